@@ -1,0 +1,74 @@
+# Needs python3 (3.10 or newer, with venv) and make; everything else goes into .venv.
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test docs results bench gpu clean venv
+
+PYTHON ?= python3
+GPU_RECIPES ?= glow_cifar10
+DATA_ROOT ?= runs/data
+
+BIN := .venv/bin
+METADATA := setup.cfg pyproject.toml
+NEWER := import sys; v = sys.version_info; v >= (3, 10) or sys.exit(f"Python {v[0]}.{v[1]} is too old, need 3.10: make PYTHON=...")
+CUDA := import sys, torch; torch.cuda.is_available() or sys.exit("make gpu needs a CUDA device; torch sees none here.")
+heading = @printf '\n== %s ==\n' "$(1)"
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+venv: .venv/.test  ## set up .venv with what the tests and the docs need
+
+demo: .venv/.run  ## train a small Glow on real images (3 minutes on 2 cores) and write runs/demo/
+	$(BIN)/pyro-exact demo
+
+test: .venv/.test  ## lint, types, tests, and the results table against its records
+	$(call heading,ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(call heading,mypy)
+	$(BIN)/mypy
+	$(call heading,pytest)
+	$(BIN)/pytest
+	$(call heading,results)
+	$(BIN)/python docs/make_results.py --check
+
+docs: .venv/.test  ## build the documentation into docs/_build/html
+	rm -rf docs/api
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+results: .venv/.run  ## write docs/results.md from the records in docs/results/
+	$(BIN)/python docs/make_results.py
+
+bench: .venv/.bench  ## run every script in benchmarks/, ours beside the peers
+	$(call heading,benchmarks)
+	@set -e; for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+gpu: .venv/.test .venv/.bench  ## everything that waits for a GPU: the tests, the benchmarks, the recipes in GPU_RECIPES
+	@$(BIN)/python -c '$(CUDA)'
+	$(call heading,pytest)
+	$(BIN)/pytest
+	$(MAKE) bench
+	$(call heading,recipes)
+	@set -e; for recipe in $(GPU_RECIPES); do echo "$$recipe"; $(BIN)/pyro-exact train "$$recipe" --data-root $(DATA_ROOT) --download; done
+
+clean:  ## remove what the build, the tests and the docs leave behind; .venv and runs/ stay
+	rm -rf build dist ./*.egg-info docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -print0 | xargs -0 rm -rf
+
+$(BIN)/python:
+	@$(PYTHON) -c '$(NEWER)'
+	$(PYTHON) -m venv .venv
+
+# One stamp for each set of extras: a second call finds it newer than the metadata and does nothing.
+.venv/.run: $(METADATA) | $(BIN)/python
+	$(BIN)/pip install -e .
+	@touch $@
+
+.venv/.test: $(METADATA) | $(BIN)/python
+	$(BIN)/pip install -e '.[test,docs]'
+	@touch $@ .venv/.run
+
+.venv/.bench: $(METADATA) | $(BIN)/python
+	$(BIN)/pip install -e '.[bench]'
+	@touch $@ .venv/.run

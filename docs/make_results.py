@@ -1,0 +1,225 @@
+"""Write docs/results.md from the records that training and benchmark runs left under docs/results/.
+
+    python docs/make_results.py            write the page
+    python docs/make_results.py --check    exit with 1 if the page on disk is not what would be written
+
+The records are the only source of a number on that page; needs nothing but the standard library.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+
+# A record's keys: a type or a tuple of types for a value, a dict for a table, a list for a list of tables.
+NUMBER, MAYBE = (int, float), (int, float, type(None))
+PAPER = {"reference": str, "value": MAYBE, "unit": str, "budget": str}
+RUN = {
+    "recipe": str,
+    "model": str,
+    "paper": (dict, type(None)),
+    "commit": str,
+    "seed": int,
+    "data": {"name": str, "split": str, "images": int},
+    "hardware": str,
+    "torch": str,
+    "steps": int,
+    "wall_seconds": NUMBER,
+    "parameters": int,
+    "metric": {"unit": str, "value": NUMBER, "standard_error": NUMBER, "bound": str, "k": int},
+    "ema": bool,
+    "date": str,
+}
+BENCHMARK = {
+    "benchmark": str,
+    "what": str,
+    "hardware": str,
+    "torch": str,
+    "commit": str,
+    "rows": [{"name": str, "milliseconds": MAYBE, "peak_megabytes": MAYBE}],
+    "ratios": [{"what": str, "value": NUMBER, "bar": str}],
+    "date": str,
+}
+
+HEAD = """\
+<!-- Written by docs/make_results.py from the records in docs/results/. Do not edit: run `make results`. -->
+
+# Results
+
+Every row is one run, and every number comes from the record that the run wrote, which is the last column. Bits per
+dimension and nats are means over all images of the split with the standard error over images; lower is better.
+`exact` is the likelihood itself; `elbo` and `importance-weighted` bound it with k samples an image: the truth is lower.
+"""
+
+
+class RecordError(ValueError):
+    """A record that does not fit its schema: names the file and the key."""
+
+
+def check(value: Any, schema: Any, where: str) -> None:
+    """Raise a RecordError where a value does not have the keys and types of its schema."""
+    if isinstance(schema, dict):
+        check(value, dict, where)
+        for key, inner in schema.items():
+            if key not in value:
+                raise RecordError(f"{where}: missing key {key!r}.")
+            check(value[key], inner, f"{where}: {key}")
+    elif isinstance(schema, list):
+        check(value, list, where)
+        for i, item in enumerate(value):
+            check(item, schema[0], f"{where}[{i}]")
+    else:
+        kinds = schema if isinstance(schema, tuple) else (schema,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+            raise RecordError(f"{where}: expected {names}, got {value!r}.")
+
+
+def read(folder: Path, schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """All records of a folder in the order of their names, each with its `file` name."""
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RecordError(f"{path}: not JSON ({error}).") from None
+        check(record, schema, str(path))
+        if record.get("paper"):
+            check(record["paper"], PAPER, f"{path}: paper")
+        records.append(record | {"file": path.name})
+    return records
+
+
+def cell(text: object) -> str:
+    """A text that cannot break a Markdown table."""
+    return " ".join(str(text).replace("|", "\\|").split())
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell(text) for text in line)} |" for line in lines) + "\n"
+
+
+def duration(seconds: float) -> str:
+    """A wall time as a reader says it: 45 s, 20 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def digits(unit: str) -> int:
+    """Decimals to show: three for bits/dim, two for nats."""
+    return 3 if unit == "bits/dim" else 2
+
+
+def ours(metric: dict[str, Any], ema: bool) -> str:
+    """The measured number, its standard error and how it was measured."""
+    n = digits(metric["unit"])
+    number = f"**{metric['value']:.{n}f}** ± {metric['standard_error']:.{n}f} {metric['unit']}"
+    k = "" if metric["bound"] == "exact" else f", k = {metric['k']:,}"
+    return f"{number} ({metric['bound']}{k}{', EMA' if ema else ''})"
+
+
+def paper(reference: dict[str, Any] | None) -> str:
+    """The paper's number, its source and its budget."""
+    if reference is None:
+        return "none"
+    value = "no number" if reference["value"] is None else f"{reference['value']:g} {reference['unit']}"
+    return f"{value}: {reference['reference']} ({reference['budget']})"
+
+
+def split(data: dict[str, Any]) -> str:
+    """The split, its size and the remark of the record if it has one."""
+    note = f"; {data['note']}" if data.get("note") else ""
+    return f"{data['split']}, {data['images']:,} images{note}"
+
+
+def commit(record: dict[str, Any]) -> str:
+    """The commit, short, and whether the tree had changes that it does not hold."""
+    return f"`{record['commit'][:8]}{'-dirty' if record['commit'].endswith('-dirty') else ''}`"
+
+
+def link(record: dict[str, Any], folder: str) -> str:
+    """The record's file."""
+    return f"[{record['file']}]({folder}/{record['file']})"
+
+
+RUN_HEAD = ["model", "split", "paper", "measured", "steps", "time", "hardware", "parameters", "commit", "record"]
+
+
+def run_row(record: dict[str, Any]) -> list[str]:
+    """A run's row, in the order of RUN_HEAD; a peer's run says whose it is."""
+    peer = f", **peer: {record['peer']}**" if record.get("peer") else ""
+    return [
+        f"{record['model']} (`{record['recipe']}`{peer})",
+        split(record["data"]),
+        paper(record["paper"]),
+        ours(record["metric"], record["ema"]),
+        f"{record['steps']:,}",
+        duration(record["wall_seconds"]),
+        f"{record['hardware']}, torch {record['torch']}",
+        f"{record['parameters']:,}",
+        commit(record),
+        link(record, "results"),
+    ]
+
+
+def runs(records: list[dict[str, Any]]) -> str:
+    """One section a data set, our runs first."""
+
+    def data_set(record: dict[str, Any]) -> str:
+        return str(record["data"]["name"])
+
+    records = sorted(records, key=lambda r: (data_set(r), bool(r.get("peer")), r["recipe"], r["file"]))
+    sections = [f"## {name}\n\n{table(RUN_HEAD, map(run_row, group))}" for name, group in groupby(records, data_set)]
+    return "\n".join(sections) or "No run is recorded yet.\n"
+
+
+def benchmark(record: dict[str, Any]) -> str:
+    """A benchmark's section: its rows, then the ratios beside the bar they have to pass."""
+
+    def measured(value: float | None, places: int) -> str:
+        return "" if value is None else f"{value:,.{places}f}"
+
+    rows = [(r["name"], measured(r["milliseconds"], 2), measured(r["peak_megabytes"], 0)) for r in record["rows"]]
+    ratios = [(r["what"], f"**{r['value']:.2f}**", r["bar"]) for r in record["ratios"]]
+    source = f"{record['hardware']}, torch {record['torch']}, commit {commit(record)}, {record['date']}"
+    parts = [f"### {record['benchmark']}", f"{record['what']}.", table(["", "ms", "peak MB"], rows).rstrip()]
+    if ratios:
+        parts.append(table(["ratio", "measured", "bar"], ratios).rstrip())
+    return "\n\n".join([*parts, f"{source}; {link(record, 'results/benchmarks')}"]) + "\n"
+
+
+def page(folder: Path) -> str:
+    """The whole page for the records of a folder."""
+    benchmarks = [benchmark(record) for record in read(folder / "benchmarks", BENCHMARK)]
+    sections = [HEAD, runs(read(folder, RUN))]
+    if benchmarks:
+        sections += ["## Benchmarks\n", *benchmarks]
+    return "\n".join(sections)
+
+
+def main(arguments: Sequence[str] | None = None, docs: Path = DOCS) -> None:
+    """Write or check the page; exits with a message when a record or the page is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only compare; exit with 1 if the page is out of date")
+    check_only = parser.parse_args(arguments).check
+    target = docs / "results.md"
+    try:
+        text = page(docs / "results")
+    except RecordError as error:
+        sys.exit(str(error))
+    if not check_only:
+        target.write_text(text, encoding="utf-8")
+    elif not target.exists() or target.read_text(encoding="utf-8") != text:
+        sys.exit(f"{target.name} is not what its records say. Run `make results` and commit it.")
+
+
+if __name__ == "__main__":
+    main()

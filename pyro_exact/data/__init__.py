@@ -1,0 +1,8 @@
+"""Images as integers: the data sets, a check for images from elsewhere, and resumable training batches."""
+
+from pyro_exact.data.batches import Batches
+from pyro_exact.data.check import check_images
+from pyro_exact.data.images import Images
+from pyro_exact.data.load import load
+
+__all__ = ["Batches", "Images", "check_images", "load"]

@@ -1,0 +1,96 @@
+"""Glow, as one bijection from an image to a vector of noise."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pyro_exact.nn.conditioner import ConvConditioner, PriorConditioner
+from pyro_exact.transforms.act_norm import ActNorm
+from pyro_exact.transforms.affine import Affine
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.compose import Compose
+from pyro_exact.transforms.conv1x1 import Conv1x1
+from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.factor_out import FactorOut
+from pyro_exact.transforms.flatten import Flatten
+from pyro_exact.transforms.logit import Logit
+from pyro_exact.transforms.partition import Channels
+from pyro_exact.transforms.scaling import Scaling
+from pyro_exact.transforms.squeeze import Squeeze
+from pyro_exact.transforms.top_prior import TopPrior
+
+
+def glow(
+    shape: tuple[int, int, int],
+    levels: int = 256,
+    scales: int = 3,
+    depth: int = 32,
+    width: int = 512,
+    scale: Literal["tanh", "sigmoid"] = "sigmoid",
+    factorized: bool = False,
+    logit_margin: float | None = None,
+    edge: bool = True,
+    log_scale_factor: float = 3.0,
+    context_dim: int | None = None,
+    recompute: bool = False,
+) -> Bijection:
+    r"""Build Glow: an image (C, H, W) in pixel levels to a vector of C H W numbers whose base is N(0, I).
+
+    Each scale squeezes, applies ``depth`` steps of `ActNorm`, `Conv1x1` and affine `Coupling`, and factors out half of
+    the channels under a learned prior; the last keeps all of them under a learned `TopPrior`.
+
+    Args:
+        shape: (C, H, W); H and W are multiples of 2 to the power of ``scales``.
+        levels: Number of pixel levels; images are dequantised to [0, levels).
+        scales: L of the paper.
+        depth: K of the paper, steps per scale.
+        width: Hidden channels of the conditioners.
+        scale: Scale of the affine formula; see `Affine`. The official code has ``"sigmoid"``.
+        factorized: Whether the 1x1 convolutions learn PLU factors; the official code does not.
+        logit_margin: `None` scales the pixels to [-1/2, 1/2), as the official code does; a number takes their `Logit`
+            with that margin, as RealNVP does.
+        edge: See `ConvConditioner`.
+        log_scale_factor: See `ConvConditioner`.
+        context_dim: Size of a context vector, e.g. the number of classes for one-hot classes; it reaches the top prior
+            and every conditioner.
+        recompute: Store no activations of the steps; see `Compose`.
+
+    Raises:
+        ValueError: If the shape does not allow that many scales.
+
+    Reference:
+        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, and the official code.
+
+    Example:
+        >>> flow = glow((1, 8, 8), levels=17, scales=2, depth=2, width=8)
+        >>> flow(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 64])
+    """
+    channels, height, breadth = shape
+    if scales < 1 or depth < 1 or height % 2**scales or breadth % 2**scales:
+        raise ValueError(
+            f"glow expects depth >= 1, scales >= 1, and height and width that are multiples of 2^scales = {2**scales}; "
+            f"got depth {depth}, scales {scales} and shape {tuple(shape)}. Use fewer scales, or pad the images."
+        )
+
+    def conditioner(in_channels: int, out_channels: int) -> ConvConditioner:
+        return ConvConditioner(
+            in_channels, out_channels, Affine.num_params, width, context_dim, edge, log_scale_factor
+        )
+
+    def step(channels: int) -> Bijection:
+        half = Channels(channels)
+        coupling = Coupling(half, Affine(scale), conditioner(half.fixed_size, half.free_size))
+        return Compose([ActNorm(channels, event_dim=3), Conv1x1(channels, factorized=factorized), coupling])
+
+    def from_scale(index: int, shape: tuple[int, int, int]) -> Bijection:
+        channels, height, breadth = squeezed = 4 * shape[0], shape[1] // 2, shape[2] // 2
+        steps = Compose([step(channels) for _ in range(depth)], recompute)
+        if index == scales - 1:
+            return Compose([Squeeze(), steps, TopPrior(squeezed, context_dim), Flatten(squeezed)])
+        rest = from_scale(index + 1, (channels // 2, height, breadth))
+        prior = PriorConditioner(channels // 2, channels // 2, edge, log_scale_factor)
+        return Compose([Squeeze(), steps, FactorOut(squeezed, rest, prior)])
+
+    first = Scaling(1 / levels, -0.5) if logit_margin is None else Logit(levels, logit_margin)
+    return Compose([first, *from_scale(0, (channels, height, breadth)).parts])

@@ -1,0 +1,158 @@
+"""Networks that compute the parameters of a formula from the fixed part of a coupling and a context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from pyro_exact.nn.convolution import ScaledConv2d
+from pyro_exact.nn.parameters import hypernet
+
+Layer = Callable[[Tensor], Tensor]
+
+
+class DenseConditioner(nn.Module):
+    r"""A multilayer perceptron from a vector, and a context, to the parameters of a formula.
+
+    Its last layer starts at zero: with any of our formulas the coupling starts as the identity.
+
+    Args:
+        in_features: Dimension of the fixed part.
+        out_features: Dimension of the free part.
+        num_params: Number of parameters that the formula takes for each number.
+        hidden_dims: Widths of the hidden layers.
+        context_dim: Size of the context vector.
+
+    Shape:
+        - x: (\*batch, in_features); context: (\*batch, context_dim).
+        - theta: (\*batch, out_features, num_params).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        num_params: int,
+        hidden_dims: Sequence[int] = (64, 64),
+        context_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.context_shape = None if context_dim is None else (context_dim,)
+        self.num_params = num_params
+        self.net = hypernet(in_features + (context_dim or 0), out_features * num_params, hidden_dims)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters for the fixed part ``x``."""
+        if self.context_shape is not None:
+            context = required(context, self.context_shape)
+            x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
+        theta: Tensor = self.net(x)
+        return theta.unflatten(-1, (-1, self.num_params))
+
+
+class ConvConditioner(nn.Module):
+    r"""Glow's convolutional network: 3x3, 1x1, 3x3, with activation normalisation inside and a zero start.
+
+    The parameters of one number lie in neighbouring channels of the last convolution (shift, scale, shift, scale, ...),
+    as in the official code. A context vector shifts the hidden channels; that shift starts at zero.
+
+    Args:
+        in_channels: Channels of the fixed part.
+        out_channels: Channels of the free part.
+        num_params: Number of parameters that the formula takes for each number.
+        width: Hidden channels.
+        context_dim: Size of the context vector.
+        edge: Whether the 3x3 convolutions see the padding (official: yes).
+        log_scale_factor: See `ScaledConv2d` (official: 3).
+
+    Shape:
+        - x: (\*batch, in_channels, H, W); context: (\*batch, context_dim).
+        - theta: (\*batch, out_channels, H, W, num_params).
+
+    Reference:
+        Kingma and Dhariwal (2018), Glow, official code (`f`).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_params: int,
+        width: int = 512,
+        context_dim: int | None = None,
+        edge: bool = True,
+        log_scale_factor: float = 3.0,
+    ) -> None:
+        super().__init__()
+        self.context_shape = None if context_dim is None else (context_dim,)
+        self.num_params = num_params
+        self.first = ScaledConv2d(in_channels, width, 3, edge=edge, log_scale_factor=log_scale_factor)
+        self.second = ScaledConv2d(width, width, 1, log_scale_factor=log_scale_factor)
+        self.last = ScaledConv2d(
+            width, out_channels * num_params, 3, zero=True, edge=edge, log_scale_factor=log_scale_factor
+        )
+        self.shift = None if context_dim is None else hypernet(context_dim, width)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters for the fixed part ``x``."""
+        h = self._hidden(x, context, self.first, self.second)
+        return _by_number(self.last(h), self.num_params, x)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Normalise the hidden channels on the batch ``x``."""
+        with torch.no_grad():
+            self._hidden(x, context, self.first.initialize, self.second.initialize)
+
+    def _hidden(self, x: Tensor, context: Tensor | None, first: Layer, second: Layer) -> Tensor:
+        batch = x.shape[:-3]
+        h = first(x.reshape(-1, *x.shape[-3:]))
+        if self.shift is not None and self.context_shape is not None:
+            context = required(context, self.context_shape).expand(*batch, -1).reshape(prod(batch), -1)
+            h = h + self.shift(context)[..., None, None]
+        return second(h.relu()).relu()
+
+
+class PriorConditioner(nn.Module):
+    r"""One 3x3 convolution that starts at zero: the learned prior of the channels that Glow factors out.
+
+    Args:
+        in_channels: Channels of the kept part.
+        out_channels: Channels of the part that is factored out.
+        edge: See `ScaledConv2d`.
+        log_scale_factor: See `ScaledConv2d`.
+
+    Shape:
+        - x: (\*batch, in_channels, H, W); theta: (\*batch, out_channels, H, W, 2).
+
+    Reference:
+        Kingma and Dhariwal (2018), Glow, official code (`split2d_prior`).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, edge: bool = True, log_scale_factor: float = 3.0) -> None:
+        super().__init__()
+        self.conv = ScaledConv2d(
+            in_channels, 2 * out_channels, 3, zero=True, edge=edge, log_scale_factor=log_scale_factor
+        )
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters for the kept part ``x``."""
+        return _by_number(self.conv(x.reshape(-1, *x.shape[-3:])), 2, x)
+
+
+def required(context: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    """Return the context, or say that it is missing."""
+    if context is None:
+        raise ValueError(
+            f"A conditional layer expects a context of shape (*batch, {', '.join(map(str, shape))}); got none. "
+            f"Call layer.condition(context) first."
+        )
+    return context
+
+
+def _by_number(theta: Tensor, num_params: int, x: Tensor) -> Tensor:
+    """Turn (N, C num_params, H, W), parameters innermost, into (*batch of x, C, H, W, num_params)."""
+    by_number = theta.unflatten(1, (-1, num_params)).movedim(2, -1)
+    return by_number.reshape(x.shape[:-3] + by_number.shape[1:])

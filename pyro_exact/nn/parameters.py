@@ -1,0 +1,68 @@
+"""The parameters of a layer: free, or free plus a function of a context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+
+class Parameters(nn.Module):
+    """Named tensors that a layer uses as its parameters, plain or conditional.
+
+    Without a context they are free. With one, a hypernetwork adds a function of the context; its last layer starts at
+    zero, so that the conditional layer starts equal to the plain one.
+
+    Args:
+        initial: Name and initial value of each parameter.
+        context_dim: Size of the context vector, `None` for free parameters.
+        hidden_dims: Widths of the hidden layers of the hypernetwork; none: it is linear.
+
+    Shape:
+        - context: (*batch, context_dim).
+        - returns, in the order of ``initial``: (*batch, *shape of the parameter); without a context no batch.
+
+    Raises:
+        ValueError: If a context is needed and none was given.
+    """
+
+    def __init__(
+        self, initial: Mapping[str, Tensor], context_dim: int | None = None, hidden_dims: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.names = tuple(initial)
+        for name, value in initial.items():
+            self.register_parameter(name, nn.Parameter(value.detach().clone()))
+        self.sizes = [value.numel() for value in initial.values()]
+        self.context_dim = context_dim
+        if context_dim is not None:
+            self.hypernet = hypernet(context_dim, sum(self.sizes), hidden_dims)
+
+    def forward(self, context: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return the parameters, for the given context if they depend on one."""
+        free = tuple(getattr(self, name) for name in self.names)
+        if self.context_dim is None:
+            return free
+        if context is None:
+            raise ValueError(
+                f"A conditional layer expects a context of shape (*batch, {self.context_dim}); got none. "
+                f"Call layer.condition(context) first."
+            )
+        changes = self.hypernet(context).split(self.sizes, dim=-1)
+        return tuple(p + d.reshape(d.shape[:-1] + p.shape) for p, d in zip(free, changes, strict=True))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        shapes = ", ".join(f"{name}={tuple(getattr(self, name).shape)}" for name in self.names)
+        return shapes if self.context_dim is None else f"{shapes}, context_dim={self.context_dim}"
+
+
+def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ()) -> nn.Sequential:
+    """Return an MLP whose last layer starts at zero."""
+    widths = [context_dim, *hidden_dims]
+    layers: list[nn.Module] = []
+    for width, following in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(width, following), nn.ReLU()]
+    last = nn.Linear(widths[-1], output_dim)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last)

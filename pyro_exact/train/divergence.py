@@ -1,0 +1,62 @@
+"""Finding where a computation first went non-finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyro_exact.transforms import Bijection
+
+
+class DivergedError(RuntimeError):
+    """Training met a loss or a gradient that is not finite."""
+
+
+def first_non_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
+    """Run a computation again, and return the name of the first module of ``model`` with a non-finite output.
+
+    Modules are seen when they return; so of a layer and its parts the innermost is named.
+    """
+    found: list[str] = []
+
+    def look(name: str, output: Any) -> None:
+        tensors = output if isinstance(output, tuple) else (output,)
+        if not found and any(isinstance(t, Tensor) and not bool(torch.isfinite(t).all()) for t in tensors):
+            found.append(name)
+
+    with torch.no_grad(), _watched(model, look):
+        run()
+    return found[0] if found else None
+
+
+@contextmanager
+def _watched(model: nn.Module, look: Callable[[str, Any], None]) -> Iterator[None]:
+    """Call ``look(name, output)`` whenever a module or a direction of a bijection returns."""
+    handles, wrapped = [], []
+    for name, module in model.named_modules():
+        label = f"{name} ({type(module).__name__})"
+        handles.append(module.register_forward_hook(lambda _, __, output, label=label: look(label, output)))
+        if isinstance(module, Bijection):
+            for method in ("forward_and_ladj", "inverse_and_ladj"):
+                setattr(module, method, _looking(getattr(module, method), label, look))
+                wrapped.append((module, method))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, method in wrapped:
+            delattr(module, method)
+
+
+def _looking(method: Callable[..., Any], label: str, look: Callable[[str, Any], None]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        output = method(*args)
+        look(label, output)
+        return output
+
+    return call

@@ -1,0 +1,85 @@
+"""Scores of a model on a data set, exact sums over exact counts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_exact.data import check_images
+from pyro_exact.models import GenerativeModel
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model codes a data set.
+
+    Attributes:
+        nats: Mean of -log p(x) per image, or of its upper bound.
+        bits_per_dim: The same per number and in bits: nats / (D log 2).
+        standard_error: Of ``bits_per_dim``: standard deviation over images / sqrt(n).
+        standard_error_nats: Of ``nats``.
+        images: n.
+        dims: D, numbers per image.
+        k: Samples of the guide per image: 1 is the ELBO, more the importance-weighted bound.
+    """
+
+    nats: float
+    bits_per_dim: float
+    standard_error: float
+    standard_error_nats: float
+    images: int
+    dims: int
+    k: int
+
+
+@torch.no_grad()
+def evaluate(model: GenerativeModel, images: Tensor, k: int = 1, batch_size: int = 100, seed: int = 0) -> Evaluation:
+    r"""Score a model: the mean over images of :math:`-\log \frac1k \sum_{i=1}^k p(x, z_i) / q(z_i \mid x)`.
+
+    The model is put into evaluation mode and back. The random state of the caller is left alone.
+
+    Args:
+        model: What to score, on its own device.
+        images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes.
+        k: Samples of the guide per image; 1 gives the ELBO, more the importance-weighted bound, which is tighter.
+        batch_size: Images at once; the result does not depend on it but for the noise.
+        seed: Of the guide's noise.
+
+    Raises:
+        ValueError: If there are no images, or they hold what the model cannot score.
+
+    Reference:
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equation 8.
+    """
+    if k < 1 or batch_size < 1:
+        raise ValueError(f"evaluate expects k and batch_size of at least 1; got {k} and {batch_size}.")
+    if len(images) == 0:
+        raise ValueError("evaluate expects at least one image; got none. Choose another split.")
+    levels = getattr(model, "levels", None)
+    if levels is not None:
+        check_images(images, tuple(images.shape[1:]), levels)
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            log_p = torch.cat([_bound(model, batch.to(device), k) for batch in images.split(batch_size)])
+    finally:
+        model.train(training)
+    nats = -log_p.double().cpu()
+    n, dims = len(nats), images[0].numel()
+    error = nats.std().item() / math.sqrt(n) if n > 1 else math.nan
+    mean, bits = nats.mean().item(), dims * math.log(2)
+    return Evaluation(mean, mean / bits, error / bits, error, n, dims, k)
+
+
+def _bound(model: GenerativeModel, x: Tensor, k: int) -> Tensor:
+    """Return log-mean-exp of k log-weights for each image, in float64."""
+    log_sum = model.log_weight(x).double()
+    for _ in range(k - 1):
+        log_sum = torch.logaddexp(log_sum, model.log_weight(x).double())
+    return log_sum - math.log(k)

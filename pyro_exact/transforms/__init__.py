@@ -1,0 +1,39 @@
+"""Flow layers: one a file, each a `Bijection` with both directions, plain or conditional."""
+
+from pyro_exact.transforms.act_norm import ActNorm
+from pyro_exact.transforms.affine import Affine
+from pyro_exact.transforms.bijection import Bijection, Conditioned, Inverse
+from pyro_exact.transforms.compose import Compose
+from pyro_exact.transforms.conv1x1 import Conv1x1
+from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.elementwise import Elementwise
+from pyro_exact.transforms.factor_out import FactorOut
+from pyro_exact.transforms.flatten import Flatten
+from pyro_exact.transforms.logit import Logit
+from pyro_exact.transforms.partition import Channels, Halves, Partition
+from pyro_exact.transforms.permute import Permute
+from pyro_exact.transforms.scaling import Scaling
+from pyro_exact.transforms.squeeze import Squeeze
+from pyro_exact.transforms.top_prior import TopPrior
+
+__all__ = [
+    "ActNorm",
+    "Affine",
+    "Bijection",
+    "Channels",
+    "Compose",
+    "Conditioned",
+    "Conv1x1",
+    "Coupling",
+    "Elementwise",
+    "FactorOut",
+    "Flatten",
+    "Halves",
+    "Inverse",
+    "Logit",
+    "Partition",
+    "Permute",
+    "Scaling",
+    "Squeeze",
+    "TopPrior",
+]

@@ -1,0 +1,99 @@
+"""Activation normalisation: a scale and a shift per channel, set once from data."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from pyro_exact.nn.parameters import Parameters
+from pyro_exact.nn.statistics import channel_statistics
+from pyro_exact.transforms.bijection import Bijection, Shape
+
+
+class ActNorm(Bijection):
+    r"""Normalise each channel by a learned shift and scale that start from the statistics of one batch.
+
+    .. math:: y = (x + b) \odot e^{s}, \qquad \log|\det \partial y/\partial x| = H W \sum_c s_c
+
+    A new layer is the identity. `initialize` sets :math:`b = -\mathrm{mean}` and :math:`s = -\log \mathrm{std}` per
+    channel, over all ranks when ``torch.distributed`` is initialised; nothing else ever does, so sampling first,
+    ``eval()`` and loading a ``state_dict`` are safe.
+
+    Args:
+        channels: Number of channels, or the dimension of a vector.
+        event_dim: 3 for images (C, H, W), 1 for vectors.
+        context_dim: Size of the context vector that both parameters may depend on.
+        floor: Smallest standard deviation that `initialize` divides by, in units of ``x``; a channel below it warns.
+
+    Shape:
+        - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
+
+    Raises:
+        ValueError: On another number of channels, or when `initialize` gets a single value per channel.
+
+    Reference:
+        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section 3.1.
+
+    Example:
+        >>> x = 5 + 3 * torch.randn(100, 2)
+        >>> y = ActNorm(2).initialize(x)
+        >>> bool((y.std(0, correction=0) - 1).abs().max() < 1e-5)
+        True
+    """
+
+    def __init__(
+        self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-4
+    ) -> None:
+        super().__init__(event_dim, None if context_dim is None else (context_dim,))
+        self.channels, self.floor = channels, floor
+        zeros = torch.zeros(channels, *[1] * (event_dim - 1))
+        self.theta = Parameters({"shift": zeros, "log_scale": zeros}, context_dim)
+
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        shift, log_scale = self.theta(context)
+        return (x + shift) * log_scale.exp(), self._ladj(x, log_scale)
+
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        shift, log_scale = self.theta(context)
+        return y * (-log_scale).exp() - shift, -self._ladj(y, log_scale)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: D102
+        with torch.no_grad():
+            mean, std = channel_statistics(x, self.domain.event_dim)
+            if bool((std < self.floor).any()):
+                low = (std < self.floor).flatten().nonzero().flatten().tolist()
+                warnings.warn(
+                    f"ActNorm found a standard deviation below {self.floor} in channels {low}, and divides by "
+                    f"{self.floor} there. Such channels are constant: dequantise the data, or drop them.",
+                    stacklevel=2,
+                )
+            self.theta.shift.copy_(-mean)
+            self.theta.log_scale.copy_(-std.clamp(min=self.floor).log())
+            return self.forward_and_ladj(x, context)[0]
+
+    def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:
+        event_dim = self.domain.event_dim
+        positions = x.shape[x.dim() - event_dim + 1 :].numel()
+        return (positions * log_scale.sum(list(range(-event_dim, 0)))).expand(x.shape[: x.dim() - event_dim])
+
+    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
+        shape = super()._fitting(shape, event_dim)
+        return channels_fit(self, shape, self.channels, event_dim)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"{self.channels}, event_dim={self.domain.event_dim}"
+
+
+def channels_fit(layer: Bijection, shape: torch.Size, channels: int, event_dim: int) -> torch.Size:
+    """Return ``shape`` if it has the right number of channels, or say how it does not fit."""
+    found = shape[len(shape) - event_dim]
+    if found != channels:
+        kind = "channels" if event_dim > 1 else "dimensions"
+        raise ValueError(
+            f"{type(layer).__name__} expects {channels} {kind}; got {found} in shape {tuple(shape)}. "
+            f"Build the layer for {found}, or check the order of the dimensions."
+        )
+    return shape
+

@@ -1,0 +1,24 @@
+"""What a coupling or an autoregressive layer does to each number: a scalar formula with parameters."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Elementwise(nn.Module):
+    r"""A scalar bijection :math:`y = f(x; \theta)`, applied to each number with its own parameters.
+
+    Shape:
+        - x, y, ladj: any shape.
+        - theta: (\*shape of x, num_params). At zero the formula is the identity, or close to it.
+    """
+
+    num_params: int
+
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return :math:`y` and :math:`\log|\partial y/\partial x|` of each number."""
+        raise NotImplementedError
+
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return :math:`x` and :math:`\log|\partial x/\partial y|` of each number."""
+        raise NotImplementedError

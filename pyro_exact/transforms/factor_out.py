@@ -1,0 +1,106 @@
+"""The multi-scale architecture as one bijection from an image to a vector."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from pyro_exact.transforms.affine import Affine
+from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.flatten import event_fits
+from pyro_exact.transforms.partition import Channels
+
+
+class FactorOut(Bijection):
+    r"""Keep half of the channels as noise now, and transform only the other half further.
+
+    With the halves :math:`a` (first) and :math:`b` (second) of the channels,
+
+    .. math:: y = \big(\mathrm{rest}(a),\; b\, e^{-s(a)} - t(a)\big), \qquad
+        \log|\det \partial y/\partial x| = \log|\det \partial\,\mathrm{rest}/\partial a| - \sum s(a)
+
+    The learned prior :math:`N(t(a) e^{s(a)}, e^{2 s(a)})` of Glow is this affine map followed by N(0, 1), so that the whole
+    multi-scale flow has one standard normal vector as its base: temperature is the base's scale, an interpolation is a
+    line in one vector, and a round trip loses nothing. `per_scale` gives the view by scales.
+
+    Args:
+        shape: (C, H, W), with at least two channels.
+        rest: A bijection from (C // 2, H, W) to a vector.
+        prior: A module ``theta = g(a, context)`` of shape (\*batch, C - C // 2, H, W, 2) as in `Coupling`; `None` for
+            no learned prior.
+        elementwise: The formula that uses theta; its inverse takes :math:`b` to noise.
+
+    Shape:
+        - x: (\*batch, C, H, W); y: (\*batch, C H W); ladj: (\*batch).
+
+    Raises:
+        ValueError: If an event has another shape, or ``rest`` does not map half of it to a vector.
+
+    Reference:
+        Dinh, Sohl-Dickstein and Bengio (2017), Real NVP, equations 14-16; Kingma and Dhariwal (2018), Glow, official
+        code (`split2d`).
+
+    Example:
+        >>> FactorOut((4, 2, 2), rest=Flatten((2, 2, 2)))(torch.zeros(7, 4, 2, 2)).shape
+        torch.Size([7, 16])
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        rest: Bijection,
+        prior: nn.Module | None = None,
+        elementwise: Affine | None = None,
+    ) -> None:
+        contexts = {rest.context_shape, getattr(prior, "context_shape", None)} - {None}
+        if len(contexts) > 1:
+            raise ValueError(f"FactorOut expects one context shape; got {sorted(map(str, contexts))}. Use one for both.")
+        super().__init__(3, *contexts or [None], output_event_dim=1)
+        self.shape, self.partition = tuple(shape), Channels(shape[0])
+        self.rest, self.prior, self.elementwise = rest, prior, elementwise or Affine()
+        kept = (self.partition.fixed_size, *self.shape[1:])
+        self.rest_dim = prod(kept)
+        if shape[0] < 2 or tuple(rest.forward_shape(kept)) != (self.rest_dim,):
+            raise ValueError(
+                f"FactorOut expects at least two channels and a rest that maps {kept} to a vector of {self.rest_dim}; "
+                f"got {tuple(rest.forward_shape(kept))}. End the rest with Flatten or another FactorOut."
+            )
+
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        kept, out = self.partition.split(x)
+        noise, ladj_rest = self.rest.forward_and_ladj(kept, context)
+        if self.prior is None:
+            return torch.cat((noise, out.flatten(-3)), dim=-1), ladj_rest
+        out, ladj = self.elementwise.inverse_and_ladj(out, self.prior(kept, context).to(x.dtype))
+        return torch.cat((noise, out.flatten(-3)), dim=-1), ladj_rest + ladj.sum((-3, -2, -1))
+
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        noise, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
+        kept, ladj_rest = self.rest.inverse_and_ladj(noise, context)
+        out = out.unflatten(-1, (self.partition.free_size, *self.shape[1:]))
+        if self.prior is None:
+            return self.partition.join(kept, out), ladj_rest
+        out, ladj = self.elementwise.forward_and_ladj(out, self.prior(kept, context).to(y.dtype))
+        return self.partition.join(kept, out), ladj_rest + ladj.sum((-3, -2, -1))
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: D102
+        with torch.no_grad():
+            self.rest.initialize(self.partition.split(x)[0], context)
+            return self.forward_and_ladj(x, context)[0]
+
+    def per_scale(self, y: Tensor) -> list[Tensor]:
+        """Return the noise by scales, the coarsest first: vectors of shape (*batch, dimension of the scale)."""
+        kept, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
+        last = getattr(self.rest, "parts", [self.rest])[-1]
+        return [*(last.per_scale(kept) if isinstance(last, FactorOut) else [kept]), out]
+
+    def forward_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+        return torch.Size((*event_fits(self, super().forward_shape(shape), self.shape), prod(self.shape)))
+
+    def inverse_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+        return torch.Size((*event_fits(self, super().inverse_shape(shape), (prod(self.shape),)), *self.shape))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"{self.shape}"

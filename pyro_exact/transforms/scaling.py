@@ -1,0 +1,53 @@
+"""From pixel levels to a range that a network likes."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from pyro_exact.transforms.bijection import Bijection
+
+
+class Scaling(Bijection):
+    r"""A fixed scale and shift of every number.
+
+    .. math:: y = a x + b, \qquad \log|\det \partial y/\partial x| = D \log|a|
+
+    As a layer, the change of units is part of the density: a flow that begins with ``Scaling(1 / 256, -0.5)`` takes
+    dequantised 8-bit images in pixel levels, and nobody adds :math:`D \log 256` by hand.
+
+    Args:
+        scale: :math:`a`, not zero.
+        shift: :math:`b`.
+        event_dim: Number of dimensions of an event.
+
+    Shape:
+        - x, y: (\*batch, \*event); ladj: (\*batch).
+
+    Raises:
+        ValueError: If the scale is zero or not finite.
+
+    Example:
+        >>> Scaling(1 / 256, -0.5)(torch.tensor([[[0.0, 128.0]]]))
+        tensor([[[-0.5000,  0.0000]]])
+    """
+
+    def __init__(self, scale: float, shift: float = 0.0, event_dim: int = 3) -> None:
+        super().__init__(event_dim)
+        if not math.isfinite(scale) or scale == 0:
+            raise ValueError(f"Scaling expects a finite scale other than 0; got {scale}.")
+        self.scale, self.shift = scale, shift
+
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return x * self.scale + self.shift, self._ladj(x)
+
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        return (y - self.shift) / self.scale, -self._ladj(y)
+
+    def _ladj(self, x: Tensor) -> Tensor:
+        cut = x.dim() - self.domain.event_dim
+        return x.new_full(x.shape[:cut], x.shape[cut:].numel() * math.log(abs(self.scale)))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"{self.scale}, {self.shift}, event_dim={self.domain.event_dim}"

@@ -1,0 +1,69 @@
+"""Trading resolution for channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pyro_exact.transforms.bijection import Bijection, Shape
+
+
+class Squeeze(Bijection):
+    r"""Turn each ``factor`` x ``factor`` block of positions into channels; the log-determinant is zero.
+
+    The order is Glow's: output channel :math:`c f^2 + i f + j` at :math:`(h, w)` is input channel :math:`c` at
+    :math:`(h f + i, w f + j)`. The channels of one colour stay together, so the first half of the channels of a squeezed
+    grey image is its even rows.
+
+    Args:
+        factor: Side of a block.
+
+    Shape:
+        - x: (\*batch, C, H, W); y: (\*batch, C factor², H / factor, W / factor); ladj: (\*batch).
+
+    Raises:
+        ValueError: If height or width is not a multiple of ``factor``.
+
+    Reference:
+        Dinh, Sohl-Dickstein and Bengio (2017), Real NVP, section 3.6; the order is that of Glow's official code.
+
+    Example:
+        >>> Squeeze()(torch.arange(16.0).view(1, 4, 4))[0]
+        tensor([[ 0.,  2.],
+                [ 8., 10.]])
+    """
+
+    def __init__(self, factor: int = 2) -> None:
+        super().__init__(3)
+        if factor < 1:
+            raise ValueError(f"Squeeze expects a positive factor; got {factor}.")
+        self.factor = factor
+
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        self.forward_shape(x.shape)
+        return F.pixel_unshuffle(x, self.factor), x.new_zeros(x.shape[:-3])
+
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        self.inverse_shape(y.shape)
+        return F.pixel_shuffle(y, self.factor), y.new_zeros(y.shape[:-3])
+
+    def forward_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+        *batch, c, h, w = super().forward_shape(shape)
+        f = self.factor
+        if h % f or w % f:
+            raise ValueError(
+                f"Squeeze expects height and width that are multiples of {f}; got {(c, h, w)}. "
+                f"Pad the image, or use fewer scales."
+            )
+        return torch.Size((*batch, c * f * f, h // f, w // f))
+
+    def inverse_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+        *batch, c, h, w = super().inverse_shape(shape)
+        f = self.factor
+        if c % (f * f):
+            raise ValueError(f"The inverse of Squeeze expects a multiple of {f * f} channels; got {(c, h, w)}.")
+        return torch.Size((*batch, c // (f * f), h * f, w * f))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"{self.factor}"

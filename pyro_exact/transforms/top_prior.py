@@ -1,0 +1,63 @@
+"""The learned prior of the coarsest scale, as a layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_exact.nn.parameters import Parameters
+from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.flatten import event_fits
+
+
+class TopPrior(Bijection):
+    r"""Standardise every element by a learned mean and scale of its own, both of which may depend on a context.
+
+    .. math:: y = (x - m)\, e^{-s}, \qquad \log|\det \partial y/\partial x| = -\sum s
+
+    Followed by N(0, 1) it is the prior :math:`N(m, e^{2 s})` that Glow learns for its last scale, and with a class as
+    context Glow's class-conditional prior. Glow's varies over positions only by an edge effect; here every element is
+    free.
+
+    Args:
+        shape: Shape of the event, e.g. (C, H, W).
+        context_dim: Size of the context vector.
+
+    Shape:
+        - x, y: (\*batch, \*shape); ladj: (\*batch).
+
+    Raises:
+        ValueError: If the event has another shape.
+
+    Reference:
+        Kingma and Dhariwal (2018), Glow, official code (`prior`, with `learntop` and `ycond`).
+
+    Example:
+        >>> TopPrior((2, 1, 1))(torch.tensor([[[3.0]], [[4.0]]])).flatten()
+        tensor([3., 4.], grad_fn=...)
+    """
+
+    def __init__(self, shape: Shape, context_dim: int | None = None) -> None:
+        super().__init__(len(shape), None if context_dim is None else (context_dim,))
+        self.shape = tuple(shape)
+        self.theta = Parameters({"mean": torch.zeros(self.shape), "log_scale": torch.zeros(self.shape)}, context_dim)
+
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        mean, log_scale = self.theta(context)
+        return (x - mean) * (-log_scale).exp(), -self._sum(x, log_scale)
+
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+        mean, log_scale = self.theta(context)
+        return y * log_scale.exp() + mean, self._sum(y, log_scale)
+
+    def _sum(self, x: Tensor, log_scale: Tensor) -> Tensor:
+        total = log_scale.sum(list(range(-len(self.shape), 0)))
+        return total.expand(x.shape[: x.dim() - len(self.shape)])
+
+    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
+        shape = super()._fitting(shape, event_dim)
+        event_fits(self, shape, self.shape)
+        return shape
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"{self.shape}"

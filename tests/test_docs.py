@@ -1,0 +1,34 @@
+"""Every Python block of the README and of the documentation runs, page by page, in the order a reader would run it."""
+
+import re
+from pathlib import Path
+
+import pyro
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(text: str) -> list[str]:
+    """The Python blocks of a page, each behind as many empty lines as precede it: errors show the page's line."""
+    return ["\n" * text.count("\n", 0, match.start(1)) + match.group(1) for match in BLOCK.finditer(text)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page.read_text())], ids=lambda page: page.stem)
+def test_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    namespace = {"__name__": page.stem}
+    for block in blocks(page.read_text()):
+        exec(compile(block, str(page), "exec"), namespace)
+    pyro.clear_param_store()
+
+
+def test_blocks_keep_their_lines():
+    assert blocks("a\n\n```python\nx = 1\n```\n\n```bash\nls\n```\n```python\nx\n```\n") == [
+        "\n\n\nx = 1\n",
+        "\n" * 10 + "x\n",
+    ]

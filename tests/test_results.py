@@ -1,0 +1,174 @@
+"""The page of results is made from its records, and from nothing else."""
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+spec = importlib.util.spec_from_file_location("make_results", DOCS / "make_results.py")
+make_results = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make_results)
+
+RUN = {
+    "recipe": "glow_toy",
+    "model": "Glow",
+    "paper": {"reference": "Kingma and Dhariwal 2018", "value": 3.35, "unit": "bits/dim", "budget": "8 GPUs | a week"},
+    "commit": "0123456789abcdef",
+    "seed": 0,
+    "data": {"name": "toy", "split": "test", "images": 1000, "note": "the first 1,000 of the test set"},
+    "hardware": "2 CPU cores",
+    "torch": "2.6.0",
+    "steps": 1436,
+    "wall_seconds": 1200.0,
+    "parameters": 1234567,
+    "metric": {"unit": "bits/dim", "value": 4.0521, "standard_error": 0.0123, "bound": "elbo", "k": 16},
+    "ema": True,
+    "date": "2026-01-02",
+}
+BENCHMARK = {
+    "benchmark": "conv1x1",
+    "what": "forward and backward on 32x48x16x16",
+    "hardware": "2 CPU cores",
+    "torch": "2.6.0",
+    "commit": "0123456789abcdef",
+    "rows": [{"name": "ours", "milliseconds": 3.14159, "peak_megabytes": None}],
+    "ratios": [{"what": "ours / bare convolution", "value": 1.2, "bar": "at most 1.3"}],
+    "date": "2026-01-02",
+}
+
+
+@pytest.fixture
+def docs(tmp_path):
+    (tmp_path / "results" / "benchmarks").mkdir(parents=True)
+    return tmp_path
+
+
+def write(docs, record, name="run.json"):
+    (docs / "results" / name).write_text(json.dumps(record))
+
+
+def generate(docs):
+    make_results.main([], docs)
+    return (docs / "results.md").read_text()
+
+
+def test_the_committed_page_is_up_to_date():
+    make_results.main(["--check"])
+
+
+def test_a_run_is_one_row_of_its_data_set(docs):
+    write(docs, RUN)
+    (row,) = [line for line in generate(docs).split("## toy\n")[1].splitlines() if "glow_toy" in line]
+    assert row == (
+        "| Glow (`glow_toy`) | test, 1,000 images; the first 1,000 of the test set "
+        "| 3.35 bits/dim: Kingma and Dhariwal 2018 (8 GPUs \\| a week) "
+        "| **4.052** ± 0.012 bits/dim (elbo, k = 16, EMA) | 1,436 | 20 min | 2 CPU cores, torch 2.6.0 "
+        "| 1,234,567 | `01234567` | [run.json](results/run.json) |"
+    )
+
+
+def test_a_run_without_a_paper_and_with_an_exact_likelihood(docs):
+    metric = RUN["metric"] | {"unit": "nats", "value": 81.8349, "bound": "exact", "k": 1}
+    write(docs, RUN | {"paper": None, "ema": False, "metric": metric})
+    assert "| none | **81.83** ± 0.01 nats (exact) |" in generate(docs)
+
+
+def test_a_commit_with_changes_says_so(docs):
+    write(docs, RUN | {"commit": "0123456789ab-dirty"})
+    assert "| `01234567-dirty` |" in generate(docs)
+
+
+def test_a_paper_may_have_no_number(docs):
+    write(docs, RUN | {"paper": RUN["paper"] | {"value": None}})
+    assert "no number: Kingma and Dhariwal 2018" in generate(docs)
+
+
+def test_peers_come_after_ours_in_the_same_group_and_are_marked(docs):
+    write(docs, RUN | {"recipe": "a_peer", "peer": "normflows"}, "a.json")
+    write(docs, RUN, "b.json")
+    page = generate(docs)
+    assert page.count("## toy\n") == 1
+    assert page.index("`glow_toy`)") < page.index("(`a_peer`, **peer: normflows**)")
+
+
+def test_data_sets_are_groups_in_alphabetical_order(docs):
+    write(docs, RUN, "a.json")
+    write(docs, RUN | {"data": RUN["data"] | {"name": "digits"}}, "b.json")
+    page = generate(docs)
+    assert page.index("## digits\n") < page.index("## toy\n")
+
+
+def test_a_benchmark_shows_its_rows_and_its_ratios_with_the_bar(docs):
+    write(docs, BENCHMARK, "benchmarks/conv1x1.json")
+    page = generate(docs)
+    assert "No run is recorded yet." in page
+    assert "| ours | 3.14 |  |" in page
+    assert "| ours / bare convolution | **1.20** | at most 1.3 |" in page
+    assert "(results/benchmarks/conv1x1.json)" in page
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        *((key,) for key in RUN),
+        *(("data", key) for key in ("name", "split", "images")),
+        ("paper", "budget"),
+        ("metric", "k"),
+    ],
+    ids=".".join,
+)
+def test_a_missing_key_is_named_with_its_file(docs, keys):
+    record = copy.deepcopy(RUN)
+    *parents, last = keys
+    inner = record
+    for key in parents:
+        inner = inner[key]
+    del inner[last]
+    write(docs, record)
+    with pytest.raises(SystemExit, match=rf"run\.json: .*missing key '{last}'"):
+        make_results.main([], docs)
+    assert not (docs / "results.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": "many"}, "steps: expected int, got 'many'"),
+        ({"steps": True}, "steps: expected int, got True"),
+        ({"ema": 0}, "ema: expected bool, got 0"),
+        ({"metric": None}, "metric: expected dict, got None"),
+    ],
+    ids=str,
+)
+def test_a_value_of_the_wrong_type_is_named(docs, change, message):
+    write(docs, RUN | change)
+    with pytest.raises(SystemExit, match=message):
+        make_results.main([], docs)
+
+
+def test_a_benchmark_row_is_checked_too(docs):
+    write(docs, BENCHMARK | {"rows": [{"name": "ours", "milliseconds": 1.0}]}, "benchmarks/conv1x1.json")
+    with pytest.raises(SystemExit, match=r"conv1x1\.json: rows\[0\]: missing key 'peak_megabytes'"):
+        make_results.main([], docs)
+
+
+def test_a_record_that_is_not_json_is_named(docs):
+    (docs / "results" / "run.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"run\.json: not JSON"):
+        make_results.main([], docs)
+
+
+def test_check_refuses_an_absent_and_an_outdated_page_and_writes_nothing(docs):
+    write(docs, RUN)
+    with pytest.raises(SystemExit, match="make results"):
+        make_results.main(["--check"], docs)
+    assert not (docs / "results.md").exists()
+    text = generate(docs)
+    make_results.main(["--check"], docs)
+    (docs / "results.md").write_text(text.replace("4.052", "3.352"))
+    with pytest.raises(SystemExit, match="make results"):
+        make_results.main(["--check"], docs)
