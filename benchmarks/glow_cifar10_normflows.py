@@ -10,11 +10,15 @@ import argparse
 import json
 import math
 import time
+from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 
 import normflows as nf
 import numpy as np
 import torch
+
+from pyro_exact.train.record import commit, hardware
 
 
 def glow(scales: int = 3, depth: int = 8, width: int = 128, shape: tuple[int, int, int] = (3, 32, 32)) -> nf.MultiscaleFlow:
@@ -45,6 +49,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--note", help="a remark on the data, for the record")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -66,16 +71,29 @@ def main() -> None:
     with torch.no_grad():
         bits = torch.cat([bits_per_dim(model, batch) for batch in test.split(100)])
     record = {
-        "recipe": "normflows_glow_cifar10",
-        "data": {"name": args.data.name, "split": "test", "images": len(test)},
+        "recipe": "glow_cifar10_small",
+        "peer": f"normflows {version('normflows')}",
+        "model": "glow",
+        "settings": {"scales": 3, "depth": 8, "width": 128},
+        "training": {"optimizer": "adamax", "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": args.batch_size},
+        "paper": None,
+        "commit": commit(),
         "seed": args.seed,
-        "steps": steps,
-        "wall_seconds": wall,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "data": {"name": args.data.stem, "split": "test", "images": len(test), "note": args.note},
+        "hardware": hardware(),
         "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "bits_per_dim": bits.mean().item(),
-        "standard_error": (bits.std() / math.sqrt(len(bits))).item(),
+        "steps": steps,
+        "wall_seconds": round(wall, 1),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "metric": {
+            "unit": "bits/dim",
+            "value": bits.mean().item(),
+            "standard_error": (bits.std() / math.sqrt(len(bits))).item(),
+            "bound": "elbo",
+            "k": 1,
+        },
+        "ema": False,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
     }
     args.out.write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))
