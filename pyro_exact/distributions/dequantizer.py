@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import constraints
+
+Shape = torch.Size | list[int] | tuple[int, ...]
 
 
 class UniformDequantizer(TorchDistribution):
@@ -13,7 +16,8 @@ class UniformDequantizer(TorchDistribution):
 
     .. math:: v = x + u, \quad u \sim U[0, 1), \qquad \log q(v \mid x) = 0 \text{ nats where } \lfloor v \rfloor = x
 
-    In float32 x + u can round up to x + 1, which would be another image; such a sample becomes the largest number below.
+    In float32 x + u can round up to x + 1, which would be another image; such a sample becomes the largest number
+    below.
 
     Args:
         x: Pixel levels, a floating-point tensor that holds integers, of shape (\*batch, C, H, W).
@@ -33,18 +37,18 @@ class UniformDequantizer(TorchDistribution):
         super().__init__(x.shape[:cut], x.shape[cut:], validate_args=False)
 
     @property
-    def support(self) -> constraints.Constraint:  # noqa: D102
+    def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.half_open_interval(self.x, self.x + 1), len(self.event_shape))
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> UniformDequantizer:  # noqa: D102
+    def expand(self, batch_shape: Shape, _instance: object = None) -> UniformDequantizer:
         batch_shape = torch.Size(batch_shape)
         return UniformDequantizer(self.x.expand(batch_shape + self.event_shape), len(self.event_shape))
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008, D102
+    def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         x = self.x.expand(torch.Size(sample_shape) + self.x.shape)
         return torch.minimum(x + torch.rand_like(x), torch.nextafter(x + 1, x))
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return 0 nats where the value lies in [x, x + 1), else minus infinity, of shape (\*batch)."""
-        inside = (value.floor() == self.x).flatten(-len(self.event_shape)).all(-1)
-        return torch.where(inside, 0.0, -torch.inf).to(value.dtype)
+        inside = (value.floor() == self.x).to(value.dtype)
+        return sum_rightmost(inside.log(), len(self.event_shape))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pyro.distributions import Distribution, Normal, TransformedDistribution
 from torch import Tensor, nn
 
-from pyro_exact.transforms.bijection import Bijection, context_batch_shape
+from pyro_exact.transforms.bijection import Bijection
 
 
 class StandardNormal(nn.Module):
@@ -30,18 +32,18 @@ class StandardNormal(nn.Module):
         """Return the distribution.
 
         Args:
-            temperature: Its standard deviation, at least 0.
+            temperature: Its standard deviation, at least 0 and finite.
 
         Raises:
-            ValueError: If the temperature is negative.
+            ValueError: If the temperature is out of range.
         """
-        if not temperature >= 0:
-            raise ValueError(f"StandardNormal expects a temperature of at least 0; got {temperature}.")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"StandardNormal expects a finite temperature of at least 0; got {temperature}.")
         # A normal of zero width has no density, and samples its mean: the smallest positive number does that.
         scale = max(temperature, torch.finfo(self.origin.dtype).tiny)
         return Normal(self.origin, torch.full_like(self.origin, scale), validate_args=False).to_event(1)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{len(self.origin)}"
 
 
@@ -90,11 +92,9 @@ class Flow(nn.Module):
         Raises:
             ValueError: If the flow takes no context, or one of another shape.
         """
-        batch = context_batch_shape(self.bijection, context)
-        base = self._base(temperature)
-        # Without this, equal contexts would share one noise vector, and have equal samples.
-        base = base.expand(torch.broadcast_shapes(base.batch_shape, batch))
-        return TransformedDistribution(base, [self.bijection.condition(context)])
+        if self.bijection.context_shape is None:
+            raise ValueError(f"This flow takes no context; got one of shape {tuple(context.shape)}. Call flow().")
+        return TransformedDistribution(self._base(temperature), [self.bijection.condition(context)])
 
     def _base(self, temperature: float | None) -> Distribution:
         if isinstance(self.base, nn.Module):

@@ -74,16 +74,14 @@ def glow(
         )
 
     def conditioner(in_channels: int, out_channels: int) -> ConvConditioner:
-        return ConvConditioner(
-            in_channels, out_channels, Affine.num_params, width, context_dim, edge, log_scale_factor
-        )
+        return ConvConditioner(in_channels, out_channels, Affine.num_params, width, context_dim, edge, log_scale_factor)
 
     def step(channels: int) -> Bijection:
         half = Channels(channels)
         coupling = Coupling(half, Affine(scale), conditioner(half.fixed_size, half.free_size))
         return Compose([ActNorm(channels, event_dim=3), Conv1x1(channels, factorized=factorized), coupling])
 
-    def from_scale(index: int, shape: tuple[int, int, int]) -> Bijection:
+    def from_scale(index: int, shape: tuple[int, int, int]) -> Compose:
         channels, height, breadth = squeezed = 4 * shape[0], shape[1] // 2, shape[2] // 2
         steps = Compose([step(channels) for _ in range(depth)], recompute)
         if index == scales - 1:

@@ -26,11 +26,11 @@ class Density(GenerativeModel):
         super().__init__()
         self.distribution = distribution
 
-    def generate(self, x: Tensor | None = None) -> Tensor:  # noqa: D102
+    def generate(self, x: Tensor | None = None) -> Tensor:
         sample: Tensor = pyro.sample("x", self.distribution(), obs=x)
         return sample
 
-    def initialize(self, x: Tensor) -> None:  # noqa: D102
+    def initialize(self, x: Tensor) -> None:
         bijection = getattr(self.distribution, "bijection", None)
         if bijection is not None:
             bijection.inv.initialize(x)

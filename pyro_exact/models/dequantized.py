@@ -46,22 +46,26 @@ class Dequantized(GenerativeModel):
         super().__init__()
         self.flow, self.levels, self.noise = flow, levels, noise
 
-    def generate(self, x: Tensor | None = None) -> Tensor:  # noqa: D102
+    def generate(self, x: Tensor | None = None) -> Tensor:
         v = pyro.sample("v", self.flow())
         observed = None if x is None else x.to(v.dtype)
         pixels: Tensor = pyro.sample("x", Delta(v.floor(), event_dim=3), obs=observed)
         return pixels
 
-    def infer(self, x: Tensor) -> None:  # noqa: D102
-        x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x
+    def infer(self, x: Tensor) -> None:
+        x = _real(x)
         pyro.sample("v", UniformDequantizer(x) if self.noise is None else self.noise(x))
 
-    def initialize(self, x: Tensor) -> None:  # noqa: D102
-        x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x
-        self.flow.bijection.inv.initialize(UniformDequantizer(x).sample())
+    def initialize(self, x: Tensor) -> None:
+        self.flow.bijection.inv.initialize(UniformDequantizer(_real(x)).sample())
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` images, integers of dtype int64 in {0, ..., levels - 1}; ``temperature`` as in `Flow`."""
         v: Tensor = self.flow(temperature).sample((n,))
         return v.floor().clamp(0, self.levels - 1).long()
+
+
+def _real(x: Tensor) -> Tensor:
+    """Return the pixels in a precision that has room for noise below them: half precision has none."""
+    return x.to(torch.promote_types(x.dtype, torch.get_default_dtype()))

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import pyro
 import pyro.poutine as poutine
 import torch
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 
@@ -48,14 +49,13 @@ class GenerativeModel(nn.Module, ABC):
         with pyro.plate("data", len(x)):
             guide = poutine.trace(self.infer).get_trace(x)
             model = poutine.trace(poutine.replay(self.generate, trace=guide)).get_trace(x)
-        return _log_prob(model, len(x)) - _log_prob(guide, len(x))
+        return _log_prob(model) - _log_prob(guide)
 
 
-def _log_prob(trace: poutine.Trace, n: int) -> Tensor | float:
+def _log_prob(trace: poutine.Trace) -> Tensor:
     trace.compute_log_prob()
-    sites = (site for site in trace.nodes.values() if site["type"] == "sample")
-    return sum((site["log_prob"].expand(n) for site in sites if not _is_plate(site)), torch.zeros(()))
-
-
-def _is_plate(site: dict) -> bool:  # type: ignore[type-arg]
-    return bool(type(site["fn"]).__name__ == "_Subsample")
+    total = torch.zeros(())
+    for site in trace.nodes.values():
+        if site["type"] == "sample" and not site_is_subsample(site):
+            total = total + site["log_prob"]
+    return total

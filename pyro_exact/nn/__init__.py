@@ -5,4 +5,11 @@ from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.statistics import channel_statistics
 
-__all__ = ["ConvConditioner", "DenseConditioner", "Parameters", "PriorConditioner", "ScaledConv2d", "channel_statistics"]
+__all__ = [
+    "ConvConditioner",
+    "DenseConditioner",
+    "Parameters",
+    "PriorConditioner",
+    "ScaledConv2d",
+    "channel_statistics",
+]

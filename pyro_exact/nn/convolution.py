@@ -29,6 +29,9 @@ class ScaledConv2d(nn.Module):
     Shape:
         - x: (N, in_channels, H, W); y: (N, out_channels, H, W).
 
+    Raises:
+        ValueError: If the kernel size is even, or there are no channels.
+
     Reference:
         Kingma and Dhariwal (2018), Glow, official code (`conv2d`, `conv2d_zeros`, `add_edge_padding`, `actnorm`).
     """
@@ -45,6 +48,11 @@ class ScaledConv2d(nn.Module):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"ScaledConv2d expects an odd kernel size; got {kernel_size}.")
+        if in_channels < 1 or out_channels < 1:
+            raise ValueError(
+                f"ScaledConv2d expects channels on both sides; got {in_channels} in and {out_channels} out. "
+                f"One channel has no halves: start with Squeeze."
+            )
         self.zero, self.padding, self.log_scale_factor = zero, kernel_size // 2, log_scale_factor
         std = 0.0 if zero else 0.05
         kernel = (kernel_size, kernel_size)
@@ -79,6 +87,6 @@ class ScaledConv2d(nn.Module):
         inside = torch.zeros(1, 1, *x.shape[-2:], dtype=self.weight.dtype, device=x.device)
         return F.pad(inside, [self.padding] * 4, value=1.0)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         out_channels, in_channels, size, _ = self.weight.shape
         return f"{in_channels}, {out_channels}, kernel_size={size}" + (", zero=True" if self.zero else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -38,9 +39,13 @@ class Parameters(nn.Module):
         if context_dim is not None:
             self.hypernet = hypernet(context_dim, sum(self.sizes), hidden_dims)
 
+    def free(self) -> tuple[Tensor, ...]:
+        """Return the free parameters, in the order of ``initial``: without the part that depends on a context."""
+        return tuple(getattr(self, name) for name in self.names)
+
     def forward(self, context: Tensor | None = None) -> tuple[Tensor, ...]:
         """Return the parameters, for the given context if they depend on one."""
-        free = tuple(getattr(self, name) for name in self.names)
+        free = self.free()
         if self.context_dim is None:
             return free
         if context is None:
@@ -48,10 +53,10 @@ class Parameters(nn.Module):
                 f"A conditional layer expects a context of shape (*batch, {self.context_dim}); got none. "
                 f"Call layer.condition(context) first."
             )
-        changes = self.hypernet(context).split(self.sizes, dim=-1)
+        changes = self.hypernet(context.to(free[0].dtype)).split(self.sizes, dim=-1)
         return tuple(p + d.reshape(d.shape[:-1] + p.shape) for p, d in zip(free, changes, strict=True))
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         shapes = ", ".join(f"{name}={tuple(getattr(self, name).shape)}" for name in self.names)
         return shapes if self.context_dim is None else f"{shapes}, context_dim={self.context_dim}"
 
@@ -60,7 +65,7 @@ def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ())
     """Return an MLP whose last layer starts at zero."""
     widths = [context_dim, *hidden_dims]
     layers: list[nn.Module] = []
-    for width, following in zip(widths, widths[1:], strict=False):
+    for width, following in pairwise(widths):
         layers += [nn.Linear(width, following), nn.ReLU()]
     last = nn.Linear(widths[-1], output_dim)
     nn.init.zeros_(last.weight)

@@ -16,7 +16,7 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
         Two tensors of shape (C, 1, ..., 1) with ``event_dim`` dimensions.
 
     Raises:
-        ValueError: If there is only one value per channel.
+        ValueError: If there is only one value per channel, or one that is not finite.
     """
     values = x.double().movedim(x.dim() - event_dim, 0).flatten(1)
     count = _sum_over_ranks(values.new_tensor([values.shape[1]]))
@@ -27,6 +27,11 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
         )
     mean = _sum_over_ranks(values.sum(1)) / count
     variance = _sum_over_ranks((values - mean[:, None]).square().sum(1)) / count
+    if not bool(variance.isfinite().all()):
+        raise ValueError(
+            "Data-dependent initialisation expects finite values; got NaN or infinity. Look at the data, and at the "
+            "layers before."
+        )
     shape = (-1, *[1] * (event_dim - 1))
     return mean.to(x.dtype).view(shape), variance.sqrt().to(x.dtype).view(shape)
 

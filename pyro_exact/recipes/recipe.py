@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.models import Dequantized, GenerativeModel
+from pyro_exact.recipes.check import arguments, nearest
 
 Unit = Literal["bits/dim", "nats"]
 
@@ -95,14 +94,15 @@ def _glow(shape: tuple[int, int, int], levels: int, **settings: Any) -> Generati
     return Dequantized(Flow(StandardNormal(prod(shape)), flows.glow(shape, levels, **settings).inv), levels)
 
 
-class Family(typing.NamedTuple):
+class Family(NamedTuple):
     """A kind of model that recipes can name: how to build it, and the function whose arguments are its settings."""
 
-    build: typing.Callable[..., GenerativeModel]
-    settings: typing.Callable[..., object]
+    build: Callable[..., GenerativeModel]
+    settings: Callable[..., object]
 
 
 MODELS = {"glow": Family(_glow, flows.glow)}
+PROVIDED = ("shape", "levels", "context_dim")  # parameters of the builders that are not for a recipe to set
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Recipe:
         self._settings()
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str) -> Recipe:
+    def from_dict(cls, values: object, source: str) -> Recipe:
         """Check plain values, and make a recipe of them.
 
         Args:
@@ -138,16 +138,20 @@ class Recipe:
         Raises:
             ValueError: On an unknown, missing or ill-typed key, with the nearest known name.
         """
-        values = dict(_mapping(values, source))
-        _known_keys(values, (f.name for f in dataclasses.fields(cls)), source)
-        missing = {"name", "model", "data"} - values.keys()
-        if missing:
-            raise ValueError(f"{source} lacks {', '.join(sorted(missing))}. Add it; `pyro-exact recipes` shows examples.")
-        values["training"] = checked(Training, values.get("training") or {}, f"{source}, training")
-        paper = values.get("paper")
-        values["paper"] = None if paper is None else checked(Paper, paper, f"{source}, paper")
-        values["model"] = dict(_mapping(values["model"], f"{source}, model"))
-        return cls(**values)
+        return cls(**arguments(cls, values, source))
+
+    def changed(self, model: Mapping[str, Any], training: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with other settings where they are given; raise ValueError as `from_dict`."""
+        values = self.to_dict()
+        values["model"] |= model
+        values["training"] |= training
+        return Recipe.from_dict(values, f"recipe {self.name}")
+
+    def filled(self) -> Recipe:
+        """Return the recipe with the defaults of its model written out, which later versions may change."""
+        parameters = inspect.signature(MODELS[self.model["name"]].settings).parameters.items()
+        defaults = {name: p.default for name, p in parameters if name not in PROVIDED}
+        return dataclasses.replace(self, model={"name": self.model["name"], **defaults, **self.model})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for YAML, JSON or a checkpoint."""
@@ -164,13 +168,12 @@ class Recipe:
         return MODELS[self.model["name"]].build(shape, levels, **self._settings())
 
     def _settings(self) -> dict[str, Any]:
-        source = f"recipe {self.name}, model"
-        name = self.model.get("name")
+        source = f"recipe {self.name}: model"
+        name = str(self.model.get("name"))
         if name not in MODELS:
-            raise ValueError(f"{source} expects a name among {sorted(MODELS)}; got {name!r}.{nearest(str(name), MODELS)}")
+            raise ValueError(f"{source}: name expects one of {', '.join(MODELS)}; got {name!r}.{nearest(name, MODELS)}")
         settings = {key: value for key, value in self.model.items() if key != "name"}
-        function = MODELS[name].settings
-        return checked_arguments(function, settings, source, leave_out=("shape", "levels"))
+        return arguments(MODELS[name].settings, settings, source, leave_out=PROVIDED)
 
 
 def load_recipe(name: str) -> Recipe:
@@ -197,68 +200,11 @@ def load_recipe(name: str) -> Recipe:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"Recipe {name} is not valid YAML: {error}") from error
-    values = dict(_mapping(values, f"recipe {name}"))
-    return Recipe.from_dict({"name": Path(name).stem, **values}, f"recipe {name}")
+    named = {"name": Path(name).stem, **values} if isinstance(values, dict) else values
+    return Recipe.from_dict(named, f"recipe {name}")
 
 
 def recipe_names() -> list[str]:
     """Return the names of the recipes that ship with the library."""
     files = (Path(str(entry)) for entry in resources.files(__package__).iterdir())
     return sorted(path.stem for path in files if path.suffix == ".yaml")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the nearest known name, or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {found[0]!r}?" if found else ""
-
-
-def checked(cls: type[Any], values: Mapping[str, Any], source: str) -> Any:
-    """Return an instance of a dataclass from plain values of the right names and types."""
-    return cls(**checked_arguments(cls, values, source))
-
-
-def checked_arguments(
-    function: typing.Callable[..., object], values: Mapping[str, Any], source: str, leave_out: Iterable[str] = ()
-) -> dict[str, Any]:
-    """Return ``values`` as keyword arguments of ``function``, each checked against its annotation."""
-    known = [name for name in inspect.signature(function).parameters if name not in set(leave_out)]
-    _known_keys(_mapping(values, source), known, source)
-    hints = typing.get_type_hints(function.__init__ if isinstance(function, type) else function)
-    return {key: _typed(value, hints[key], f"{source}.{key}") for key, value in values.items()}
-
-
-def _typed(value: Any, hint: Any, source: str) -> Any:
-    """Return the value as the annotated type, or say what was expected."""
-    for option in typing.get_args(hint) if _is_union(hint) else (hint,):
-        if option is type(None) and value is None:
-            return None
-        if typing.get_origin(option) is Literal and value in typing.get_args(option):
-            return value
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if option in (int, str, bool) and type(value) is option:
-            return value
-        if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
-            parts = typing.get_args(option)
-            if len(value) == len(parts):
-                return tuple(_typed(v, part, source) for v, part in zip(value, parts, strict=True))
-    expected = getattr(hint, "__name__", str(hint)) if not typing.get_args(hint) else str(hint).replace("typing.", "")
-    raise ValueError(f"{source} expects {expected}; got {value!r}.")
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) is typing.Union or type(hint).__name__ == "UnionType"
-
-
-def _mapping(values: Any, source: str) -> Mapping[str, Any]:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{source} expects keys with values; got {type(values).__name__}.")
-    return values
-
-
-def _known_keys(values: Mapping[str, Any], known: Iterable[str], source: str) -> None:
-    known = list(known)
-    for key in values:
-        if key not in known:
-            raise ValueError(f"{source} has an unknown key {key!r}.{nearest(str(key), known)} Known: {', '.join(known)}.")

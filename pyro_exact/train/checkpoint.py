@@ -11,33 +11,38 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from pyro_exact.models import GenerativeModel
-from pyro_exact.recipes import Recipe
+from pyro_exact.train.device import pick_device
+from pyro_exact.train.run import Run
 
-KEY = "pyro_exact"
+LAST, BEST = "checkpoint.ckpt", "best.ckpt"
+KEY = "pyro_exact"  # of our part in the checkpoint, which otherwise is Lightning's
+
+
+class UnwritableError(OSError, ValueError):
+    """The output folder, or a file in it, cannot be written."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write to a file beside the checkpoint and rename it: whatever happens, the previous checkpoint survives."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: D102
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path = Path(path)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-        except (OSError, RuntimeError) as error:
-            raise OSError(
-                f"The checkpoint {path} could not be written: {error}. The previous one, if any, is kept. "
-                f"Free some space, or choose another folder."
+        except (OSError, RuntimeError) as error:  # torch's zip writer raises the latter on a full disk
+            kept = "The previous one is kept." if path.exists() else "There is none before it."
+            raise UnwritableError(
+                f"The checkpoint {path} could not be written: {error}. {kept} Make room, or choose another folder."
             ) from error
         finally:
             partial.unlink(missing_ok=True)
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:  # noqa: D102
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
         return read_checkpoint(path)
 
 
@@ -55,39 +60,39 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} is refused: it holds something other than tensors and plain values, or is damaged. "
-            f"Loading a checkpoint never runs code. ({str(error).splitlines()[0]})"
+            f"{path} is refused: it holds something else than tensors and plain values, or is damaged; loading a "
+            f"checkpoint never runs code. Use one that `pyro-exact train` wrote. ({str(error).splitlines()[0]})"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise ValueError(
-            f"{path} is not a whole checkpoint; it may be truncated. Use another one. ({str(error).splitlines()[0]})"
-        ) from error
-    if not isinstance(checkpoint, dict) or KEY not in checkpoint or "state_dict" not in checkpoint:
+    except Exception as error:  # a damaged file fails anywhere between its zip archive and its tensors
+        raise ValueError(f"{path} is damaged; it may be truncated. Use another one. ({error})") from error
+    if not isinstance(checkpoint, dict) or not {KEY, "state_dict", "global_step"} <= checkpoint.keys():
         raise ValueError(f"{path} is no checkpoint of pyro_exact: it carries no recipe. Train with `pyro-exact train`.")
     return checkpoint
 
 
-def load_model(path: str | Path) -> tuple[GenerativeModel, dict[str, Any]]:
+def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, Run]:
     """Rebuild a model from its checkpoint alone, with the weights that are evaluated (the average, where there is one).
 
+    Args:
+        path: A checkpoint that `fit` wrote.
+        device: ``"cuda"``, ``"cpu"``, or ``"auto"`` for the first of them that there is.
+
     Returns:
-        The model in evaluation mode, and what the run said of itself: ``recipe`` (plain values), ``shape``, ``levels``,
-        ``data``, ``seed``, ``step``, ``seconds``.
+        The model in evaluation mode, and what the run said of itself.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: As `read_checkpoint`, or if the weights do not fit the recipe.
     """
     checkpoint = read_checkpoint(path)
-    about: dict[str, Any] = checkpoint[KEY]
-    recipe = Recipe.from_dict(about["recipe"], f"the recipe in {path}")
-    model = recipe.build(tuple(about["shape"]), about["levels"])
+    run = Run.from_dict(checkpoint[KEY], str(path))
+    model = run.recipe.build(run.shape, run.levels)
     weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
-            f"The weights in {path} do not fit its recipe {recipe.name!r}: {error}. "
+            f"The weights in {path} do not fit its recipe {run.recipe.name!r}: {error}. "
             f"It was written by another version, or edited; train again."
         ) from error
-    return model.eval(), {**about, "step": checkpoint["global_step"]}
+    return model.eval().to(pick_device(device)), run

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pyro_exact.transforms import Bijection
 
 
-class DivergedError(RuntimeError):
+class DivergedError(FloatingPointError):
     """Training met a loss or a gradient that is not finite."""
 
 

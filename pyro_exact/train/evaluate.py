@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyro_exact.data import check_images
 from pyro_exact.models import GenerativeModel
+from pyro_exact.recipes import Unit
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Evaluation:
         standard_error_nats: Of ``nats``.
         images: n.
         dims: D, numbers per image.
-        k: Samples of the guide per image: 1 is the ELBO, more the importance-weighted bound.
+        bound: ``"exact"``, or what bounds the likelihood: ``"elbo"`` or ``"importance-weighted"``.
+        k: Samples of the guide per image.
     """
 
     nats: float
@@ -32,7 +35,19 @@ class Evaluation:
     standard_error_nats: float
     images: int
     dims: int
+    bound: str
     k: int
+
+    def __str__(self) -> str:
+        k = "" if self.bound == "exact" else f", k = {self.k}"
+        return f"{self.bits_per_dim:.4f} ± {self.standard_error:.4f} bits/dim ({self.bound}{k}, {self.images} images)"
+
+    def metric(self, unit: Unit) -> dict[str, Any]:
+        """Return value, error and bound in a unit, as a record keeps them."""
+        value, error = self.bits_per_dim, self.standard_error
+        if unit == "nats":
+            value, error = self.nats, self.standard_error_nats
+        return {"unit": unit, "value": value, "standard_error": error, "bound": self.bound, "k": self.k}
 
 
 @torch.no_grad()
@@ -60,24 +75,31 @@ def evaluate(model: GenerativeModel, images: Tensor, k: int = 1, batch_size: int
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
     levels = getattr(model, "levels", None)
     if levels is not None:
-        check_images(images, tuple(images.shape[1:]), levels)
+        channels, height, width = images.shape[-3:]
+        check_images(images, (channels, height, width), levels)
     device = next(model.parameters()).device
     training = model.training
     model.eval()
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            log_p = torch.cat([_bound(model, batch.to(device), k) for batch in images.split(batch_size)])
+            log_p = torch.cat([_log_mean_weight(model, batch.to(device), k) for batch in images.split(batch_size)])
     finally:
         model.train(training)
     nats = -log_p.double().cpu()
     n, dims = len(nats), images[0].numel()
     error = nats.std().item() / math.sqrt(n) if n > 1 else math.nan
     mean, bits = nats.mean().item(), dims * math.log(2)
-    return Evaluation(mean, mean / bits, error / bits, error, n, dims, k)
+    return Evaluation(mean, mean / bits, error / bits, error, n, dims, _bound_name(model, k), k)
 
 
-def _bound(model: GenerativeModel, x: Tensor, k: int) -> Tensor:
+def _bound_name(model: GenerativeModel, k: int) -> str:
+    if type(model).infer is GenerativeModel.infer:
+        return "exact"
+    return "elbo" if k == 1 else "importance-weighted"
+
+
+def _log_mean_weight(model: GenerativeModel, x: Tensor, k: int) -> Tensor:
     """Return log-mean-exp of k log-weights for each image, in float64."""
     log_sum = model.log_weight(x).double()
     for _ in range(k - 1):

@@ -1,4 +1,4 @@
-"""The record of a run, which the run itself writes."""
+"""What the records of runs and of benchmarks share."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import json
 import os
 import platform
 import subprocess
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from pyro_exact.recipes import Recipe
 
 
 def write_json(values: dict[str, Any], path: Path) -> None:
@@ -26,11 +23,16 @@ def write_json(values: dict[str, Any], path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def hardware() -> str:
-    """Return the accelerator, or the number of CPU threads and the processor."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU threads, {_processor()}"
+def hardware(device: str | None = None, devices: int = 1) -> str:
+    """Return the name of the accelerator, or the processor and how many of its threads are used.
+
+    Args:
+        device: ``"cuda"`` or ``"cpu"``; the first of them that there is by default.
+        devices: How many of them.
+    """
+    cuda = torch.cuda.is_available() if device is None else device == "cuda"
+    name = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads, {_processor()}"
+    return name if devices == 1 else f"{devices} x {name}"
 
 
 def commit() -> str:
@@ -45,46 +47,6 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return found.stdout.strip() if tracked.returncode == 0 else "unknown"
-
-
-def run_record(
-    recipe: Recipe,
-    seed: int,
-    data: dict[str, Any],
-    steps: int,
-    wall_seconds: float,
-    parameters: int,
-    metric: dict[str, Any],
-) -> dict[str, Any]:
-    """Return the record of a run, as `docs/results` keeps them.
-
-    Args:
-        recipe: What was trained.
-        seed: Of the run.
-        data: ``name``, ``split`` and ``images``, the number of images scored.
-        steps: Optimiser steps taken.
-        wall_seconds: Training time, without the final evaluation.
-        parameters: Number of trained numbers.
-        metric: ``value``, ``standard_error``, ``unit``, ``bound`` and ``k``.
-    """
-    values = recipe.to_dict()
-    return {
-        "recipe": recipe.name,
-        "model": values["model"],
-        "training": values["training"],
-        "paper": values["paper"],
-        "commit": commit(),
-        "seed": seed,
-        "data": data,
-        "hardware": hardware(),
-        "torch": torch.__version__,
-        "steps": steps,
-        "wall_seconds": round(wall_seconds, 1),
-        "parameters": parameters,
-        "metric": metric,
-        "ema": recipe.training.ema_decay is not None,
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-    }
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine
+from pyro_exact.transforms.batch_norm import BatchNorm
 from pyro_exact.transforms.bijection import Bijection, Conditioned, Inverse
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.conv1x1 import Conv1x1
@@ -9,16 +10,22 @@ from pyro_exact.transforms.coupling import Coupling
 from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.factor_out import FactorOut
 from pyro_exact.transforms.flatten import Flatten
+from pyro_exact.transforms.householder import Householder
+from pyro_exact.transforms.linear_lu import LinearLU
 from pyro_exact.transforms.logit import Logit
 from pyro_exact.transforms.partition import Channels, Halves, Partition
 from pyro_exact.transforms.permute import Permute
+from pyro_exact.transforms.planar import Planar
+from pyro_exact.transforms.radial import Radial
 from pyro_exact.transforms.scaling import Scaling
 from pyro_exact.transforms.squeeze import Squeeze
+from pyro_exact.transforms.sylvester import Sylvester
 from pyro_exact.transforms.top_prior import TopPrior
 
 __all__ = [
     "ActNorm",
     "Affine",
+    "BatchNorm",
     "Bijection",
     "Channels",
     "Compose",
@@ -29,11 +36,16 @@ __all__ = [
     "FactorOut",
     "Flatten",
     "Halves",
+    "Householder",
     "Inverse",
+    "LinearLU",
     "Logit",
     "Partition",
     "Permute",
+    "Planar",
+    "Radial",
     "Scaling",
     "Squeeze",
+    "Sylvester",
     "TopPrior",
 ]

@@ -43,23 +43,21 @@ class ActNorm(Bijection):
         True
     """
 
-    def __init__(
-        self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-4
-    ) -> None:
+    def __init__(self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-4) -> None:
         super().__init__(event_dim, None if context_dim is None else (context_dim,))
         self.channels, self.floor = channels, floor
         zeros = torch.zeros(channels, *[1] * (event_dim - 1))
         self.theta = Parameters({"shift": zeros, "log_scale": zeros}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shift, log_scale = self.theta(context)
         return (x + shift) * log_scale.exp(), self._ladj(x, log_scale)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shift, log_scale = self.theta(context)
         return y * (-log_scale).exp() - shift, -self._ladj(y, log_scale)
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: D102
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             mean, std = channel_statistics(x, self.domain.event_dim)
             if bool((std < self.floor).any()):
@@ -69,8 +67,9 @@ class ActNorm(Bijection):
                     f"{self.floor} there. Such channels are constant: dequantise the data, or drop them.",
                     stacklevel=2,
                 )
-            self.theta.shift.copy_(-mean)
-            self.theta.log_scale.copy_(-std.clamp(min=self.floor).log())
+            shift, log_scale = self.theta.free()
+            shift.copy_(-mean)
+            log_scale.copy_(-std.clamp(min=self.floor).log())
             return self.forward_and_ladj(x, context)[0]
 
     def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:
@@ -82,7 +81,7 @@ class ActNorm(Bijection):
         shape = super()._fitting(shape, event_dim)
         return channels_fit(self, shape, self.channels, event_dim)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}"
 
 
@@ -96,4 +95,3 @@ def channels_fit(layer: Bijection, shape: torch.Size, channels: int, event_dim: 
             f"Build the layer for {found}, or check the order of the dimensions."
         )
     return shape
-

@@ -44,11 +44,11 @@ class Affine(Elementwise):
             raise ValueError(f"Affine expects a positive bound; got {bound}.")
         self.scale, self.bound = scale, bound
 
-    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._shift_and_log_scale(theta)
         return (x + shift) * log_scale.exp(), log_scale
 
-    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._shift_and_log_scale(theta)
         return y * (-log_scale).exp() - shift, -log_scale
 
@@ -58,5 +58,5 @@ class Affine(Elementwise):
             return shift, F.logsigmoid(raw + 2)
         return shift, self.bound * (raw / self.bound).tanh()
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{self.scale!r}" + (f", bound={self.bound}" if self.scale == "tanh" else "")

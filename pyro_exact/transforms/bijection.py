@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+from weakref import ref
 
 import torch
 from pyro.distributions.conditional import ConditionalTransformModule
 from pyro.distributions.torch_transform import TransformModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
 Shape = Sequence[int]
 Direction = Callable[[Tensor], tuple[Tensor, Tensor]]
+Stamp = tuple[Any, ...]
 
 
-class Bijection(TransformModule, ConditionalTransformModule):  # type: ignore[misc]
+class Bijection(TransformModule, ConditionalTransformModule):
     r"""Base class of every flow layer: an invertible map :math:`y = f(x)`, plain or conditional.
 
     A layer writes two pure methods, `forward_and_ladj` and `inverse_and_ladj`. From them it is a stock
@@ -34,15 +36,15 @@ class Bijection(TransformModule, ConditionalTransformModule):  # type: ignore[mi
 
     Shape:
         - x: (\*batch, \*event), floating point.
-        - context: (\*batch, \*context_shape); its batch shape broadcasts with that of ``x``.
+        - context: (\*batch, \*context_shape). `condition` broadcasts its batch shape with that of ``x``; the pure
+          methods expect an ``x`` that has been expanded to both.
         - ladj: (\*batch).
     """
 
     bijective = True
+    __repr__ = nn.Module.__repr__  # shows the parts, where that of Transform shows a bare name
 
-    def __init__(
-        self, event_dim: int, context_shape: Shape | None = None, output_event_dim: int | None = None
-    ) -> None:
+    def __init__(self, event_dim: int, context_shape: Shape | None = None, output_event_dim: int | None = None) -> None:
         super().__init__()
         self.context_shape = None if context_shape is None else tuple(context_shape)
         self.domain = _reals(event_dim)
@@ -62,7 +64,8 @@ class Bijection(TransformModule, ConditionalTransformModule):  # type: ignore[mi
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Set the parameters that depend on data from the batch ``x``, without gradient, and return the output.
 
-        Only an explicit call initialises: sampling, scoring and loading never do.
+        Only an explicit call initialises: sampling, scoring and loading never do. A layer is initialised in its own
+        direction; through `inv` nothing is set.
         """
         with torch.no_grad():
             return self.forward_and_ladj(x, context)[0]
@@ -88,7 +91,12 @@ class Bijection(TransformModule, ConditionalTransformModule):  # type: ignore[mi
     @property
     def inv(self) -> Bijection:
         """The inverse map, itself a `Bijection` with the same parameters."""
-        return Inverse(self)
+        known: Any = self._inv  # a weak reference, as in Transform, which leaves it out of copies
+        inverse: Bijection | None = known and known()
+        if inverse is None:
+            inverse = Inverse(self)
+            self._inv = ref(inverse)  # type: ignore[assignment]
+        return inverse
 
     def condition(self, context: Tensor) -> Bijection:
         """Bind a context. A plain layer returns itself."""
@@ -100,9 +108,8 @@ class Bijection(TransformModule, ConditionalTransformModule):  # type: ignore[mi
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Return :math:`\log|\det \partial y / \partial x|`, of shape (\*batch)."""
-        stamp = self._stamp()
         for output, source, sign in ((y, x, 1), (x, y, -1)):
-            record = self._ledger.find(output, sign, stamp)
+            record = self._ledger.find(output, sign, self._stamp)
             if record is not None and record.source is source:
                 return record.ladj
         return self.forward_and_ladj(x)[1]
@@ -116,19 +123,23 @@ class Bijection(TransformModule, ConditionalTransformModule):  # type: ignore[mi
         return self._once(y, self.inverse_and_ladj, -1)
 
     def _once(self, source: Tensor, direction: Direction, sign: int) -> Tensor:
-        record = self._ledger.find(source, -sign, self._stamp())
+        record = self._ledger.find(source, -sign, self._stamp)
         if record is not None:
             return record.source  # the opposite direction made `source`: an exact round trip
         output, ladj = direction(source)
         # The key must be a tensor that the graph of `ladj` does not hold, or the record would keep itself alive.
         output = output.view_as(output)
-        self._ledger.write(output, Record(source, sign * ladj, sign, torch.is_grad_enabled(), self._stamp()))
+        self._ledger.write(output, source, sign * ladj, sign, self._stamp())
         return output
 
-    def _stamp(self) -> tuple[object, ...]:
-        """Return what a remembered value depends on beside its source: weights, buffers and the mode."""
-        tensors = chain(self.parameters(), self.buffers())
-        return (self.training, *((id(t), 0 if t.is_inference() else t._version) for t in tensors))
+    def _stamp(self) -> Stamp:
+        """Return what a remembered value depends on beside its source: weights, buffers and modes."""
+        modes: list[bool] = []
+        tensors: list[Tensor | None] = []
+        for module in self.modules():  # one walk: a Glow has a thousand modules
+            modes.append(module.training)
+            tensors += [*module._parameters.values(), *module._buffers.values()]
+        return (Ledger.steps, modes, _states(t for t in tensors if t is not None))
 
     def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
         if len(shape) < event_dim:
@@ -146,7 +157,8 @@ class Record(NamedTuple):
     ladj: Tensor
     sign: int
     with_grad: bool
-    stamp: tuple[object, ...]
+    stamp: Stamp
+    states: Stamp
 
 
 class Ledger:
@@ -156,22 +168,27 @@ class Ledger:
 
     - in the direction that made it, so ``t(t(x))`` is not undone;
     - by a query with gradient, when it was made without;
-    - after a weight, a buffer or the training mode has changed.
+    - after a weight, a buffer or a training mode has changed, or after the output, its source or the log-determinant
+      was written to. (A write through ``.data`` stays unseen, as it does by autograd.)
     """
+
+    steps = 0  # of all optimisers: the fused ones write to the weights without raising their version
 
     def __init__(self) -> None:
         self._records = WeakTensorKeyDictionary()
 
-    def find(self, output: Tensor, sign: int, stamp: tuple[object, ...]) -> Record | None:
+    def find(self, output: Tensor, sign: int, stamp: Callable[[], Stamp]) -> Record | None:
         """Return the record of an output made in direction ``sign``, if it may be used now."""
         record: Record | None = self._records.get(output)
-        if record is None or record.sign != sign or record.stamp != stamp:
+        if record is None or record.sign != sign or (torch.is_grad_enabled() and not record.with_grad):
             return None
-        return record if record.with_grad or not torch.is_grad_enabled() else None
+        now = stamp(), _states((output, record.source, record.ladj))
+        return record if now == (record.stamp, record.states) else None
 
-    def write(self, output: Tensor, record: Record) -> None:
-        """Remember ``record`` for as long as ``output`` lives."""
-        self._records[output] = record
+    def write(self, output: Tensor, source: Tensor, ladj: Tensor, sign: int, stamp: Stamp) -> None:
+        """Remember where ``output`` comes from for as long as it lives."""
+        states = _states((output, source, ladj))
+        self._records[output] = Record(source, ladj, sign, torch.is_grad_enabled(), stamp, states)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -187,28 +204,28 @@ class Inverse(Bijection):
         super().__init__(bijection.codomain.event_dim, bijection.context_shape, bijection.domain.event_dim)
         self.bijection = bijection
         self.domain, self.codomain = bijection.codomain, bijection.domain
-        self.train(bijection.training)
+        self.training = bijection.training
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.bijection.inverse_and_ladj(x, context)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.bijection.forward_and_ladj(y, context)
 
-    def forward_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+    def forward_shape(self, shape: Shape) -> torch.Size:
         return self.bijection.inverse_shape(shape)
 
-    def inverse_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+    def inverse_shape(self, shape: Shape) -> torch.Size:
         return self.bijection.forward_shape(shape)
 
     @property
-    def inv(self) -> Bijection:  # noqa: D102
+    def inv(self) -> Bijection:
         return self.bijection
 
-    def condition(self, context: Tensor) -> Bijection:  # noqa: D102
-        return self.bijection.condition(context).inv
+    def condition(self, context: Tensor) -> Bijection:
+        return self if self.context_shape is None else self.bijection.condition(context).inv
 
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return -self.bijection.log_abs_det_jacobian(y, x)
 
     def _call(self, x: Tensor) -> Tensor:
@@ -235,26 +252,48 @@ class Conditioned(Bijection):
         self.domain, self.codomain = bijection.domain, bijection.codomain
         self.context = context
         self.context_batch = context_batch_shape(bijection, context)
-        self.train(bijection.training)
+        self.training = bijection.training
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.bijection.forward_and_ladj(self._broadcast(x, self.domain.event_dim), self.context)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.bijection.inverse_and_ladj(self._broadcast(y, self.codomain.event_dim), self.context)
 
-    def forward_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
-        return self.bijection.forward_shape(shape)
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.bijection.initialize(self._broadcast(x, self.domain.event_dim), self.context)
 
-    def inverse_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
-        return self.bijection.inverse_shape(shape)
+    # With the batch of the context in its shapes, a stock TransformedDistribution expands its base to that batch: equal
+    # contexts get noise of their own.
+
+    def forward_shape(self, shape: Shape) -> torch.Size:
+        return self._broadcast_shape(self.bijection.forward_shape(shape), self.codomain.event_dim)
+
+    def inverse_shape(self, shape: Shape) -> torch.Size:
+        return self._broadcast_shape(self.bijection.inverse_shape(shape), self.domain.event_dim)
+
+    def _call(self, x: Tensor) -> Tensor:
+        return super()._call(self._broadcast(x, self.domain.event_dim))
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return super()._inverse(self._broadcast(y, self.codomain.event_dim))
 
     def _broadcast(self, x: Tensor, event_dim: int) -> Tensor:
-        batch, event = x.shape[: x.dim() - event_dim], x.shape[x.dim() - event_dim :]
-        return x.expand(torch.broadcast_shapes(batch, self.context_batch) + event)
+        shape = self._broadcast_shape(x.shape, event_dim)
+        return x if x.shape == shape else x.expand(shape)  # the ledger knows the tensor itself, not a copy
 
-    def _stamp(self) -> tuple[object, ...]:
-        return (*super()._stamp(), 0 if self.context.is_inference() else self.context._version)
+    def _broadcast_shape(self, shape: torch.Size, event_dim: int) -> torch.Size:
+        cut = len(self._fitting(shape, event_dim)) - event_dim
+        try:
+            return torch.Size((*torch.broadcast_shapes(shape[:cut], self.context_batch), *shape[cut:]))
+        except RuntimeError:
+            raise ValueError(
+                f"{type(self.bijection).__name__} expects batch shapes of input and context that broadcast; got "
+                f"{tuple(shape[:cut])} and {tuple(self.context_batch)}. Pass a context for each input, or one for all."
+            ) from None
+
+    def _stamp(self) -> Stamp:
+        return (*super()._stamp(), _states([self.context]))
 
 
 def context_batch_shape(bijection: Bijection, context: Tensor) -> torch.Size:
@@ -272,11 +311,33 @@ def context_batch_shape(bijection: Bijection, context: Tensor) -> torch.Size:
     return context.shape[:cut]
 
 
+def common_context_shape(owner: str, shapes: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
+    """Return the context shape of parts that share one context, `None` if none of them takes any."""
+    found = set(shapes) - {None}
+    if len(found) > 1:
+        raise ValueError(f"{owner} expects one context shape; got {sorted(map(str, found))}. Use one for all parts.")
+    return found.pop() if found else None
+
+
+def _states(tensors: Iterable[Tensor]) -> Stamp:
+    """Return what changes when a tensor is replaced or written to, or when it starts or stops to require a gradient."""
+    return tuple((id(t), 0 if t.is_inference() else t._version, t.requires_grad) for t in tensors)
+
+
+def _count_step(*_: object) -> None:
+    Ledger.steps += 1
+
+
+register_optimizer_step_post_hook(_count_step)
+
+
 def _reals(event_dim: int) -> constraints.Constraint:
     return constraints.independent(constraints.real, event_dim) if event_dim else constraints.real
 
 
 def _floating(x: Tensor) -> Tensor:
     if not x.is_floating_point():
-        raise TypeError(f"A flow layer expects a floating-point tensor; got {x.dtype}. Convert it, e.g. with x.float().")
+        raise TypeError(
+            f"A flow layer expects a floating-point tensor; got {x.dtype}. Convert it, e.g. with x.float()."
+        )
     return x

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection, Conditioned, Shape, common_context_shape
 
 
 class Compose(Bijection):
@@ -25,7 +25,8 @@ class Compose(Bijection):
         - x: (\*batch, \*event) of the first part; y: of the last; ladj: (\*batch).
 
     Raises:
-        ValueError: If neighbours disagree on the event dimensions, or conditional parts on the context.
+        ValueError: If neighbours disagree on the event dimensions, or conditional parts on the context; with
+            ``recompute``, if a part has its context bound already.
 
     Example:
         >>> layer = Compose([Permute([1, 0]), ActNorm(2)])
@@ -37,51 +38,53 @@ class Compose(Bijection):
         parts = list(parts)
         if not parts:
             raise ValueError("Compose expects at least one part; got none. Leave it out instead.")
-        for first, second in zip(parts, parts[1:], strict=False):
+        for first, second in pairwise(parts):
             if first.codomain.event_dim != second.domain.event_dim:
                 raise ValueError(
                     f"Compose expects neighbours with equal event dimensions; got {type(first).__name__} "
                     f"with {first.codomain.event_dim} before {type(second).__name__} with {second.domain.event_dim}. "
                     f"Put a Flatten between them, or build one of them with another event_dim."
                 )
-        contexts = {part.context_shape for part in parts} - {None}
-        if len(contexts) > 1:
-            raise ValueError(f"Compose expects one context shape; got {sorted(map(str, contexts))}. Use one for all.")
-        super().__init__(parts[0].domain.event_dim, *contexts or [None], parts[-1].codomain.event_dim)
+        if recompute and any(isinstance(module, Conditioned) for part in parts for module in part.modules()):
+            raise ValueError(
+                "Compose with recompute expects parts without a bound context, whose gradient would be lost; got "
+                "Conditioned. Compose the conditional layers, and condition the whole."
+            )
+        context_shape = common_context_shape("Compose", (part.context_shape for part in parts))
+        super().__init__(parts[0].domain.event_dim, context_shape, parts[-1].codomain.event_dim)
         self.domain, self.codomain = parts[0].domain, parts[-1].codomain
         self.parts: Sequence[Bijection] = nn.ModuleList(parts)  # type: ignore[assignment]
         self.recompute = recompute
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.recompute and torch.is_grad_enabled():
-            empty = x.new_empty(0)
             weights = [p for p in self.parameters() if p.requires_grad]
-            y, ladj = _Recompute.apply(self, x, empty if context is None else context, *weights)  # type: ignore[no-untyped-call]
-            return y, ladj
+            output: tuple[Tensor, Tensor] = _Recompute.apply(self, x, context, *weights)
+            return output
         total = x.new_zeros(x.shape[: x.dim() - self.domain.event_dim])
         for part in self.parts:
             x, ladj = part.forward_and_ladj(x, context)
             total = total + ladj
         return x, total
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = y.new_zeros(y.shape[: y.dim() - self.codomain.event_dim])
         for part in reversed(self.parts):
             y, ladj = part.inverse_and_ladj(y, context)
             total = total + ladj
         return y, total
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: D102
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for part in self.parts:
             x = part.initialize(x, context)
         return x
 
-    def forward_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+    def forward_shape(self, shape: Shape) -> torch.Size:
         for part in self.parts:
             shape = part.forward_shape(shape)
         return torch.Size(shape)
 
-    def inverse_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+    def inverse_shape(self, shape: Shape) -> torch.Size:
         for part in reversed(self.parts):
             shape = part.inverse_shape(shape)
         return torch.Size(shape)
@@ -91,7 +94,9 @@ class _Recompute(torch.autograd.Function):
     """The parts in a row, forwards without a graph; backwards one part at a time from its rebuilt input."""
 
     @staticmethod
-    def forward(ctx: Any, compose: Compose, x: Tensor, context: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, compose: Compose, x: Tensor, context: Tensor | None, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
         ctx.compose, ctx.weights = compose, weights
         ctx.autocast = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
         total = x.new_zeros(x.shape[: x.dim() - compose.domain.event_dim])
@@ -99,41 +104,41 @@ class _Recompute(torch.autograd.Function):
         with torch.no_grad():
             for part in compose.parts:
                 ctx.random.append(_random_state(x.device))
-                x, ladj = part.forward_and_ladj(x, context if context.numel() else None)
+                x, ladj = part.forward_and_ladj(x, context)
                 total = total + ladj
         ctx.save_for_backward(x, context)
         return x, total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor, grad_ladj: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # as with create_graph=True
+            raise RuntimeError("Compose with recompute has first derivatives only. Build it with recompute=False.")
         y, context = ctx.saved_tensors
-        context = context.detach().requires_grad_(ctx.needs_input_grad[2])
+        if context is not None:
+            context = context.detach().requires_grad_(ctx.needs_input_grad[2])
+        through_context = [context] if ctx.needs_input_grad[2] else []
         index = {weight: i for i, weight in enumerate(ctx.weights)}
         grads: list[Tensor | None] = [None] * len(ctx.weights)
         grad_context: Tensor | None = None
         enabled, dtype = ctx.autocast
-        now = _random_state(y.device)
-        for part, random in zip(reversed(ctx.compose.parts), reversed(ctx.random), strict=True):
-            given = context if context.numel() else None
-            with torch.autocast(y.device.type, dtype=dtype, enabled=enabled):
+        with torch.random.fork_rng([y.device] if y.is_cuda else []), torch.autocast(y.device.type, dtype, enabled):
+            for part, random in zip(reversed(ctx.compose.parts), reversed(ctx.random), strict=True):
                 with torch.no_grad():
                     _set_random_state(y.device, random)
-                    x, _ = part.inverse_and_ladj(y, given)
+                    x, _ = part.inverse_and_ladj(y, context)
                 with torch.enable_grad():
                     _set_random_state(y.device, random)
                     x = x.detach().requires_grad_()
-                    output, ladj = part.forward_and_ladj(x, given)
-            weights = [p for p in part.parameters() if p.requires_grad]
-            inputs = [x, *weights, *([context] if context.requires_grad else [])]
-            outputs = [(o, g) for o, g in ((output, grad), (ladj, grad_ladj)) if o.requires_grad]
-            found = torch.autograd.grad([o for o, _ in outputs], inputs, [g for _, g in outputs], allow_unused=True)
-            for weight, g in zip(weights, found[1:], strict=False):
-                grads[index[weight]] = _add(grads[index[weight]], g)
-            if context.requires_grad:
-                grad_context = _add(grad_context, found[-1])
-            y, grad = x.detach(), found[0]
-        _set_random_state(y.device, now)
+                    output, ladj = part.forward_and_ladj(x, context)
+                weights = [p for p in part.parameters() if p.requires_grad]
+                outputs = [(o, g) for o, g in ((output, grad), (ladj, grad_ladj)) if o.requires_grad]
+                inputs = [x, *weights, *through_context]
+                found = torch.autograd.grad([o for o, _ in outputs], inputs, [g for _, g in outputs], allow_unused=True)
+                for weight, g in zip(weights, found[1:], strict=False):
+                    grads[index[weight]] = _add(grads[index[weight]], g)
+                if through_context:
+                    grad_context = _add(grad_context, found[-1])
+                y, grad = x.detach(), found[0]
         return None, grad if ctx.needs_input_grad[1] else None, grad_context, *grads
 
 

@@ -44,6 +44,9 @@ class Conv1x1(Bijection):
         tensor(True)
     """
 
+    permutation: Tensor
+    signs: Tensor
+
     def __init__(self, channels: int, context_dim: int | None = None, factorized: bool = True) -> None:
         super().__init__(3, None if context_dim is None else (context_dim,))
         self.channels, self.factorized = channels, factorized
@@ -53,12 +56,12 @@ class Conv1x1(Bijection):
             diagonal = upper.diagonal()
             initial = {"lower": lower.tril(-1), "upper": upper.triu(1), "log_diagonal": diagonal.abs().log()}
             self.register_buffer("permutation", permutation.to(torch.get_default_dtype()))
-            self.register_buffer("sign", diagonal.sign().to(torch.get_default_dtype()))
+            self.register_buffer("signs", diagonal.sign().to(torch.get_default_dtype()))
         else:
             initial = {"weight": rotation}
         self.theta = Parameters({k: v.to(torch.get_default_dtype()) for k, v in initial.items()}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             theta = self._theta(x, context)
             if self.factorized:
@@ -68,7 +71,7 @@ class Conv1x1(Bijection):
                 (weight,) = theta
             return _multiply(weight, x), self._ladj(x, theta)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(y.device.type, enabled=False):
             theta = self._theta(y, context)
             if self.factorized:
@@ -87,7 +90,7 @@ class Conv1x1(Bijection):
     def _triangular(self, theta: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         lower, upper, log_diagonal = theta
         identity = torch.eye(self.channels, dtype=lower.dtype, device=lower.device)
-        diagonal = self.sign.to(lower) * log_diagonal.exp()
+        diagonal = self.signs.to(lower) * log_diagonal.exp()
         return lower.tril(-1) + identity, upper.triu(1) + torch.diag_embed(diagonal)
 
     def _ladj(self, x: Tensor, theta: tuple[Tensor, ...]) -> Tensor:
@@ -97,7 +100,7 @@ class Conv1x1(Bijection):
     def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
         return channels_fit(self, super()._fitting(shape, event_dim), self.channels, event_dim)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{self.channels}, factorized={self.factorized}"
 
 

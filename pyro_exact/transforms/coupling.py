@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class Coupling(Bijection):
         elementwise: The formula :math:`f`, e.g. ``Affine()``.
         conditioner: Any module ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free event, num_params),
             e.g. `pyro_exact.nn.ConvConditioner` or `pyro_exact.nn.DenseConditioner`. Its ``context_shape``, if it has
-            one, becomes that of the layer; its ``initialize(fixed, context)``, if it has one, is called by `initialize`.
+            one, becomes that of the layer; `initialize` calls its ``initialize(fixed, context)``, if it has one.
 
     Shape:
         - x, y: (\*batch, \*event) as the partition says; ladj: (\*batch).
@@ -48,31 +50,25 @@ class Coupling(Bijection):
         super().__init__(partition.event_dim, getattr(conditioner, "context_shape", None))
         self.partition, self.elementwise, self.conditioner = partition, elementwise, conditioner
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(x)
         free, ladj = self.elementwise.forward_and_ladj(free, self._theta(fixed, free, context))
         return self.partition.join(fixed, free), self._sum(ladj)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(y)
         free, ladj = self.elementwise.inverse_and_ladj(free, self._theta(fixed, free, context))
         return self.partition.join(fixed, free), self._sum(ladj)
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: D102
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
-            if hasattr(self.conditioner, "initialize"):
-                self.conditioner.initialize(self.partition.split(x)[0], context)
+            initialize: Callable[..., object] | None = getattr(self.conditioner, "initialize", None)
+            if initialize is not None:
+                initialize(self.partition.split(x)[0], context)
             return self.forward_and_ladj(x, context)[0]
 
     def _theta(self, fixed: Tensor, free: Tensor, context: Tensor | None) -> Tensor:
-        theta: Tensor = self.conditioner(fixed, context)
-        expected = (*free.shape, self.elementwise.num_params)
-        if theta.shape != expected:
-            raise ValueError(
-                f"Coupling expects its conditioner to return parameters of shape {expected}; got {tuple(theta.shape)}. "
-                f"Build the conditioner for {self.partition} and {self.elementwise}."
-            )
-        return theta.to(free.dtype)  # the formula and its ladj stay in full precision under autocast
+        return self.elementwise.fitting(self.conditioner(fixed, context), free)
 
     def _sum(self, ladj: Tensor) -> Tensor:
         return ladj.sum(list(range(-self.domain.event_dim, 0)))
@@ -80,5 +76,5 @@ class Coupling(Bijection):
     def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
         return channels_fit(self, super()._fitting(shape, event_dim), self.partition.size, event_dim)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return repr(self.partition)

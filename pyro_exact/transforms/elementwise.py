@@ -15,6 +15,20 @@ class Elementwise(nn.Module):
 
     num_params: int
 
+    def fitting(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Return the parameters of ``x`` in its own precision, also under autocast, or say how they do not fit.
+
+        Raises:
+            ValueError: If ``theta`` does not have ``num_params`` numbers for each number of ``x``.
+        """
+        expected = (*x.shape, self.num_params)
+        if theta.shape != expected:
+            raise ValueError(
+                f"{type(self).__name__} expects its conditioner to return parameters of shape {expected}; got "
+                f"{tuple(theta.shape)}. Build the conditioner for a free part of shape {tuple(x.shape)}."
+            )
+        return theta.to(x.dtype)
+
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`y` and :math:`\log|\partial y/\partial x|` of each number."""
         raise NotImplementedError

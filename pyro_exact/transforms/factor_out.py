@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.transforms.affine import Affine
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection, Shape, common_context_shape
 from pyro_exact.transforms.flatten import event_fits
 from pyro_exact.transforms.partition import Channels
 
@@ -21,9 +21,9 @@ class FactorOut(Bijection):
     .. math:: y = \big(\mathrm{rest}(a),\; b\, e^{-s(a)} - t(a)\big), \qquad
         \log|\det \partial y/\partial x| = \log|\det \partial\,\mathrm{rest}/\partial a| - \sum s(a)
 
-    The learned prior :math:`N(t(a) e^{s(a)}, e^{2 s(a)})` of Glow is this affine map followed by N(0, 1), so that the whole
-    multi-scale flow has one standard normal vector as its base: temperature is the base's scale, an interpolation is a
-    line in one vector, and a round trip loses nothing. `per_scale` gives the view by scales.
+    The learned prior :math:`N(t(a) e^{s(a)}, e^{2 s(a)})` of Glow is this affine map followed by N(0, 1), so that the
+    whole multi-scale flow has one standard normal vector as its base: temperature is the base's scale, an interpolation
+    is a line in one vector, and a round trip loses nothing. `per_scale` gives the view by scales.
 
     Args:
         shape: (C, H, W), with at least two channels.
@@ -54,10 +54,8 @@ class FactorOut(Bijection):
         prior: nn.Module | None = None,
         elementwise: Affine | None = None,
     ) -> None:
-        contexts = {rest.context_shape, getattr(prior, "context_shape", None)} - {None}
-        if len(contexts) > 1:
-            raise ValueError(f"FactorOut expects one context shape; got {sorted(map(str, contexts))}. Use one for both.")
-        super().__init__(3, *contexts or [None], output_event_dim=1)
+        context_shape = common_context_shape("FactorOut", (rest.context_shape, getattr(prior, "context_shape", None)))
+        super().__init__(3, context_shape, output_event_dim=1)
         self.shape, self.partition = tuple(shape), Channels(shape[0])
         self.rest, self.prior, self.elementwise = rest, prior, elementwise or Affine()
         kept = (self.partition.fixed_size, *self.shape[1:])
@@ -68,24 +66,24 @@ class FactorOut(Bijection):
                 f"got {tuple(rest.forward_shape(kept))}. End the rest with Flatten or another FactorOut."
             )
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, out = self.partition.split(x)
         noise, ladj_rest = self.rest.forward_and_ladj(kept, context)
         if self.prior is None:
             return torch.cat((noise, out.flatten(-3)), dim=-1), ladj_rest
-        out, ladj = self.elementwise.inverse_and_ladj(out, self.prior(kept, context).to(x.dtype))
+        out, ladj = self.elementwise.inverse_and_ladj(out, self.elementwise.fitting(self.prior(kept, context), out))
         return torch.cat((noise, out.flatten(-3)), dim=-1), ladj_rest + ladj.sum((-3, -2, -1))
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         noise, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
         kept, ladj_rest = self.rest.inverse_and_ladj(noise, context)
         out = out.unflatten(-1, (self.partition.free_size, *self.shape[1:]))
         if self.prior is None:
             return self.partition.join(kept, out), ladj_rest
-        out, ladj = self.elementwise.forward_and_ladj(out, self.prior(kept, context).to(y.dtype))
+        out, ladj = self.elementwise.forward_and_ladj(out, self.elementwise.fitting(self.prior(kept, context), out))
         return self.partition.join(kept, out), ladj_rest + ladj.sum((-3, -2, -1))
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: D102
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             self.rest.initialize(self.partition.split(x)[0], context)
             return self.forward_and_ladj(x, context)[0]
@@ -96,11 +94,11 @@ class FactorOut(Bijection):
         last = getattr(self.rest, "parts", [self.rest])[-1]
         return [*(last.per_scale(kept) if isinstance(last, FactorOut) else [kept]), out]
 
-    def forward_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+    def forward_shape(self, shape: Shape) -> torch.Size:
         return torch.Size((*event_fits(self, super().forward_shape(shape), self.shape), prod(self.shape)))
 
-    def inverse_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+    def inverse_shape(self, shape: Shape) -> torch.Size:
         return torch.Size((*event_fits(self, super().inverse_shape(shape), (prod(self.shape),)), *self.shape))
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{self.shape}"

@@ -31,21 +31,21 @@ class Flatten(Bijection):
         super().__init__(len(shape), output_event_dim=1)
         self.shape = tuple(shape)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.reshape(self.forward_shape(x.shape)), x.new_zeros(x.shape[: x.dim() - len(self.shape)])
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return y.reshape(self.inverse_shape(y.shape)), y.new_zeros(y.shape[:-1])
 
-    def forward_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+    def forward_shape(self, shape: Shape) -> torch.Size:
         shape = super().forward_shape(shape)
         return torch.Size((*event_fits(self, shape, self.shape), prod(self.shape)))
 
-    def inverse_shape(self, shape: Shape) -> torch.Size:  # noqa: D102
+    def inverse_shape(self, shape: Shape) -> torch.Size:
         shape = super().inverse_shape(shape)
         return torch.Size((*event_fits(self, shape, (prod(self.shape),)), *self.shape))
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{self.shape}"
 
 

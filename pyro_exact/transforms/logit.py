@@ -46,13 +46,13 @@ class Logit(Bijection):
             raise ValueError(f"Logit expects levels >= 1 and a margin in [0, 0.5); got {levels} and {margin}.")
         self.levels, self.margin = levels, margin
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         p = self.margin + (1 - 2 * self.margin) * (x / self.levels)
         log_p, log_q = p.log(), torch.log1p(-p)
         return log_p - log_q, self._sum(self._log_slope - log_p - log_q)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         x = (y.sigmoid() - self.margin) / (1 - 2 * self.margin) * self.levels
         return x, self._sum(F.logsigmoid(y) + F.logsigmoid(-y) - self._log_slope)
@@ -64,5 +64,5 @@ class Logit(Bijection):
     def _sum(self, ladj: Tensor) -> Tensor:
         return ladj.sum(list(range(-self.domain.event_dim, 0))) if self.domain.event_dim else ladj
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{self.levels}, margin={self.margin}, event_dim={self.domain.event_dim}"

@@ -43,16 +43,16 @@ class Permute(Bijection):
         self.register_buffer("order", indices)
         self.register_buffer("back", indices.argsort())
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         axis = x.dim() - self.domain.event_dim
         return x.index_select(axis, self.order), x.new_zeros(x.shape[:axis])
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         axis = y.dim() - self.domain.event_dim
         return y.index_select(axis, self.back), y.new_zeros(y.shape[:axis])
 
     def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
         return channels_fit(self, super()._fitting(shape, event_dim), len(self.order), event_dim)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{len(self.order)}, event_dim={self.domain.event_dim}"

@@ -39,15 +39,15 @@ class Scaling(Bijection):
             raise ValueError(f"Scaling expects a finite scale other than 0; got {scale}.")
         self.scale, self.shift = scale, shift
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x * self.scale + self.shift, self._ladj(x)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return (y - self.shift) / self.scale, -self._ladj(y)
 
     def _ladj(self, x: Tensor) -> Tensor:
         cut = x.dim() - self.domain.event_dim
         return x.new_full(x.shape[:cut], x.shape[cut:].numel() * math.log(abs(self.scale)))
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{self.scale}, {self.shift}, event_dim={self.domain.event_dim}"

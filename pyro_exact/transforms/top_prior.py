@@ -42,11 +42,11 @@ class TopPrior(Bijection):
         self.shape = tuple(shape)
         self.theta = Parameters({"mean": torch.zeros(self.shape), "log_scale": torch.zeros(self.shape)}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, log_scale = self.theta(context)
         return (x - mean) * (-log_scale).exp(), -self._sum(x, log_scale)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, log_scale = self.theta(context)
         return y * log_scale.exp() + mean, self._sum(y, log_scale)
 
@@ -59,5 +59,5 @@ class TopPrior(Bijection):
         event_fits(self, shape, self.shape)
         return shape
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"{self.shape}"

@@ -1,0 +1,93 @@
+"""What every benchmark shares: contenders measured in turn in one process, peak memory, and the record."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from pyro_exact.train.record import commit, hardware, write_json
+
+RECORDS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 3) -> dict[str, float]:
+    """Return the median time of each contender in milliseconds; they take turns, so that a busy machine is fair."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for i in range(warmup + rounds):
+        for name, run in contenders.items():
+            synchronize()
+            start = time.perf_counter()
+            run()
+            synchronize()
+            if i >= warmup:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_megabytes(run: Callable[[], object]) -> float:
+    """Return the largest amount of tensor memory that one call holds at once beyond what it finds, in MB (10^6)."""
+    run()
+    if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak / 1e6
+
+
+def synchronize() -> None:
+    """Wait for the device."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def report(
+    benchmark: str,
+    what: str,
+    milliseconds: Mapping[str, float],
+    peaks: Mapping[str, float],
+    ratios: list[dict[str, Any]],
+) -> None:
+    """Print the rows and the ratios; with ``--record``, write them to docs/results/benchmarks."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("--record", action="store_true", help="write the record that docs/results.md shows")
+    record = parser.parse_args().record
+    print(f"{benchmark}: {what}\n  on {hardware()}, torch {torch.__version__}")
+    rows = [
+        {"name": name, "milliseconds": milliseconds.get(name), "peak_megabytes": peaks.get(name)}
+        for name in dict.fromkeys([*milliseconds, *peaks])
+    ]
+    for row in rows:
+        time_, peak = row["milliseconds"], row["peak_megabytes"]
+        shown = [f"{time_:9.2f} ms" if time_ is not None else "", f"{peak:9.1f} MB" if peak is not None else ""]
+        print(f"  {row['name']:<32} {'  '.join(shown)}")
+    for ratio in ratios:
+        print(f"  {ratio['what']}: {ratio['value']:.2f} (bar: {ratio['bar']})")
+    if record:
+        values = {
+            "benchmark": benchmark,
+            "what": what,
+            "hardware": hardware(),
+            "torch": torch.__version__,
+            "commit": commit(),
+            "rows": rows,
+            "ratios": ratios,
+            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        }
+        write_json(values, RECORDS / f"{benchmark}-{DEVICE.type}.json")

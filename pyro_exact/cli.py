@@ -1,0 +1,354 @@
+"""The command line: typed functions, from which jsonargparse makes flags, help, YAML files and checks."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import typing
+from argparse import SUPPRESS
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from pyro_exact import __version__
+from pyro_exact.recipes import Training, load_recipe, recipe_names
+from pyro_exact.recipes.check import nearest
+
+if TYPE_CHECKING:
+    from pyro_exact.data import Images
+    from pyro_exact.models import GenerativeModel
+    from pyro_exact.train import Evaluation, Run
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def train(
+    recipe: str,
+    data: str | None = None,
+    data_root: Path | None = None,
+    download: bool = False,
+    out: Path | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    valid_fraction: float | None = None,
+    device: Device = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    model: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Train the model of a recipe; write checkpoints, the training curve and a record of the run.
+
+    Args:
+        recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
+        data: Name of a data set, an .npz file, or a folder of images; that of the recipe by default.
+        data_root: Folder of the torchvision data sets.
+        download: Whether to download a torchvision data set that is not there.
+        out: Output folder; runs/NAME OF THE RECIPE by default.
+        seed: Of the weights, the order of the images, the noise and the validation split.
+        resume: Whether to go on from the checkpoint in the output folder.
+        valid_fraction: Part of the training images held out for validation, where the data has no such split.
+        device: Where to run; auto is cuda where there is one.
+        devices: How many devices on each machine; more than one trains with DDP.
+        nodes: How many machines, each started by torchrun.
+        model: A setting of the model that differs from the recipe, e.g. --model.depth 4; those that there are:
+            pyro-exact recipes --show RECIPE.
+        training: Settings of the training that differ from the recipe.
+    """
+    from pyro_exact.data import load
+    from pyro_exact.plots import save_curve
+    from pyro_exact.train import BEST, LAST, first_process, fit, load_model, write_json
+    from pyro_exact.train import evaluate as score_of
+
+    chosen = load_recipe(recipe).changed(model or {}, training or {})
+    out = out or Path("runs") / chosen.name
+    asked: dict[str, Any] = {
+        "name": data or chosen.data,
+        "root": data_root,
+        "valid_fraction": valid_fraction,
+        "seed": seed,
+    }
+    images = load(download=download, **asked)
+    fit(chosen, images, out, seed, resume, _source(asked, images), device=device, devices=devices, nodes=nodes)
+    if not first_process():
+        return
+    trained, run = load_model(out / LAST, device)
+    score = score_of(trained, images.valid)
+    write_json(_record(run, trained, images, "valid", score), out / "train.json")
+    (out / "recipe.yaml").write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))
+    save_curve(run.curve, out / "curve.png")
+    print(f"validation: {score}\n{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
+
+
+def evaluate(
+    checkpoint: Path,
+    data: str | None = None,
+    data_root: Path | None = None,
+    split: Literal["test", "valid", "train"] = "test",
+    k: int = 1,
+    batch_size: int = 100,
+    seed: int = 0,
+    device: Device = "auto",
+    note: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Score a trained model on a split: nats per image and bits per dimension, with standard error; write a record.
+
+    Args:
+        checkpoint: A file that `pyro-exact train` wrote; it carries its recipe.
+        data: Name, .npz file or folder; the images that it was trained on by default.
+        data_root: Folder of the torchvision data sets.
+        split: Which images.
+        k: Samples per image: 1 is the ELBO, more the importance-weighted bound.
+        batch_size: Images at once.
+        seed: Of the dequantisation noise.
+        device: Where to run; auto is cuda where there is one.
+        note: A remark on the data for the record, e.g. "first 1,000 of the test set".
+        out: The record; NAME-SPLIT.json beside the checkpoint NAME.ckpt by default.
+    """
+    from pyro_exact.train import evaluate as score_of
+    from pyro_exact.train import load_model, write_json
+
+    model, run = load_model(checkpoint, device)
+    images = _images(run, data, data_root)
+    score = score_of(model, images.split(split), k, batch_size, seed)
+    out = out or checkpoint.with_name(f"{checkpoint.stem}-{split}.json")
+    write_json(_record(run, model, images, split, score, note), out)
+    print(f"{run.recipe.name} on {images.name}, {split}: {score}")
+    print(f"{score.nats:.2f} ± {score.standard_error_nats:.2f} nats per image\nWrote {out}.")
+
+
+def sample(
+    checkpoint: Path,
+    out: Path = Path("samples.png"),
+    n: int = 64,
+    temperature: float | list[float] = 1.0,
+    seed: int = 0,
+    device: Device = "auto",
+) -> None:
+    """Draw images from a trained model.
+
+    Args:
+        checkpoint: A file that `pyro-exact train` wrote.
+        out: The PNG file to write.
+        n: How many images.
+        temperature: Standard deviation of the base noise; 1 is the model itself, less gives smoother images. Of
+            several, e.g. "[0.5, 0.7, 1]", each makes a grid.
+        seed: Of the samples.
+        device: Where to run; auto is cuda where there is one.
+    """
+    import torch
+
+    from pyro_exact.plots import save_grids
+    from pyro_exact.train import load_model
+
+    if n < 1:
+        raise ValueError(f"sample expects at least one image; got n = {n}.")
+    model, run = load_model(checkpoint, device)
+    torch.manual_seed(seed)
+    temperatures = temperature if isinstance(temperature, list) else [temperature]
+    grids = {f"temperature {t:g}": model.sample(n, t) for t in temperatures}  # type: ignore[operator]
+    save_grids(grids, run.levels, out)
+    print(f"Wrote {out}.")
+
+
+def recipes(show: str | None = None) -> None:
+    """List the recipes that ship with the library, with the paper's number.
+
+    Args:
+        show: Name of a recipe to print with all its settings, as YAML; change it, and pass the file to train.
+    """
+    if show is not None:
+        print(yaml.safe_dump(load_recipe(show).filled().to_dict(), sort_keys=False), end="")
+        return
+    loaded = [load_recipe(name) for name in recipe_names()]
+    width = max(len(r.name) for r in loaded)
+    for r in loaded:
+        number = "no published number" if r.paper is None else f"{r.paper.value} {r.paper.unit}  {r.paper.reference}"
+        print(f"{r.name:<{width}}  {r.data:<10}  {number}")
+
+
+def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] | None = None) -> None:
+    """Train a small Glow on scikit-learn's digits, and show what it learned; it needs no data and no network.
+
+    Args:
+        out: Output folder; what an earlier demo left there is replaced.
+        seed: Of everything.
+        training: Settings that differ from the recipe glow_digits.
+    """
+    import torch
+
+    from pyro_exact.data import load
+    from pyro_exact.plots import save_curve, save_grids
+    from pyro_exact.train import BEST, LAST, fit, load_model, write_json
+    from pyro_exact.train import evaluate as score_of
+
+    recipe = load_recipe("glow_digits").changed({}, training or {})
+    for name in (LAST, BEST):
+        (out / name).unlink(missing_ok=True)
+    source: dict[str, Any] = {"name": recipe.data, "seed": seed}
+    images = load(**source)
+    print(f"Training {recipe.name} on {len(images.train)} images of shape {images.shape}, {images.levels} levels.")
+    fit(recipe, images, out, seed, source=source, device="cpu")
+    model, run = load_model(out / LAST)
+    elbo, bound = score_of(model, images.test), score_of(model, images.test, k=16)
+    anchors = _anchors(images)
+    extra = {"anchors": anchors, "importance_weighted": bound.metric("bits/dim")}
+    write_json(_record(run, model, images, "test", elbo) | extra, out / "metrics.json")
+    torch.manual_seed(seed)
+    grids = {"test images": images.test[:64]}
+    grids |= {f"samples at {t:g}": model.sample(64, t) for t in (1.0, 0.7)}  # type: ignore[operator]
+    save_grids(grids, images.levels, out / "samples.png")
+    save_curve(run.curve, out / "curve.png", anchors)
+    print("\ntest bits/dim")
+    for name, value in anchors.items():
+        print(f"  {name:<20}{value:.3f}")
+    for score in (elbo, bound):
+        print(
+            f"  {recipe.name:<20}{score.bits_per_dim:.3f} ± {score.standard_error:.3f}  ({score.bound}, k = {score.k})"
+        )
+    print(f"\n{out}: {LAST}, metrics.json, samples.png, curve.png")
+
+
+def _images(run: Run, data: str | None, data_root: Path | None) -> Images:
+    """Load the images of a run again, or others that its model can score."""
+    from pyro_exact.data import load
+
+    given = {"name": data, "root": data_root}
+    source = {**(run.source or {}), **{key: value for key, value in given.items() if value is not None}}
+    if "name" not in source:
+        raise ValueError("The checkpoint does not say where its images are. Say it with --data.")
+    try:
+        images = load(**source)
+    except (OSError, ValueError) as error:
+        if data is not None:
+            raise
+        raise ValueError(
+            f"The images that the checkpoint was trained on are not where they were. {error} "
+            f"Say where they are, with --data and --data-root."
+        ) from error
+    if (images.shape, images.levels) != (run.shape, run.levels):
+        raise ValueError(
+            f"{images.name}: expected images of shape {run.shape} with {run.levels} levels, as the model was trained "
+            f"on; got {images.shape} with {images.levels}. Choose others with --data."
+        )
+    return images
+
+
+def _source(asked: Mapping[str, Any], images: Images) -> dict[str, Any]:
+    """Return the arguments of `load` in a form that holds in another working directory too."""
+    from pyro_exact.data.load import NAMES
+
+    name = asked["name"]
+    is_path = Path(name).suffix == ".npz" or len(Path(name).parts) > 1 or images.name not in NAMES
+    root = asked["root"]
+    return {
+        **asked,
+        "name": str(Path(name).resolve()) if is_path else name,
+        "root": None if root is None else str(root.resolve()),
+    }
+
+
+def _record(
+    run: Run, model: GenerativeModel, images: Images, split: str, score: Evaluation, note: str | None = None
+) -> dict[str, Any]:
+    scored = {"name": images.name, "split": split, "images": score.images} | ({"note": note} if note else {})
+    return run.record(scored, score, sum(p.numel() for p in model.parameters() if p.requires_grad))
+
+
+def _anchors(images: Images) -> dict[str, float]:
+    """Return the bits/dim of two codes that any model should beat."""
+    import torch
+
+    from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_dim
+
+    seen = torch.cat([images.train, images.valid])
+    return {
+        "uniform code": uniform_bits_per_dim(images.levels),
+        "independent pixels": independent_bits_per_dim(seen, images.test, images.levels),
+    }
+
+
+COMMANDS: dict[str, Callable[..., None]] = {f.__name__: f for f in (train, evaluate, sample, recipes, demo)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line: exit code 2 for a wrong command, 1 for what went wrong later, 130 for Ctrl-C."""
+    try:
+        parsed = _parser().parse_args(list(_normal(sys.argv[1:] if arguments is None else arguments)))
+        values = parsed[parsed.subcommand].as_dict()
+        del values["config"]
+        COMMANDS[parsed.subcommand](**values)
+    except ArgumentError as error:
+        _fail(_readable(str(error)), 2)
+    except (ValueError, TypeError, OSError, ModuleNotFoundError, FloatingPointError) as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt as error:
+        _fail(str(error) or "interrupted", 130)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="pyro-exact",
+        description="Generative models with exact or exactly bounded likelihood.",
+        version=__version__,
+        exit_on_error=False,
+    )
+    commands = parser.add_subcommands(required=True)
+    for name, function in COMMANDS.items():
+        summary = (function.__doc__ or "").splitlines()[0]
+        command = ArgumentParser(description=summary, exit_on_error=False)
+        command.add_argument("--config", action="config", help="A YAML file with any of these arguments.")
+        command.add_function_arguments(function, as_positional=True, skip={"training"})
+        if "training" in inspect.signature(function).parameters:
+            command.add_class_arguments(Training, "training")
+            # Only what is given may differ from the recipe.
+            command.set_defaults({f"training.{f.name}": SUPPRESS for f in fields(Training)})
+        commands.add_subcommand(name, command, help=summary)
+    return parser
+
+
+def _normal(arguments: Sequence[str]) -> Iterator[str]:
+    """Let flags be written with dashes, and those that are true or false without a value."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        if not argument.startswith("--"):
+            yield argument
+            continue
+        flag, equals, value = argument[2:].partition("=")
+        flag = flag.replace("-", "_")
+        bare = flag in _flags(bool) and not equals and following not in ("true", "false")
+        yield f"--{flag}{equals}{value}" + ("=true" if bare else "")
+
+
+def _flags(kind: type = object) -> set[str]:
+    """Return the names of all flags, or of those that take a value of one type."""
+    owners: list[tuple[str, Callable[..., Any]]] = [("", function) for function in COMMANDS.values()]
+    owners.append(("training.", Training.__init__))
+    hints = ((prefix + name, hint) for prefix, f in owners for name, hint in typing.get_type_hints(f).items())
+    return {name for name, hint in hints if kind in (object, hint)}
+
+
+def _readable(message: str) -> str:
+    """Return an error of jsonargparse in one line, with the known name nearest to an unknown one."""
+    message = " ".join(re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.", "").split())
+    message = re.sub(
+        r"Does not validate against any.* Subtypes: \[(.*?)\] Errors:.*(Given value: )", r"Expected \1. \2", message
+    )
+    message = re.sub(r'Parser key "(.+?)"', r"--\1", message)
+    known = {*_flags(), *COMMANDS}
+    words = [word for word in re.findall(r"(?:--|')([\w.]+)", message) if word not in known]
+    return message + next((f".{hint}" for word in words if (hint := nearest(word, known))), "")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"pyro-exact: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""A stack of radial flows."""
+
+from __future__ import annotations
+
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.compose import Compose
+from pyro_exact.transforms.radial import Radial
+
+
+def radial(dim: int, length: int, context_dim: int | None = None) -> Bijection:
+    r"""Build a radial flow: ``length`` `Radial` layers in a row, from noise to latent, near the identity at first.
+
+    Args:
+        dim: Dimension of the vectors.
+        length: K of the paper, the number of layers.
+        context_dim: Size of a context vector that all parameters depend on; an encoder's output amortises them.
+
+    Raises:
+        ValueError: If the dimension or the length is not positive.
+
+    Reference:
+        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, section 4.1.
+
+    Example:
+        >>> flow = radial(dim=2, length=8)
+        >>> flow(torch.randn(5, 2)).shape
+        torch.Size([5, 2])
+    """
+    return Compose([Radial(dim, context_dim) for _ in range(length)])

@@ -1,0 +1,93 @@
+"""Pictures as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def image_grid(images: Tensor, columns: int = 8, gap: int = 1) -> Tensor:
+    """Lay images out in rows.
+
+    Args:
+        images: Of shape (N, C, H, W).
+        columns: Images in a row.
+        gap: Empty pixels between two images, filled with the largest value.
+
+    Returns:
+        One image of shape (C, rows (H + gap) - gap, columns (W + gap) - gap).
+    """
+    n, channels, height, width = images.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    grid = images.new_full((channels, rows * (height + gap) - gap, columns * (width + gap) - gap), images.max().item())
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        grid[:, top : top + height, left : left + width] = image
+    return grid
+
+
+def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, columns: int = 8) -> None:
+    """Save grids of images side by side, each under its title.
+
+    Args:
+        grids: Title and images, integers of shape (N, C, H, W) in {0, ..., levels - 1}.
+        levels: Number of pixel levels.
+        path: A PNG file.
+        columns: Images in a row of one grid.
+    """
+    figure, axes = _figure(1, len(grids), 4.5)
+    for axis, (title, images) in zip(axes, grids.items(), strict=True):
+        grid = image_grid(images.cpu().float() / (levels - 1), columns).clamp(0, 1).movedim(0, -1)
+        axis.imshow(grid.squeeze(-1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(title)
+        axis.axis("off")
+    _save(figure, path)
+
+
+def save_curve(
+    curve: Mapping[str, Sequence[Sequence[float]]], path: str | Path, anchors: Mapping[str, float] | None = None
+) -> None:
+    """Save the training curve of a run.
+
+    Args:
+        curve: ``train`` and ``valid``, each a list of (step, seconds, bits/dim).
+        path: A PNG file.
+        anchors: Names and bits/dim of horizontal lines to compare with.
+    """
+    figure, (axis,) = _figure(1, 1, 5.5)
+    values = []
+    for name, style in (("train", {"alpha": 0.6, "lw": 1}), ("valid", {"marker": "o", "ms": 4})):
+        points = torch.tensor([list(point) for point in curve[name]]).reshape(-1, 3)
+        axis.plot(points[:, 0], points[:, 2], label=name, **style)
+        values += points[len(points) // 10 :, 2].tolist()
+    for name, value in (anchors or {}).items():
+        axis.axhline(value, color="gray", ls=":", lw=1)
+        axis.annotate(name, (0, value), fontsize=8, va="bottom")
+    levels = [*values, *(anchors or {}).values()]
+    if levels:
+        low, high = min(levels), max(levels)
+        axis.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    axis.set(xlabel="step", ylabel="bits/dim")
+    axis.legend()
+    _save(figure, path)
+
+
+def _figure(rows: int, columns: int, size: float) -> tuple[Figure, Sequence[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,24 @@
+"""Where a model runs, and which process of several this is."""
+
+from __future__ import annotations
+
+import torch
+from torch import distributed
+
+
+def pick_device(name: str) -> str:
+    """Return ``"cpu"`` or ``"cuda"``: what is named, or for ``"auto"`` the better one that there is.
+
+    Raises:
+        ValueError: If it is another name, or there is no such device.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device expects auto, cpu or cuda; got {name!r}.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch sees no CUDA device here. Use cpu or auto.")
+    return "cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda"
+
+
+def first_process() -> bool:
+    """Return whether this process is the only one, or the one of several that reports."""
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0

@@ -1,0 +1,89 @@
+"""What a run says of itself: in its checkpoints, and in the records that are made from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+
+from pyro_exact.recipes import Recipe
+from pyro_exact.recipes.check import arguments
+from pyro_exact.train.evaluate import Evaluation
+from pyro_exact.train.record import commit
+
+
+@dataclass
+class Run:
+    """All that a checkpoint holds beside tensors and what Lightning needs.
+
+    Attributes:
+        recipe: The model, and how it is trained.
+        shape: (C, H, W) of the images.
+        levels: Number of pixel levels.
+        data: The images in words: name, shape and the size of each split.
+        seed: Of the weights, the order of the images and the noise.
+        hardware: Where it ran.
+        source: Arguments of `pyro_exact.data.load` that give these images again, where they came from there.
+        commit: Of the checkout that this package is in.
+        torch_version: Version of torch.
+        step: Optimiser steps taken.
+        seconds: Wall time of the training, with its looks at the validation split.
+        curve: ``train`` and ``valid``: lists of (step, seconds, bits/dim).
+        recent: Losses of the last steps, which the curve does not have yet.
+    """
+
+    recipe: Recipe
+    shape: tuple[int, int, int]
+    levels: int
+    data: str
+    seed: int
+    hardware: str
+    source: Mapping[str, Any] | None = None
+    commit: str = field(default_factory=commit)
+    torch_version: str = str(torch.__version__)
+    step: int = 0
+    seconds: float = 0.0
+    curve: Mapping[str, list[list[float]]] = field(default_factory=lambda: {"train": [], "valid": []})
+    recent: list[float] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, values: object, source: str) -> Run:
+        """Check plain values, and make a run of them; raise ValueError as `Recipe.from_dict`."""
+        return cls(**arguments(cls, values, source))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**dataclasses.asdict(self), "shape": list(self.shape), "recipe": self.recipe.to_dict()}
+
+    def record(self, data: Mapping[str, Any], score: Evaluation, parameters: int) -> dict[str, Any]:
+        """Return the record of the run, as `docs/results` keeps them.
+
+        Args:
+            data: ``name``, ``split`` and ``images``, the number of images scored; perhaps a ``note``.
+            score: Of these images.
+            parameters: Number of trained numbers.
+        """
+        recipe = self.recipe.to_dict()
+        unit = self.recipe.paper.unit if self.recipe.paper else "bits/dim"
+        return {
+            "recipe": self.recipe.name,
+            "model": recipe["model"]["name"],
+            "settings": recipe["model"],
+            "training": recipe["training"],
+            "paper": recipe["paper"],
+            "commit": self.commit,
+            "seed": self.seed,
+            "data": dict(data),
+            "hardware": self.hardware,
+            "torch": self.torch_version,
+            "steps": self.step,
+            "wall_seconds": round(self.seconds, 1),
+            "parameters": parameters,
+            "metric": score.metric(unit),
+            "ema": self.recipe.training.ema_decay is not None,
+            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        }

@@ -1,0 +1,190 @@
+"""One training step, one look at the validation split, and the budget of a run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning.pytorch as lightning
+import numpy as np
+import pyro
+import torch
+from pyro.infer import Trace_ELBO
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pyro_exact.data import Batches, Images
+from pyro_exact.models import GenerativeModel
+from pyro_exact.recipes import Training
+from pyro_exact.train.checkpoint import KEY
+from pyro_exact.train.divergence import DivergedError, first_non_finite
+from pyro_exact.train.evaluate import evaluate
+from pyro_exact.train.run import Run
+
+CURVE_EVERY = 10
+
+# What a random number is for, beside the order and the flips of `Batches`, which are 0 and 1.
+_NOISE, _INITIAL = 2, 3
+
+
+class Task(lightning.LightningModule):
+    """The loss, the optimiser and the budget of a run.
+
+    Args:
+        model: What is trained.
+        run: What the checkpoints will say of the run; it is kept up to date.
+        last: The checkpoint to name when the run diverges.
+    """
+
+    def __init__(self, model: GenerativeModel, run: Run, last: Path) -> None:
+        super().__init__()
+        self.model, self.run, self.last = model, run, last
+        self.settings = run.recipe.training
+        self.elbo = Trace_ELBO()
+        self.interrupted = False
+
+    # The loss --------------------------------------------------------------------------------------------------------
+
+    def bits_per_dim(self, x: Tensor) -> Tensor:
+        """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the rank."""
+        _seed(self.run.seed, _NOISE, self.global_step, self.global_rank)
+        plate = pyro.plate("data", len(x))
+        loss: Tensor = self.elbo.differentiable_loss(plate(self.model.generate), plate(self.model.infer), x)
+        return loss / (x.numel() * math.log(2))
+
+    def training_step(self, x: Tensor, batch_idx: int) -> Tensor:
+        loss = self.bits_per_dim(x)
+        self._batch, self._loss = x, loss.detach()
+        self.log("bits/dim", self._loss, prog_bar=True, batch_size=len(x))
+        return loss
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        limit = self.settings.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if limit is None else limit)
+        # Ranks decide together: one that stopped alone would leave the others waiting.
+        if not self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(norm + self._loss))):
+            self._diverged("loss or its gradient", lambda: self.bits_per_dim(self._batch))
+
+    def validation_step(self, images: Tensor, batch_idx: int) -> None:
+        if self.interrupted and self.global_step % self.settings.validate_every:
+            return  # the user waits, and the run will look when it is resumed
+        score = evaluate(self.model, images, batch_size=self.settings.batch_size)
+        bits = self.trainer.strategy.broadcast(score.bits_per_dim)  # ranks pick the best by the same number
+        if not math.isfinite(bits):
+            self._diverged("validation loss", lambda: evaluate(self.model, images))
+        self.run.curve["valid"].append([self.global_step, self.run.seconds, bits])
+        self.log("valid bits/dim", bits, prog_bar=True, rank_zero_only=True, batch_size=1)
+
+    def _diverged(self, what: str, compute: Callable[[], object]) -> NoReturn:
+        kept = (
+            f"The last good checkpoint, {self.last}, is kept." if self.last.exists() else "There is no checkpoint yet."
+        )
+        raise DivergedError(
+            f"The {what} is not finite after {self.global_step} steps; first so is {self._culprit(compute)}. {kept} "
+            f"Lower training.learning_rate, raise training.warmup_steps, or set training.gradient_clip."
+        )
+
+    def _culprit(self, compute: Callable[[], object]) -> str:
+        with self.trainer.precision_plugin.train_step_context():
+            layer = first_non_finite(self.model, compute)
+        if layer is not None:
+            return f"the output of {layer}"
+        gradients = ((name, p.grad) for name, p in self.model.named_parameters() if p.grad is not None)
+        bad = [name for name, gradient in gradients if not bool(torch.isfinite(gradient).all())]
+        return f"the gradient of {bad[-1]}" if bad else "nothing on this device"
+
+    # The optimiser ---------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        s = self.settings
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        shared: dict[str, Any] = {"lr": s.learning_rate, "betas": s.betas, "weight_decay": s.weight_decay}
+        if s.optimizer == "adamax":
+            return torch.optim.Adamax(parameters, foreach=True, **shared)
+        return (torch.optim.AdamW if s.optimizer == "adamw" else torch.optim.Adam)(parameters, fused=True, **shared)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        factor = learning_rate_factor(self.settings, self.global_step, self.run.seconds)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.settings.learning_rate * factor
+
+    # The run ---------------------------------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        self._started = time.perf_counter() - self.run.seconds
+        if self.global_step == 0:
+            self._initialize()
+        self._look_at_clock()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.run.step = self.global_step
+        self.run.recent.append(self._loss.item())
+        if self.run.step % CURVE_EVERY == 0:
+            mean = sum(self.run.recent) / len(self.run.recent)
+            self.run.curve["train"].append([self.run.step, self.run.seconds, mean])
+            self.run.recent.clear()
+        self._look_at_clock()
+
+    def _initialize(self) -> None:
+        """Initialise from some training images, on all ranks the same."""
+        trainer: Any = self.trainer
+        images = trainer.datamodule.images.train
+        _seed(self.run.seed, _INITIAL)
+        self.model.initialize(images[torch.randperm(len(images))[: self.settings.initial_images]].to(self.device))
+
+    def interrupt(self) -> None:
+        """Stop after this step."""
+        self.interrupted = True
+
+    def _look_at_clock(self) -> None:
+        """Stop the run if its budget is spent, or the user wants it; ranks follow the first."""
+        mine = time.perf_counter() - self._started, self.interrupted
+        self.run.seconds, self.interrupted = self.trainer.strategy.broadcast(mine)
+        if self.interrupted or spent(self.settings, self.global_step, self.run.seconds) >= 1:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KEY] = self.run.to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        before = Run.from_dict(checkpoint[KEY], "the checkpoint")
+        self.run.step, self.run.seconds = before.step, before.seconds
+        self.run.curve, self.run.recent = before.curve, before.recent
+
+
+class Data(lightning.LightningDataModule):
+    """Training batches from the step where the run is, and the validation split as one batch."""
+
+    def __init__(self, images: Images, batches: Batches) -> None:
+        super().__init__()
+        self.images, self.batches = images, batches
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        trainer: Any = self.trainer
+        self.batches.start, self.batches.rank = trainer.global_step, trainer.global_rank
+        return DataLoader(self.batches, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        everything: Any = [self.images.valid]  # `evaluate` makes its own batches
+        return DataLoader(everything, batch_size=None)
+
+
+def spent(training: Training, step: int, seconds: float) -> float:
+    """Return the part of the budget that is spent, of steps or of minutes, whichever is nearer its end."""
+    return max(step / training.steps, 0.0 if training.minutes is None else seconds / (60 * training.minutes))
+
+
+def learning_rate_factor(training: Training, step: int, seconds: float) -> float:
+    """Return the factor on the peak learning rate: linear warm-up, then the decay over the budget."""
+    warm = min(1.0, (step + 1) / training.warmup_steps) if training.warmup_steps else 1.0
+    if training.decay == "constant":
+        return warm
+    return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, spent(training, step, seconds))))
+
+
+def _seed(*key: int) -> None:
+    # A resumed run then needs no saved random state, validation cannot disturb it, and ranks differ.
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))

@@ -1,0 +1,109 @@
+"""Batch normalisation as a flow layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_exact.nn.statistics import channel_statistics
+from pyro_exact.transforms.act_norm import channels_fit
+from pyro_exact.transforms.bijection import Bijection, Shape
+
+
+class BatchNorm(Bijection):
+    r"""Normalise each channel: by the statistics of the batch in training, by their running averages in evaluation.
+
+    .. math::
+        y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad
+        \log|\det \partial y/\partial x| = -\frac{H W}{2} \sum_c \log(\sigma_c^2 + \epsilon)
+
+    **Training and evaluation differ.** In train mode the forward direction takes :math:`\mu, \sigma^2` from the batch,
+    sends gradients through them, and moves the running averages:
+    :math:`\bar\mu \leftarrow (1 - \rho) \bar\mu + \rho \mu`, and likewise :math:`\bar\sigma^2`, the biased variance.
+    The ladj takes the statistics as constants, as in the paper, so an event's depends on its batch, and it is not the
+    determinant of the map from batch to batch. The inverse uses the running averages in both modes; so it undoes the
+    forward direction only after ``eval()``, as scores and round trips need. `ActNorm` has no such difference.
+    Do not recompute activations through this layer in train mode (``recompute`` of `Compose`).
+
+    Args:
+        channels: Number of channels, or the dimension of a vector.
+        event_dim: 3 for images (C, H, W), 1 for vectors.
+        momentum: :math:`\rho`, the share of a new batch in the running averages.
+        epsilon: :math:`\epsilon`, in units of ``x`` squared.
+
+    Shape:
+        - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
+
+    Raises:
+        ValueError: On another number of channels, or a single value per channel in train mode.
+
+    Reference:
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.7; momentum and
+        :math:`\epsilon` as in the authors' code.
+
+    Example:
+        >>> layer = BatchNorm(2)
+        >>> y = layer(5 + 3 * torch.randn(100, 2))
+        >>> bool((y.std(0, correction=0) - 1).abs().max() < 1e-4)
+        True
+    """
+
+    running_mean: Tensor
+    running_variance: Tensor
+
+    def __init__(self, channels: int, event_dim: int = 1, momentum: float = 0.1, epsilon: float = 1e-4) -> None:
+        super().__init__(event_dim)
+        if channels < 1 or not 0 <= momentum <= 1 or not epsilon > 0:
+            raise ValueError(
+                f"BatchNorm expects positive channels, a momentum in [0, 1] and a positive epsilon; got {channels}, "
+                f"{momentum} and {epsilon}."
+            )
+        self.channels, self.momentum, self.epsilon = channels, momentum, epsilon
+        shape = (channels, *[1] * (event_dim - 1))
+        self.register_buffer("running_mean", torch.zeros(shape))
+        self.register_buffer("running_variance", torch.ones(shape))
+
+    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mean, variance = self._batch_statistics(x) if self.training else (self.running_mean, self.running_variance)
+        variance = variance + self.epsilon
+        return (x - mean) * variance.rsqrt(), -self._half_log(x, variance)
+
+    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        variance = self.running_variance + self.epsilon
+        return y * variance.sqrt() + self.running_mean, self._half_log(y, variance)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        with torch.no_grad():
+            mean, std = channel_statistics(x, self.domain.event_dim)
+            self.running_mean.copy_(mean)
+            self.running_variance.copy_(std.square())
+            return (x - mean) * (std.square() + self.epsilon).rsqrt()
+
+    def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        axis = x.dim() - self.domain.event_dim
+        others = [i for i in range(x.dim()) if i != axis]
+        if x.numel() < 2 * self.channels:
+            raise ValueError(
+                f"BatchNorm expects at least two values per channel in train mode; got a batch of shape "
+                f"{tuple(x.shape)}. Pass a larger batch, or call eval() first."
+            )
+        shape = self.running_mean.shape
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        variance, mean = torch.var_mean(values, others, correction=0)
+        mean, variance = mean.view(shape), variance.view(shape)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+            self.running_variance.lerp_(variance.to(self.running_variance), self.momentum)
+        return mean, variance
+
+    def _half_log(self, x: Tensor, variance: Tensor) -> Tensor:
+        """Return half the sum of log variances over an event."""
+        event_dim = self.domain.event_dim
+        positions = x.shape[x.dim() - event_dim + 1 :].numel()
+        return (positions / 2 * variance.log().sum()).expand(x.shape[: x.dim() - event_dim])
+
+    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
+        return channels_fit(self, super()._fitting(shape, event_dim), self.channels, event_dim)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, event_dim={self.domain.event_dim}, momentum={self.momentum}"

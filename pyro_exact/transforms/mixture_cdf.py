@@ -1,0 +1,166 @@
+"""The logistic-mixture formula of Flow++, exact far into its tails, with a bracketed inverse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pyro_exact.transforms.elementwise import Elementwise
+
+Evaluate = Callable[..., tuple[Tensor, Tensor]]
+
+
+class MixtureCDF(Elementwise):
+    r"""Send each number through the distribution function of a mixture of logistics, then through a logit and an affine.
+
+    .. math::
+        y = \mathrm{logit}(F(x))\, e^{a} + b, \qquad F(x) = \sum_k \pi_k\, \sigma\big((x - \mu_k)\, e^{-s_k}\big), \qquad
+        \log|\partial y/\partial x| = \log \frac{F'(x)}{F(x) (1 - F(x))} + a
+
+    All of it is computed from :math:`\log F`, :math:`\log (1 - F)` and :math:`\log F'`, so it is exact far into the
+    tails, where F itself would round to 0 or 1. The parameters are :math:`b`, :math:`r` with :math:`a = \tanh r`, the
+    logits of :math:`\pi`, the :math:`\mu_k - c_k` and the :math:`r_k` with :math:`s_k = m \tanh(r_k / m)`, in
+    :math:`(-|m|, |m|)`. The constants :math:`c_k` are evenly spread: equal components would get equal gradients for
+    ever. So zero parameters give the identity only to within 0.17, or exactly with ``spread=0``.
+
+    The inverse is exact to rounding for any parameters: a Newton iteration that a bracket guards, see `solve`. Its
+    gradients are exact to first order.
+
+    Args:
+        components: K, the number of components.
+        min_log_scale: :math:`m`, the least log-scale of a component.
+        spread: The :math:`c_k` reach from minus to plus this, in units of ``x``.
+        compiled: Whether to fuse the arithmetic with ``torch.compile``: about twice as fast, after a minute for the
+            compiler.
+
+    Shape:
+        - x, y, ladj: any shape; theta: (\*shape of x, 2 + 3 components).
+
+    Raises:
+        ValueError: If there is no component, or the least log-scale is not negative.
+
+    Reference:
+        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, equations 13-15, and the official code for the bounds.
+
+    Example:
+        >>> formula, x = MixtureCDF(4), torch.tensor([-60.0, 0.0, 60.0])
+        >>> y, ladj = formula.forward_and_ladj(x, torch.zeros(3, 14))
+        >>> formula.inverse_and_ladj(y, torch.zeros(3, 14))[0]
+        tensor([-60.,   0.,  60.])
+    """
+
+    offsets: Tensor
+
+    def __init__(
+        self, components: int = 32, min_log_scale: float = -7.0, spread: float = 1.0, compiled: bool = False
+    ) -> None:
+        super().__init__()
+        if components < 1 or not min_log_scale < 0:
+            raise ValueError(
+                f"MixtureCDF expects at least one component and a negative min_log_scale; got {components} components "
+                f"and {min_log_scale}."
+            )
+        self.components, self.min_log_scale, self.spread, self.compiled = components, min_log_scale, spread, compiled
+        self.num_params = 2 + 3 * components
+        places = torch.linspace(-1, 1, components) if components > 1 else torch.zeros(1)
+        self.register_buffer("offsets", spread * places, persistent=False)
+
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale, mixture = self._run(unpack)(theta, self.offsets, self.min_log_scale)
+        u, log_slope = self._run(log_odds)(x, *mixture)
+        return u * log_scale.exp() + shift, log_slope + log_scale
+
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        shift, log_scale, mixture = self._run(unpack)(theta, self.offsets, self.min_log_scale)
+        u = (y - shift) * (-log_scale).exp()
+        with torch.no_grad():
+            x = solve(u, mixture, self._run(log_odds))
+        found, log_slope = self._run(log_odds)(x, *mixture)
+        if found.requires_grad or u.requires_grad:
+            # At a root a Newton step moves nothing, but its derivatives are those of the root, to first order.
+            limit = torch.finfo(x.dtype).eps ** -4  # where F is flat to rounding: a finite number stays finite
+            step = (u - found) * (-log_slope.detach()).exp().clamp(max=limit)
+            x = x + (step - step.detach())
+            log_slope = self._run(log_odds)(x, *mixture)[1]
+        return x, -log_slope - log_scale
+
+    def _run(self, function: Callable) -> Callable:
+        return fused(function) if self.compiled and not torch.compiler.is_compiling() else function
+
+    def extra_repr(self) -> str:
+        return f"{self.components}, min_log_scale={self.min_log_scale}"
+
+
+class Mixture(NamedTuple):
+    """A mixture of logistics; each of shape (*shape of x, K)."""
+
+    log_weight: Tensor
+    mean: Tensor
+    log_scale: Tensor
+
+
+def unpack(theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor, Tensor, Mixture]:
+    """Return the shift and the log-scale of the affine part, and the mixture."""
+    k = len(offsets)
+    shift, raw, logits, means, log_scales = theta.split([1, 1, k, k, k], dim=-1)
+    log_scales = min_log_scale * (log_scales / min_log_scale).tanh()
+    mixture = Mixture(logits.log_softmax(-1), means + offsets.to(theta), log_scales)
+    return shift.squeeze(-1), raw.squeeze(-1).tanh(), mixture
+
+
+def log_odds(x: Tensor, log_weight: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logit(F(x)) and the logarithm of its derivative."""
+    z = (x.unsqueeze(-1) - mean) * (-log_scale).exp()
+    below, above = log_weight + F.logsigmoid(z), log_weight + F.logsigmoid(-z)
+    density = below + above - (log_weight + log_scale)
+    log_cdf, log_rest = below.logsumexp(-1), above.logsumexp(-1)
+    return log_cdf - log_rest, density.logsumexp(-1) - log_cdf - log_rest
+
+
+def solve(target: Tensor, mixture: Mixture, log_odds: Evaluate, max_steps: int = 60) -> Tensor:
+    """Return the x with logit(F(x)) = target, to rounding.
+
+    At the least of the components' own quantiles every component has at most the probability asked for, and at the
+    greatest every one has at least that: the root lies between them. Newton's method starts from their mean. A step is
+    taken if it stays between the bounds and the error has halved; otherwise the bounds are. Most numbers need 3 to 6
+    steps; a few need 45 if 32 narrow components are scattered over a wide range. So those that are found drop out.
+    """
+    shape, compiling = target.shape, torch.compiler.is_compiling()
+    target, mixture = target.reshape(-1), Mixture(*(part.flatten(end_dim=-2) for part in mixture))
+    quantiles = mixture.mean + mixture.log_scale.exp() * target.unsqueeze(-1)
+    low, high = quantiles.amin(-1), quantiles.amax(-1)
+    x = (mixture.log_weight.exp() * quantiles).sum(-1).clamp(low, high)
+    last = torch.full_like(x, math.inf)
+    found, rest = x.clone(), torch.arange(len(x), device=x.device)
+    eps = 8 * torch.finfo(x.dtype).eps
+    for _ in range(max_steps):
+        u, log_slope = log_odds(x, *mixture)
+        error, slope = u - target, log_slope.exp()
+        low, high = torch.where(error < 0, x, low), torch.where(error > 0, x, high)
+        done = (error.abs() <= eps * (1 + target.abs() + x.abs() * slope)) | (high - low <= eps * x.abs())
+        newton = x - error / slope
+        good = (newton >= low) & (newton <= high) & (error.abs() <= last / 2)
+        x = torch.where(done, x, torch.where(good, newton, (low + high) / 2))
+        last = torch.where(done, last, error.abs())
+        if not compiling and 2 * int(done.sum()) >= len(done):  
+            found[rest] = x
+            rest, x, target, low, high, last, *parts = (
+                part[~done] for part in (rest, x, target, low, high, last, *mixture)
+            )
+            mixture = Mixture(*parts)
+            if not len(rest):
+                break
+    found[rest] = x
+    return found.view(shape)
+
+
+@cache
+def fused(function: Callable) -> Callable:
+    """Return the function compiled, once for all layers."""
+    return torch.compile(function)

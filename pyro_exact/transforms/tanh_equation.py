@@ -1,0 +1,77 @@
+r"""The scalar equation behind the inverses of planar and Sylvester flows: :math:`a + c \tanh a = t` with c > -1.
+
+Everywhere here ``stretch`` is :math:`s = 1 + c > 0`, the slope of the left side at 0. Given as such it stays exact
+where :math:`c` rounds to -1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def slope(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
+    r"""Return :math:`1 + c / \cosh^2 a = \tanh^2 a + s / \cosh^2 a`: a sum of positive terms, so nothing cancels.
+
+    Args:
+        a: Any tensor.
+        tanh: ``a.tanh()``, which every caller has at hand.
+        stretch: :math:`s`, of a shape that broadcasts with ``a``.
+    """
+    tail = torch.sigmoid(-2 * a.abs())
+    sech2 = torch.addcmul(tail, tail, tail, value=-1)  # a quarter of it; 1 - tanh² would lose the tail
+    return torch.addcmul(tanh.square(), stretch, sech2, value=4)
+
+
+def root(stretch: Tensor, target: Tensor) -> Tensor:
+    r"""Return the :math:`a` with :math:`a + (s - 1) \tanh a = t`, exact to rounding.
+
+    The last two Newton steps are part of the graph. From a root the first makes the derivatives in ``stretch`` and
+    ``target`` exact to first order, the second to third.
+
+    Args:
+        stretch: :math:`s`, any positive numbers.
+        target: :math:`t`, any numbers, of a shape that broadcasts with ``stretch``.
+    """
+    with torch.no_grad():
+        size = target.abs()
+        first = a = _start(stretch, size)
+        for _ in range(4):
+            a = _newton(a, stretch, size)
+            a = torch.minimum(torch.maximum(a, first / 2), 2 * first)  # rounding must not leave the bracket
+        a = a * target.sign()
+    for _ in range(2):
+        a = _newton(a, stretch, target)
+    return a
+
+
+def _newton(a: Tensor, stretch: Tensor, target: Tensor) -> Tensor:
+    tanh = a.tanh()
+    return a - (a + (stretch - 1) * tanh - target) / slope(a, tanh, stretch)
+
+
+# Why four steps and two are enough. Let t >= 0; the left side is odd. Newton's steps are monotone if they start on the
+# right side of the root, and few if they start near it. `_start` does both: it lies within a factor of two of the root
+# for every s and t, and the fifth step no longer changes anything (a test scans both ranges).
+#
+# c < 0: the left side is convex for a > 0, so start above the root. Each of three facts bounds it from above:
+#     tanh a <= 1                                   a <= t - c
+#     tanh a <= a                                   a <= t / s
+#     a - tanh a >= 5 a^3 / (15 + 6 a^2)            a <= (3 q)^(1/3) + 6 q / 5,  q = -t / c
+# The third is a convergent of the continued fraction of tanh.
+#
+# c > 0: it is concave, so start below the root. The first two facts now give t - c and t / s as lower bounds; the third
+# comes from tanh a = (t - a) / c >= (t - b) / c for any upper bound b, that is a >= atanh((t - b) / c). For b let
+# d = max(t - c, 0) and a = d + x. Then x <= a - (t - c) = c (1 - tanh a) <= 2 c exp(-2 d - 2 x), so that 2 x is at most
+# Lambert's W(4 c exp(-2 d)), and W(z) <= log(1 + z).
+def _start(stretch: Tensor, target: Tensor) -> Tensor:
+    tiny = torch.finfo(target.dtype).tiny
+    c, s, t = stretch - 1, stretch, target
+    q = t / (-c).clamp_min(tiny)
+    above = torch.minimum(torch.minimum(t - c, t / s), (3 * q).pow(1 / 3) + 1.2 * q)
+    positive = c.clamp_min(tiny)
+    d = (t - positive).clamp_min(0)
+    b = torch.minimum(d + torch.log1p(4 * positive * (-2 * d).exp()) / 2, t)
+    third = ((positive + t - b) / (positive - t + b).clamp_min(tiny)).log() / 2
+    below = torch.maximum(torch.maximum(t / s, d), torch.minimum(third, b))
+    return torch.where(c < 0, above, below)

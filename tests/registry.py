@@ -1,0 +1,182 @@
+"""What the laws run over, one line a case. The first word of a name is the exported name that it tests.
+
+A new layer, formula, distribution or model needs a line here, and gets every law of its kind; a test compares the names
+with what the packages export.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyro_exact.distributions import Flow, StandardNormal, UniformDequantizer
+from pyro_exact.flows import glow
+from pyro_exact.models import Density, Dequantized, GenerativeModel
+from pyro_exact.nn import ConvConditioner, DenseConditioner, PriorConditioner
+from pyro_exact.transforms import (
+    ActNorm,
+    Affine,
+    Bijection,
+    Channels,
+    Compose,
+    Conv1x1,
+    Coupling,
+    Elementwise,
+    FactorOut,
+    Flatten,
+    Halves,
+    Logit,
+    Partition,
+    Permute,
+    Scaling,
+    Squeeze,
+    TopPrior,
+)
+
+
+class Case(NamedTuple):
+    """A layer: `make(context_dim)` for events of `shape`, plain (None) and, where it can be, `conditional` as well.
+
+    `draw(shape)` makes inputs where the layer is defined, and `std` is how far the weights are moved. The official Glow
+    contracts without a bound, sigmoid(r) for any r: with large weights its second step adds a shift of order 1 to
+    numbers of order e^-40, and float64 forgets them; likewise a logit beyond 36 is a pixel at the very end.
+    """
+
+    make: Callable[[int | None], Bijection]
+    shape: tuple[int, ...]
+    conditional: bool = False
+    draw: Callable[[tuple[int, ...]], Tensor] = torch.randn
+    std: float = 0.5
+
+
+def dense(partition: Partition, formula: Elementwise, context_dim: int | None) -> Coupling:
+    sizes = partition.fixed_size, partition.free_size
+    return Coupling(partition, formula, DenseConditioner(*sizes, formula.num_params, (6,), context_dim))
+
+
+def conv(partition: Partition, formula: Elementwise, context_dim: int | None) -> Coupling:
+    sizes = partition.fixed_size, partition.free_size
+    return Coupling(partition, formula, ConvConditioner(*sizes, formula.num_params, 6, context_dim))
+
+
+def stack(context_dim: int | None, recompute: bool = False) -> Compose:
+    """Every kind of layer for vectors of 3 numbers, the conditional ones between plain ones."""
+    couplings = dense(Halves(3), Affine(), context_dim), dense(Halves(3, swap=True), Affine("sigmoid"), context_dim)
+    return Compose([couplings[0], Permute([2, 0, 1]), ActNorm(3, context_dim=context_dim), couplings[1]], recompute)
+
+
+def small_glow(context_dim: int | None, **settings: object) -> Bijection:
+    options = {"levels": 4, "scales": 2, "depth": 1, "width": 6, "context_dim": context_dim, **settings}
+    return glow((1, 4, 4), **options)
+
+
+def pixels(shape: tuple[int, ...]) -> Tensor:
+    """Dequantised pixels of 4 levels."""
+    return 4 * torch.rand(shape)
+
+
+TRANSFORMS: dict[str, Case] = {
+    "ActNorm": Case(lambda c: ActNorm(3, context_dim=c), (3,), True),
+    "ActNorm image": Case(lambda c: ActNorm(3, 3, c), (3, 2, 2), True),
+    "Compose": Case(stack, (3,), True),
+    "Compose recompute": Case(lambda c: stack(c, recompute=True), (3,), True),
+    "Compose inv": Case(lambda c: stack(c).inv, (3,), True),
+    "Conv1x1": Case(lambda c: Conv1x1(3, c), (3, 2, 2), True),
+    "Conv1x1 plain": Case(lambda c: Conv1x1(3, c, factorized=False), (3, 2, 2), True),
+    "Conv1x1 inv": Case(lambda c: Conv1x1(3, c).inv, (3, 2, 2), True),
+    "Coupling dense": Case(lambda c: dense(Halves(4), Affine(), c), (4,), True),
+    "Coupling dense odd sigmoid": Case(lambda c: dense(Halves(5), Affine("sigmoid"), c), (5,), True),
+    "Coupling dense swap": Case(lambda c: dense(Halves(5, swap=True), Affine(), c), (5,), True),
+    "Coupling dense of one number": Case(lambda c: dense(Halves(1), Affine(), c), (1,), True),
+    "Coupling conv": Case(lambda c: conv(Channels(4), Affine(), c), (4, 2, 2), True),
+    "Coupling conv odd swap sigmoid": Case(lambda c: conv(Channels(3, True), Affine("sigmoid"), c), (3, 2, 3), True),
+    "FactorOut": Case(lambda c: FactorOut((4, 2, 2), Flatten((2, 2, 2))), (4, 2, 2)),
+    "FactorOut prior": Case(
+        lambda c: FactorOut((4, 2, 2), Compose([TopPrior((2, 2, 2), c), Flatten((2, 2, 2))]), PriorConditioner(2, 2)),
+        (4, 2, 2),
+        True,
+    ),
+    "FactorOut conditional prior": Case(
+        lambda c: FactorOut((3, 2, 2), Flatten((1, 2, 2)), ConvConditioner(1, 2, 2, 6, c)), (3, 2, 2), True
+    ),
+    "Flatten": Case(lambda c: Flatten((2, 2, 3)), (2, 2, 3)),
+    "Logit": Case(lambda c: Logit(4), (1, 2, 2), draw=pixels),
+    "Logit without margin": Case(lambda c: Logit(4, margin=0, event_dim=1), (3,), draw=pixels),
+    "Permute": Case(lambda c: Permute([2, 0, 1]), (3,)),
+    "Permute channels": Case(lambda c: Permute(torch.tensor([2, 0, 1]), event_dim=3), (3, 2, 2)),
+    "Scaling": Case(lambda c: Scaling(-0.25, 0.5), (1, 2, 2)),
+    "Squeeze": Case(lambda c: Squeeze(), (2, 4, 2)),
+    "Squeeze by 3": Case(lambda c: Squeeze(3), (1, 3, 6)),
+    "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
+    "glow": Case(small_glow, (1, 4, 4), True, pixels, std=0.1),
+    "glow recompute": Case(lambda c: small_glow(c, recompute=True), (1, 4, 4), True, pixels, std=0.1),
+    "glow logit": Case(
+        lambda c: small_glow(c, logit_margin=0.05, factorized=True, scale="tanh"), (1, 4, 4), True, pixels, std=0.1
+    ),
+}
+
+ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
+    "Affine": Affine,
+    "Affine small bound": lambda: Affine(bound=0.5),
+    "Affine sigmoid": lambda: Affine("sigmoid"),
+}
+
+PARTITIONS: dict[str, Callable[[], Partition]] = {
+    "Channels": lambda: Channels(4),
+    "Channels odd swap": lambda: Channels(5, swap=True),
+    "Halves": lambda: Halves(4),
+    "Halves odd": lambda: Halves(5),
+    "Halves odd swap": lambda: Halves(5, swap=True),
+    "Halves of one number": lambda: Halves(1),
+}
+
+
+def flow(context_dim: int | None = None) -> Flow:
+    """A flow over vectors of 3 numbers that is not the identity."""
+    made = Flow(StandardNormal(3), stack(context_dim).inv)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return made
+
+
+DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
+    "Flow": lambda: flow()(),
+    "Flow cold": lambda: flow()(temperature=0.5),
+    "Flow conditional": lambda: flow(2).condition(torch.randn(3, 2)),
+    "StandardNormal": lambda: StandardNormal(3)(),
+    "UniformDequantizer": lambda: UniformDequantizer(torch.randint(4, (3, 1, 2, 2)).to(torch.get_default_dtype())),
+}
+
+
+class ModelCase(NamedTuple):
+    """A model and data it can learn from."""
+
+    make: Callable[[], GenerativeModel]
+    data: Callable[[], Tensor]
+
+
+def ring() -> Tensor:
+    angle = 2 * torch.pi * torch.rand(64)
+    return torch.stack((angle.cos(), angle.sin()), dim=-1) + 3 + 0.1 * torch.randn(64, 2)
+
+
+def blobs() -> Tensor:
+    """Images of 4 levels, dark but for one bright pixel."""
+    image = torch.zeros(32, 16, dtype=torch.long)
+    return image.scatter(1, torch.randint(16, (32, 1)), 3).view(32, 1, 4, 4)
+
+
+def planar_stack() -> Compose:
+    couplings = [dense(Halves(2, swap=swap), Affine(), None) for swap in (False, True)]
+    return Compose([ActNorm(2), *couplings])
+
+
+MODELS: dict[str, ModelCase] = {
+    "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
+    "Dequantized": ModelCase(lambda: Dequantized(Flow(StandardNormal(16), small_glow(None).inv), levels=4), blobs),
+    "Dequantized logit": ModelCase(
+        lambda: Dequantized(Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4), blobs
+    ),
+}

@@ -1,0 +1,693 @@
+"""Training, evaluation and checkpoints, on a Glow of a few hundred weights."""
+
+import errno
+import importlib.util
+import json
+import math
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyro
+import pytest
+import torch
+from pyro.distributions import Categorical
+from torch import nn
+from torch.optim.swa_utils import get_ema_avg_fn
+
+from pyro_exact import data, models, recipes, train
+from pyro_exact.train import callbacks, task
+from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_dim
+from pyro_exact.train.checkpoint import AtomicCheckpointIO
+from pyro_exact.train.record import commit, hardware
+from pyro_exact.train.task import Task, learning_rate_factor
+from pyro_exact.transforms import Conv1x1
+
+sys.path.insert(0, str(Path(__file__).parent))
+import two_processes
+
+LEVELS = 4
+
+
+def images(name="toy", size=4, count=64, channels=1):
+    """Images with something to learn: a slope from left to right, and a little noise."""
+    slope = torch.linspace(0, LEVELS - 1, size).expand(count, channels, size, size)
+    noise = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0))
+    pixels = (slope + noise - 0.5).round().clamp(0, LEVELS - 1).to(torch.uint8)
+    return data.Images(name, train=pixels, valid=pixels[:16], test=pixels[:16], levels=LEVELS)
+
+
+def recipe(model=None, **training):
+    settings = {"steps": 20, "batch_size": 8, "learning_rate": 1e-2, "validate_every": 10, **training}
+    model = {"name": "glow", "scales": 1, "depth": 1, "width": 4, "factorized": True, **(model or {})}
+    return recipes.Recipe.from_dict({"name": "toy", "model": model, "data": "toy", "training": settings}, "the test")
+
+
+def fit(settings, folder, **options):
+    return train.fit(settings, images(), folder, **{"progress": False, "device": "cpu", **options})
+
+
+def contents(folder, name=train.LAST):
+    return train.read_checkpoint(folder / name)
+
+
+def curve(checkpoint):
+    """Steps and values; the seconds differ from run to run."""
+    points = checkpoint["pyro_exact"]["curve"].items()
+    return {name: [(step, value) for step, _, value in split] for name, split in points}
+
+
+def same(a, b):
+    """Whether two nests of tensors are equal bit for bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run of 20 steps with averaged weights; not to be written to."""
+    folder = tmp_path_factory.mktemp("finished")
+    fit(recipe(ema_decay=0.9), folder)
+    return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The same, to be spoilt."""
+    for path in finished.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+# Resuming and interrupting --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Returns a function after which Ctrl-C is pressed in the middle of a step, some number of times."""
+    begin = Task.on_train_batch_start
+
+    def at(step, times=1):
+        def on_train_batch_start(self, batch, batch_idx):
+            begin(self, batch, batch_idx)
+            for _ in range(times if self.global_step == step - 1 else 0):
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(Task, "on_train_batch_start", on_train_batch_start)
+
+    return at
+
+
+@pytest.mark.parametrize(("step", "ema"), [(10, 0.9), (13, 0.9), (15, None)])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, interrupt, step, ema):
+    settings = recipe(ema_decay=ema, warmup_steps=5, decay="cosine", flip=True, gradient_clip=1.0)
+    straight = fit(settings, tmp_path / "straight")
+    interrupt(step)
+    with pytest.raises(KeyboardInterrupt, match=f"after {step} steps.*--resume"):
+        fit(settings, tmp_path / "resumed")
+    assert contents(tmp_path / "resumed")["global_step"] == step
+    interrupt(0)
+    torch.rand(3)  # nothing depends on the state in which the caller left torch
+    resumed = fit(settings, tmp_path / "resumed", resume=True)
+    a, b = contents(tmp_path / "straight"), contents(tmp_path / "resumed")
+    assert curve(a) == curve(b)
+    for key in ("state_dict", "current_model_state", "averaging_state"):
+        assert same(a.get(key), b.get(key)), key
+    assert same(a["optimizer_states"][0]["state"], b["optimizer_states"][0]["state"])
+    assert same(straight.state_dict(), resumed.state_dict())
+
+
+def test_a_finished_run_is_resumed_with_a_larger_budget(tmp_path):
+    fit(recipe(steps=20, ema_decay=0.9), tmp_path / "straight")
+    fit(recipe(steps=10, ema_decay=0.9), tmp_path / "resumed")
+    fit(recipe(steps=20, ema_decay=0.9), tmp_path / "resumed", resume=True)
+    assert same(contents(tmp_path / "straight")["state_dict"], contents(tmp_path / "resumed")["state_dict"])
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(copied):
+    before = contents(copied)
+    model = fit(recipe(ema_decay=0.9), copied, resume=True)
+    assert same(before["state_dict"], {f"model.{name}": value for name, value in model.state_dict().items()})
+    assert contents(copied)["global_step"] == 20
+
+
+def test_the_second_interrupt_stops_at_once_and_leaves_the_last_checkpoint(tmp_path, interrupt):
+    handler = signal.getsignal(signal.SIGINT)
+    interrupt(15, times=2)
+    with pytest.raises(KeyboardInterrupt, match="last checkpoint"):
+        fit(recipe(), tmp_path)
+    assert contents(tmp_path)["global_step"] == 10
+    assert signal.getsignal(signal.SIGINT) is handler
+    train.load_model(tmp_path / train.LAST)
+
+
+def test_an_interrupt_is_left_alone_outside_the_main_thread():
+    import threading
+
+    def enter():
+        with callbacks.first_interrupt(lambda: None):
+            entered.append(signal.getsignal(signal.SIGINT))
+
+    handler, entered = signal.getsignal(signal.SIGINT), []
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert entered == [handler]
+
+
+# One run --------------------------------------------------------------------------------------------------------------
+
+
+def test_training_learns_and_says_where_it_is(tmp_path, capsys):
+    fit(recipe(steps=60), tmp_path, progress=True)
+    points = curve(contents(tmp_path))
+    assert [step for step, _ in points["train"]] == [10, 20, 30, 40, 50, 60]
+    assert points["valid"][-1][1] < points["valid"][0][1] - 0.2
+    out = capsys.readouterr().out
+    assert "Training: 100%" in out
+    assert "60/60" in out
+    assert "valid bits/dim=" in out
+
+
+def test_looking_at_the_validation_split_does_not_disturb_training(tmp_path):
+    fit(recipe(validate_every=3), tmp_path / "often")
+    fit(recipe(validate_every=20), tmp_path / "rarely")
+    a, b = contents(tmp_path / "often"), contents(tmp_path / "rarely")
+    assert same(a["state_dict"], b["state_dict"])
+    assert curve(a)["train"] == curve(b)["train"]
+    assert [step for step, _ in curve(a)["valid"]] == [3, 6, 9, 12, 15, 18, 20]
+
+
+def test_the_average_of_the_weights_is_what_is_kept(tmp_path, monkeypatch):
+    seen = []
+    end = Task.on_train_batch_end
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        end(self, outputs, batch, batch_idx)
+        seen.append({name: value.detach().clone() for name, value in self.model.state_dict().items()})
+
+    monkeypatch.setattr(Task, "on_train_batch_end", on_train_batch_end)
+    model = fit(recipe(ema_decay=0.9, steps=12), tmp_path)
+    average = get_ema_avg_fn(0.9)
+    for name, value in model.state_dict().items():
+        expected = seen[0][name]
+        if name in dict(model.named_parameters()):
+            for weights in seen[1:]:
+                expected = average(expected, weights[name], None)
+        torch.testing.assert_close(value, expected)  # the permutation of Conv1x1, a buffer, is not averaged
+    assert not model.training
+    weights, run = train.load_model(tmp_path / train.LAST)
+    assert same(weights.state_dict(), model.state_dict())
+    assert run.step == 12
+
+
+def test_a_budget_of_minutes_stops_the_run(tmp_path):
+    settings = recipe(steps=10**6, minutes=0.005, decay="cosine", validate_every=10**5)
+    fit(settings, tmp_path)
+    checkpoint = contents(tmp_path)
+    assert 0.3 <= checkpoint["pyro_exact"]["seconds"] < 5
+    assert curve(checkpoint)["valid"][0][0] == checkpoint["global_step"]
+    fit(settings, tmp_path, resume=True)
+    assert contents(tmp_path)["global_step"] == checkpoint["global_step"]
+
+
+def test_the_best_state_is_kept_beside_the_last(tmp_path, monkeypatch):
+    scores = iter([3.0, 1.0, 2.0])
+    real = train.evaluate
+
+    def evaluate(*args, **kwargs):
+        score = real(*args, **kwargs)
+        return train.Evaluation(**{**vars(score), "bits_per_dim": next(scores)})
+
+    monkeypatch.setattr(task, "evaluate", evaluate)
+    fit(recipe(steps=30), tmp_path)
+    assert contents(tmp_path)["global_step"] == 30
+    assert contents(tmp_path, train.BEST)["global_step"] == 20
+
+
+def test_nothing_else_is_written_or_said(tmp_path, monkeypatch, capsys, recwarn):
+    monkeypatch.chdir(tmp_path)
+    fit(recipe(), Path("out"))
+    assert sorted(str(path) for path in Path().rglob("*")) == ["out", "out/best.ckpt", "out/checkpoint.ckpt"]
+    assert capsys.readouterr() == ("", "")
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_bf16_stays_close_to_float32(tmp_path):
+    for precision in ("float32", "bf16"):
+        fit(recipe(precision=precision), tmp_path / precision)
+    a, b = (curve(contents(tmp_path / precision)) for precision in ("float32", "bf16"))
+    assert a != b
+    for (_, exact), (_, rounded) in zip(a["train"] + a["valid"], b["train"] + b["valid"], strict=True):
+        assert rounded == pytest.approx(exact, abs=0.02)
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_as_a_cpu_does(tmp_path):
+    for device in ("cpu", "cuda"):
+        fit(recipe(), tmp_path / device, device=device)
+    a, b = (curve(contents(tmp_path / device)) for device in ("cpu", "cuda"))
+    assert a["valid"][-1][1] == pytest.approx(b["valid"][-1][1], abs=0.1)  # the noise of the two differs
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "adamax"])
+def test_every_optimiser_trains(tmp_path, optimizer):
+    fit(recipe(optimizer=optimizer, steps=2, weight_decay=0.1), tmp_path)
+    assert contents(tmp_path)["global_step"] == 2
+
+
+def test_two_processes_train_as_one_with_the_batch_of_both(tmp_path, monkeypatch):
+    script = [sys.executable, two_processes.__file__, str(tmp_path / "two")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == ["first", "second"]
+    monkeypatch.setitem(recipes.MODELS, "noiseless", two_processes.FAMILY)
+    two_processes.run(tmp_path / "one", devices=1)
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    for key in ("state_dict", "current_model_state"):
+        for name, value in one[key].items():
+            torch.testing.assert_close(two[key][name], value, rtol=0, atol=1e-6)
+    assert [step for step, _ in curve(two)["valid"]] == [2, 4, 5]
+    assert curve(two)["valid"][-1][1] == pytest.approx(curve(one)["valid"][-1][1], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "step", "seconds", "factor"),
+    [
+        ({}, 500, 0.0, 1.0),
+        ({"warmup_steps": 10}, 0, 0.0, 0.1),
+        ({"warmup_steps": 10}, 9, 0.0, 1.0),
+        ({"decay": "cosine"}, 0, 0.0, 1.0),
+        ({"decay": "cosine"}, 500, 0.0, 0.5),
+        ({"decay": "cosine"}, 1000, 0.0, 0.0),
+        ({"decay": "cosine", "minutes": 2.0}, 0, 60.0, 0.5),
+        ({"decay": "cosine", "minutes": 2.0}, 750, 30.0, 0.5 * (1 + math.cos(0.75 * math.pi))),
+        ({"decay": "cosine", "minutes": 2.0}, 0, 130.0, 0.0),
+    ],
+)
+def test_the_learning_rate(settings, step, seconds, factor):
+    assert learning_rate_factor(recipes.Training(**settings), step, seconds) == pytest.approx(factor)
+
+
+# What bad input gets --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "found", "message"),
+    [
+        (recipe(), images(size=5), r"multiples of 2\^scales = 2; got .*\(1, 5, 5\)"),
+        (recipe(batch_size=65), images(), "at most 64, the number of images; got 65"),
+    ],
+)
+def test_what_does_not_fit_the_recipe_is_refused_before_anything_is_written(tmp_path, settings, found, message):
+    with pytest.raises(ValueError, match=message):
+        train.fit(settings, found, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_not_overwritten(copied):
+    with pytest.raises(ValueError, match=r"checkpoint\.ckpt exists.*--resume"):
+        fit(recipe(), copied)
+
+
+def test_there_is_nothing_to_resume(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no checkpoint"):
+        fit(recipe(), tmp_path / "out", resume=True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "found", "seed", "message"),
+    [
+        (recipe({"width": 8}, ema_decay=0.9), images(), 0, r"model\.width \(4 there, 8 here\)"),
+        (recipe(ema_decay=0.8), images(), 0, r"training\.ema_decay \(0\.9 there, 0\.8 here\)"),
+        (recipe(ema_decay=0.9), images(count=32), 0, "data"),
+        (recipe(ema_decay=0.9), images(), 1, r"seed \(0 there, 1 here\)"),
+    ],
+)
+def test_the_checkpoint_of_another_run_is_not_resumed(copied, settings, found, seed, message):
+    before = (copied / train.LAST).read_bytes()
+    with pytest.raises(ValueError, match=f"another run.*{message}"):
+        train.fit(settings, found, copied, seed, resume=True, progress=False)
+    assert (copied / train.LAST).read_bytes() == before
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot be written: Not a directory.*--out"):
+        fit(recipe(), tmp_path / "file" / "out")
+
+
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
+    def write_bytes(self, _):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(train.UnwritableError, match="Permission denied"):
+        fit(recipe(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu", pytest.param("cuda", id="absent")])
+def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"device (expects auto, cpu or cuda|is cuda, but)"):
+        fit(recipe(), tmp_path / "out", device=name)
+
+
+# Divergence -----------------------------------------------------------------------------------------------------------
+
+
+def spoilt(method, from_step, spoil):
+    """A method of a layer that goes wrong after some training steps."""
+    steps = 0
+
+    def forward_and_ladj(self, x, context=None):
+        nonlocal steps
+        y, ladj = method(self, x, context)
+        steps += torch.is_grad_enabled()
+        return (spoil(y), ladj) if steps > from_step else (y, ladj)
+
+    return forward_and_ladj
+
+
+def nan_gradient(y):
+    if y.requires_grad:
+        y.register_hook(lambda gradient: math.nan * gradient)
+    return y
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda y: math.nan * y,
+            r"after 13 steps; first so is the output of \S+ \(Conv1x1\)\. The last good checkpoint",
+        ),
+        (nan_gradient, r"after 13 steps; first so is the gradient of \S+\. The last good checkpoint"),
+    ],
+)
+def test_a_run_that_diverges_names_step_and_layer_and_keeps_the_last_checkpoint(tmp_path, monkeypatch, spoil, message):
+    fit(recipe(steps=10), tmp_path)
+    before = (tmp_path / train.LAST).read_bytes()
+    monkeypatch.setattr(Conv1x1, "forward_and_ladj", spoilt(Conv1x1.forward_and_ladj, 3, spoil))
+    with pytest.raises(train.DivergedError, match=message):
+        fit(recipe(steps=20), tmp_path, resume=True)
+    assert (tmp_path / train.LAST).read_bytes() == before
+    monkeypatch.undo()
+    assert fit(recipe(steps=12), tmp_path, resume=True) is not None
+
+
+def test_an_absurd_learning_rate_diverges_before_there_is_a_checkpoint(tmp_path):
+    with pytest.raises(train.DivergedError, match=r"There is no checkpoint yet\. Lower training\.learning_rate"):
+        fit(recipe(learning_rate=1e5), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_validation_loss_that_is_not_finite_is_not_saved(tmp_path):
+    with pytest.raises(
+        train.DivergedError, match=r"validation loss is not finite after 1 steps; first so is the output"
+    ):
+        fit(recipe(learning_rate=1e30, validate_every=1), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_enough_to_rebuild_the_model(finished):
+    model, run = train.load_model(finished / train.LAST)
+    assert (run.shape, run.levels, run.seed, run.step) == ((1, 4, 4), LEVELS, 0, 20)
+    assert run.recipe == recipe(ema_decay=0.9).filled()
+    score = train.evaluate(model, images().valid, batch_size=8)
+    assert score.bits_per_dim == run.curve["valid"][-1][2]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_refused(copied, part):
+    path = copied / train.LAST
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(ValueError, match="damaged"):
+        train.load_model(path)
+    with pytest.raises(ValueError, match="damaged"):
+        fit(recipe(ema_decay=0.9), copied, resume=True)
+
+
+class Malicious:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.target}",)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_a_malicious_checkpoint_runs_no_code(copied, save):
+    path, target = copied / train.LAST, copied / "ran"
+    save({**contents(copied), "callbacks": Malicious(target)}, path)
+    with pytest.raises(ValueError, match="refused.*never runs code"):
+        train.load_model(path)
+    with pytest.raises(ValueError, match="refused.*never runs code"):
+        fit(recipe(ema_decay=0.9), copied, resume=True)
+    assert not target.exists()
+
+
+def edited(path, edit):
+    """Change what a checkpoint says of its run."""
+    checkpoint = train.read_checkpoint(path)
+    edit(checkpoint)
+    torch.save(checkpoint, path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda c: c["pyro_exact"]["recipe"]["model"].update(name="os.system"),
+            "name expects one of glow; got 'os.system'",
+        ),
+        (lambda c: c["pyro_exact"]["recipe"]["model"].update(class_path="os"), "unknown key 'class_path'"),
+        (lambda c: c["pyro_exact"]["recipe"]["model"].update(width=8), "do not fit its recipe 'toy'"),
+        (lambda c: c["pyro_exact"].pop("shape"), "lacks shape"),
+        (lambda c: c["pyro_exact"].update(levels="many"), "levels expects int; got 'many'"),
+        (lambda c: c.update(pyro_exact=3), "expects names with values; got 3"),
+        (lambda c: c.pop("pyro_exact"), "no checkpoint of pyro_exact"),
+        (lambda c: c["state_dict"].clear(), "do not fit its recipe"),
+    ],
+)
+def test_an_edited_checkpoint_is_refused(copied, edit, message):
+    edited(copied / train.LAST, edit)
+    with pytest.raises(ValueError, match=message):
+        train.load_model(copied / train.LAST)
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_previous_checkpoint_survives_a_full_disk(copied, monkeypatch):
+    before = (copied / train.LAST).read_bytes()
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(train.UnwritableError, match=r"No space left on device\. The previous one is kept"):
+        fit(recipe(steps=30, ema_decay=0.9), copied, resume=True)
+    assert (copied / train.LAST).read_bytes() == before
+    assert sorted(path.name for path in copied.iterdir()) == [train.BEST, train.LAST]
+
+
+def test_the_previous_checkpoint_survives_a_disk_that_fills_up_while_it_is_written(tmp_path):
+    path = tmp_path / train.LAST
+    AtomicCheckpointIO().save_checkpoint({"x": torch.zeros(10)}, path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # what is written beyond fails, as on a full disk
+    try:
+        with pytest.raises(train.UnwritableError, match="could not be written.*previous one is kept"):
+            AtomicCheckpointIO().save_checkpoint({"x": torch.zeros(10**6)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_first_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(train.UnwritableError, match="There is none before it"):
+        fit(recipe(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Evaluation -----------------------------------------------------------------------------------------------------------
+
+
+class Pixels(nn.Module):
+    """Independent pixels: an exact likelihood."""
+
+    def __init__(self, shape=(1, 4, 4)):
+        super().__init__()
+        self.logits = nn.Parameter(torch.randn(*shape, LEVELS))
+
+    def forward(self):
+        return Categorical(logits=self.logits).to_event(3)
+
+
+@pytest.fixture
+def exact():
+    return models.Density(Pixels())
+
+
+def test_the_score_is_an_exact_sum_over_an_exact_count(exact):
+    x = images(count=37).train
+    log_p = torch.log_softmax(exact.distribution.logits.double(), -1).expand(37, -1, -1, -1, -1)
+    nats = -log_p.gather(-1, x.long().unsqueeze(-1)).flatten(1).sum(1)
+    for batch_size in (1, 10, 37, 100):  # the last batch of 10 is not full
+        score = train.evaluate(exact, x, batch_size=batch_size)
+        assert score.nats == pytest.approx(nats.mean().item(), rel=1e-6)
+        assert score.bits_per_dim == pytest.approx(nats.mean().item() / (16 * math.log(2)), rel=1e-6)
+        error = nats.std().item() / math.sqrt(37)
+        assert score.standard_error_nats == pytest.approx(error, rel=1e-5)
+        assert score.standard_error == pytest.approx(error / (16 * math.log(2)), rel=1e-5)
+        assert (score.images, score.dims, score.bound) == (37, 16, "exact")
+
+
+def test_the_mean_is_taken_in_float64(exact):
+    x = torch.zeros(50_000, 1, 4, 4, dtype=torch.uint8)
+    one = train.evaluate(exact, x[:1]).nats
+    assert train.evaluate(exact, x, batch_size=10_000).nats == pytest.approx(one, rel=1e-9)
+
+
+def test_more_samples_give_a_tighter_bound(finished):
+    model, _ = train.load_model(finished / train.LAST)
+    x = images().test
+    scores = [train.evaluate(model, x, k=k) for k in (1, 4, 64)]
+    assert [score.bound for score in scores] == ["elbo", "importance-weighted", "importance-weighted"]
+    assert [score.k for score in scores] == [1, 4, 64]
+    assert scores[0].nats > scores[1].nats > scores[2].nats
+    torch.manual_seed(0)
+    weights = torch.stack([model.log_weight(x) for _ in range(4)]).double()
+    by_hand = -(weights.logsumexp(0) - math.log(4)).mean().item()
+    assert scores[1].nats == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_the_noise_is_that_of_the_seed_and_the_state_of_the_caller_is_left_alone(finished):
+    model, _ = train.load_model(finished / train.LAST)
+    model.train()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    a, b, c = (train.evaluate(model, images().test, seed=seed) for seed in (1, 1, 2))
+    assert a == b != c
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+
+
+def test_one_image_has_no_standard_error(exact):
+    assert math.isnan(train.evaluate(exact, images().test[:1]).standard_error)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda x: x[:0], ValueError, "at least one image"),
+        (lambda x: x + LEVELS, ValueError, "pixel levels from 0 to 3"),
+        (lambda x: x - 1.0, ValueError, "pixel levels from 0 to 3"),
+        (lambda x: x / 2.0, ValueError, "whole pixel levels"),
+        (lambda x: x * math.nan, ValueError, "got nan"),
+        (lambda x: x.expand(-1, 3, -1, -1), ValueError, "got.* 3, 4, 4"),
+        (lambda x: x[..., :3], ValueError, "got.* 4, 3"),
+        (lambda x: x > 1, TypeError, "got torch.bool"),
+    ],
+)
+def test_images_that_the_model_cannot_score_are_refused(finished, spoil, error, message):
+    model, _ = train.load_model(finished / train.LAST)
+    with pytest.raises(error, match=message):
+        train.evaluate(model, spoil(images().test))
+
+
+@pytest.mark.parametrize("arguments", [{"k": 0}, {"batch_size": 0}])
+def test_senseless_numbers_are_refused(exact, arguments):
+    with pytest.raises(ValueError, match="at least 1"):
+        train.evaluate(exact, images().test, **arguments)
+
+
+def test_the_model_goes_back_to_training_after_an_error(finished):
+    model, _ = train.load_model(finished / train.LAST)
+    model.train()
+    with pytest.raises(ValueError, match="got"):
+        train.evaluate(model, images(channels=3).test)
+    assert model.training
+
+
+# Anchors and records --------------------------------------------------------------------------------------------------
+
+
+def test_the_anchors():
+    seen = torch.tensor([0, 0, 1]).view(3, 1, 1, 1)
+    scored = torch.tensor([0, 1]).view(2, 1, 1, 1)
+    # Counts 2 and 1 of two levels, each with a half more: 2.5 / 4 and 1.5 / 4.
+    expected = -(math.log2(2.5 / 4) + math.log2(1.5 / 4)) / 2
+    assert independent_bits_per_dim(seen, scored, levels=2) == pytest.approx(expected)
+    assert uniform_bits_per_dim(256) == 8.0
+
+
+@pytest.fixture
+def make_results():
+    path = Path(__file__).parents[1] / "docs" / "make_results.py"
+    spec = importlib.util.spec_from_file_location("make_results", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_record_is_what_the_page_of_results_wants(finished, tmp_path, make_results):
+    model, run = train.load_model(finished / train.LAST)
+    score = train.evaluate(model, images().test)
+    record = run.record({"name": "toy", "split": "test", "images": 16, "note": "small"}, score, 7)
+    train.write_json(record, tmp_path / "docs" / "results" / "toy.json")
+    assert json.loads((tmp_path / "docs" / "results" / "toy.json").read_text()) == record
+    make_results.main([], tmp_path / "docs")
+    assert "glow (`toy`) | test, 16 images; small" in (tmp_path / "docs" / "results.md").read_text()
+    assert record["settings"]["log_scale_factor"] == 3.0  # defaults too: they may change
+    assert record["training"]["ema_decay"] == 0.9
+    assert record["torch"] == torch.__version__
+    assert record["commit"] == commit()
+
+
+def test_the_unit_is_that_of_the_paper(exact):
+    score = train.evaluate(exact, images().test)
+    assert score.metric("nats")["value"] == score.nats
+    assert score.metric("bits/dim")["standard_error"] == score.standard_error
+
+
+def test_hardware_counts_devices():
+    assert hardware("cpu", 2) == f"2 x {hardware('cpu')}"
+    assert "CPU threads" in hardware("cpu")
+
+
+def test_json_is_written_in_one_piece(tmp_path):
+    path = tmp_path / "record.json"
+    train.write_json({"a": 1}, path)
+    with pytest.raises(TypeError):
+        train.write_json({"a": object()}, path)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_stock_svi_trains_the_same_loss(tmp_path):
+    """The other door: one step of `SVI` and one of `fit` see the same loss for the same noise."""
+    model = recipe().build((1, 4, 4), LEVELS)
+    x = images().train[:8]
+    loss = Task(model, train.Run(recipe(), (1, 4, 4), LEVELS, "", 0, ""), tmp_path)
+    torch.manual_seed(1)
+    stock = pyro.infer.Trace_ELBO().loss(model.model, model.guide, x) / (x.numel() * math.log(2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "_seed", lambda *_: torch.manual_seed(1))
+        patch.setattr(Task, "global_step", 0)
+        patch.setattr(Task, "global_rank", 0)
+        assert loss.bits_per_dim(x).item() == pytest.approx(stock, rel=1e-5)
