@@ -342,7 +342,7 @@ def test_the_checkpoint_of_another_run_is_not_resumed(copied, settings, found, s
 
 def test_a_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="cannot be written: Not a directory.*--out"):
+    with pytest.raises(ValueError, match=r"cannot be written: Not a directory.*--out"):
         fit(recipe(), tmp_path / "file" / "out")
 
 
@@ -450,13 +450,13 @@ class Malicious:
         return os.system, (f"touch {self.target}",)
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))])
 def test_a_malicious_checkpoint_runs_no_code(copied, save):
     path, target = copied / train.LAST, copied / "ran"
     save({**contents(copied), "callbacks": Malicious(target)}, path)
-    with pytest.raises(ValueError, match="refused.*never runs code"):
+    with pytest.raises(ValueError, match=r"refused.*never runs code"):
         train.load_model(path)
-    with pytest.raises(ValueError, match="refused.*never runs code"):
+    with pytest.raises(ValueError, match=r"refused.*never runs code"):
         fit(recipe(ema_decay=0.9), copied, resume=True)
     assert not target.exists()
 
@@ -509,7 +509,7 @@ def test_the_previous_checkpoint_survives_a_disk_that_fills_up_while_it_is_writt
     before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # what is written beyond fails, as on a full disk
     try:
-        with pytest.raises(train.UnwritableError, match="could not be written.*previous one is kept"):
+        with pytest.raises(train.UnwritableError, match=r"could not be written.*previous one is kept"):
             AtomicCheckpointIO().save_checkpoint({"x": torch.zeros(10**6)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -565,15 +565,13 @@ def test_the_mean_is_taken_in_float64(exact):
 
 def test_more_samples_give_a_tighter_bound(finished):
     model, _ = train.load_model(finished / train.LAST)
-    x = images().test
-    scores = [train.evaluate(model, x, k=k) for k in (1, 4, 64)]
-    assert [score.bound for score in scores] == ["elbo", "importance-weighted", "importance-weighted"]
-    assert [score.k for score in scores] == [1, 4, 64]
-    assert scores[0].nats > scores[1].nats > scores[2].nats
+    x = images(count=2000).train
+    elbo, bound = (train.evaluate(model, x, k=k, batch_size=2000) for k in (1, 4))
+    assert (elbo.bound, elbo.k, bound.bound, bound.k) == ("elbo", 1, "importance-weighted", 4)
+    assert bound.nats < elbo.nats - 0.01
     torch.manual_seed(0)
     weights = torch.stack([model.log_weight(x) for _ in range(4)]).double()
-    by_hand = -(weights.logsumexp(0) - math.log(4)).mean().item()
-    assert scores[1].nats == pytest.approx(by_hand, rel=1e-6)
+    assert bound.nats == pytest.approx(math.log(4) - weights.logsumexp(0).mean().item(), rel=1e-6)
 
 
 def test_the_noise_is_that_of_the_seed_and_the_state_of_the_caller_is_left_alone(finished):
@@ -599,8 +597,8 @@ def test_one_image_has_no_standard_error(exact):
         (lambda x: x - 1.0, ValueError, "pixel levels from 0 to 3"),
         (lambda x: x / 2.0, ValueError, "whole pixel levels"),
         (lambda x: x * math.nan, ValueError, "got nan"),
-        (lambda x: x.expand(-1, 3, -1, -1), ValueError, "got.* 3, 4, 4"),
-        (lambda x: x[..., :3], ValueError, "got.* 4, 3"),
+        (lambda x: x.expand(-1, 3, -1, -1), ValueError, r"3, 4, 4\D*1, 4, 4|1, 4, 4\D*3, 4, 4"),
+        (lambda x: x[..., :3], ValueError, r"4, 3\D*1, 4, 4|1, 4, 4\D*4, 3"),
         (lambda x: x > 1, TypeError, "got torch.bool"),
     ],
 )
@@ -619,7 +617,7 @@ def test_senseless_numbers_are_refused(exact, arguments):
 def test_the_model_goes_back_to_training_after_an_error(finished):
     model, _ = train.load_model(finished / train.LAST)
     model.train()
-    with pytest.raises(ValueError, match="got"):
+    with pytest.raises(ValueError, match="3, 4, 4"):
         train.evaluate(model, images(channels=3).test)
     assert model.training
 

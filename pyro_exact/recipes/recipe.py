@@ -58,6 +58,7 @@ class Training:
         initial_images: Number of training images for the data-dependent initialisation.
         flip: Whether to mirror training images at random.
         validate_every: Steps between two looks at the validation split, and between two checkpoints.
+        validate_on: Number of validation images that such a look scores; `None` for all.
     """
 
     steps: int = 1000
@@ -75,12 +76,13 @@ class Training:
     initial_images: int = 256
     flip: bool = False
     validate_every: int = 500
+    validate_on: int | None = 1000
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "validate_every", "initial_images"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"training.{name} expects a positive number; got {getattr(self, name)}.")
-        for name in ("minutes", "gradient_clip"):
+        for name in ("minutes", "gradient_clip", "validate_on"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"training.{name} expects a positive number or null; got {value}.")

@@ -164,7 +164,7 @@ def _check_start(run: Run, last: Path, resume: bool) -> None:
 def _identity(run: Run) -> dict[str, Any]:
     """Return what two runs must share if one continues the other."""
     training = dataclasses.asdict(run.recipe.training)
-    for budget in ("steps", "minutes", "validate_every"):
+    for budget in ("steps", "minutes", "validate_every", "validate_on"):
         del training[budget]
     settings = {f"model.{k}": v for k, v in run.recipe.model.items()} | {
         f"training.{k}": v for k, v in training.items()

@@ -156,7 +156,7 @@ class Task(lightning.LightningModule):
 
 
 class Data(lightning.LightningDataModule):
-    """Training batches from the step where the run is, and the validation split as one batch."""
+    """Training batches from the step where the run is, and the validation images as one batch."""
 
     def __init__(self, images: Images, batches: Batches) -> None:
         super().__init__()
@@ -168,8 +168,9 @@ class Data(lightning.LightningDataModule):
         return DataLoader(self.batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        everything: Any = [self.images.valid]  # `evaluate` makes its own batches
-        return DataLoader(everything, batch_size=None)
+        trainer: Any = self.trainer
+        images: Any = [self.images.valid[: trainer.lightning_module.settings.validate_on]]
+        return DataLoader(images, batch_size=None)  # `evaluate` makes its own batches
 
 
 def spent(training: Training, step: int, seconds: float) -> float:

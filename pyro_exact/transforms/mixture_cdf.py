@@ -147,7 +147,7 @@ def solve(target: Tensor, mixture: Mixture, log_odds: Evaluate, max_steps: int =
         newton = x - error / slope
         good = (newton >= low) & (newton <= high) & (error.abs() <= last / 2)
         x = torch.where(done, x, torch.where(good, newton, (low + high) / 2))
-        last = torch.where(done, last, error.abs())
+        last = error.abs()
         if not compiling and 2 * int(done.sum()) >= len(done):  
             found[rest] = x
             rest, x, target, low, high, last, *parts = (

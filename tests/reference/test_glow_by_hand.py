@@ -71,25 +71,20 @@ def log_density(x, weights, levels, scales, depth):
     """log p(x): the noise is scored scale by scale, each under its own prior, as the official code does."""
     x = x / levels - 0.5
     total = -x.size * np.log(levels)
-    weights = {
-        name.removeprefix("parts."): w for name, w in weights.items()
-    }  # the parts: scaling, squeeze, steps, rest
-    prefix = ""
+    at = 2  # where the steps stand: behind scaling and squeeze, and at later scales behind squeeze alone
     for scale in range(scales):
-        squeeze_at = 1 if scale == 0 else 0
         x = squeeze(x)
-        steps, rest = (sub(weights, f"{prefix}{squeeze_at + n}") for n in (1, 2))
+        steps, rest = (sub(weights, f"parts.{n}") for n in (at, at + 1))
         for k in range(depth):
             x, logdet = step(x, sub(steps, f"parts.{k}"))
             total += logdet
-        if scale == scales - 1:
-            return total + log_normal(x, rest["theta.mean"], rest["theta.log_scale"])
-        x, out = x[: len(x) // 2], x[len(x) // 2 :]
-        theta = conv2d(x, sub(rest, "prior.conv"))
-        log_std = 3 * np.tanh(theta[1::2] / 3)
-        total += log_normal(out, theta[0::2] * np.exp(log_std), log_std)
-        weights, prefix = sub(rest, "rest"), "parts."
-    raise AssertionError("no last scale")
+        if scale < scales - 1:
+            x, out = x[: len(x) // 2], x[len(x) // 2 :]
+            theta = conv2d(x, sub(rest, "prior.conv"))
+            log_std = 3 * np.tanh(theta[1::2] / 3)
+            total += log_normal(out, theta[0::2] * np.exp(log_std), log_std)
+            weights, at = sub(rest, "rest"), 1
+    return total + log_normal(x, rest["theta.mean"], rest["theta.log_scale"])
 
 
 @pytest.mark.parametrize(

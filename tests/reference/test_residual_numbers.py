@@ -134,7 +134,9 @@ def test_linear_lu():
     layer.order.copy_(torch.tensor([1, 0]))
     layer.back.copy_(torch.tensor([1, 0]))
     # U = (2, 3; 0, -5), L = (1, 0; 3, 1): (1, 1) -> (5, -5) -> (5, 10) -> (10, 5) -> (20, 25)
-    fill(layer, lower=[9.0, 9.0, 3.0, 9.0], upper=[9.0, 3.0, 9.0, 9.0], log_diagonal=[log(2), log(5)], shift=[10.0, 20.0])
+    fill(
+        layer, lower=[9.0, 9.0, 3.0, 9.0], upper=[9.0, 3.0, 9.0, 9.0], log_diagonal=[log(2), log(5)], shift=[10.0, 20.0]
+    )
     check(layer, [1.0, 1.0], [20.0, 25.0], log(10))
 
 
