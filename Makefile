@@ -50,7 +50,11 @@ gpu: .venv/.test .venv/.bench  ## everything that waits for a GPU: the tests, th
 	$(BIN)/pytest
 	$(MAKE) bench
 	$(call heading,recipes)
-	@set -e; for recipe in $(GPU_RECIPES); do echo "$$recipe"; $(BIN)/pyro-exact train "$$recipe" --data-root $(DATA_ROOT) --download; done
+	@set -e; for recipe in $(GPU_RECIPES); do \
+		echo "$$recipe"; \
+		$(BIN)/pyro-exact train "$$recipe" --data-root $(DATA_ROOT) --download; \
+		$(BIN)/pyro-exact evaluate "runs/$$recipe/checkpoint.ckpt"; \
+	done
 
 clean:  ## remove what the build, the tests and the docs leave behind; .venv and runs/ stay
 	rm -rf build dist ./*.egg-info docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -46,8 +45,8 @@ def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, colum
     """
     figure, axes = _figure(1, len(grids), 4.5)
     for axis, (title, images) in zip(axes, grids.items(), strict=True):
-        grid = image_grid(images.cpu().float() / (levels - 1), columns).clamp(0, 1).movedim(0, -1)
-        axis.imshow(grid.squeeze(-1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        grid = image_grid(images.cpu().float() / (levels - 1), columns).clamp(0, 1).movedim(0, -1).squeeze(-1)
+        axis.imshow(grid.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(title)
         axis.axis("off")
     _save(figure, path)
@@ -64,18 +63,17 @@ def save_curve(
         anchors: Names and bits/dim of horizontal lines to compare with.
     """
     figure, (axis,) = _figure(1, 1, 5.5)
-    values = []
+    shown = list((anchors or {}).values())
     for name, style in (("train", {"alpha": 0.6, "lw": 1}), ("valid", {"marker": "o", "ms": 4})):
-        points = torch.tensor([list(point) for point in curve[name]]).reshape(-1, 3)
-        axis.plot(points[:, 0], points[:, 2], label=name, **style)
-        values += points[len(points) // 10 :, 2].tolist()
+        steps, values = [point[0] for point in curve[name]], [point[2] for point in curve[name]]
+        axis.plot(steps, values, label=name, **style)
+        shown += values[len(values) // 10 :]  # the first ones dwarf all others
     for name, value in (anchors or {}).items():
         axis.axhline(value, color="gray", ls=":", lw=1)
         axis.annotate(name, (0, value), fontsize=8, va="bottom")
-    levels = [*values, *(anchors or {}).values()]
-    if levels:
-        low, high = min(levels), max(levels)
-        axis.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    if shown:
+        margin = 0.1 * (max(shown) - min(shown)) or 0.1
+        axis.set_ylim(min(shown) - margin, max(shown) + margin)
     axis.set(xlabel="step", ylabel="bits/dim")
     axis.legend()
     _save(figure, path)

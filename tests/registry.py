@@ -12,14 +12,17 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_exact.distributions import Flow, StandardNormal, UniformDequantizer
-from pyro_exact.flows import glow
+from pyro_exact.flows import couplings, glow, iaf, maf, nice, planar, radial, real_nvp, spline_coupling, sylvester
 from pyro_exact.models import Density, Dequantized, GenerativeModel
-from pyro_exact.nn import ConvConditioner, DenseConditioner, PriorConditioner
+from pyro_exact.nn import ConvConditioner, DenseConditioner, MaskedDense, PriorConditioner
 from pyro_exact.transforms import (
     ActNorm,
+    Additive,
     Affine,
+    BatchNorm,
     Bijection,
     Channels,
+    Checkerboard,
     Compose,
     Conv1x1,
     Coupling,
@@ -27,11 +30,19 @@ from pyro_exact.transforms import (
     FactorOut,
     Flatten,
     Halves,
+    Householder,
+    LinearLU,
     Logit,
+    MaskedAutoregressive,
+    MixtureCDF,
     Partition,
     Permute,
+    Planar,
+    Radial,
     Scaling,
+    Spline,
     Squeeze,
+    Sylvester,
     TopPrior,
 )
 
@@ -61,6 +72,12 @@ def conv(partition: Partition, formula: Elementwise, context_dim: int | None) ->
     return Coupling(partition, formula, ConvConditioner(*sizes, formula.num_params, 6, context_dim))
 
 
+def masked(dim: int, formula: Elementwise, context_dim: int | None) -> MaskedAutoregressive:
+    """One that takes its dimensions in reverse order."""
+    reverse = range(dim - 1, -1, -1)
+    return MaskedAutoregressive(formula, MaskedDense(dim, formula.num_params, (6, 5), context_dim, reverse))
+
+
 def stack(context_dim: int | None, recompute: bool = False) -> Compose:
     """Every kind of layer for vectors of 3 numbers, the conditional ones between plain ones."""
     couplings = dense(Halves(3), Affine(), context_dim), dense(Halves(3, swap=True), Affine("sigmoid"), context_dim)
@@ -72,6 +89,14 @@ def small_glow(context_dim: int | None, **settings: object) -> Bijection:
     return glow((1, 4, 4), **options)
 
 
+def batch_norm(channels: int, event_dim: int) -> BatchNorm:
+    """One that has seen data, in evaluation: in training it is no bijection of one event."""
+    layer = BatchNorm(channels, event_dim).eval()
+    layer.running_mean.normal_()
+    layer.running_variance.uniform_(0.5, 2)
+    return layer
+
+
 def pixels(shape: tuple[int, ...]) -> Tensor:
     """Dequantised pixels of 4 levels."""
     return 4 * torch.rand(shape)
@@ -80,6 +105,8 @@ def pixels(shape: tuple[int, ...]) -> Tensor:
 TRANSFORMS: dict[str, Case] = {
     "ActNorm": Case(lambda c: ActNorm(3, context_dim=c), (3,), True),
     "ActNorm image": Case(lambda c: ActNorm(3, 3, c), (3, 2, 2), True),
+    "BatchNorm": Case(lambda c: batch_norm(3, 1), (3,)),
+    "BatchNorm image": Case(lambda c: batch_norm(3, 3), (3, 2, 2)),
     "Compose": Case(stack, (3,), True),
     "Compose recompute": Case(lambda c: stack(c, recompute=True), (3,), True),
     "Compose inv": Case(lambda c: stack(c).inv, (3,), True),
@@ -92,6 +119,13 @@ TRANSFORMS: dict[str, Case] = {
     "Coupling dense of one number": Case(lambda c: dense(Halves(1), Affine(), c), (1,), True),
     "Coupling conv": Case(lambda c: conv(Channels(4), Affine(), c), (4, 2, 2), True),
     "Coupling conv odd swap sigmoid": Case(lambda c: conv(Channels(3, True), Affine("sigmoid"), c), (3, 2, 3), True),
+    "Coupling additive": Case(lambda c: dense(Halves(4), Additive(), c), (4,), True),
+    "Coupling checkerboard": Case(lambda c: conv(Checkerboard(2), Affine(), c), (2, 4, 2), True),
+    "Coupling checkerboard swap additive": Case(lambda c: conv(Checkerboard(1, True), Additive(), c), (1, 2, 4), True),
+    "Coupling mixture": Case(lambda c: dense(Halves(3), MixtureCDF(4), c), (3,), True),
+    "Coupling mixture checkerboard": Case(lambda c: conv(Checkerboard(1), MixtureCDF(2), c), (1, 2, 2), True, std=0.2),
+    "Coupling spline": Case(lambda c: dense(Halves(3), Spline(5), c), (3,), True),
+    "Coupling spline channels": Case(lambda c: conv(Channels(2), Spline(3), c), (2, 2, 2), True, std=0.2),
     "FactorOut": Case(lambda c: FactorOut((4, 2, 2), Flatten((2, 2, 2))), (4, 2, 2)),
     "FactorOut prior": Case(
         lambda c: FactorOut((4, 2, 2), Compose([TopPrior((2, 2, 2), c), Flatten((2, 2, 2))]), PriorConditioner(2, 2)),
@@ -102,30 +136,64 @@ TRANSFORMS: dict[str, Case] = {
         lambda c: FactorOut((3, 2, 2), Flatten((1, 2, 2)), ConvConditioner(1, 2, 2, 6, c)), (3, 2, 2), True
     ),
     "Flatten": Case(lambda c: Flatten((2, 2, 3)), (2, 2, 3)),
+    "Householder": Case(lambda c: Householder(4, 3, c), (4,), True),
+    "LinearLU": Case(lambda c: LinearLU(4, c), (4,), True),
     "Logit": Case(lambda c: Logit(4), (1, 2, 2), draw=pixels),
     "Logit without margin": Case(lambda c: Logit(4, margin=0, event_dim=1), (3,), draw=pixels),
+    "MaskedAutoregressive": Case(lambda c: masked(4, Affine(), c), (4,), True),
+    "MaskedAutoregressive mixture": Case(lambda c: masked(3, MixtureCDF(3), c), (3,), True),
+    "MaskedAutoregressive spline": Case(lambda c: masked(3, Spline(4), c), (3,), True),
     "Permute": Case(lambda c: Permute([2, 0, 1]), (3,)),
     "Permute channels": Case(lambda c: Permute(torch.tensor([2, 0, 1]), event_dim=3), (3, 2, 2)),
+    "Planar": Case(lambda c: Planar(4, c), (4,), True),
+    "Planar long": Case(lambda c: Planar(3, c, length=3), (3,), True),
+    "Planar of one number": Case(lambda c: Planar(1, c), (1,), True),
+    "Planar paper": Case(lambda c: Planar(4, c, "paper"), (4,), True),
+    "Radial": Case(lambda c: Radial(4, c), (4,), True),
+    "Radial of one number": Case(lambda c: Radial(1, c), (1,), True),
     "Scaling": Case(lambda c: Scaling(-0.25, 0.5), (1, 2, 2)),
     "Squeeze": Case(lambda c: Squeeze(), (2, 4, 2)),
     "Squeeze by 3": Case(lambda c: Squeeze(3), (1, 3, 6)),
+    "Sylvester": Case(lambda c: Sylvester(5, 3, context_dim=c), (5,), True),
+    "Sylvester householder": Case(lambda c: Sylvester(4, 2, "householder", c, reflections=3), (4,), True),
+    "Sylvester of one number": Case(lambda c: Sylvester(1, 1, "triangular", c), (1,), True),
+    "Sylvester triangular": Case(lambda c: Sylvester(4, 4, "triangular", c), (4,), True),
+    "Sylvester triangular reverse": Case(lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True),
     "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
+    "couplings": Case(lambda c: couplings((3,), MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
     "glow": Case(small_glow, (1, 4, 4), True, pixels, std=0.1),
     "glow recompute": Case(lambda c: small_glow(c, recompute=True), (1, 4, 4), True, pixels, std=0.1),
     "glow logit": Case(
         lambda c: small_glow(c, logit_margin=0.05, factorized=True, scale="tanh"), (1, 4, 4), True, pixels, std=0.1
     ),
+    "iaf": Case(lambda c: iaf(3, 2, (6,), c), (3,), True, std=0.2),
+    "maf": Case(lambda c: maf(3, 2, (6,), c), (3,), True, std=0.2),
+    "nice": Case(lambda c: nice((3,), 3, (5,), c), (3,), True, std=0.2),
+    "planar": Case(lambda c: planar(3, 4, c), (3,), True),
+    "radial": Case(lambda c: radial(3, 2, c), (3,), True),
+    "real_nvp": Case(lambda c: real_nvp((3,), 2, (5,), c), (3,), True, std=0.2),
+    "spline_coupling": Case(lambda c: spline_coupling((3,), 2, 4, 3.0, (5,), c), (3,), True, std=0.2),
+    "sylvester": Case(lambda c: sylvester(3, 2, 2, "triangular", c), (3,), True),
 }
 
 ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
     "Affine": Affine,
     "Affine small bound": lambda: Affine(bound=0.5),
     "Affine sigmoid": lambda: Affine("sigmoid"),
+    "Additive": Additive,
+    "MixtureCDF": lambda: MixtureCDF(8),
+    "MixtureCDF of one component": lambda: MixtureCDF(1),
+    "MixtureCDF wide": lambda: MixtureCDF(3, min_log_scale=-2, spread=5),
+    "Spline": Spline,
+    "Spline of one bin": lambda: Spline(1),
+    "Spline small bound": lambda: Spline(12, bound=0.5, min_width=1e-2, min_height=1e-2, min_derivative=0.1),
 }
 
 PARTITIONS: dict[str, Callable[[], Partition]] = {
     "Channels": lambda: Channels(4),
     "Channels odd swap": lambda: Channels(5, swap=True),
+    "Checkerboard": lambda: Checkerboard(3),
+    "Checkerboard swap": lambda: Checkerboard(2, swap=True),
     "Halves": lambda: Halves(4),
     "Halves odd": lambda: Halves(5),
     "Halves odd swap": lambda: Halves(5, swap=True),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
+import two_processes
 from pyro.distributions import Categorical
 from torch import nn
 from torch.optim.swa_utils import get_ema_avg_fn
@@ -26,9 +27,6 @@ from pyro_exact.train.checkpoint import AtomicCheckpointIO
 from pyro_exact.train.record import commit, hardware
 from pyro_exact.train.task import Task, learning_rate_factor
 from pyro_exact.transforms import Conv1x1
-
-sys.path.insert(0, str(Path(__file__).parent))
-import two_processes
 
 LEVELS = 4
 
@@ -230,6 +228,15 @@ def test_the_best_state_is_kept_beside_the_last(tmp_path, monkeypatch):
     assert contents(tmp_path, train.BEST)["global_step"] == 20
 
 
+def test_a_look_while_training_is_at_some_of_the_validation_images(tmp_path, monkeypatch):
+    seen = []
+    real = train.evaluate
+    monkeypatch.setattr(task, "evaluate", lambda model, x, **options: seen.append(len(x)) or real(model, x, **options))
+    fit(recipe(validate_on=5), tmp_path / "some")
+    fit(recipe(validate_on=None), tmp_path / "all")
+    assert seen == [5, 5, 16, 16]
+
+
 def test_nothing_else_is_written_or_said(tmp_path, monkeypatch, capsys, recwarn):
     monkeypatch.chdir(tmp_path)
     fit(recipe(), Path("out"))
@@ -268,7 +275,8 @@ def test_two_processes_train_as_one_with_the_batch_of_both(tmp_path, monkeypatch
         script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split()) == ["first", "second"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second", "two"]
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [train.BEST, train.LAST]
     monkeypatch.setitem(recipes.MODELS, "noiseless", two_processes.FAMILY)
     two_processes.run(tmp_path / "one", devices=1)
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from pyro.distributions import TorchDistribution
-from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -50,5 +49,6 @@ class UniformDequantizer(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return 0 nats where the value lies in [x, x + 1), else minus infinity, of shape (\*batch)."""
-        inside = (value.floor() == self.x).to(value.dtype)
-        return sum_rightmost(inside.log(), len(self.event_shape))
+        log_prob = (value.floor() == self.x).to(value.dtype).log()
+        event = list(range(-len(self.event_shape), 0))
+        return log_prob.sum(event) if event else log_prob

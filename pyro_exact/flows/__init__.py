@@ -1,8 +1,24 @@
 """Builders: functions that return a ready `Bijection`."""
 
+from pyro_exact.flows.autoregressive import iaf, maf
+from pyro_exact.flows.couplings import couplings
 from pyro_exact.flows.glow import glow
+from pyro_exact.flows.nice import nice
 from pyro_exact.flows.planar import planar
 from pyro_exact.flows.radial import radial
+from pyro_exact.flows.real_nvp import real_nvp
+from pyro_exact.flows.spline_coupling import spline_coupling
 from pyro_exact.flows.sylvester import sylvester
 
-__all__ = ["glow", "planar", "radial", "sylvester"]
+__all__ = [
+    "couplings",
+    "glow",
+    "iaf",
+    "maf",
+    "nice",
+    "planar",
+    "radial",
+    "real_nvp",
+    "spline_coupling",
+    "sylvester",
+]

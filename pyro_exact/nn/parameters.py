@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 
@@ -33,7 +34,9 @@ class Parameters(nn.Module):
         super().__init__()
         self.names = tuple(initial)
         for name, value in initial.items():
-            self.register_parameter(name, nn.Parameter(value.detach().clone()))
+            # Of a tensor that is not contiguous `pyro.module` registers a copy, and stock SVI would train that.
+            contiguous = value.detach().clone(memory_format=torch.contiguous_format)
+            self.register_parameter(name, nn.Parameter(contiguous))
         self.sizes = [value.numel() for value in initial.values()]
         self.context_dim = context_dim
         if context_dim is not None:

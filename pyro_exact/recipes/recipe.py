@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from math import prod
@@ -79,17 +79,17 @@ class Training:
     validate_on: int | None = 1000
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "validate_every", "initial_images"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"training.{name} expects a positive number; got {getattr(self, name)}.")
-        for name in ("minutes", "gradient_clip", "validate_on"):
+        positive = ("steps", "minutes", "batch_size", "learning_rate", "gradient_clip", "initial_images")
+        self._expect((*positive, "validate_every", "validate_on"), lambda n: n > 0, "a positive number")
+        self._expect(("warmup_steps", "weight_decay"), lambda n: n >= 0, "0 or more")
+        self._expect(("ema_decay",), lambda n: 0 <= n < 1, "a number in [0, 1)")
+        self._expect(("betas",), lambda pair: all(0 <= n < 1 for n in pair), "numbers in [0, 1)")
+
+    def _expect(self, names: Iterable[str], holds: Callable[[Any], bool], expected: str) -> None:
+        for name in names:
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"training.{name} expects a positive number or null; got {value}.")
-        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
-            raise ValueError(f"training.ema_decay expects a number in [0, 1) or null; got {self.ema_decay}.")
-        if self.warmup_steps < 0:
-            raise ValueError(f"training.warmup_steps expects 0 or more; got {self.warmup_steps}.")
+            if value is not None and not holds(value):
+                raise ValueError(f"training.{name} expects {expected}; got {value}.")
 
 
 def _glow(shape: tuple[int, int, int], levels: int, **settings: Any) -> GenerativeModel:
@@ -188,11 +188,11 @@ def load_recipe(name: str) -> Recipe:
         ValueError: If there is no such recipe, with the nearest known name, or if the file is not right.
     """
     if name in recipe_names():
-        text = resources.files(__package__).joinpath(f"{name}.yaml").read_text()
+        text = resources.files(__package__).joinpath(f"{name}.yaml").read_bytes()
     elif Path(name).suffix in (".yaml", ".yml"):
         if not Path(name).is_file():
             raise ValueError(f"There is no recipe file {name}. Check the path; `pyro-exact recipes` lists our own.")
-        text = Path(name).read_text()
+        text = Path(name).read_bytes()
     else:
         raise ValueError(
             f"There is no recipe {name!r}.{nearest(name, recipe_names())} "
@@ -200,7 +200,7 @@ def load_recipe(name: str) -> Recipe:
         )
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeError) as error:
         raise ValueError(f"Recipe {name} is not valid YAML: {error}") from error
     named = {"name": Path(name).stem, **values} if isinstance(values, dict) else values
     return Recipe.from_dict(named, f"recipe {name}")

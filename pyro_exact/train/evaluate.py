@@ -75,7 +75,7 @@ def evaluate(model: GenerativeModel, images: Tensor, k: int = 1, batch_size: int
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
     levels = getattr(model, "levels", None)
     if levels is not None:
-        channels, height, width = images.shape[-3:]
+        channels, height, width = getattr(model, "shape", images.shape[-3:])
         check_images(images, (channels, height, width), levels)
     device = next(model.parameters()).device
     training = model.training

@@ -115,11 +115,11 @@ def _callbacks(recipe: Recipe, folder: Path, progress: bool) -> list[Callback]:
 
 def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path | None) -> None:
     try:
-        with first_interrupt(task.interrupt):
+        with first_interrupt(task.stop):
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     except SystemExit as error:  # what Lightning makes of a KeyboardInterrupt, here of the second Ctrl-C
         raise KeyboardInterrupt(f"Stopped at once. {task.last} is the last checkpoint, if there was one.") from error
-    if task.interrupted:
+    if task.stopped:
         raise KeyboardInterrupt(f"Stopped after {task.run.step} steps. {task.last} goes on from there with --resume.")
 
 

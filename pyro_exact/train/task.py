@@ -44,7 +44,7 @@ class Task(lightning.LightningModule):
         self.model, self.run, self.last = model, run, last
         self.settings = run.recipe.training
         self.elbo = Trace_ELBO()
-        self.interrupted = False
+        self.asked_to_stop = self.stopped = False
 
     # The loss --------------------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class Task(lightning.LightningModule):
             self._diverged("loss or its gradient", lambda: self.bits_per_dim(self._batch))
 
     def validation_step(self, images: Tensor, batch_idx: int) -> None:
-        if self.interrupted and self.global_step % self.settings.validate_every:
+        if self.stopped and self.global_step % self.settings.validate_every:
             return  # the user waits, and the run will look when it is resumed
         score = evaluate(self.model, images, batch_size=self.settings.batch_size)
         bits = self.trainer.strategy.broadcast(score.bits_per_dim)  # ranks pick the best by the same number
@@ -135,15 +135,15 @@ class Task(lightning.LightningModule):
         _seed(self.run.seed, _INITIAL)
         self.model.initialize(images[torch.randperm(len(images))[: self.settings.initial_images]].to(self.device))
 
-    def interrupt(self) -> None:
-        """Stop after this step."""
-        self.interrupted = True
+    def stop(self) -> None:
+        """Ask for an end after this step."""
+        self.asked_to_stop = True
 
     def _look_at_clock(self) -> None:
-        """Stop the run if its budget is spent, or the user wants it; ranks follow the first."""
-        mine = time.perf_counter() - self._started, self.interrupted
-        self.run.seconds, self.interrupted = self.trainer.strategy.broadcast(mine)
-        if self.interrupted or spent(self.settings, self.global_step, self.run.seconds) >= 1:
+        """End the run if its budget is spent, or the user wants it; all ranks do as the first."""
+        mine = time.perf_counter() - self._started, self.asked_to_stop
+        self.run.seconds, self.stopped = self.trainer.strategy.broadcast(mine)
+        if self.stopped or spent(self.settings, self.global_step, self.run.seconds) >= 1:
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

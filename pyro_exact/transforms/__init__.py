@@ -1,6 +1,7 @@
 """Flow layers: one a file, each a `Bijection` with both directions, plain or conditional."""
 
 from pyro_exact.transforms.act_norm import ActNorm
+from pyro_exact.transforms.additive import Additive
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.batch_norm import BatchNorm
 from pyro_exact.transforms.bijection import Bijection, Conditioned, Inverse
@@ -13,21 +14,26 @@ from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.householder import Householder
 from pyro_exact.transforms.linear_lu import LinearLU
 from pyro_exact.transforms.logit import Logit
-from pyro_exact.transforms.partition import Channels, Halves, Partition
+from pyro_exact.transforms.masked_autoregressive import MaskedAutoregressive
+from pyro_exact.transforms.mixture_cdf import MixtureCDF
+from pyro_exact.transforms.partition import Channels, Checkerboard, Halves, Partition
 from pyro_exact.transforms.permute import Permute
 from pyro_exact.transforms.planar import Planar
 from pyro_exact.transforms.radial import Radial
 from pyro_exact.transforms.scaling import Scaling
+from pyro_exact.transforms.spline import Spline
 from pyro_exact.transforms.squeeze import Squeeze
 from pyro_exact.transforms.sylvester import Sylvester
 from pyro_exact.transforms.top_prior import TopPrior
 
 __all__ = [
     "ActNorm",
+    "Additive",
     "Affine",
     "BatchNorm",
     "Bijection",
     "Channels",
+    "Checkerboard",
     "Compose",
     "Conditioned",
     "Conv1x1",
@@ -40,11 +46,14 @@ __all__ = [
     "Inverse",
     "LinearLU",
     "Logit",
+    "MaskedAutoregressive",
+    "MixtureCDF",
     "Partition",
     "Permute",
     "Planar",
     "Radial",
     "Scaling",
+    "Spline",
     "Squeeze",
     "Sylvester",
     "TopPrior",

@@ -60,10 +60,12 @@ class FactorOut(Bijection):
         self.rest, self.prior, self.elementwise = rest, prior, elementwise or Affine()
         kept = (self.partition.fixed_size, *self.shape[1:])
         self.rest_dim = prod(kept)
-        if shape[0] < 2 or tuple(rest.forward_shape(kept)) != (self.rest_dim,):
+        if shape[0] < 2:
+            raise ValueError(f"FactorOut expects at least two channels; got shape {self.shape}. Start with Squeeze.")
+        if tuple(rest.forward_shape(kept)) != (self.rest_dim,):
             raise ValueError(
-                f"FactorOut expects at least two channels and a rest that maps {kept} to a vector of {self.rest_dim}; "
-                f"got {tuple(rest.forward_shape(kept))}. End the rest with Flatten or another FactorOut."
+                f"FactorOut expects a rest that maps {kept} to a vector of {self.rest_dim}; got one that maps it to "
+                f"{tuple(rest.forward_shape(kept))}. End the rest with Flatten or another FactorOut."
             )
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

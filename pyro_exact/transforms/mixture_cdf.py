@@ -9,19 +9,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pyro_exact.transforms.elementwise import Elementwise
 
-Evaluate = Callable[..., tuple[Tensor, Tensor]]
-
 
 class MixtureCDF(Elementwise):
-    r"""Send each number through the distribution function of a mixture of logistics, then through a logit and an affine.
+    r"""Send each number through the distribution function of a logistic mixture, then through a logit and an affine.
 
     .. math::
-        y = \mathrm{logit}(F(x))\, e^{a} + b, \qquad F(x) = \sum_k \pi_k\, \sigma\big((x - \mu_k)\, e^{-s_k}\big), \qquad
-        \log|\partial y/\partial x| = \log \frac{F'(x)}{F(x) (1 - F(x))} + a
+        y = \mathrm{logit}(F(x))\, e^{a} + b, \qquad
+        \log|\partial y/\partial x| = \log \frac{F'(x)}{F(x) (1 - F(x))} + a, \qquad
+        F(x) = \sum_k \pi_k\, \sigma\big((x - \mu_k)\, e^{-s_k}\big)
 
     All of it is computed from :math:`\log F`, :math:`\log (1 - F)` and :math:`\log F'`, so it is exact far into the
     tails, where F itself would round to 0 or 1. The parameters are :math:`b`, :math:`r` with :math:`a = \tanh r`, the
@@ -68,33 +66,36 @@ class MixtureCDF(Elementwise):
             )
         self.components, self.min_log_scale, self.spread, self.compiled = components, min_log_scale, spread, compiled
         self.num_params = 2 + 3 * components
-        places = torch.linspace(-1, 1, components) if components > 1 else torch.zeros(1)
-        self.register_buffer("offsets", spread * places, persistent=False)
+        places = (2 * torch.arange(components) + 1) / components - 1
+        self.register_buffer("offsets", spread * places.to(torch.get_default_dtype()), persistent=False)
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale, mixture = self._run(unpack)(theta, self.offsets, self.min_log_scale)
-        u, log_slope = self._run(log_odds)(x, *mixture)
-        return u * log_scale.exp() + shift, log_slope + log_scale
+        forward = fused() if self.compiled and not torch.compiler.is_compiling() else mixture_cdf
+        return forward(x, theta, self.offsets, self.min_log_scale)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale, mixture = self._run(unpack)(theta, self.offsets, self.min_log_scale)
+        shift, log_scale, mixture = unpack(theta, self.offsets, self.min_log_scale)
         u = (y - shift) * (-log_scale).exp()
         with torch.no_grad():
-            x = solve(u, mixture, self._run(log_odds))
-        found, log_slope = self._run(log_odds)(x, *mixture)
+            x = solve(u, mixture)
+        found, log_slope = log_odds(x, mixture)
         if found.requires_grad or u.requires_grad:
             # At a root a Newton step moves nothing, but its derivatives are those of the root, to first order.
-            limit = torch.finfo(x.dtype).eps ** -4  # where F is flat to rounding: a finite number stays finite
+            limit = torch.finfo(x.dtype).eps ** -4  # where F is flat to rounding, the derivative stays finite
             step = (u - found) * (-log_slope.detach()).exp().clamp(max=limit)
             x = x + (step - step.detach())
-            log_slope = self._run(log_odds)(x, *mixture)[1]
+            log_slope = log_odds(x, mixture)[1]
         return x, -log_slope - log_scale
-
-    def _run(self, function: Callable) -> Callable:
-        return fused(function) if self.compiled and not torch.compiler.is_compiling() else function
 
     def extra_repr(self) -> str:
         return f"{self.components}, min_log_scale={self.min_log_scale}"
+
+
+def mixture_cdf(x: Tensor, theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor, Tensor]:
+    """Return the formula's value and the log-derivative."""
+    shift, log_scale, mixture = unpack(theta, offsets, min_log_scale)
+    u, log_slope = log_odds(x, mixture)
+    return u * log_scale.exp() + shift, log_slope + log_scale
 
 
 class Mixture(NamedTuple):
@@ -114,16 +115,29 @@ def unpack(theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor
     return shift.squeeze(-1), raw.squeeze(-1).tanh(), mixture
 
 
-def log_odds(x: Tensor, log_weight: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logit(F(x)) and the logarithm of its derivative."""
-    z = (x.unsqueeze(-1) - mean) * (-log_scale).exp()
-    below, above = log_weight + F.logsigmoid(z), log_weight + F.logsigmoid(-z)
-    density = below + above - (log_weight + log_scale)
-    log_cdf, log_rest = below.logsumexp(-1), above.logsumexp(-1)
-    return log_cdf - log_rest, density.logsumexp(-1) - log_cdf - log_rest
+def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
+    r"""Return logit(F(x)) and the logarithm of its derivative, :math:`\log F' - \log F - \log (1 - F)`.
+
+    As :math:`\sigma(z) = e^{\min(z, 0)} \sigma(|z|)`, one sigmoid a component serves all three sums, without underflow.
+    """
+    z = (x.unsqueeze(-1) - mixture.mean) * (-mixture.log_scale).exp()
+    below = z.clamp(max=0)
+    above = z - below  # max(z, 0), written so that at 0 both have their derivatives from the same side
+    distance = above - below
+    bulk = distance.sigmoid()
+    log_cdf = log_sum(mixture.log_weight + below, bulk)
+    log_rest = log_sum(mixture.log_weight - above, bulk)
+    log_density = log_sum(mixture.log_weight - mixture.log_scale - distance, bulk.square())
+    return log_cdf - log_rest, log_density - log_cdf - log_rest
 
 
-def solve(target: Tensor, mixture: Mixture, log_odds: Evaluate, max_steps: int = 60) -> Tensor:
+def log_sum(exponent: Tensor, factor: Tensor) -> Tensor:
+    """Return the logarithm of the sum of factor * exp(exponent) over the last dimension."""
+    greatest = exponent.detach().amax(-1, keepdim=True)
+    return (factor * (exponent - greatest).exp()).sum(-1).log() + greatest.squeeze(-1)
+
+
+def solve(target: Tensor, mixture: Mixture, max_steps: int = 60) -> Tensor:
     """Return the x with logit(F(x)) = target, to rounding.
 
     At the least of the components' own quantiles every component has at most the probability asked for, and at the
@@ -132,7 +146,7 @@ def solve(target: Tensor, mixture: Mixture, log_odds: Evaluate, max_steps: int =
     steps; a few need 45 if 32 narrow components are scattered over a wide range. So those that are found drop out.
     """
     shape, compiling = target.shape, torch.compiler.is_compiling()
-    target, mixture = target.reshape(-1), Mixture(*(part.flatten(end_dim=-2) for part in mixture))
+    target, mixture = target.reshape(-1), Mixture(*(part.reshape(-1, part.shape[-1]) for part in mixture))
     quantiles = mixture.mean + mixture.log_scale.exp() * target.unsqueeze(-1)
     low, high = quantiles.amin(-1), quantiles.amax(-1)
     x = (mixture.log_weight.exp() * quantiles).sum(-1).clamp(low, high)
@@ -140,7 +154,7 @@ def solve(target: Tensor, mixture: Mixture, log_odds: Evaluate, max_steps: int =
     found, rest = x.clone(), torch.arange(len(x), device=x.device)
     eps = 8 * torch.finfo(x.dtype).eps
     for _ in range(max_steps):
-        u, log_slope = log_odds(x, *mixture)
+        u, log_slope = log_odds(x, mixture)
         error, slope = u - target, log_slope.exp()
         low, high = torch.where(error < 0, x, low), torch.where(error > 0, x, high)
         done = (error.abs() <= eps * (1 + target.abs() + x.abs() * slope)) | (high - low <= eps * x.abs())
@@ -148,7 +162,7 @@ def solve(target: Tensor, mixture: Mixture, log_odds: Evaluate, max_steps: int =
         good = (newton >= low) & (newton <= high) & (error.abs() <= last / 2)
         x = torch.where(done, x, torch.where(good, newton, (low + high) / 2))
         last = error.abs()
-        if not compiling and 2 * int(done.sum()) >= len(done):  
+        if not compiling and 2 * int(done.sum()) >= len(done):
             found[rest] = x
             rest, x, target, low, high, last, *parts = (
                 part[~done] for part in (rest, x, target, low, high, last, *mixture)
@@ -161,6 +175,6 @@ def solve(target: Tensor, mixture: Mixture, log_odds: Evaluate, max_steps: int =
 
 
 @cache
-def fused(function: Callable) -> Callable:
-    """Return the function compiled, once for all layers."""
-    return torch.compile(function)
+def fused() -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return `mixture_cdf` compiled, once for all layers."""
+    return torch.compile(mixture_cdf)

@@ -77,7 +77,7 @@ class Planar(Bijection):
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, u_hat, w, b, stretch = self._theta(x, context)
         batch, a = x.shape[:-1], []
-        if context is None and not torch.is_autocast_enabled(x.device.type):
+        if w.dim() == 2 and not torch.is_autocast_enabled(x.device.type):
             x = x.reshape(-1, self.dim)  # matrix products are faster than broadcasting, but autocast would round them
             for u_k, w_k, b_k in zip(u_hat.split(1), w.split(1), b.split(1), strict=True):
                 a.append(F.linear(x, w_k, b_k))
@@ -105,15 +105,15 @@ class Planar(Bijection):
         product, norm2 = (u * w).sum(-1), (w * w).sum(-1)
         number = torch.finfo(dtype)
         if self.parametrization == "shifted":
-            shifted = product + math.log(math.e - 1)
-            stretch = F.softplus(shifted)
-            excess = (stretch - shifted) - (1 - math.log(math.e - 1))  # m(w.u) - w.u, up to rounding
-            # Its rounding would be divided by a vanishing w: below 100 eps the correction fades out.
-            weight = excess / (norm2 + (100 * number.eps) ** 2)
+            stretch = F.softplus(product + math.log(math.e - 1))
+            # m(p) - p = log(1 + (exp(-p) - 1) / e) to full accuracy near 0, where a vanishing w divides it
+            bounded = product.clamp_min(-80)
+            excess = torch.log1p(torch.expm1(-bounded) / math.e) + (bounded - product)
+            weight = excess / (norm2 + number.eps**2)
         else:
-            vanishes = norm2 < number.tiny
+            vanishes = norm2 < number.eps**2
             stretch = F.softplus(product).masked_fill(vanishes, 1)
-            weight = (stretch - product - 1) / norm2.masked_fill(vanishes, 1)
+            weight = (stretch - product - 1).masked_fill(vanishes, 0) / norm2.masked_fill(vanishes, 1)
         return x.to(dtype), torch.addcmul(u, weight.unsqueeze(-1), w), w, b, stretch + number.tiny
 
     def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:

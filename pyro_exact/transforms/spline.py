@@ -20,12 +20,13 @@ class Spline(Elementwise):
     :math:`\eta = 1 - \xi`,
 
     .. math::
-        y = y_0 + \frac{h\, \xi\, (s \xi + d_0 \eta)}{D}, \qquad D = s\, (\xi^2 + \eta^2) + (d_0 + d_1)\, \xi \eta, \qquad
-        \log|\partial y/\partial x| = \log \frac{s^2 (d_1 \xi^2 + 2 s \xi \eta + d_0 \eta^2)}{D^2}
+        y = y_0 + \frac{h\, \xi\, (s \xi + d_0 \eta)}{D}, \qquad
+        \log|\partial y/\partial x| = \log \frac{s^2 (d_1 \xi^2 + 2 s \xi \eta + d_0 \eta^2)}{D^2}, \qquad
+        D = s\, (\xi^2 + \eta^2) + (d_0 + d_1)\, \xi \eta
 
-    A sum of positive terms everywhere, so nothing cancels. The parameters are the ``bins`` widths and ``bins`` heights,
-    before a softmax, and the ``bins - 1`` inner derivatives, before a softplus; the outer derivatives are 1, which makes
-    the map smooth at :math:`\pm B`. Zero parameters give the identity. The inverse is in closed form.
+    All of these are sums of positive terms, so nothing cancels. The inverse is in closed form. The parameters are the
+    ``bins`` widths and ``bins`` heights, before a softmax, and the ``bins - 1`` inner derivatives, before a softplus.
+    The outer derivatives are 1, so that the slope is continuous at :math:`\pm B`. Zero parameters give the identity.
 
     Args:
         bins: Number of bins.
@@ -115,7 +116,7 @@ class Bin(NamedTuple):
 
     @classmethod
     def at(cls, edges: Tensor, position: Tensor, *knots: Tensor) -> Bin:
-        """Return the bin that holds ``position`` between ``edges``: the left and the right entry of each of ``knots``."""
+        """Return the bin between ``edges`` that holds each position: its left and right entry of each of ``knots``."""
         index = (position.unsqueeze(-1) >= edges[..., 1:-1]).sum(-1, keepdim=True)
         return cls(*(side.gather(-1, index).squeeze(-1) for k in knots for side in (k[..., :-1], k[..., 1:])))
 

@@ -35,10 +35,10 @@ def root(stretch: Tensor, target: Tensor) -> Tensor:
     """
     with torch.no_grad():
         size = target.abs()
-        first = a = _start(stretch, size)
+        a = _start(stretch, size)
+        bracket = a / 2, 2 * a  # which rounding must not leave
         for _ in range(4):
-            a = _newton(a, stretch, size)
-            a = torch.minimum(torch.maximum(a, first / 2), 2 * first)  # rounding must not leave the bracket
+            a = _newton(a, stretch, size).clamp(*bracket)
         a = a * target.sign()
     for _ in range(2):
         a = _newton(a, stretch, target)
@@ -47,12 +47,13 @@ def root(stretch: Tensor, target: Tensor) -> Tensor:
 
 def _newton(a: Tensor, stretch: Tensor, target: Tensor) -> Tensor:
     tanh = a.tanh()
-    return a - (a + (stretch - 1) * tanh - target) / slope(a, tanh, stretch)
+    # The gradient of torch.addcdiv would square a slope that may be the smallest number.
+    return a - torch.addcmul(a - target, stretch - 1, tanh) / slope(a, tanh, stretch)
 
 
 # Why four steps and two are enough. Let t >= 0; the left side is odd. Newton's steps are monotone if they start on the
 # right side of the root, and few if they start near it. `_start` does both: it lies within a factor of two of the root
-# for every s and t, and the fifth step no longer changes anything (a test scans both ranges).
+# for every s and t, from where five steps reach it to rounding (a test scans both ranges).
 #
 # c < 0: the left side is convex for a > 0, so start above the root. Each of three facts bounds it from above:
 #     tanh a <= 1                                   a <= t - c

@@ -1,0 +1,278 @@
+"""The command line, as a user types it."""
+
+import json
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from pyro_exact import __version__, cli, train
+from pyro_exact.cli import main
+from pyro_exact.recipes import load_recipe
+from pyro_exact.train.task import Task
+
+SMALL = ["--model.scales", "1", "--model.depth", "1", "--model.width", "4", "--training.batch-size", "8"]
+SMALL += ["--training.minutes", "null", "--training.validate-every", "2"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """An empty working directory with a data set of two splits: each pixel 3 or near it, of 8 bits."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 6, (40, 4, 4), dtype=np.uint8)
+    np.savez("toy.npz", train=pixels[:30], test=pixels[30:])
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; returns exit code, stdout and stderr."""
+
+    def call(*arguments):
+        try:
+            main(arguments)
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def trained(run):
+    """The folder of a short run on toy.npz."""
+    code, _, err = run("train", "glow_digits", "--data", "toy.npz", "--out", "out", "--training.steps", "3", *SMALL)
+    assert (code, err) == (0, "")
+    return "out"
+
+
+def test_train_leaves_what_the_other_commands_need(here, trained, run):
+    assert sorted(path.name for path in (here / "out").iterdir()) == [
+        "best.ckpt", "checkpoint.ckpt", "curve.png", "recipe.yaml", "train.json",
+    ]  # fmt: skip
+    record = json.loads((here / "out" / "train.json").read_text())
+    assert record["data"] == {"name": "toy", "split": "valid", "images": 3}
+    assert (record["steps"], record["training"]["batch_size"], record["settings"]["depth"]) == (3, 8, 1)
+    assert record["training"]["ema_decay"] is not None  # all else is that of the recipe
+    assert {"commit", "date", "hardware", "torch", "wall_seconds", "parameters"} <= record.keys()
+
+    code, out, err = run("evaluate", "out/checkpoint.ckpt", "--note", "ten images")
+    assert (code, err) == (0, "")
+    assert re.search(r"glow_digits on toy, test: \d\.\d{4} ± \d\.\d{4} bits/dim \(elbo, k = 1, 10 images\)", out)
+    record = json.loads((here / "out" / "checkpoint-test.json").read_text())
+    assert record["data"] == {"name": "toy", "split": "test", "images": 10, "note": "ten images"}
+
+    code, out, err = run("sample", "out/best.ckpt", "--out", "below/samples.png", "--temperature", "0.7", "--n", "4")
+    assert (code, out, err) == (0, "Wrote below/samples.png.\n", "")
+    assert (here / "below" / "samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_takes_options(here, trained, run):
+    code, out, _ = run(
+        "evaluate", "out/best.ckpt", "--split", "valid", "--k", "4", "--out", "score.json", "--seed", "3"
+    )
+    assert code == 0
+    assert "(importance-weighted, k = 4, 3 images)" in out
+    assert json.loads((here / "score.json").read_text())["metric"]["k"] == 4
+
+
+def test_the_recipe_that_was_left_trains_again(trained, run):
+    code, _, err = run("train", "out/recipe.yaml", "--data", "toy.npz", "--out", "again")
+    assert (code, err) == (0, "")
+    assert yaml.safe_load(open("out/recipe.yaml")) == yaml.safe_load(open("again/recipe.yaml"))
+
+
+def test_sample_takes_several_temperatures(trained, run, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, levels, path: seen.update(grids))
+    assert run("sample", "out/checkpoint.ckpt", "--n", "2", "--temperature", "[0.5, 1]")[0] == 0
+    assert list(seen) == ["temperature 0.5", "temperature 1"]
+    assert seen["temperature 1"].shape == (2, 1, 4, 4)
+
+
+def test_the_images_of_a_checkpoint_are_found_from_anywhere(here, trained, run, monkeypatch):
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    assert run("evaluate", "../out/checkpoint.ckpt")[0] == 0
+    (here / "toy.npz").rename(here / "moved.npz")
+    code, _, err = run("evaluate", "../out/checkpoint.ckpt")
+    assert code == 1
+    assert re.search(r"not where they were\. .*toy\.npz: no such file.*--data", err)
+    assert run("evaluate", "../out/checkpoint.ckpt", "--data", "../moved.npz")[0] == 0
+
+
+def test_a_split_is_that_of_the_training(trained, run):
+    _, run_of_seed_0 = train.load_model("out/checkpoint.ckpt")
+    assert run_of_seed_0.source["name"] == os.path.abspath("toy.npz")
+    assert (run_of_seed_0.source["seed"], run_of_seed_0.source["valid_fraction"]) == (0, None)
+
+
+def test_other_images_are_scored_only_if_they_fit(trained, run):
+    code, _, err = run("evaluate", "out/checkpoint.ckpt", "--data", "digits")
+    assert code == 1
+    assert re.search(r"digits: expected images of shape \(1, 4, 4\) with 256 levels.*got \(1, 8, 8\) with 17", err)
+
+
+def test_a_run_is_resumed(trained, run):
+    again = ["train", "glow_digits", "--data", "toy.npz", "--out", "out", *SMALL]
+    code, _, err = run(*again, "--training.steps", "5")
+    assert code == 1
+    assert "exists. Go on from it with resume=True (--resume)" in err
+    assert run("train", "--resume", *again[1:], "--training.steps", "5")[0] == 0
+    assert train.load_model("out/checkpoint.ckpt")[1].step == 5
+
+
+def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
+    begin = Task.on_train_batch_start
+
+    def on_train_batch_start(self, batch, batch_idx):
+        begin(self, batch, batch_idx)
+        if self.global_step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Task, "on_train_batch_start", on_train_batch_start)
+    command = ["train", "glow_digits", "--data", "toy.npz", *SMALL]
+    code, _, err = run(*command)
+    assert code == 130
+    assert "pyro-exact: Stopped after 3 steps. runs/glow_digits/checkpoint.ckpt goes on from there with --resume" in err
+    assert run(*command, "--resume", "--training.steps", "4")[0] == 0
+
+
+def test_ctrl_c_outside_of_training(run, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyro_exact.data.load", interrupted)
+    assert run("train", "glow_digits") == (130, "", "pyro-exact: interrupted\n")
+
+
+def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
+    monkeypatch.setattr(cli, "load_recipe", lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {}))
+    code, out, err = run("demo", "--training.steps", "4", "--training.batch_size", "8", "--out", "demo")
+    assert (code, err) == (0, "")
+    assert sorted(path.name for path in (here / "demo").iterdir()) == [
+        "best.ckpt", "checkpoint.ckpt", "curve.png", "metrics.json", "samples.png",
+    ]  # fmt: skip
+    metrics = json.loads((here / "demo" / "metrics.json").read_text())
+    assert metrics["data"]["images"] == 400
+    assert metrics["anchors"]["uniform code"] == pytest.approx(np.log2(17))
+    assert metrics["anchors"]["independent pixels"] == pytest.approx(2.43, abs=0.05)
+    assert f"{metrics['metric']['value']:.3f} ± {metrics['metric']['standard_error']:.3f}" in out
+    assert run("demo", "--training.steps", "1", "--out", "demo")[0] == 0  # it replaces what it left
+
+
+def test_recipes_are_listed_and_shown(run):
+    code, out, _ = run("recipes")
+    assert code == 0
+    assert re.search(r"glow_cifar10 +cifar10 +3\.35 bits/dim  Kingma and Dhariwal", out)
+    assert re.search(r"glow_digits +digits +no published number", out)
+    _, out, _ = run("recipes", "--show", "glow_digits")
+    assert yaml.safe_load(out)["model"]["log_scale_factor"] == 3.0
+
+
+def test_arguments_come_from_a_yaml_file_too(here, run):
+    (here / "run.yaml").write_text(
+        "recipe: glow_digits\ndata: toy.npz\nout: out\nmodel: {scales: 1, depth: 1, width: 4}\n"
+        "training: {steps: 5, batch_size: 8, learning_rate: 1e-4}\n"
+    )
+    code, _, err = run("train", "--config", "run.yaml", "--training.steps", "2")
+    assert (code, err) == (0, "")
+    record = json.loads((here / "out" / "train.json").read_text())
+    assert (record["steps"], record["training"]["learning_rate"]) == (2, 1e-4)
+    assert record["training"]["warmup_steps"] == 50
+
+
+def test_help_explains_every_setting(run):
+    code, out, _ = run("train", "--help")
+    assert code == 0
+    plain = " ".join(out.split())
+    assert "--training.batch_size BATCH_SIZE Images per step and device. (type: int)" in plain
+    assert "--resume" in plain
+    assert "Whether to go on from the checkpoint in the output folder" in plain
+    assert "{train,evaluate,sample,recipes,demo}" in run("--help")[1]
+    assert run("--version") == (0, f"pyro-exact {__version__}\n", "")
+
+
+@pytest.mark.parametrize("flag", ["--data-root", "--data_root", "--data-root=a-b", "--data_root=a-b"])
+def test_flags_are_written_with_dashes_or_underscores(run, flag):
+    value = [] if "=" in flag else ["a-b"]
+    code, _, err = run("train", "glow_cifar10_small", flag, *value)
+    assert code == 1
+    assert "a-b" in err
+    assert "--download" in err
+
+
+@pytest.mark.parametrize("flag", [["--download"], ["--download", "true"], ["--download=true"], ["--download", "false"]])
+def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
+    def load(download, **_):
+        raise ValueError(f"download is {download}")
+
+    monkeypatch.setattr("pyro_exact.data.load", load)
+    assert run("train", *flag, "glow_digits")[2] == f"pyro-exact: download is {'false' not in flag}\n"
+    assert run("train", "glow_digits", *flag)[2] == f"pyro-exact: download is {'false' not in flag}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("", 2, 'expected "subcommand" to be one of'),
+        ("trian", 2, "invalid choice: 'trian'.*Did you mean 'train'"),
+        ("train", 2, "train.recipe"),
+        ("train glow_digits --training.batch_sise 8", 2, r"training.batch_sise 8\. Did you mean 'training.batch_size'"),
+        ("train glow_digits --resumee", 2, "Did you mean 'resume'"),
+        ("train glow_digits --training.batch_size many", 2, "--training.batch_size: Expected a int. Got value: many"),
+        (
+            "train glow_digits --training.minutes long",
+            2,
+            "--training.minutes: Expected .*float.* Given value: long",
+        ),
+        ("train glow_digits --model.deph 8", 1, r"unknown key 'deph'\. Did you mean 'depth'"),
+        ("train glow_digits --model.depth deep", 1, "depth expects int; got 'deep'"),
+        ("train glow_digits --training.steps 0", 1, "training.steps expects a positive number; got 0"),
+        ("train glow_digit", 1, r"no recipe 'glow_digit'\. Did you mean 'glow_digits'"),
+        ("train glow_digits --data cifar", 1, "Did you mean cifar10"),
+        ("train glow_cifar10_small", 1, "--data-root"),
+        ("train glow_digits --data nothing.npz", 1, "nothing.npz: no such file"),
+        ("train glow_digits --data odd.npz", 1, r"multiples of 2\^scales = 4; got .*\(1, 5, 5\)"),
+        ("train glow_digits --data half.npz", 1, "expected arrays train and test"),
+        ("train glow_digits --out toy.npz/below", 1, "cannot be written: Not a directory.*--out"),
+        ("train glow_digits --device tpu", 2, "tpu"),
+        ("train glow_digits --config wrong.yaml", 2, "steppes.*Did you mean 'training.steps'"),
+        ("evaluate nothing.ckpt", 1, "There is no checkpoint nothing.ckpt"),
+        ("evaluate toy.npz", 1, "toy.npz is (damaged|refused|no checkpoint)"),
+        ("sample nothing.ckpt", 1, "There is no checkpoint nothing.ckpt"),
+        ("sample nothing.ckpt --n 0", 1, "at least one image"),
+        ("sample nothing.ckpt --temperature warm", 2, "--temperature: Expected .*float.* Given value: warm"),
+        ("recipes --show nothing", 1, "There is no recipe 'nothing'"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(here, run, arguments, code, message):
+    np.savez("odd.npz", train=np.zeros((4, 5, 5), np.uint8), test=np.zeros((4, 5, 5), np.uint8))
+    np.savez("half.npz", train=np.zeros((4, 4, 4), np.uint8))
+    (here / "wrong.yaml").write_text("training: {steppes: 3}\n")
+    before = sorted(here.rglob("*"))
+    found, out, err = run(*arguments.split())
+    assert (found, out) == (code, "")
+    assert re.fullmatch(rf"pyro-exact: .*{message}.*\n", err), err
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_model_that_diverges_is_an_error_in_one_line(run):
+    command = ["train", "glow_digits", "--data", "toy.npz", *SMALL, "--training.learning_rate", "1e9"]
+    code, _, err = run(*command, "--training.warmup_steps", "0", "--training.optimizer", "adam")
+    assert code == 1
+    assert re.fullmatch(r"pyro-exact: The \w+.* is not finite after \d steps; first so is the .*\n", err)
+
+
+def test_sampling_is_that_of_the_seed(trained, run, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, levels, path: seen.extend(grids.values()))
+    for seed in ("1", "1", "2"):
+        run("sample", "out/checkpoint.ckpt", "--n", "2", "--seed", seed)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])

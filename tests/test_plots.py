@@ -1,0 +1,36 @@
+"""Pictures: what is in them, and that they are PNG files."""
+
+import pytest
+import torch
+from matplotlib.image import imread
+
+from pyro_exact.plots import image_grid, save_curve, save_grids
+
+CURVE = {
+    "train": [[10, 1.0, 5.0], [20, 2.0, 4.0], [30, 3.0, 3.9]],
+    "valid": [[15, 1.5, 4.5], [30, 3.0, 4.2]],
+}
+
+
+def test_a_grid_holds_the_images_row_by_row_with_a_gap():
+    images = torch.arange(1, 4).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+    assert image_grid(images, columns=2).tolist() == [
+        [[1, 1, 3, 2, 2], [1, 1, 3, 2, 2], [3, 3, 3, 3, 3], [3, 3, 3, 3, 3], [3, 3, 3, 3, 3]]
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 8, 9])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grids_become_a_picture(tmp_path, count, channels):
+    images = torch.randint(0, 256, (count, channels, 4, 4), dtype=torch.uint8)
+    path = tmp_path / "below" / "grids.png"
+    save_grids({"uint8": images, "int64": images.long()}, 256, path)
+    assert imread(path).ndim == 3
+    assert [file.name for file in path.parent.iterdir()] == ["grids.png"]
+
+
+@pytest.mark.parametrize("curve", [CURVE, {"train": [], "valid": CURVE["valid"]}, {"train": [], "valid": []}])
+@pytest.mark.parametrize("anchors", [None, {"a code": 5.0}])
+def test_a_curve_becomes_a_picture(tmp_path, curve, anchors):
+    save_curve(curve, tmp_path / "curve.png", anchors)
+    assert imread(tmp_path / "curve.png").std() > 0

@@ -1,0 +1,171 @@
+"""Recipes: what ships, what a file may say, and what is refused."""
+
+import math
+
+import pytest
+import yaml
+
+from pyro_exact import recipes
+from pyro_exact.recipes import Recipe, Training, load_recipe, recipe_names
+from pyro_exact.recipes.check import arguments
+
+SHAPES = {"digits": ((1, 8, 8), 17), "cifar10": ((3, 32, 32), 256)}
+
+VALUES = {
+    "name": "mine",
+    "model": {"name": "glow", "scales": 1, "depth": 2, "width": 4},
+    "data": "digits",
+    "training": {"steps": 10},
+    "paper": {"reference": "A paper", "value": 3.35},
+}
+
+
+def changed(**values):
+    return {**VALUES, **values}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_that_ships_builds_and_survives_a_round_trip(name):
+    recipe = load_recipe(name)
+    assert Recipe.from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict())), "again") == recipe
+    small = recipe.changed({"depth": 1, "width": 4}, {})
+    shape, levels = SHAPES[recipe.data]
+    assert small.build(shape, levels).sample(1).shape == (1, *shape)
+
+
+def test_the_recipe_of_the_paper_has_its_settings():
+    recipe = load_recipe("glow_cifar10")
+    assert recipe.paper.value == 3.35
+    settings = recipe.filled().model
+    assert (settings["scales"], settings["depth"], settings["width"]) == (3, 32, 512)
+    assert settings["scale"] == "sigmoid"
+    assert settings["logit_margin"] is None
+    assert not settings["factorized"]
+    assert recipe.training.optimizer == "adamax"
+    assert recipe.training.learning_rate == 1e-3
+
+
+def test_a_recipe_is_read_from_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("data: digits\nmodel: {name: glow, depth: 2}\ntraining: {learning_rate: 1e-4, minutes: 3}\n")
+    recipe = load_recipe(str(path))
+    assert recipe.name == "mine"
+    assert recipe.training == Training(learning_rate=1e-4, minutes=3.0)  # YAML itself takes 1e-4 for a string
+    assert recipe.paper is None
+
+
+def test_settings_change_one_by_one():
+    recipe = Recipe.from_dict(VALUES, "the test")
+    other = recipe.changed({"depth": 3}, {"batch_size": 5})
+    assert other.model == {**recipe.model, "depth": 3}
+    assert other.training == Training(steps=10, batch_size=5)
+    assert recipe.model["depth"] == 2
+
+
+def test_a_filled_recipe_spells_out_the_defaults():
+    recipe = Recipe.from_dict(VALUES, "the test").filled()
+    assert recipe.model["log_scale_factor"] == 3.0
+    assert recipe.model["depth"] == 2
+    assert {"shape", "levels", "context_dim"}.isdisjoint(recipe.model)
+    assert recipe.filled() == recipe
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (changed(modle={}), r"the test has an unknown key 'modle'\. Did you mean 'model'\? Known: name, model"),
+        (
+            changed(training={"batchsize": 1}),
+            r"the test: training has an unknown key 'batchsize'\. Did you mean 'batch_size'\?",
+        ),
+        (changed(model={"name": "glow", "widht": 1}), r"model has an unknown key 'widht'\. Did you mean 'width'\?"),
+        (changed(model={"name": "glov"}), r"name expects one of glow; got 'glov'\. Did you mean 'glow'\?"),
+        (changed(model={"name": "os.system"}), r"name expects one of glow; got 'os\.system'\."),
+        (changed(model={"name": ["glow"]}), "name expects one of glow"),
+        (changed(model={"width": 3}), "name expects one of glow; got 'None'"),
+        (changed(model={"name": "glow", "shape": [1, 2, 2]}), "unknown key 'shape'"),
+        (changed(model={"name": "glow", "width": "wide"}), "model: width expects int; got 'wide'"),
+        (changed(model={"name": "glow", "width": 1.5}), r"width expects int; got 1\.5"),
+        (changed(model={"name": "glow", "width": None}), "width expects int; got None"),
+        (changed(model={"name": "glow", "scale": "exp"}), r"scale expects Literal\['tanh', 'sigmoid'\]; got 'exp'"),
+        (changed(model="glow"), "model expects .*; got 'glow'"),
+        (changed(data=3), "data expects str; got 3"),
+        (changed(training=[1]), r"training expects names with values; got \[1\]"),
+        (changed(training={"steps": True}), "steps expects int; got True"),
+        (changed(training={"betas": [0.9]}), r"betas expects tuple\[float, float\]; got \[0\.9\]"),
+        (changed(training={"minutes": "long"}), r"minutes expects float \| None; got 'long'"),
+        (changed(training={"steps": 0}), r"training\.steps expects a positive number; got 0"),
+        (changed(training={"learning_rate": -1.0}), r"training\.learning_rate expects a positive number"),
+        (changed(training={"learning_rate": math.nan}), r"training\.learning_rate expects a positive number; got nan"),
+        (changed(training={"gradient_clip": 0.0}), r"training\.gradient_clip expects a positive number"),
+        (changed(training={"ema_decay": 1.0}), r"training\.ema_decay expects a number in \[0, 1\)"),
+        (changed(training={"warmup_steps": -1}), r"training\.warmup_steps expects 0 or more"),
+        (changed(training={"betas": [0.9, 1.0]}), r"training\.betas expects numbers in \[0, 1\)"),
+        (changed(training={"weight_decay": -1.0}), r"training\.weight_decay expects 0 or more"),
+        (changed(paper={"value": 3.0}), "paper lacks reference"),
+        ({"name": "x", "data": "digits"}, "the test lacks model"),
+        (None, "the test expects names with values; got None"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_in_a_recipe_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_dict(values, "the test")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("glow_digit", r"no recipe 'glow_digit'\. Did you mean 'glow_digits'\?"),
+        ("nothing", "Pass one of glow_cifar10, "),
+        ("nothing.yaml", r"no recipe file nothing\.yaml"),
+    ],
+)
+def test_an_unknown_recipe_is_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        load_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: [", "is not valid YAML"),
+        ("", "expects names with values; got None"),
+        ("- 1", r"expects names with values; got \[1\]"),
+        ("!!python/object/apply:os.system [touch ran]", "is not valid YAML"),
+        ("\x00", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe(str(path))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_of_bytes_is_refused(tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"mine\.yaml"):
+        load_recipe(str(tmp_path / "mine.yaml"))
+
+
+def test_an_image_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"multiples of 2\^scales"):
+        load_recipe("glow_digits").build((1, 7, 8), 17)
+
+
+def test_arguments_of_a_function():
+    def builder(dim, sizes: list[int], rate: float = 0.1, name: str | None = None):
+        pass
+
+    builder.__annotations__["dim"] = int
+    assert arguments(builder, {"sizes": [1, 2], "rate": "1e-3"}, "x", leave_out=["dim"]) == {
+        "sizes": [1, 2],
+        "rate": 1e-3,
+    }
+    assert arguments(builder, {"dim": 1, "sizes": [], "name": None}, "x")["name"] is None
+    with pytest.raises(ValueError, match=r"x: sizes expects list\[int\]; got \[1, 'a'\]"):
+        arguments(builder, {"dim": 1, "sizes": [1, "a"]}, "x")
+    assert recipes.MODELS["glow"].settings.__name__ == "glow"
