@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 GPU_RECIPES ?= glow_cifar10
+GPU_MINUTES ?= 60
 DATA_ROOT ?= runs/data
 
 BIN := .venv/bin
@@ -29,7 +30,7 @@ test: .venv/.test  ## lint, types, tests, and the results table against its reco
 	$(call heading,mypy)
 	$(BIN)/mypy
 	$(call heading,pytest)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto
 	$(call heading,results)
 	$(BIN)/python docs/make_results.py --check
 
@@ -52,7 +53,7 @@ gpu: .venv/.test .venv/.bench  ## everything that waits for a GPU: the tests, th
 	$(call heading,recipes)
 	@set -e; for recipe in $(GPU_RECIPES); do \
 		echo "$$recipe"; \
-		$(BIN)/pyro-exact train "$$recipe" --data-root $(DATA_ROOT) --download; \
+		$(BIN)/pyro-exact train "$$recipe" --data-root $(DATA_ROOT) --download --training.minutes $(GPU_MINUTES); \
 		$(BIN)/pyro-exact evaluate "runs/$$recipe/checkpoint.ckpt"; \
 	done
 

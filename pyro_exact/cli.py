@@ -152,7 +152,7 @@ def sample(
     model, run = load_model(checkpoint, device)
     torch.manual_seed(seed)
     temperatures = temperature if isinstance(temperature, list) else [temperature]
-    grids = {f"temperature {t:g}": model.sample(n, t) for t in temperatures}  # type: ignore[operator]
+    grids = {f"temperature {t:g}": model.sample(n, t) for t in temperatures}
     save_grids(grids, run.levels, out)
     print(f"Wrote {out}.")
 
@@ -202,7 +202,7 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
     write_json(_record(run, model, images, "test", elbo) | extra, out / "metrics.json")
     torch.manual_seed(seed)
     grids = {"test images": images.test[:64]}
-    grids |= {f"samples at {t:g}": model.sample(64, t) for t in (1.0, 0.7)}  # type: ignore[operator]
+    grids |= {f"samples at {t:g}": model.sample(64, t) for t in (1.0, 0.7)}
     save_grids(grids, images.levels, out / "samples.png")
     save_curve(run.curve, out / "curve.png", anchors)
     print("\ntest bits/dim")

@@ -247,7 +247,7 @@ def test_mixture_solves_in_few_steps(monkeypatch):
     y = formula.forward_and_ladj(10 * x, theta)[0]
     calls.clear()
     formula.inverse_and_ladj(y, theta)
-    assert len(calls) < 60
+    assert len(calls) < 40
     assert sum(calls) / 1000 < 9
 
 

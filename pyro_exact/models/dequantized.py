@@ -46,6 +46,11 @@ class Dequantized(GenerativeModel):
         super().__init__()
         self.flow, self.levels, self.noise = flow, levels, noise
 
+    @property
+    def shape(self) -> torch.Size:
+        """(C, H, W) of the images."""
+        return self.flow().event_shape
+
     def generate(self, x: Tensor | None = None) -> Tensor:
         v = pyro.sample("v", self.flow())
         observed = None if x is None else x.to(v.dtype)

@@ -37,6 +37,10 @@ class GenerativeModel(nn.Module, ABC):
         with pyro.plate("data", len(x)):
             self.infer(x)
 
+    @abstractmethod
+    def sample(self, n: int, temperature: float | None = None) -> Tensor:
+        """Draw ``n`` data, without gradient; ``temperature`` scales the base noise, where the model has one."""
+
     def initialize(self, x: Tensor) -> None:
         """Set the parameters that depend on data from a batch; see `Bijection.initialize`."""
 
