@@ -32,7 +32,9 @@ def main() -> None:
     ms = alternate(contenders, rounds=30)
     base = ms["conv2d + slogdet"]
     ratios = [{"what": f"ours, {n} / bare", "value": ms[f"ours, {n}"] / base, "bar": "at most 1.3"} for n in ours]
-    ratios.append({"what": "Pyro / bare", "value": ms["Pyro GeneralizedChannelPermute"] / base, "bar": "for comparison"})
+    ratios.append(
+        {"what": "Pyro / bare", "value": ms["Pyro GeneralizedChannelPermute"] / base, "bar": "for comparison"}
+    )
     report("conv1x1", "1x1 convolution on 32x48x16x16, forward and backward of the weights", ms, {}, ratios)
 
 

@@ -27,7 +27,7 @@ def main() -> None:
         log_p = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1) + ladj
         return -log_p.mean() / (z.shape[-1] * math.log(2))
 
-    def step(module: torch.nn.Module, run) -> None:  # noqa: ANN001
+    def step(module: torch.nn.Module, run) -> None:
         module.zero_grad()
         run().backward()
 

@@ -21,12 +21,17 @@ import torch
 from pyro_exact.train.record import commit, hardware
 
 
-def glow(scales: int = 3, depth: int = 8, width: int = 128, shape: tuple[int, int, int] = (3, 32, 32)) -> nf.MultiscaleFlow:
+def glow(
+    scales: int = 3, depth: int = 8, width: int = 128, shape: tuple[int, int, int] = (3, 32, 32)
+) -> nf.MultiscaleFlow:
     """normflows' multi-scale Glow, built as in its own example."""
     channels, height, breadth = shape
     base, flows, merges = [], [], []
     for i in range(scales):
-        blocks = [nf.flows.GlowBlock(channels * 2 ** (scales + 1 - i), width, split_mode="channel", scale=True) for _ in range(depth)]
+        blocks = [
+            nf.flows.GlowBlock(channels * 2 ** (scales + 1 - i), width, split_mode="channel", scale=True)
+            for _ in range(depth)
+        ]
         flows.append([*blocks, nf.flows.Squeeze()])
         if i > 0:
             merges.append(nf.flows.Merge())
