@@ -605,8 +605,8 @@ def test_one_image_has_no_standard_error(exact):
         (lambda x: x - 1.0, ValueError, "pixel levels from 0 to 3"),
         (lambda x: x / 2.0, ValueError, "whole pixel levels"),
         (lambda x: x * math.nan, ValueError, "got nan"),
-        (lambda x: x.expand(-1, 3, -1, -1), ValueError, r"3, 4, 4\D*1, 4, 4|1, 4, 4\D*3, 4, 4"),
-        (lambda x: x[..., :3], ValueError, r"4, 3\D*1, 4, 4|1, 4, 4\D*4, 3"),
+        (lambda x: x.expand(-1, 3, -1, -1), ValueError, r"\(\*, 1, 4, 4\); got \(\d+, 3, 4, 4\)"),
+        (lambda x: x[..., :3], ValueError, r"\(\*, 1, 4, 4\); got \(\d+, 1, 4, 3\)"),
         (lambda x: x > 1, TypeError, "got torch.bool"),
     ],
 )
