@@ -145,10 +145,11 @@ def sample(
     import torch
 
     from pyro_exact.plots import save_grids
-    from pyro_exact.train import load_model
+    from pyro_exact.train import check_writable, load_model
 
     if n < 1:
         raise ValueError(f"sample expects at least one image; got n = {n}.")
+    check_writable(out.parent)
     model, run = load_model(checkpoint, device)
     torch.manual_seed(seed)
     temperatures = temperature if isinstance(temperature, list) else [temperature]

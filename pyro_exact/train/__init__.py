@@ -4,7 +4,7 @@ from pyro_exact.train.checkpoint import BEST, LAST, UnwritableError, load_model,
 from pyro_exact.train.device import first_process
 from pyro_exact.train.divergence import DivergedError
 from pyro_exact.train.evaluate import Evaluation, evaluate
-from pyro_exact.train.fit import fit
+from pyro_exact.train.fit import check_writable, fit
 from pyro_exact.train.record import write_json
 from pyro_exact.train.run import Run
 
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "Run",
     "UnwritableError",
+    "check_writable",
     "evaluate",
     "first_process",
     "fit",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}. `pyro-exact train` writes one into its output folder.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is refused: it holds something else than tensors and plain values, or is damaged; loading a "
-            f"checkpoint never runs code. Use one that `pyro-exact train` wrote. ({str(error).splitlines()[0]})"
-        ) from error
+            f"checkpoint never runs code. Use one that `pyro-exact train` wrote."
+        ) from error  # whose text advises to load it without that protection
     except Exception as error:  # a damaged file fails anywhere between its zip archive and its tensors
         raise ValueError(f"{path} is damaged; it may be truncated. Use another one. ({error})") from error
     if not isinstance(checkpoint, dict) or not {KEY, "state_dict", "global_step"} <= checkpoint.keys():
