@@ -23,7 +23,7 @@ venv: .venv/.test  ## set up .venv with what the tests and the docs need
 demo: .venv/.run  ## train a small Glow on real images (3 minutes on 2 cores) and write runs/demo/
 	$(BIN)/pyro-exact demo
 
-test: .venv/.test  ## lint, types, tests, and the results table against its records
+test: .venv/.test  ## lint, types, tests, and the generated pages against their sources
 	$(call heading,ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,15 +31,17 @@ test: .venv/.test  ## lint, types, tests, and the results table against its reco
 	$(BIN)/mypy
 	$(call heading,pytest)
 	$(BIN)/pytest --numprocesses auto
-	$(call heading,results)
+	$(call heading,generated pages)
 	$(BIN)/python docs/make_results.py --check
+	$(BIN)/python docs/make_layers.py --check
 
 docs: .venv/.test  ## build the documentation into docs/_build/html
 	rm -rf docs/api
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-results: .venv/.run  ## write docs/results.md from the records in docs/results/
+results: .venv/.run  ## write docs/results.md from its records, and docs/layers.md from the docstrings
 	$(BIN)/python docs/make_results.py
+	$(BIN)/python docs/make_layers.py
 
 bench: .venv/.bench  ## run every script in benchmarks/, ours beside the peers
 	$(call heading,benchmarks)

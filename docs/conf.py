@@ -33,7 +33,7 @@ autodoc_inherit_docstrings = False
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 default_role = "py:obj"
-napoleon_custom_sections = ["Shape", "Reference"]
+napoleon_custom_sections = ["Cost", "Shape", "Reference"]
 
 
 def escape_stars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:

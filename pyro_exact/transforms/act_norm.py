@@ -27,6 +27,10 @@ class ActNorm(Bijection):
         context_dim: Size of the context vector that both parameters may depend on.
         floor: Smallest standard deviation that `initialize` divides by, in units of ``x``; a channel below it warns.
 
+    Cost:
+        - forward: :math:`O(D)`.
+        - inverse: closed form, :math:`O(D)`.
+
     Shape:
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 

@@ -24,6 +24,10 @@ class Affine(Elementwise):
         scale: Which bound.
         bound: :math:`b`, in nats per number; used by ``"tanh"``.
 
+    Cost:
+        - forward: one exponential a number.
+        - inverse: closed form, the same.
+
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, equation 4; Kingma and Dhariwal
         (2018), Glow, table 1 and the authors' code for the sigmoid and the order of shift and scale.

@@ -31,6 +31,10 @@ class BatchNorm(Bijection):
         momentum: :math:`\rho`, the share of a new batch in the running averages.
         epsilon: :math:`\epsilon`, in units of ``x`` squared.
 
+    Cost:
+        - forward: :math:`O(D)`; in train mode, one more pass for the statistics.
+        - inverse: closed form from the running averages, :math:`O(D)`.
+
     Shape:
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 

@@ -13,13 +13,21 @@ from pyro_exact.transforms.bijection import Bijection, Conditioned, Shape, commo
 
 
 class Compose(Bijection):
-    r"""The composition :math:`y = (f_n \circ \dots \circ f_1)(x)`; the log-determinants add up.
+    r"""Layers one after the other; their log-determinants add up.
+
+    .. math::
+        y = (f_n \circ \dots \circ f_1)(x), \qquad
+        \log|\det \partial y/\partial x| = \sum_i \log|\det f_i'|
 
     Args:
         parts: The layers in the order in which they are applied. Conditional ones share one ``context_shape``.
         recompute: Store no activations for the backward pass: rebuild the input of each part from its output by the
             inverse (Gomez, Ren, Urtasun and Grosse, 2017, The Reversible Residual Network). Memory does not grow with
             the number of parts, and the backward pass costs one more pass. First-order gradients only.
+
+    Cost:
+        - forward: the sum of the parts.
+        - inverse: the sum of the parts' inverses, from last to first.
 
     Shape:
         - x: (\*batch, \*event) of the first part; y: of the last; ladj: (\*batch).

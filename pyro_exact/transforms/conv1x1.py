@@ -29,6 +29,10 @@ class Conv1x1(Bijection):
             matrices.
         factorized: Whether to learn the PLU factors instead of the matrix.
 
+    Cost:
+        - forward: :math:`O(C^2 H W)`, and :math:`O(C^3)` for the matrix.
+        - inverse: the same, with the inverse of :math:`W` computed in float64.
+
     Shape:
         - x, y: (\*batch, channels, H, W); ladj: (\*batch).
 

@@ -30,6 +30,10 @@ class Coupling(Bijection):
             e.g. `pyro_exact.nn.ConvConditioner` or `pyro_exact.nn.DenseConditioner`. Its ``context_shape``, if it has
             one, becomes that of the layer; `initialize` calls its ``initialize(fixed, context)``, if it has one.
 
+    Cost:
+        - forward: one evaluation of :math:`g` and of the formula.
+        - inverse: one evaluation of :math:`g`, and the formula's inverse.
+
     Shape:
         - x, y: (\*batch, \*event) as the partition says; ladj: (\*batch).
 

@@ -32,6 +32,10 @@ class FactorOut(Bijection):
             no learned prior.
         elementwise: The formula that uses theta; its inverse takes :math:`b` to noise.
 
+    Cost:
+        - forward: one evaluation of the prior and of the rest.
+        - inverse: the rest's inverse, then one evaluation of the prior.
+
     Shape:
         - x: (\*batch, C, H, W); y: (\*batch, C H W); ladj: (\*batch).
 

@@ -13,8 +13,14 @@ from pyro_exact.transforms.bijection import Bijection, Shape
 class Flatten(Bijection):
     r"""Read an event as a vector, in row-major order; the log-determinant is zero.
 
+    .. math:: y_{(c H + h) W + w} = x_{c, h, w}
+
     Args:
         shape: Shape of the event, e.g. (C, H, W).
+
+    Cost:
+        - forward: a view.
+        - inverse: a view.
 
     Shape:
         - x: (\*batch, \*shape); y: (\*batch, product of shape); ladj: (\*batch).

@@ -23,6 +23,10 @@ class Householder(Bijection):
         reflections: :math:`K`, the number of reflections.
         context_dim: Size of the context vector that the reflections may depend on.
 
+    Cost:
+        - forward: :math:`O(K D)`.
+        - inverse: the same reflections in reverse order, :math:`O(K D)`.
+
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 

@@ -25,6 +25,10 @@ class LinearLU(Bijection):
         context_dim: Size of the context vector that the factors and the shift may depend on; a batch of contexts has a
             batch of matrices.
 
+    Cost:
+        - forward: :math:`O(D^2)`.
+        - inverse: two triangular solves in float64, :math:`O(D^2)`.
+
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 

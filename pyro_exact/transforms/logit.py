@@ -26,6 +26,10 @@ class Logit(Bijection):
         margin: :math:`\alpha`, at least 0 and less than 1/2.
         event_dim: Number of dimensions of an event.
 
+    Cost:
+        - forward: two logarithms a number.
+        - inverse: closed form, a sigmoid a number.
+
     Shape:
         - x, y: (\*batch, \*event); ladj: (\*batch).
 

@@ -33,6 +33,10 @@ class MaskedAutoregressive(Bijection):
             dimension depends only on the dimensions before it in the conditioner's ``order``; without one, in 0, 1, ...
             Its ``context_shape``, if it has one, becomes that of the layer.
 
+    Cost:
+        - forward: one evaluation of :math:`g` and of the formula.
+        - inverse: exact in :math:`D` steps, with the arithmetic of one evaluation where :math:`g` has ``step``.
+
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 

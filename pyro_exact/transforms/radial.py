@@ -30,6 +30,10 @@ class Radial(Bijection):
         dim: Dimension of the vectors.
         context_dim: Size of the context vector that :math:`x_0, \alpha, \beta` may depend on.
 
+    Cost:
+        - forward: :math:`O(D)`.
+        - inverse: closed form, the root of a quadratic, :math:`O(D)`.
+
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 

@@ -22,6 +22,10 @@ class Scaling(Bijection):
         shift: :math:`b`.
         event_dim: Number of dimensions of an event.
 
+    Cost:
+        - forward: :math:`O(D)`.
+        - inverse: closed form, :math:`O(D)`.
+
     Shape:
         - x, y: (\*batch, \*event); ladj: (\*batch).
 

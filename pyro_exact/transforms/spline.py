@@ -35,6 +35,10 @@ class Spline(Elementwise):
         min_height: Least height of a bin, as a fraction of the interval.
         min_derivative: Least derivative at an inner knot; below 1.
 
+    Cost:
+        - forward: :math:`O(K)` a number, for :math:`K` bins.
+        - inverse: closed form, the root of a quadratic, :math:`O(K)` a number.
+
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 3 bins - 1).
 

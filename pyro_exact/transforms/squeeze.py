@@ -11,12 +11,18 @@ from pyro_exact.transforms.bijection import Bijection, Shape
 class Squeeze(Bijection):
     r"""Turn each ``factor`` x ``factor`` block of positions into channels; the log-determinant is zero.
 
+    .. math:: y_{c f^2 + i f + j,\, h,\, w} = x_{c,\, h f + i,\, w f + j}
+
     The order is Glow's: output channel :math:`c f^2 + i f + j` at :math:`(h, w)` is input channel :math:`c` at
     :math:`(h f + i, w f + j)`. The channels of one colour stay together, so the first half of the channels of a
     squeezed grey image is its even rows.
 
     Args:
         factor: Side of a block.
+
+    Cost:
+        - forward: one copy.
+        - inverse: one copy.
 
     Shape:
         - x: (\*batch, C, H, W); y: (\*batch, C factor², H / factor, W / factor); ladj: (\*batch).

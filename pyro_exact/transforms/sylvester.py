@@ -43,6 +43,10 @@ class Sylvester(Bijection):
         reflections: Number of reflections of the Householder variant.
         reverse: Whether the triangular variant has the reversing permutation; the paper alternates.
 
+    Cost:
+        - forward: :math:`O(D M)`; the orthogonal variant has a QR decomposition, :math:`O(D M^2)`.
+        - inverse: the same, and back-substitution of :math:`M` monotone scalar equations.
+
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 

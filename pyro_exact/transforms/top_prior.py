@@ -23,6 +23,10 @@ class TopPrior(Bijection):
         shape: Shape of the event, e.g. (C, H, W).
         context_dim: Size of the context vector.
 
+    Cost:
+        - forward: :math:`O(D)`.
+        - inverse: closed form, :math:`O(D)`.
+
     Shape:
         - x, y: (\*batch, \*shape); ladj: (\*batch).
 

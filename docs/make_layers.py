@@ -1,0 +1,149 @@
+"""Write docs/layers.md from the registry of the tests and the docstrings of the layers.
+
+    python docs/make_layers.py            write the page
+    python docs/make_layers.py --check    exit with 1 if the page on disk is not what would be written
+
+A layer's docstring is the only source of its formula and its cost, the registry that of its conditional form.
+"""
+
+import argparse
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pyro_exact import transforms
+
+DOCS = Path(__file__).resolve().parent
+
+HEAD = """\
+<!-- Written by docs/make_layers.py from the docstrings of the layers. Do not edit: run `make results`. -->
+
+# Layers
+
+Every layer has both directions, for any input, and is differentiable in its input, its parameters and its context.
+With `context_dim` it becomes conditional, where the table says so; the others have no parameters that a context could
+change, or take them from data. $D$ is the number of dimensions of an event.
+"""
+ELEMENTWISE = """
+## Formulas
+
+Each is a map of one number, for `Coupling` and `MaskedAutoregressive`, which make layers of it; they are as conditional
+as the network that gives the parameters $\\theta$.
+"""
+PARTITIONS = """
+## Partitions
+
+How `Coupling` splits an event.
+"""
+
+
+def registry() -> ModuleType:
+    """Return tests/registry.py as a module."""
+    spec = importlib.util.spec_from_file_location("registry", DOCS.parent / "tests" / "registry.py")
+    if spec is None or spec.loader is None:
+        sys.exit("tests/registry.py cannot be read.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def names(registered: Iterable[str]) -> list[str]:
+    """The exported names among the first words of a registry, in alphabetical order."""
+    return sorted({name.split()[0] for name in registered} & set(transforms.__all__))
+
+
+def docstring(name: str) -> str:
+    """The docstring of a layer."""
+    return inspect.getdoc(getattr(transforms, name)) or ""
+
+
+def summary(doc: str) -> str:
+    """Its first sentence, in Markdown."""
+    return markdown(doc.split("\n\n")[0])
+
+
+def formula(doc: str, name: str) -> str:
+    """The mathematics up to the log-determinant, one equation a line."""
+    blocks = re.findall(r"^\.\. math::(.*\n(?:[ ]+.*\n)*)", doc.partition("\nArgs:")[0] + "\n", re.MULTILINE)
+    if not blocks:
+        raise ValueError(f"{name}: expected a formula, `.. math::`, in the docstring; found none.")
+    last = next((i for i, block in enumerate(blocks) if r"\log|" in block), 0)
+    equations = [e.strip().rstrip(",") for block in blocks[: last + 1] for e in block.split(r"\qquad")]
+    lines = r" \\ ".join(" ".join(equation.split()) for equation in equations if equation)
+    return rf"$\begin{{gathered}} {lines} \end{{gathered}}$"
+
+
+def cost(doc: str, name: str) -> tuple[str, str]:
+    """What the two directions cost, from the section Cost."""
+    found = re.search(r"^Cost:\n +- forward: (.*(?:\n {6}.*)*)\n +- inverse: (.*(?:\n {6}.*)*)", doc, re.MULTILINE)
+    if not found:
+        raise ValueError(f"{name}: expected a section Cost with lines for forward and inverse; found none.")
+    return markdown(found[1]), markdown(found[2])
+
+
+def markdown(text: str) -> str:
+    """Turn a piece of a docstring into Markdown, on one line."""
+    return " ".join(re.sub(r":math:`(.*?)`", r"$\1$", text, flags=re.DOTALL).replace("``", "`").split())
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose cells may hold formulas with bars."""
+    lines = ["```{list-table}", ":header-rows: 1", ""]
+    for row in (head, *rows):
+        lines += [f"{'* -' if i == 0 else '  -'} {cell}".rstrip() for i, cell in enumerate(row)]
+    return "\n".join([*lines, "```", ""])
+
+
+def link(name: str) -> str:
+    """A link to the API."""
+    return f"{{py:class}}`~pyro_exact.transforms.{name}`"
+
+
+def row(name: str) -> list[str]:
+    """Name, summary, formula and costs of a layer."""
+    doc = docstring(name)
+    return [link(name), summary(doc), formula(doc, name), *cost(doc, name)]
+
+
+def page(cases: ModuleType) -> str:
+    """The whole page."""
+    layers: Mapping[str, Any] = cases.TRANSFORMS
+    conditional = set(names(name for name, case in layers.items() if case.conditional))
+    head = ["", "what it does", "formula", "forward", "inverse"]
+    layer_rows = ([*row(name), "yes" if name in conditional else ""] for name in names(layers))
+    partitions = ([link(name), summary(docstring(name))] for name in names(cases.PARTITIONS))
+    return "\n".join(
+        [
+            HEAD,
+            table([*head, "conditional"], layer_rows),
+            ELEMENTWISE,
+            table(head, map(row, names(cases.ELEMENTWISE))),
+            PARTITIONS,
+            table(["", "what it does"], partitions),
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write or check the page; exits with a message when a docstring or the page is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only compare; exit with 1 if the page is out of date")
+    check_only = parser.parse_args(arguments).check
+    target = DOCS / "layers.md"
+    try:
+        text = page(registry())
+    except ValueError as error:
+        sys.exit(str(error))
+    if not check_only:
+        target.write_text(text, encoding="utf-8")
+    elif not target.exists() or target.read_text(encoding="utf-8") != text:
+        sys.exit(f"{target.name} is not what the docstrings say. Run `make results` and commit it.")
+
+
+if __name__ == "__main__":
+    main()
