@@ -38,7 +38,7 @@ as the network that gives the parameters $\\theta$.
 PARTITIONS = """
 ## Partitions
 
-How `Coupling` splits an event.
+How `Coupling` splits an event:
 """
 
 
@@ -91,40 +91,40 @@ def markdown(text: str) -> str:
     return " ".join(re.sub(r":math:`(.*?)`", r"$\1$", text, flags=re.DOTALL).replace("``", "`").split())
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells may hold formulas with bars."""
-    lines = ["```{list-table}", ":header-rows: 1", ""]
+def table(head: Mapping[str, int], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose cells may hold formulas with bars; ``head`` gives each column its width."""
+    lines = ["```{list-table}", ":header-rows: 1", f":widths: {' '.join(map(str, head.values()))}", ""]
     for row in (head, *rows):
         lines += [f"{'* -' if i == 0 else '  -'} {cell}".rstrip() for i, cell in enumerate(row)]
     return "\n".join([*lines, "```", ""])
 
 
-def link(name: str) -> str:
-    """A link to the API."""
-    return f"{{py:class}}`~pyro_exact.transforms.{name}`"
+def entry(name: str) -> str:
+    """A link to the API, and what is behind it."""
+    return f"{{py:class}}`~pyro_exact.transforms.{name}`: {summary(docstring(name))}"
 
 
 def row(name: str) -> list[str]:
-    """Name, summary, formula and costs of a layer."""
+    """Name, formula and costs of a layer."""
     doc = docstring(name)
-    return [link(name), summary(doc), formula(doc, name), *cost(doc, name)]
+    return [entry(name), formula(doc, name), *cost(doc, name)]
 
 
 def page(cases: ModuleType) -> str:
     """The whole page."""
     layers: Mapping[str, Any] = cases.TRANSFORMS
     conditional = set(names(name for name, case in layers.items() if case.conditional))
-    head = ["", "what it does", "formula", "forward", "inverse"]
+    head = {"": 30, "formula": 40, "forward": 15, "inverse": 15}
     layer_rows = ([*row(name), "yes" if name in conditional else ""] for name in names(layers))
-    partitions = ([link(name), summary(docstring(name))] for name in names(cases.PARTITIONS))
+    partitions = "".join(f"- {entry(name)}\n" for name in names(cases.PARTITIONS))
     return "\n".join(
         [
             HEAD,
-            table([*head, "conditional"], layer_rows),
+            table({**head, "conditional": 10}, layer_rows),
             ELEMENTWISE,
             table(head, map(row, names(cases.ELEMENTWISE))),
             PARTITIONS,
-            table(["", "what it does"], partitions),
+            partitions,
         ]
     )
 
