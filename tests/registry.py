@@ -11,7 +11,16 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_exact.distributions import Flow, StandardNormal, UniformDequantizer
+from pyro_exact.autoregressive import MADE, NADE, CausalNet
+from pyro_exact.distributions import (
+    Autoregressive,
+    BernoulliLikelihood,
+    Flow,
+    GaussianLikelihood,
+    Likelihood,
+    StandardNormal,
+    UniformDequantizer,
+)
 from pyro_exact.flows import couplings, glow, iaf, maf, nice, planar, radial, real_nvp, spline_coupling, sylvester
 from pyro_exact.models import Density, Dequantized, GenerativeModel
 from pyro_exact.nn import ConvConditioner, DenseConditioner, MaskedDense, PriorConditioner
@@ -209,7 +218,42 @@ def flow(context_dim: int | None = None) -> Flow:
     return made
 
 
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "BernoulliLikelihood": BernoulliLikelihood,
+    "GaussianLikelihood": GaussianLikelihood,
+}
+
+SHUFFLED = [3, 7, 0, 9, 4, 1, 8, 2, 6, 5]
+
+NETS: dict[str, Callable[[], CausalNet]] = {
+    "MADE": lambda: MADE(10, 9),
+    "MADE conditional": lambda: MADE(10, 9, layers=2, context_dim=2),
+    "MADE conditional ensemble": lambda: MADE(10, 9, masks=2, context_dim=2),
+    "MADE deep image": lambda: MADE((1, 2, 5), 8, layers=3, order=SHUFFLED),
+    "MADE ensemble": lambda: MADE(10, 9, layers=2, masks=3, seed=5),
+    "MADE ensemble of one order": lambda: MADE(10, 9, layers=2, masks=2, order=SHUFFLED),
+    "MADE gaussian": lambda: MADE(4, 9, layers=2, likelihood=GaussianLikelihood()),
+    "MADE of one site": lambda: MADE(1, 3),
+    "NADE": lambda: NADE(10, 7),
+    "NADE image": lambda: NADE((1, 2, 5), 7, SHUFFLED),
+    "NADE of one site": lambda: NADE(1, 3),
+}
+
+
+def net(name: str) -> CausalNet:
+    """A network of the registry with weights away from their initial values."""
+    made = NETS[name]()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return made
+
+
 DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
+    "Autoregressive": lambda: Autoregressive(net("NADE image")),
+    "Autoregressive conditional": lambda: Autoregressive(net("MADE conditional"), torch.randn(3, 2)),
+    "Autoregressive conditional ensemble": lambda: Autoregressive(net("MADE conditional ensemble"), torch.randn(3, 2)),
+    "Autoregressive ensemble": lambda: Autoregressive(net("MADE ensemble")),
+    "Autoregressive gaussian": lambda: Autoregressive(net("MADE gaussian")),
     "Flow": lambda: flow()(),
     "Flow cold": lambda: flow()(temperature=0.5),
     "Flow conditional": lambda: flow(2).condition(torch.randn(3, 2)),
@@ -236,6 +280,12 @@ def blobs() -> Tensor:
     return image.scatter(1, torch.randint(16, (32, 1)), 3).view(32, 1, 4, 4)
 
 
+def bars() -> Tensor:
+    """Images of 0 and 1 with one full row."""
+    rows = torch.randint(4, (32, 1, 1, 1))
+    return (rows == torch.arange(4)[:, None]).expand(32, 1, 4, 4).to(torch.get_default_dtype())
+
+
 def planar_stack() -> Compose:
     couplings = [dense(Halves(2, swap=swap), Affine(), None) for swap in (False, True)]
     return Compose([ActNorm(2), *couplings])
@@ -243,6 +293,8 @@ def planar_stack() -> Compose:
 
 MODELS: dict[str, ModelCase] = {
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
+    "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), 20))), bars),
+    "Density nade": ModelCase(lambda: Density(Autoregressive(NADE((1, 4, 4), 8))), bars),
     "Dequantized": ModelCase(lambda: Dequantized(Flow(StandardNormal(16), small_glow(None).inv), levels=4), blobs),
     "Dequantized logit": ModelCase(
         lambda: Dequantized(Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4), blobs

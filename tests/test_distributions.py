@@ -7,7 +7,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.distributions import Normal
-from registry import DISTRIBUTIONS, dense, flow, stack
+from registry import DISTRIBUTIONS, LIKELIHOODS, dense, flow, stack
 from torch.testing import assert_close
 
 from pyro_exact import distributions
@@ -32,7 +32,7 @@ def d(request):
 
 
 def test_every_exported_distribution_is_registered():
-    assert {name.split()[0] for name in DISTRIBUTIONS} == set(distributions.__all__)
+    assert {name.split()[0] for name in [*DISTRIBUTIONS, *LIKELIHOODS]} == set(distributions.__all__) - {"Likelihood"}
 
 
 @pytest.mark.parametrize("sample_shape", [(), (5,), (2, 5)], ids=str)

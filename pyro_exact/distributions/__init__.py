@@ -1,6 +1,18 @@
-"""Distributions: flows as flyweights around modules, and dequantisation noise."""
+"""Distributions: flyweights around flows and causal networks, likelihoods of single sites, and dequantisation noise."""
 
+from pyro_exact.distributions.autoregressive import Autoregressive
+from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.dequantizer import UniformDequantizer
 from pyro_exact.distributions.flow import Flow, StandardNormal
+from pyro_exact.distributions.gaussian import GaussianLikelihood
+from pyro_exact.distributions.likelihood import Likelihood
 
-__all__ = ["Flow", "StandardNormal", "UniformDequantizer"]
+__all__ = [
+    "Autoregressive",
+    "BernoulliLikelihood",
+    "Flow",
+    "GaussianLikelihood",
+    "Likelihood",
+    "StandardNormal",
+    "UniformDequantizer",
+]

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.distributions.autoregressive import Autoregressive
+from pyro_exact.distributions.flow import Flow
 from pyro_exact.models.generative_model import GenerativeModel
 
 
 class Density(GenerativeModel):
     """A distribution as a model with exact likelihood: log p(x) itself is trained.
 
+    Of an ensemble, each step in training mode takes one member, drawn at random. The mean of its log p(x) is below
+    that of the mixture (Jensen), which is what is evaluated and sampled.
+
     Args:
-        distribution: A module that returns a distribution when called, such as `Flow`.
+        distribution: A module that returns a distribution when called, such as `Flow`, or an `Autoregressive`.
 
     Example:
         >>> from pyro_exact.distributions import Flow, StandardNormal
@@ -22,22 +30,41 @@ class Density(GenerativeModel):
         torch.Size([5, 2])
     """
 
-    def __init__(self, distribution: nn.Module) -> None:
+    def __init__(self, distribution: nn.Module | Autoregressive) -> None:
         super().__init__()
         self.distribution = distribution
+        if isinstance(distribution, Autoregressive):
+            self.net = cast(CausalNet, distribution.net)  # its parameters are ours; a module registers itself
 
     def generate(self, x: Tensor | None = None) -> Tensor:
-        sample: Tensor = pyro.sample("x", self.distribution(), obs=x)
+        made = self._made()
+        if self.training and isinstance(made, Autoregressive):
+            made = made.one_member()
+        sample: Tensor = pyro.sample("x", made, obs=x)
         return sample
 
     def initialize(self, x: Tensor) -> None:
-        bijection = getattr(self.distribution, "bijection", None)
-        if bijection is not None:
-            bijection.inv.initialize(x)
+        if isinstance(self.distribution, Autoregressive):
+            self.net.initialize(x)
+        elif isinstance(self.distribution, Flow):
+            self.distribution.bijection.inv.initialize(x)
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` samples; ``temperature`` as in `Flow`."""
-        made = self.distribution() if temperature is None else self.distribution(temperature)
-        sample: Tensor = made.sample((n,))
+        """Draw ``n`` samples; ``temperature`` as in `Flow`.
+
+        Raises:
+            ValueError: If a temperature is given and the distribution is `Autoregressive`.
+        """
+        sample: Tensor = self._made(temperature).sample((n,))
         return sample
+
+    def _made(self, temperature: float | None = None) -> Any:
+        made: Any = self.distribution
+        if not isinstance(made, Autoregressive):
+            return made() if temperature is None else made(temperature)
+        if temperature is not None:
+            raise ValueError(
+                f"An autoregressive model has no base noise to scale; got temperature {temperature:g}. Leave it out."
+            )
+        return made

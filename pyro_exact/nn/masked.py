@@ -13,32 +13,80 @@ from pyro_exact.nn.conditioner import required
 
 State = tuple[Tensor, ...]
 
+BLOCK = 2**19  # weights that are masked at once, small enough for a processor's cache
+
+
+def progress(member: int, done: int) -> Tensor:
+    """Return an empty tensor whose shape says which member takes its steps, and how many are done.
+
+    As part of a state a shape can be traced, and read without waiting for a device.
+    """
+    return torch.empty(member, done, 0)
+
 
 class MaskedLinear(nn.Linear):
     r"""A linear layer whose unit of degree :math:`m` sees the inputs of degree at most :math:`m`.
 
+    The weights are masked a block of units at a time. Where degrees come in ascending order, a block leaves out the
+    inputs that none of its units sees, which is nearly half of the arithmetic of a large layer.
+
     Args:
-        in_degrees: Degree of each input.
-        out_degrees: Degree of each output.
-        strict: Whether an output sees only inputs of smaller degree, as the last layer must.
+        in_degrees: Degree of each input, (masks, in_features): one row for each mask.
+        out_degrees: Degree of each output, (masks, out_features).
+        bias: Whether to add a bias.
+        saved: Whether the degrees are part of the state, and not of the arguments alone.
 
     Shape:
-        - x: (\*batch, len(in_degrees)); y: (\*batch, len(out_degrees)).
+        - x: (\*batch, in_features); y: (\*batch, out_features).
 
     Reference:
         Germain, Gregor, Murray and Larochelle (2015), MADE, equations 8-9 and 12-13.
     """
 
-    mask: Tensor
+    in_degrees: Tensor
+    out_degrees: Tensor
+    by_degree: Tensor
 
-    def __init__(self, in_degrees: Tensor, out_degrees: Tensor, strict: bool = False) -> None:
-        super().__init__(len(in_degrees), len(out_degrees))
-        mask = out_degrees[:, None] > in_degrees if strict else out_degrees[:, None] >= in_degrees
-        self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
+    def __init__(self, in_degrees: Tensor, out_degrees: Tensor, bias: bool = True, saved: bool = False) -> None:
+        super().__init__(in_degrees.shape[-1], out_degrees.shape[-1], bias)
+        self.register_buffer("in_degrees", in_degrees.int(), persistent=saved)
+        self.register_buffer("out_degrees", out_degrees.int(), persistent=saved)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Return the masked linear map of the input."""
-        return F.linear(input, self.weight * self.mask, self.bias)
+        self.plan()
+        self.register_load_state_dict_post_hook(_plan)
+
+    def plan(self) -> None:
+        """Find which inputs a block of units needs, and which units a degree has; loaded degrees need it anew."""
+        self.units = max(1, BLOCK // max(1, self.in_features))
+        self.reach = [
+            [self._reach(member, block) for block in degrees.split(self.units)]
+            for member, degrees in enumerate(self.out_degrees)
+        ]
+        self.register_buffer("by_degree", self.out_degrees.argsort(dim=-1, stable=True), persistent=False)
+        self.runs = [_runs(degrees) for degrees in self.out_degrees]
+
+    def complete(self, degree: int, member: int = 0) -> Tensor:
+        """Return which units have a degree: all their inputs are there once those up to the degree are."""
+        first, last = self.runs[member].get(degree, (0, 0))
+        return self.by_degree[member, first:last]
+
+    def _reach(self, member: int, degrees: Tensor) -> int:
+        seen = (self.in_degrees[member] <= degrees.max()).nonzero()
+        return int(seen[-1]) + 1 if len(seen) else 0
+
+    def mask(self, member: int = 0) -> Tensor:
+        """Return where an output sees an input, (out_features, in_features)."""
+        return self.out_degrees[member, :, None] >= self.in_degrees[member]
+
+    def forward(self, input: Tensor, member: int = 0) -> Tensor:
+        """Return the masked linear map of the input, under one of the masks."""
+        seen, blocks = self.in_degrees[member], []
+        weights, degrees = self.weight.split(self.units), self.out_degrees[member].split(self.units)
+        for weight, degree, reach in zip(weights, degrees, self.reach[member], strict=True):
+            mask = degree[:, None] >= seen[:reach]
+            blocks.append(F.linear(input[..., :reach], weight[:, :reach].where(mask, 0)))
+        y = torch.cat(blocks, dim=-1)
+        return y if self.bias is None else y + self.bias
 
 
 class MaskedDense(nn.Module):
@@ -46,9 +94,10 @@ class MaskedDense(nn.Module):
 
     `forward` evaluates all dimensions at once. `start` and `step` evaluate them one after the other, where each input
     may depend on the outputs so far: a step computes only what its input completes, so that all steps together cost no
-    more arithmetic than one `forward`.
+    more arithmetic than one `forward` without masks.
 
-    The last layer starts at zero.
+    One mask spreads the degrees of the hidden units evenly. Several are drawn at random, each with its own order: an
+    ensemble of networks that share their weights. The last layer starts at zero.
 
     Args:
         dim: Number of dimensions.
@@ -56,14 +105,18 @@ class MaskedDense(nn.Module):
         hidden_dims: Widths of the hidden layers, each at least ``dim - 1``, or some input would reach no output;
             with a context, at least ``dim``. `None` for two layers of ``max(64, 2 dim)``.
         context_dim: Size of the context vector, which every output sees.
-        order: In which order the dimensions come: a permutation of 0, ..., dim - 1; `None` for that one.
+        order: In which order the dimensions come: a permutation of 0, ..., dim - 1; `None` for that one, or with
+            several masks for random ones.
+        masks: Number of masks, which are the members of the ensemble.
+        seed: Of random degrees and orders; they are saved with the weights. `None` for degrees spread evenly.
+        direct: Whether to add a linear map from the inputs to the outputs; hidden layers may then be narrow.
 
     Shape:
         - x: (\*batch, dim); context: (\*batch, context_dim).
         - theta: (\*batch, dim, num_params).
 
     Raises:
-        ValueError: If a hidden layer is too narrow, or ``order`` is no permutation.
+        ValueError: If a hidden layer is too narrow, ``order`` is no permutation, or several masks have no seed.
 
     Reference:
         Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, section 4.
@@ -75,8 +128,8 @@ class MaskedDense(nn.Module):
         torch.Size([5, 3, 2])
     """
 
-    indices: Tensor
-    back: Tensor
+    orders: Tensor
+    order: list[int]
 
     def __init__(
         self,
@@ -85,75 +138,122 @@ class MaskedDense(nn.Module):
         hidden_dims: Sequence[int] | None = None,
         context_dim: int | None = None,
         order: Sequence[int] | None = None,
+        masks: int = 1,
+        seed: int | None = None,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         hidden_dims = [max(64, 2 * dim)] * 2 if hidden_dims is None else list(hidden_dims)
-        self.order = tuple(range(dim)) if order is None else tuple(int(i) for i in order)
-        if dim < 1 or sorted(self.order) != list(range(dim)):
+        if dim < 1 or (order is not None and sorted(order) != list(range(dim))):
             raise ValueError(f"MaskedDense expects dim >= 1 and an order of 0, ..., dim - 1; got {dim} and {order}.")
+        if masks < 1 or (masks > 1 and seed is None):
+            raise ValueError(f"MaskedDense expects one mask, or several and a seed; got {masks} and seed {seed}.")
         self.dim, self.num_params = dim, num_params
         self.context_shape = None if context_dim is None else (context_dim,)
-        # The k-th input has degree k, from 1; a context has degree 0. A hidden unit sees what comes up to its degree,
-        # an output what comes before its dimension.
+        # The k-th input in the order has degree k, from 1; a context has degree 0. A hidden unit sees what comes up to
+        # its degree, an output what comes before its dimension.
         least = 1 if context_dim is None and dim > 1 else 0
-        if min(hidden_dims, default=dim) < dim - least:
+        if not direct and min(hidden_dims, default=dim) < dim - least:
             raise ValueError(
                 f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; got {hidden_dims}, "
                 f"with which some inputs would reach no output. Widen the layers."
             )
-        inputs = torch.cat((torch.zeros(context_dim or 0, dtype=torch.long), torch.arange(1, dim + 1)))
-        hidden = [least + torch.arange(width) * (dim - least) // width for width in hidden_dims]
-        outputs = torch.arange(1, dim + 1).repeat_interleave(num_params)
-        degrees = [inputs, *hidden, outputs]
+        given = torch.arange(dim) if order is None else torch.tensor([int(i) for i in order])
+        self.register_buffer("orders", given.repeat(masks, 1), persistent=seed is not None)
+        if seed is None:
+            hidden = [(least + torch.arange(width) * (dim - least) // width)[None] for width in hidden_dims]
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            if order is None and masks > 1:
+                self.orders = torch.stack([torch.randperm(dim, generator=generator) for _ in range(masks)])
+            hidden = _random_degrees(masks, hidden_dims, least, max(least, dim - 1), generator)
+        places = self.orders.argsort() + 1
+        context = torch.zeros(masks, context_dim or 0, dtype=torch.long)
+        outputs = (places - 1).repeat_interleave(num_params, dim=-1)
+        degrees = [torch.cat((context, places), dim=-1), *hidden, outputs]
+        saved = seed is not None
         self.layers: Sequence[MaskedLinear] = nn.ModuleList(  # type: ignore[assignment]
-            MaskedLinear(below, above, strict=i == len(hidden)) for i, (below, above) in enumerate(pairwise(degrees))
+            MaskedLinear(below, above, saved=saved) for below, above in pairwise(degrees)
         )
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
-        # firsts[l][d] is the first unit of hidden layer l with degree d or more: `step` cuts the layers there
-        self.firsts = [[int((h < d).sum()) for d in range(dim + 1)] for h in hidden]
-        self.register_buffer("indices", torch.tensor(self.order), persistent=False)
-        self.register_buffer("back", self.indices.argsort(), persistent=False)
+        self.direct = MaskedLinear(places, outputs, bias=False, saved=saved) if direct else None
+        for parameter in (*self.layers[-1].parameters(), *(self.direct.parameters() if self.direct else ())):
+            nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the outputs of all dimensions."""
-        h = x.index_select(-1, self.indices)
+        self.plan()
+        self.register_load_state_dict_post_hook(_plan)
+
+    def plan(self) -> None:
+        """Read the order of the first mask off the buffer; one that was loaded needs it anew."""
+        self.order = self.orders[0].tolist()
+
+    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+        """Return the outputs of all dimensions, under one of the masks."""
+        h = x
         if self.context_shape is not None:
             context = required(context, self.context_shape)
             h = torch.cat((context.expand(*x.shape[:-1], -1), h), dim=-1)
         for layer in self.layers[:-1]:
-            h = layer(h).relu()
-        return self.layers[-1](h).unflatten(-1, (self.dim, self.num_params)).index_select(-2, self.back)
+            h = layer(h, member).relu()
+        theta = self.layers[-1](h, member)
+        if self.direct is not None:
+            theta = theta + self.direct(x, member)
+        return theta.unflatten(-1, (self.dim, self.num_params))
 
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> State:
-        """Return the state before the first step: for each layer, what its units have received so far."""
+    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+        """Return the state before the first step: how far it is, and what the units of each layer have received."""
         first, *others = (layer.bias.expand(*batch_shape, -1) for layer in self.layers)
         if self.context_shape is not None:
             weight = self.layers[0].weight[:, : self.context_shape[0]]
             first = first + F.linear(required(context, self.context_shape), weight)
-        return first, *others
+        return progress(member, 0), first, *others
 
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
-        """Return the outputs of the next dimension in ``order``, (*batch, num_params), and the next state.
+        """Return the outputs of the next dimension in the order, (*batch, num_params), and the next state.
 
         Args:
-            state: From `start`, or from the step before. It holds only units that are not complete.
+            state: From `start`, or from the step before. A unit that is complete receives more, but is not read again.
             previous: The input of the dimension of the step before, (*batch); at the first step, nothing.
         """
-        degree = self.dim - state[-1].shape[-1] // self.num_params  # of the new input; the state holds nothing below it
-        new = None if previous is None else previous.unsqueeze(-1)
-        column = (0 if self.context_shape is None else self.context_shape[0]) + degree - 1
-        following = []
-        for layer, received, firsts in zip(self.layers, state, [*self.firsts, None], strict=True):
-            if new is not None:
-                weight = layer.weight[layer.out_features - received.shape[-1] :, column : column + new.shape[-1]]
-                received = received + F.linear(new, weight)
-            if firsts is not None:
-                column, complete = firsts[degree], firsts[degree + 1] - firsts[degree]
-                new, received = received[..., :complete].relu(), received[..., complete:]
-            following.append(received)
-        theta, following[-1] = following[-1].tensor_split([self.num_params], dim=-1)
-        return theta, tuple(following)
+        (member, degree, _), received = state[0].shape, list(state[1:])
+        order = self.orders[member]
+        if previous is not None:
+            new, column = previous.unsqueeze(-1), order[degree - 1 : degree]
+            if self.direct is not None:
+                received[-1] = received[-1] + F.linear(new, self.direct.weight.index_select(1, column))
+            column = column + self.layers[0].in_features - self.dim  # behind the context
+            received[0] = received[0] + F.linear(new, self.layers[0].weight.index_select(1, column))
+        for i, (below, above) in enumerate(pairwise(self.layers)):
+            complete = below.complete(degree, member)
+            new = received[i].index_select(-1, complete).relu()
+            received[i + 1] = received[i + 1] + F.linear(new, above.weight.index_select(1, complete))
+        by_dimension = received[-1].unflatten(-1, (self.dim, self.num_params))
+        theta = by_dimension.index_select(-2, order[degree : degree + 1]).squeeze(-2)
+        return theta, (progress(member, degree + 1), *received)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, num_params={self.num_params}"
+
+
+def _runs(degrees: Tensor) -> dict[int, tuple[int, int]]:
+    """Return where each degree begins and ends when the units are sorted by degree."""
+    found, counts = degrees.unique(return_counts=True)
+    ends = counts.cumsum(0)
+    return {d: (end - n, end) for d, n, end in zip(found.tolist(), counts.tolist(), ends.tolist(), strict=True)}
+
+
+def _plan(module: MaskedLinear | MaskedDense, _: object) -> None:
+    module.plan()
+
+
+def _random_degrees(
+    masks: int, widths: Sequence[int], least: int, most: int, generator: torch.Generator
+) -> list[Tensor]:
+    """Draw the degrees of each hidden layer, (masks, width), from the smallest in the layer below to ``most``."""
+    drawn: list[Tensor] = []
+    for width in widths:
+        lowest = drawn[-1].amin(-1, keepdim=True) if drawn else torch.full((masks, 1), least)
+        uniform = torch.rand(masks, width, generator=generator, dtype=torch.float64)
+        degrees = lowest + (uniform * (most + 1 - lowest)).long()
+        # The units of a layer are alike, so those of a single mask may as well stand in order: see `MaskedLinear`.
+        drawn.append(degrees.sort(-1).values if masks == 1 else degrees)
+    return drawn

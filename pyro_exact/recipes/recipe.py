@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from pyro_exact import flows
-from pyro_exact.distributions import Flow, StandardNormal
-from pyro_exact.models import Dequantized, GenerativeModel
+from pyro_exact.autoregressive import MADE, NADE, CausalNet
+from pyro_exact.distributions import Autoregressive, Flow, StandardNormal
+from pyro_exact.models import Density, Dequantized, GenerativeModel
 from pyro_exact.recipes.check import arguments, nearest
 
 Unit = Literal["bits/dim", "nats"]
@@ -96,6 +97,25 @@ def _glow(shape: tuple[int, int, int], levels: int, **settings: Any) -> Generati
     return Dequantized(Flow(StandardNormal(prod(shape)), flows.glow(shape, levels, **settings).inv), levels)
 
 
+def _nade(shape: tuple[int, int, int], levels: int, hidden: int = 500) -> GenerativeModel:
+    return _bits(NADE(shape, hidden), levels)
+
+
+def _made(
+    shape: tuple[int, int, int], levels: int, hidden: int = 500, layers: int = 1, masks: int = 1, seed: int = 0
+) -> GenerativeModel:
+    return _bits(MADE(shape, hidden, layers, masks, seed=seed), levels)
+
+
+def _bits(net: CausalNet, levels: int) -> GenerativeModel:
+    if levels != 2:
+        raise ValueError(
+            f"{type(net).__name__} expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, or binarise "
+            f"the images."
+        )
+    return Density(Autoregressive(net))
+
+
 class Family(NamedTuple):
     """A kind of model that recipes can name: how to build it, and the function whose arguments are its settings."""
 
@@ -103,7 +123,7 @@ class Family(NamedTuple):
     settings: Callable[..., object]
 
 
-MODELS = {"glow": Family(_glow, flows.glow)}
+MODELS = {"glow": Family(_glow, flows.glow), "made": Family(_made, _made), "nade": Family(_nade, _nade)}
 PROVIDED = ("shape", "levels", "context_dim")  # parameters of the builders that are not for a recipe to set
 
 

@@ -114,6 +114,6 @@ def test_autoregressive_affine():
 # MADE, equations 12 and 13, with the degrees 1, 1, 2, 2 of four hidden units for three inputs.
 def test_the_masks_of_made():
     net = MaskedDense(3, 1, hidden_dims=(4,))
-    hidden, output = (layer.mask.tolist() for layer in net.layers)
+    hidden, output = (layer.mask().tolist() for layer in net.layers)
     assert hidden == [[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 0]]
     assert output == [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]

@@ -1,0 +1,92 @@
+"""MADE: an autoencoder that masks make autoregressive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pyro_exact.autoregressive.causal_net import CausalNet, permutation
+from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.nn.masked import MaskedDense, State
+
+
+class MADE(CausalNet):
+    r"""The masked autoencoder for distribution estimation.
+
+    .. math::
+        \theta = b + (A \odot M^A)\, x + (V \odot M^V)\, h^L, \qquad
+        h^l = \mathrm{relu}\left(b^l + (W^l \odot M^l)\, h^{l-1}\right), \quad h^0 = x
+
+    The masks come from degrees, drawn once at random and saved with the weights: a hidden unit of degree m sees what is
+    of degree up to m, an output what comes before its site. A site is seen by all later ones directly (:math:`A`), so
+    that no width is too small. Several masks, each with its own order of the sites, make an ensemble; see
+    `pyro_exact.distributions.Autoregressive`.
+
+    Args:
+        shape: Size of the vectors, or the shape of images, whose pixels come row by row.
+        hidden: Units of each hidden layer.
+        layers: Number of hidden layers.
+        masks: Number of masks.
+        order: A permutation of the numbers of the sites; `None` for 0, 1, ..., or with several masks for random ones.
+        seed: Of the masks.
+        likelihood: What ``theta`` means: Bernoulli for bits, or Gaussian for real numbers.
+        context_dim: Size of the context vector that every site may depend on.
+
+    Shape:
+        - x: (\*batch, \*shape); context: (\*batch, context_dim); theta: (\*batch, \*shape, likelihood.num_params).
+
+    Raises:
+        ValueError: On sizes that are not positive, or an ``order`` that is no permutation.
+
+    Reference:
+        Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, sections 3
+        and 4; equations 8-9 and 12-13.
+
+    Example:
+        >>> from pyro_exact.distributions import Autoregressive
+        >>> d = Autoregressive(MADE(4, hidden=16, masks=3))
+        >>> d.log_prob(d.sample((5,))).shape
+        torch.Size([5])
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        hidden: int = 500,
+        layers: int = 1,
+        masks: int = 1,
+        order: Sequence[int] | None = None,
+        seed: int = 0,
+        likelihood: Likelihood | None = None,
+        context_dim: int | None = None,
+    ) -> None:
+        super().__init__(shape, likelihood or BernoulliLikelihood(), context_dim)
+        if hidden < 1 or layers < 1 or masks < 1:
+            raise ValueError(f"MADE expects positive hidden, layers and masks; got {hidden}, {layers} and {masks}.")
+        order = None if order is None else permutation(order, self.sites, "MADE").tolist()
+        self.dense = MaskedDense(
+            self.sites, self.likelihood.num_params, [hidden] * layers, context_dim, order, masks, seed, direct=True
+        )
+
+    @property
+    def orders(self) -> Tensor:
+        return self.dense.orders
+
+    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+        theta: Tensor = self.dense(self._flat(x), context, member)
+        return theta.unflatten(-2, self.event_shape)
+
+    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+        return self.dense.start(batch_shape, context, member)
+
+    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
+        return self.dense.step(state, previous)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Set the output bias to the parameters of the marginal distributions of a batch."""
+        bias = self.dense.layers[-1].bias
+        bias.copy_(self.likelihood.marginal(self._flat(x).to(bias.dtype)).flatten())

@@ -1,0 +1,131 @@
+"""NADE: a hidden layer for each dimension, all of them with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from pyro_exact.autoregressive.causal_net import CausalNet, permutation
+from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.nn.masked import State, progress
+
+
+class NADE(CausalNet):
+    r"""The neural autoregressive distribution estimator of binary vectors.
+
+    .. math::
+        p(x_{o_d} = 1 \mid x_{o_{<d}}) = \sigma(b_d + V_d h_d), \qquad h_d = \sigma(a_d), \qquad
+        a_1 = c, \quad a_{d+1} = a_d + W_d\, x_{o_d}
+
+    The pre-activation :math:`a_d` is carried from one dimension to the next, so that the probability of a vector, and
+    a sample, cost :math:`O(D H)`. The gradient carries it back: neither direction holds more than one hidden layer.
+
+    Args:
+        shape: Size of the vectors, or the shape of images, whose pixels come row by row.
+        hidden: Number of hidden units, :math:`H`.
+        order: The order :math:`o`, a permutation of 0, ..., D - 1; `None` for that one. Row :math:`d` of W, V and b
+            belongs to the dimension that comes at place d.
+
+    Shape:
+        - x: (\*batch, \*shape), zeros and ones; theta, logits: (\*batch, \*shape, 1).
+
+    Raises:
+        ValueError: If there is no hidden unit, or ``order`` is no permutation.
+
+    Reference:
+        Larochelle and Murray (2011), The Neural Autoregressive Distribution Estimator, equations 6-7 and algorithm 1;
+        Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution Estimation, section 2.
+
+    Example:
+        >>> from pyro_exact.distributions import Autoregressive
+        >>> d = Autoregressive(NADE(4, hidden=8))
+        >>> d.log_prob(d.sample((5,))).shape
+        torch.Size([5])
+    """
+
+    order: Tensor
+
+    def __init__(self, shape: int | Sequence[int], hidden: int = 500, order: Sequence[int] | None = None) -> None:
+        super().__init__(shape, BernoulliLikelihood())
+        if hidden < 1:
+            raise ValueError(f"NADE expects at least one hidden unit; got {hidden}.")
+        self.register_buffer("order", permutation(order, self.sites, "NADE"))
+        self.W = nn.Parameter(0.01 * torch.randn(self.sites, hidden))
+        self.V = nn.Parameter(0.01 * torch.randn(self.sites, hidden))
+        self.b = nn.Parameter(torch.zeros(self.sites))
+        self.c = nn.Parameter(torch.zeros(hidden))
+
+    @property
+    def orders(self) -> Tensor:
+        return self.order[None]
+
+    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+        flat = self._flat(x)
+        inputs = flat.reshape(-1, self.sites).index_select(-1, self.order)
+        with torch.autocast(x.device.type, enabled=False):
+            activity: Tensor = Recursion.apply(inputs, self.W, self.V, self.c)
+        logits = (activity + self.b).index_select(-1, self.order.argsort())
+        return logits.view(*x.shape, 1)
+
+    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+        return progress(0, 0), self.c.expand(*batch_shape, -1)
+
+    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
+        d, a = state[0].shape[1], state[1]
+        if previous is not None:
+            a = torch.addcmul(a, previous.unsqueeze(-1), self.W[d - 1])
+        theta = a.sigmoid() @ self.V[d] + self.b[d]
+        return theta.unsqueeze(-1), (progress(0, d + 1), a)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Set b to the marginal logits of a batch."""
+        data = self._flat(x).to(self.b.dtype).index_select(-1, self.order)
+        self.b.copy_(self.likelihood.marginal(data).squeeze(-1))
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.event_shape)}, hidden={len(self.c)}"
+
+
+class Recursion(torch.autograd.Function):
+    r"""The sums :math:`V_d h_d` of NADE for all :math:`d`, with memory for one hidden layer.
+
+    Autograd would hold all D of them. Here forward leaves the last pre-activation, and backward takes the inputs off it
+    again, one after the other, while it adds up what the later dimensions have asked of :math:`a`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
+        """Return the sums: (n, D), (D, H), (D, H), (H) -> (n, D)."""
+        columns = x.T.contiguous()
+        a, activity = c.repeat(len(x), 1), torch.empty_like(columns)
+        h = torch.empty_like(a)
+        for x_d, W_d, V_d, out in zip(columns, W, V, activity, strict=True):
+            torch.mv(torch.sigmoid(a, out=h), V_d, out=out)
+            a.addcmul_(x_d[:, None], W_d)
+        ctx.save_for_backward(columns, W, V, a)
+        return activity.T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+        """Return the gradients of x, W, V and c."""
+        columns, W, V, a = ctx.saved_tensors
+        grad, a = grad.T.contiguous(), a.clone()
+        grad_x = torch.empty_like(columns) if ctx.needs_input_grad[0] else None
+        grad_W, grad_V = torch.empty_like(W), torch.empty_like(V)
+        grad_a, h, slope = torch.zeros_like(a), torch.empty_like(a), torch.empty_like(a)
+        for d in reversed(range(len(W))):
+            torch.mv(grad_a.T, columns[d], out=grad_W[d])
+            if grad_x is not None:
+                torch.mv(grad_a, W[d], out=grad_x[d])
+            a.addcmul_(columns[d, :, None], W[d], value=-1)
+            torch.sigmoid(a, out=h)
+            torch.mv(h.T, grad[d], out=grad_V[d])
+            torch.addcmul(h, h, h, value=-1, out=slope).mul_(V[d])
+            grad_a.addcmul_(grad[d, :, None], slope)
+        return None if grad_x is None else grad_x.T, grad_W, grad_V, grad_a.sum(0)

@@ -1,0 +1,217 @@
+"""The distribution of a causal network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, Protocol
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.nn.masked import State
+
+Shape = torch.Size | list[int] | tuple[int, ...]
+
+
+class Causal(Protocol):
+    """What a network needs to have; see `pyro_exact.autoregressive.CausalNet`."""
+
+    event_shape: torch.Size
+    context_shape: tuple[int, ...] | None
+    likelihood: Likelihood
+
+    @property
+    def orders(self) -> Tensor: ...
+    @property
+    def __call__(self) -> Callable[..., Tensor]: ...
+    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State: ...
+    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+class Autoregressive(TorchDistribution):
+    r"""The product of the conditional distributions that a causal network computes.
+
+    .. math:: \log p(x) = \sum_k \log p(x_{o_k} \mid x_{o_1}, \dots, x_{o_{k-1}}, \mathrm{context})
+
+    `log_prob` is one parallel pass of the network, `sample` takes its steps. The network may be an ensemble of K orders
+    or masks: then the distribution is their uniform mixture, and what is averaged are *joint* probabilities,
+
+    .. math:: \log p(x) = \log \frac1K \sum_{k=1}^K p_k(x)
+
+    (the product of averaged conditionals of several orders would not sum to one). A distribution is a light thing
+    around its network, which trains and is saved elsewhere: make one wherever it is needed.
+
+    Args:
+        net: A `pyro_exact.autoregressive.CausalNet`.
+        context: What the distribution depends on, if the network takes it; its batch shape is that of the distribution.
+        member: The only member of an ensemble to take; all of them by default.
+
+    Shape:
+        - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
+
+    Raises:
+        ValueError: If a context is missing, or not needed, or of another shape; on values of another shape, or that the
+            likelihood cannot take.
+
+    Reference:
+        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, equation 11, for the ensemble.
+
+    Example:
+        >>> from pyro_exact.autoregressive import NADE
+        >>> d = Autoregressive(NADE(3, hidden=8))
+        >>> every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+        >>> torch.allclose(d.log_prob(every).exp().sum(), torch.tensor(1.0))
+        True
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(
+        self,
+        net: Causal,
+        context: Tensor | None = None,
+        member: int | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.net, self.context, self.member = net, context, member
+        if member is not None and not 0 <= member < len(self.net.orders):
+            raise ValueError(f"Autoregressive expects a member below {len(self.net.orders)}; got {member}.")
+        super().__init__(self._context_batch(), self.net.event_shape, validate_args=validate_args)
+
+    def _context_batch(self) -> torch.Size:
+        """Return the batch shape of the context, or say what is wrong with it."""
+        shape, context = self.net.context_shape, self.context
+        if context is None and shape is None:
+            return torch.Size()
+        if context is not None and shape is not None:
+            batch = context.shape[: context.dim() - len(shape)]
+            if context.shape == batch + shape:
+                return batch
+        needed = "no context" if shape is None else f"a context of shape (*batch, {', '.join(map(str, shape))})"
+        got = "none" if context is None else f"one of shape {tuple(context.shape)}"
+        raise ValueError(f"Autoregressive expects {needed} for this network; got {got}.")
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(self.net.likelihood.support, len(self.event_shape))
+
+    def expand(self, batch_shape: Shape, _instance: object = None) -> Autoregressive:
+        new: Autoregressive = self._get_checked_instance(Autoregressive, _instance)
+        batch_shape = torch.Size(batch_shape)
+        new.net, new.member, new.context = self.net, self.member, self._contexts(batch_shape)
+        super(Autoregressive, new).__init__(batch_shape, self.event_shape, validate_args=self._validate_args)
+        return new
+
+    def one_member(self) -> Autoregressive:
+        """Return the distribution of one member, drawn at random."""
+        members = self._members()
+        if len(members) == 1:
+            return self
+        member = members[int(torch.randint(len(members), ()))]
+        return Autoregressive(self.net, self.context, member, self._validate_args).expand(self.batch_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r"""Return log p in nats, of shape (\*batch)."""
+        if self._validate_args:
+            self._validate_sample(value)
+        batch = torch.broadcast_shapes(value.shape[: -len(self.event_shape)], self.batch_shape)
+        x = value.to(next(self.net.parameters()).dtype).expand(batch + self.event_shape)
+        context, event = self._contexts(batch), list(range(-len(self.event_shape), 0))
+        joint = [self.net.likelihood.log_prob(self.net(x, context, member), x).sum(event) for member in self._members()]
+        return joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0) - math.log(len(joint))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        sample_shape: Shape = torch.Size(),  # noqa: B008
+        observed: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Draw vectors or images, or complete those that are partly observed.
+
+        A site is drawn given the sites before it in the network's order, drawn or observed. So a completion is a sample
+        of the conditional distribution where what is observed comes first in that order; what is observed later does
+        not reach back. Under an ensemble each row is drawn in the order of a member, all of them equally likely.
+
+        The uniform noise is drawn first, row by row: on a CPU the first of many rows is the one that would come alone.
+
+        Args:
+            sample_shape: As for any distribution.
+            observed: Values, of which those in the mask are kept.
+            mask: True where a value is observed; it broadcasts with ``observed``, and their batch with that of the
+                distribution.
+
+        Raises:
+            ValueError: If only one of ``observed`` and ``mask`` is given, or an observed value is impossible.
+        """
+        if (observed is None) != (mask is None):
+            raise ValueError("Autoregressive.sample expects observed and mask together; got one of them.")
+        batch = self.batch_shape
+        if observed is not None and mask is not None:
+            observed, mask = torch.broadcast_tensors(observed, mask.bool())
+            self._validate_sample(observed, mask)
+            batch = torch.broadcast_shapes(batch, observed.shape[: -len(self.event_shape)])
+        shape, members, sites = torch.Size(sample_shape) + batch, self._members(), self.event_shape.numel()
+        weight = next(self.net.parameters())
+        # An ensemble takes one more number a row, which chooses the member.
+        noise = torch.rand(shape.numel(), sites + (len(members) > 1), dtype=weight.dtype, device=weight.device)
+
+        def rows(values: Tensor | None, event: Sequence[int]) -> Tensor | None:
+            return None if values is None else values.expand(*shape, *event).reshape(len(noise), -1)
+
+        given = [rows(self.context, self.net.context_shape or ())]
+        given += [rows(values, self.event_shape) for values in (observed, mask)]
+        x = noise[:, :sites].clone()
+        for member, mine in _shares(noise, members):
+            x[mine] = self._steps(member, noise[mine], *(None if values is None else values[mine] for values in given))
+        return x.view(shape + self.event_shape)
+
+    def _steps(
+        self, member: int, noise: Tensor, context: Tensor | None, observed: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        """Draw rows, (n, sites), one site after the other in the order of a member."""
+        state, previous, drawn = self.net.start(noise.shape[:1], context, member), None, {}
+        for site in self.net.orders[member].tolist():
+            theta, state = self.net.step(state, previous)
+            previous = self.net.likelihood.draw(theta, noise[:, site])
+            if observed is not None and mask is not None:
+                previous = observed[:, site].where(mask[:, site], previous)
+            drawn[site] = previous
+        return torch.stack([drawn[site] for site in range(len(drawn))], dim=-1)
+
+    def _members(self) -> Sequence[int]:
+        """Return which orders of the network the mixture is of."""
+        return range(len(self.net.orders)) if self.member is None else [self.member]
+
+    def _contexts(self, batch: torch.Size) -> Tensor | None:
+        """Return the context of each row of a batch."""
+        return None if self.context is None else self.context.expand(*batch, *(self.net.context_shape or ()))
+
+    def _validate_sample(self, value: Tensor, mask: Tensor | None = None) -> None:
+        """Say what is wrong with a value, where it is in the mask."""
+        dims = len(self.event_shape)
+        if value.shape[-dims:] != self.event_shape:
+            expected = ", ".join(map(str, self.event_shape))
+            raise ValueError(f"Autoregressive expects values of shape (*batch, {expected}); got {tuple(value.shape)}.")
+        possible = self.net.likelihood.support.check(value)
+        bad = value[~possible if mask is None else mask & ~possible]
+        if len(bad):
+            raise ValueError(
+                f"Autoregressive expects {self.net.likelihood.values}; got {bad[0].item():g}, and {len(bad)} of "
+                f"{value.numel()} numbers are such."
+            )
+
+
+def _shares(noise: Tensor, members: Sequence[int]) -> Iterator[tuple[int, Tensor | slice]]:
+    """Yield each member, and the rows for which the last noise chooses it."""
+    if len(members) == 1:
+        yield members[0], slice(None)
+        return
+    chosen = (noise[:, -1] * len(members)).long().clamp_max(len(members) - 1)  # the product can round up
+    for k, member in enumerate(members):
+        yield member, (chosen == k).nonzero().squeeze(-1)

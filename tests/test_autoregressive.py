@@ -1,0 +1,482 @@
+"""Causal networks and their distributions: the laws over the registry, and what is special in each."""
+
+import copy
+import pickle
+
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.distributions import Bernoulli, Normal
+from registry import LIKELIHOODS, NETS, net
+from scipy.stats import chisquare
+from torch.testing import assert_close
+
+from pyro_exact import autoregressive
+from pyro_exact.autoregressive import MADE, NADE, CausalNet
+from pyro_exact.distributions import Autoregressive, BernoulliLikelihood, GaussianLikelihood
+from pyro_exact.models import Density
+from pyro_exact.nn import MaskedDense
+
+pytestmark = pytest.mark.usefixtures("double")
+
+BINARY = [name for name in NETS if "gaussian" not in name]
+BATCHES = [(), (3,), (3, 4), (0,)]
+
+
+@pytest.fixture(params=NETS)
+def each(request):
+    return net(request.param)
+
+
+@pytest.fixture(params=BINARY)
+def binary(request):
+    return net(request.param)
+
+
+def data(each, batch):
+    """Values that the network takes, and a context if it needs one."""
+    shape = (*batch, *each.event_shape)
+    bits = isinstance(each.likelihood, BernoulliLikelihood)
+    x = torch.randint(2, shape).double() if bits else torch.randn(shape)
+    return x, None if each.context_shape is None else torch.randn(*batch, *each.context_shape)
+
+
+def given_all(each):
+    """The distribution under one context, if the network needs one."""
+    return Autoregressive(each, data(each, ())[1])
+
+
+def by_steps(each, x, context, member, kind=None):
+    """Theta of every site, from the steps of a class."""
+    kind, flat, theta = kind or type(each), x.flatten(x.dim() - len(each.event_shape)), {}
+    state, previous = kind.start(each, flat.shape[:-1], context, member), None
+    for site in each.orders[member].tolist():
+        theta[site], state = kind.step(each, state, previous)
+        previous = flat[..., site]
+    return torch.stack([theta[site] for site in range(each.sites)], dim=-2).unflatten(-2, each.event_shape)
+
+
+def every(each):
+    """All values of binary networks, (2^D, *event_shape)."""
+    bits = torch.arange(2**each.sites)[:, None] >> torch.arange(each.sites) & 1
+    return bits.double().view(-1, *each.event_shape)
+
+
+# Laws of the networks -------------------------------------------------------------------------------------------------
+
+
+def test_every_exported_network_is_registered():
+    assert {name.split()[0] for name in NETS} == set(autoregressive.__all__) - {"CausalNet"}
+
+
+@pytest.mark.parametrize("batch", BATCHES, ids=str)
+@pytest.mark.parametrize("kind", [None, CausalNet], ids=["its own", "default"])
+def test_the_steps_give_what_forward_gives(each, batch, kind):
+    x, context = data(each, batch)
+    for member in range(len(each.orders)):
+        theta = each(x, context, member)
+        assert theta.shape == (*x.shape, each.likelihood.num_params)
+        assert_close(by_steps(each, x, context, member, kind), theta, rtol=1e-10, atol=1e-10)
+
+
+def test_theta_depends_on_what_comes_before_and_on_nothing_else(each):
+    x, context = data(each, (5,))
+    for member, order in enumerate(each.orders.tolist()):
+        theta = each(x, context, member).flatten(1, -2)
+        for place, site in enumerate(order):
+            moved = x.clone().flatten(1)
+            moved[:, site] = 1 - moved[:, site]
+            after = each(moved.view_as(x), context, member).flatten(1, -2)
+            before, behind = order[: place + 1], order[place + 1 :]
+            assert torch.equal(after[:, before], theta[:, before])
+            assert (after[:, behind] != theta[:, behind]).any(0).all()
+
+
+def test_every_order_is_a_permutation(each):
+    assert torch.equal(each.orders.sort(-1).values, torch.arange(each.sites).expand_as(each.orders))
+
+
+def test_a_row_does_not_depend_on_the_others(each):
+    x, context = data(each, (6,))
+    alone = [each(x[i], None if context is None else context[i]) for i in range(6)]
+    assert_close(torch.stack(alone), each(x, context), rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradient_is_that_of_the_plain_loop(each):
+    x, context = data(each, (5,))
+    if context is not None:
+        context.requires_grad_()
+    inputs = [*each.parameters(), *([] if context is None else [context])]
+    for member in range(len(each.orders)):
+        log_p = [
+            each.likelihood.log_prob(theta, x)
+            for theta in (each(x, context, member), by_steps(each, x, context, member, None))
+        ]
+        assert_close(*log_p, rtol=1e-8, atol=1e-8)
+        gradients = [torch.autograd.grad(p.sum(), inputs, allow_unused=True, materialize_grads=True) for p in log_p]
+        assert_close(*gradients, rtol=1e-8, atol=1e-8)
+
+
+def test_every_parameter_gets_a_gradient(each):
+    x, context = data(each, (20,))
+    if each.sites > 1:
+        Autoregressive(each, context).log_prob(x).sum().backward()
+        assert all(p.grad.any() for p in each.parameters())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_copy_computes_the_same(each, copied):
+    x, context = data(each, (5,))
+    assert torch.equal(copied(each)(x, context), each(x, context))
+
+
+def test_saved_masks_and_orders_come_back_whatever_the_seed(tmp_path):
+    for made, other in [
+        (MADE(10, 9, layers=2, masks=3, seed=1), MADE(10, 9, layers=2, masks=3, seed=2)),
+        (NADE(10, 5, list(range(9, -1, -1))), NADE(10, 5)),
+    ]:
+        for p in made.parameters():
+            torch.nn.init.normal_(p)
+        torch.save(made.state_dict(), tmp_path / "net.pt")
+        other.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
+        x, _ = data(made, (5,))
+        assert torch.equal(Autoregressive(other).log_prob(x), Autoregressive(made).log_prob(x))
+
+
+@pytest.mark.parametrize("name", ["MADE", "MADE gaussian", "NADE image"])
+def test_initialize_makes_the_sites_independent_and_as_frequent_as_in_the_data(name):
+    made = NETS[name]()
+    if isinstance(made, NADE):
+        torch.nn.init.zeros_(made.V)
+    x = data(made, (200,))[0] * 0.75
+    x = x if "gaussian" in name else (x > torch.rand(made.event_shape)).double()
+    made.initialize(x)
+    drawn = made.likelihood.draw(made(x), torch.rand(x.shape))
+    assert_close(drawn.mean(0), x.mean(0), rtol=0, atol=0.2)
+    expected = made.likelihood.log_prob(made.likelihood.marginal(x).expand(200, *made.event_shape, -1), x)
+    assert_close(made.likelihood.log_prob(made(x), x), expected)
+
+
+# Laws of the distribution ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", BATCHES, ids=str)
+def test_log_prob_sums_the_sites(each, batch):
+    x, context = data(each, batch)
+    joint = [
+        each.likelihood.log_prob(each(x, context, k), x).flatten(len(batch)).sum(-1) for k in range(len(each.orders))
+    ]
+    log_p = Autoregressive(each, context).log_prob(x)
+    assert log_p.shape == batch
+    assert_close(log_p.exp(), torch.stack(joint).exp().mean(0))
+    for k, expected in enumerate(joint):
+        assert_close(Autoregressive(each, context, member=k).log_prob(x), expected)
+
+
+def test_the_mass_is_one_for_every_order_and_every_ensemble(binary):
+    d = given_all(binary)
+    for member in [None, *range(len(binary.orders))]:
+        mass = Autoregressive(binary, d.context, member).log_prob(every(binary)).exp().sum()
+        assert_close(mass, torch.ones(()), rtol=0, atol=1e-12)
+
+
+def test_samples_are_as_frequent_as_they_should_be(binary):
+    d = given_all(binary)
+    x = d.sample((20_000,)).flatten(1)
+    counts = torch.bincount((x.long() << torch.arange(binary.sites)).sum(-1), minlength=2**binary.sites)
+    expected = 20_000 * d.log_prob(every(binary)).exp().detach()
+    assert pvalue(counts, expected) > 1e-3
+
+
+def pvalue(counts, expected):
+    """Of Pearson's test, the cells with less than 5 expected draws thrown together."""
+    rare = expected < 5
+    cells = [torch.cat((values[~rare], values[rare].sum()[None])) for values in (counts, expected)]
+    counts, expected = (cell[cells[1] > 0] for cell in cells)
+    return chisquare(counts.numpy(), (expected * counts.sum() / expected.sum()).numpy()).pvalue
+
+
+def test_the_frequency_test_sees_another_distribution():
+    d, other = (Autoregressive(net("NADE")) for _ in range(2))
+    counts = torch.bincount((d.sample((20_000,)).long() << torch.arange(10)).sum(-1), minlength=1024)
+    assert pvalue(counts, 20_000 * other.log_prob(every(d.net)).exp().detach()) < 1e-6
+
+
+def test_samples_of_steps_and_of_whole_passes_are_the_same(each, monkeypatch):
+    d = given_all(each)
+    torch.manual_seed(3)
+    fast = d.sample((16,))
+    monkeypatch.setattr(type(each), "start", CausalNet.start)
+    monkeypatch.setattr(type(each), "step", CausalNet.step)
+    torch.manual_seed(3)
+    slow = d.sample((16,))
+    if isinstance(each.likelihood, BernoulliLikelihood):
+        assert torch.equal(fast, slow)
+    assert_close(fast, slow, rtol=0, atol=1e-12)
+
+
+def test_64_samples_are_those_that_come_one_by_one(each):
+    d = given_all(each)
+    torch.manual_seed(3)
+    many = d.sample((64,))
+    torch.manual_seed(3)
+    single = torch.cat([d.sample((1,)) for _ in range(64)])
+    assert_close(single, many, rtol=0, atol=1e-12)
+
+
+def test_what_is_observed_is_kept_and_the_rest_is_conditional(binary):
+    d, order = given_all(binary), binary.orders[0].tolist()
+    d = Autoregressive(binary, d.context, member=0)
+    known, unknown = order[: len(order) // 2], order[len(order) // 2 :]
+    x = d.sample().flatten()
+    mask = torch.zeros(binary.sites, dtype=torch.bool)
+    mask[known] = True
+    observed = x.where(mask, torch.nan).view(binary.event_shape)
+    drawn = d.sample((5000,), observed=observed, mask=mask.view(binary.event_shape)).flatten(1)
+    assert torch.equal(drawn[:, known], x[known].expand(5000, -1))
+    joint = every(binary).flatten(1)
+    fitting = joint[(joint[:, known] == x[known]).all(-1)]
+    weights = torch.ones(len(unknown), dtype=torch.long).cumsum(0) - 1
+    p = d.log_prob(fitting.view(-1, *binary.event_shape)).exp().detach()
+    expected = torch.zeros(2 ** len(unknown)).index_add(0, (fitting[:, unknown].long() << weights).sum(-1), p / p.sum())
+    counts = torch.bincount((drawn[:, unknown].long() << weights).sum(-1), minlength=len(expected))
+    assert pvalue(counts, 5000 * expected) > 1e-3
+
+
+def test_a_batch_is_completed_row_by_row():
+    d = Autoregressive(net("NADE image"))
+    observed, mask = torch.randint(2, (4, 1, 2, 5)), torch.rand(1, 2, 5) < 0.5
+    x = d.sample((3,), observed=observed, mask=mask)
+    assert x.shape == (3, 4, 1, 2, 5)
+    assert x.dtype == torch.float64
+    assert torch.equal(x[..., mask], observed.double()[..., mask].expand(3, 4, -1))
+    everything = d.sample(observed=observed, mask=torch.tensor(True))
+    assert torch.equal(everything, observed.double())
+
+
+def test_expand_copies_and_runs_nothing(each):
+    context = data(each, (3,))[1]
+    d = Autoregressive(each, context)
+    calls = []
+    each.register_forward_hook(lambda *_: calls.append(1))
+    wide = d.expand((4, *d.batch_shape))
+    assert wide.net is each
+    assert not calls
+    assert context is None or wide.context.data_ptr() == context.data_ptr()
+    narrow = Autoregressive(each, None if context is None else context[0]).expand((2, 3))
+    assert narrow.sample((5,)).shape == (5, 2, 3, *each.event_shape)
+    assert narrow.log_prob(data(each, ())[0]).shape == (2, 3)
+
+
+def test_each_row_has_its_context():
+    made = net("MADE conditional ensemble")
+    x, context = data(made, (6,))
+    log_p = Autoregressive(made, context).log_prob(x)
+    alone = [Autoregressive(made, c).log_prob(row) for c, row in zip(context, x, strict=True)]
+    assert_close(log_p, torch.stack(alone))
+    table = Autoregressive(made, context).log_prob(x[:, None])
+    assert table.shape == (6, 6)
+    assert_close(table.diagonal(), log_p)
+    assert (table[:, 0] - table[:, 1]).abs().min() > 1e-3
+
+
+def test_the_dtype_of_the_values_does_not_matter():
+    d = Autoregressive(net("NADE"))
+    x = torch.randint(2, (5, 10))
+    for dtype in (torch.uint8, torch.float32, torch.bfloat16):
+        assert torch.equal(d.log_prob(x.to(dtype)), d.log_prob(x))
+
+
+def test_float32_is_close_to_float64(each):
+    x, context = data(each, (5,))
+    exact = Autoregressive(each, context).log_prob(x)
+    single = Autoregressive(each.float(), None if context is None else context.float())
+    assert_close(single.log_prob(x).double(), exact, rtol=1e-4, atol=1e-4)
+    assert single.sample().dtype == torch.float32
+
+
+def test_under_autocast_nade_keeps_its_precision():
+    d = Autoregressive(net("NADE").float())
+    x = torch.randint(2, (5, 10))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = d.log_prob(x)
+    assert_close(inside, d.log_prob(x))
+
+
+def test_it_can_be_observed_in_a_plate_and_masked():
+    d = Autoregressive(net("NADE"))
+    x, keep = torch.randint(2, (6, 10)), torch.tensor([1, 1, 0, 1, 0, 0]).bool()
+
+    def model():
+        with pyro.plate("data", 6), poutine.mask(mask=keep):
+            pyro.sample("x", d, obs=x)
+
+    assert_close(poutine.trace(model).get_trace().log_prob_sum(), d.log_prob(x)[keep].sum())
+
+
+def test_one_member_of_an_ensemble_is_drawn_in_training_only():
+    model = Density(Autoregressive(net("MADE ensemble")))
+    x = torch.randint(2, (4, 10)).double()
+    single = [Autoregressive(model.net, member=k).log_prob(x) for k in range(3)]
+    seen = [model.log_weight(x) for _ in range(30)]
+    indices = {next(k for k in range(3) if torch.equal(w, single[k])) for w in seen}
+    assert indices == {0, 1, 2}
+    assert_close(model.eval().log_weight(x), Autoregressive(model.net).log_prob(x))
+
+
+def test_a_copied_model_trains_its_own_network():
+    model = Density(Autoregressive(net("NADE")))
+    other = copy.deepcopy(model)
+    x = torch.randint(2, (4, 10)).double()
+    before = model.log_weight(x)
+    with torch.no_grad():
+        other.net.b.add_(1)
+    assert torch.equal(model.log_weight(x), before)
+    assert not torch.equal(other.log_weight(x), before)
+    assert other.distribution.net is other.net
+
+
+def test_an_autoregressive_model_has_no_temperature():
+    with pytest.raises(ValueError, match=r"no base noise to scale; got temperature 0\.7\. Leave it out"):
+        Density(Autoregressive(net("NADE"))).sample(2, temperature=0.7)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.full((3, 10), 0.5), r"expects values 0 and 1; got 0\.5, and 30 of 30 numbers are such"),
+        (torch.tensor([0.0] * 9 + [2.0]), "got 2, and 1 of 10"),
+        (torch.tensor([torch.nan] + [0.0] * 9), "got nan, and 1 of 10"),
+        (torch.zeros(3, 9), r"expects values of shape \(\*batch, 10\); got \(3, 9\)"),
+        (torch.zeros(()), r"got \(\)"),
+    ],
+    ids=str,
+)
+def test_impossible_values_are_refused(value, message):
+    for made in (net("NADE"), net("MADE")):
+        with pytest.raises(ValueError, match=message):
+            Autoregressive(made).log_prob(value)
+        with pytest.raises(ValueError, match=message):
+            Autoregressive(made).sample(observed=value, mask=torch.tensor(True))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda: NADE(3, 4, [0, 1, 1]), r"NADE expects an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]"),
+        (lambda: NADE(3, 4, [1, 2, 3]), "NADE expects an order"),
+        (lambda: MADE(3, 4, order=[0, 1]), "MADE expects an order"),
+        (lambda: NADE(3, 0), "at least one hidden unit; got 0"),
+        (lambda: NADE(0), "expects a shape of positive sizes; got 0"),
+        (lambda: MADE((1, 0, 3)), r"expects a shape of positive sizes; got \(1, 0, 3\)"),
+        (lambda: MADE(()), "expects a shape of positive sizes"),
+        (lambda: MADE(3, 0), "positive hidden, layers and masks; got 0, 1 and 1"),
+        (lambda: MADE(3, 4, masks=0), "got 4, 1 and 0"),
+        (lambda: MADE(3, 4)(torch.zeros(5, 4)), r"MADE expects shape \(\*batch, 3\); got \(5, 4\)"),
+        (lambda: NADE((1, 2, 2), 4)(torch.zeros(4)), r"NADE expects shape \(\*batch, 1, 2, 2\); got \(4,\)"),
+        (lambda: MaskedDense(3, 1, masks=2), "one mask, or several and a seed; got 2 and seed None"),
+        (lambda: Autoregressive(NADE(3, 4), torch.zeros(2)), r"expects no context for this network; got one of shape"),
+        (
+            lambda: Autoregressive(MADE(3, 4, context_dim=2)),
+            r"expects a context of shape \(\*batch, 2\) for this network; got none",
+        ),
+        (lambda: Autoregressive(MADE(3, 4, context_dim=2), torch.zeros(5, 3)), r"got one of shape \(5, 3\)"),
+        (lambda: Autoregressive(MADE(3, 4, context_dim=2), torch.zeros(())), r"got one of shape \(\)"),
+        (lambda: Autoregressive(NADE(3, 4), member=1), "expects a member below 1; got 1"),
+        (lambda: Autoregressive(NADE(3, 4)).sample(observed=torch.zeros(3)), "observed and mask together"),
+        (lambda: Autoregressive(NADE(3, 4)).sample(mask=torch.ones(3)), "observed and mask together"),
+    ],
+)
+def test_what_cannot_be_is_refused(run, message):
+    with pytest.raises(ValueError, match=message):
+        run()
+
+
+# NADE and MADE --------------------------------------------------------------------------------------------------------
+
+
+def test_nade_keeps_one_hidden_layer_for_the_gradient():
+    made = NADE(50, 20)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        made(torch.randint(2, (30, 50)).double())
+    assert max(kept) == 50 * 30  # the input; the hidden layers together have 50 * 30 * 20 numbers
+
+
+def test_nade_has_a_gradient_in_its_input():
+    made = net("NADE")
+    x = torch.rand(3, 10, requires_grad=True)  # between 0 and 1, where the recursion is defined too
+    context = None
+    outputs = [made(x), by_steps(made, x, context, 0)]
+    assert_close(*(torch.autograd.grad(y.square().sum(), x) for y in outputs))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+@pytest.mark.parametrize("hidden", [1, 3, 30])
+def test_no_unit_of_made_is_dead(hidden, layers):
+    made = MADE(10, hidden, layers, masks=2)
+    for member in range(2):
+        for layer in made.dense.layers[:-1]:
+            degrees = layer.out_degrees[member]
+            assert 1 <= degrees.min() <= degrees.max() <= 9
+            assert layer.mask(member).any(1).all()
+        assert made.dense.layers[-1].mask(member).any(0).all()
+
+
+def test_the_masks_of_an_ensemble_differ_and_are_those_of_the_seed():
+    first, same, other = (MADE(10, 30, 2, masks=2, seed=seed).state_dict() for seed in (1, 1, 2))
+    for name, value in first.items():
+        if "degrees" in name or "orders" in name:
+            assert torch.equal(value, same[name])
+            assert not torch.equal(value, other[name])
+            assert not torch.equal(*value)
+
+
+def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch):
+    x = torch.randint(2, (5, 40)).double()
+    results = []
+    for block in (10**6, 400):
+        monkeypatch.setattr("pyro_exact.nn.masked.BLOCK", block)
+        made = MADE(40, 50)
+        torch.manual_seed(3)
+        for p in made.parameters():
+            torch.nn.init.normal_(p, std=0.5)
+        y = made(x)
+        results.append((y, torch.autograd.grad(y.square().sum(), list(made.parameters()))))
+    assert_close(*results)
+    (reach,) = made.dense.layers[0].reach
+    assert len(reach) == 5
+    assert reach == sorted(reach)
+    assert sum(reach) < 0.7 * 5 * 40
+
+
+# Likelihoods ----------------------------------------------------------------------------------------------------------
+
+
+def test_likelihoods_are_the_stock_distributions():
+    theta = torch.randn(50, 2)
+    bits, reals = torch.randint(2, (50,)).double(), torch.randn(50)
+    assert_close(BernoulliLikelihood().log_prob(theta[:, :1], bits), Bernoulli(logits=theta[:, 0]).log_prob(bits))
+    normal = Normal(theta[:, 0], theta[:, 1].exp())
+    assert_close(GaussianLikelihood().log_prob(theta, reals), normal.log_prob(reals))
+    noise = torch.rand(50)
+    assert_close(normal.cdf(GaussianLikelihood().draw(theta, noise)), noise)
+    assert torch.equal(BernoulliLikelihood().draw(theta[:, :1], noise) == 1, noise < theta[:, 0].sigmoid())
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS.values(), ids=list(LIKELIHOODS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_least_noise_gives_a_finite_value(likelihood, dtype):
+    theta = torch.zeros(3, likelihood.num_params, dtype=dtype)
+    assert likelihood().draw(theta, torch.zeros(3, dtype=dtype)).isfinite().all()
+
+
+def test_the_marginals_of_constant_data_are_finite():
+    for likelihood in (BernoulliLikelihood(), GaussianLikelihood()):
+        assert likelihood.marginal(torch.ones(5, 3)).isfinite().all()
+
+
+def test_saturated_logits_have_finite_log_probabilities():
+    log_p = BernoulliLikelihood().log_prob(torch.tensor([[800.0], [-800.0]]), torch.tensor([0.0, 1.0]))
+    assert_close(log_p, torch.tensor([-800.0, -800.0]))
