@@ -382,6 +382,62 @@ def test_the_weak_dictionary_of_torch_behaves_as_the_ledger_expects():
     assert len(memory) == 0
 
 
+# What enters a layer --------------------------------------------------------------------------------------------------
+
+
+class Scaled(Bijection):
+    """A layer without any check of its own, which would broadcast an event of one number."""
+
+    def __init__(self, context_shape=None):
+        super().__init__(1, context_shape)
+        self.scale = nn.Parameter(torch.full((3,), 2.0))
+
+    def forward_shape(self, shape):
+        if shape[-1] != 3:
+            raise ValueError(f"Scaled expects 3 numbers; got {tuple(shape)}.")
+        return super().forward_shape(shape)
+
+    inverse_shape = forward_shape
+
+    def forward_and_ladj(self, x, context=None):
+        return x * self.scale, self.scale.log().sum().expand(x.shape[:-1])
+
+    def inverse_and_ladj(self, y, context=None):
+        return y / self.scale, -self.scale.log().sum().expand(y.shape[:-1])
+
+
+@pytest.mark.parametrize("wrap", [lambda layer: layer, lambda layer: layer.inv, lambda layer: Compose([layer])])
+@pytest.mark.parametrize(
+    ("context_shape", "shape", "context", "message"),
+    [
+        (None, (1,), None, r"Scaled expects 3 numbers; got \(1,\)"),
+        (None, (3,), (2,), r"takes no context; got one of shape \(2,\)"),
+        ((2,), (3,), None, r"expects a context of shape \(\*batch, 2\); got none. Call layer.condition"),
+        ((2,), (3,), (3,), r"expects a context of shape \(\*batch, 2\); got \(3,\). Pass a context of that size"),
+        ((2,), (3,), (5, 2), r"with the batch shape of its context; got \(\) and \(5,\). Expand the input"),
+        ((2,), (4, 3), (5, 2), r"with the batch shape of its context; got \(4,\) and \(5,\)"),
+    ],
+)
+def test_the_pure_methods_say_what_does_not_fit(wrap, context_shape, shape, context, message):
+    layer = wrap(Scaled(context_shape))
+    for direction in (layer.forward_and_ladj, layer.inverse_and_ladj):
+        with pytest.raises(ValueError, match=message):
+            direction(torch.randn(shape), None if context is None else torch.randn(context))
+
+
+def test_a_stack_gives_a_context_to_the_parts_that_take_one():
+    layer = Compose([Scaled(), Scaled((2,)), Compose([Scaled()])])
+    y, _ = layer.forward_and_ladj(torch.ones(5, 3), torch.randn(2))
+    assert_close(y, torch.full((5, 3), 8.0))
+
+
+def test_as_many_layers_as_you_like_can_be_compiled():
+    """Their checks must not share a code object, of which torch.compile keeps few graphs."""
+    for _ in range(10):
+        kind = type("Other", (Scaled,), {"forward_and_ladj": Scaled.forward_and_ladj.__wrapped__})
+        torch.compile(kind().forward_and_ladj, fullgraph=True, backend="eager")(torch.ones(3))
+
+
 # Inverse and Conditioned ----------------------------------------------------------------------------------------------
 
 
@@ -559,6 +615,14 @@ def test_recomputation_under_autocast_reaches_every_weight():
         stored, recomputed = gradients(plain, x), gradients(recomputing, x)
     # The rebuilt input may differ in its last bit and be rounded to another bfloat16: one part in 256.
     assert_close(recomputed, stored, rtol=2**-8, atol=2**-8)
+
+
+def test_a_compiled_graph_stores_what_it_likes():
+    plain, recomputing = with_and_without(lambda recompute: perturb(stack(2, recompute)))
+    recomputing.forward_and_ladj = torch.compile(recomputing.forward_and_ladj, fullgraph=True, backend="eager")
+    x, context = torch.randn(5, 3), torch.randn(5, 2)
+    stored, compiled = gradients(plain, x, context), gradients(recomputing, x, context)
+    assert_close(compiled, stored, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("use", ["value", "ladj"])

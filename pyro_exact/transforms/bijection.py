@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -16,6 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 Shape = Sequence[int]
 Direction = Callable[[Tensor], tuple[Tensor, Tensor]]
+Method = Callable[[Any, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 Stamp = tuple[Any, ...]
 
 
@@ -24,7 +26,8 @@ class Bijection(TransformModule, ConditionalTransformModule):
 
     A layer writes two pure methods, `forward_and_ladj` and `inverse_and_ladj`. From them it is a stock
     `torch.distributions.Transform` (``y = layer(x)``, ``layer.inv(y)``, ``layer.log_abs_det_jacobian(x, y)``) and,
-    when it has a ``context_shape``, a stock Pyro conditional transform (``layer.condition(context)``).
+    when it has a ``context_shape``, a stock Pyro conditional transform (``layer.condition(context)``). What enters the
+    two methods is checked for it: by `forward_shape`, `inverse_shape` and ``context_shape``.
 
     The log-determinant is computed together with the value, and remembered by the *output* tensor until that tensor
     dies; so scoring or sampling evaluates each network once. `Ledger` says what is never answered from memory.
@@ -50,6 +53,13 @@ class Bijection(TransformModule, ConditionalTransformModule):
         self.domain = _reals(event_dim)
         self.codomain = _reals(event_dim if output_event_dim is None else output_event_dim)
         self._ledger = Ledger()
+
+    def __init_subclass__(cls) -> None:
+        """Put a check of the arguments before the two methods that a layer writes."""
+        super().__init_subclass__()
+        for name in ("forward_and_ladj", "inverse_and_ladj"):
+            if name in vars(cls):
+                setattr(cls, name, _checking(vars(cls)[name], f"{cls.__name__}.{name}"))
 
     # What a layer writes ---------------------------------------------------------------------------------------------
 
@@ -115,11 +125,9 @@ class Bijection(TransformModule, ConditionalTransformModule):
         return self.forward_and_ladj(x)[1]
 
     def _call(self, x: Tensor) -> Tensor:
-        self.forward_shape(_floating(x).shape)
         return self._once(x, self.forward_and_ladj, 1)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        self.inverse_shape(_floating(y).shape)
         return self._once(y, self.inverse_and_ladj, -1)
 
     def _once(self, source: Tensor, direction: Direction, sign: int) -> Tensor:
@@ -148,6 +156,22 @@ class Bijection(TransformModule, ConditionalTransformModule):
                 f"Add the missing dimensions."
             )
         return torch.Size(shape)
+
+
+def _checking(method: Method, name: str) -> Method:
+    """Return one of the two methods of a layer, behind a check of its arguments."""
+    inverse = method.__name__ == "inverse_and_ladj"
+
+    def checked(self: Bijection, source: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        shape = _floating(source).shape
+        (self.inverse_shape if inverse else self.forward_shape)(shape)
+        event_dim = (self.codomain if inverse else self.domain).event_dim
+        _check_context(self, shape[: len(shape) - event_dim], context)
+        return method(self, source, context)
+
+    # torch.compile keeps its graphs by code object, and a few of each: no two layers should share one.
+    checked.__code__ = checked.__code__.replace(co_name=name)
+    return wraps(method)(checked)
 
 
 class Record(NamedTuple):
@@ -311,6 +335,11 @@ def context_batch_shape(bijection: Bijection, context: Tensor) -> torch.Size:
     return context.shape[:cut]
 
 
+def context_for(part: Bijection, context: Tensor | None) -> Tensor | None:
+    """Return what a part of a layer gets of the layer's context: nothing if it is plain."""
+    return None if part.context_shape is None else context
+
+
 def common_context_shape(owner: str, shapes: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
     """Return the context shape of parts that share one context, `None` if none of them takes any."""
     found = set(shapes) - {None}
@@ -341,3 +370,19 @@ def _floating(x: Tensor) -> Tensor:
             f"A flow layer expects a floating-point tensor; got {x.dtype}. Convert it, e.g. with x.float()."
         )
     return x
+
+
+def _check_context(bijection: Bijection, batch: torch.Size, context: Tensor | None) -> None:
+    name, expected = type(bijection).__name__, bijection.context_shape
+    if context is not None:
+        found = context_batch_shape(bijection, context)
+        if len(found) > len(batch) or any(f not in (1, b) for f, b in zip(found[::-1], batch[::-1], strict=False)):
+            raise ValueError(
+                f"{name} expects an input with the batch shape of its context; got {tuple(batch)} and {tuple(found)}. "
+                f"Expand the input, or call layer.condition(context), which does."
+            )
+    elif expected is not None:
+        raise ValueError(
+            f"{name} expects a context of shape (*batch, {', '.join(map(str, expected))}); got none. "
+            f"Call layer.condition(context) first."
+        )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.transforms.bijection import Bijection, Conditioned, Shape, common_context_shape
+from pyro_exact.transforms.bijection import Bijection, Conditioned, Shape, common_context_shape, context_for
 
 
 class Compose(Bijection):
@@ -23,7 +23,8 @@ class Compose(Bijection):
         parts: The layers in the order in which they are applied. Conditional ones share one ``context_shape``.
         recompute: Store no activations for the backward pass: rebuild the input of each part from its output by the
             inverse (Gomez, Ren, Urtasun and Grosse, 2017, The Reversible Residual Network). Memory does not grow with
-            the number of parts, and the backward pass costs one more pass. First-order gradients only.
+            the number of parts, and the backward pass costs one more pass. First-order gradients only. Under
+            ``torch.compile``, which plans the memory of its graphs itself, it has no effect.
 
     Cost:
         - forward: the sum of the parts.
@@ -65,26 +66,27 @@ class Compose(Bijection):
         self.recompute = recompute
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.recompute and torch.is_grad_enabled():
+        # A compiled graph plans its memory itself.
+        if self.recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             weights = [p for p in self.parameters() if p.requires_grad]
             output: tuple[Tensor, Tensor] = _Recompute.apply(self, x, context, *weights)
             return output
         total = x.new_zeros(x.shape[: x.dim() - self.domain.event_dim])
         for part in self.parts:
-            x, ladj = part.forward_and_ladj(x, context)
+            x, ladj = part.forward_and_ladj(x, context_for(part, context))
             total = total + ladj
         return x, total
 
     def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = y.new_zeros(y.shape[: y.dim() - self.codomain.event_dim])
         for part in reversed(self.parts):
-            y, ladj = part.inverse_and_ladj(y, context)
+            y, ladj = part.inverse_and_ladj(y, context_for(part, context))
             total = total + ladj
         return y, total
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for part in self.parts:
-            x = part.initialize(x, context)
+            x = part.initialize(x, context_for(part, context))
         return x
 
     def forward_shape(self, shape: Shape) -> torch.Size:
@@ -112,7 +114,7 @@ class _Recompute(torch.autograd.Function):
         with torch.no_grad():
             for part in compose.parts:
                 ctx.random.append(_random_state(x.device))
-                x, ladj = part.forward_and_ladj(x, context)
+                x, ladj = part.forward_and_ladj(x, context_for(part, context))
                 total = total + ladj
         ctx.save_for_backward(x, context)
         return x, total
@@ -133,11 +135,11 @@ class _Recompute(torch.autograd.Function):
             for part, random in zip(reversed(ctx.compose.parts), reversed(ctx.random), strict=True):
                 with torch.no_grad():
                     _set_random_state(y.device, random)
-                    x, _ = part.inverse_and_ladj(y, context)
+                    x, _ = part.inverse_and_ladj(y, context_for(part, context))
                 with torch.enable_grad():
                     _set_random_state(y.device, random)
                     x = x.detach().requires_grad_()
-                    output, ladj = part.forward_and_ladj(x, context)
+                    output, ladj = part.forward_and_ladj(x, context_for(part, context))
                 weights = [p for p in part.parameters() if p.requires_grad]
                 outputs = [(o, g) for o, g in ((output, grad), (ladj, grad_ladj)) if o.requires_grad]
                 inputs = [x, *weights, *through_context]

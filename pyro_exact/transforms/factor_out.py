@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.transforms.affine import Affine
-from pyro_exact.transforms.bijection import Bijection, Shape, common_context_shape
+from pyro_exact.transforms.bijection import Bijection, Shape, common_context_shape, context_for
 from pyro_exact.transforms.flatten import event_fits
 from pyro_exact.transforms.partition import Channels
 
@@ -74,7 +74,7 @@ class FactorOut(Bijection):
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, out = self.partition.split(x)
-        noise, ladj_rest = self.rest.forward_and_ladj(kept, context)
+        noise, ladj_rest = self.rest.forward_and_ladj(kept, context_for(self.rest, context))
         if self.prior is None:
             return torch.cat((noise, out.flatten(-3)), dim=-1), ladj_rest
         out, ladj = self.elementwise.inverse_and_ladj(out, self.elementwise.fitting(self.prior(kept, context), out))
@@ -82,7 +82,7 @@ class FactorOut(Bijection):
 
     def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         noise, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
-        kept, ladj_rest = self.rest.inverse_and_ladj(noise, context)
+        kept, ladj_rest = self.rest.inverse_and_ladj(noise, context_for(self.rest, context))
         out = out.unflatten(-1, (self.partition.free_size, *self.shape[1:]))
         if self.prior is None:
             return self.partition.join(kept, out), ladj_rest
@@ -91,7 +91,7 @@ class FactorOut(Bijection):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
-            self.rest.initialize(self.partition.split(x)[0], context)
+            self.rest.initialize(self.partition.split(x)[0], context_for(self.rest, context))
             return self.forward_and_ladj(x, context)[0]
 
     def per_scale(self, y: Tensor) -> list[Tensor]:
