@@ -108,10 +108,13 @@ class _Recompute(torch.autograd.Function):
         ctx: Any, compose: Compose, x: Tensor, context: Tensor | None, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         ctx.compose, ctx.weights = compose, weights
-        ctx.autocast = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
+        # No cache: casts of the weights made here would be without gradient for whoever uses them next.
+        device = x.device.type
+        modes = {"dtype": torch.get_autocast_dtype(device), "enabled": torch.is_autocast_enabled(device)}
+        ctx.autocast = {"device_type": device, **modes, "cache_enabled": False}
         total = x.new_zeros(x.shape[: x.dim() - compose.domain.event_dim])
         ctx.random = []
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(**ctx.autocast):
             for part in compose.parts:
                 ctx.random.append(_random_state(x.device))
                 x, ladj = part.forward_and_ladj(x, context_for(part, context))
@@ -130,8 +133,7 @@ class _Recompute(torch.autograd.Function):
         index = {weight: i for i, weight in enumerate(ctx.weights)}
         grads: list[Tensor | None] = [None] * len(ctx.weights)
         grad_context: Tensor | None = None
-        enabled, dtype = ctx.autocast
-        with torch.random.fork_rng([y.device] if y.is_cuda else []), torch.autocast(y.device.type, dtype, enabled):
+        with torch.random.fork_rng([y.device] if y.is_cuda else []), torch.autocast(**ctx.autocast):
             for part, random in zip(reversed(ctx.compose.parts), reversed(ctx.random), strict=True):
                 with torch.no_grad():
                     _set_random_state(y.device, random)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import expm1, log
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,7 +76,7 @@ class Spline(Elementwise):
         inside = x.abs() < self.bound
         xs, ys, derivatives = self._knots(theta)
         within = x.clamp(-self.bound, self.bound)
-        bin = Bin.at(xs, within, xs, ys, derivatives)
+        bin = Bin(xs, within, xs, ys, derivatives)
         xi, eta = (within - bin.x0) / bin.width, (bin.x1 - within) / bin.width
         y = bin.y0 + bin.height * xi * (bin.slope * xi + bin.d0 * eta) / bin.denominator(xi, eta)
         return torch.where(inside, y, x), torch.where(inside, bin.ladj(xi, eta), 0.0)
@@ -86,7 +85,7 @@ class Spline(Elementwise):
         inside = y.abs() < self.bound
         xs, ys, derivatives = self._knots(theta)
         within = y.clamp(-self.bound, self.bound)
-        bin = Bin.at(ys, within, xs, ys, derivatives)
+        bin = Bin(ys, within, xs, ys, derivatives)
         xi, eta = bin.solve((within - bin.y0) / bin.height, (bin.y1 - within) / bin.height)
         x = torch.where(xi < eta, bin.x0 + bin.width * xi, bin.x1 - bin.width * eta)
         return torch.where(inside, x, y), torch.where(inside, -bin.ladj(xi, eta), 0.0)
@@ -108,33 +107,17 @@ class Spline(Elementwise):
         return f"bins={self.bins}, bound={self.bound}"
 
 
-class Bin(NamedTuple):
-    """The bin of each number: its two knots, and the derivatives there."""
+class Bin:
+    """The bin between ``edges`` that holds each position: of ``xs``, ``ys`` and ``derivatives``, what is at its knots."""
 
-    x0: Tensor
-    x1: Tensor
-    y0: Tensor
-    y1: Tensor
-    d0: Tensor
-    d1: Tensor
-
-    @classmethod
-    def at(cls, edges: Tensor, position: Tensor, *knots: Tensor) -> Bin:
-        """Return the bin between ``edges`` that holds each position: its left and right entry of each of ``knots``."""
+    def __init__(self, edges: Tensor, position: Tensor, xs: Tensor, ys: Tensor, derivatives: Tensor) -> None:
         index = (position.unsqueeze(-1) >= edges[..., 1:-1]).sum(-1, keepdim=True)
-        return cls(*(side.gather(-1, index).squeeze(-1) for k in knots for side in (k[..., :-1], k[..., 1:])))
-
-    @property
-    def width(self) -> Tensor:
-        return self.x1 - self.x0
-
-    @property
-    def height(self) -> Tensor:
-        return self.y1 - self.y0
-
-    @property
-    def slope(self) -> Tensor:
-        return self.height / self.width
+        (self.x0, self.x1), (self.y0, self.y1), (self.d0, self.d1) = (
+            [side.gather(-1, index).squeeze(-1) for side in (knots[..., :-1], knots[..., 1:])]
+            for knots in (xs, ys, derivatives)
+        )
+        self.width, self.height = self.x1 - self.x0, self.y1 - self.y0
+        self.slope = self.height / self.width
 
     def denominator(self, xi: Tensor, eta: Tensor) -> Tensor:
         """Return D."""
