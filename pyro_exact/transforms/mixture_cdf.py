@@ -39,7 +39,8 @@ class MixtureCDF(Elementwise):
 
     Cost:
         - forward: :math:`O(K)` a number.
-        - inverse: guarded Newton steps between the quantiles of the components: mostly 3 to 7, each :math:`O(K)` a number.
+        - inverse: guarded Newton steps between the quantiles of the components: mostly 3 to 7, each :math:`O(K)` a
+          number.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 2 + 3 components).

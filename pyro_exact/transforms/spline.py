@@ -108,7 +108,7 @@ class Spline(Elementwise):
 
 
 class Bin:
-    """The bin between ``edges`` that holds each position: of ``xs``, ``ys`` and ``derivatives``, what is at its knots."""
+    """The bin between ``edges`` that holds each position: what ``xs``, ``ys`` and ``derivatives`` have at its knots."""
 
     def __init__(self, edges: Tensor, position: Tensor, xs: Tensor, ys: Tensor, derivatives: Tensor) -> None:
         index = (position.unsqueeze(-1) >= edges[..., 1:-1]).sum(-1, keepdim=True)
