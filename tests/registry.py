@@ -16,12 +16,26 @@ from pyro_exact.distributions import (
     Autoregressive,
     BernoulliLikelihood,
     Flow,
+    FlowDequantizer,
     GaussianLikelihood,
     Likelihood,
     StandardNormal,
     UniformDequantizer,
 )
-from pyro_exact.flows import couplings, glow, iaf, maf, nice, planar, radial, real_nvp, spline_coupling, sylvester
+from pyro_exact.flows import (
+    couplings,
+    flow_pp,
+    flow_pp_dequantizer,
+    glow,
+    iaf,
+    maf,
+    nice,
+    planar,
+    radial,
+    real_nvp,
+    spline_coupling,
+    sylvester,
+)
 from pyro_exact.models import Density, Dequantized, GenerativeModel
 from pyro_exact.nn import ConvConditioner, DenseConditioner, MaskedDense, PriorConditioner
 from pyro_exact.transforms import (
@@ -32,6 +46,7 @@ from pyro_exact.transforms import (
     Bijection,
     Channels,
     Checkerboard,
+    Columns,
     Compose,
     Conv1x1,
     Coupling,
@@ -44,8 +59,10 @@ from pyro_exact.transforms import (
     Logit,
     MaskedAutoregressive,
     MixtureCDF,
+    Pair,
     Partition,
     Permute,
+    PixelInterval,
     Planar,
     Radial,
     Scaling,
@@ -98,6 +115,33 @@ def small_glow(context_dim: int | None, **settings: object) -> Bijection:
     return glow((1, 4, 4), **options)
 
 
+def small_flow_pp(**settings: object) -> Bijection:
+    """One that has seen data, in evaluation: its dropout would change from one call to the next."""
+    options = {"levels": 4, "width": 4, "blocks": 1, "components": 2, "heads": 2, **settings}
+    made = flow_pp((1, 4, 4), **options).eval()
+    made.initialize(pixels((50, 1, 4, 4)))
+    return made
+
+
+def small_dequantizer(context: Tensor | None, **settings: object) -> Bijection:
+    """In evaluation, with its context, an image of 4 levels, bound where one is given."""
+    options = {"levels": 4, "width": 4, "blocks": 1, "components": 2, "heads": 2, "context_width": 2, **settings}
+    made = flow_pp_dequantizer((1, 2, 4), **options).eval()
+    return made if context is None else made.condition(context)
+
+
+def small_real_nvp(context_dim: int | None, **settings: object) -> Bijection:
+    options = {"levels": 4, "scales": 2, "width": 3, "blocks": 1, "context_dim": context_dim, **settings}
+    return real_nvp((1, 4, 4), **options)
+
+
+def evaluated_real_nvp(**settings: object) -> Bijection:
+    """One with batch normalisation that has seen data, in evaluation."""
+    made = small_real_nvp(None, batch_norm=True, **settings)
+    made.initialize(pixels((50, 1, 4, 4)))
+    return made.eval()
+
+
 def batch_norm(channels: int, event_dim: int) -> BatchNorm:
     """One that has seen data, in evaluation: in training it is no bijection of one event."""
     layer = BatchNorm(channels, event_dim).eval()
@@ -120,6 +164,7 @@ TRANSFORMS: dict[str, Case] = {
     "Compose recompute": Case(lambda c: stack(c, recompute=True), (3,), True),
     "Compose inv": Case(lambda c: stack(c).inv, (3,), True),
     "Conv1x1": Case(lambda c: Conv1x1(3, c), (3, 2, 2), True),
+    "Conv1x1 near the identity": Case(lambda c: Conv1x1(3, c, rotated=False), (3, 2, 2), True),
     "Conv1x1 plain": Case(lambda c: Conv1x1(3, c, factorized=False), (3, 2, 2), True),
     "Conv1x1 inv": Case(lambda c: Conv1x1(3, c).inv, (3, 2, 2), True),
     "Coupling dense": Case(lambda c: dense(Halves(4), Affine(), c), (4,), True),
@@ -130,6 +175,7 @@ TRANSFORMS: dict[str, Case] = {
     "Coupling conv odd swap sigmoid": Case(lambda c: conv(Channels(3, True), Affine("sigmoid"), c), (3, 2, 3), True),
     "Coupling additive": Case(lambda c: dense(Halves(4), Additive(), c), (4,), True),
     "Coupling checkerboard": Case(lambda c: conv(Checkerboard(2), Affine(), c), (2, 4, 2), True),
+    "Coupling columns": Case(lambda c: conv(Columns(2), Affine("learned"), c), (2, 2, 4), True),
     "Coupling checkerboard swap additive": Case(lambda c: conv(Checkerboard(1, True), Additive(), c), (1, 2, 4), True),
     "Coupling mixture": Case(lambda c: dense(Halves(3), MixtureCDF(4), c), (3,), True),
     "Coupling mixture checkerboard": Case(lambda c: conv(Checkerboard(1), MixtureCDF(2), c), (1, 2, 2), True, std=0.2),
@@ -152,8 +198,12 @@ TRANSFORMS: dict[str, Case] = {
     "MaskedAutoregressive": Case(lambda c: masked(4, Affine(), c), (4,), True),
     "MaskedAutoregressive mixture": Case(lambda c: masked(3, MixtureCDF(3), c), (3,), True),
     "MaskedAutoregressive spline": Case(lambda c: masked(3, Spline(4), c), (3,), True),
+    "Pair": Case(lambda c: Pair(Channels(4), ActNorm(2, 3, c), Conv1x1(2, c)), (4, 2, 2), True),
+    "Pair columns": Case(lambda c: Pair(Columns(2), Conv1x1(2), ActNorm(2, 3, c)), (2, 2, 4), True),
     "Permute": Case(lambda c: Permute([2, 0, 1]), (3,)),
     "Permute channels": Case(lambda c: Permute(torch.tensor([2, 0, 1]), event_dim=3), (3, 2, 2)),
+    "PixelInterval inv": Case(lambda c: PixelInterval().inv, (1, 2, 2), draw=torch.rand),
+    "PixelInterval of numbers inv": Case(lambda c: PixelInterval(1).inv, (3,), draw=torch.rand),
     "Planar": Case(lambda c: Planar(4, c), (4,), True),
     "Planar long": Case(lambda c: Planar(3, c, length=3), (3,), True),
     "Planar of one number": Case(lambda c: Planar(1, c), (1,), True),
@@ -170,17 +220,28 @@ TRANSFORMS: dict[str, Case] = {
     "Sylvester triangular reverse": Case(lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True),
     "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
     "couplings": Case(lambda c: couplings((3,), MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
+    "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.05),
+    "flow_pp affine checkerboard": Case(
+        lambda c: small_flow_pp(formula="affine", checkerboard=True), (1, 4, 4), draw=pixels, std=0.02
+    ),
+    "flow_pp_dequantizer inv": Case(
+        lambda c: small_dequantizer(torch.zeros(1, 2, 4)).inv, (1, 2, 4), draw=torch.rand, std=0.1
+    ),
     "glow": Case(small_glow, (1, 4, 4), True, pixels, std=0.1),
     "glow recompute": Case(lambda c: small_glow(c, recompute=True), (1, 4, 4), True, pixels, std=0.1),
     "glow logit": Case(
         lambda c: small_glow(c, logit_margin=0.05, factorized=True, scale="tanh"), (1, 4, 4), True, pixels, std=0.1
     ),
+    "glow additive": Case(lambda c: small_glow(c, scale=None), (1, 4, 4), True, pixels, std=0.1),
     "iaf": Case(lambda c: iaf(3, 2, (6,), c), (3,), True, std=0.2),
     "maf": Case(lambda c: maf(3, 2, (6,), c), (3,), True, std=0.2),
     "nice": Case(lambda c: nice((3,), 3, (5,), c), (3,), True, std=0.2),
+    "nice image": Case(lambda c: nice((1, 2, 3), 3, (5,), c, levels=4), (1, 2, 3), True, pixels, std=0.2),
     "planar": Case(lambda c: planar(3, 4, c), (3,), True),
     "radial": Case(lambda c: radial(3, 2, c), (3,), True),
     "real_nvp": Case(lambda c: real_nvp((3,), 2, (5,), c), (3,), True, std=0.2),
+    "real_nvp image": Case(small_real_nvp, (1, 4, 4), True, pixels, std=0.1),
+    "real_nvp image of batch_norm": Case(lambda c: evaluated_real_nvp(), (1, 4, 4), draw=pixels, std=0.1),
     "spline_coupling": Case(lambda c: spline_coupling((3,), 2, 4, 3.0, (5,), c), (3,), True, std=0.2),
     "sylvester": Case(lambda c: sylvester(3, 2, 2, "triangular", c), (3,), True),
 }
@@ -188,6 +249,7 @@ TRANSFORMS: dict[str, Case] = {
 ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
     "Affine": Affine,
     "Affine small bound": lambda: Affine(bound=0.5),
+    "Affine learned": lambda: Affine("learned"),
     "Affine sigmoid": lambda: Affine("sigmoid"),
     "Additive": Additive,
     "MixtureCDF": lambda: MixtureCDF(8),
@@ -203,6 +265,8 @@ PARTITIONS: dict[str, Callable[[], Partition]] = {
     "Channels odd swap": lambda: Channels(5, swap=True),
     "Checkerboard": lambda: Checkerboard(3),
     "Checkerboard swap": lambda: Checkerboard(2, swap=True),
+    "Columns": lambda: Columns(2),
+    "Columns swap": lambda: Columns(3, swap=True),
     "Halves": lambda: Halves(4),
     "Halves odd": lambda: Halves(5),
     "Halves odd swap": lambda: Halves(5, swap=True),
@@ -257,6 +321,7 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "Flow": lambda: flow()(),
     "Flow cold": lambda: flow()(temperature=0.5),
     "Flow conditional": lambda: flow(2).condition(torch.randn(3, 2)),
+    "FlowDequantizer": lambda: FlowDequantizer(small_dequantizer(None))(torch.randint(4, (3, 1, 2, 4))),
     "StandardNormal": lambda: StandardNormal(3)(),
     "UniformDequantizer": lambda: UniformDequantizer(torch.randint(4, (3, 1, 2, 2)).to(torch.get_default_dtype())),
 }

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Affine("exp"), "expects scale 'tanh' or 'sigmoid'; got 'exp'"),
+        (lambda: Affine("exp"), "expects scale 'tanh', 'sigmoid' or 'learned'; got 'exp'"),
         (lambda: Affine(bound=0), "expects a positive bound; got 0"),
         (lambda: Channels(0), "Channels expects a positive size; got 0"),
         (lambda: Halves(-1), "Halves expects a positive size; got -1"),

@@ -88,7 +88,7 @@ def test_a_filled_recipe_spells_out_the_defaults():
         (changed(model={"name": "glow", "width": "wide"}), "model: width expects int; got 'wide'"),
         (changed(model={"name": "glow", "width": 1.5}), r"width expects int; got 1\.5"),
         (changed(model={"name": "glow", "width": None}), "width expects int; got None"),
-        (changed(model={"name": "glow", "scale": "exp"}), r"scale expects Literal\['tanh', 'sigmoid'\]; got 'exp'"),
+        (changed(model={"name": "glow", "scale": "exp"}), r"scale expects Optional\[Literal\['tanh', 'sigmoid'\]\]; got 'exp'"),
         (changed(model="glow"), "model expects .*; got 'glow'"),
         (changed(data=3), "data expects str; got 3"),
         (changed(training=[1]), r"training expects names with values; got \[1\]"),

@@ -2,7 +2,7 @@
 
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
-from pyro_exact.distributions.dequantizer import UniformDequantizer
+from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.distributions.gaussian import GaussianLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
@@ -11,6 +11,7 @@ __all__ = [
     "Autoregressive",
     "BernoulliLikelihood",
     "Flow",
+    "FlowDequantizer",
     "GaussianLikelihood",
     "Likelihood",
     "StandardNormal",

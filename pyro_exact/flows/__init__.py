@@ -2,6 +2,8 @@
 
 from pyro_exact.flows.autoregressive import iaf, maf
 from pyro_exact.flows.couplings import couplings
+from pyro_exact.flows.flow_pp import flow_pp
+from pyro_exact.flows.flow_pp_dequantizer import flow_pp_dequantizer
 from pyro_exact.flows.glow import glow
 from pyro_exact.flows.nice import nice
 from pyro_exact.flows.planar import planar
@@ -12,6 +14,8 @@ from pyro_exact.flows.sylvester import sylvester
 
 __all__ = [
     "couplings",
+    "flow_pp",
+    "flow_pp_dequantizer",
     "glow",
     "iaf",
     "maf",

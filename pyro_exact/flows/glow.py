@@ -6,11 +6,13 @@ from typing import Literal
 
 from pyro_exact.nn.conditioner import ConvConditioner, PriorConditioner
 from pyro_exact.transforms.act_norm import ActNorm
+from pyro_exact.transforms.additive import Additive
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.conv1x1 import Conv1x1
 from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.factor_out import FactorOut
 from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.logit import Logit
@@ -26,7 +28,7 @@ def glow(
     scales: int = 3,
     depth: int = 32,
     width: int = 512,
-    scale: Literal["tanh", "sigmoid"] = "sigmoid",
+    scale: Literal["tanh", "sigmoid"] | None = "sigmoid",
     factorized: bool = False,
     logit_margin: float | None = None,
     edge: bool = True,
@@ -36,7 +38,7 @@ def glow(
 ) -> Bijection:
     r"""Build Glow: an image (C, H, W) in pixel levels to a vector of C H W numbers whose base is N(0, I).
 
-    Each scale squeezes, applies ``depth`` steps of `ActNorm`, `Conv1x1` and affine `Coupling`, and factors out half of
+    Each scale squeezes, applies ``depth`` steps of `ActNorm`, `Conv1x1` and `Coupling`, and factors out half of
     the channels under a learned prior; the last keeps all of them under a learned `TopPrior`.
 
     Args:
@@ -45,7 +47,8 @@ def glow(
         scales: L of the paper.
         depth: K of the paper, steps per scale.
         width: Hidden channels of the conditioners.
-        scale: Scale of the affine formula; see `Affine`. The official code has ``"sigmoid"``.
+        scale: Scale of the affine formula; see `Affine`. The official code has ``"sigmoid"``. `None` makes the
+            couplings additive, as in the paper's 5-bit models.
         factorized: Whether the 1x1 convolutions learn PLU factors; the official code does not.
         logit_margin: `None` scales the pixels to [-1/2, 1/2), as the official code does; a number takes their `Logit`
             with that margin, as RealNVP does.
@@ -73,12 +76,16 @@ def glow(
             f"got depth {depth}, scales {scales} and shape {tuple(shape)}. Use fewer scales, or pad the images."
         )
 
+    formula: Elementwise = Additive() if scale is None else Affine(scale)
+
     def conditioner(in_channels: int, out_channels: int) -> ConvConditioner:
-        return ConvConditioner(in_channels, out_channels, Affine.num_params, width, context_dim, edge, log_scale_factor)
+        return ConvConditioner(
+            in_channels, out_channels, formula.num_params, width, context_dim, edge, log_scale_factor
+        )
 
     def step(channels: int) -> Bijection:
         half = Channels(channels)
-        coupling = Coupling(half, Affine(scale), conditioner(half.fixed_size, half.free_size))
+        coupling = Coupling(half, formula, conditioner(half.fixed_size, half.free_size))
         return Compose([ActNorm(channels, event_dim=3), Conv1x1(channels, factorized=factorized), coupling])
 
     def from_scale(index: int, shape: tuple[int, int, int]) -> Compose:

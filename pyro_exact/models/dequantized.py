@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyro
 import torch
-from pyro.distributions import Delta
+from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_exact.distributions.dequantizer import UniformDequantizer
+from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.flow import Flow
 from pyro_exact.models.generative_model import GenerativeModel
 
@@ -24,7 +24,8 @@ class Dequantized(GenerativeModel):
     Args:
         flow: A `Flow` over images (C, H, W) in pixel levels.
         levels: Number of pixel levels.
-        noise: A module that maps x to the distribution q(v | x) on [x, x + 1); uniform by default.
+        noise: A module that maps x to the distribution q(v | x) on [x, x + 1), such as `FlowDequantizer`; `None` for
+            uniform noise.
 
     Shape:
         - x: (N, C, H, W), integers in {0, ..., levels - 1}, of any dtype.
@@ -58,11 +59,19 @@ class Dequantized(GenerativeModel):
         return pixels
 
     def infer(self, x: Tensor) -> None:
-        x = _real(x)
-        pyro.sample("v", UniformDequantizer(x) if self.noise is None else self.noise(x))
+        pyro.sample("v", self._noise(_real(x)))
 
+    @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        self.flow.bijection.inv.initialize(UniformDequantizer(_real(x)).sample())
+        x = _real(x)
+        if isinstance(self.noise, FlowDequantizer):
+            self.noise.initialize(x)
+        self.flow.bijection.inv.initialize(self._noise(x).sample())
+
+    def _noise(self, x: Tensor) -> TorchDistribution:
+        """Return q(v | x)."""
+        noise: TorchDistribution = UniformDequantizer(x) if self.noise is None else self.noise(x)
+        return noise
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:

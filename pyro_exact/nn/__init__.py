@@ -1,17 +1,25 @@
 """Networks in pure torch: tensors in, tensors out."""
 
+from pyro_exact.nn.attention import AttentionConditioner, GatedEncoder
 from pyro_exact.nn.conditioner import ConvConditioner, DenseConditioner, PriorConditioner
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.masked import MaskedDense
 from pyro_exact.nn.parameters import Parameters
+from pyro_exact.nn.rescaled import RescaledConv2d
+from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d
 from pyro_exact.nn.statistics import channel_statistics
 
 __all__ = [
+    "AttentionConditioner",
     "ConvConditioner",
     "DenseConditioner",
+    "GatedEncoder",
     "MaskedDense",
     "Parameters",
     "PriorConditioner",
+    "RescaledConv2d",
+    "ResidualConditioner",
     "ScaledConv2d",
+    "WeightNormConv2d",
     "channel_statistics",
 ]

@@ -98,7 +98,7 @@ class ConvConditioner(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
         h = self._hidden(x, context, self.first, self.second)
-        return _by_number(self.last(h), self.num_params, x)
+        return by_number(self.last(h), self.num_params, x)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Normalise the hidden channels on the batch ``x``."""
@@ -139,7 +139,7 @@ class PriorConditioner(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the kept part ``x``."""
-        return _by_number(self.conv(x.reshape(-1, *x.shape[-3:])), 2, x)
+        return by_number(self.conv(x.reshape(-1, *x.shape[-3:])), 2, x)
 
 
 def required(context: Tensor | None, shape: tuple[int, ...]) -> Tensor:
@@ -152,7 +152,7 @@ def required(context: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     return context
 
 
-def _by_number(theta: Tensor, num_params: int, x: Tensor) -> Tensor:
+def by_number(theta: Tensor, num_params: int, x: Tensor) -> Tensor:
     """Turn (N, C num_params, H, W), parameters innermost, into (*batch of x, C, H, W, num_params)."""
     by_number = theta.unflatten(1, (-1, num_params)).movedim(2, -1)
     return by_number.reshape(x.shape[:-3] + by_number.shape[1:])

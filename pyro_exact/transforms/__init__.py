@@ -16,8 +16,10 @@ from pyro_exact.transforms.linear_lu import LinearLU
 from pyro_exact.transforms.logit import Logit
 from pyro_exact.transforms.masked_autoregressive import MaskedAutoregressive
 from pyro_exact.transforms.mixture_cdf import MixtureCDF
-from pyro_exact.transforms.partition import Channels, Checkerboard, Halves, Partition
+from pyro_exact.transforms.pair import Pair
+from pyro_exact.transforms.partition import Channels, Checkerboard, Columns, Halves, Partition
 from pyro_exact.transforms.permute import Permute
+from pyro_exact.transforms.pixel_interval import PixelInterval
 from pyro_exact.transforms.planar import Planar
 from pyro_exact.transforms.radial import Radial
 from pyro_exact.transforms.scaling import Scaling
@@ -34,6 +36,7 @@ __all__ = [
     "Bijection",
     "Channels",
     "Checkerboard",
+    "Columns",
     "Compose",
     "Conditioned",
     "Conv1x1",
@@ -48,8 +51,10 @@ __all__ = [
     "Logit",
     "MaskedAutoregressive",
     "MixtureCDF",
+    "Pair",
     "Partition",
     "Permute",
+    "PixelInterval",
     "Planar",
     "Radial",
     "Scaling",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor
-from torch.nn import functional as F
+import torch
+from torch import Tensor, nn
 
-from pyro_exact.transforms.elementwise import Elementwise
+from pyro_exact.transforms.elementwise import Elementwise, bounded, log_sigmoid
 
 
 class Affine(Elementwise):
@@ -18,7 +18,9 @@ class Affine(Elementwise):
     The two parameters are :math:`t` and :math:`r`, and :math:`s` is smoothly bounded:
 
     - ``"tanh"``: :math:`s = b \tanh(r / b)`, so that :math:`|s| < b`, and zero parameters give the identity;
-    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, Glow's official choice. It only contracts: pair it with `ActNorm`.
+    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, Glow's official choice. It only contracts: pair it with `ActNorm`;
+    - ``"learned"``: :math:`s = a \tanh r`, RealNVP's choice, with one learned number :math:`a` for the layer. It starts
+      at 1: at 0, and after a conditioner that starts at zero, neither would get a gradient.
 
     Args:
         scale: Which bound.
@@ -29,8 +31,9 @@ class Affine(Elementwise):
         - inverse: closed form, the same.
 
     Reference:
-        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, equation 4; Kingma and Dhariwal
-        (2018), Glow, table 1 and the authors' code for the sigmoid and the order of shift and scale.
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, equation 4, and section 4.1 for
+        the learned multiple; Kingma and Dhariwal (2018), Glow, table 1 and the authors' code for the sigmoid and the
+        order of shift and scale.
 
     Example:
         >>> y, ladj = Affine().forward_and_ladj(torch.ones(3), torch.zeros(3, 2))
@@ -40,13 +43,15 @@ class Affine(Elementwise):
 
     num_params = 2
 
-    def __init__(self, scale: Literal["tanh", "sigmoid"] = "tanh", bound: float = 3.0) -> None:
+    def __init__(self, scale: Literal["tanh", "sigmoid", "learned"] = "tanh", bound: float = 3.0) -> None:
         super().__init__()
-        if scale not in ("tanh", "sigmoid"):
-            raise ValueError(f"Affine expects scale 'tanh' or 'sigmoid'; got {scale!r}.")
+        if scale not in ("tanh", "sigmoid", "learned"):
+            raise ValueError(f"Affine expects scale 'tanh', 'sigmoid' or 'learned'; got {scale!r}.")
         if not bound > 0:
             raise ValueError(f"Affine expects a positive bound; got {bound}.")
         self.scale, self.bound = scale, bound
+        if scale == "learned":
+            self.multiple = nn.Parameter(torch.ones(()))
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._shift_and_log_scale(theta)
@@ -54,13 +59,16 @@ class Affine(Elementwise):
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._shift_and_log_scale(theta)
-        return y * (-log_scale).exp() - shift, -log_scale
+        ladj = -log_scale
+        return y * ladj.exp() - shift, ladj
 
     def _shift_and_log_scale(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, raw = theta.unbind(-1)
+        shift, raw = theta.movedim(-1, 0)  # the gradients of the first dimension are the quickest to put together
         if self.scale == "sigmoid":
-            return shift, F.logsigmoid(raw + 2)
-        return shift, self.bound * (raw / self.bound).tanh()
+            return shift, log_sigmoid(raw + 2)
+        if self.scale == "learned":
+            return shift, self.multiple * bounded(raw, 1.0)
+        return shift, bounded(raw, self.bound)
 
     def extra_repr(self) -> str:
         return f"{self.scale!r}" + (f", bound={self.bound}" if self.scale == "tanh" else "")

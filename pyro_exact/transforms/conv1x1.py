@@ -12,7 +12,7 @@ from pyro_exact.transforms.bijection import Bijection, Shape
 
 
 class Conv1x1(Bijection):
-    r"""Multiply the channel vector at every position by an invertible matrix that starts as a random rotation.
+    r"""Multiply the channel vector at every position by an invertible matrix.
 
     .. math:: y_{:, i, j} = W x_{:, i, j}, \qquad \log|\det \partial y/\partial x| = H W \log|\det W|
 
@@ -28,6 +28,8 @@ class Conv1x1(Bijection):
         context_dim: Size of the context vector that the matrix may depend on; a batch of contexts has a batch of
             matrices.
         factorized: Whether to learn the PLU factors instead of the matrix.
+        rotated: Whether the matrix starts as a random rotation; else it starts near the identity, at
+            :math:`I + 0.001\, N(0, 1)`, as in Flow++.
 
     Cost:
         - forward: :math:`O(C^2 H W)`, and :math:`O(C^3)` for the matrix.
@@ -51,18 +53,21 @@ class Conv1x1(Bijection):
     permutation: Tensor
     signs: Tensor
 
-    def __init__(self, channels: int, context_dim: int | None = None, factorized: bool = True) -> None:
+    def __init__(
+        self, channels: int, context_dim: int | None = None, factorized: bool = True, rotated: bool = True
+    ) -> None:
         super().__init__(3, None if context_dim is None else (context_dim,))
         self.channels, self.factorized = channels, factorized
-        rotation = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64))[0]
+        noise = torch.randn(channels, channels, dtype=torch.float64)
+        matrix = torch.linalg.qr(noise)[0] if rotated else torch.eye(channels, dtype=noise.dtype) + 0.001 * noise
         if factorized:
-            permutation, lower, upper = torch.linalg.lu(rotation)
+            permutation, lower, upper = torch.linalg.lu(matrix)
             diagonal = upper.diagonal()
             initial = {"lower": lower.tril(-1), "upper": upper.triu(1), "log_diagonal": diagonal.abs().log()}
             self.register_buffer("permutation", permutation.to(torch.get_default_dtype()))
             self.register_buffer("signs", diagonal.sign().to(torch.get_default_dtype()))
         else:
-            initial = {"weight": rotation}
+            initial = {"weight": matrix}
         self.theta = Parameters({k: v.to(torch.get_default_dtype()) for k, v in initial.items()}, context_dim)
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,198 @@
+"""The conditioner of Flow++: gated convolutions and attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_exact.nn.conditioner import by_number, required
+from pyro_exact.nn.rescaled import RescaledConv2d, initialize_once
+
+
+class GatedConv(nn.Module):
+    r"""A residual block of two convolutions whose output is gated.
+
+    .. math:: h = \phi(W \phi(x) + V \phi(c)), \qquad a, b = U h, \qquad y = x + a\, \sigma(b)
+
+    where :math:`\phi` is `concat_elu`. The output is small at first: :math:`U` has gain 0.1.
+
+    Args:
+        width: Channels of input and output.
+        context_channels: Channels of the context c, an image of the same size.
+        kernel_size: Of U; that of W is 3, that of V is 1.
+        dropout: Share of the hidden numbers that are dropped in training.
+
+    Reference:
+        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.3 and official code (`gated_conv`).
+    """
+
+    def __init__(
+        self, width: int, context_channels: int | None = None, kernel_size: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.first = RescaledConv2d(2 * width, width, 3)
+        self.context = None if context_channels is None else RescaledConv2d(2 * context_channels, width, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.last = RescaledConv2d(2 * width, 2 * width, kernel_size, gain=0.1)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the block's output."""
+        h = self.first(concat_elu(x))
+        if self.context is not None and context is not None:
+            h = h + self.context(concat_elu(context))
+        return x + F.glu(self.last(self.dropout(concat_elu(h))), dim=1)
+
+
+class GatedAttention(nn.Module):
+    r"""A residual block of self-attention between all positions, whose output is gated.
+
+    Args:
+        width: Channels of input and output, a multiple of ``heads``.
+        heads: Number of attention heads.
+        dropout: Share of the attention's output that is dropped in training.
+
+    Reference:
+        Ho et al. (2019), Flow++, section 3.3 and official code (`gated_attn`).
+    """
+
+    def __init__(self, width: int, heads: int = 4, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.first = RescaledConv2d(width, 3 * width, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.last = RescaledConv2d(width, 2 * width, 1, gain=0.1)
+
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """Return the block's output; ``position`` is added to what attends and is attended to."""
+        parts = self.first(x + position).flatten(2).unflatten(1, (3, self.heads, -1))
+        query, key, value = parts.transpose(-1, -2).unbind(1)  # each (N, heads, positions, channels)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(-1, -2)
+        return x + F.glu(self.last(self.dropout(attended.reshape(x.shape))), dim=1)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of an image, position by position."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the normalised image."""
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
+class GatedBlock(nn.Module):
+    """A gated convolution and a gated attention, each behind a `ChannelNorm`."""
+
+    def __init__(self, width: int, heads: int, dropout: float, context_channels: int | None) -> None:
+        super().__init__()
+        self.conv = GatedConv(width, context_channels, dropout=dropout)
+        self.conv_norm = ChannelNorm(width)
+        self.attention = GatedAttention(width, heads, dropout)
+        self.attention_norm = ChannelNorm(width)
+
+    def forward(self, x: Tensor, position: Tensor, context: Tensor | None) -> Tensor:
+        """Return the block's output."""
+        h = self.conv_norm(self.conv(x, context))
+        return self.attention_norm(self.attention(h, position))
+
+
+class AttentionConditioner(nn.Module):
+    r"""The network of Flow++'s couplings: a row of `GatedBlock`.
+
+    A learned embedding of the positions enters every attention. `initialize` rescales all convolutions once, from data.
+
+    Args:
+        in_channels: Channels of the fixed part.
+        out_channels: Channels of the free part.
+        num_params: Number of parameters that the formula takes for each number.
+        size: (H, W) of both parts.
+        width: Hidden channels, a multiple of ``heads``.
+        blocks: Number of blocks.
+        heads: Number of attention heads.
+        dropout: Share of hidden numbers that are dropped in training.
+        context_channels: Channels of a context image of the same size, which enters every gated convolution.
+
+    Shape:
+        - x: (\*batch, in_channels, H, W); context: (\*batch, context_channels, H, W).
+        - theta: (\*batch, out_channels, H, W, num_params).
+
+    Raises:
+        ValueError: If the width is not a multiple of the heads.
+
+    Reference:
+        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.3 and official code (`MixLogisticAttnCoupling`).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_params: int,
+        size: tuple[int, int],
+        width: int = 96,
+        blocks: int = 10,
+        heads: int = 4,
+        dropout: float = 0.2,
+        context_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        if width < 1 or heads < 1 or width % heads:
+            raise ValueError(f"AttentionConditioner expects a width that is a multiple of heads; got {width}, {heads}.")
+        self.context_shape = None if context_channels is None else (context_channels, *size)
+        self.num_params = num_params
+        self.position = nn.Parameter(0.01 * torch.randn(width, *size))
+        self.first = RescaledConv2d(in_channels, width, 3)
+        self.blocks = nn.ModuleList(GatedBlock(width, heads, dropout, context_channels) for _ in range(blocks))
+        self.last = RescaledConv2d(width, out_channels * num_params, 3, gain=0.1)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters for the fixed part ``x``."""
+        if self.context_shape is not None:
+            context = required(context, self.context_shape)
+            context = context.expand(*x.shape[:-3], *self.context_shape).reshape(-1, *self.context_shape)
+        h = self.first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            h = block(h, self.position, context)
+        return by_number(self.last(h), self.num_params, x)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Rescale all convolutions on the batch ``x``."""
+        initialize_once(self, x, context)
+
+
+class GatedEncoder(nn.Module):
+    r"""What Flow++'s dequantisation noise sees of the image: a convolution, then gated convolutions.
+
+    Args:
+        in_channels: Channels of the image.
+        width: Channels of the output.
+        blocks: Number of gated convolutions.
+        dropout: Share of hidden numbers that are dropped in training.
+
+    Shape:
+        - x: (\*batch, in_channels, H, W); returns (\*batch, width, H, W).
+
+    Reference:
+        Ho et al. (2019), Flow++, official code (`shallow_processor`).
+    """
+
+    def __init__(self, in_channels: int, width: int = 32, blocks: int = 3, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            RescaledConv2d(in_channels, width, 3),
+            *(GatedConv(width, kernel_size=3, dropout=dropout) for _ in range(blocks)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of the image."""
+        images = x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        features = self.layers(images)
+        return features.reshape(x.shape[:-3] + features.shape[1:])
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Rescale all convolutions on the batch ``x``; return the output."""
+        return initialize_once(self, x)
+
+
+def concat_elu(x: Tensor) -> Tensor:
+    """Return ELU(x) and ELU(-x), one after the other in the channels."""
+    return F.elu(torch.cat((x, -x), dim=1))

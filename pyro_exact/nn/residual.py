@@ -1,0 +1,114 @@
+"""The conditioner of RealNVP on images: a residual network with weight normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_exact.nn.conditioner import by_number, required
+from pyro_exact.nn.parameters import hypernet
+
+
+class WeightNormConv2d(nn.Module):
+    r"""A convolution whose weights are a direction and a magnitude for each output channel.
+
+    .. math:: w = g\, \frac{v}{\lVert v \rVert}
+
+    The parameters are plain ones, so that the layer can be copied and pickled, which one of
+    `torch.nn.utils.parametrizations.weight_norm` cannot.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Odd side of the kernel; the padding keeps the size of the image.
+        magnitude: :math:`g` at first; 0 makes a layer that starts as the zero function.
+
+    Shape:
+        - x: (N, in_channels, H, W); y: (N, out_channels, H, W).
+
+    Reference:
+        Salimans and Kingma (2016), Weight Normalization, equation 2.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, magnitude: float = 1.0) -> None:
+        super().__init__()
+        self.padding = kernel_size // 2
+        self.direction = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.magnitude = nn.Parameter(torch.full((out_channels,), magnitude))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of ``x``."""
+        length = self.direction.flatten(1).norm(dim=1)
+        weight = self.direction * (self.magnitude / length)[:, None, None, None]
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+    def extra_repr(self) -> str:
+        out_channels, in_channels, size, _ = self.direction.shape
+        return f"{in_channels}, {out_channels}, kernel_size={size}"
+
+
+class ResidualConditioner(nn.Module):
+    r"""RealNVP's residual network: every block adds to the output through a 1x1 convolution of its own.
+
+    The last layer starts at zero. The paper's batch normalisation inside the network is left out: with it, the
+    parameters for one image would depend on the others of the batch. A context vector shifts the first hidden layer;
+    that shift starts at zero.
+
+    Args:
+        in_channels: Channels of the fixed part.
+        out_channels: Channels of the free part.
+        num_params: Number of parameters that the formula takes for each number.
+        width: Hidden channels.
+        blocks: Number of residual blocks, of two 3x3 convolutions each.
+        context_dim: Size of the context vector.
+
+    Shape:
+        - x: (\*batch, in_channels, H, W); context: (\*batch, context_dim).
+        - theta: (\*batch, out_channels, H, W, num_params).
+
+    Reference:
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 4.1, and official code
+        (`resnet`).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_params: int,
+        width: int = 64,
+        blocks: int = 8,
+        context_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.context_shape = None if context_dim is None else (context_dim,)
+        self.num_params = num_params
+        self.first = WeightNormConv2d(2 * in_channels, width, 3)
+        self.shift = None if context_dim is None else hypernet(context_dim, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ReLU(),
+                WeightNormConv2d(width, width, 3),
+                nn.ReLU(),
+                WeightNormConv2d(width, width, 3, magnitude=0.1),
+            )
+            for _ in range(blocks)
+        )
+        self.skips = nn.ModuleList(WeightNormConv2d(width, width, 1) for _ in range(blocks + 1))
+        self.last = WeightNormConv2d(width, out_channels * num_params, 1, magnitude=0.0)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters for the fixed part ``x``."""
+        images = x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        h = self.first(torch.cat((images, -images), dim=1).relu())
+        if self.shift is not None and self.context_shape is not None:
+            context = required(context, self.context_shape)
+            shift = self.shift(context).expand(*x.shape[:-3], -1)
+            h = h + shift.reshape(-1, shift.shape[-1], 1, 1)
+        output = self.skips[0](h)
+        for block, skip in zip(self.blocks, self.skips[1:], strict=True):
+            h = h + block(h)
+            output = output + skip(h)
+        return by_number(self.last(output.relu()), self.num_params, x)
