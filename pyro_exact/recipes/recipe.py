@@ -15,9 +15,11 @@ import yaml
 
 from pyro_exact import flows
 from pyro_exact.autoregressive import MADE, NADE, CausalNet
-from pyro_exact.distributions import Autoregressive, Flow, StandardNormal
+from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
+from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import Density, Dequantized, GenerativeModel
 from pyro_exact.recipes.check import arguments, nearest
+from pyro_exact.transforms import Bijection
 
 Unit = Literal["bits/dim", "nats"]
 
@@ -93,8 +95,18 @@ class Training:
                 raise ValueError(f"training.{name} expects {expected}; got {value}.")
 
 
-def _glow(shape: tuple[int, int, int], levels: int, **settings: Any) -> GenerativeModel:
-    return Dequantized(Flow(StandardNormal(prod(shape)), flows.glow(shape, levels, **settings).inv), levels)
+def _dequantized(builder: Callable[..., Bijection]) -> Callable[..., GenerativeModel]:
+    """Return a function that builds a model of images from a flow's builder, with uniform or learned noise."""
+
+    def build(
+        shape: tuple[int, int, int], levels: int, noise: Mapping[str, Any] | None = None, **settings: Any
+    ) -> GenerativeModel:
+        flow = Flow(StandardNormal(prod(shape)), builder(shape, levels=levels, **settings).inv)
+        if noise is None:
+            return Dequantized(flow, levels)
+        return Dequantized(flow, levels, FlowDequantizer(flows.flow_pp_dequantizer(shape, levels, **noise)))
+
+    return build
 
 
 def _nade(shape: tuple[int, int, int], levels: int, hidden: int = 500) -> GenerativeModel:
@@ -117,13 +129,24 @@ def _bits(net: CausalNet, levels: int) -> GenerativeModel:
 
 
 class Family(NamedTuple):
-    """A kind of model that recipes can name: how to build it, and the function whose arguments are its settings."""
+    """A kind of model that recipes can name: how to build it, and the function whose arguments are its settings.
+
+    One that is ``dequantized`` has the setting ``noise`` too: the arguments of `flows.flow_pp_dequantizer`.
+    """
 
     build: Callable[..., GenerativeModel]
     settings: Callable[..., object]
+    dequantized: bool = False
 
 
-MODELS = {"glow": Family(_glow, flows.glow), "made": Family(_made, _made), "nade": Family(_nade, _nade)}
+MODELS = {
+    "flow_pp": Family(_dequantized(flows.flow_pp), flows.flow_pp, dequantized=True),
+    "glow": Family(_dequantized(flows.glow), flows.glow, dequantized=True),
+    "made": Family(_made, _made),
+    "nade": Family(_nade, _nade),
+    "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),
+    "real_nvp": Family(_dequantized(image_real_nvp), image_real_nvp, dequantized=True),
+}
 PROVIDED = ("shape", "levels", "context_dim")  # parameters of the builders that are not for a recipe to set
 
 
@@ -134,7 +157,8 @@ class Recipe:
     Attributes:
         name: Name of the recipe.
         model: ``{"name": ..., setting: value, ...}``; the name is one of `MODELS`, the settings are the arguments of
-            its builder. A recipe names no other code, so one from an unknown source can do no harm.
+            its builder. A recipe names no other code, so one from an unknown source can do no harm. Of a flow,
+            ``noise`` holds settings of `flows.flow_pp_dequantizer`; none is uniform noise.
         data: Name of the data set the recipe was made for.
         training: See `Training`.
         paper: See `Paper`.
@@ -171,9 +195,11 @@ class Recipe:
 
     def filled(self) -> Recipe:
         """Return the recipe with the defaults of its model written out, which later versions may change."""
-        parameters = inspect.signature(MODELS[self.model["name"]].settings).parameters.items()
-        defaults = {name: p.default for name, p in parameters if name not in PROVIDED}
-        return dataclasses.replace(self, model={"name": self.model["name"], **defaults, **self.model})
+        family = MODELS[self.model["name"]]
+        model = _defaults(family.settings) | ({"noise": None} if family.dequantized else {}) | dict(self.model)
+        if model.get("noise") is not None:
+            model["noise"] = _defaults(flows.flow_pp_dequantizer) | model["noise"]
+        return dataclasses.replace(self, model={"name": self.model["name"], **model})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for YAML, JSON or a checkpoint."""
@@ -194,8 +220,19 @@ class Recipe:
         name = str(self.model.get("name"))
         if name not in MODELS:
             raise ValueError(f"{source}: name expects one of {', '.join(MODELS)}; got {name!r}.{nearest(name, MODELS)}")
+        family = MODELS[name]
         settings = {key: value for key, value in self.model.items() if key != "name"}
-        return arguments(MODELS[name].settings, settings, source, leave_out=PROVIDED)
+        noise = settings.pop("noise", None) if family.dequantized else None
+        checked = arguments(family.settings, settings, source, leave_out=PROVIDED)
+        if noise is not None:
+            checked["noise"] = arguments(flows.flow_pp_dequantizer, noise, f"{source}: noise", leave_out=PROVIDED)
+        return checked
+
+
+def _defaults(function: Callable[..., object]) -> dict[str, Any]:
+    """Return the settings that a function has where a recipe gives none."""
+    parameters = inspect.signature(function).parameters.items()
+    return {name: p.default for name, p in parameters if name not in PROVIDED}
 
 
 def load_recipe(name: str) -> Recipe:
