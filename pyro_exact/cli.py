@@ -82,7 +82,7 @@ def train(
     write_json(_record(run, trained, images, "valid", score), out / "train.json")
     (out / "recipe.yaml").write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))
     save_curve(run.curve, out / "curve.png")
-    print(f"validation: {score}\n{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
+    print(f"validation: {score}, {score.in_nats()}\n{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
 
 
 def evaluate(
@@ -120,14 +120,14 @@ def evaluate(
     out = out or checkpoint.with_name(f"{checkpoint.stem}-{split}.json")
     write_json(_record(run, model, images, split, score, note), out)
     print(f"{run.recipe.name} on {images.name}, {split}: {score}")
-    print(f"{score.nats:.2f} ± {score.standard_error_nats:.2f} nats per image\nWrote {out}.")
+    print(f"{score.in_nats()}\nWrote {out}.")
 
 
 def sample(
     checkpoint: Path,
     out: Path = Path("samples.png"),
     n: int = 64,
-    temperature: float | list[float] = 1.0,
+    temperature: float | list[float] | None = None,
     seed: int = 0,
     device: Device = "auto",
 ) -> None:
@@ -137,8 +137,8 @@ def sample(
         checkpoint: A file that `pyro-exact train` wrote.
         out: The PNG file to write.
         n: How many images.
-        temperature: Standard deviation of the base noise; 1 is the model itself, less gives smoother images. Of
-            several, e.g. "[0.5, 0.7, 1]", each makes a grid.
+        temperature: Standard deviation of a flow's base noise; 1, the default, is the model itself, less gives smoother
+            images. Of several, e.g. "[0.5, 0.7, 1]", each makes a grid. An autoregressive model has none.
         seed: Of the samples.
         device: Where to run; auto is cuda where there is one.
     """
@@ -153,7 +153,7 @@ def sample(
     model, run = load_model(checkpoint, device)
     torch.manual_seed(seed)
     temperatures = temperature if isinstance(temperature, list) else [temperature]
-    grids = {f"temperature {t:g}": model.sample(n, t) for t in temperatures}
+    grids = {"samples" if t is None else f"temperature {t:g}": model.sample(n, t) for t in temperatures}
     save_grids(grids, run.levels, out)
     print(f"Wrote {out}.")
 

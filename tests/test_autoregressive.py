@@ -433,22 +433,31 @@ def test_the_masks_of_an_ensemble_differ_and_are_those_of_the_seed():
             assert not torch.equal(*value)
 
 
-def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch):
+@pytest.mark.parametrize("masks", [1, 2])
+def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
     x = torch.randint(2, (5, 40)).double()
     results = []
-    for block in (10**6, 400):
-        monkeypatch.setattr("pyro_exact.nn.masked.BLOCK", block)
-        made = MADE(40, 50)
+    for small in (10**6, 0):
+        monkeypatch.setattr("pyro_exact.nn.masked.SMALL", small)
+        made = MADE(40, 50, layers=2, masks=masks)
         torch.manual_seed(3)
         for p in made.parameters():
             torch.nn.init.normal_(p, std=0.5)
         y = made(x)
         results.append((y, torch.autograd.grad(y.square().sum(), list(made.parameters()))))
     assert_close(*results)
-    (reach,) = made.dense.layers[0].reach
-    assert len(reach) == 5
-    assert reach == sorted(reach)
-    assert sum(reach) < 0.7 * 5 * 40
+    (blocks, *_) = made.dense.layers[0].blocks
+    assert len(blocks) == 8
+    if masks == 1:
+        assert sum(block.reach for block in blocks) < 0.7 * 8 * 40
+        assert sum(block.reach - block.whole for block in blocks) < 0.2 * 8 * 40
+
+
+def test_masked_layers_have_second_derivatives(monkeypatch):
+    monkeypatch.setattr("pyro_exact.nn.masked.SMALL", 0)
+    made = net("MADE gaussian")
+    x = torch.randn(2, 4, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x, *_: made(x), (x, *made.parameters()), atol=1e-8)
 
 
 # Likelihoods ----------------------------------------------------------------------------------------------------------

@@ -95,6 +95,21 @@ def test_sample_takes_several_temperatures(trained, run, monkeypatch):
     assert seen["temperature 1"].shape == (2, 1, 4, 4)
 
 
+def test_an_autoregressive_recipe_from_training_to_samples(here, run):
+    bits = np.random.default_rng(0).integers(0, 2, (40, 4, 4), dtype=np.uint8)
+    np.savez("bits.npz", train=bits[:20], valid=bits[20:30], test=bits[30:])
+    small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
+    code, out, err = run("train", "nade_mnist", "--data", "bits.npz", "--out", "out", *small)
+    assert (code, err) == (0, "")
+    assert re.search(r"validation: \d\.\d{4} ± .* \(exact, 10 images\), \d+\.\d\d ± \d\.\d\d nats per image", out)
+    assert json.loads((here / "out" / "train.json").read_text())["metric"]["unit"] == "nats"
+    assert run("sample", "out/checkpoint.ckpt", "--n", "2")[0] == 0
+    code, _, err = run("sample", "out/checkpoint.ckpt", "--temperature", "0.7")
+    assert (code, "no base noise to scale; got temperature 0.7" in err) == (1, True)
+    code, _, err = run("train", "nade_mnist", "--data", "toy.npz", "--out", "other", *small)
+    assert (code, "NADE expects images of 2 levels, 0 and 1; got 256" in err) == (1, True)
+
+
 def test_the_images_of_a_checkpoint_are_found_from_anywhere(here, trained, run, monkeypatch):
     (here / "elsewhere").mkdir()
     monkeypatch.chdir(here / "elsewhere")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ from pyro_exact.nn.conditioner import required
 
 State = tuple[Tensor, ...]
 
-BLOCK = 2**19  # weights that are masked at once, small enough for a processor's cache
+SMALL = 2**16  # weights of a layer for which one block is fastest; a larger one has BLOCKS of them
+BLOCKS = 8
 
 
 def progress(member: int, done: int) -> Tensor:
@@ -27,8 +29,8 @@ def progress(member: int, done: int) -> Tensor:
 class MaskedLinear(nn.Linear):
     r"""A linear layer whose unit of degree :math:`m` sees the inputs of degree at most :math:`m`.
 
-    The weights are masked a block of units at a time. Where degrees come in ascending order, a block leaves out the
-    inputs that none of its units sees, which is nearly half of the arithmetic of a large layer.
+    A large layer works in blocks of units. Where degrees come in ascending order, a block leaves out the inputs that
+    none of its units sees, which is nearly half of the arithmetic, and masks only those that some of them see.
 
     Args:
         in_degrees: Degree of each input, (masks, in_features): one row for each mask.
@@ -51,17 +53,12 @@ class MaskedLinear(nn.Linear):
         super().__init__(in_degrees.shape[-1], out_degrees.shape[-1], bias)
         self.register_buffer("in_degrees", in_degrees.int(), persistent=saved)
         self.register_buffer("out_degrees", out_degrees.int(), persistent=saved)
-
         self.plan()
         self.register_load_state_dict_post_hook(_plan)
 
     def plan(self) -> None:
-        """Find which inputs a block of units needs, and which units a degree has; loaded degrees need it anew."""
-        self.units = max(1, BLOCK // max(1, self.in_features))
-        self.reach = [
-            [self._reach(member, block) for block in degrees.split(self.units)]
-            for member, degrees in enumerate(self.out_degrees)
-        ]
+        """Find what the blocks see, and which units a degree has; degrees that were loaded need it anew."""
+        self.blocks = [_blocks(*degrees) for degrees in zip(self.in_degrees, self.out_degrees, strict=True)]
         self.register_buffer("by_degree", self.out_degrees.argsort(dim=-1, stable=True), persistent=False)
         self.runs = [_runs(degrees) for degrees in self.out_degrees]
 
@@ -70,23 +67,75 @@ class MaskedLinear(nn.Linear):
         first, last = self.runs[member].get(degree, (0, 0))
         return self.by_degree[member, first:last]
 
-    def _reach(self, member: int, degrees: Tensor) -> int:
-        seen = (self.in_degrees[member] <= degrees.max()).nonzero()
-        return int(seen[-1]) + 1 if len(seen) else 0
-
     def mask(self, member: int = 0) -> Tensor:
         """Return where an output sees an input, (out_features, in_features)."""
         return self.out_degrees[member, :, None] >= self.in_degrees[member]
 
     def forward(self, input: Tensor, member: int = 0) -> Tensor:
         """Return the masked linear map of the input, under one of the masks."""
-        seen, blocks = self.in_degrees[member], []
-        weights, degrees = self.weight.split(self.units), self.out_degrees[member].split(self.units)
-        for weight, degree, reach in zip(weights, degrees, self.reach[member], strict=True):
-            mask = degree[:, None] >= seen[:reach]
-            blocks.append(F.linear(input[..., :reach], weight[:, :reach].where(mask, 0)))
-        y = torch.cat(blocks, dim=-1)
+        degrees = self.in_degrees[member], self.out_degrees[member]
+        y = MaskedProduct.apply(input.reshape(-1, self.in_features), self.weight, *degrees, self.blocks[member])
+        y = y.view(*input.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
+
+
+class Block(NamedTuple):
+    """Neighbouring units; all of them see the inputs before ``whole``, none those from ``reach`` on."""
+
+    units: slice
+    whole: int
+    reach: int
+
+
+class MaskedProduct(torch.autograd.Function):
+    """The product of a batch with masked weights, (n, in), (out, in) -> (n, out), block by block.
+
+    The gradient of the weights is written into one tensor. Autograd would put it together from its blocks, and from the
+    parts of each block, which takes longer than what the blocks leave out.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, in_degrees: Tensor, out_degrees: Tensor, blocks: list[Block]
+    ) -> Tensor:
+        """Return the product."""
+        y = x.new_empty(len(x), len(weight))
+        for units, whole, reach in blocks:
+            mask = out_degrees[units, None] >= in_degrees[whole:reach]
+            y[:, units] = x[:, :whole] @ weight[units, :whole].T
+            y[:, units] += x[:, whole:reach] @ weight[units, whole:reach].where(mask, 0).T
+        ctx.save_for_backward(x, weight, in_degrees, out_degrees)
+        ctx.blocks = blocks
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+        """Return the gradients of the batch and of the weights."""
+        x, weight, in_degrees, out_degrees = ctx.saved_tensors
+        grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight)
+        for units, whole, reach in ctx.blocks:
+            mask = out_degrees[units, None] >= in_degrees[whole:reach]
+            grad_weight[units, :reach] = grad[:, units].T @ x[:, :reach]
+            grad_weight[units, whole:reach] *= mask
+            if grad_x is not None:
+                grad_x[:, :whole] += grad[:, units] @ weight[units, :whole]
+                grad_x[:, whole:reach] += grad[:, units] @ weight[units, whole:reach].where(mask, 0)
+        return grad_x, grad_weight, None, None, None
+
+
+def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
+    units, inputs = len(out_degrees), len(in_degrees)
+    size = units if units * inputs < SMALL else -(-units // BLOCKS)
+    blocks = []
+    for first in range(0, units, max(1, size)):
+        degrees = out_degrees[first : first + size]
+        unseen = (in_degrees > degrees.min()).nonzero()
+        seen = (in_degrees <= degrees.max()).nonzero()
+        whole = int(unseen[0]) if len(unseen) else inputs
+        reach = int(seen[-1]) + 1 if len(seen) else 0
+        blocks.append(Block(slice(first, first + size), min(whole, reach), reach))
+    return blocks
 
 
 class MaskedDense(nn.Module):

@@ -42,6 +42,10 @@ class Evaluation:
         k = "" if self.bound == "exact" else f", k = {self.k}"
         return f"{self.bits_per_dim:.4f} ± {self.standard_error:.4f} bits/dim ({self.bound}{k}, {self.images} images)"
 
+    def in_nats(self) -> str:
+        """Return the mean and its error in nats per image."""
+        return f"{self.nats:.2f} ± {self.standard_error_nats:.2f} nats per image"
+
     def metric(self, unit: Unit) -> dict[str, Any]:
         """Return value, error and bound in a unit, as a record keeps them."""
         value, error = self.bits_per_dim, self.standard_error
