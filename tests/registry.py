@@ -356,11 +356,20 @@ def planar_stack() -> Compose:
     return Compose([ActNorm(2), *couplings])
 
 
+def learned_noise(flow: Bijection, formula: str) -> Dequantized:
+    """A model of images (1, 4, 4) with 4 levels whose guide is a flow."""
+    options = {"width": 4, "blocks": 1, "components": 2, "heads": 2, "dropout": 0.0, "context_width": 2}
+    noise = FlowDequantizer(flow_pp_dequantizer((1, 4, 4), 4, formula=formula, **options))
+    return Dequantized(Flow(StandardNormal(16), flow.inv), levels=4, noise=noise)
+
+
 MODELS: dict[str, ModelCase] = {
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), 20))), bars),
     "Density nade": ModelCase(lambda: Density(Autoregressive(NADE((1, 4, 4), 8))), bars),
     "Dequantized": ModelCase(lambda: Dequantized(Flow(StandardNormal(16), small_glow(None).inv), levels=4), blobs),
+    "Dequantized affine noise": ModelCase(lambda: learned_noise(small_glow(None), "affine"), blobs),
+    "Dequantized mixture noise": ModelCase(lambda: learned_noise(small_real_nvp(None), "mixture"), blobs),
     "Dequantized logit": ModelCase(
         lambda: Dequantized(Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4), blobs
     ),
