@@ -20,11 +20,14 @@ from pyro_exact.recipes import Training, load_recipe, recipe_names
 from pyro_exact.recipes.check import nearest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pyro_exact.data import Images
-    from pyro_exact.models import GenerativeModel
+    from pyro_exact.models import Dequantized, GenerativeModel
     from pyro_exact.train import Evaluation, Run
 
 Device = Literal["auto", "cpu", "cuda"]
+Split = Literal["test", "valid", "train"]
 
 
 def train(
@@ -62,7 +65,7 @@ def train(
     """
     from pyro_exact.data import load
     from pyro_exact.plots import save_curve
-    from pyro_exact.train import BEST, LAST, first_process, fit, load_model, write_json
+    from pyro_exact.train import BEST, LAST, first_process, fit, in_one_piece, load_model, write_json
     from pyro_exact.train import evaluate as score_of
 
     chosen = load_recipe(recipe).changed(model or {}, training or {})
@@ -80,7 +83,8 @@ def train(
     trained, run = load_model(out / LAST, device)
     score = score_of(trained, images.valid)
     write_json(_record(run, trained, images, "valid", score), out / "train.json")
-    (out / "recipe.yaml").write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))
+    with in_one_piece(out / "recipe.yaml") as partial:
+        partial.write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))
     save_curve(run.curve, out / "curve.png")
     print(f"validation: {score}, {score.in_nats()}\n{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
 
@@ -89,7 +93,8 @@ def evaluate(
     checkpoint: Path,
     data: str | None = None,
     data_root: Path | None = None,
-    split: Literal["test", "valid", "train"] = "test",
+    download: bool = False,
+    split: Split = "test",
     k: int = 1,
     batch_size: int = 100,
     seed: int = 0,
@@ -103,6 +108,7 @@ def evaluate(
         checkpoint: A file that `pyro-exact train` wrote; it carries its recipe.
         data: Name, .npz file or folder; the images that it was trained on by default.
         data_root: Folder of the torchvision data sets.
+        download: Whether to download a torchvision data set that is not there.
         split: Which images.
         k: Samples per image: 1 is the ELBO, more the importance-weighted bound.
         batch_size: Images at once.
@@ -111,13 +117,14 @@ def evaluate(
         note: A remark on the data for the record, e.g. "first 1,000 of the test set".
         out: The record; NAME-SPLIT.json beside the checkpoint NAME.ckpt by default.
     """
+    from pyro_exact.train import check_writable, load_model, write_json
     from pyro_exact.train import evaluate as score_of
-    from pyro_exact.train import load_model, write_json
 
-    model, run = load_model(checkpoint, device)
-    images = _images(run, data, data_root)
-    score = score_of(model, images.split(split), k, batch_size, seed)
     out = out or checkpoint.with_name(f"{checkpoint.stem}-{split}.json")
+    check_writable(out.parent)
+    model, run = load_model(checkpoint, device)
+    images = _images(run, data, data_root, download)
+    score = score_of(model, images.split(split), k, batch_size, seed)
     write_json(_record(run, model, images, split, score, note), out)
     print(f"{run.recipe.name} on {images.name}, {split}: {score}")
     print(f"{score.in_nats()}\nWrote {out}.")
@@ -145,16 +152,95 @@ def sample(
     import torch
 
     from pyro_exact.plots import save_grids
-    from pyro_exact.train import check_writable, load_model
+    from pyro_exact.train import load_model
 
     if n < 1:
         raise ValueError(f"sample expects at least one image; got n = {n}.")
-    check_writable(out.parent)
+    _check_picture(out)
     model, run = load_model(checkpoint, device)
     torch.manual_seed(seed)
     temperatures = temperature if isinstance(temperature, list) else [temperature]
     grids = {"samples" if t is None else f"temperature {t:g}": model.sample(n, t) for t in temperatures}
     save_grids(grids, run.levels, out)
+    print(f"Wrote {out}.")
+
+
+def interpolate(
+    checkpoint: Path,
+    out: Path = Path("interpolation.png"),
+    n: int = 8,
+    steps: int = 8,
+    data: str | None = None,
+    data_root: Path | None = None,
+    split: Split = "test",
+    seed: int = 0,
+    device: Device = "auto",
+) -> None:
+    """Walk from one real image to another on a straight line in the noise of a trained flow, a row for each pair.
+
+    Args:
+        checkpoint: A file that `pyro-exact train` wrote.
+        out: The PNG file to write.
+        n: How many pairs of images, drawn at random.
+        steps: Images in a row, with the two real ones at its ends.
+        data: Name, .npz file or folder; the images that it was trained on by default.
+        data_root: Folder of the torchvision data sets.
+        split: Which images.
+        seed: Of the choice of the images, and of the dequantisation noise.
+        device: Where to run; auto is cuda where there is one.
+    """
+    import torch
+
+    from pyro_exact.plots import save_grids
+
+    if n < 1 or steps < 2:
+        raise ValueError(f"interpolate expects n of at least 1 and steps of at least 2; got {n} and {steps}.")
+    _check_picture(out)
+    model, run, images = _flow_and_images(checkpoint, device, data, data_root, split, 2 * n, seed)
+    ends = model.encode(images)
+    weights = torch.linspace(0, 1, steps, device=ends.device)[:, None]
+    rows = [model.decode(torch.lerp(first, last, weights)) for first, last in zip(ends[:n], ends[n:], strict=True)]
+    save_grids({"real, between, real": torch.cat(rows)}, run.levels, out, columns=steps)
+    print(f"Wrote {out}.")
+
+
+def reconstruct(
+    checkpoint: Path,
+    out: Path = Path("reconstruction.png"),
+    n: int = 64,
+    data: str | None = None,
+    data_root: Path | None = None,
+    split: Split = "test",
+    seed: int = 0,
+    device: Device = "auto",
+) -> None:
+    """Send real images through a trained flow to noise and back, and print how far they are from what they were.
+
+    Args:
+        checkpoint: A file that `pyro-exact train` wrote.
+        out: The PNG file to write: the images, the images that came back, and where they differ.
+        n: How many images, drawn at random.
+        data: Name, .npz file or folder; the images that it was trained on by default.
+        data_root: Folder of the torchvision data sets.
+        split: Which images.
+        seed: Of the choice of the images, and of the dequantisation noise.
+        device: Where to run; auto is cuda where there is one.
+    """
+    import torch
+
+    from pyro_exact.plots import save_grids
+
+    _check_picture(out)
+    model, run, images = _flow_and_images(checkpoint, device, data, data_root, split, n, seed)
+    with torch.no_grad():
+        v = model.noise_of(images).sample()
+        z = model.flow.bijection.inv(v).clone()  # of the noise itself the flow would remember the image
+        error = (model.flow.bijection(z) - v).abs()
+    back = model.decode(z)
+    print(f"largest error {error.max():.2g} of a grey level, mean {error.mean():.2g}")
+    print(f"{int((back != images).sum())} of {images.numel()} numbers came back as another level")
+    differences = (run.levels - 1) * (back != images)
+    save_grids({"images": images, "to noise and back": back, "differences": differences}, run.levels, out)
     print(f"Wrote {out}.")
 
 
@@ -189,6 +275,7 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
     from pyro_exact.train import BEST, LAST, fit, load_model, write_json
     from pyro_exact.train import evaluate as score_of
 
+    torch.set_num_threads(1)  # the tensors are tiny: a second thread hardly helps, and on a busy machine it waits
     recipe = load_recipe("glow_digits").changed({}, training or {})
     for name in (LAST, BEST):
         (out / name).unlink(missing_ok=True)
@@ -216,7 +303,39 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
     print(f"\n{out}: {LAST}, metrics.json, samples.png, curve.png")
 
 
-def _images(run: Run, data: str | None, data_root: Path | None) -> Images:
+def _check_picture(out: Path) -> None:
+    """Make sure, before anything is computed, that a picture can be written there."""
+    from pyro_exact.train import check_writable
+
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out expects the name of a .png file; got {str(out)!r}.")
+    check_writable(out.parent)
+
+
+def _flow_and_images(
+    checkpoint: Path, device: str, data: str | None, data_root: Path | None, split: Split, n: int, seed: int
+) -> tuple[Dequantized, Run, Tensor]:
+    """Load a model whose images are behind a flow, and n images drawn at random; seed the noise that follows."""
+    import torch
+
+    from pyro_exact.models import Dequantized
+    from pyro_exact.train import load_model
+
+    model, run = load_model(checkpoint, device)
+    if not isinstance(model, Dequantized):
+        raise ValueError(
+            f"{checkpoint}: expected the model of a flow, which maps images to noise and back; got "
+            f"{run.recipe.model['name']}. Choose another checkpoint."
+        )
+    images = _images(run, data, data_root, download=False).split(split)
+    if not 0 < n <= len(images):
+        raise ValueError(f"--split {split} has {len(images)} images; {n} were asked for. Choose another --n.")
+    torch.manual_seed(seed)
+    drawn = images[torch.randperm(len(images))[:n]]
+    return model, run, drawn.to(next(model.parameters()).device)
+
+
+def _images(run: Run, data: str | None, data_root: Path | None, download: bool) -> Images:
     """Load the images of a run again, or others that its model can score."""
     from pyro_exact.data import load
 
@@ -225,7 +344,7 @@ def _images(run: Run, data: str | None, data_root: Path | None) -> Images:
     if "name" not in source:
         raise ValueError("The checkpoint does not say where its images are. Say it with --data.")
     try:
-        images = load(**source)
+        images = load(**source, download=download)
     except (OSError, ValueError) as error:
         if data is not None:
             raise
@@ -275,7 +394,9 @@ def _anchors(images: Images) -> dict[str, float]:
     }
 
 
-COMMANDS: dict[str, Callable[..., None]] = {f.__name__: f for f in (train, evaluate, sample, recipes, demo)}
+COMMANDS: dict[str, Callable[..., None]] = {
+    f.__name__: f for f in (train, evaluate, sample, interpolate, reconstruct, recipes, demo)
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pyro_exact.train.files import in_one_piece
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -87,5 +89,5 @@ def _figure(rows: int, columns: int, size: float) -> tuple[Figure, Sequence[Axes
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with in_one_piece(Path(path)) as partial:
+        figure.savefig(partial, dpi=120, format="png")

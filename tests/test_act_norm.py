@@ -108,6 +108,8 @@ def test_one_vector_has_no_statistics_but_one_image_has():
     layer = ActNorm(3)
     with pytest.raises(ValueError, match=r"at least two values per channel; got 1 .* Pass a larger batch"):
         layer.initialize(torch.randn(1, 3))
+    with pytest.raises(ValueError, match=r"at least two values per channel; got 1 .* Pass a larger batch"):
+        layer.initialize(torch.randn(3))
     assert not any(p.any() for p in layer.parameters())
     assert_normal(ActNorm(3, event_dim=3).initialize(torch.randn(1, 3, 4, 4)))
 
@@ -134,6 +136,11 @@ def test_float32_weights_are_set_from_float64_sums():
     layer = ActNorm(3).float()
     layer.initialize(x)
     assert_close(layer.theta.log_scale.double(), -x.double().std(0, correction=0).log(), rtol=0, atol=1e-6)
+
+
+def test_another_number_of_channels_is_not_initialised(x):
+    with pytest.raises(ValueError, match=r"ActNorm expects 4 (channels|dimensions); got 3"):
+        ActNorm(4, event_dim=x.dim() - 1).initialize(x)
 
 
 # Several processes ----------------------------------------------------------------------------------------------------

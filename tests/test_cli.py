@@ -72,6 +72,20 @@ def test_train_leaves_what_the_other_commands_need(here, trained, run):
     assert (here / "below" / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("evaluate out/checkpoint.ckpt --out toy.npz/score.json", "The output folder toy.npz cannot be written"),
+        ("sample out/checkpoint.ckpt --out toy.npz/samples.png", "The output folder toy.npz cannot be written"),
+        ("sample out/checkpoint.ckpt --out samples.jpg", "--out expects the name of a .png file; got 'samples.jpg'"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_the_work(here, trained, run, monkeypatch, command, message):
+    monkeypatch.setattr("pyro_exact.train.load_model", None)
+    code, _, err = run(*command.split())
+    assert (code, err.startswith(f"pyro-exact: {message}")) == (1, True)
+
+
 def test_evaluate_takes_options(here, trained, run):
     code, out, _ = run(
         "evaluate", "out/best.ckpt", "--split", "valid", "--k", "4", "--out", "score.json", "--seed", "3"
@@ -108,6 +122,42 @@ def test_an_autoregressive_recipe_from_training_to_samples(here, run):
     assert (code, "no base noise to scale; got temperature 0.7" in err) == (1, True)
     code, _, err = run("train", "nade_mnist", "--data", "toy.npz", "--out", "other", *small)
     assert (code, "NADE expects images of 2 levels, 0 and 1; got 256" in err) == (1, True)
+
+
+def test_interpolate_has_a_row_for_each_pair_with_the_real_images_at_its_ends(here, trained, run, monkeypatch):
+    shown = {}
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns: shown.update(grids, columns=columns))
+    code, out, err = run("interpolate", "out/checkpoint.ckpt", "--n", "3", "--steps", "5", "--out", "i.png")
+    assert (code, out.strip(), err) == (0, "Wrote i.png.", "")
+    (rows, columns) = shown.values()
+    real = {tuple(image.ravel().tolist()) for image in np.load("toy.npz")["test"]}
+    assert columns == 5
+    rows = rows.view(3, 5, 16)
+    assert all(tuple(rows[pair, end].tolist()) in real for pair in range(3) for end in (0, -1))
+    assert not torch.equal(rows[:, 0], rows[:, 2])
+
+
+def test_reconstruct_prints_its_error(here, trained, run):
+    code, out, err = run("reconstruct", "out/checkpoint.ckpt", "--n", "10", "--out", "r.png")
+    assert (code, err) == (0, "")
+    assert float(re.search(r"largest error (\S+) of a grey level", out)[1]) < 0.05
+    assert "0 of 160 numbers came back as another level" in out
+    assert (here / "r.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["interpolate", "--steps", "1"], "steps of at least 2; got 8 and 1"),
+        (["interpolate", "--n", "6"], "--split test has 10 images; 12 were asked for"),
+        (["reconstruct", "--n", "11"], "--split test has 10 images; 11 were asked for"),
+        (["reconstruct", "--out", "r.jpg"], "expects the name of a .png file"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(trained, run, command, message):
+    code, _, err = run(command[0], "out/checkpoint.ckpt", *command[1:])
+    assert code == 1
+    assert message in err
 
 
 def test_the_images_of_a_checkpoint_are_found_from_anywhere(here, trained, run, monkeypatch):
@@ -209,7 +259,7 @@ def test_help_explains_every_setting(run):
     assert "--training.batch_size BATCH_SIZE Images per step and device. (type: int)" in plain
     assert "--resume" in plain
     assert "Whether to go on from the checkpoint in the output folder" in plain
-    assert "{train,evaluate,sample,recipes,demo}" in run("--help")[1]
+    assert "{train,evaluate,sample,interpolate,reconstruct,recipes,demo}" in run("--help")[1]
     assert run("--version") == (0, f"pyro-exact {__version__}\n", "")
 
 

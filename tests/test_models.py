@@ -223,6 +223,24 @@ def test_pixels_are_the_floor_of_the_latent():
     assert torch.equal(poutine.condition(model.generate, data={"v": v})(), v.floor())
 
 
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda x: x / 4, ValueError, "whole pixel levels from 0 to 3"),
+        (lambda x: x + 3, ValueError, "levels from 0 to 3; got values from 3 to 6"),
+        (lambda x: x * math.nan, ValueError, "got nan"),
+        (lambda x: x.expand(-1, 3, -1, -1), ValueError, r"shape \(\*, 1, 4, 4\)"),
+        (lambda x: x[:0], ValueError, "at least one image"),
+        (lambda x: x > 1, TypeError, r"got torch\.bool"),
+    ],
+)
+@pytest.mark.parametrize("door", ["model", "guide", "initialize"])
+def test_images_that_stock_pyro_would_take_are_refused(door, spoil, error, message):
+    model = MODELS["Dequantized"].make()
+    with pytest.raises(error, match=message):
+        getattr(model, door)(spoil(MODELS["Dequantized"].data()))
+
+
 def test_samples_lie_in_the_levels():
     model = Dequantized(Flow(StandardNormal(1), Compose([Flatten((1, 1, 1))]).inv), levels=4)
     x = model.sample(200)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from pyro_exact.nn import ConvConditioner, DenseConditioner, Parameters, PriorConditioner, ScaledConv2d
+from pyro_exact.nn import ConvConditioner, DenseConditioner, MaskedDense, Parameters, PriorConditioner, ScaledConv2d
 from pyro_exact.nn.statistics import channel_statistics
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -232,3 +232,17 @@ def test_statistics_of_values_that_are_not_finite_are_refused(value):
     x[2, 1] = value
     with pytest.raises(ValueError, match="expects finite values"):
         channel_statistics(x, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.long, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("kind", ["dense", "conv", "masked"])
+def test_a_context_may_have_another_dtype(kind, dtype):
+    nets = {
+        "dense": lambda: (DenseConditioner(2, 2, 2, context_dim=3), torch.randn(4, 2)),
+        "conv": lambda: (ConvConditioner(2, 2, 2, width=4, context_dim=3), torch.randn(4, 2, 2, 2)),
+        "masked": lambda: (MaskedDense(2, 2, context_dim=3), torch.randn(4, 2)),
+    }
+    net, x = nets[kind]()
+    perturb(net)
+    one_hot = torch.eye(4, 3)
+    assert_close(net(x, one_hot.to(dtype)), net(x, one_hot))

@@ -1,10 +1,14 @@
 """Pictures: what is in them, and that they are PNG files."""
 
+import errno
+import os
+
 import pytest
 import torch
 from matplotlib.image import imread
 
 from pyro_exact.plots import image_grid, save_curve, save_grids
+from pyro_exact.train import UnwritableError
 
 CURVE = {
     "train": [[10, 1.0, 5.0], [20, 2.0, 4.0], [30, 3.0, 3.9]],
@@ -34,3 +38,15 @@ def test_grids_become_a_picture(tmp_path, count, channels):
 def test_a_curve_becomes_a_picture(tmp_path, curve, anchors):
     save_curve(curve, tmp_path / "curve.png", anchors)
     assert imread(tmp_path / "curve.png").std() > 0
+
+
+def test_a_picture_survives_a_full_disk(tmp_path, monkeypatch):
+    def full_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "curve.png"
+    path.write_bytes(b"an older picture")
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(UnwritableError, match=r"curve\.png could not be written: .*No space left.*previous one is kept"):
+        save_curve(CURVE, path)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("curve.png", b"an older picture")]

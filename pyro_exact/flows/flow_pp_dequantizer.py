@@ -96,5 +96,5 @@ class _Encoded(Bijection):
 
     def _parts(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Return both parts of the image, one after the other in the channels, in [-1/2, 1/2)."""
-        image = required(context, self.context_shape or ()).to(x.dtype)
+        image = required(context, self.context_shape or (), x)
         return torch.cat(self.partition.split(image / self.levels - 0.5), dim=-3)

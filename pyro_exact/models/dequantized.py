@@ -7,6 +7,7 @@ import torch
 from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
 
+from pyro_exact.data.check import check_images
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.flow import Flow
 from pyro_exact.models.generative_model import GenerativeModel
@@ -52,6 +53,10 @@ class Dequantized(GenerativeModel):
         """(C, H, W) of the images."""
         return self.flow().event_shape
 
+    def check(self, x: Tensor) -> None:
+        channels, height, width = self.shape
+        check_images(x, (channels, height, width), self.levels)
+
     def generate(self, x: Tensor | None = None) -> Tensor:
         v = pyro.sample("v", self.flow())
         observed = None if x is None else x.to(v.dtype)
@@ -59,27 +64,37 @@ class Dequantized(GenerativeModel):
         return pixels
 
     def infer(self, x: Tensor) -> None:
-        pyro.sample("v", self._noise(_real(x)))
+        pyro.sample("v", self.noise_of(x))
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        x = _real(x)
+        self.check(x)
         if isinstance(self.noise, FlowDequantizer):
             self.noise.initialize(x)
-        self.flow.bijection.inv.initialize(self._noise(x).sample())
+        self.flow.bijection.inv.initialize(self.noise_of(x).sample())
 
-    def _noise(self, x: Tensor) -> TorchDistribution:
-        """Return q(v | x)."""
+    def noise_of(self, x: Tensor) -> TorchDistribution:
+        """Return q(v | x), the distribution of the guide on [x, x + 1)."""
+        # Half precision would have no room for noise below the pixels.
+        x = x.to(torch.promote_types(x.dtype, torch.get_default_dtype()))
         noise: TorchDistribution = UniformDequantizer(x) if self.noise is None else self.noise(x)
         return noise
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` images, integers of dtype int64 in {0, ..., levels - 1}; ``temperature`` as in `Flow`."""
-        v: Tensor = self.flow(temperature).sample((n,))
+        return self._pixels(self.flow(temperature).sample((n,)))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the noise behind one draw of v for each image, of shape (N, dimension of the base)."""
+        z: Tensor = self.flow.bijection.inv(self.noise_of(x).sample())
+        return z
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the images of a noise, of dtype int64; after `encode` they are what they were."""
+        return self._pixels(self.flow.bijection(z))
+
+    def _pixels(self, v: Tensor) -> Tensor:
         return v.floor().clamp(0, self.levels - 1).long()
-
-
-def _real(x: Tensor) -> Tensor:
-    """Return the pixels in a precision that has room for noise below them: half precision has none."""
-    return x.to(torch.promote_types(x.dtype, torch.get_default_dtype()))

@@ -26,13 +26,15 @@ class GenerativeModel(nn.Module, ABC):
         """Make the sample statements of q(z | x); none by default."""
 
     def model(self, x: Tensor) -> Tensor:
-        """`generate` inside the data plate with its parameters registered, for stock `SVI`."""
+        """`generate` inside the data plate with its parameters registered, for stock `SVI`; ``x`` is checked."""
+        self.check(x)
         pyro.module("model", self)
         with pyro.plate("data", len(x)):
             return self.generate(x)
 
     def guide(self, x: Tensor) -> None:
-        """`infer` inside the data plate with its parameters registered, for stock `SVI`."""
+        """`infer` inside the data plate with its parameters registered, for stock `SVI`; ``x`` is checked."""
+        self.check(x)
         pyro.module("model", self)
         with pyro.plate("data", len(x)):
             self.infer(x)
@@ -40,6 +42,9 @@ class GenerativeModel(nn.Module, ABC):
     @abstractmethod
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` data, without gradient; ``temperature`` scales the base noise, where the model has one."""
+
+    def check(self, x: Tensor) -> None:
+        """Raise an error that says what is wrong with data that the model cannot score; by default nothing is."""
 
     def initialize(self, x: Tensor) -> None:
         """Set the parameters that depend on data from a batch; see `Bijection.initialize`."""

@@ -147,7 +147,7 @@ class AttentionConditioner(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
         if self.context_shape is not None:
-            context = required(context, self.context_shape)
+            context = required(context, self.context_shape, x)
             context = context.expand(*x.shape[:-3], *self.context_shape).reshape(-1, *self.context_shape)
         h = self.first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
         for block in self.blocks:

@@ -46,10 +46,10 @@ class DenseConditioner(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
         if self.context_shape is not None:
-            context = required(context, self.context_shape)
+            context = required(context, self.context_shape, x)
             x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
         theta: Tensor = self.net(x)
-        return theta.unflatten(-1, (-1, self.num_params))
+        return theta.unflatten(-1, (self.num_params, -1)).mT
 
 
 class ConvConditioner(nn.Module):
@@ -110,7 +110,7 @@ class ConvConditioner(nn.Module):
         # Channels last: the convolutions are up to twice as fast on a CPU, and no slower on a GPU.
         h = first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
         if self.shift is not None and self.context_shape is not None:
-            context = required(context, self.context_shape).expand(*batch, -1).reshape(-1, *self.context_shape)
+            context = required(context, self.context_shape, x).expand(*batch, -1).reshape(-1, *self.context_shape)
             h = h + self.shift(context)[..., None, None]
         return second(h.relu()).relu()
 
@@ -142,14 +142,14 @@ class PriorConditioner(nn.Module):
         return by_number(self.conv(x.reshape(-1, *x.shape[-3:])), 2, x)
 
 
-def required(context: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    """Return the context, or say that it is missing."""
+def required(context: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return the context in the precision of ``like``, or say that it is missing."""
     if context is None:
         raise ValueError(
             f"A conditional layer expects a context of shape (*batch, {', '.join(map(str, shape))}); got none. "
             f"Call layer.condition(context) first."
         )
-    return context
+    return context.to(like.dtype)
 
 
 def by_number(theta: Tensor, num_params: int, x: Tensor) -> Tensor:

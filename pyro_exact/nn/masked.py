@@ -239,7 +239,7 @@ class MaskedDense(nn.Module):
         """Return the outputs of all dimensions, under one of the masks."""
         h = x
         if self.context_shape is not None:
-            context = required(context, self.context_shape)
+            context = required(context, self.context_shape, x)
             h = torch.cat((context.expand(*x.shape[:-1], -1), h), dim=-1)
         for layer in self.layers[:-1]:
             h = layer(h, member).relu()
@@ -253,7 +253,7 @@ class MaskedDense(nn.Module):
         first, *others = (layer.bias.expand(*batch_shape, -1) for layer in self.layers)
         if self.context_shape is not None:
             weight = self.layers[0].weight[:, : self.context_shape[0]]
-            first = first + F.linear(required(context, self.context_shape), weight)
+            first = first + F.linear(required(context, self.context_shape, weight), weight)
         return progress(member, 0), first, *others
 
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:

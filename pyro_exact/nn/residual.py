@@ -104,7 +104,7 @@ class ResidualConditioner(nn.Module):
         images = x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last)
         h = self.first(torch.cat((images, -images), dim=1).relu())
         if self.shift is not None and self.context_shape is not None:
-            context = required(context, self.context_shape)
+            context = required(context, self.context_shape, x)
             shift = self.shift(context).expand(*x.shape[:-3], -1)
             h = h + shift.reshape(-1, shift.shape[-1], 1, 1)
         output = self.skips[0](h)

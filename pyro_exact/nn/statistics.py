@@ -18,7 +18,8 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: If there is only one value per channel, or one that is not finite.
     """
-    values = x.double().movedim(x.dim() - event_dim, 0).flatten(1)
+    values = x.double().movedim(x.dim() - event_dim, 0)
+    values = values.reshape(len(values), -1)
     count = _sum_over_ranks(values.new_tensor([values.shape[1]]))
     if count < 2:
         raise ValueError(

@@ -38,7 +38,9 @@ def arguments(
             raise ValueError(f"{source} has an unknown key {name!r}.{hint} Known: {', '.join(parameters)}.")
     missing = [name for name, p in parameters.items() if p.default is p.empty and name not in values]
     if missing:
-        raise ValueError(f"{source} lacks {', '.join(missing)}. Add it; `pyro-exact recipes NAME` shows an example.")
+        raise ValueError(
+            f"{source} lacks {', '.join(missing)}. Add it; `pyro-exact recipes --show NAME` shows an example."
+        )
     hints = typing.get_type_hints(function)
     return {name: _typed(value, hints[name], f"{source}: {name}") for name, value in values.items()}
 

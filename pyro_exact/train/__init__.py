@@ -1,11 +1,11 @@
 """Training and evaluation, with Lightning underneath."""
 
-from pyro_exact.train.checkpoint import BEST, LAST, UnwritableError, load_model, read_checkpoint
+from pyro_exact.train.checkpoint import BEST, LAST, load_model, read_checkpoint
 from pyro_exact.train.device import first_process
 from pyro_exact.train.divergence import DivergedError
 from pyro_exact.train.evaluate import Evaluation, evaluate
-from pyro_exact.train.fit import check_writable, fit
-from pyro_exact.train.record import write_json
+from pyro_exact.train.files import UnwritableError, check_writable, in_one_piece, write_json
+from pyro_exact.train.fit import fit
 from pyro_exact.train.run import Run
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "evaluate",
     "first_process",
     "fit",
+    "in_one_piece",
     "load_model",
     "read_checkpoint",
     "write_json",

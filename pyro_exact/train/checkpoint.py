@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import warnings
 from pathlib import Path
@@ -13,35 +12,22 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from pyro_exact.models import GenerativeModel
 from pyro_exact.train.device import pick_device
+from pyro_exact.train.files import in_one_piece
 from pyro_exact.train.run import Run
 
 LAST, BEST = "checkpoint.ckpt", "best.ckpt"
 KEY = "pyro_exact"  # of our part in the checkpoint, which otherwise is Lightning's
 
 
-class UnwritableError(OSError, ValueError):
-    """The output folder, or a file in it, cannot be written."""
-
-
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write to a file beside the checkpoint and rename it: whatever happens, the previous checkpoint survives."""
+    """Write a checkpoint in one piece: whatever happens, the previous one survives."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except (OSError, RuntimeError) as error:  # torch's zip writer raises the latter on a full disk
-            kept = "The previous one is kept." if path.exists() else "There is none before it."
-            raise UnwritableError(
-                f"The checkpoint {path} could not be written: {error}. {kept} Make room, or choose another folder."
-            ) from error
-        finally:
-            partial.unlink(missing_ok=True)
+        with in_one_piece(Path(path)) as partial:
+            try:
+                torch.save(checkpoint, partial)
+            except RuntimeError as error:  # what torch's zip writer raises on a full disk
+                raise OSError(str(error)) from error
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
         return read_checkpoint(path)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_exact.data import check_images
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes import Unit
 
@@ -77,10 +76,7 @@ def evaluate(model: GenerativeModel, images: Tensor, k: int = 1, batch_size: int
         raise ValueError(f"evaluate expects k and batch_size of at least 1; got {k} and {batch_size}.")
     if len(images) == 0:
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
-    levels = getattr(model, "levels", None)
-    if levels is not None:
-        channels, height, width = getattr(model, "shape", images.shape[-3:])
-        check_images(images, (channels, height, width), levels)
+    model.check(images)
     device = next(model.parameters()).device
     training = model.training
     model.eval()

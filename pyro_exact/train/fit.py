@@ -13,14 +13,15 @@ from typing import Any
 import lightning.pytorch as lightning
 import pyro
 from lightning.pytorch.callbacks import Callback, WeightAveraging
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pyro_exact.data import Batches, Images
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes import Recipe
+from pyro_exact.train.average import average_weights
 from pyro_exact.train.callbacks import Checkpoints, Progress, first_interrupt
-from pyro_exact.train.checkpoint import KEY, LAST, AtomicCheckpointIO, UnwritableError, load_model, read_checkpoint
+from pyro_exact.train.checkpoint import KEY, LAST, AtomicCheckpointIO, load_model, read_checkpoint
 from pyro_exact.train.device import pick_device
+from pyro_exact.train.files import check_writable
 from pyro_exact.train.record import hardware
 from pyro_exact.train.run import Run
 from pyro_exact.train.task import Data, Task
@@ -108,7 +109,7 @@ def fit(
 def _callbacks(recipe: Recipe, folder: Path, progress: bool) -> list[Callback]:
     callbacks: list[Callback] = [Checkpoints(folder)]
     if recipe.training.ema_decay is not None:
-        average = get_ema_multi_avg_fn(recipe.training.ema_decay)
+        average = average_weights(recipe.training.ema_decay)
         callbacks.append(WeightAveraging(use_buffers=False, multi_avg_fn=average))
     return [*callbacks, Progress()] if progress else callbacks
 
@@ -121,23 +122,6 @@ def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path 
         raise KeyboardInterrupt(f"Stopped at once. {task.last} is the last checkpoint, if there was one.") from error
     if task.stopped:
         raise KeyboardInterrupt(f"Stopped after {task.run.step} steps. {task.last} goes on from there with --resume.")
-
-
-def check_writable(folder: Path) -> None:
-    """Make a folder, and make sure that a file can be written into it.
-
-    Raises:
-        UnwritableError: If not, before anything else is done.
-    """
-    probe = folder / ".writable"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise UnwritableError(
-            f"The output folder {folder} cannot be written: {error.strerror}. Choose another one (--out)."
-        ) from error
 
 
 def _check_start(run: Run, last: Path, resume: bool) -> None:

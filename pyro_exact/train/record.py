@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import torch
-
-
-def write_json(values: dict[str, Any], path: Path) -> None:
-    """Write a JSON file in one piece: to a file beside it, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(values, indent=2) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def hardware(device: str | None = None, devices: int = 1) -> str:
