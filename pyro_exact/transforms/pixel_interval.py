@@ -15,9 +15,9 @@ class PixelInterval(Bijection):
 
     .. math:: y = c + \sigma(x), \qquad \log|\det \partial y/\partial x| = \sum \log\sigma(x) + \log\sigma(-x)
 
-    The last layer of learned dequantisation noise: whatever came before, the floor of ``y`` is c. The inverse of a number
-    outside of its interval is NaN. In float32
+    The last layer of learned dequantisation noise: whatever came before, the floor of ``y`` is c. In float32
     :math:`c + \sigma(x)` can round up to c + 1, which would be another image; such a number becomes the largest below.
+    The inverse of a number outside of its interval is NaN.
 
     Args:
         event_dim: Number of dimensions of an event.
