@@ -407,6 +407,16 @@ def test_nade_keeps_one_hidden_layer_for_the_gradient():
     assert max(kept) == 50 * 30  # the input; the hidden layers together have 50 * 30 * 20 numbers
 
 
+def test_nade_passes_over_what_is_zero_in_the_whole_batch():
+    made = net("NADE")
+    x = torch.randint(2, (5, 10)).double()
+    x[:, [0, 3, 4, 9]] = 0
+    thetas = [made(x), by_steps(made, x, None, 0)]
+    assert_close(*thetas)
+    gradients = [torch.autograd.grad(theta.square().sum(), list(made.parameters())) for theta in thetas]
+    assert_close(*gradients, rtol=1e-10, atol=1e-10)
+
+
 def test_nade_has_a_gradient_in_its_input():
     made = net("NADE")
     x = torch.rand(3, 10, requires_grad=True)  # between 0 and 1, where the recursion is defined too

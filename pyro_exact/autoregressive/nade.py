@@ -95,20 +95,24 @@ class Recursion(torch.autograd.Function):
     r"""The sums :math:`V_d h_d` of NADE for all :math:`d`, with memory for one hidden layer.
 
     Autograd would hold all D of them. Here forward leaves the last pre-activation, and backward takes the inputs off it
-    again, one after the other, while it adds up what the later dimensions have asked of :math:`a`.
+    again, one after the other, while it adds up what the later dimensions have asked of :math:`a`. An input that is
+    zero in the whole batch, such as a pixel at the border, changes no hidden unit, and is passed over.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
         """Return the sums: (n, D), (D, H), (D, H), (H) -> (n, D)."""
         columns = x.T.contiguous()
-        a, activity = c.repeat(len(x), 1), torch.empty_like(columns)
-        h = torch.empty_like(a)
-        for x_d, W_d, V_d, out in zip(columns, W, V, activity, strict=True):
-            torch.mv(torch.sigmoid(a, out=h), V_d, out=out)
-            a.addcmul_(x_d[:, None], W_d)
+        changes: list[bool] = columns.any(1).tolist()
+        a, sums = c.repeat(len(x), 1), torch.empty_like(columns)
+        h = a.sigmoid()
+        for d, change in enumerate(changes):
+            torch.mv(h, V[d], out=sums[d])
+            if change:
+                torch.sigmoid(a.addcmul_(columns[d, :, None], W[d]), out=h)
         ctx.save_for_backward(columns, W, V, a)
-        return activity.T
+        ctx.changes = changes
+        return sums.T
 
     @staticmethod
     @once_differentiable
@@ -117,15 +121,16 @@ class Recursion(torch.autograd.Function):
         columns, W, V, a = ctx.saved_tensors
         grad, a = grad.T.contiguous(), a.clone()
         grad_x = torch.empty_like(columns) if ctx.needs_input_grad[0] else None
-        grad_W, grad_V = torch.empty_like(W), torch.empty_like(V)
-        grad_a, h, slope = torch.zeros_like(a), torch.empty_like(a), torch.empty_like(a)
+        grad_W, grad_V, grad_a = torch.zeros_like(W), torch.empty_like(V), torch.zeros_like(a)
+        h = a.sigmoid()
+        slope = h - h * h
         for d in reversed(range(len(W))):
-            torch.mv(grad_a.T, columns[d], out=grad_W[d])
             if grad_x is not None:
                 torch.mv(grad_a, W[d], out=grad_x[d])
-            a.addcmul_(columns[d, :, None], W[d], value=-1)
-            torch.sigmoid(a, out=h)
+            if ctx.changes[d]:
+                torch.mv(grad_a.T, columns[d], out=grad_W[d])
+                torch.sigmoid(a.addcmul_(columns[d, :, None], W[d], value=-1), out=h)
+                torch.addcmul(h, h, h, value=-1, out=slope)
             torch.mv(h.T, grad[d], out=grad_V[d])
-            torch.addcmul(h, h, h, value=-1, out=slope).mul_(V[d])
-            grad_a.addcmul_(grad[d, :, None], slope)
+            grad_a.addcmul_(grad[d, :, None], slope * V[d])
         return None if grad_x is None else grad_x.T, grad_W, grad_V, grad_a.sum(0)
