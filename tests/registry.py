@@ -172,7 +172,9 @@ TRANSFORMS: dict[str, Case] = {
     "Coupling dense swap": Case(lambda c: dense(Halves(5, swap=True), Affine(), c), (5,), True),
     "Coupling dense of one number": Case(lambda c: dense(Halves(1), Affine(), c), (1,), True),
     "Coupling conv": Case(lambda c: conv(Channels(4), Affine(), c), (4, 2, 2), True),
-    "Coupling conv odd swap sigmoid": Case(lambda c: conv(Channels(3, True), Affine("sigmoid"), c), (3, 2, 3), True),
+    "Coupling conv odd swap sigmoid": Case(
+        lambda c: conv(Channels(3, True), Affine("sigmoid"), c), (3, 2, 3), True, std=0.2
+    ),
     "Coupling additive": Case(lambda c: dense(Halves(4), Additive(), c), (4,), True),
     "Coupling checkerboard": Case(lambda c: conv(Checkerboard(2), Affine(), c), (2, 4, 2), True),
     "Coupling columns": Case(lambda c: conv(Columns(2), Affine("learned"), c), (2, 2, 4), True),

@@ -270,11 +270,13 @@ class Conditioned(Bijection):
         ValueError: If the context does not have the shape that the layer was built for.
     """
 
+    context: Tensor
+
     def __init__(self, bijection: Bijection, context: Tensor) -> None:
         super().__init__(bijection.domain.event_dim, None, bijection.codomain.event_dim)
         self.bijection = bijection
         self.domain, self.codomain = bijection.domain, bijection.codomain
-        self.context = context
+        self.register_buffer("context", context, persistent=False)
         self.context_batch = context_batch_shape(bijection, context)
         self.training = bijection.training
 
@@ -315,9 +317,6 @@ class Conditioned(Bijection):
                 f"{type(self.bijection).__name__} expects batch shapes of input and context that broadcast; got "
                 f"{tuple(shape[:cut])} and {tuple(self.context_batch)}. Pass a context for each input, or one for all."
             ) from None
-
-    def _stamp(self) -> Stamp:
-        return (*super()._stamp(), _states([self.context]))
 
 
 def context_batch_shape(bijection: Bijection, context: Tensor) -> torch.Size:

@@ -1,0 +1,7 @@
+"""The laws of a flow layer, for the layers of this package and for yours: see `check_bijection`."""
+
+from pyro_exact.testing.check import check_bijection, laws
+from pyro_exact.testing.law import Law
+from pyro_exact.testing.trial import Trial
+
+__all__ = ["Law", "Trial", "check_bijection", "laws"]

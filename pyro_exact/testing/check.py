@@ -1,0 +1,81 @@
+"""All laws at once."""
+
+from __future__ import annotations
+
+import textwrap
+
+import torch
+
+from pyro_exact.testing import copies, formula, gradients, precision, refusals, shapes, stock
+from pyro_exact.testing.law import Law
+from pyro_exact.testing.trial import Draw, Trial
+from pyro_exact.transforms.bijection import Bijection, Shape
+
+
+def check_bijection(
+    layer: Bijection,
+    event_shape: Shape,
+    context_dim: int | None = None,
+    draw: Draw = torch.randn,
+    std: float = 0.5,
+) -> None:
+    r"""Check that a layer keeps every law that the layers of this package keep, or say which ones it breaks.
+
+    Each law gets a copy of the layer, in float64 on the CPU and in evaluation mode, with its weights moved by
+    :math:`N(0, \mathrm{std}^2)`: near the identity many mistakes are invisible. The layer itself and torch's random
+    numbers stay as they are; what ``torch.compile`` has compiled so far is dropped.
+
+    Args:
+        layer: The layer. Any number may be its output; of a layer with bounded outputs, check the ``inv``.
+        event_shape: Shape of one event of its input.
+        context_dim: Size of its context vector, `None` for a plain layer.
+        draw: Makes a tensor of a given shape, of inputs for which the layer is defined.
+        std: How far the weights are moved. Less for a deep stack: large weights may bend its outputs beyond what
+            float64 can undo.
+
+    Raises:
+        AssertionError: If the layer breaks a law; the message names each, what it expects, and what it got.
+        TypeError: If ``layer`` is no `Bijection`.
+        ValueError: If the layer takes another context, or has another number of event dimensions.
+
+    Example:
+        >>> check_bijection(Planar(3), event_shape=(3,))
+        >>> check_bijection(Planar(3, context_dim=2), event_shape=(3,), context_dim=2)
+    """
+    _check_arguments(layer, event_shape, context_dim)
+    broken = []
+    with torch.random.fork_rng(devices=[]):
+        applying = laws(Trial.of(layer, event_shape, context_dim, draw, std))
+        for law in applying:
+            torch.manual_seed(0)
+            try:
+                law.check(Trial.of(layer, event_shape, context_dim, draw, std))
+            except Exception as error:  # a layer may raise anything: the next law is checked all the same
+                kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+                broken.append(f"- {law.name}: {law.statement}\n    {textwrap.shorten(kind + str(error), 400)}")
+    if broken:
+        counts = f"{len(broken)} of {len(applying)} laws"
+        raise AssertionError("\n".join([f"{type(layer).__name__} breaks {counts}:", *broken]))
+
+
+def laws(trial: Trial) -> list[Law]:
+    """Return the laws that apply to the layer of a trial."""
+    modules = formula, stock, shapes, gradients, copies, precision, refusals
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Law)]
+    return [law for law in found if law.applies(trial)]
+
+
+def _check_arguments(layer: Bijection, event_shape: Shape, context_dim: int | None) -> None:
+    if not isinstance(layer, Bijection):
+        raise TypeError(f"check_bijection expects a Bijection; got {type(layer).__name__}. Derive your layer from it.")
+    expected = None if context_dim is None else (context_dim,)
+    if layer.context_shape != expected:
+        raise ValueError(
+            f"check_bijection expects a layer with context_shape {expected}; got {layer.context_shape}. "
+            f"Pass its context_dim, or let the layer tell its context_shape to Bijection.__init__."
+        )
+    if layer.domain.event_dim != len(event_shape):
+        raise ValueError(
+            f"check_bijection expects an event_shape of {layer.domain.event_dim} dimensions, as the layer says; got "
+            f"{tuple(event_shape)}. Pass the shape of one event, without a batch."
+        )

@@ -1,0 +1,110 @@
+"""Laws of derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from pyro_exact.testing.law import agree, always, conditional, law, learns
+from pyro_exact.testing.trial import ROWS, Trial
+
+
+@law(always)
+def derivatives_are_those_of_finite_differences(trial: Trial) -> None:
+    """The derivatives of both directions, in their arguments, are those of finite differences."""
+    y = trial.bound.forward_and_ladj(trial.x)[0].detach()
+    context = () if trial.context is None else (trial.context[:1].clone().requires_grad_(),)
+    for direction, source in ((trial.layer.forward_and_ladj, trial.x), (trial.layer.inverse_and_ladj, y)):
+        gradcheck(partial(_attached, direction), (source[:1].clone().requires_grad_(), *context), fast_mode=True)
+
+
+def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tensor) -> list[Tensor]:
+    """Return outputs that have a graph in any case: others would not be compared."""
+    nothing = torch.stack([0 * argument.sum() for argument in arguments]).sum()
+    return [output + nothing for output in direction(*arguments)]
+
+
+@law(learns)
+def every_parameter_gets_a_gradient(trial: Trial) -> None:
+    """Both directions give every parameter a gradient that is finite and not zero."""
+    many = replace(trial, x=trial.inputs(20), context=trial.contexts(20))  # no unit of a network is off for all of them
+    for name, direction, source in many.directions():
+        for weight, gradient in trial.gradients(_random_sum(*direction(source))).items():
+            if not (gradient.isfinite().all() and gradient.any()):
+                raise AssertionError(f"the gradient of {weight} in {name}: expected numbers; got {gradient}.")
+
+
+@law(conditional)
+def the_context_gets_a_gradient(trial: Trial) -> None:
+    """Both directions give every number of the context a gradient that is finite and not zero."""
+    context = cast(Tensor, trial.contexts(ROWS)).requires_grad_()
+    for name, direction, source in replace(trial, context=context).directions():
+        (gradient,) = torch.autograd.grad(_random_sum(*direction(source)), context)
+        if not (gradient.isfinite().all() and gradient.all()):
+            raise AssertionError(f"the gradient of the context in {name}: expected numbers; got {gradient}.")
+
+
+@law(learns)
+def a_round_trip_has_no_gradient(trial: Trial) -> None:
+    """f(f⁻¹(y)) = y for any weights, so its gradients vanish: the inverse depends on the weights as it should."""
+    y = trial.outputs(ROWS)
+    x, ladj_back = trial.bound.inverse_and_ladj(y)
+    image, ladj = trial.bound.forward_and_ladj(x)
+    for value in (_random_sum(image), (ladj + ladj_back).sum()):
+        for weight, gradient in trial.gradients(value).items():
+            agree(f"the gradient of {weight}", gradient, torch.zeros_like(gradient))
+
+
+@law(learns)
+def a_sample_without_gradient_is_scored_with_one(trial: Trial) -> None:
+    """Scoring a sample gives the parameters the gradient that scoring a copy of it gives."""
+    d = trial.distribution()
+    x = d.sample((4,))
+    _same_gradients(trial, d.log_prob(x).sum(), d.log_prob(x.clone()).sum())
+
+
+@law(learns)
+def a_sample_with_gradient_is_scored_through_it(trial: Trial) -> None:
+    """Scoring a reparametrised sample, or a copy of it, gives the gradient of the formula for its noise."""
+    d = trial.distribution()
+    torch.manual_seed(1)
+    x = d.rsample((4,))
+    torch.manual_seed(1)
+    z = d.base_dist.sample((4,))
+    expected = trial.base().log_prob(z) - trial.bound.inverse_and_ladj(z)[1]
+    for found in (d.log_prob(x), d.log_prob(x.clone())):
+        agree("log_prob", found, expected)
+        _same_gradients(trial, found.sum(), expected.sum())
+
+
+@law(learns)
+def two_steps_on_the_same_batch(trial: Trial) -> None:
+    """Full-batch training works: a second step on the same tensors finds a lower loss."""
+    d, weights, losses = trial.distribution(), list(trial.weights().values()), []
+    optimizer = torch.optim.SGD(weights, lr=1e-6)
+    for _ in range(2):
+        loss = -d.log_prob(trial.x).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    if not losses[1] < losses[0]:
+        raise AssertionError(f"the loss after a step: expected less than {losses[0]}; got {losses[1]}.")
+
+
+def _random_sum(*tensors: Tensor) -> Tensor:
+    """Return a number that depends on every number of the tensors."""
+    return torch.stack([(t * torch.randn_like(t)).sum() for t in tensors]).sum()
+
+
+def _same_gradients(trial: Trial, found: Tensor, expected: Tensor) -> None:
+    gradients = trial.gradients(found)
+    for weight, gradient in trial.gradients(expected).items():
+        agree(f"the gradient of {weight}", gradients[weight], gradient)

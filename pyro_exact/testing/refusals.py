@@ -1,0 +1,76 @@
+"""Laws of what a layer refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from pyro_exact.testing.law import agree, always, conditional, has_shape, law, plain
+from pyro_exact.testing.trial import ROWS, Trial
+
+
+@law(always)
+def a_wrong_event_works_or_is_refused(trial: Trial) -> None:
+    """An event of another shape raises a ValueError, or is transformed as its shape says."""
+    for shape, t in ((trial.event_shape, trial.bound), (trial.output_shape, trial.bound.inv)):
+        for axis, size in enumerate(shape):
+            for wrong in (1, size + 1):  # one number might broadcast
+                x = trial.draw((ROWS, *shape[:axis], wrong, *shape[axis + 1 :])).double()
+                try:
+                    y = t(x)
+                except ValueError:
+                    continue
+                has_shape(f"the output for {tuple(x.shape)}", y, t.forward_shape(x.shape))
+                agree(f"the inverse for {tuple(x.shape)}", t.inv(y.detach().clone()), x)
+
+
+@law(always)
+def too_few_dimensions_are_refused(trial: Trial) -> None:
+    """A tensor with fewer dimensions than an event raises a ValueError."""
+    x, y = trial.inputs()[..., 0], trial.outputs()[..., 0]
+    _refused("the layer, without an event dimension", partial(trial.bound, x))
+    _refused("its inverse, without an event dimension", partial(trial.bound.inv, y))
+
+
+@law(always)
+def integers_are_refused(trial: Trial) -> None:
+    """A tensor that is not floating-point raises a TypeError."""
+    for dtype in (torch.int64, torch.uint8, torch.bool):
+        for name, direction, source in trial.directions():
+            _refused(f"{name} of {dtype}", partial(direction, source.to(dtype)), TypeError)
+
+
+@law(conditional)
+def a_missing_or_misshapen_context_is_refused(trial: Trial) -> None:
+    """No context, and one of another size or batch, raises a ValueError."""
+    layer, x, y, larger = trial.layer, trial.x, trial.outputs(ROWS), torch.zeros(ROWS, 1000, dtype=torch.float64)
+    _refused("layer(x) without a context", partial(layer, x))
+    _refused("layer.inv(y) without a context", partial(layer.inv, y))
+    _refused("layer.condition with a context too large", partial(layer.condition, larger))
+    for direction, source in ((layer.forward_and_ladj, x), (layer.inverse_and_ladj, y)):
+        _refused(f"{direction.__name__} without a context", partial(direction, source))
+        _refused(f"{direction.__name__} with a context too large", partial(direction, source, larger))
+        more = partial(direction, source, trial.contexts(ROWS + 1))
+        _refused(f"{direction.__name__} with a context of another batch", more)
+
+
+@law(plain)
+def a_superfluous_context_is_refused(trial: Trial) -> None:
+    """A context for a method of a plain layer raises a ValueError."""
+    for name, direction, source in trial.directions():
+        _refused(f"{name} with a context", partial(direction, source, torch.zeros(ROWS, 2)))  # type: ignore[call-arg]
+
+
+def _refused(subject: str, call: Callable[[], object], expected: type[Exception] = ValueError) -> None:
+    """Raise unless a call raises the expected error."""
+    try:
+        call()
+    except expected:
+        return
+    except Exception as error:
+        raise AssertionError(
+            f"{subject}: expected a {expected.__name__}; got {type(error).__name__}: {error}"
+        ) from error
+    raise AssertionError(f"{subject}: expected a {expected.__name__}; got a result.")

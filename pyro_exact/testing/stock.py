@@ -1,0 +1,71 @@
+"""Laws of a layer inside stock torch and Pyro."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from pyro.distributions import ConditionalTransformedDistribution
+from torch import Tensor
+
+from pyro_exact.testing.law import agree, always, conditional, has_shape, keeps_shape, law, plain
+from pyro_exact.testing.trial import ROWS, Trial
+
+
+@law(always)
+def stock_calls_agree_with_the_pure_methods(trial: Trial) -> None:
+    """The layer as a function, its ``inv`` and its ``log_abs_det_jacobian`` give what the two pure methods give."""
+    y, ladj = trial.bound.forward_and_ladj(trial.x)
+    for t in (trial.bound, trial.bound.with_cache(1), trial.bound.inv.inv):
+        found = t(trial.x)
+        agree("layer(x)", found, y, 0)
+        agree("log_abs_det_jacobian", t.log_abs_det_jacobian(trial.x, found), ladj, 0)
+        agree("inv.log_abs_det_jacobian", t.inv.log_abs_det_jacobian(found, trial.x), -ladj, 0)
+    agree("inv(y)", trial.bound.inv(y.clone()), trial.bound.inverse_and_ladj(y)[0], 0)
+
+
+@law(keeps_shape)
+def a_second_call_is_not_undone(trial: Trial) -> None:
+    """What is remembered of a call answers no call in the same direction."""
+    t = trial.bound
+    y = t(trial.x)
+    agree("layer(layer(x))", t(y), t.forward_and_ladj(y.detach().clone())[0], 0)
+    x = t.inv(y)
+    agree("inv(inv(y))", t.inv(x), t.inverse_and_ladj(x.detach().clone())[0], 0)
+
+
+@law(plain)
+def in_a_transformed_distribution(trial: Trial) -> None:
+    """A stock ``TransformedDistribution`` has the density of the change of variables."""
+    d = trial.distribution()
+    for x in (trial.x, d.sample((2, ROWS))):
+        z, ladj = trial.layer.forward_and_ladj(x)
+        agree("log_prob", d.log_prob(x), trial.base().log_prob(z) + ladj)
+    has_shape("a sample", d.expand((2,)).sample((4,)), (4, 2, *trial.event_shape))
+
+
+@law(conditional)
+def in_a_conditional_transformed_distribution(trial: Trial) -> None:
+    """A stock ``ConditionalTransformedDistribution`` has, for each context, the density of the change of variables."""
+    d = ConditionalTransformedDistribution(trial.base(), [trial.layer.inv]).condition(trial.context)
+    for x in (trial.x, d.sample()):
+        z, ladj = trial.bound.forward_and_ladj(x)
+        agree("log_prob", d.log_prob(x), trial.base().log_prob(z) + ladj)
+    has_shape("a sample", d.sample((4, 2)), (4, 2, ROWS, *trial.event_shape))
+
+
+@law(conditional)
+def equal_contexts_get_noise_of_their_own(trial: Trial) -> None:
+    """A stock distribution with a batch of equal contexts has a batch of samples, not the same one again."""
+    context = cast(Tensor, trial.contexts(1)).expand(2, -1)
+    d = ConditionalTransformedDistribution(trial.base(), [trial.layer.inv]).condition(context)
+    first, second = d.sample()
+    if torch.equal(first, second):
+        raise AssertionError("samples for two equal contexts: expected different ones; got the same.")
+
+
+@law(plain)
+def a_plain_layer_conditions_to_itself(trial: Trial) -> None:
+    """A plain layer returns itself from ``condition``, so that it may stand among conditional ones."""
+    if trial.layer.condition(torch.zeros(2)) is not trial.layer:
+        raise AssertionError("layer.condition(context): expected the layer itself; got another.")

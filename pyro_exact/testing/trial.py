@@ -1,0 +1,118 @@
+"""A layer under test, and inputs for it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from pyro.distributions import Distribution, Normal, TransformedDistribution
+from torch import Tensor
+
+from pyro_exact.transforms.bijection import Bijection, Shape
+
+Draw = Callable[[tuple[int, ...]], Tensor]
+Direction = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+ROWS = 3
+
+
+@dataclass(frozen=True)
+class Trial:
+    r"""A copy of a layer and a batch of inputs. Each law gets a new one, and may do with it what it likes.
+
+    Args:
+        layer: The layer, in float64.
+        x: Inputs, of shape (3, \*event).
+        context: Contexts, of shape (3, context_dim); `None` for a plain layer.
+        draw: Makes a tensor of inputs of any shape.
+    """
+
+    layer: Bijection
+    x: Tensor
+    context: Tensor | None
+    draw: Draw
+
+    @classmethod
+    def of(
+        cls,
+        layer: Bijection,
+        event_shape: Shape,
+        context_dim: int | None = None,
+        draw: Draw = torch.randn,
+        std: float = 0.5,
+    ) -> Trial:
+        """Copy a layer and move its weights; the arguments are those of `pyro_exact.testing.check_bijection`."""
+        layer = copy.deepcopy(layer).to("cpu", torch.float64).eval()
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.add_(std * torch.randn_like(p))
+        context = None if context_dim is None else torch.randn(ROWS, context_dim, dtype=torch.float64)
+        return cls(layer, draw((ROWS, *event_shape)).double(), context, draw)
+
+    @property
+    def event_shape(self) -> torch.Size:
+        return self.x.shape[1:]
+
+    @property
+    def output_shape(self) -> torch.Size:
+        return self.layer.forward_shape(self.event_shape)
+
+    @property
+    def bound(self) -> Bijection:
+        """The layer with the contexts, if it takes any, bound."""
+        return self.given(self.context)
+
+    def given(self, context: Tensor | None) -> Bijection:
+        """Return the layer with a context bound; `None` for a plain layer."""
+        return self.layer if context is None else self.layer.condition(context)
+
+    def row(self, i: int) -> Bijection:
+        """Return the layer with the context of one input bound."""
+        return self.given(None if self.context is None else self.context[i])
+
+    def inputs(self, *batch: int) -> Tensor:
+        """Draw a batch of inputs."""
+        return self.draw((*batch, *self.event_shape)).double()
+
+    def outputs(self, *batch: int) -> Tensor:
+        """Draw a batch of outputs."""
+        return torch.randn(*batch, *self.output_shape, dtype=torch.float64)
+
+    def contexts(self, *batch: int) -> Tensor | None:
+        """Draw a batch of contexts, `None` for a plain layer."""
+        return None if self.context is None else torch.randn(*batch, self.context.shape[-1], dtype=torch.float64)
+
+    def directions(self) -> Iterator[tuple[str, Direction, Tensor]]:
+        """Yield both pure methods of the bound layer, each with its name and a batch of the size of ``x``."""
+        yield "forward_and_ladj", self.bound.forward_and_ladj, self.x
+        yield "inverse_and_ladj", self.bound.inverse_and_ladj, self.outputs(len(self.x))
+
+    def distribution(self) -> TransformedDistribution:
+        """Return the distribution of the inputs whose outputs have the distribution `base`."""
+        return TransformedDistribution(self.base(), [self.bound.inv])
+
+    def base(self) -> Distribution:
+        """Return a normal with a scale for each number: a rotation of the standard normal would change no density."""
+        scale = torch.linspace(1, 2, self.output_shape.numel(), dtype=torch.float64).view(self.output_shape)
+        return Normal(torch.zeros_like(scale), scale).to_event(scale.dim())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the parameters that learn and have numbers in them."""
+        return {name: p for name, p in self.layer.named_parameters() if p.requires_grad and p.numel()}
+
+    def gradients(self, value: Tensor) -> dict[str, Tensor]:
+        """Return the gradient of each weight, zeros where the value does not depend on it."""
+        weights = self.weights()
+        if not (weights and value.requires_grad):
+            return {name: torch.zeros_like(p) for name, p in weights.items()}
+        found = torch.autograd.grad(
+            value, list(weights.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        return dict(zip(weights, found, strict=True))
+
+    def in_float32(self) -> Trial:
+        """Return the same trial in float32."""
+        context = None if self.context is None else self.context.float()
+        return replace(self, layer=copy.deepcopy(self.layer).float(), x=self.x.float(), context=context)

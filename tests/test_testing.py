@@ -1,0 +1,353 @@
+"""`check_bijection` names the law that a layer breaks: every law has a layer that breaks it."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pyro_exact.nn import Parameters
+from pyro_exact.testing import Trial, check_bijection, laws
+from pyro_exact.transforms import Bijection
+
+DIM = 3
+
+
+class Bent(Bijection):
+    """A layer that keeps every law: the sinh-arcsinh map of each dimension."""
+
+    def __init__(self, context_dim=None, output_event_dim=None):
+        super().__init__(1, None if context_dim is None else (context_dim,), output_event_dim)
+        self.theta = Parameters({"shift": torch.zeros(DIM), "log_scale": torch.zeros(DIM)}, context_dim)
+
+    def forward_and_ladj(self, x, context=None):
+        shift, log_scale = self.theta(context)
+        y = (log_scale.exp() * x.asinh() + shift).sinh()
+        return y, self.ladj(x, y, log_scale)
+
+    def inverse_and_ladj(self, y, context=None):
+        shift, log_scale = self.theta(context)
+        x = ((y.asinh() - shift) * (-log_scale).exp()).sinh()
+        return x, -self.ladj(x, y, log_scale)
+
+    def ladj(self, x, y, log_scale):
+        return (log_scale + (1 + y**2).log() / 2 - (1 + x**2).log() / 2).sum(-1)
+
+    def forward_shape(self, shape):
+        shape = super().forward_shape(shape)
+        if shape[-1] != DIM:
+            raise ValueError(f"Bent expects {DIM} dimensions; got {tuple(shape)}.")
+        return shape
+
+    inverse_shape = forward_shape
+
+
+class InverseIsOff(Bent):
+    def inverse_and_ladj(self, y, context=None):
+        x, ladj = super().inverse_and_ladj(y, context)
+        return x * (1 + 1e-6), ladj
+
+
+class ReachesAPart(Bent):
+    """No number beyond 1 is an output."""
+
+    def forward_and_ladj(self, x, context=None):
+        y, ladj = super().forward_and_ladj(x, context)
+        return y.tanh(), ladj - 2 * y.cosh().log().sum(-1)
+
+    def inverse_and_ladj(self, y, context=None):
+        y = y.clamp(-1 + 1e-15, 1 - 1e-15)
+        x, ladj = super().inverse_and_ladj(y.atanh(), context)
+        return x, ladj - torch.log1p(-y.square()).sum(-1)
+
+
+class WrongSign(Bent):
+    def ladj(self, x, y, log_scale):
+        return -super().ladj(x, y, log_scale)
+
+
+class WrongSignInverse(Bent):
+    def inverse_and_ladj(self, y, context=None):
+        x, ladj = super().inverse_and_ladj(y, context)
+        return x, -ladj
+
+
+class MixesRows(Bent):
+    def forward_and_ladj(self, x, context=None):
+        return super().forward_and_ladj(x + self.mean(x), context)
+
+    def inverse_and_ladj(self, y, context=None):
+        x, ladj = super().inverse_and_ladj(y, context)
+        return x - self.mean(x) / 2, ladj
+
+    def mean(self, x):
+        return x.mean(0, keepdim=True) if x.dim() > 1 else torch.zeros(())
+
+
+class ChangesItsInput(Bent):
+    def forward_and_ladj(self, x, context=None):
+        with torch.no_grad():
+            x += 1
+        return super().forward_and_ladj(x, context)
+
+
+class ForgetsTheContext(Bent):
+    def forward_and_ladj(self, x, context=None):
+        return super().forward_and_ladj(x, torch.zeros_like(context))
+
+    def inverse_and_ladj(self, y, context=None):
+        return super().inverse_and_ladj(y, torch.zeros_like(context))
+
+
+class WrongJacobian(Bent):
+    """As one writes a layer of torch, without the two methods."""
+
+    def log_abs_det_jacobian(self, x, y):
+        return torch.zeros(x.shape[:-1], dtype=x.dtype)
+
+
+class ConditionedAsInPyro(Bent):
+    """A copy with the context inside, which knows nothing of a batch of contexts."""
+
+    def condition(self, context):
+        bound = copy.copy(self)
+        bound.context_shape, bound._inv = None, None
+        bound.theta = lambda _: self.theta(context)
+        return bound
+
+
+class ConditionsToACopy(Bent):
+    def condition(self, context):
+        return copy.copy(self)
+
+
+class FirstDimensionOnly(Bent):
+    """For batches of one dimension."""
+
+    def ladj(self, x, y, log_scale):
+        return (log_scale + (1 + y**2).log() / 2 - (1 + x**2).log() / 2).sum(1)
+
+
+class LooksForTheLargest(Bent):
+    def forward_and_ladj(self, x, context=None):
+        return super().forward_and_ladj(x.clamp(max=2 * x.detach().abs().max()), context)
+
+
+class ConcatenatesTheContext(Bent):
+    """Its network gets contexts that were not expanded to the batch of the inputs."""
+
+    def __init__(self, context_dim):
+        super().__init__(context_dim)
+        self.net = nn.Linear(context_dim + 1, 2 * DIM)
+
+    def forward_and_ladj(self, x, context=None):
+        return super().forward_and_ladj(x, self.seen(x, context))
+
+    def inverse_and_ladj(self, y, context=None):
+        return super().inverse_and_ladj(y, self.seen(y, context))
+
+    def seen(self, x, context):
+        return torch.cat((context, torch.ones_like(x[..., :1])), -1)[..., :-1]
+
+
+class DetachedInverse(Bent):
+    def inverse_and_ladj(self, y, context=None):
+        x, ladj = super().inverse_and_ladj(y, context)
+        return x.detach(), ladj
+
+
+class DetachedShift(Bent):
+    def inverse_and_ladj(self, y, context=None):
+        shift, log_scale = self.theta(context)
+        x = ((y.asinh() - shift.detach()) * (-log_scale).exp()).sinh()
+        return x, -self.ladj(x, y, log_scale)
+
+
+class UnusedParameter(Bent):
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(2))
+
+
+class DetachedContext(Bent):
+    def forward_and_ladj(self, x, context=None):
+        return super().forward_and_ladj(x, context.detach())
+
+
+class Remembers(Bent):
+    """A memory that asks neither for the direction nor for the gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = {}
+
+    def _call(self, x):
+        return self.remembered(x, self.forward_and_ladj, 1)
+
+    def _inverse(self, y):
+        return self.remembered(y, self.inverse_and_ladj, -1)
+
+    def remembered(self, source, direction, sign):
+        if id(source) in self.memory:
+            return self.memory[id(source)][0]
+        output, ladj = direction(source)
+        self.memory[id(output)] = source, sign * ladj.detach(), output
+        return output
+
+    def log_abs_det_jacobian(self, x, y):
+        known = self.memory.get(id(x)) or self.memory.get(id(y))
+        return known[1] if known else super().log_abs_det_jacobian(x, y)
+
+
+class KeepsAGraph(Bent):
+    """The scale is computed once."""
+
+    def forward_and_ladj(self, x, context=None):
+        shift, log_scale = self.theta(context)
+        if not hasattr(self, "kept"):
+            self.kept = [log_scale.exp()]
+        y = (self.kept[0] * x.asinh() + shift).sinh()
+        return y, self.ladj(x, y, log_scale)
+
+
+class KeepsANumber(Bent):
+    def forward_and_ladj(self, x, context=None):
+        shift, log_scale = self.theta(context)
+        if not hasattr(self, "kept"):
+            self.kept = log_scale.exp().tolist()
+        y = (torch.tensor(self.kept, dtype=x.dtype) * x.asinh() + shift).sinh()
+        return y, self.ladj(x, y, log_scale)
+
+
+class HoldsATensor(Bent):
+    def __init__(self):
+        super().__init__()
+        self.offset = torch.ones(DIM)
+
+
+class HoldsAFunction(Bent):
+    def __init__(self):
+        super().__init__()
+        self.function = lambda x: x
+
+
+class Transposed(Bent):
+    def __init__(self):
+        super().__init__()
+        self.pair = nn.Parameter(torch.zeros(DIM, 2).mT)
+
+    def forward_and_ladj(self, x, context=None):
+        return super().forward_and_ladj(x + self.pair.sum(0), context)
+
+    def inverse_and_ladj(self, y, context=None):
+        x, ladj = super().inverse_and_ladj(y, context)
+        return x - self.pair.sum(0), ladj
+
+
+class Cancels(Bent):
+    def forward_and_ladj(self, x, context=None):
+        return super().forward_and_ladj((x + 1e6) - 1e6, context)
+
+
+class Rounds(Bent):
+    """A matrix product, which autocast computes in bfloat16."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(DIM))
+
+    def forward_and_ladj(self, x, context=None):
+        y, ladj = super().forward_and_ladj(F.linear(x, self.weight))
+        return y, ladj + self.weight.slogdet().logabsdet
+
+    def inverse_and_ladj(self, y, context=None):
+        x, ladj = super().inverse_and_ladj(y)
+        return F.linear(x, self.weight.inverse()), ladj - self.weight.slogdet().logabsdet
+
+
+class BreaksTheGraph(Bent):
+    def forward_and_ladj(self, x, context=None):
+        return super().forward_and_ladj(x if (x < 1e9).all() else x / 2, context)
+
+
+class BreaksTheGraphOfTheInverse(Bent):
+    def inverse_and_ladj(self, y, context=None):
+        return super().inverse_and_ladj(y if (y < 1e9).all() else y / 2, context)
+
+
+class TakesAnyEvent(Bent):
+    forward_shape, inverse_shape = Bijection.forward_shape, Bijection.inverse_shape
+
+
+class TakesAnyNumberOfDimensions(Bent):
+    def forward_shape(self, shape):
+        return torch.Size(shape)
+
+
+class TakesAnything(Bent):
+    """The check of the arguments is taken off again."""
+
+
+TakesAnything.forward_and_ladj = Bent.forward_and_ladj.__wrapped__
+
+BROKEN = {
+    "inverse_undoes_forward": InverseIsOff,
+    "forward_undoes_inverse": ReachesAPart,
+    "ladj_is_that_of_the_jacobian": WrongSign,
+    "ladj_of_the_inverse_is_the_negative": WrongSignInverse,
+    "rows_do_not_mix": MixesRows,
+    "calls_change_nothing": ChangesItsInput,
+    "the_context_matters": lambda: ForgetsTheContext(2),
+    "stock_calls_agree_with_the_pure_methods": WrongJacobian,
+    "a_second_call_is_not_undone": Remembers,
+    "in_a_transformed_distribution": WrongJacobian,
+    "in_a_conditional_transformed_distribution": lambda: ConditionedAsInPyro(2),
+    "equal_contexts_get_noise_of_their_own": lambda: ConditionedAsInPyro(2),
+    "a_plain_layer_conditions_to_itself": ConditionsToACopy,
+    "shapes_are_as_announced": lambda: Bent(output_event_dim=2),
+    "batches_have_any_shape": FirstDimensionOnly,
+    "batches_may_be_empty": LooksForTheLargest,
+    "batches_of_input_and_context_broadcast": lambda: ConcatenatesTheContext(2),
+    "derivatives_are_those_of_finite_differences": DetachedInverse,
+    "every_parameter_gets_a_gradient": UnusedParameter,
+    "the_context_gets_a_gradient": lambda: DetachedContext(2),
+    "a_round_trip_has_no_gradient": DetachedShift,
+    "a_sample_without_gradient_is_scored_with_one": Remembers,
+    "a_sample_with_gradient_is_scored_through_it": Remembers,
+    "two_steps_on_the_same_batch": KeepsAGraph,
+    "tensors_are_parameters_or_buffers": HoldsATensor,
+    "parameters_are_contiguous": Transposed,
+    "deepcopy_after_a_call": KeepsAGraph,
+    "pickle_after_a_call": HoldsAFunction,
+    "state_dict_holds_all_that_is_learned": KeepsANumber,
+    "float32_is_close_to_float64": Cancels,
+    "autocast_leaves_the_formula_in_float32": Rounds,
+    "forward_compiles_into_one_graph": BreaksTheGraph,
+    "inverse_compiles_into_one_graph": BreaksTheGraphOfTheInverse,
+    "a_wrong_event_works_or_is_refused": TakesAnyEvent,
+    "too_few_dimensions_are_refused": TakesAnyNumberOfDimensions,
+    "integers_are_refused": TakesAnything,
+    "a_missing_or_misshapen_context_is_refused": lambda: TakesAnything(2),
+    "a_superfluous_context_is_refused": TakesAnything,
+}
+
+
+@pytest.mark.parametrize("context_dim", [None, 2])
+def test_a_right_layer_passes(context_dim):
+    check_bijection(Bent(context_dim), (DIM,), context_dim)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_law_is_named(name):
+    layer = BROKEN[name]()
+    dim = None if layer.context_shape is None else 2
+    with pytest.raises(
+        AssertionError, match=rf"{type(layer).__name__} breaks \d+ of \d+ laws:[^$]*\n- {name}: .+\n    .+"
+    ):
+        check_bijection(layer, (DIM,), dim)
+
+
+def test_every_law_can_be_broken():
+    trials = [Trial.of(Bent(context_dim), (DIM,), context_dim) for context_dim in (None, 2)]
+    assert {law.name for trial in trials for law in laws(trial)} == set(BROKEN)
