@@ -47,7 +47,9 @@ class Run:
     torch_version: str = str(torch.__version__)
     step: int = 0
     seconds: float = 0.0
-    curve: Mapping[str, list[list[float]]] = field(default_factory=lambda: {"train": [], "valid": []})
+    curve: Mapping[str, Any] = field(  # of lists of lists; jsonargparse would take minutes to check a long one
+        default_factory=lambda: {"train": [], "valid": []}
+    )
     recent: list[float] = field(default_factory=list)
 
     @classmethod
