@@ -1,7 +1,9 @@
 """Every Python block of the README and of the documentation runs, page by page, in the order a reader would run it."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pyro
 import pytest
@@ -21,9 +23,10 @@ def test_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
-    namespace = {"__name__": page.stem}
+    module = ModuleType(page.stem)
+    monkeypatch.setitem(sys.modules, page.stem, module)  # where pickle looks for the classes of a page
     for block in blocks(page.read_text()):
-        exec(compile(block, str(page), "exec"), namespace)
+        exec(compile(block, str(page), "exec"), vars(module))
     pyro.clear_param_store()
 
 

@@ -2,14 +2,16 @@
 
 import copy
 
+import pyro
 import pytest
 import torch
+from pyro.distributions import transforms as peers
 from torch import nn
 from torch.nn import functional as F
 
 from pyro_exact.nn import Parameters
 from pyro_exact.testing import Trial, check_bijection, laws
-from pyro_exact.transforms import Bijection
+from pyro_exact.transforms import Bijection, Logit
 
 DIM = 3
 
@@ -351,3 +353,58 @@ def test_a_broken_law_is_named(name):
 def test_every_law_can_be_broken():
     trials = [Trial.of(Bent(context_dim), (DIM,), context_dim) for context_dim in (None, 2)]
     assert {law.name for trial in trials for law in laws(trial)} == set(BROKEN)
+
+
+def test_the_message_says_what_was_expected_and_found():
+    message = (
+        r"\n- inverse_undoes_forward: The inverse of an output is its input.+"
+        r"\n    the inverse of an output: expected -?\d.*; got -?\d.*\. 9 of 9 numbers are off by more than 1e-08\."
+    )
+    with pytest.raises(AssertionError, match=message):
+        check_bijection(InverseIsOff(), (DIM,))
+
+
+def test_the_message_says_what_was_raised():
+    message = r"two_steps_on_the_same_batch: .+\n    RuntimeError: Trying to backward through the graph a second time"
+    with pytest.raises(AssertionError, match=message):
+        check_bijection(KeepsAGraph(), (DIM,))
+
+
+def test_it_leaves_everything_as_it_was():
+    layer = Bent(context_dim=2)
+    pyro.param("mine", torch.ones(()))
+    before = copy.deepcopy(layer.state_dict())
+    random = torch.get_rng_state()
+    check_bijection(layer, (DIM,), context_dim=2)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.get_default_dtype() == torch.float32
+    assert list(pyro.get_param_store()) == ["mine"]
+    assert layer.training
+    assert all(value.dtype == torch.float32 for value in layer.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+
+
+def test_a_layer_is_checked_where_it_is_defined():
+    check_bijection(Logit(1, margin=0, event_dim=1), (DIM,), draw=torch.rand)
+    with pytest.raises(AssertionError, match="Logit breaks"):
+        check_bijection(Logit(1, margin=0, event_dim=1), (DIM,))
+
+
+@pytest.mark.parametrize(
+    ("layer", "event_shape", "context_dim", "kind", "message"),
+    [
+        (peers.Planar(3), (3,), None, TypeError, "expects a Bijection; got Planar. Derive your layer from it"),
+        (Bent(), (3,), 2, ValueError, r"a layer with context_shape \(2,\); got None. Pass its context_dim, or let"),
+        (Bent(2), (3,), None, ValueError, r"a layer with context_shape None; got \(2,\). Pass its context_dim, or let"),
+        (
+            Bent(),
+            (5, 3),
+            None,
+            ValueError,
+            r"an event_shape of 1 dimensions, as the layer says; got \(5, 3\). Pass the",
+        ),
+    ],
+)
+def test_what_cannot_be_checked_is_said(layer, event_shape, context_dim, kind, message):
+    with pytest.raises(kind, match=message):
+        check_bijection(layer, event_shape, context_dim)
