@@ -218,7 +218,7 @@ def reconstruct(
 
     Args:
         checkpoint: A file that `pyro-exact train` wrote.
-        out: The PNG file to write: the images, the images that came back, and where they differ.
+        out: The PNG file to write: the images, those that came back, and the error, much enlarged.
         n: How many images, drawn at random.
         data: Name, .npz file or folder; the images that it was trained on by default.
         data_root: Folder of the torchvision data sets.
@@ -239,8 +239,9 @@ def reconstruct(
     back = model.decode(z)
     print(f"largest error {error.max():.2g} of a grey level, mean {error.mean():.2g}")
     print(f"{int((back != images).sum())} of {images.numel()} numbers came back as another level")
-    differences = (run.levels - 1) * (back != images)
-    save_grids({"images": images, "to noise and back": back, "differences": differences}, run.levels, out)
+    grids = {"images": images, "to noise and back": back}
+    grids[f"error, white is {error.max():.2g} of a level"] = (run.levels - 1) * error / error.max().clamp(min=1e-30)
+    save_grids(grids, run.levels, out)
     print(f"Wrote {out}.")
 
 

@@ -45,10 +45,12 @@ def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, colum
         path: A PNG file.
         columns: Images in a row of one grid.
     """
-    figure, axes = _figure(1, len(grids), 4.5)
-    for axis, (title, images) in zip(axes, grids.items(), strict=True):
-        grid = image_grid(images.cpu().float() / (levels - 1), columns).clamp(0, 1).movedim(0, -1).squeeze(-1)
-        axis.imshow(grid.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    drawn = {title: image_grid(images.cpu().float() / (levels - 1), columns) for title, images in grids.items()}
+    aspect = max(grid.shape[-2] / grid.shape[-1] for grid in drawn.values())
+    figure, axes = _figure(1, len(drawn), 4.5, 4.5 * aspect + 0.3)
+    for axis, (title, grid) in zip(axes, drawn.items(), strict=True):
+        pixels = grid.clamp(0, 1).movedim(0, -1).squeeze(-1)
+        axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(title)
         axis.axis("off")
     _save(figure, path)
@@ -64,7 +66,7 @@ def save_curve(
         path: A PNG file.
         anchors: Names and bits/dim of horizontal lines to compare with.
     """
-    figure, (axis,) = _figure(1, 1, 5.5)
+    figure, (axis,) = _figure(1, 1, 5.5, 5.5)
     shown = list((anchors or {}).values())
     for name, style in (("train", {"alpha": 0.6, "lw": 1}), ("valid", {"marker": "o", "ms": 4})):
         steps, values = [point[0] for point in curve[name]], [point[2] for point in curve[name]]
@@ -81,10 +83,10 @@ def save_curve(
     _save(figure, path)
 
 
-def _figure(rows: int, columns: int, size: float) -> tuple[Figure, Sequence[Axes]]:
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
