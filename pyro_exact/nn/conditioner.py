@@ -112,7 +112,7 @@ class ConvConditioner(nn.Module):
         if self.shift is not None and self.context_shape is not None:
             context = required(context, self.context_shape, x).expand(*batch, -1).reshape(-1, *self.context_shape)
             h = h + self.shift(context)[..., None, None]
-        return second(h.relu()).relu()
+        return second(h.relu_()).relu_()  # in place: no convolution needs its own output again
 
 
 class PriorConditioner(nn.Module):

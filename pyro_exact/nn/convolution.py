@@ -68,8 +68,13 @@ class ScaledConv2d(nn.Module):
         weight, bias = columns * self.weight, scale * self.bias
         if self.edge_weight is None:
             return F.conv2d(x, weight, bias, padding=self.padding)
-        border = F.conv2d(self._edge(x), columns * self.edge_weight, bias)
-        return F.conv2d(x, weight, padding=self.padding) + border
+        edge, edge_weight = self._edge(x), columns * self.edge_weight
+        if len(self.weight) <= self.weight.shape[1]:  # few outputs: one map that is added to all images
+            return F.conv2d(x, weight, padding=self.padding).add_(F.conv2d(edge, edge_weight, bias))
+        padded = F.pad(x, [self.padding] * 4)  # few inputs: one more of them
+        seen = torch.cat((padded, edge.to(x.dtype).expand(len(x), -1, -1, -1)), dim=1)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(seen, torch.cat((weight, edge_weight), dim=1), bias)
 
     def initialize(self, x: Tensor) -> Tensor:
         """Set shift and scale from the batch ``x``, unless the layer starts at zero; return the output."""
