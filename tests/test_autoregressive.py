@@ -256,6 +256,8 @@ def test_a_batch_is_completed_row_by_row():
     assert torch.equal(x[..., mask], observed.double()[..., mask].expand(3, 4, -1))
     everything = d.sample(observed=observed, mask=torch.tensor(True))
     assert torch.equal(everything, observed.double())
+    single = Autoregressive(net("MADE deep image").float())
+    assert single.sample(observed=observed.double(), mask=mask).dtype == torch.float32
 
 
 def test_expand_copies_and_runs_nothing(each):

@@ -37,8 +37,8 @@ class NADE(CausalNet):
         ValueError: If there is no hidden unit, or ``order`` is no permutation.
 
     Reference:
-        Larochelle and Murray (2011), The Neural Autoregressive Distribution Estimator, equations 6-7 and algorithm 1;
-        Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution Estimation, section 2.
+        Larochelle and Murray (2011), The Neural Autoregressive Distribution Estimator, algorithm 1; Uria, Côté, Gregor,
+        Murray and Larochelle (2016), Neural Autoregressive Distribution Estimation, section 2.
 
     Example:
         >>> from pyro_exact.distributions import Autoregressive

@@ -59,7 +59,8 @@ class Autoregressive(TorchDistribution):
             likelihood cannot take.
 
     Reference:
-        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, equation 11, for the ensemble.
+        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, for ensembles of orders; Germain,
+        Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, for those of masks.
 
     Example:
         >>> from pyro_exact.autoregressive import NADE
@@ -155,6 +156,7 @@ class Autoregressive(TorchDistribution):
         if observed is not None and mask is not None:
             observed, mask = torch.broadcast_tensors(observed, mask.bool())
             self._validate_sample(observed, mask)
+            observed = observed.to(next(self.net.parameters()).dtype)
             batch = torch.broadcast_shapes(batch, observed.shape[: -len(self.event_shape)])
         shape, members, sites = torch.Size(sample_shape) + batch, self._members(), self.event_shape.numel()
         weight = next(self.net.parameters())
