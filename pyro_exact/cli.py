@@ -255,10 +255,11 @@ def recipes(show: str | None = None) -> None:
         print(yaml.safe_dump(load_recipe(show).filled().to_dict(), sort_keys=False), end="")
         return
     loaded = [load_recipe(name) for name in recipe_names()]
-    width = max(len(r.name) for r in loaded)
+    width, data_width = max(len(r.name) for r in loaded), max(len(r.data) for r in loaded)
     for r in loaded:
-        number = "no published number" if r.paper is None else f"{r.paper.value} {r.paper.unit}  {r.paper.reference}"
-        print(f"{r.name:<{width}}  {r.data:<10}  {number}")
+        paper = None if r.paper is None or r.paper.value is None else r.paper
+        number = "no published number" if paper is None else f"{paper.value} {paper.unit}  {paper.reference}"
+        print(f"{r.name:<{width}}  {r.data:<{data_width}}  {number}")
 
 
 def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] | None = None) -> None:

@@ -10,7 +10,12 @@ from pyro_exact import recipes
 from pyro_exact.recipes import Recipe, Training, load_recipe, recipe_names
 from pyro_exact.recipes.check import arguments
 
-SHAPES = {"binarized_mnist": ((1, 28, 28), 2), "cifar10": ((3, 32, 32), 256), "digits": ((1, 8, 8), 17)}
+SHAPES = {
+    "binarized_mnist": ((1, 28, 28), 2),
+    "cifar10": ((3, 32, 32), 256),
+    "digits": ((1, 8, 8), 17),
+    "nltcs.npz": ((1, 1, 16), 2),
+}
 SMALL = {
     "flow_pp": {"width": 4, "blocks": 1, "components": 2, "noise": {"width": 4, "blocks": 1, "components": 2}},
     "glow": {"depth": 1, "width": 4},
