@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyro
 import torch
+from jsonargparse import ArgumentParser
 from pyro.infer import SVI, Trace_ELBO
 
 from pyro_exact import data
@@ -17,8 +18,15 @@ from pyro_exact.models import Density
 from pyro_exact.plots import save_grids
 
 
-def main(steps: int = 2000, out: Path = Path("runs/examples/nade.png")) -> None:
-    """Train, and write a picture."""
+def main(steps: int = 2000, out: Path = Path("runs/examples"), smoke: bool = False) -> None:
+    """Train NADE on digits of black and white pixels.
+
+    Args:
+        steps: Optimiser steps.
+        out: Folder for the picture.
+        smoke: Whether to take a few steps only.
+    """
+    steps = 2 if smoke else steps
     pyro.set_rng_seed(0)
     digits = data.load("digits")
     train, test = ((images > digits.levels // 2).float() for images in (digits.train, digits.test))
@@ -49,11 +57,12 @@ def main(steps: int = 2000, out: Path = Path("runs/examples/nade.png")) -> None:
         "samples": nade.sample((64,)),
         "eight test images, lower halves drawn": nade.sample(observed=test[:8].repeat_interleave(8, 0), mask=upper),
     }
-    save_grids({title: 1 - images for title, images in grids.items()}, 2, out)  # dark ink on white
-    print(f"Wrote {out}.")
+    save_grids({title: 1 - images for title, images in grids.items()}, 2, out / "nade.png")  # dark ink on white
+    print(f"Wrote {out / 'nade.png'}.")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2000)
-    main(parser.parse_args().steps)
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_function_arguments(main, skip={"smoke"})
+    parser.add_argument("--smoke", action="store_true", help="Take a few steps only.")
+    main(**vars(parser.parse_args()))

@@ -2,9 +2,6 @@
 
 import copy
 import pickle
-import re
-import runpy
-from pathlib import Path
 
 import pyro
 import pytest
@@ -504,14 +501,3 @@ def test_the_marginals_of_constant_data_are_finite():
 def test_saturated_logits_have_finite_log_probabilities():
     log_p = BernoulliLikelihood().log_prob(torch.tensor([[800.0], [-800.0]]), torch.tensor([0.0, 1.0]))
     assert_close(log_p, torch.tensor([-800.0, -800.0]))
-
-
-# Examples -------------------------------------------------------------------------------------------------------------
-
-
-def test_the_example_runs(tmp_path, capsys):
-    torch.set_default_dtype(torch.float32)
-    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "nade.py"))
-    example["main"](steps=2, out=tmp_path / "nade.png")
-    assert re.search(r"test +\d+\.\d\d nats per image", capsys.readouterr().out)
-    assert (tmp_path / "nade.png").read_bytes().startswith(b"\x89PNG")
