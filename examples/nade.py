@@ -1,9 +1,11 @@
 """NADE on binarised 8x8 digits with stock Pyro: train it, score it, sample it, and complete half of an image.
 
-python examples/nade.py            20 seconds on one core; writes runs/examples/nade.png
+The guide is empty, so the ELBO is log p(x) itself.
+
+    python examples/nade.py              # 20 seconds on one core; writes runs/examples/nade.png
+    python examples/nade.py --smoke      # a few steps, to see that it runs
 """
 
-import argparse
 from pathlib import Path
 
 import pyro
@@ -36,7 +38,6 @@ def main(steps: int = 2000, out: Path = Path("runs/examples"), smoke: bool = Fal
     model = Density(nade)
     model.initialize(train)
 
-    # The guide is empty, so the ELBO is log p(x) itself.
     schedule = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 5e-3}, "T_max": steps}
     scheduler = pyro.optim.CosineAnnealingLR(schedule)
     svi = SVI(model.model, model.guide, scheduler, Trace_ELBO())
@@ -65,4 +66,4 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_function_arguments(main, skip={"smoke"})
     parser.add_argument("--smoke", action="store_true", help="Take a few steps only.")
-    main(**vars(parser.parse_args()))
+    main(**parser.parse_args().as_dict())
