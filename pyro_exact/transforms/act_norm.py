@@ -35,7 +35,7 @@ class ActNorm(Bijection):
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 
     Raises:
-        ValueError: On another number of channels, or when `initialize` gets a single value per channel.
+        ValueError: On another number of channels, or none, or when `initialize` gets a single value per channel.
 
     Reference:
         Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section 3.1.
@@ -49,6 +49,7 @@ class ActNorm(Bijection):
 
     def __init__(self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-4) -> None:
         super().__init__(event_dim, None if context_dim is None else (context_dim,))
+        has_channels(self, channels, event_dim)
         self.channels, self.floor = channels, floor
         zeros = torch.zeros(channels, *[1] * (event_dim - 1))
         self.theta = Parameters({"shift": zeros, "log_scale": zeros}, context_dim)
@@ -88,6 +89,15 @@ class ActNorm(Bijection):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}"
+
+
+def has_channels(layer: Bijection, channels: int, event_dim: int) -> None:
+    """Say so if a layer is built without channels, or for events that have none."""
+    if channels < 1 or event_dim < 1:
+        raise ValueError(
+            f"{type(layer).__name__} expects positive channels and event_dim; got {channels} and {event_dim}. "
+            f"The event_dim of vectors is 1, of images 3."
+        )
 
 
 def channels_fit(layer: Bijection, shape: torch.Size, channels: int, event_dim: int) -> torch.Size:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.nn.statistics import channel_statistics
-from pyro_exact.transforms.act_norm import channels_fit
+from pyro_exact.transforms.act_norm import channels_fit, has_channels
 from pyro_exact.transforms.bijection import Bijection, Shape
 
 
@@ -39,7 +39,7 @@ class BatchNorm(Bijection):
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 
     Raises:
-        ValueError: On another number of channels, or a single value per channel in train mode.
+        ValueError: On another number of channels, an argument out of range, or one value per channel in train mode.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.7; momentum and
@@ -57,10 +57,10 @@ class BatchNorm(Bijection):
 
     def __init__(self, channels: int, event_dim: int = 1, momentum: float = 0.1, epsilon: float = 1e-4) -> None:
         super().__init__(event_dim)
-        if channels < 1 or not 0 <= momentum <= 1 or not epsilon > 0:
+        has_channels(self, channels, event_dim)
+        if not 0 <= momentum <= 1 or not epsilon > 0:
             raise ValueError(
-                f"BatchNorm expects positive channels, a momentum in [0, 1] and a positive epsilon; got {channels}, "
-                f"{momentum} and {epsilon}."
+                f"BatchNorm expects a momentum in [0, 1] and a positive epsilon; got {momentum} and {epsilon}."
             )
         self.channels, self.momentum, self.epsilon = channels, momentum, epsilon
         shape = (channels, *[1] * (event_dim - 1))

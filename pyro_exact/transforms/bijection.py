@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 Shape = Sequence[int]
 Direction = Callable[[Tensor], tuple[Tensor, Tensor]]
-Method = Callable[[Any, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+Method = Callable[[Any, Tensor, Tensor | None], Any]
 Stamp = tuple[Any, ...]
 
 
@@ -27,7 +27,7 @@ class Bijection(TransformModule, ConditionalTransformModule):
     A layer writes two pure methods, `forward_and_ladj` and `inverse_and_ladj`. From them it is a stock
     `torch.distributions.Transform` (``y = layer(x)``, ``layer.inv(y)``, ``layer.log_abs_det_jacobian(x, y)``) and,
     when it has a ``context_shape``, a stock Pyro conditional transform (``layer.condition(context)``). What enters the
-    two methods is checked for it: by `forward_shape`, `inverse_shape` and ``context_shape``.
+    two methods, or `initialize`, is checked for it: by `forward_shape`, `inverse_shape` and ``context_shape``.
 
     The log-determinant is computed together with the value, and remembered by the *output* tensor until that tensor
     dies; so scoring or sampling evaluates each network once. `Ledger` says what is never answered from memory.
@@ -49,15 +49,20 @@ class Bijection(TransformModule, ConditionalTransformModule):
 
     def __init__(self, event_dim: int, context_shape: Shape | None = None, output_event_dim: int | None = None) -> None:
         super().__init__()
+        if context_shape is not None and min(context_shape, default=1) < 1:
+            raise ValueError(
+                f"{type(self).__name__} expects a context of positive size; got {tuple(context_shape)}. "
+                f"Build it without a context."
+            )
         self.context_shape = None if context_shape is None else tuple(context_shape)
         self.domain = _reals(event_dim)
         self.codomain = _reals(event_dim if output_event_dim is None else output_event_dim)
         self._ledger = Ledger()
 
     def __init_subclass__(cls) -> None:
-        """Put a check of the arguments before the two methods that a layer writes."""
+        """Put a check of the arguments before the methods that a layer writes."""
         super().__init_subclass__()
-        for name in ("forward_and_ladj", "inverse_and_ladj"):
+        for name in ("forward_and_ladj", "inverse_and_ladj", "initialize"):
             if name in vars(cls):
                 setattr(cls, name, _checking(vars(cls)[name], f"{cls.__name__}.{name}"))
 
@@ -131,7 +136,7 @@ class Bijection(TransformModule, ConditionalTransformModule):
         return self._once(y, self.inverse_and_ladj, -1)
 
     def _once(self, source: Tensor, direction: Direction, sign: int) -> Tensor:
-        record = self._ledger.find(source, -sign, self._stamp)
+        record = self._ledger.find(_floating(source), -sign, self._stamp)
         if record is not None:
             return record.source  # the opposite direction made `source`: an exact round trip
         output, ladj = direction(source)
@@ -159,10 +164,10 @@ class Bijection(TransformModule, ConditionalTransformModule):
 
 
 def _checking(method: Method, name: str) -> Method:
-    """Return one of the two methods of a layer, behind a check of its arguments."""
+    """Return a method that a layer writes, behind a check of its arguments."""
     inverse = method.__name__ == "inverse_and_ladj"
 
-    def checked(self: Bijection, source: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def checked(self: Bijection, source: Tensor, context: Tensor | None = None) -> Any:
         shape = _floating(source).shape
         (self.inverse_shape if inverse else self.forward_shape)(shape)
         event_dim = (self.codomain if inverse else self.domain).event_dim
@@ -360,10 +365,14 @@ register_optimizer_step_post_hook(_count_step)
 
 
 def _reals(event_dim: int) -> constraints.Constraint:
+    if event_dim < 0:
+        raise ValueError(f"A flow layer expects an event_dim of at least 0; got {event_dim}. Vectors have 1, images 3.")
     return constraints.independent(constraints.real, event_dim) if event_dim else constraints.real
 
 
 def _floating(x: Tensor) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"A flow layer expects a floating-point tensor; got {type(x).__name__}. Use torch.tensor.")
     if not x.is_floating_point():
         raise TypeError(
             f"A flow layer expects a floating-point tensor; got {x.dtype}. Convert it, e.g. with x.float()."

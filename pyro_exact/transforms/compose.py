@@ -36,6 +36,7 @@ class Compose(Bijection):
     Raises:
         ValueError: If neighbours disagree on the event dimensions, or conditional parts on the context; with
             ``recompute``, if a part has its context bound already.
+        TypeError: If a part is no `Bijection`.
 
     Example:
         >>> layer = Compose([Permute([1, 0]), ActNorm(2)])
@@ -47,6 +48,11 @@ class Compose(Bijection):
         parts = list(parts)
         if not parts:
             raise ValueError("Compose expects at least one part; got none. Leave it out instead.")
+        for part in parts:
+            if not isinstance(part, Bijection):
+                raise TypeError(
+                    f"Compose expects parts of type Bijection; got {type(part).__name__}. Derive it from Bijection."
+                )
         for first, second in pairwise(parts):
             if first.codomain.event_dim != second.domain.event_dim:
                 raise ValueError(

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_exact.nn.parameters import Parameters
-from pyro_exact.transforms.act_norm import channels_fit
+from pyro_exact.transforms.act_norm import channels_fit, has_channels
 from pyro_exact.transforms.bijection import Bijection, Shape
 
 
@@ -39,7 +39,7 @@ class Conv1x1(Bijection):
         - x, y: (\*batch, channels, H, W); ladj: (\*batch).
 
     Raises:
-        ValueError: On another number of channels.
+        ValueError: On another number of channels, or none.
 
     Reference:
         Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section 3.2, equations 9-10.
@@ -57,6 +57,7 @@ class Conv1x1(Bijection):
         self, channels: int, context_dim: int | None = None, factorized: bool = True, rotated: bool = True
     ) -> None:
         super().__init__(3, None if context_dim is None else (context_dim,))
+        has_channels(self, channels, 3)
         self.channels, self.factorized = channels, factorized
         noise = torch.randn(channels, channels, dtype=torch.float64)
         matrix = torch.linalg.qr(noise)[0] if rotated else torch.eye(channels, dtype=noise.dtype) + 0.001 * noise

@@ -60,12 +60,14 @@ class FactorOut(Bijection):
     ) -> None:
         context_shape = common_context_shape("FactorOut", (rest.context_shape, getattr(prior, "context_shape", None)))
         super().__init__(3, context_shape, output_event_dim=1)
+        if len(shape) != 3 or shape[0] < 2:
+            raise ValueError(
+                f"FactorOut expects at least two channels in a shape (C, H, W); got {tuple(shape)}. Start with Squeeze."
+            )
         self.shape, self.partition = tuple(shape), Channels(shape[0])
         self.rest, self.prior, self.elementwise = rest, prior, elementwise or Affine()
         kept = (self.partition.fixed_size, *self.shape[1:])
         self.rest_dim = prod(kept)
-        if shape[0] < 2:
-            raise ValueError(f"FactorOut expects at least two channels; got shape {self.shape}. Start with Squeeze.")
         if tuple(rest.forward_shape(kept)) != (self.rest_dim,):
             raise ValueError(
                 f"FactorOut expects a rest that maps {kept} to a vector of {self.rest_dim}; got one that maps it to "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pyro_exact.transforms.act_norm import channels_fit
+from pyro_exact.transforms.act_norm import channels_fit, has_channels
 from pyro_exact.transforms.bijection import Bijection, Shape
 
 
@@ -42,8 +42,13 @@ class Permute(Bijection):
     def __init__(self, order: Sequence[int] | Tensor, event_dim: int = 1) -> None:
         super().__init__(event_dim)
         indices = torch.as_tensor(order)
-        if indices.dim() != 1 or not torch.equal(indices.sort().values, torch.arange(len(indices))):
+        if (
+            indices.dim() != 1
+            or indices.is_floating_point()
+            or sorted(indices.tolist()) != list(range(indices.numel()))
+        ):
             raise ValueError(f"Permute expects each of 0, ..., n - 1 once; got {indices.tolist()}.")
+        has_channels(self, len(indices), event_dim)
         self.register_buffer("order", indices)
         self.register_buffer("back", indices.argsort())
 

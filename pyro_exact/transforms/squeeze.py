@@ -70,7 +70,9 @@ class Squeeze(Bijection):
         *batch, c, h, w = super().inverse_shape(shape)
         f = self.factor
         if c % (f * f):
-            raise ValueError(f"The inverse of Squeeze expects a multiple of {f * f} channels; got {(c, h, w)}.")
+            raise ValueError(
+                f"The inverse of Squeeze expects a multiple of {f * f} channels; got {(c, h, w)}. Use another factor."
+            )
         return torch.Size((*batch, c // (f * f), h * f, w * f))
 
     def extra_repr(self) -> str:

@@ -1,0 +1,230 @@
+"""Bad input: what was expected, what came instead, and what to do, for every layer of the registry."""
+
+import re
+
+import pytest
+import torch
+from registry import TRANSFORMS
+
+from pyro_exact.transforms import (
+    ActNorm,
+    BatchNorm,
+    Bijection,
+    Compose,
+    Conv1x1,
+    FactorOut,
+    Flatten,
+    Householder,
+    Logit,
+    Permute,
+    Planar,
+    Scaling,
+)
+
+CONTEXT_DIM = 2
+ROWS = 3
+PLAIN = {name: (case, None) for name, case in TRANSFORMS.items()}
+CONDITIONAL = {f"{name} | context": (case, CONTEXT_DIM) for name, case in TRANSFORMS.items() if case.conditional}
+ANY_EVENT = {"Logit", "PixelInterval", "Scaling"}  # they change each number by itself
+METHODS = ["forward_and_ladj", "inverse_and_ladj"]
+
+
+class Input:
+    """A layer, batches that fit it, and what its messages show of its shapes."""
+
+    def __init__(self, case, context_dim):
+        self.layer, self.context_dim = case.make(context_dim).eval(), context_dim
+        self.x = case.draw((ROWS, *case.shape))
+        self.y = torch.randn(ROWS, *self.layer.forward_shape(case.shape))
+        self.context = None if context_dim is None else torch.randn(ROWS, context_dim)
+        self.bound = self.layer if context_dim is None else self.layer.condition(self.context)
+
+    def source(self, method):
+        return self.x if method == "forward_and_ladj" else self.y
+
+
+def context(*shape):
+    return lambda made, method: getattr(made.layer, method)(made.source(method), torch.randn(shape))
+
+
+def integers(made, method):
+    getattr(made.bound, method)(made.source(method).long())
+
+
+def a_list(made, method):
+    getattr(made.bound, method)(made.source(method).tolist())
+
+
+def no_context(made, method):
+    getattr(made.layer, method)(made.source(method))
+
+
+def stock_integers(made, method):
+    t = made.bound if method == "forward_and_ladj" else made.bound.inv
+    t(made.source(method).long())
+
+
+def stock_without_context(made, method):
+    t = made.layer if method == "forward_and_ladj" else made.layer.inv
+    t(made.source(method))
+
+
+def condition(*shape):
+    return lambda made, method: made.layer.condition(torch.randn(shape))
+
+
+def conditioned_of_another_batch(made, method):
+    getattr(made.layer.condition(torch.randn(ROWS + 1, CONTEXT_DIM)), method)(made.source(method))
+
+
+def too_few_dimensions(made, method):
+    getattr(made.bound, method)(made.source(method)[0, ..., 0])
+
+
+EVERY = {
+    "integers": (
+        integers,
+        TypeError,
+        r"expects a floating-point tensor; got torch.int64. Convert it, e.g. with x.float",
+    ),
+    "stock integers": (stock_integers, TypeError, r"expects a floating-point tensor; got torch.int64. Convert it"),
+    "a list": (a_list, TypeError, r"expects a floating-point tensor; got list. Use torch.tensor"),
+    "too few dimensions": (too_few_dimensions, ValueError, r"expects .* got .*\(.*\). \w+ "),
+}
+OF_PLAIN = {
+    "a context": (
+        context(ROWS, 5),
+        ValueError,
+        r"takes no context; got one of shape \(3, 5\). Build it with a context",
+    ),
+}
+OF_CONDITIONAL = {
+    "no context": (
+        no_context,
+        ValueError,
+        r"expects a context of shape \(\*batch, 2\); got none. Call layer.condition",
+    ),
+    "stock, no context": (stock_without_context, ValueError, r"context of shape \(\*batch, 2\); got none. Call layer"),
+    "a larger context": (
+        context(ROWS, 3),
+        ValueError,
+        r"expects a context of shape \(\*batch, 2\); got \(3, 3\). Pass a",
+    ),
+    "a context without size": (
+        context(),
+        ValueError,
+        r"expects a context of shape \(\*batch, 2\); got \(\). Pass a cont",
+    ),
+    "condition, larger": (
+        condition(ROWS, 3),
+        ValueError,
+        r"expects a context of shape \(\*batch, 2\); got \(3, 3\). Pass",
+    ),
+    "another batch": (
+        context(ROWS + 1, 2),
+        ValueError,
+        r"an input with the batch shape of its context; got \(3,\) and \(4,\). Expand the input, or call layer",
+    ),
+    "conditioned of another batch": (
+        conditioned_of_another_batch,
+        ValueError,
+        r"expects batch shapes of input and context that broadcast; got \(3,\) and \(4,\). Pass a context for each",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "context_dim", "mistake"),
+    [
+        pytest.param(*made, mistake, id=f"{name}-{what}")
+        for cases, mistakes in ((PLAIN, EVERY | OF_PLAIN), (CONDITIONAL, EVERY | OF_CONDITIONAL))
+        for name, made in cases.items()
+        for what, mistake in mistakes.items()
+    ],
+)
+def test_bad_input(case, context_dim, mistake):
+    call, kind, message = mistake
+    made = Input(case, context_dim)
+    for method in METHODS:
+        with pytest.raises(kind, match=message):
+            call(made, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", [name for name in PLAIN if name.split()[0] not in ANY_EVENT])
+def test_an_event_of_another_shape(name, method):
+    """At least one of the shapes that are off by one does not fit, and the message names what came."""
+    made, refused = Input(*PLAIN[name]), 0
+    shape = made.source(method).shape
+    for axis in range(1, len(shape)):
+        wrong = (*shape[:axis], shape[axis] + 1, *shape[axis + 1 :])
+        try:
+            getattr(made.bound, method)(torch.rand(wrong))
+        except ValueError as error:
+            message, refused = str(error), refused + 1
+            assert re.search(rf"expects .*; got .*{shape[axis] + 1}.*\. [A-Z]\w+ ", message), message
+    assert refused
+
+
+CONSTRUCTORS = {
+    "a negative event_dim": (lambda: Bijection(-1), ValueError, r"an event_dim of at least 0; got -1. Vectors have 1"),
+    "Logit": (
+        lambda: Logit(4, event_dim=-1),
+        ValueError,
+        r"an event_dim of at least 0; got -1. Vectors have 1, images",
+    ),
+    "Scaling": (lambda: Scaling(2.0, event_dim=-2), ValueError, r"an event_dim of at least 0; got -2. Vectors have 1"),
+    "ActNorm": (
+        lambda: ActNorm(3, event_dim=0),
+        ValueError,
+        r"ActNorm expects positive channels and event_dim; got 3 and 0",
+    ),
+    "BatchNorm": (
+        lambda: BatchNorm(3, event_dim=0),
+        ValueError,
+        r"positive channels and event_dim; got 3 and 0. The event",
+    ),
+    "Permute": (
+        lambda: Permute([1, 0], event_dim=0),
+        ValueError,
+        r"positive channels and event_dim; got 2 and 0. The event",
+    ),
+    "Permute of nothing": (lambda: Permute([]), ValueError, r"Permute expects each of 0, ..., n - 1 once; got \[\]"),
+    "Permute of floats": (lambda: Permute(torch.ones(1)), ValueError, r"each of 0, ..., n - 1 once; got \[1.0\]"),
+    "no channels": (lambda: ActNorm(0), ValueError, r"ActNorm expects positive channels and event_dim; got 0 and 1"),
+    "Conv1x1": (lambda: Conv1x1(0), ValueError, r"Conv1x1 expects positive channels and event_dim; got 0 and 3"),
+    "a context of no size": (
+        lambda: Planar(3, context_dim=0),
+        ValueError,
+        r"a context of positive size; got \(0,\). Build it",
+    ),
+    "a negative context": (
+        lambda: Householder(3, 2, -1),
+        ValueError,
+        r"context of positive size; got \(-1,\). Build it",
+    ),
+    "Compose": (
+        lambda: Compose([torch.nn.ReLU()]),
+        TypeError,
+        r"parts of type Bijection; got ReLU. Derive it from Bij",
+    ),
+    "FactorOut": (
+        lambda: FactorOut((4, 2), Flatten((2, 2))),
+        ValueError,
+        r"a shape \(C, H, W\); got \(4, 2\). Start with",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "kind", "message"), CONSTRUCTORS.values(), ids=list(CONSTRUCTORS))
+def test_constructors(make, kind, message):
+    with pytest.raises(kind, match=message):
+        make()
+
+
+def test_a_refused_batch_initialises_nothing():
+    layer = ActNorm(2)
+    for x, context in ((torch.ones(5, 2, dtype=torch.long), None), (torch.randn(5, 3), None), (torch.randn(5, 2),) * 2):
+        with pytest.raises((TypeError, ValueError), match=r"expects|takes no context"):
+            layer.initialize(x, context)
+    assert not any(p.any() for p in layer.parameters())
