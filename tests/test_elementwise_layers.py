@@ -282,13 +282,18 @@ def test_a_nan_stays_one():
 
 def test_the_compiled_mixture_is_the_same(monkeypatch):
     torch.compiler.reset()
-    eager = torch.compile(mixture_cdf.mixture_cdf, backend="eager", fullgraph=True)
-    calls = []
-    monkeypatch.setattr(mixture_cdf, "fused", lambda: calls.append(1) or eager)
+    compiled = []
+
+    def fused(function):
+        compiled.append(function)
+        return torch.compile(function, backend="eager", fullgraph=True)
+
+    monkeypatch.setattr(mixture_cdf, "fused", fused)
     formula = pickle.loads(pickle.dumps(copy.deepcopy(MixtureCDF(4, compiled=True))))
     x, theta = torch.randn(5), torch.randn(5, 14)
     assert_close(formula.forward_and_ladj(x, theta), MixtureCDF(4).forward_and_ladj(x, theta))
-    assert calls == [1]
+    assert_close(formula.inverse_and_ladj(x, theta), MixtureCDF(4).inverse_and_ladj(x, theta))
+    assert compiled == [mixture_cdf.mixture_cdf, mixture_cdf.log_odds]
 
 
 # Spline ---------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -142,16 +142,18 @@ class Bijection(TransformModule, ConditionalTransformModule):
         output, ladj = direction(source)
         # The key must be a tensor that the graph of `ladj` does not hold, or the record would keep itself alive.
         output = output.view_as(output)
-        self._ledger.write(output, source, sign * ladj, sign, self._stamp())
+        self._ledger.write(output, source, ladj if sign > 0 else -ladj, sign, self._stamp())
         return output
 
     def _stamp(self) -> Stamp:
         """Return what a remembered value depends on beside its source: weights, buffers and modes."""
         modes: list[bool] = []
         tensors: list[Tensor | None] = []
-        for module in self.modules():  # one walk: a Glow has a thousand modules
+        modules: list[nn.Module] = [self]
+        for module in modules:  # one walk of a list that grows: a Glow has a thousand modules
             modes.append(module.training)
             tensors += [*module._parameters.values(), *module._buffers.values()]
+            modules += [child for child in module._modules.values() if child is not None]
         return (Ledger.steps, modes, _states(t for t in tensors if t is not None))
 
     def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
@@ -364,6 +366,7 @@ def _count_step(*_: object) -> None:
 register_optimizer_step_post_hook(_count_step)
 
 
+@cache
 def _reals(event_dim: int) -> constraints.Constraint:
     if event_dim < 0:
         raise ValueError(f"A flow layer expects an event_dim of at least 0; got {event_dim}. Vectors have 1, images 3.")

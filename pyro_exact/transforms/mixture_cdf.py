@@ -10,7 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_exact.transforms.elementwise import Elementwise
+from pyro_exact.transforms.elementwise import Elementwise, bounded
+
+Function = Callable[..., tuple[Tensor, Tensor]]
 
 
 class MixtureCDF(Elementwise):
@@ -75,22 +77,24 @@ class MixtureCDF(Elementwise):
         self.register_buffer("offsets", spread * places.to(torch.get_default_dtype()), persistent=False)
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        forward = fused() if self.compiled and not torch.compiler.is_compiling() else mixture_cdf
-        return forward(x, theta, self.offsets, self.min_log_scale)
+        return self._fused(mixture_cdf)(x, theta, self.offsets, self.min_log_scale)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale, mixture = unpack(theta, self.offsets, self.min_log_scale)
         u = (y - shift) * (-log_scale).exp()
         with torch.no_grad():
-            x = solve(u, mixture)
-        found, log_slope = log_odds(x, mixture)
-        if found.requires_grad or u.requires_grad:
+            x, log_slope = solve(u, mixture, self._fused(log_odds))
+        if u.requires_grad:
             # At a root a Newton step moves nothing, but its derivatives are those of the root, to first order.
+            found = log_odds(x, mixture)[0]
             limit = torch.finfo(x.dtype).eps ** -4  # where F is flat to rounding, the derivative stays finite
             step = (u - found) * (-log_slope.detach()).exp().clamp(max=limit)
             x = x + (step - step.detach())
             log_slope = log_odds(x, mixture)[1]
         return x, -log_slope - log_scale
+
+    def _fused(self, function: Function) -> Function:
+        return fused(function) if self.compiled and not torch.compiler.is_compiling() else function
 
     def extra_repr(self) -> str:
         return f"{self.components}, min_log_scale={self.min_log_scale}"
@@ -104,20 +108,21 @@ def mixture_cdf(x: Tensor, theta: Tensor, offsets: Tensor, min_log_scale: float)
 
 
 class Mixture(NamedTuple):
-    """A mixture of logistics; each of shape (*shape of x, K)."""
+    """A mixture of logistics; each of shape (*shape of x, K). A rate is the inverse of a scale."""
 
     log_weight: Tensor
     mean: Tensor
-    log_scale: Tensor
+    rate: Tensor
+    log_rate: Tensor
 
 
 def unpack(theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor, Tensor, Mixture]:
     """Return the shift and the log-scale of the affine part, and the mixture."""
     k = len(offsets)
     shift, raw, logits, means, log_scales = theta.split([1, 1, k, k, k], dim=-1)
-    log_scales = min_log_scale * (log_scales / min_log_scale).tanh()
-    mixture = Mixture(logits.log_softmax(-1), means + offsets.to(theta), log_scales)
-    return shift.squeeze(-1), raw.squeeze(-1).tanh(), mixture
+    log_rate = -bounded(log_scales, min_log_scale)
+    mixture = Mixture(logits.log_softmax(-1), means + offsets.to(theta), log_rate.exp(), log_rate)
+    return shift.squeeze(-1), bounded(raw.squeeze(-1), 1.0), mixture
 
 
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
@@ -125,14 +130,14 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 
     As :math:`\sigma(z) = e^{\min(z, 0)} \sigma(|z|)`, one sigmoid a component serves all three sums, without underflow.
     """
-    z = (x.unsqueeze(-1) - mixture.mean) * (-mixture.log_scale).exp()
+    z = (x.unsqueeze(-1) - mixture.mean) * mixture.rate
     below = z.clamp(max=0)
     above = z - below  # max(z, 0), written so that at 0 both have their derivatives from the same side
     distance = above - below
     bulk = distance.sigmoid()
     log_cdf = log_sum(mixture.log_weight + below, bulk)
     log_rest = log_sum(mixture.log_weight - above, bulk)
-    log_density = log_sum(mixture.log_weight - mixture.log_scale - distance, bulk.square())
+    log_density = log_sum(mixture.log_weight + mixture.log_rate - distance, bulk.square())
     return log_cdf - log_rest, log_density - log_cdf - log_rest
 
 
@@ -142,25 +147,29 @@ def log_sum(exponent: Tensor, factor: Tensor) -> Tensor:
     return (factor * (exponent - greatest).exp()).sum(-1).log() + greatest.squeeze(-1)
 
 
-def solve(target: Tensor, mixture: Mixture, max_steps: int = 50) -> Tensor:
-    """Return the x with logit(F(x)) = target, to rounding.
+def solve(target: Tensor, mixture: Mixture, evaluate: Function, max_steps: int = 50) -> tuple[Tensor, Tensor]:
+    """Return the x with logit(F(x)) = target, to rounding, and the logarithm of the derivative there.
 
     At the least of the components' own quantiles every component has at most the probability asked for, and at the
     greatest every one has at least that: the root lies between them. Newton's method starts from their mean. A step is
     taken if it stays between the bounds and the error has fallen to 0.3 of the last one; otherwise the bounds are
     halved. (Along an exponential, as F is between components far apart, Newton's errors fall by e a step: too slow.)
-    Most numbers need 3 to 7 steps, the hardest of many thousands 32. So those that are found drop out.
+    Most numbers need 3 to 7 steps, the hardest of many thousands 32. So those that are found drop out, as soon as they
+    are half of the rest. For that a GPU has to be asked once a step how many there are, which costs less than to go on
+    with all of them until the hardest is found.
+
+    ``evaluate`` is `log_odds`, or that compiled, which serves until the first drop out: it is made for one shape.
     """
     shape, compiling = target.shape, torch.compiler.is_compiling()
     target, mixture = target.reshape(-1), Mixture(*(part.reshape(-1, part.shape[-1]) for part in mixture))
-    quantiles = mixture.mean + mixture.log_scale.exp() * target.unsqueeze(-1)
+    quantiles = mixture.mean + target.unsqueeze(-1) / mixture.rate
     low, high = quantiles.amin(-1), quantiles.amax(-1)
     x = (mixture.log_weight.exp() * quantiles).sum(-1).clamp(low, high)
     last = torch.full_like(x, math.inf)
-    found, rest = x.clone(), torch.arange(len(x), device=x.device)
+    root, root_slope, rest = x.clone(), x.clone(), torch.arange(len(x), device=x.device)
     eps = 8 * torch.finfo(x.dtype).eps
     for _ in range(max_steps):
-        u, log_slope = log_odds(x, mixture)
+        u, log_slope = evaluate(x, mixture)
         error, slope = u - target, log_slope.exp()
         low, high = torch.where(error < 0, x, low), torch.where(error > 0, x, high)
         done = (error.abs() <= eps * (1 + target.abs() + x.abs() * slope)) | (high - low <= eps * x.abs())
@@ -169,7 +178,7 @@ def solve(target: Tensor, mixture: Mixture, max_steps: int = 50) -> Tensor:
         x = torch.where(done, x, torch.where(good, newton, (low + high) / 2))
         last = error.abs()
         if not compiling and 2 * int(done.sum()) >= len(done):
-            found[rest] = x
+            root[rest], root_slope[rest], evaluate = x, log_slope, log_odds
             keep = (~done).nonzero().squeeze(-1)
             if not len(keep):
                 break
@@ -177,11 +186,11 @@ def solve(target: Tensor, mixture: Mixture, max_steps: int = 50) -> Tensor:
                 part[keep] for part in (rest, x, target, low, high, last, *mixture)
             )
             mixture = Mixture(*parts)
-    found[rest] = x
-    return found.view(shape)
+    root[rest], root_slope[rest] = x, log_slope
+    return root.view(shape), root_slope.view(shape)
 
 
 @cache
-def fused() -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return `mixture_cdf` compiled, once for all layers."""
-    return torch.compile(mixture_cdf)
+def fused(function: Function) -> Function:
+    """Return the function compiled, once for all layers."""
+    return torch.compile(function)
