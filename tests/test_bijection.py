@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import weakref
 from contextlib import nullcontext
 
 import pytest
@@ -248,6 +249,18 @@ def test_after_a_change_everything_is_computed_anew(change, grad):
         assert_close(layer.log_abs_det_jacobian(x, y), layer.forward_and_ladj(x)[1], rtol=0, atol=0)
         assert_close(layer.inv(y), layer.inverse_and_ladj(y)[0], rtol=0, atol=0)
         assert layer.inv(y) is not x
+
+
+def test_a_replaced_weight_leaves_its_id_to_no_other_while_it_is_needed():
+    layer = counted()
+    with torch.no_grad():
+        y = layer(torch.randn(3, 4))
+    old = weakref.ref(layer.conditioner.net.net[0].bias)
+    replace_a_weight(layer, None, None, None)
+    assert old() is not None
+    del y
+    gc.collect()
+    assert old() is None
 
 
 def test_a_frozen_weight_that_thaws_gets_its_gradient():

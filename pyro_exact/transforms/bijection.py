@@ -142,19 +142,20 @@ class Bijection(TransformModule, ConditionalTransformModule):
         output, ladj = direction(source)
         # The key must be a tensor that the graph of `ladj` does not hold, or the record would keep itself alive.
         output = output.view_as(output)
-        self._ledger.write(output, source, ladj if sign > 0 else -ladj, sign, self._stamp())
+        self._ledger.write(output, source, ladj if sign > 0 else -ladj, sign, *self._stamp())
         return output
 
-    def _stamp(self) -> Stamp:
-        """Return what a remembered value depends on beside its source: weights, buffers and modes."""
+    def _stamp(self) -> tuple[Stamp, list[Tensor]]:
+        """Return what a remembered value depends on beside its source, modes and weights, and the weights."""
         modes: list[bool] = []
-        tensors: list[Tensor | None] = []
+        found: list[Tensor | None] = []
         modules: list[nn.Module] = [self]
         for module in modules:  # one walk of a list that grows: a Glow has a thousand modules
             modes.append(module.training)
-            tensors += [*module._parameters.values(), *module._buffers.values()]
+            found += [*module._parameters.values(), *module._buffers.values()]
             modules += [child for child in module._modules.values() if child is not None]
-        return (Ledger.steps, modes, _states(t for t in tensors if t is not None))
+        weights = [t for t in found if t is not None]
+        return (Ledger.steps, modes, _states(weights)), weights
 
     def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
         if len(shape) < event_dim:
@@ -189,6 +190,7 @@ class Record(NamedTuple):
     sign: int
     with_grad: bool
     stamp: Stamp
+    weights: list[Tensor]  # held, for the stamp knows them by their ids
     states: Stamp
 
 
@@ -200,7 +202,7 @@ class Ledger:
     - in the direction that made it, so ``t(t(x))`` is not undone;
     - by a query with gradient, when it was made without;
     - after a weight, a buffer or a training mode has changed, or after the output, its source or the log-determinant
-      was written to. (A write through ``.data`` stays unseen, as it does by autograd.)
+      was written to. (A write through ``.data``, or to a tensor of inference mode, stays unseen, as by autograd.)
     """
 
     steps = 0  # of all optimisers: the fused ones write to the weights without raising their version
@@ -208,18 +210,20 @@ class Ledger:
     def __init__(self) -> None:
         self._records = WeakTensorKeyDictionary()
 
-    def find(self, output: Tensor, sign: int, stamp: Callable[[], Stamp]) -> Record | None:
+    def find(self, output: Tensor, sign: int, stamp: Callable[[], tuple[Stamp, list[Tensor]]]) -> Record | None:
         """Return the record of an output made in direction ``sign``, if it may be used now."""
         record: Record | None = self._records.get(output)
         if record is None or record.sign != sign or (torch.is_grad_enabled() and not record.with_grad):
             return None
-        now = stamp(), _states((output, record.source, record.ladj))
+        now = stamp()[0], _states((output, record.source, record.ladj))
         return record if now == (record.stamp, record.states) else None
 
-    def write(self, output: Tensor, source: Tensor, ladj: Tensor, sign: int, stamp: Stamp) -> None:
+    def write(
+        self, output: Tensor, source: Tensor, ladj: Tensor, sign: int, stamp: Stamp, weights: list[Tensor]
+    ) -> None:
         """Remember where ``output`` comes from for as long as it lives."""
         states = _states((output, source, ladj))
-        self._records[output] = Record(source, ladj, sign, torch.is_grad_enabled(), stamp, states)
+        self._records[output] = Record(source, ladj, sign, torch.is_grad_enabled(), stamp, weights, states)
 
     def __len__(self) -> int:
         return len(self._records)
