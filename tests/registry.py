@@ -222,7 +222,7 @@ TRANSFORMS: dict[str, Case] = {
     "Sylvester triangular reverse": Case(lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True),
     "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
     "couplings": Case(lambda c: couplings((3,), MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
-    "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.05),
+    "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.02),
     "flow_pp affine checkerboard": Case(
         lambda c: small_flow_pp(formula="affine", checkerboard=True), (1, 4, 4), draw=pixels, std=0.02
     ),
