@@ -224,6 +224,19 @@ def test_five_bits_are_the_units_of_the_images():
     assert_close(z.norm(dim=-1), (v / 32 - 0.5).flatten(1).norm(dim=-1))
 
 
+def test_glow_draws_by_class():
+    """With a class as context, each class has a density of its own, in one batch."""
+    bijection = small_glow(3)
+    bijection.initialize(pixels((60, 1, 4, 4)), torch.eye(3).repeat(20, 1))
+    flow = Flow(StandardNormal(16), perturb(bijection, 0.1).inv)
+    classes = flow.condition(torch.eye(3), temperature=0.7)
+    v = classes.sample((5,))
+    assert v.shape == (5, 3, 1, 4, 4)
+    scores = torch.stack([flow.condition(row).log_prob(v) for row in torch.eye(3)])
+    assert_close(scores.diagonal(dim1=0, dim2=2), flow.condition(torch.eye(3)).log_prob(v))
+    assert not torch.allclose(scores[0], scores[1])
+
+
 # Learned noise --------------------------------------------------------------------------------------------------------
 
 
