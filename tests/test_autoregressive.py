@@ -363,6 +363,13 @@ def test_impossible_values_are_refused(value, message):
             Autoregressive(made).sample(observed=value, mask=torch.tensor(True))
 
 
+def test_the_check_of_values_is_an_option_of_each_distribution():
+    d = Autoregressive(net("NADE"), validate_args=False)
+    x = torch.full((10,), 0.5)
+    assert d.log_prob(x).isfinite()
+    assert d.expand((3,)).log_prob(x).isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("run", "message"),
     [

@@ -50,6 +50,7 @@ class Autoregressive(TorchDistribution):
         net: A `pyro_exact.autoregressive.CausalNet`.
         context: What the distribution depends on, if the network takes it; its batch shape is that of the distribution.
         member: The only member of an ensemble to take; all of them by default.
+        validate_args: Whether to check the values that are scored.
 
     Shape:
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
@@ -77,7 +78,7 @@ class Autoregressive(TorchDistribution):
         net: Causal,
         context: Tensor | None = None,
         member: int | None = None,
-        validate_args: bool | None = None,
+        validate_args: bool = True,
     ) -> None:
         self.net, self.context, self.member = net, context, member
         if member is not None and not 0 <= member < len(self.net.orders):
