@@ -47,6 +47,6 @@ def test_a_picture_survives_a_full_disk(tmp_path, monkeypatch):
     path = tmp_path / "curve.png"
     path.write_bytes(b"an older picture")
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(UnwritableError, match=r"curve\.png could not be written: .*No space left.*previous one is kept"):
+    with pytest.raises(UnwritableError, match=r"curve\.png could not be written: .*No space.*previous one is kept"):
         save_curve(CURVE, path)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("curve.png", b"an older picture")]
