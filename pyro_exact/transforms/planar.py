@@ -109,14 +109,14 @@ class Planar(Bijection):
         product, norm2 = (u * w).sum(-1), (w * w).sum(-1)
         number = torch.finfo(dtype)
         if self.parametrization == "shifted":
-            stretch = F.softplus(product + math.log(math.e - 1))
+            stretch = F.softplus(product + math.log(math.e - 1), threshold=40)  # at 20, the default, it is off by e^-20
             # m(p) - p = log(1 + (exp(-p) - 1) / e) to full accuracy near 0, where a vanishing w divides it
             bounded = product.clamp_min(-80)
             excess = torch.log1p(torch.expm1(-bounded) / math.e) + (bounded - product)
             weight = excess / (norm2 + number.eps**2)
         else:
             vanishes = norm2 < number.eps**2
-            stretch = F.softplus(product).masked_fill(vanishes, 1)
+            stretch = F.softplus(product, threshold=40).masked_fill(vanishes, 1)
             weight = (stretch - product - 1).masked_fill(vanishes, 0) / norm2.masked_fill(vanishes, 1)
         return x.to(dtype), torch.addcmul(u, weight.unsqueeze(-1), w), w, b, stretch + number.tiny
 

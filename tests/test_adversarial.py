@@ -1,0 +1,283 @@
+"""Every layer of the registry where it hurts: weights of size 10, numbers of size 1e-8 and 1e4, both precisions.
+
+The neighbours `test_residual_layers` and `test_elementwise_layers` go to the ends of single formulas. Here Hypothesis
+drives whole layers, and rounding is all that may go wrong: how much it may change is derived, not chosen.
+"""
+
+import copy
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registry import TRANSFORMS, conv, dense, masked
+from torch.testing import assert_close
+
+from pyro_exact.nn import ScaledConv2d
+from pyro_exact.transforms import (
+    ActNorm,
+    Additive,
+    Affine,
+    BatchNorm,
+    Checkerboard,
+    Conv1x1,
+    Coupling,
+    Halves,
+    Logit,
+    MaskedAutoregressive,
+    MixtureCDF,
+    Permute,
+    Planar,
+    Spline,
+    TopPrior,
+)
+
+pytestmark = pytest.mark.usefixtures("double")
+
+CONTEXT_DIM = 2
+LAYERS = {
+    f"{name} | context" if context_dim else name: (case, context_dim)
+    for name, case in TRANSFORMS.items()
+    for context_dim in ([None, CONTEXT_DIM] if case.conditional else [None])
+    if name[0].isupper()  # the others are stacks of these
+}
+FORMULAS = {"Additive": Additive, "Affine": Affine, "MixtureCDF": lambda: MixtureCDF(3), "Spline": lambda: Spline(4)}
+dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+
+
+def perturb(layer, std):
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.add_(std * torch.randn_like(p))
+    return layer
+
+
+def joined(output, ladj):
+    return torch.cat((output.flatten(), ladj.flatten()))
+
+
+# Rounding -------------------------------------------------------------------------------------------------------------
+#
+# To round a result is to move an operand: by at most eps of its size for each of the operations behind it. So to first
+# order f(x), computed, is off by at most
+#
+#     operations * eps * sensitivity,   sensitivity = |f| + 1 + sum_i |df/dx_i| |x_i| + sum_p |df/dp| |p|
+#
+# over inputs and parameters; the 1 stands for the constants of the formulas, such as the bound of a spline. The inverse
+# is off by its own sensitivity, which f stretches by its Jacobian. Nothing else may separate f(f^-1(y)) from y, and
+# likewise the two log-determinants: where f is flat, x may be lost, but its image may not.
+
+OPERATIONS = 32
+
+
+def sensitivity(outputs, source, weights):
+    """The sensitivity of each output, and its gradient in the source."""
+    sizes, gradients = [], []
+    for output in outputs:
+        inputs = [source, *weights]
+        found = torch.autograd.grad(output, inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
+        sizes.append(sum((g * t).abs().sum() for g, t in zip(found, inputs, strict=True)) + output.abs() + 1)
+        gradients.append(found[0].flatten())
+    return torch.stack(sizes).detach(), torch.stack(gradients)
+
+
+def rounding(layer, x, y, context):
+    """How far a computed f(f^-1(y)), and the sum of both log-determinants, may lie from y and 0, over eps."""
+    weights = [p for p in layer.parameters() if p.numel()]
+    sizes = {}
+    for name, direction, source in (("f", layer.forward_and_ladj, x), ("f^-1", layer.inverse_and_ladj, y)):
+        source = source.double().requires_grad_()
+        outputs = joined(*direction(source, context)) + 0 * source.sum()  # also of a constant there is a gradient
+        sizes[name] = sensitivity(outputs, source, weights)
+    (forward, jacobian), (inverse, _) = sizes["f"], sizes["f^-1"]
+    stretched = jacobian.abs() @ inverse[:-1]
+    stretched[-1] += inverse[-1]
+    return OPERATIONS * (forward + stretched)
+
+
+@st.composite
+def stress(draw):
+    """A seed, the size of the weights, the size of the inputs, and a precision."""
+    return (
+        draw(st.integers(0, 10_000)),
+        draw(st.sampled_from([0.5, 10.0])),
+        draw(st.sampled_from([1e-8, 1.0, 1e4])),
+        draw(st.sampled_from([torch.float64, torch.float32])),
+    )
+
+
+def bearable(case, layer, context_dim, std, size):
+    """How large the weights and the inputs may be before the layer overflows, as its paper defines it."""
+    parts = list(layer.modules())
+    if context_dim is not None:
+        std = std / 2  # a parameter is a sum: one that is free, a bias and a weight for each number of the context
+    if any(isinstance(part, Affine) and part.scale == "sigmoid" for part in parts):
+        return min(std, case.std), min(size, 1.0)  # it contracts without a bound
+    if any(isinstance(part, ScaledConv2d) for part in parts):
+        return min(std, 1.0), size  # three layers in a row scale their outputs by exp(3 l)
+    if any(isinstance(part, Conv1x1) for part in parts):
+        return min(std, 3.0), size  # the inverse matrix, a product of pivots exp(-s), must fit the precision too
+    return std, size
+
+
+@settings(max_examples=8, deadline=None)
+@given(stress())
+@pytest.mark.parametrize(("case", "context_dim"), LAYERS.values(), ids=list(LAYERS))
+def test_rounding_is_all_that_goes_wrong(case, context_dim, stressed):
+    seed, std, size, dtype = stressed
+    torch.manual_seed(seed)
+    exact = case.make(context_dim).eval()
+    std, size = bearable(case, exact, context_dim, std, size)
+    perturb(exact, std)
+    x = case.draw((1, *case.shape)) * (size if case.draw is torch.randn else 1)
+    context = None if context_dim is None else torch.randn(1, context_dim)
+
+    layer, given_context = copy.deepcopy(exact).to(dtype), None if context is None else context.to(dtype)
+    x = x.to(dtype).requires_grad_()
+    y, ladj = layer.forward_and_ladj(x, given_context)
+    back, ladj_back = layer.inverse_and_ladj(y, given_context)
+    for value in (y, ladj, back, ladj_back):
+        assert value.isfinite().all()
+    limit = torch.finfo(dtype).eps * rounding(exact, back.detach(), y.detach(), context)
+    if limit.max() > 1e-2 and any(isinstance(part, (MixtureCDF, Spline)) for part in layer.modules()):
+        return  # rounding moves a number past what these formulas do to its neighbourhood: first order says nothing
+    again, ladj_again = layer.forward_and_ladj(back, given_context)
+    error = (joined(again, ladj_again) - joined(y, -ladj_back)).detach().abs().double()
+    assert (error <= limit).all(), (error / limit).max()
+
+    inputs = [x, *(p for p in layer.parameters() if p.numel())]
+    total = joined(y, ladj).sum() + joined(back, ladj_back).sum() + 0 * x.sum()
+    gradients = torch.autograd.grad(total, inputs, materialize_grads=True, allow_unused=True)
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+# Shapes ---------------------------------------------------------------------------------------------------------------
+
+SHAPED = {  # what test_residual_layers does not draw: (dim, context_dim) -> a layer for events (dim,) or (dim, 2, 4)
+    "ActNorm": lambda dim, c: ActNorm(dim, context_dim=c),
+    "ActNorm image": lambda dim, c: ActNorm(dim, 3, c),
+    "BatchNorm": lambda dim, c: BatchNorm(dim).eval(),
+    "Conv1x1": lambda dim, c: Conv1x1(dim, c),
+    "Coupling image": lambda dim, c: conv(Checkerboard(dim), Affine(), c),
+    "Permute": lambda dim, c: Permute(torch.randperm(dim)),
+    "TopPrior": lambda dim, c: TopPrior((dim, 2, 4), c),
+} | {
+    f"{scheme.__name__} {name}": partial(layer, make)
+    for name, make in FORMULAS.items()
+    for scheme, layer in (
+        (Coupling, lambda make, dim, c: dense(Halves(dim), make(), c)),
+        (MaskedAutoregressive, lambda make, dim, c: masked(dim, make(), c)),
+    )
+}
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    dim=st.integers(1, 5),
+    batch=st.lists(st.integers(0, 3), max_size=2),
+    context_dim=st.sampled_from([None, 1, 3]),
+    seed=st.integers(0, 1000),
+)
+@pytest.mark.parametrize("make", SHAPED.values(), ids=list(SHAPED))
+def test_any_dimension_and_batch(make, dim, batch, context_dim, seed):
+    torch.manual_seed(seed)
+    layer = perturb(make(dim, context_dim), 0.3)
+    event = (dim,) if layer.domain.event_dim == 1 else (dim, 2, 4)
+    context = None if layer.context_shape is None else torch.randn(*batch, context_dim)
+    x = torch.randn(*batch, *event, requires_grad=True)
+    y, ladj = layer.forward_and_ladj(x, context)
+    back, ladj_back = layer.inverse_and_ladj(y, context)
+    assert y.shape == back.shape == x.shape
+    assert ladj.shape == ladj_back.shape == tuple(batch)
+    assert_close((back, ladj_back), (x, -ladj), rtol=1e-8, atol=1e-8)
+    (gradient,) = torch.autograd.grad(y.sum() + ladj.sum(), x)
+    assert gradient.isfinite().all()
+
+
+# Edges ----------------------------------------------------------------------------------------------------------------
+
+
+@dtypes
+@pytest.mark.parametrize("levels", [1, 2, 256])
+def test_logit_at_the_ends_of_its_support(levels, dtype):
+    """With a margin both ends are ordinary numbers; without one they lie at infinity."""
+    tiny, eps = torch.finfo(dtype).tiny, torch.finfo(dtype).eps
+    ends = torch.tensor([0.0, tiny, eps, levels * (1 - eps), levels], dtype=dtype, requires_grad=True)
+    layer = Logit(levels, margin=0.05, event_dim=0)
+    y, ladj = layer.forward_and_ladj(ends)
+    back, ladj_back = layer.inverse_and_ladj(y)
+    assert_close(back, ends, rtol=0, atol=8 * levels * eps)
+    assert_close(ladj_back, -ladj, rtol=0, atol=64 * eps)
+    (gradient,) = torch.autograd.grad((y + ladj + back + ladj_back).sum(), ends)
+    assert gradient.isfinite().all()
+
+    open_end = Logit(levels, margin=0, event_dim=0)
+    y, ladj = open_end.forward_and_ladj(ends)
+    assert y.isinf().tolist() == ladj.isinf().tolist() == [True, False, False, False, True]
+    assert_close(open_end.inverse_and_ladj(y)[0], ends, rtol=64 * eps, atol=levels * eps)
+
+
+@dtypes
+@pytest.mark.parametrize("margin", [0, 0.05])
+def test_the_inverse_of_logit_far_out(margin, dtype):
+    """The level rounds to one of the ends, but its ladj, taken from y, is exact."""
+    layer = Logit(4, margin, event_dim=0)
+    y = torch.tensor([-1e4, -60.0, 0.0, 60.0, 1e4], dtype=dtype, requires_grad=True)
+    x, ladj = layer.inverse_and_ladj(y)
+    low, high = layer.inverse_and_ladj(torch.tensor([-torch.inf, torch.inf], dtype=dtype))[0]
+    assert x.tolist()[::4] == [low, high]
+    expected = torch.nn.functional.logsigmoid(y.double()) + torch.nn.functional.logsigmoid(-y.double())
+    assert_close(ladj.double(), expected - math.log((1 - 2 * margin) / 4), rtol=1e-6, atol=1e-6)
+    (gradient,) = torch.autograd.grad(ladj.sum(), y)
+    assert_close(gradient, torch.tensor([1.0, 1.0, 0.0, -1.0, -1.0], dtype=dtype))
+
+
+@dtypes
+@pytest.mark.parametrize("parametrization", ["shifted", "paper"])
+def test_planar_stretches_by_what_its_inverse_assumes(parametrization, dtype):
+    """For any product w.u the stretch, which the inverse solves with, is 1 + w.u_hat."""
+    layer = Planar(1, parametrization=parametrization, length=400).to(dtype)
+    with torch.no_grad():
+        layer.theta.u.copy_(torch.linspace(-80, 80, 400).unsqueeze(-1))
+        layer.theta.w.fill_(1)
+    _, u_hat, w, _, stretch = layer._theta(torch.zeros(1, dtype=dtype), None)
+    assert_close((w * u_hat).sum(-1) + 1, stretch, rtol=4 * torch.finfo(dtype).eps, atol=80 * torch.finfo(dtype).eps)
+
+
+@dtypes
+@pytest.mark.parametrize("variance", [0.0, 1e-30, 1.0, 1e30])
+def test_batch_norm_with_any_variance(variance, dtype):
+    layer = BatchNorm(3).eval().to(dtype)
+    layer.running_variance.fill_(variance)
+    layer.running_mean.fill_(-1e4)
+    x = torch.randn(5, 3, dtype=dtype, requires_grad=True)
+    y, ladj = layer.forward_and_ladj(x)
+    back, ladj_back = layer.inverse_and_ladj(y)
+    assert_close(ladj, torch.full((5,), -1.5 * math.log(variance + 1e-4), dtype=dtype))
+    assert_close(ladj_back, -ladj)
+    assert_close(back, x, rtol=0, atol=8 * 1e4 * torch.finfo(dtype).eps)  # the mean is 1e4 times as large
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("make", FORMULAS.values(), ids=list(FORMULAS))
+@pytest.mark.parametrize("raw", [-1e9, 1e9])
+@dtypes
+def test_parameters_at_their_bounds(make, raw, dtype):
+    """Log-scales, heights, widths and derivatives that a network has driven to their ends."""
+    formula = make().to(dtype)
+    x = torch.linspace(-5, 5, 101, dtype=dtype, requires_grad=True)
+    for active in range(formula.num_params):
+        theta = torch.zeros(101, formula.num_params, dtype=dtype)
+        theta[:, active] = raw
+        theta.requires_grad_()
+        y, ladj = formula.forward_and_ladj(x, theta)
+        back, ladj_back = formula.inverse_and_ladj(y, theta)
+        again, _ = formula.forward_and_ladj(back, theta)
+        assert joined(y, ladj).isfinite().all()
+        assert joined(back, ladj_back).isfinite().all()
+        assert_close(again, y)
+        gradients = torch.autograd.grad((y + ladj + back + ladj_back).sum(), [x, theta])
+        assert all(gradient.isfinite().all() for gradient in gradients)
