@@ -7,12 +7,11 @@ and of the scalar solve behind them.
 from math import log
 
 import numpy as np
-import pyro
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyro.distributions import ConditionalTransformedDistribution, Normal, TransformedDistribution
+from pyro.distributions import Normal, TransformedDistribution
 from pyro.distributions import transforms as peers
 from torch.autograd import gradcheck, gradgradcheck
 from torch.autograd.functional import jacobian
@@ -347,64 +346,6 @@ def test_radial_agrees_with_pyro():
     assert_close(ladj, peer.log_abs_det_jacobian(x, peer(x)))
 
 
-@pytest.mark.parametrize("name", ["Planar", "Radial", "Sylvester orthogonal"])
-@both
-def test_in_stock_pyro_with_observations(name, context_dim):
-    """Pyro raises KeyError here: it knows no inverse of these flows."""
-    layer = perturb(RESIDUAL[name](3, context_dim))
-    base = Normal(torch.zeros(3), torch.ones(3)).to_event(1)
-    context = None if context_dim is None else torch.randn(5, context_dim)
-    y = torch.randn(5, 3)
-
-    def distribution():
-        if context is None:
-            return TransformedDistribution(base, [layer]).expand((5,))
-        return ConditionalTransformedDistribution(base, [layer]).condition(context)
-
-    def model(obs=None):
-        with pyro.plate("rows", 5):
-            return pyro.sample("y", distribution(), obs=obs)
-
-    trace = pyro.poutine.trace(model).get_trace(y)
-    x, ladj = layer.inverse_and_ladj(y, context)
-    assert_close(trace.log_prob_sum(), (base.log_prob(x) + ladj).sum())
-    trace.log_prob_sum().backward()
-    assert all(p.grad.isfinite().all() for p in layer.parameters())
-    assert model().shape == (5, 3)
-
-
-# Tracing --------------------------------------------------------------------------------------------------------------
-
-
-@both
-@every
-def test_forward_traces_into_one_graph(make, context_dim):
-    torch._dynamo.reset()
-    layer = perturb(make(3, context_dim))
-    inputs = (torch.randn(4, 3), *([torch.randn(4, context_dim)] if context_dim else []))
-    traced = torch.compile(layer.forward_and_ladj, fullgraph=True, backend="eager")
-    assert_close(traced(*inputs), layer.forward_and_ladj(*inputs))
-
-
-@pytest.mark.parametrize("name", ["Planar", "Radial", "Sylvester orthogonal", "LinearLU"])
-def test_inverse_traces_into_one_graph(name):
-    torch._dynamo.reset()
-    layer = perturb((RESIDUAL | LINEAR)[name](2))
-    y = torch.randn(4, 2)
-    traced = torch.compile(layer.inverse_and_ladj, fullgraph=True, backend="eager")
-    assert_close(traced(y), layer.inverse_and_ladj(y))
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_traces_into_one_graph(training):
-    torch._dynamo.reset()
-    layer, other = BatchNorm(3).train(training), BatchNorm(3).train(training)
-    x = torch.randn(4, 3)
-    traced = torch.compile(layer.forward_and_ladj, fullgraph=True, backend="eager")
-    assert_close(traced(x), other.forward_and_ladj(x))
-    assert_close(layer.state_dict(), other.state_dict())
-
-
 # Shapes ---------------------------------------------------------------------------------------------------------------
 
 
@@ -576,6 +517,16 @@ def test_batch_norm_refuses_a_batch_of_one_in_training():
         with pytest.raises(ValueError, match="at least two values per channel in train mode"):
             layer(torch.randn(shape))
     assert layer.eval()(torch.randn(1, 2)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_traces_into_one_graph(training):
+    torch._dynamo.reset()
+    layer, other = BatchNorm(3).train(training), BatchNorm(3).train(training)
+    x = torch.randn(4, 3)
+    traced = torch.compile(layer.forward_and_ladj, fullgraph=True, backend="eager")
+    assert_close(traced(x), other.forward_and_ladj(x))
+    assert_close(layer.state_dict(), other.state_dict())
 
 
 # Builders -------------------------------------------------------------------------------------------------------------
