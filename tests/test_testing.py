@@ -390,6 +390,13 @@ def test_a_layer_is_checked_where_it_is_defined():
         check_bijection(Logit(1, margin=0, event_dim=1), (DIM,))
 
 
+@pytest.mark.gpu
+def test_a_layer_on_a_gpu_is_checked_on_the_cpu():
+    layer = Bent().cuda()
+    check_bijection(layer, (DIM,))
+    assert all(p.is_cuda for p in layer.parameters())
+
+
 @pytest.mark.parametrize(
     ("layer", "event_shape", "context_dim", "kind", "message"),
     [

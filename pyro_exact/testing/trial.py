@@ -44,7 +44,7 @@ class Trial:
         std: float = 0.5,
     ) -> Trial:
         """Copy a layer and move its weights; the arguments are those of `pyro_exact.testing.check_bijection`."""
-        layer = copy.deepcopy(layer).to("cpu", torch.float64).eval()
+        layer = copy.deepcopy(layer).cpu().double().eval()
         with torch.no_grad():
             for p in layer.parameters():
                 p.add_(std * torch.randn_like(p))
