@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import time
-from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import normflows as nf
 import numpy as np
 import torch
 
-from pyro_exact.train.record import commit, hardware
+from pyro_exact.train.record import provenance
 
 
 def glow(
@@ -44,7 +43,7 @@ def glow(
 
 def bits_per_dim(model: nf.MultiscaleFlow, images: torch.Tensor) -> torch.Tensor:
     """Bits per dimension of each image, with uniform noise."""
-    v = (images.float() + torch.rand(images.shape)) / 256
+    v = (images.float() + torch.rand(images.shape, device=images.device)) / 256
     return -model.log_prob(v, None) / (v[0].numel() * math.log(2)) + 8
 
 
@@ -82,11 +81,9 @@ def main() -> None:
         "settings": {"scales": 3, "depth": 8, "width": 128},
         "training": {"optimizer": "adamax", "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": args.batch_size},
         "paper": None,
-        "commit": commit(),
         "seed": args.seed,
         "data": {"name": args.data.stem, "split": "test", "images": len(test), "note": args.note},
-        "hardware": hardware(),
-        "torch": torch.__version__,
+        **provenance(),
         "steps": steps,
         "wall_seconds": round(wall, 1),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -98,7 +95,6 @@ def main() -> None:
             "k": 1,
         },
         "ema": False,
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
     }
     args.out.write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))

@@ -6,7 +6,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from pyro_exact.train.files import write_json
-from pyro_exact.train.record import commit, hardware
+from pyro_exact.train.record import hardware, provenance
 
 RECORDS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-TURN = 0.01  # seconds
+TURN = 0.03  # seconds
 
 # On a CPU: the time of one thread that always computes, which on a busy machine is not the time that passes.
 CLOCK = time.perf_counter if DEVICE.type == "cuda" else time.process_time
@@ -97,11 +96,8 @@ def report(
         values = {
             "benchmark": benchmark,
             "what": what,
-            "hardware": hardware(),
-            "torch": torch.__version__,
-            "commit": commit(),
+            **provenance(),
             "rows": rows,
             "ratios": ratios,
-            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         }
         write_json(values, RECORDS / f"{benchmark}-{DEVICE.type}.json")

@@ -11,7 +11,6 @@ the inverse of each flow; the table has KL(q || p) from samples of q, with Z by 
 import math
 import time
 from collections.abc import Callable
-from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from torch import Tensor
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.train import write_json
-from pyro_exact.train.record import commit, hardware
+from pyro_exact.train.record import provenance
 from pyro_exact.transforms import ActNorm, Bijection, Compose
 
 # Energies -------------------------------------------------------------------------------------------------------------
@@ -202,10 +201,7 @@ def main(
         "samples": samples,
         "seed": seed,
         "cpu_seconds": round(time.process_time(), 1),
-        "hardware": hardware("cpu"),
-        "torch": torch.__version__,
-        "commit": commit(),
-        "date": date.today().isoformat(),
+        **provenance("cpu"),
     }
     write_json(record, out / "energies.json")
 

@@ -16,7 +16,6 @@ better. With more samples the bound comes closer to log P(x); how far it moves s
 
 import math
 import time
-from datetime import date
 from pathlib import Path
 
 import pyro
@@ -30,7 +29,7 @@ from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows import flow_pp, flow_pp_dequantizer
 from pyro_exact.models import Dequantized
 from pyro_exact.train import write_json
-from pyro_exact.train.record import commit, hardware
+from pyro_exact.train.record import provenance
 
 KINDS = {"uniform": "tab:gray", "affine": "tab:blue", "mixture": "tab:orange"}
 SIZE = {"width": 16, "blocks": 1, "components": 4, "dropout": 0.1}
@@ -141,10 +140,7 @@ def main(steps: int = 400, out: Path = Path("runs/examples"), smoke: bool = Fals
         "samples": samples,
         "seed": 0,
         "cpu_seconds": round(time.process_time(), 1),
-        "hardware": hardware("cpu"),
-        "torch": torch.__version__,
-        "commit": commit(),
-        "date": date.today().isoformat(),
+        **provenance("cpu"),
     }
     write_json(record, out / "variational_dequantization.json")
 

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
+
+
+def provenance(device: str | None = None) -> dict[str, str]:
+    """Return where and when numbers come to be, for their record: hardware, version of torch, commit and date."""
+    return {"hardware": hardware(device), "torch": str(torch.__version__), "commit": commit(), "date": today()}
+
+
+def today() -> str:
+    """Return the date in UTC, as 2026-01-31."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d")
 
 
 def hardware(device: str | None = None, devices: int = 1) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ import torch
 from pyro_exact.recipes import Recipe
 from pyro_exact.recipes.check import arguments
 from pyro_exact.train.evaluate import Evaluation
-from pyro_exact.train.record import commit
+from pyro_exact.train.record import commit, today
 
 
 @dataclass
@@ -87,5 +86,5 @@ class Run:
             "parameters": parameters,
             "metric": score.metric(unit),
             "ema": self.recipe.training.ema_decay is not None,
-            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+            "date": today(),
         }
