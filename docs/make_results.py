@@ -46,6 +46,20 @@ BENCHMARK = {
     "date": str,
 }
 
+EXAMPLE = {
+    "example": str,
+    "what": str,
+    "rows": [{"target": str, "flow": str, "value": NUMBER, "standard_error": MAYBE}],
+    "steps": int,
+    "samples": int,
+    "seed": int,
+    "cpu_seconds": NUMBER,
+    "hardware": str,
+    "torch": str,
+    "commit": str,
+    "date": str,
+}
+
 HEAD = """\
 <!-- Written by docs/make_results.py from the records in docs/results/. Do not edit: run `make results`. -->
 
@@ -196,10 +210,28 @@ def benchmark(record: dict[str, Any]) -> str:
     return "\n\n".join([*parts, f"{source}; {link(record, 'results/benchmarks')}"]) + "\n"
 
 
+def example(record: dict[str, Any]) -> str:
+    """An example's section: a row for each target, a column for each flow."""
+    cells = {}
+    for row in record["rows"]:
+        error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.1g}"
+        cells[row["target"], row["flow"]] = f"{row['value']:.3f}{error}"
+    targets, flows = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    rows = [(target, *(cells.get((target, flow), "") for flow in flows)) for target in targets]
+    run = f"{record['steps']:,} steps a fit, {record['samples']:,} samples, seed {record['seed']}"
+    place = f"{duration(record['cpu_seconds'])} of {record['hardware']}, torch {record['torch']}"
+    source = f"{run}; {place}, commit {commit(record)}, {record['date']}; {link(record, 'results/examples')}"
+    parts = [f"### {record['example']}", f"{record['what']}.", table(["", *flows], rows).rstrip(), source]
+    return "\n\n".join(parts) + "\n"
+
+
 def page(folder: Path) -> str:
     """The whole page for the records of a folder."""
     benchmarks = [benchmark(record) for record in read(folder / "benchmarks", BENCHMARK)]
+    examples = [example(record) for record in read(folder / "examples", EXAMPLE)]
     sections = [HEAD, runs(read(folder, RUN))]
+    if examples:
+        sections += ["## Examples\n", *examples]
     if benchmarks:
         sections += ["## Benchmarks\n", *benchmarks]
     return "\n".join(sections)

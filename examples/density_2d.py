@@ -10,7 +10,6 @@ x = f⁻¹(z) data of noise.
 
 import math
 import time
-from datetime import date
 from pathlib import Path
 
 import pyro
@@ -26,7 +25,7 @@ from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.models import Density
 from pyro_exact.train import write_json
-from pyro_exact.train.record import commit, hardware
+from pyro_exact.train.record import provenance
 from pyro_exact.transforms import Bijection, MixtureCDF
 
 # Data, in [-4, 4]² ----------------------------------------------------------------------------------------------------
@@ -126,8 +125,9 @@ def deformation(x: Tensor, flow: Flow, path: Path) -> None:
             (inverse_of_z, z, inverse(z), inverse(lines(3.0)), 3.5),
         ]
     for axis, start, points, net, side in panels:
-        axis.add_collection(LineCollection(list(net.numpy()), colors="0.6", linewidths=0.6))
-        axis.scatter(*points.T, c=start[:, 0], cmap="viridis", s=3)  # coloured by where a point starts
+        axis.add_collection(LineCollection(list(net.numpy()), colors="0.6", linewidths=0.6, zorder=0))
+        left, right = start[:, 0].quantile(torch.tensor([0.02, 0.98]))  # a point's colour says where it starts
+        axis.scatter(*points.T, c=start[:, 0], cmap="viridis", vmin=left, vmax=right, s=4, lw=0)
         axis.set(xlim=(-side, side), ylim=(-side, side), xticks=[], yticks=[], aspect="equal")
     x_space.set(title="data x", ylabel="inference: z = f(x)")
     f_of_x.set(title="noise z")
@@ -136,7 +136,7 @@ def deformation(x: Tensor, flow: Flow, path: Path) -> None:
     print(f"Wrote {path}.")
 
 
-def lines(side: float, count: int = 25, points: int = 1000) -> Tensor:
+def lines(side: float, count: int = 21, points: int = 1000) -> Tensor:
     """A square grid, of shape (lines, points on each, 2)."""
     place, along = torch.meshgrid(
         torch.linspace(-side, side, count), torch.linspace(-side, side, points), indexing="ij"
@@ -183,10 +183,7 @@ def main(steps: int = 3000, seed: int = 0, out: Path = Path("runs/examples"), sm
         "samples": held_out,
         "seed": seed,
         "cpu_seconds": round(time.process_time(), 1),
-        "hardware": hardware("cpu"),
-        "torch": torch.__version__,
-        "commit": commit(),
-        "date": date.today().isoformat(),
+        **provenance("cpu"),
     }
     write_json(record, out / "density_2d.json")
 

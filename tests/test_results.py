@@ -39,11 +39,29 @@ BENCHMARK = {
     "ratios": [{"what": "ours / bare convolution", "value": 1.2, "bar": "at most 1.3"}],
     "date": "2026-01-02",
 }
+EXAMPLE = {
+    "example": "toy",
+    "what": "KL in nats",
+    "rows": [
+        {"target": "U1", "flow": "planar", "value": 0.1234, "standard_error": 0.00234},
+        {"target": "U1", "flow": "radial", "value": 0.5, "standard_error": 0.1},
+        {"target": "U2", "flow": "radial", "value": -1.0, "standard_error": None},
+    ],
+    "steps": 3000,
+    "samples": 100000,
+    "seed": 0,
+    "cpu_seconds": 480.0,
+    "hardware": "1 CPU thread",
+    "torch": "2.6.0",
+    "commit": "0123456789abcdef",
+    "date": "2026-01-02",
+}
 
 
 @pytest.fixture
 def docs(tmp_path):
     (tmp_path / "results" / "benchmarks").mkdir(parents=True)
+    (tmp_path / "results" / "examples").mkdir()
     return tmp_path
 
 
@@ -111,6 +129,15 @@ def test_a_benchmark_shows_its_rows_and_its_ratios_with_the_bar(docs):
     assert "(results/benchmarks/conv1x1.json)" in page
 
 
+def test_an_example_is_a_row_for_each_target_and_a_column_for_each_flow(docs):
+    write(docs, EXAMPLE, "examples/toy.json")
+    section = generate(docs).split("### toy\n")[1]
+    assert "|  | planar | radial |\n" in section
+    assert "| U1 | 0.123 ± 0.002 | 0.500 ± 0.1 |\n| U2 |  | -1.000 |\n" in section
+    assert "3,000 steps a fit, 100,000 samples, seed 0; 8 min of 1 CPU thread" in section
+    assert "(results/examples/toy.json)" in section
+
+
 @pytest.mark.parametrize(
     "keys",
     [
@@ -172,3 +199,23 @@ def test_check_refuses_an_absent_and_an_outdated_page_and_writes_nothing(docs):
     (docs / "results.md").write_text(text.replace("4.052", "3.352"))
     with pytest.raises(SystemExit, match="make results"):
         make_results.main(["--check"], docs)
+
+
+# What the gallery says of its examples --------------------------------------------------------------------------------
+
+
+def rows(name):
+    """The rows of a committed record by (target, flow)."""
+    record = json.loads((DOCS / "results" / "examples" / f"{name}.json").read_text())
+    return {(row["target"], row["flow"]): row for row in record["rows"]}
+
+
+@pytest.mark.parametrize("target", ["U1", "U2", "U3", "U4"])
+def test_energies_are_fitted_better_by_longer_flows(target):
+    found = rows("energies")
+    for flow in ("planar", "radial"):
+        two, eight, many = (found[target, f"{flow}, K = {k}"] for k in (2, 8, 32))
+        for short, long in ((two, eight), (eight, many)):
+            assert short["value"] - long["value"] > 3 * (short["standard_error"] + long["standard_error"])
+    assert found[target, "planar, K = 32"]["value"] + 3 * found[target, "planar, K = 32"]["standard_error"] < 0.2
+    assert all(row["value"] > -3 * row["standard_error"] for row in found.values())  # a divergence is not negative
