@@ -49,7 +49,7 @@ class DenseConditioner(nn.Module):
             context = required(context, self.context_shape, x)
             x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
         theta: Tensor = self.net(x)
-        return theta.unflatten(-1, (self.num_params, -1)).mT
+        return theta.unflatten(-1, (-1, self.num_params))
 
 
 class ConvConditioner(nn.Module):

@@ -69,7 +69,7 @@ def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ())
     widths = [context_dim, *hidden_dims]
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
-        layers += [nn.Linear(width, following), nn.ReLU()]
+        layers += [nn.Linear(width, following), nn.ReLU(inplace=True)]
     last = nn.Linear(widths[-1], output_dim)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, wraps
 from typing import Any, NamedTuple
-from weakref import ref
 
 import torch
 from pyro.distributions.conditional import ConditionalTransformModule
@@ -106,11 +105,9 @@ class Bijection(TransformModule, ConditionalTransformModule):
     @property
     def inv(self) -> Bijection:
         """The inverse map, itself a `Bijection` with the same parameters."""
-        known: Any = self._inv  # a weak reference, as in Transform, which leaves it out of copies
-        inverse: Bijection | None = known and known()
+        inverse: Any = self._inv  # as in Transform, which leaves it out of copies
         if inverse is None:
-            inverse = Inverse(self)
-            self._inv = ref(inverse)  # type: ignore[assignment]
+            inverse = self.__dict__["_inv"] = Inverse(self)  # no part, whose parameters would be counted twice
         return inverse
 
     def condition(self, context: Tensor) -> Bijection:
@@ -299,6 +296,10 @@ class Conditioned(Bijection):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.bijection.initialize(self._broadcast(x, self.domain.event_dim), self.context)
+
+    @property
+    def inv(self) -> Bijection:
+        return Inverse(self)  # a new one: in a cycle with it, the graph of the context would outlive its step
 
     # With the batch of the context in its shapes, a stock TransformedDistribution expands its base to that batch: equal
     # contexts get noise of their own.

@@ -41,8 +41,7 @@ class _HalfOfAxis(Partition):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         cut = self.size // 2
-        axis = x.dim() - self.event_dim
-        first, second = x.narrow(axis, 0, cut), x.narrow(axis, cut, self.size - cut)
+        first, second = x.split((cut, self.size - cut), dim=x.dim() - self.event_dim)
         return (second, first) if self.swap else (first, second)
 
     def join(self, fixed: Tensor, free: Tensor) -> Tensor:
