@@ -26,12 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def fresh_state() -> Iterator[None]:
-    """Start every test with the same random numbers and no Pyro parameters; leave torch's default dtype as it was."""
+    """Start every test with the same random numbers, in float32 and without Pyro parameters, and end it in float32."""
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
-    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # whatever a fixture of the whole module has set
     yield
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture
