@@ -65,17 +65,18 @@ class ScaledConv2d(nn.Module):
         """Return the scaled convolution of ``x``."""
         scale = (self.log_scale_factor * self.log_scale).exp()
         columns = scale[:, None, None, None]
+        weight, bias = columns * self.weight, scale * self.bias
         if self.edge_weight is None:
-            return F.conv2d(x, columns * self.weight, scale * self.bias, padding=self.padding)
-        # The channel is 1 minus one of ones, and what pads that with zeros is the convolution itself.
-        bias = scale * (self.bias + self.edge_weight.sum((1, 2, 3)))
+            return F.conv2d(x, weight, bias, padding=self.padding)
+        # The channel itself, 0 on the image and 1 on the padding. Less 1 it would be padded like the image, but the
+        # gradients that are 0 here would be rounding errors then, of which Adam makes whole steps.
+        edge, edge_weight = self._edge(x), columns * self.edge_weight
         if len(self.weight) <= self.weight.shape[1]:  # few outputs: one map that is added to all images
-            ones = x.new_ones(1, 1, *x.shape[-2:])
-            edge = F.conv2d(ones, columns * -self.edge_weight, bias, padding=self.padding)
-            return F.conv2d(x, columns * self.weight, padding=self.padding).add_(edge)
-        x = F.pad(x, [0, 0, 0, 0, 0, 1], value=1.0)  # few inputs: one more of them
-        weight = columns * torch.cat((self.weight, -self.edge_weight), dim=1)
-        return F.conv2d(x, weight, bias, padding=self.padding)
+            return F.conv2d(x, weight, padding=self.padding).add_(F.conv2d(edge, edge_weight, bias))
+        padded = F.pad(x, [self.padding] * 4)  # few inputs: one more of them
+        seen = torch.cat((padded, edge.to(x.dtype).expand(len(x), -1, -1, -1)), dim=1)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(seen, torch.cat((weight, edge_weight), dim=1), bias)
 
     def initialize(self, x: Tensor) -> Tensor:
         """Set shift and scale from the batch ``x``, unless the layer starts at zero; return the output."""
@@ -87,6 +88,11 @@ class ScaledConv2d(nn.Module):
                 self.bias.copy_(-mean.flatten())
                 self.log_scale.copy_(-std.flatten().clamp(min=1e-4).log() / self.log_scale_factor)
             return self(x)
+
+    def _edge(self, x: Tensor) -> Tensor:
+        """Return the channel that marks the padding, of shape (1, 1, H + 2 padding, W + 2 padding)."""
+        inside = torch.zeros(1, 1, *x.shape[-2:], dtype=self.weight.dtype, device=x.device)
+        return F.pad(inside, [self.padding] * 4, value=1.0)
 
     def extra_repr(self) -> str:
         out_channels, in_channels, size, _ = self.weight.shape
