@@ -71,7 +71,7 @@ def main() -> None:
         {
             "what": "normflows / the convolutions alone",
             "value": ms["normflows"] / ms["the convolutions alone"],
-            "bar": "",
+            "bar": "none",
         },
         {"what": "normflows / ours with recompute", "value": ms["normflows"] / ms["ours, recompute"], "bar": "none"},
     ]
