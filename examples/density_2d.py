@@ -88,26 +88,26 @@ def grid(points: int) -> Tensor:
 
 
 def histogram(x: Tensor, points: int) -> Tensor:
-    """The density of samples on that grid."""
+    """The density of samples on that grid, by counting."""
     edges = torch.linspace(-SIDE, SIDE, points + 1)
     return torch.histogramdd(x, [edges, edges], density=True).hist.T
 
 
-def densities(data: dict[str, Tensor], fitted: dict[tuple[str, str], Flow], points: int, path: Path) -> None:
+def densities(fitted: dict[tuple[str, str], Flow], points: int, path: Path) -> None:
     """One row for each data set: a histogram of the data, then the density of each flow on the same scale."""
     figure = Figure(figsize=(1.9 * (1 + len(FLOWS)), 1.9 * len(DATA) + 0.3), layout="constrained")
-    for axes, (name, x) in zip(figure.subplots(len(DATA), 1 + len(FLOWS)), data.items(), strict=True):
-        shown = {"data": histogram(x, points)}
+    for axes, (name, draw) in zip(figure.subplots(len(DATA), 1 + len(FLOWS)), DATA.items(), strict=True):
+        shown = {"data": histogram(draw(50 * points**2), points)}
         with torch.no_grad():
             shown |= {flow: fitted[name, flow]().log_prob(grid(points)).exp() for flow in FLOWS}
-        top = shown["data"].flatten().quantile(0.99)
+        top = shown["data"].flatten().quantile(0.99).item()
         for axis, (title, density) in zip(axes, shown.items(), strict=True):
             axis.imshow(density, origin="lower", cmap="magma", vmin=0, vmax=top)
             axis.set(xticks=[], yticks=[])
             if axes[0].get_subplotspec().is_first_row():
                 axis.set_title(title, fontsize="medium")
         axes[0].set_ylabel(name)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
     print(f"Wrote {path}.")
 
 
@@ -158,13 +158,13 @@ def main(steps: int = 3000, seed: int = 0, out: Path = Path("runs/examples"), sm
         steps, train, held_out, points = 2, 1000, 100, 20
     torch.set_num_threads(1)  # the tensors are small
     out.mkdir(parents=True, exist_ok=True)
-    rows, data, fitted = [], {}, {}
+    rows, fitted = [], {}
     for target, draw in DATA.items():
         pyro.set_rng_seed(seed)
-        data[target], unseen = draw(train), draw(held_out)
+        seen, unseen = draw(train), draw(held_out)
         for name, build in FLOWS.items():
             pyro.set_rng_seed(seed)
-            fitted[target, name] = fit(build(), data[target], steps)
+            fitted[target, name] = fit(build(), seen, steps)
             with torch.no_grad():
                 nats = fitted[target, name]().log_prob(unseen)
             mean, error = nats.mean().item(), nats.std().item() / math.sqrt(held_out)
@@ -173,8 +173,8 @@ def main(steps: int = 3000, seed: int = 0, out: Path = Path("runs/examples"), sm
         if target in ENTROPY:
             print(f"{target:12}  {'true density':21}  {-ENTROPY[target]:.3f} nats")
             rows.append({"target": target, "flow": "true density", "value": -ENTROPY[target], "standard_error": None})
-    densities(data, fitted, points, out / "density_2d.png")
-    deformation(data["two moons"][:2000], fitted["two moons", "RealNVP"], out / "density_2d_grid.png")
+    densities(fitted, points, out / "density_2d.png")
+    deformation(moons(2000), fitted["two moons", "RealNVP"], out / "density_2d_grid.png")
     record = {
         "example": "density_2d",
         "what": "Mean log-likelihood of held-out points, in nats",

@@ -151,7 +151,7 @@ def picture(names: list[str], densities: dict[tuple[str, str], Tensor], rows: li
                 axis.text(0.04, 0.05, f"{nats[energy, name]:.2f}", color="white", transform=axis.transAxes)
             if axes[0].get_subplotspec().is_first_row():
                 axis.set_title(name, fontsize="medium")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
     print(f"Wrote {path}.")
 
 
