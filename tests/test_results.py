@@ -219,3 +219,14 @@ def test_energies_are_fitted_better_by_longer_flows(target):
             assert short["value"] - long["value"] > 3 * (short["standard_error"] + long["standard_error"])
     assert found[target, "planar, K = 32"]["value"] + 3 * found[target, "planar, K = 32"]["standard_error"] < 0.2
     assert all(row["value"] > -3 * row["standard_error"] for row in found.values())  # a divergence is not negative
+
+
+def test_splines_and_mixtures_follow_the_spirals_and_nobody_beats_the_true_density():
+    found = rows("density_2d")
+    for bent in ("spline couplings", "mixture-CDF couplings"):
+        for affine in ("RealNVP", "MAF"):
+            better, worse = found["spirals", bent], found["spirals", affine]
+            assert better["value"] - worse["value"] > 3 * (better["standard_error"] + worse["standard_error"])
+    best = found.pop(("checkerboard", "true density"))["value"]
+    for (target, _), row in found.items():
+        assert target != "checkerboard" or row["value"] < best + 3 * row["standard_error"]
