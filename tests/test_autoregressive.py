@@ -10,11 +10,12 @@ from pyro import poutine
 from pyro.distributions import Bernoulli, Normal
 from registry import LIKELIHOODS, NETS, net
 from scipy.stats import chisquare
+from torch.distributions import constraints
 from torch.testing import assert_close
 
 from pyro_exact import autoregressive
 from pyro_exact.autoregressive import MADE, NADE, CausalNet
-from pyro_exact.distributions import Autoregressive, BernoulliLikelihood, GaussianLikelihood
+from pyro_exact.distributions import Autoregressive, BernoulliLikelihood, GaussianLikelihood, Likelihood
 from pyro_exact.models import Density
 from pyro_exact.nn import MaskedDense
 
@@ -152,7 +153,7 @@ def test_initialize_makes_the_sites_independent_and_as_frequent_as_in_the_data(n
     x = data(made, (200,))[0] * 0.75
     x = x if "gaussian" in name else (x > torch.rand(made.event_shape)).double()
     made.initialize(x)
-    drawn = made.likelihood.draw(made(x), torch.rand(x.shape))
+    drawn = made.likelihood.draw(made(x), torch.rand(*x.shape, 1))
     assert_close(drawn.mean(0), x.mean(0), rtol=0, atol=0.2)
     expected = made.likelihood.log_prob(made.likelihood.marginal(x).expand(200, *made.event_shape, -1), x)
     assert_close(made.likelihood.log_prob(made(x), x), expected)
@@ -488,16 +489,16 @@ def test_likelihoods_are_the_stock_distributions():
     assert_close(BernoulliLikelihood().log_prob(theta[:, :1], bits), Bernoulli(logits=theta[:, 0]).log_prob(bits))
     normal = Normal(theta[:, 0], theta[:, 1].exp())
     assert_close(GaussianLikelihood().log_prob(theta, reals), normal.log_prob(reals))
-    noise = torch.rand(50)
-    assert_close(normal.cdf(GaussianLikelihood().draw(theta, noise)), noise)
-    assert torch.equal(BernoulliLikelihood().draw(theta[:, :1], noise) == 1, noise < theta[:, 0].sigmoid())
+    noise = torch.rand(50, 1)
+    assert_close(normal.cdf(GaussianLikelihood().draw(theta, noise)), noise[:, 0])
+    assert torch.equal(BernoulliLikelihood().draw(theta[:, :1], noise) == 1, noise[:, 0] < theta[:, 0].sigmoid())
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS.values(), ids=list(LIKELIHOODS))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_the_least_noise_gives_a_finite_value(likelihood, dtype):
     theta = torch.zeros(3, likelihood.num_params, dtype=dtype)
-    assert likelihood().draw(theta, torch.zeros(3, dtype=dtype)).isfinite().all()
+    assert likelihood().draw(theta, torch.zeros(3, 1, dtype=dtype)).isfinite().all()
 
 
 def test_the_marginals_of_constant_data_are_finite():
@@ -508,3 +509,82 @@ def test_the_marginals_of_constant_data_are_finite():
 def test_saturated_logits_have_finite_log_probabilities():
     log_p = BernoulliLikelihood().log_prob(torch.tensor([[800.0], [-800.0]]), torch.tensor([0.0, 1.0]))
     assert_close(log_p, torch.tensor([-800.0, -800.0]))
+
+
+# Whole passes, and sites that are pixels ------------------------------------------------------------------------------
+
+
+class Pairs(Likelihood):
+    """Two bits, of which the second depends on the first: a site with several numbers."""
+
+    num_params, num_noise, site_shape = 3, 2, (2,)
+    support, values = constraints.boolean, "values 0 and 1"
+
+    def log_prob(self, theta, x):
+        logits = torch.stack((theta[..., 0], theta[..., 1] + theta[..., 2] * x[..., 0]), dim=-1)
+        return Bernoulli(logits=logits).log_prob(x).sum(-1)
+
+    def draw(self, theta, noise):
+        first = (noise[..., 0] < theta[..., 0].sigmoid()).double()
+        second = (noise[..., 1] < (theta[..., 1] + theta[..., 2] * first).sigmoid()).double()
+        return torch.stack((first, second), dim=-1)
+
+    def marginal(self, x):
+        raise NotImplementedError
+
+
+class PairNet(CausalNet):
+    """A masked linear map from pixels of two bits (2, 1, W) to the parameters of later ones."""
+
+    def __init__(self, width):
+        super().__init__((2, 1, width), Pairs())
+        self.weight = torch.nn.Parameter(torch.randn(width, 3, width, 2))
+        self.register_buffer("mask", torch.ones(width, width).tril(-1)[:, None, :, None])
+
+    @property
+    def orders(self):
+        return torch.arange(self.sites)[None]
+
+    def forward(self, x, context=None, member=0):
+        theta = torch.einsum("opsc,...sc->...op", self.weight * self.mask, self.to_sites(x))
+        return theta.unflatten(-2, self.grid)
+
+
+def test_a_site_may_be_a_pixel_with_all_its_channels():
+    made = PairNet(3)
+    d, bits = Autoregressive(made), torch.arange(64)[:, None] >> torch.arange(6) & 1
+    x = bits.double().view(64, 2, 1, 3)
+    assert torch.equal(made.from_sites(made.to_sites(x)), x)
+    p = d.log_prob(x).exp().detach()
+    assert_close(p.sum(), torch.ones(()))
+    drawn = d.sample((10_000,)).flatten(1).long()
+    assert pvalue(torch.bincount((drawn << torch.arange(6)).sum(-1), minlength=64), 10_000 * p) > 1e-3
+    observed = d.sample((2,), observed=x[5], mask=torch.tensor([True, True, False]))
+    assert torch.equal(observed[..., :2], x[5, ..., :2].expand(2, -1, -1, -1))
+    with pytest.raises(ValueError, match="the same for all channels of a pixel"):
+        d.sample(observed=x[5], mask=torch.tensor([True, False])[:, None, None])
+    with pytest.raises(ValueError, match=r"begins with that of the values of its likelihood, \(2,\); got \(3, 4\)"):
+        CausalNet.__init__(made, (3, 4), Pairs())
+
+
+@pytest.mark.parametrize("width", [1, 40])
+def test_whole_passes_find_the_sample_of_the_steps_in_fewer_passes(monkeypatch, width):
+    d = Autoregressive(PairNet(width))
+    with torch.no_grad():
+        d.net.weight.mul_(0.3)
+    observed, mask = d.sample((7,)), torch.rand(width) < 0.3
+    assert not d.net.incremental
+    results, passes = [], []
+    for incremental in (False, True):
+        monkeypatch.setattr(PairNet, "incremental", incremental)
+        torch.manual_seed(3)
+        results.append((d.sample((7,)), d.sample(observed=observed, mask=mask)))
+        passes.append(d.passes)
+    assert_close(*results, rtol=0, atol=0)
+    assert passes[1] == width
+    assert passes[0] < width / 2 or width == 1
+
+
+def test_a_long_sample_shows_its_progress(capsys):
+    Autoregressive(net("NADE")).sample(progress=True)
+    assert "10/10" in capsys.readouterr().err

@@ -23,27 +23,45 @@ class CausalNet(nn.Module, ABC):
     and returned, and never kept in the module. Some networks are an ensemble with shared weights: each member has its
     own order, and perhaps its own connections.
 
+    A site is what the network emits at once: a number, or with some likelihoods a pixel with all its channels.
+
     Args:
-        shape: Size of a vector, or the shape of an image, whose sites are numbered row by row.
+        shape: Size of a vector, or the shape of an image: the shape of a site's value, then that of the grid of sites,
+            which are numbered row by row.
         likelihood: What ``theta`` means.
-        context_dim: Size of the context vector that every site may depend on.
+        context: Shape of the context that every site may depend on, or the size of a vector.
 
     Shape:
-        - x: (\*batch, \*event_shape); context: (\*batch, context_dim).
-        - theta: (\*batch, \*event_shape, likelihood.num_params); of one site: (\*batch, likelihood.num_params).
+        - x: (\*batch, \*event_shape), where event_shape is (\*site_shape, \*grid); context: (\*batch, \*context_shape).
+        - theta: (\*batch, \*grid, likelihood.num_params); of one site: (\*batch, likelihood.num_params).
 
     Raises:
-        ValueError: If the shape is empty.
+        ValueError: If the shape is empty, or does not begin with that of a site's value.
     """
 
-    def __init__(self, shape: int | Sequence[int], likelihood: Likelihood, context_dim: int | None = None) -> None:
+    def __init__(
+        self, shape: int | Sequence[int], likelihood: Likelihood, context: int | Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.event_shape = torch.Size([shape] if isinstance(shape, int) else shape)
-        self.sites = self.event_shape.numel()
         if not self.event_shape or min(self.event_shape) < 1:
             raise ValueError(f"{type(self).__name__} expects a shape of positive sizes; got {shape}.")
+        values = len(likelihood.site_shape)
+        if self.event_shape[:values] != likelihood.site_shape:
+            raise ValueError(
+                f"{type(self).__name__} expects a shape that begins with that of the values of its likelihood, "
+                f"{likelihood.site_shape}; got {tuple(self.event_shape)}."
+            )
+        self.grid = self.event_shape[values:]
+        self.sites = self.grid.numel()
         self.likelihood = likelihood
-        self.context_shape: tuple[int, ...] | None = None if context_dim is None else (context_dim,)
+        context = (context,) if isinstance(context, int) else context
+        self.context_shape: tuple[int, ...] | None = None if context is None else tuple(context)
+
+    @property
+    def incremental(self) -> bool:
+        """Whether the network has a step that costs less than a pass."""
+        return type(self).step is not CausalNet.step
 
     @property
     @abstractmethod
@@ -56,7 +74,7 @@ class CausalNet(nn.Module, ABC):
 
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
         """Return the state before the first step."""
-        x = next(self.parameters()).new_zeros(*batch_shape, self.sites)
+        x = next(self.parameters()).new_zeros(*batch_shape, self.sites, *self.likelihood.site_shape)
         start = progress(member, 0), x
         return start if context is None else (*start, context)
 
@@ -66,26 +84,37 @@ class CausalNet(nn.Module, ABC):
         This default, always right and slow, runs `forward` at each step.
 
         Args:
-            state: From `start`, or from the step before.
-            previous: The value of the site of the step before, (*batch); at the first step, nothing.
+            state: From `start`, or from the step before; a step may write into it, so it serves once.
+            previous: The value of the site of the step before, (*batch, *site_shape); at the first step, nothing.
         """
         (member, done, _), x, *context = state[0].shape, *state[1:]
-        order = self.orders[member]
+        order, dim = self.orders[member], -1 - len(self.likelihood.site_shape)
         if previous is not None:
-            x = x.index_copy(-1, order[done - 1 : done], previous.unsqueeze(-1))
-        theta = self(x.unflatten(-1, self.event_shape), *context, member=member).flatten(x.dim() - 1, -2)
+            x = x.index_copy(dim, order[done - 1 : done], previous.unsqueeze(dim))
+        theta = self(self.from_sites(x), *context, member=member).flatten(-1 - len(self.grid), -2)
         return theta.index_select(-2, order[done : done + 1]).squeeze(-2), (progress(member, done + 1), x, *context)
+
+    def to_sites(self, x: Tensor) -> Tensor:
+        """Return the values of the sites in a row: (*batch, *event_shape) -> (*batch, sites, *site_shape)."""
+        values = len(self.likelihood.site_shape)
+        flat = self._checked(x).flatten(-len(self.grid))
+        return flat.movedim(-1, -1 - values)
+
+    def from_sites(self, values: Tensor) -> Tensor:
+        """Return what `to_sites` took."""
+        flat = values.movedim(-1 - len(self.likelihood.site_shape), -1)
+        return flat.unflatten(-1, self.grid)
 
     def initialize(self, x: Tensor) -> None:
         """Set the parameters that depend on data from a batch; none by default."""
 
-    def _flat(self, x: Tensor) -> Tensor:
-        """Return x with its sites in one dimension, or say that its shape is wrong."""
+    def _checked(self, x: Tensor) -> Tensor:
+        """Return x, or say that its shape is wrong."""
         batch_dims = x.dim() - len(self.event_shape)
         if batch_dims < 0 or x.shape[batch_dims:] != self.event_shape:
             expected = ", ".join(map(str, self.event_shape))
             raise ValueError(f"{type(self).__name__} expects shape (*batch, {expected}); got {tuple(x.shape)}.")
-        return x.flatten(batch_dims)
+        return x
 
 
 def permutation(order: Sequence[int] | None, sites: int, owner: str) -> Tensor:

@@ -76,7 +76,7 @@ class MADE(CausalNet):
         return self.dense.orders
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        theta: Tensor = self.dense(self._flat(x), context, member)
+        theta: Tensor = self.dense(self.to_sites(x), context, member)
         return theta.unflatten(-2, self.event_shape)
 
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
@@ -89,4 +89,4 @@ class MADE(CausalNet):
     def initialize(self, x: Tensor) -> None:
         """Set the output bias to the parameters of the marginal distributions of a batch."""
         bias = self.dense.layers[-1].bias
-        bias.copy_(self.likelihood.marginal(self._flat(x).to(bias.dtype)).flatten())
+        bias.copy_(self.likelihood.marginal(self.to_sites(x).to(bias.dtype)).flatten())

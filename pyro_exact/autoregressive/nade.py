@@ -64,7 +64,7 @@ class NADE(CausalNet):
         return self.order[None]
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        flat = self._flat(x)
+        flat = self.to_sites(x)
         inputs = flat.reshape(-1, self.sites).index_select(-1, self.order)
         with torch.autocast(x.device.type, enabled=False):
             activity: Tensor = Recursion.apply(inputs, self.W, self.V, self.c)
@@ -84,7 +84,7 @@ class NADE(CausalNet):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set b to the marginal logits of a batch."""
-        data = self._flat(x).to(self.b.dtype).index_select(-1, self.order)
+        data = self.to_sites(x).to(self.b.dtype).index_select(-1, self.order)
         self.b.copy_(self.likelihood.marginal(data).squeeze(-1))
 
     def extra_repr(self) -> str:

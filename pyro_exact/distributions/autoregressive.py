@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
+from tqdm import tqdm
 
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn.masked import State
@@ -21,15 +22,21 @@ class Causal(Protocol):
     """What a network needs to have; see `pyro_exact.autoregressive.CausalNet`."""
 
     event_shape: torch.Size
+    grid: torch.Size
+    sites: int
     context_shape: tuple[int, ...] | None
     likelihood: Likelihood
 
+    @property
+    def incremental(self) -> bool: ...
     @property
     def orders(self) -> Tensor: ...
     @property
     def __call__(self) -> Callable[..., Tensor]: ...
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State: ...
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]: ...
+    def to_sites(self, x: Tensor) -> Tensor: ...
+    def from_sites(self, values: Tensor) -> Tensor: ...
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
@@ -38,8 +45,9 @@ class Autoregressive(TorchDistribution):
 
     .. math:: \log p(x) = \sum_k \log p(x_{o_k} \mid x_{o_1}, \dots, x_{o_{k-1}}, \mathrm{context})
 
-    `log_prob` is one parallel pass of the network, `sample` takes its steps. The network may be an ensemble of K orders
-    or masks: then the distribution is their uniform mixture, and what is averaged are *joint* probabilities,
+    `log_prob` is one parallel pass of the network, `sample` takes its steps. Where a step would cost as much as a pass,
+    whole passes find the same sample (see `sample`). The network may be an ensemble of K orders or masks: then the
+    distribution is their uniform mixture, and what is averaged are *joint* probabilities,
 
     .. math:: \log p(x) = \log \frac1K \sum_{k=1}^K p_k(x)
 
@@ -52,6 +60,9 @@ class Autoregressive(TorchDistribution):
         member: The only member of an ensemble to take; all of them by default.
         validate_args: Whether to check the values that are scored.
 
+    Attributes:
+        passes: Steps, or whole passes of the network, that the last `sample` of this object took.
+
     Shape:
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
 
@@ -61,7 +72,9 @@ class Autoregressive(TorchDistribution):
 
     Reference:
         Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, for ensembles of orders; Germain,
-        Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, for those of masks.
+        Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, for those of masks;
+        Song, Meng, Liao and Ermon (2021), Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving,
+        for whole passes.
 
     Example:
         >>> from pyro_exact.autoregressive import NADE
@@ -72,6 +85,7 @@ class Autoregressive(TorchDistribution):
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    passes: int = 0
 
     def __init__(
         self,
@@ -123,8 +137,11 @@ class Autoregressive(TorchDistribution):
             self._validate_sample(value)
         batch = torch.broadcast_shapes(value.shape[: -len(self.event_shape)], self.batch_shape)
         x = value.to(next(self.net.parameters()).dtype).expand(batch + self.event_shape)
-        context, event = self._contexts(batch), list(range(-len(self.event_shape), 0))
-        joint = [self.net.likelihood.log_prob(self.net(x, context, member), x).sum(event) for member in self._members()]
+        values = self.net.to_sites(x).unflatten(len(batch), self.net.grid)
+        context, grid = self._contexts(batch), list(range(-len(self.net.grid), 0))
+        joint = [
+            self.net.likelihood.log_prob(self.net(x, context, member), values).sum(grid) for member in self._members()
+        ]
         return joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0) - math.log(len(joint))
 
     @torch.no_grad()
@@ -133,6 +150,7 @@ class Autoregressive(TorchDistribution):
         sample_shape: Shape = torch.Size(),  # noqa: B008
         observed: Tensor | None = None,
         mask: Tensor | None = None,
+        progress: bool = False,
     ) -> Tensor:
         """Draw vectors or images, or complete those that are partly observed.
 
@@ -141,51 +159,80 @@ class Autoregressive(TorchDistribution):
         not reach back. Under an ensemble each row is drawn in the order of a member, all of them equally likely.
 
         The uniform noise is drawn first, row by row: on a CPU the first of many rows is the one that would come alone.
+        Given the noise a sample is a fixed point of one pass of the network, which fixes one site more at least, in
+        order. A network of discrete values whose step would be a whole pass anyway (``net.incremental`` is False)
+        passes over the whole sample until nothing changes, which takes far fewer passes than there are sites.
 
         Args:
             sample_shape: As for any distribution.
             observed: Values, of which those in the mask are kept.
             mask: True where a value is observed; it broadcasts with ``observed``, and their batch with that of the
                 distribution.
+            progress: Whether to show a progress bar.
 
         Raises:
-            ValueError: If only one of ``observed`` and ``mask`` is given, or an observed value is impossible.
+            ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is impossible, or a mask
+                divides a site.
         """
         if (observed is None) != (mask is None):
             raise ValueError("Autoregressive.sample expects observed and mask together; got one of them.")
         batch = self.batch_shape
         if observed is not None and mask is not None:
-            observed, mask = torch.broadcast_tensors(observed, mask.bool())
-            self._validate_sample(observed, mask)
-            observed = observed.to(next(self.net.parameters()).dtype)
+            observed, mask = self._given(observed, mask)
             batch = torch.broadcast_shapes(batch, observed.shape[: -len(self.event_shape)])
-        shape, members, sites = torch.Size(sample_shape) + batch, self._members(), self.event_shape.numel()
-        weight = next(self.net.parameters())
+        shape, members = torch.Size(sample_shape) + batch, self._members()
+        weight, likelihood = next(self.net.parameters()), self.net.likelihood
+        count = self.net.sites * likelihood.num_noise
         # An ensemble takes one more number a row, which chooses the member.
-        noise = torch.rand(shape.numel(), sites + (len(members) > 1), dtype=weight.dtype, device=weight.device)
+        noise = torch.rand(shape.numel(), count + (len(members) > 1), dtype=weight.dtype, device=weight.device)
+        every = noise[:, :count].view(-1, self.net.sites, likelihood.num_noise)
 
         def rows(values: Tensor | None, event: Sequence[int]) -> Tensor | None:
-            return None if values is None else values.expand(*shape, *event).reshape(len(noise), -1)
+            return None if values is None else values.expand(*shape, *event).reshape(len(noise), *event)
 
-        given = [rows(self.context, self.net.context_shape or ())]
-        given += [rows(values, self.event_shape) for values in (observed, mask)]
-        x = noise[:, :sites].clone()
+        seen = (
+            None if v is None else self.net.to_sites(v) for v in (rows(v, self.event_shape) for v in (observed, mask))
+        )
+        given = Rows(every, rows(self.context, self.net.context_shape or ()), *seen)
+        x = noise.new_empty(len(noise), self.net.sites, *likelihood.site_shape)
+        draw = self._steps if self.net.incremental or not self.support.is_discrete else self._passes
+        self.passes = 0
         for member, mine in _shares(noise, members):
-            x[mine] = self._steps(member, noise[mine], *(None if values is None else values[mine] for values in given))
-        return x.view(shape + self.event_shape)
+            x[mine] = draw(member, given.some(mine), progress)
+        return self.net.from_sites(x).reshape(shape + self.event_shape)
 
-    def _steps(
-        self, member: int, noise: Tensor, context: Tensor | None, observed: Tensor | None, mask: Tensor | None
-    ) -> Tensor:
-        """Draw rows, (n, sites), one site after the other in the order of a member."""
-        state, previous, drawn = self.net.start(noise.shape[:1], context, member), None, {}
-        for site in self.net.orders[member].tolist():
+    def _given(self, observed: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is observed and where, of one shape, or say what is wrong with them."""
+        observed, mask = torch.broadcast_tensors(observed, mask.bool())
+        self._validate_sample(observed, mask)
+        if self.net.likelihood.site_shape:
+            pixels = self.net.to_sites(mask).flatten(-len(self.net.likelihood.site_shape))
+            if not torch.equal(pixels.all(-1), pixels.any(-1)):
+                raise ValueError(
+                    "Autoregressive.sample expects a mask that is the same for all channels of a pixel, which this "
+                    "network draws at once; got one that divides a pixel."
+                )
+        return observed.to(next(self.net.parameters()).dtype), mask
+
+    def _steps(self, member: int, given: Rows, progress: bool) -> Tensor:
+        """Draw rows, (n, sites, *site_shape), one site after the other in the order of a member."""
+        state, previous, drawn = self.net.start(given.noise.shape[:1], given.context, member), None, {}
+        for site in tqdm(self.net.orders[member].tolist(), disable=not progress):
             theta, state = self.net.step(state, previous)
-            previous = self.net.likelihood.draw(theta, noise[:, site])
-            if observed is not None and mask is not None:
-                previous = observed[:, site].where(mask[:, site], previous)
-            drawn[site] = previous
-        return torch.stack([drawn[site] for site in range(len(drawn))], dim=-1)
+            drawn[site] = previous = given.kept(self.net.likelihood.draw(theta, given.noise[:, site]), site)
+        self.passes += len(drawn)
+        return torch.stack([drawn[site] for site in range(len(drawn))], dim=1)
+
+    def _passes(self, member: int, given: Rows, progress: bool) -> Tensor:
+        """Draw the same rows by whole passes: after each of them at least one more site is as it will stay."""
+        x = given.noise.new_zeros(*given.noise.shape[:2], *self.net.likelihood.site_shape)
+        for _ in tqdm(range(self.net.sites), disable=not progress):
+            theta = self.net(self.net.from_sites(x), given.context, member).flatten(1, -2)
+            before, x = x, given.kept(self.net.likelihood.draw(theta, given.noise))
+            self.passes += 1
+            if torch.equal(before, x):
+                break
+        return x
 
     def _members(self) -> Sequence[int]:
         """Return which orders of the network the mixture is of."""
@@ -208,6 +255,25 @@ class Autoregressive(TorchDistribution):
                 f"Autoregressive expects {self.net.likelihood.values}; got {bad[0].item():g}, and {len(bad)} of "
                 f"{value.numel()} numbers are such."
             )
+
+
+class Rows(NamedTuple):
+    """What the rows of a sample are drawn from; its values by site."""
+
+    noise: Tensor
+    context: Tensor | None
+    observed: Tensor | None
+    mask: Tensor | None
+
+    def some(self, mine: Tensor | slice) -> Rows:
+        """Return some of the rows."""
+        return Rows(*(None if values is None else values[mine] for values in self))  # type: ignore[arg-type]
+
+    def kept(self, drawn: Tensor, site: int | slice = slice(None)) -> Tensor:
+        """Return what was drawn, or what is observed in its place."""
+        if self.observed is None or self.mask is None:
+            return drawn
+        return self.observed[:, site].where(self.mask[:, site], drawn)
 
 
 def _shares(noise: Tensor, members: Sequence[int]) -> Iterator[tuple[int, Tensor | slice]]:

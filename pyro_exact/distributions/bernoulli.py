@@ -30,7 +30,7 @@ class BernoulliLikelihood(Likelihood):
         return -F.binary_cross_entropy_with_logits(theta.squeeze(-1), x, reduction="none")
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
-        return (noise < theta.squeeze(-1).sigmoid()).to(noise.dtype)
+        return (noise < theta.sigmoid()).squeeze(-1).to(noise.dtype)
 
     def marginal(self, x: Tensor) -> Tensor:
         ones = x.sum(0)

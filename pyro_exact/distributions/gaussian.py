@@ -34,7 +34,7 @@ class GaussianLikelihood(Likelihood):
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
         mean, log_std = theta.unbind(-1)
-        inside = noise.clamp_min(torch.finfo(noise.dtype).eps / 4)  # 0 would be minus infinity
+        inside = noise.squeeze(-1).clamp_min(torch.finfo(noise.dtype).eps / 4)  # 0 would be minus infinity
         return mean + log_std.exp() * torch.special.ndtri(inside)
 
     def marginal(self, x: Tensor) -> Tensor:
