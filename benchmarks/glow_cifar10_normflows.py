@@ -85,7 +85,8 @@ def main() -> None:
         "data": {"name": args.data.stem, "split": "test", "images": len(test), "note": args.note},
         **provenance(),
         "steps": steps,
-        "wall_seconds": round(wall, 1),
+        "seconds": round(wall, 1),
+        "clock": "wall",
         "parameters": sum(p.numel() for p in model.parameters()),
         "metric": {
             "unit": "bits/dim",

@@ -59,7 +59,7 @@ def test_train_leaves_what_the_other_commands_need(here, trained, run):
     assert record["data"] == {"name": "toy", "split": "valid", "images": 3}
     assert (record["steps"], record["training"]["batch_size"], record["settings"]["depth"]) == (3, 8, 1)
     assert record["training"]["ema_decay"] is not None  # all else is that of the recipe
-    assert {"commit", "date", "hardware", "torch", "wall_seconds", "parameters"} <= record.keys()
+    assert {"commit", "date", "hardware", "torch", "seconds", "clock", "parameters"} <= record.keys()
 
     code, out, err = run("evaluate", "out/checkpoint.ckpt", "--note", "ten images")
     assert (code, err) == (0, "")

@@ -14,6 +14,7 @@ SHAPES = {
     "binarized_mnist": ((1, 28, 28), 2),
     "cifar10": ((3, 32, 32), 256),
     "digits": ((1, 8, 8), 17),
+    "mnist": ((1, 28, 28), 256),
     "nltcs.npz": ((1, 1, 16), 2),
 }
 SMALL = {

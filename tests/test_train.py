@@ -214,6 +214,20 @@ def test_a_budget_of_minutes_stops_the_run(tmp_path):
     assert contents(tmp_path)["global_step"] == checkpoint["global_step"]
 
 
+def test_on_a_cpu_the_budget_is_the_time_of_computing(tmp_path, monkeypatch):
+    training_step = Task.training_step
+
+    def after_a_rest(*args):
+        time.sleep(0.2)
+        return training_step(*args)
+
+    monkeypatch.setattr(Task, "training_step", after_a_rest)
+    fit(recipe(steps=10, minutes=1), tmp_path)
+    run = contents(tmp_path)["pyro_exact"]
+    assert run["clock"] == "computing"
+    assert 0 < run["seconds"] < 10 * 0.2
+
+
 def test_the_best_state_is_kept_beside_the_last(tmp_path, monkeypatch):
     scores = iter([3.0, 1.0, 2.0])
     real = train.evaluate

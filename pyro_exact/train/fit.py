@@ -77,7 +77,14 @@ def fit(
     model = recipe.build(images.shape, images.levels)
     batches = Batches(images.train, settings.batch_size, seed, world_size=devices * nodes, flip=settings.flip)
     run = Run(
-        recipe.filled(), images.shape, images.levels, repr(images), seed, hardware(device, devices * nodes), source
+        recipe.filled(),
+        images.shape,
+        images.levels,
+        repr(images),
+        seed,
+        hardware(device, devices * nodes),
+        source,
+        clock="computing" if device == "cpu" else "wall",
     )
     last = folder / LAST
     _check_start(run, last, resume)

@@ -30,7 +30,8 @@ class Run:
         commit: Of the checkout that this package is in.
         torch_version: Version of torch.
         step: Optimiser steps taken.
-        seconds: Wall time of the training, with its looks at the validation split.
+        seconds: Time of the training, with its looks at the validation split.
+        clock: What measures it: ``"computing"`` or ``"wall"``; see `Training`.
         curve: ``train`` and ``valid``: lists of (step, seconds, bits/dim).
         recent: Losses of the last steps, which the curve does not have yet.
     """
@@ -46,6 +47,7 @@ class Run:
     torch_version: str = str(torch.__version__)
     step: int = 0
     seconds: float = 0.0
+    clock: str = "wall"
     curve: Mapping[str, Any] = field(  # of lists of lists; jsonargparse would take minutes to check a long one
         default_factory=lambda: {"train": [], "valid": []}
     )
@@ -82,7 +84,8 @@ class Run:
             "hardware": self.hardware,
             "torch": self.torch_version,
             "steps": self.step,
-            "wall_seconds": round(self.seconds, 1),
+            "seconds": round(self.seconds, 1),
+            "clock": self.clock,
             "parameters": parameters,
             "metric": score.metric(unit),
             "ema": self.recipe.training.ema_decay is not None,

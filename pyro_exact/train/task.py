@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +11,6 @@ import lightning.pytorch as lightning
 import numpy as np
 import pyro
 import torch
-from pyro.infer import Trace_ELBO
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,7 +18,9 @@ from pyro_exact.data import Batches, Images
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes import Training
 from pyro_exact.train.checkpoint import KEY
+from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.divergence import DivergedError, first_non_finite
+from pyro_exact.train.elbo import AnnealedELBO, training_elbo
 from pyro_exact.train.evaluate import evaluate
 from pyro_exact.train.run import Run
 
@@ -43,14 +43,17 @@ class Task(lightning.LightningModule):
         super().__init__()
         self.model, self.run, self.last = model, run, last
         self.settings = run.recipe.training
-        self.elbo = Trace_ELBO()
+        self.elbo = training_elbo(self.settings.elbo)
         self.asked_to_stop = self.stopped = False
+        self._now = CLOCKS[run.clock]
 
     # The loss --------------------------------------------------------------------------------------------------------
 
     def bits_per_dim(self, x: Tensor) -> Tensor:
         """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the rank."""
         _seed(self.run.seed, _NOISE, self.global_step, self.global_rank)
+        if isinstance(self.elbo, AnnealedELBO):
+            self.elbo.step = self.global_step
         plate = pyro.plate("data", len(x))
         loss: Tensor = self.elbo.differentiable_loss(plate(self.model.generate), plate(self.model.infer), x)
         return loss / (x.numel() * math.log(2))
@@ -114,7 +117,7 @@ class Task(lightning.LightningModule):
     # The run ---------------------------------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
-        self._started = time.perf_counter() - self.run.seconds
+        self._started = self._now() - self.run.seconds
         if self.global_step == 0:
             self._initialize()
         self._look_at_clock()
@@ -141,7 +144,7 @@ class Task(lightning.LightningModule):
 
     def _look_at_clock(self) -> None:
         """End the run if its budget is spent, or the user wants it; all ranks do as the first."""
-        mine = time.perf_counter() - self._started, self.asked_to_stop
+        mine = self._now() - self._started, self.asked_to_stop
         self.run.seconds, self.stopped = self.trainer.strategy.broadcast(mine)
         if self.stopped or spent(self.settings, self.global_step, self.run.seconds) >= 1:
             self.trainer.should_stop = True
