@@ -42,32 +42,6 @@ class Paper:
 
 
 @dataclass(frozen=True)
-class Elbo:
-    """What the training loss is on its way to the ELBO; without any settings it is the ELBO itself.
-
-    Attributes:
-        anneal: ``"energy"`` or ``"kl"``, whose weight is to rise from ``start``; see `pyro_exact.train.AnnealedELBO`.
-        start: The weight at first.
-        steps: Steps in which the weight would rise by one.
-        free_nats: Nats of each latent that cost nothing; see `pyro_exact.train.FreeBitsELBO`.
-    """
-
-    anneal: Literal["energy", "kl"] | None = None
-    start: float = 0.01
-    steps: int = 10_000
-    free_nats: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.start <= 1 or self.steps < 1 or self.free_nats < 0:
-            raise ValueError(
-                f"training.elbo expects start in [0, 1], positive steps and free_nats of at least 0; got {self.start}, "
-                f"{self.steps} and {self.free_nats}."
-            )
-        if self.anneal is not None and self.free_nats:
-            raise ValueError("training.elbo expects anneal or free_nats; got both. Choose one.")
-
-
-@dataclass(frozen=True)
 class Training:
     """How a model is trained.
 
@@ -90,7 +64,6 @@ class Training:
         flip: Whether to mirror training images at random.
         validate_every: Steps between two looks at the validation split, and between two checkpoints.
         validate_on: Number of validation images that such a look scores; `None` for all.
-        elbo: See `Elbo`.
     """
 
     steps: int = 1000
@@ -109,7 +82,6 @@ class Training:
     flip: bool = False
     validate_every: int = 500
     validate_on: int | None = 1000
-    elbo: Elbo = field(default_factory=Elbo)
 
     def __post_init__(self) -> None:
         positive = ("steps", "minutes", "batch_size", "learning_rate", "gradient_clip", "initial_images")

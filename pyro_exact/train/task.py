@@ -11,6 +11,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import pyro
 import torch
+from pyro.infer import Trace_ELBO
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,7 +21,6 @@ from pyro_exact.recipes import Training
 from pyro_exact.train.checkpoint import KEY
 from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.divergence import DivergedError, first_non_finite
-from pyro_exact.train.elbo import AnnealedELBO, training_elbo
 from pyro_exact.train.evaluate import evaluate
 from pyro_exact.train.run import Run
 
@@ -43,7 +43,7 @@ class Task(lightning.LightningModule):
         super().__init__()
         self.model, self.run, self.last = model, run, last
         self.settings = run.recipe.training
-        self.elbo = training_elbo(self.settings.elbo)
+        self.elbo = Trace_ELBO()
         self.asked_to_stop = self.stopped = False
         self._now = CLOCKS[run.clock]
 
@@ -52,8 +52,6 @@ class Task(lightning.LightningModule):
     def bits_per_dim(self, x: Tensor) -> Tensor:
         """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the rank."""
         _seed(self.run.seed, _NOISE, self.global_step, self.global_rank)
-        if isinstance(self.elbo, AnnealedELBO):
-            self.elbo.step = self.global_step
         plate = pyro.plate("data", len(x))
         loss: Tensor = self.elbo.differentiable_loss(plate(self.model.generate), plate(self.model.infer), x)
         return loss / (x.numel() * math.log(2))
