@@ -3,7 +3,10 @@
 from pyro_exact.nn.attention import AttentionConditioner, GatedEncoder
 from pyro_exact.nn.conditioner import ConvConditioner, DenseConditioner, PriorConditioner
 from pyro_exact.nn.convolution import ScaledConv2d
+from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
+from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
 from pyro_exact.nn.masked import MaskedDense
+from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.rescaled import RescaledConv2d
 from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d
@@ -13,7 +16,12 @@ __all__ = [
     "AttentionConditioner",
     "ConvConditioner",
     "DenseConditioner",
+    "DenseDecoder",
+    "DenseEncoder",
+    "GatedConvDecoder",
+    "GatedConvEncoder",
     "GatedEncoder",
+    "MaskedConv2d",
     "MaskedDense",
     "Parameters",
     "PriorConditioner",
