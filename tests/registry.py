@@ -15,6 +15,7 @@ from pyro_exact.autoregressive import MADE, NADE, CausalNet
 from pyro_exact.distributions import (
     Autoregressive,
     BernoulliLikelihood,
+    CategoricalLikelihood,
     Flow,
     FlowDequantizer,
     GaussianLikelihood,
@@ -284,8 +285,9 @@ def flow(context_dim: int | None = None) -> Flow:
     return made
 
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {
+LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "BernoulliLikelihood": BernoulliLikelihood,
+    "CategoricalLikelihood": lambda: CategoricalLikelihood(4),
     "GaussianLikelihood": GaussianLikelihood,
 }
 
@@ -293,6 +295,7 @@ SHUFFLED = [3, 7, 0, 9, 4, 1, 8, 2, 6, 5]
 
 NETS: dict[str, Callable[[], CausalNet]] = {
     "MADE": lambda: MADE(10, 9),
+    "MADE categorical": lambda: MADE(3, 9, likelihood=CategoricalLikelihood(4)),
     "MADE conditional": lambda: MADE(10, 9, layers=2, context_dim=2),
     "MADE conditional ensemble": lambda: MADE(10, 9, masks=2, context_dim=2),
     "MADE deep image": lambda: MADE((1, 2, 5), 8, layers=3, order=SHUFFLED),

@@ -7,7 +7,7 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyro.distributions import Bernoulli, Normal
+from pyro.distributions import Bernoulli, Categorical, Normal
 from registry import LIKELIHOODS, NETS, net
 from scipy.stats import chisquare
 from torch.distributions import constraints
@@ -15,13 +15,19 @@ from torch.testing import assert_close
 
 from pyro_exact import autoregressive
 from pyro_exact.autoregressive import MADE, NADE, CausalNet
-from pyro_exact.distributions import Autoregressive, BernoulliLikelihood, GaussianLikelihood, Likelihood
+from pyro_exact.distributions import (
+    Autoregressive,
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    GaussianLikelihood,
+    Likelihood,
+)
 from pyro_exact.models import Density
 from pyro_exact.nn import MaskedDense
 
 pytestmark = pytest.mark.usefixtures("double")
 
-BINARY = [name for name in NETS if "gaussian" not in name]
+DISCRETE = [name for name in NETS if "gaussian" not in name]
 BATCHES = [(), (3,), (3, 4), (0,)]
 
 
@@ -30,16 +36,23 @@ def each(request):
     return net(request.param)
 
 
-@pytest.fixture(params=BINARY)
-def binary(request):
+@pytest.fixture(params=DISCRETE)
+def discrete(request):
     return net(request.param)
+
+
+def levels(likelihood):
+    """How many values a number can take; none if it is real."""
+    support = likelihood.support
+    if support is constraints.boolean:
+        return 2
+    return support.upper_bound + 1 if support.is_discrete else None
 
 
 def data(each, batch):
     """Values that the network takes, and a context if it needs one."""
-    shape = (*batch, *each.event_shape)
-    bits = isinstance(each.likelihood, BernoulliLikelihood)
-    x = torch.randint(2, shape).double() if bits else torch.randn(shape)
+    shape, count = (*batch, *each.event_shape), levels(each.likelihood)
+    x = torch.randint(count, shape).double() if count else torch.randn(shape)
     return x, None if each.context_shape is None else torch.randn(*batch, *each.context_shape)
 
 
@@ -50,18 +63,30 @@ def given_all(each):
 
 def by_steps(each, x, context, member, kind=None):
     """Theta of every site, from the steps of a class."""
-    kind, flat, theta = kind or type(each), x.flatten(x.dim() - len(each.event_shape)), {}
-    state, previous = kind.start(each, flat.shape[:-1], context, member), None
+    kind, theta, values = kind or type(each), {}, each.to_sites(x)
+    dim = -1 - len(each.likelihood.site_shape)
+    state, previous = kind.start(each, x.shape[: x.dim() - len(each.event_shape)], context, member), None
     for site in each.orders[member].tolist():
         theta[site], state = kind.step(each, state, previous)
-        previous = flat[..., site]
-    return torch.stack([theta[site] for site in range(each.sites)], dim=-2).unflatten(-2, each.event_shape)
+        previous = values.select(dim, site)
+    return torch.stack([theta[site] for site in range(each.sites)], dim=-2).unflatten(-2, each.grid)
+
+
+def log_p_of_sites(each, theta, x):
+    """The log-probability of each site, (*batch, *grid)."""
+    return each.likelihood.log_prob(theta, each.to_sites(x).unflatten(x.dim() - len(each.event_shape), each.grid))
 
 
 def every(each):
-    """All values of binary networks, (2^D, *event_shape)."""
-    bits = torch.arange(2**each.sites)[:, None] >> torch.arange(each.sites) & 1
-    return bits.double().view(-1, *each.event_shape)
+    """All values of a network of L levels, in the order of their numbers: (L^D, *event_shape)."""
+    count, dim = levels(each.likelihood), each.event_shape.numel()
+    digits = torch.arange(count**dim)[:, None] // count ** torch.arange(dim) % count
+    return digits.double().view(-1, *each.event_shape)
+
+
+def number(x, count):
+    """The number of each row of digits, (n, D) -> (n)."""
+    return (x.long() * count ** torch.arange(x.shape[1])).sum(-1)
 
 
 # Laws of the networks -------------------------------------------------------------------------------------------------
@@ -77,7 +102,7 @@ def test_the_steps_give_what_forward_gives(each, batch, kind):
     x, context = data(each, batch)
     for member in range(len(each.orders)):
         theta = each(x, context, member)
-        assert theta.shape == (*x.shape, each.likelihood.num_params)
+        assert theta.shape == (*batch, *each.grid, each.likelihood.num_params)
         assert_close(by_steps(each, x, context, member, kind), theta, rtol=1e-10, atol=1e-10)
 
 
@@ -86,9 +111,9 @@ def test_theta_depends_on_what_comes_before_and_on_nothing_else(each):
     for member, order in enumerate(each.orders.tolist()):
         theta = each(x, context, member).flatten(1, -2)
         for place, site in enumerate(order):
-            moved = x.clone().flatten(1)
-            moved[:, site] = 1 - moved[:, site]
-            after = each(moved.view_as(x), context, member).flatten(1, -2)
+            moved, count = each.to_sites(x).clone(), levels(each.likelihood)
+            moved[:, site] = (moved[:, site] + 1) % count if count else 1 - moved[:, site]
+            after = each(each.from_sites(moved), context, member).flatten(1, -2)
             before, behind = order[: place + 1], order[place + 1 :]
             assert torch.equal(after[:, before], theta[:, before])
             assert (after[:, behind] != theta[:, behind]).any(0).all()
@@ -110,10 +135,10 @@ def test_the_gradient_is_that_of_the_plain_loop(each):
         context.requires_grad_()
     inputs = [*each.parameters(), *([] if context is None else [context])]
     for member in range(len(each.orders)):
-        log_p = [
-            each.likelihood.log_prob(theta, x)
-            for theta in (each(x, context, member), by_steps(each, x, context, member, None))
-        ]
+        loop = by_steps(each, x, context, member)
+        if not loop.requires_grad:  # steps that write into their state
+            loop = by_steps(each, x, context, member, CausalNet)
+        log_p = [log_p_of_sites(each, theta, x) for theta in (each(x, context, member), loop)]
         assert_close(*log_p, rtol=1e-8, atol=1e-8)
         gradients = [torch.autograd.grad(p.sum(), inputs, allow_unused=True, materialize_grads=True) for p in log_p]
         assert_close(*gradients, rtol=1e-8, atol=1e-8)
@@ -165,9 +190,7 @@ def test_initialize_makes_the_sites_independent_and_as_frequent_as_in_the_data(n
 @pytest.mark.parametrize("batch", BATCHES, ids=str)
 def test_log_prob_sums_the_sites(each, batch):
     x, context = data(each, batch)
-    joint = [
-        each.likelihood.log_prob(each(x, context, k), x).flatten(len(batch)).sum(-1) for k in range(len(each.orders))
-    ]
+    joint = [log_p_of_sites(each, each(x, context, k), x).flatten(len(batch)).sum(-1) for k in range(len(each.orders))]
     log_p = Autoregressive(each, context).log_prob(x)
     assert log_p.shape == batch
     assert_close(log_p.exp(), torch.stack(joint).exp().mean(0))
@@ -175,18 +198,18 @@ def test_log_prob_sums_the_sites(each, batch):
         assert_close(Autoregressive(each, context, member=k).log_prob(x), expected)
 
 
-def test_the_mass_is_one_for_every_order_and_every_ensemble(binary):
-    d = given_all(binary)
-    for member in [None, *range(len(binary.orders))]:
-        mass = Autoregressive(binary, d.context, member).log_prob(every(binary)).exp().sum()
+def test_the_mass_is_one_for_every_order_and_every_ensemble(discrete):
+    d = given_all(discrete)
+    for member in [None, *range(len(discrete.orders))]:
+        mass = Autoregressive(discrete, d.context, member).log_prob(every(discrete)).exp().sum()
         assert_close(mass, torch.ones(()), rtol=0, atol=1e-12)
 
 
-def test_samples_are_as_frequent_as_they_should_be(binary):
-    d = given_all(binary)
-    x = d.sample((20_000,)).flatten(1)
-    counts = torch.bincount((x.long() << torch.arange(binary.sites)).sum(-1), minlength=2**binary.sites)
-    expected = 20_000 * d.log_prob(every(binary)).exp().detach()
+def test_samples_are_as_frequent_as_they_should_be(discrete):
+    d = given_all(discrete)
+    expected = 20_000 * d.log_prob(every(discrete)).exp().detach()
+    drawn = number(d.sample((20_000,)).flatten(1), levels(discrete.likelihood))
+    counts = torch.bincount(drawn, minlength=len(expected))
     assert pvalue(counts, expected) > 1e-3
 
 
@@ -200,7 +223,7 @@ def pvalue(counts, expected):
 
 def test_the_frequency_test_sees_another_distribution():
     d, other = (Autoregressive(net("NADE")) for _ in range(2))
-    counts = torch.bincount((d.sample((20_000,)).long() << torch.arange(10)).sum(-1), minlength=1024)
+    counts = torch.bincount(number(d.sample((20_000,)), 2), minlength=1024)
     assert pvalue(counts, 20_000 * other.log_prob(every(d.net)).exp().detach()) < 1e-6
 
 
@@ -212,7 +235,7 @@ def test_samples_of_steps_and_of_whole_passes_are_the_same(each, monkeypatch):
     monkeypatch.setattr(type(each), "step", CausalNet.step)
     torch.manual_seed(3)
     slow = d.sample((16,))
-    if isinstance(each.likelihood, BernoulliLikelihood):
+    if levels(each.likelihood):
         assert torch.equal(fast, slow)
     assert_close(fast, slow, rtol=0, atol=1e-12)
 
@@ -226,22 +249,18 @@ def test_64_samples_are_those_that_come_one_by_one(each):
     assert_close(single, many, rtol=0, atol=1e-12)
 
 
-def test_what_is_observed_is_kept_and_the_rest_is_conditional(binary):
-    d, order = given_all(binary), binary.orders[0].tolist()
-    d = Autoregressive(binary, d.context, member=0)
-    known, unknown = order[: len(order) // 2], order[len(order) // 2 :]
-    x = d.sample().flatten()
-    mask = torch.zeros(binary.sites, dtype=torch.bool)
-    mask[known] = True
-    observed = x.where(mask, torch.nan).view(binary.event_shape)
-    drawn = d.sample((5000,), observed=observed, mask=mask.view(binary.event_shape)).flatten(1)
-    assert torch.equal(drawn[:, known], x[known].expand(5000, -1))
-    joint = every(binary).flatten(1)
-    fitting = joint[(joint[:, known] == x[known]).all(-1)]
-    weights = torch.ones(len(unknown), dtype=torch.long).cumsum(0) - 1
-    p = d.log_prob(fitting.view(-1, *binary.event_shape)).exp().detach()
-    expected = torch.zeros(2 ** len(unknown)).index_add(0, (fitting[:, unknown].long() << weights).sum(-1), p / p.sum())
-    counts = torch.bincount((drawn[:, unknown].long() << weights).sum(-1), minlength=len(expected))
+def test_what_is_observed_is_kept_and_the_rest_is_conditional(discrete):
+    d, count = Autoregressive(discrete, given_all(discrete).context, member=0), levels(discrete.likelihood)
+    mask = torch.zeros(discrete.sites, *discrete.likelihood.site_shape, dtype=torch.bool)
+    mask[discrete.orders[0, : discrete.sites // 2]] = True
+    mask, x = discrete.from_sites(mask), d.sample()
+    drawn = d.sample((5000,), observed=x.where(mask, torch.nan), mask=mask)
+    assert torch.equal(drawn[:, mask], x[mask].expand(5000, -1))
+    fitting = every(discrete)
+    fitting = fitting[(fitting[:, mask] == x[mask]).all(-1)]
+    p = d.log_prob(fitting).exp().detach()
+    expected = torch.zeros(len(p)).index_add(0, number(fitting[:, ~mask], count), p / p.sum())
+    counts = torch.bincount(number(drawn[:, ~mask], count), minlength=len(expected))
     assert pvalue(counts, 5000 * expected) > 1e-3
 
 
@@ -484,26 +503,53 @@ def test_masked_layers_have_second_derivatives(monkeypatch):
 
 
 def test_likelihoods_are_the_stock_distributions():
-    theta = torch.randn(50, 2)
+    theta = torch.randn(50, 4)
+    digits = torch.randint(4, (50,)).double()
+    assert_close(CategoricalLikelihood(4).log_prob(theta, digits), Categorical(logits=theta).log_prob(digits))
     bits, reals = torch.randint(2, (50,)).double(), torch.randn(50)
     assert_close(BernoulliLikelihood().log_prob(theta[:, :1], bits), Bernoulli(logits=theta[:, 0]).log_prob(bits))
     normal = Normal(theta[:, 0], theta[:, 1].exp())
-    assert_close(GaussianLikelihood().log_prob(theta, reals), normal.log_prob(reals))
+    assert_close(GaussianLikelihood().log_prob(theta[:, :2], reals), normal.log_prob(reals))
     noise = torch.rand(50, 1)
-    assert_close(normal.cdf(GaussianLikelihood().draw(theta, noise)), noise[:, 0])
+    assert_close(normal.cdf(GaussianLikelihood().draw(theta[:, :2], noise)), noise[:, 0])
     assert torch.equal(BernoulliLikelihood().draw(theta[:, :1], noise) == 1, noise[:, 0] < theta[:, 0].sigmoid())
+
+
+def test_levels_are_drawn_where_the_noise_falls_into_their_part_of_the_interval():
+    theta, noise = torch.randn(50, 4), torch.rand(50, 1)
+    upper = theta.softmax(-1).cumsum(-1)
+    drawn = CategoricalLikelihood(4).draw(theta, noise).long()[:, None]
+    assert (noise < upper.gather(-1, drawn)).all()
+    assert (noise >= (upper - theta.softmax(-1)).gather(-1, drawn) - 1e-12).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_level_of_probability_zero_is_never_drawn(dtype):
+    likelihood = CategoricalLikelihood(256)
+    theta = torch.randn(2000, 256, dtype=dtype)
+    theta[:, [0, 100, 255]] = -torch.inf
+    for noise in (0.0, 1 - torch.finfo(dtype).eps / 2):
+        drawn = likelihood.draw(theta, torch.full((2000, 1), noise, dtype=dtype))
+        assert likelihood.log_prob(theta, drawn).isfinite().all()
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS.values(), ids=list(LIKELIHOODS))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_the_least_noise_gives_a_finite_value(likelihood, dtype):
-    theta = torch.zeros(3, likelihood.num_params, dtype=dtype)
-    assert likelihood().draw(theta, torch.zeros(3, 1, dtype=dtype)).isfinite().all()
+    made = likelihood()
+    theta, noise = torch.zeros(3, made.num_params, dtype=dtype), torch.zeros(3, made.num_noise, dtype=dtype)
+    assert made.draw(theta, noise).isfinite().all()
 
 
 def test_the_marginals_of_constant_data_are_finite():
-    for likelihood in (BernoulliLikelihood(), GaussianLikelihood()):
+    for likelihood in (BernoulliLikelihood(), CategoricalLikelihood(3), GaussianLikelihood()):
         assert likelihood.marginal(torch.ones(5, 3)).isfinite().all()
+
+
+def test_the_marginal_of_levels_is_how_often_they_come():
+    x = torch.randint(4, (1000, 3)).double()
+    frequencies = (x[..., None] == torch.arange(4)).double().mean(0)
+    assert_close(CategoricalLikelihood(4).marginal(x).exp(), frequencies, rtol=0, atol=2e-3)
 
 
 def test_saturated_logits_have_finite_log_probabilities():

@@ -2,6 +2,7 @@
 
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.distributions.categorical import CategoricalLikelihood
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.distributions.gaussian import GaussianLikelihood
@@ -10,6 +11,7 @@ from pyro_exact.distributions.likelihood import Likelihood
 __all__ = [
     "Autoregressive",
     "BernoulliLikelihood",
+    "CategoricalLikelihood",
     "Flow",
     "FlowDequantizer",
     "GaussianLikelihood",
