@@ -11,7 +11,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_exact.autoregressive import MADE, NADE, CausalNet
+from pyro_exact.autoregressive import MADE, NADE, CausalNet, GatedPixelCNN, PixelCNN
 from pyro_exact.distributions import (
     Autoregressive,
     BernoulliLikelihood,
@@ -294,6 +294,13 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 SHUFFLED = [3, 7, 0, 9, 4, 1, 8, 2, 6, 5]
 
 NETS: dict[str, Callable[[], CausalNet]] = {
+    "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, hidden=5, layers=2, head=8),
+    "GatedPixelCNN categorical": lambda: GatedPixelCNN((1, 2, 2), 4, hidden=4, layers=1, kernel_size=3, head=5),
+    "GatedPixelCNN colours": lambda: GatedPixelCNN((3, 2, 1), 3, hidden=7, layers=2, head=17),
+    "GatedPixelCNN conditional": lambda: GatedPixelCNN((1, 5, 2), 2, hidden=4, layers=2, head=4, context=3),
+    "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(
+        (3, 2, 1), 3, hidden=6, layers=1, kernel_size=3, head=18, context=(2, 2, 1)
+    ),
     "MADE": lambda: MADE(10, 9),
     "MADE categorical": lambda: MADE(3, 9, likelihood=CategoricalLikelihood(4)),
     "MADE conditional": lambda: MADE(10, 9, layers=2, context_dim=2),
@@ -306,6 +313,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "NADE": lambda: NADE(10, 7),
     "NADE image": lambda: NADE((1, 2, 5), 7, SHUFFLED),
     "NADE of one site": lambda: NADE(1, 3),
+    "PixelCNN": lambda: PixelCNN((1, 5, 2), 2, hidden=4, blocks=2, head=5),
+    "PixelCNN categorical": lambda: PixelCNN((1, 2, 2), 4, hidden=4, blocks=1, head=5),
+    "PixelCNN colours": lambda: PixelCNN((3, 1, 2), 3, hidden=7, blocks=2, head=17),
 }
 
 

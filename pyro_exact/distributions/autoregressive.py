@@ -203,7 +203,13 @@ class Autoregressive(TorchDistribution):
 
     def _given(self, observed: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is observed and where, of one shape, or say what is wrong with them."""
-        observed, mask = torch.broadcast_tensors(observed, mask.bool())
+        try:
+            observed, mask = torch.broadcast_tensors(observed, mask.bool())
+        except RuntimeError as error:
+            raise ValueError(
+                f"Autoregressive.sample expects a mask of a shape that broadcasts with that of observed, "
+                f"{tuple(observed.shape)}; got {tuple(mask.shape)}."
+            ) from error
         self._validate_sample(observed, mask)
         if self.net.likelihood.site_shape:
             pixels = self.net.to_sites(mask).flatten(-len(self.net.likelihood.site_shape))

@@ -57,3 +57,14 @@ def taps(lines: Tensor, rows: int, columns: int, last: int) -> Tensor:
     height, width = lines.shape[1:3]
     places = torch.arange(height * width, device=lines.device).view(height, width)[height - rows :, :columns]
     return places.flatten()[: (rows - 1) * columns + last]
+
+
+def so_far(pixel: Tensor, values: Tensor, channels: slice) -> Tensor:
+    """Write the channels of one colour into the pixel at which a step stands, (batch, channels), and return them all.
+
+    With one colour they are all there are.
+    """
+    if values.shape == pixel.shape:
+        return values
+    pixel[:, channels] = values
+    return pixel

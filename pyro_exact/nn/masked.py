@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pyro_exact.nn.conditioner import required
 
-State = tuple[Tensor, ...]
+State = tuple[Any, ...]  # the first is `progress`; the rest holds tensors, and is the network's own
 
 SMALL = 2**16  # weights of a layer for which one block is fastest; a larger one has BLOCKS of them
 BLOCKS = 8

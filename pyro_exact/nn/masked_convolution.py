@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +22,12 @@ def groups(channels: int, colours: int) -> Tensor:
     if channels < colours:
         raise ValueError(f"Masked convolutions expect a channel for each of {colours} colours; got {channels}.")
     return torch.arange(channels) * colours // channels
+
+
+def spans(channels: int, colours: int) -> list[slice]:
+    """Return where the channels of each colour are."""
+    ends = groups(channels, colours).bincount().cumsum(0).tolist()
+    return [slice(first, end) for first, end in pairwise([0, *ends])]
 
 
 class MaskedConv2d(nn.Module):
@@ -99,8 +107,14 @@ class MaskedConv2d(nn.Module):
         units = self.out_groups == group
         weight = self.masked()[units]
         bias = weight.new_zeros(len(weight)) if self.bias is None else self.bias[units]
-        by_place = weight.permute(2, 3, 1, 0).flatten(0, 1)[: self._places]
+        places = (self.rows - 1) * self.columns + self.left + 1
+        by_place = weight.permute(2, 3, 1, 0).flatten(0, 1)[:places]
         return bias, by_place.flatten(0, 1).contiguous()
+
+    def start(self, batch: int, width: int) -> Tensor:
+        """Return lines for the input, before the first row."""
+        channels = self.weight.shape[1]
+        return line_buffer.start(self.weight, batch, self.rows, width, channels, self.left, self.right)
 
     def taps(self, lines: Tensor) -> Tensor:
         """Return the places in lines that the kernel sees at column 0; see `line_buffer.window`."""
@@ -110,10 +124,6 @@ class MaskedConv2d(nn.Module):
     def step(window: Tensor, prepared: Prepared) -> Tensor:
         """Return the output at one column, (N, units), from what the kernel sees there."""
         return torch.addmm(prepared[0], window, prepared[1])
-
-    @property
-    def _places(self) -> int:
-        return (self.rows - 1) * self.columns + self.left + 1
 
     def extra_repr(self) -> str:
         out_channels, in_channels = self.weight.shape[:2]

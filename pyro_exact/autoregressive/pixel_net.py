@@ -1,0 +1,137 @@
+"""What the networks of images have in common whose sites are the numbers of a pixel: R, then G, then B."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.distributions.categorical import CategoricalLikelihood
+from pyro_exact.nn import line_buffer
+from pyro_exact.nn.conditioner import by_number, required
+from pyro_exact.nn.masked import State, progress
+from pyro_exact.nn.masked_convolution import MaskedConv2d
+
+
+class Cursor(NamedTuple):
+    """Where a step stands: its row and column, (1) each, and the lines of the image so far.
+
+    ``batch`` is empty; its shape is (*batch, 0).
+    """
+
+    row: Tensor
+    column: Tensor
+    image: Tensor
+    batch: Tensor
+
+
+class PixelNet(CausalNet):
+    r"""A network of images that predicts pixel by pixel, row by row, and in a pixel colour by colour.
+
+    A site is one number of a pixel: 0 or 1 with two levels, else one of the levels with a logit for each. The network
+    sees the levels scaled to [-1, 1].
+
+    A subclass writes `theta`, for whole images, whose last layer is ``last``. For steps that cost what one number of the image costs it writes
+    `memory`, `begin_row` and `number`, of which the latter two write into their memory; steps carry no gradient.
+
+    Args:
+        shape: (C, H, W).
+        levels: Number of pixel levels.
+        context: Size of a context vector, or shape of a context map (channels, H, W).
+
+    Shape:
+        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, C, H, W, likelihood.num_params).
+
+    Raises:
+        ValueError: If the shape is not that of images, or there are fewer than two levels.
+    """
+
+    order: Tensor
+    last: MaskedConv2d
+    rows = columns = 1  # of the image that a step keeps: up to the last row, and of padding on either side
+
+    def __init__(self, shape: Sequence[int], levels: int, context: int | Sequence[int] | None = None) -> None:
+        super().__init__(shape, BernoulliLikelihood() if levels == 2 else CategoricalLikelihood(levels), context)
+        if len(self.event_shape) != 3:
+            raise ValueError(f"{type(self).__name__} expects a shape (C, H, W); got {tuple(self.event_shape)}.")
+        self.colours, self.height, self.width = self.event_shape
+        self.levels = levels
+        order = torch.arange(self.sites).view(self.colours, -1).T.flatten()
+        self.register_buffer("order", order, persistent=False)
+
+    @property
+    def orders(self) -> Tensor:
+        return self.order[None]
+
+    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+        images = self.scaled(self._checked(x)).reshape(-1, *self.event_shape)
+        theta = self.theta(images, self._contexts(context, x.shape[:-3]))
+        return by_number(theta, self.likelihood.num_params, x)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Return levels in [-1, 1]."""
+        return x * (2 / (self.levels - 1)) - 1
+
+    @torch.no_grad()
+    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+        weight = next(self.parameters())
+        batch = weight.new_empty(*batch_shape, 0)
+        rows = batch.shape[:-1].numel()
+        image = line_buffer.start(weight, rows, self.rows, self.width, self.colours, self.columns, self.columns)
+        row = torch.full((1,), -1, device=weight.device)
+        cursor = Cursor(row, torch.zeros_like(row), image, batch)
+        return progress(member, 0), cursor, self.memory(cursor, self._contexts(context, batch_shape))
+
+    @torch.no_grad()
+    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
+        (_, done, _), cursor, memory = state[0].shape, *state[1:]
+        colour = done % self.colours
+        if previous is not None:
+            before = (colour - 1) % self.colours
+            values = self.scaled(previous).reshape(-1, 1)
+            line_buffer.write(cursor.image[..., before : before + 1], cursor.column + self.columns, values)
+        if done % (self.colours * self.width) == 0:
+            cursor.row.add_(1)
+            cursor.column.zero_()
+            line_buffer.next_row(cursor.image)
+            self.begin_row(cursor, memory)
+        elif colour == 0:
+            cursor.column.add_(1)
+        theta = self.number(colour, cursor, memory)
+        theta = theta.view(*cursor.batch.shape[:-1], self.likelihood.num_params)
+        return theta, (progress(0, done + 1), cursor, memory)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Set the last bias to the marginal distribution of each colour in a batch."""
+        if self.last.bias is not None:
+            colours = x.to(self.last.bias.dtype).movedim(1, -1).flatten(0, -2)
+            self.last.bias.copy_(self.likelihood.marginal(colours).flatten())
+
+    @abstractmethod
+    def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
+        """Return theta of all numbers, (N, C * num_params, H, W), from scaled images and their contexts."""
+
+    @abstractmethod
+    def memory(self, cursor: Cursor, context: Tensor | None) -> Any:
+        """Return what the steps keep and read, besides the cursor."""
+
+    @abstractmethod
+    def begin_row(self, cursor: Cursor, memory: Any) -> None:
+        """Do what a new row needs; the one above is complete."""
+
+    @abstractmethod
+    def number(self, colour: int, cursor: Cursor, memory: Any) -> Tensor:
+        """Return theta of the number at the cursor that has this colour, (N, num_params)."""
+
+    def _contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
+        """Return the context of each image, (N, *context_shape)."""
+        if self.context_shape is None:
+            return None
+        context = required(context, self.context_shape, next(self.parameters()))
+        return context.expand(*batch_shape, *self.context_shape).reshape(-1, *self.context_shape)

@@ -1,0 +1,140 @@
+"""PixelCNN and Gated PixelCNN: what each number of an image depends on, and what they refuse."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from pyro_exact.autoregressive import GatedPixelCNN, PixelCNN
+from pyro_exact.distributions import Autoregressive
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def randomised(net, seed):
+    torch.manual_seed(seed)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return net
+
+
+def dependence(make, seeds=3, train=False):
+    """Which sites theta of each site depends on, (sites, sites) in the order of the network, by moving one at a time.
+
+    A ReLU can hide a dependence for some weights and values, so that several of both are tried.
+    """
+    found = torch.zeros(())
+    for seed in range(seeds):
+        net = randomised(make(), seed).train(train)
+        x = torch.randint(net.levels, (4, *net.event_shape)).double()
+        theta = net(x).detach().flatten(1, -2)
+        moved = x.flatten(1).repeat(net.sites, 1, 1)
+        sites = torch.arange(net.sites)
+        moved[sites, :, sites] = (moved[sites, :, sites] + 1) % net.levels
+        after = net(moved.view(-1, *net.event_shape)).detach().reshape(net.sites, *theta.shape)
+        found = found + (after != theta).any(-1).any(1).T
+    order = net.orders[0]
+    return (found > 0)[order][:, order]
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("shape", [(1, 5, 7), (3, 3, 4)], ids=str)
+def test_gated_pixelcnn_sees_every_number_before_and_none_else(shape, train):
+    found = dependence(lambda: GatedPixelCNN(shape, 4, hidden=6, layers=3, head=24), train=train)
+    assert torch.equal(found, torch.ones_like(found).tril(-1))
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_pixelcnn_sees_colours_before_and_none_else(train):
+    found = dependence(lambda: PixelCNN((3, 3, 4), 4, hidden=6, blocks=2, head=24), train=train)
+    assert torch.equal(found, torch.ones_like(found).tril(-1))
+
+
+def test_the_blind_spot_of_pixelcnn_is_a_wedge_on_the_right():
+    height, width = 6, 9
+    found = dependence(lambda: PixelCNN((1, height, width), 2, hidden=6, blocks=6, head=12))
+    row, column = (
+        places.flatten() for places in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    )
+    up, right = row[:, None] - row, column - column[:, None]
+    seen = ((up == 0) & (right < 0)) | ((up > 0) & (right <= 2 + up))  # 3 columns at first, then one for each row
+    assert torch.equal(found, seen)
+
+
+@pytest.mark.parametrize("kind", [PixelCNN, GatedPixelCNN])
+def test_steps_in_float32_are_close_to_whole_passes(kind):
+    net = kind((1, 9, 9), 256).float()
+    x = torch.randint(256, (2, 1, 9, 9)).float()
+    theta, state, previous = net(x).flatten(1, -2), net.start((2,)), None
+    for site in range(net.sites):
+        logits, state = net.step(state, previous)
+        assert_close(logits, theta[:, site], rtol=1e-4, atol=1e-4)
+        previous = x.flatten(1)[:, site]
+
+
+@pytest.mark.parametrize("kind", [PixelCNN, GatedPixelCNN])
+@pytest.mark.parametrize("levels", [2, 5])
+def test_initialize_gives_each_colour_its_marginal_distribution(kind, levels):
+    net = kind((3, 4, 4), levels, hidden=6, head=6)
+    x = (torch.rand(200, 3, 4, 4) * torch.tensor([2.0, levels, 1.0])[:, None, None]).floor()
+    net.initialize(x)
+    torch.nn.init.zeros_(net.last.weight)
+    expected = (x[..., None] == torch.arange(levels)).double().mean((0, 2, 3))
+    values = torch.arange(levels).double()
+    theta = net(x)[0, :, 0, 0]
+    p = torch.stack([net.likelihood.log_prob(theta, value.expand(3)).exp() for value in values], dim=-1)
+    assert_close(p, expected, rtol=0, atol=1e-3)
+
+
+def test_a_context_map_acts_where_it_is():
+    net = randomised(GatedPixelCNN((1, 4, 4), 2, hidden=4, layers=1, head=4, context=(1, 4, 4)), 0)
+    x, context = torch.randint(2, (1, 1, 4, 4)).double(), torch.zeros(1, 1, 4, 4)
+    moved = context.clone()
+    moved[..., 2, 1] = 1
+    changed = (net(x, moved) != net(x, context)).squeeze()
+    assert not changed[:2].any()
+    assert not changed[2, 0]
+    assert changed[2, 1]
+
+
+@pytest.mark.parametrize("kind", [PixelCNN, GatedPixelCNN])
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda kind: kind((8, 8)), r"expects a shape \(C, H, W\); got \(8, 8\)"),
+        (lambda kind: kind((1, 0, 8)), "a shape of positive sizes"),
+        (lambda kind: kind((1, 8, 8), levels=1), "at least 2 levels; got 1"),
+        (lambda kind: kind((3, 8, 8), hidden=2), "a channel for each of 3 colours; got 2"),
+        (
+            lambda kind: kind((1, 8, 8), 2)(torch.zeros(5, 1, 8, 9)),
+            r"expects shape \(\*batch, 1, 8, 8\); got \(5, 1, 8, 9\)",
+        ),
+        (
+            lambda kind: Autoregressive(kind((1, 2, 2), 4)).log_prob(torch.full((3, 1, 2, 2), 7)),
+            "expects integers from 0 to 3; got 7, and 12 of 12",
+        ),
+        (
+            lambda kind: Autoregressive(kind((1, 2, 2), 4)).log_prob(torch.full((3, 1, 2, 2), 0.5)),
+            r"expects integers from 0 to 3; got 0\.5",
+        ),
+        (
+            lambda kind: Autoregressive(kind((1, 2, 2), 4)).sample(
+                observed=torch.zeros(1, 2, 2), mask=torch.ones(3, 3, dtype=torch.bool)
+            ),
+            "a mask of a shape that broadcasts",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(kind, run, message):
+    with pytest.raises(ValueError, match=message):
+        run(kind)
+
+
+def test_there_is_a_layer_and_a_context_of_the_size_of_the_image():
+    with pytest.raises(ValueError, match="at least one residual block; got 0"):
+        PixelCNN((1, 4, 4), blocks=0)
+    with pytest.raises(ValueError, match="at least one layer after the first; got 0"):
+        GatedPixelCNN((1, 4, 4), layers=0)
+    with pytest.raises(ValueError, match=r"a context vector, or a map of shape \(channels, 4, 4\); got .* \(2, 3, 3\)"):
+        GatedPixelCNN((1, 4, 4), context=(2, 3, 3))
+    with pytest.raises(ValueError, match=r"a kernel with odd sides; got \(1, 4\)"):
+        GatedPixelCNN((1, 4, 4), kernel_size=4)
