@@ -8,7 +8,6 @@ import sys
 import typing
 from argparse import SUPPRESS
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -65,7 +64,7 @@ def train(
     """
     from pyro_exact.data import load
     from pyro_exact.plots import save_curve
-    from pyro_exact.train import BEST, LAST, first_process, fit, in_one_piece, load_model, write_json
+    from pyro_exact.train import BEST, LAST, first_process, fit, in_one_piece, labels_for, load_model, write_json
     from pyro_exact.train import evaluate as score_of
 
     chosen = load_recipe(recipe).changed(model or {}, training or {})
@@ -81,7 +80,7 @@ def train(
     if not first_process():
         return
     trained, run = load_model(out / LAST, device)
-    score = score_of(trained, images.valid)
+    score = score_of(trained, images.valid, labels=labels_for(trained, images, "valid"))
     write_json(_record(run, trained, images, "valid", score), out / "train.json")
     with in_one_piece(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))
@@ -117,14 +116,14 @@ def evaluate(
         note: A remark on the data for the record, e.g. "first 1,000 of the test set".
         out: The record; NAME-SPLIT.json beside the checkpoint NAME.ckpt by default.
     """
-    from pyro_exact.train import check_writable, load_model, write_json
+    from pyro_exact.train import check_writable, labels_for, load_model, write_json
     from pyro_exact.train import evaluate as score_of
 
     out = out or checkpoint.with_name(f"{checkpoint.stem}-{split}.json")
     check_writable(out.parent)
     model, run = load_model(checkpoint, device)
     images = _images(run, data, data_root, download)
-    score = score_of(model, images.split(split), k, batch_size, seed)
+    score = score_of(model, images.split(split), k, batch_size, seed, labels_for(model, images, split))
     write_json(_record(run, model, images, split, score, note), out)
     print(f"{run.recipe.name} on {images.name}, {split}: {score}")
     print(f"{score.in_nats()}\nWrote {out}.")
@@ -135,6 +134,10 @@ def sample(
     out: Path = Path("samples.png"),
     n: int = 64,
     temperature: float | list[float] | None = None,
+    label: int | list[int] | None = None,
+    nearest: bool = False,
+    data: str | None = None,
+    data_root: Path | None = None,
     seed: int = 0,
     device: Device = "auto",
 ) -> None:
@@ -146,11 +149,16 @@ def sample(
         n: How many images.
         temperature: Standard deviation of a flow's base noise; 1, the default, is the model itself, less gives smoother
             images. Of several, e.g. "[0.5, 0.7, 1]", each makes a grid. An autoregressive model has none.
+        label: A class of a class-conditional model. Of several, e.g. "[3, 5]", each has a row; all classes by default.
+        nearest: Whether to show the nearest training images beside the samples: has the model learned them by heart?
+        data: Name, .npz file or folder of these; the images that it was trained on by default.
+        data_root: Folder of the torchvision data sets.
         seed: Of the samples.
         device: Where to run; auto is cuda where there is one.
     """
     import torch
 
+    from pyro_exact.data import nearest as nearest_of
     from pyro_exact.plots import save_grids
     from pyro_exact.train import load_model
 
@@ -158,10 +166,17 @@ def sample(
         raise ValueError(f"sample expects at least one image; got n = {n}.")
     _check_picture(out)
     model, run = load_model(checkpoint, device)
+    labels = list(range(model.classes or 0)) if label is None else [label] if isinstance(label, int) else label
+    each = max(1, n // len(labels)) if labels else n
     torch.manual_seed(seed)
-    temperatures = temperature if isinstance(temperature, list) else [temperature]
-    grids = {"samples" if t is None else f"temperature {t:g}": model.sample(n, t) for t in temperatures}
-    save_grids(grids, run.levels, out)
+    among = _images(run, data, data_root, download=False).train if nearest else None
+    grids = {}
+    for t in temperature if isinstance(temperature, list) else [temperature]:
+        title = "samples" if t is None else f"temperature {t:g}"
+        grids[title] = drawn = _draw(model, each, t, labels)
+        if among is not None:
+            grids[f"{title}: nearest training images"] = nearest_of(drawn.cpu(), among)
+    save_grids(grids, run.levels, out, columns=each if len(labels) > 1 else 8)
     print(f"Wrote {out}.")
 
 
@@ -305,6 +320,16 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
     print(f"\n{out}: {LAST}, metrics.json, samples.png, curve.png")
 
 
+def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: list[int]) -> Tensor:
+    """Return n images, or n of each class, one class after another."""
+    import torch
+
+    if not labels:
+        return model.sample(n, temperature)
+    classes = torch.tensor(labels, device=next(model.parameters()).device)
+    return model.condition(classes).sample(n, temperature).transpose(0, 1).flatten(0, 1)
+
+
 def _check_picture(out: Path) -> None:
     """Make sure, before anything is computed, that a picture can be written there."""
     from pyro_exact.train import check_writable
@@ -328,6 +353,11 @@ def _flow_and_images(
         raise ValueError(
             f"{checkpoint}: expected the model of a flow, which maps images to noise and back; got "
             f"{run.recipe.model['name']}. Choose another checkpoint."
+        )
+    if model.classes is not None:
+        raise ValueError(
+            f"{checkpoint}: expected a model whose noise has no classes; got one of {model.classes} classes. Choose "
+            f"another checkpoint, or draw from this one with `pyro-exact sample`."
         )
     images = _images(run, data, data_root, download=False).split(split)
     if not 0 < n <= len(images):
@@ -432,7 +462,8 @@ def _parser() -> ArgumentParser:
         if "training" in inspect.signature(function).parameters:
             command.add_class_arguments(Training, "training")
             # Only what is given may differ from the recipe.
-            command.set_defaults({f"training.{f.name}": SUPPRESS for f in fields(Training)})
+            settings = [key for key in command.get_defaults().keys() if key.startswith("training.")]
+            command.set_defaults(dict.fromkeys(settings, SUPPRESS))
         commands.add_subcommand(name, command, help=summary)
     return parser
 

@@ -103,10 +103,46 @@ def test_the_recipe_that_was_left_trains_again(trained, run):
 
 def test_sample_takes_several_temperatures(trained, run, monkeypatch):
     seen = {}
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, levels, path: seen.update(grids))
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, levels, path, columns: seen.update(grids))
     assert run("sample", "out/checkpoint.ckpt", "--n", "2", "--temperature", "[0.5, 1]")[0] == 0
     assert list(seen) == ["temperature 0.5", "temperature 1"]
     assert seen["temperature 1"].shape == (2, 1, 4, 4)
+
+
+def test_sample_shows_the_nearest_training_images(here, trained, run, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, levels, path, columns: seen.update(grids))
+    assert run("sample", "out/checkpoint.ckpt", "--n", "2", "--nearest")[0] == 0
+    assert list(seen) == ["samples", "samples: nearest training images"]
+    known = torch.from_numpy(np.load("toy.npz")["train"])
+    assert all((known == image).flatten(1).all(1).any() for image in seen["samples: nearest training images"][:, 0])
+
+
+def test_a_class_conditional_model_from_training_to_samples(here, run, monkeypatch):
+    pixels, labels = np.load("toy.npz")["train"], np.arange(30) % 3
+    np.savez("named.npz", train=pixels, test=pixels, train_labels=labels, test_labels=labels)
+    flags = ["--data", "named.npz", "--out", "out", "--training.steps", "3", "--model.context_dim", "3", *SMALL]
+    assert run("train", "glow_digits", *flags)[0] == 0
+    assert run("evaluate", "out/checkpoint.ckpt")[0] == 0
+    seen = []
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids", lambda grids, levels, path, columns: seen.append((grids, columns))
+    )
+    for label in ([], ["--label", "2"], ["--label", "[2, 0]"]):
+        assert run("sample", "out/checkpoint.ckpt", "--n", "12", *label)[0] == 0
+    assert [(len(grids["samples"]), columns) for grids, columns in seen] == [(12, 4), (12, 8), (12, 6)]
+    for command, message in (
+        ("sample out/checkpoint.ckpt --label 3", "expects integer classes from 0 to 2; got [3]"),
+        ("interpolate out/checkpoint.ckpt", "expected a model whose noise has no classes; got one of 3 classes"),
+        ("evaluate out/checkpoint.ckpt --data toy.npz", "toy, test: expected a label for each image"),
+    ):
+        code, _, err = run(*command.split())
+        assert (code, message in err) == (1, True), err
+
+
+def test_a_label_for_a_model_without_classes_is_refused(trained, run):
+    code, _, err = run("sample", "out/checkpoint.ckpt", "--label", "1")
+    assert (code, err) == (1, "pyro-exact: This Dequantized is not class-conditional. Use it without labels.\n")
 
 
 def test_an_autoregressive_recipe_from_training_to_samples(here, run):

@@ -109,7 +109,7 @@ def test_a_filled_recipe_spells_out_the_defaults():
     recipe = Recipe.from_dict(VALUES, "the test").filled()
     assert recipe.model["log_scale_factor"] == 3.0
     assert recipe.model["depth"] == 2
-    assert {"shape", "levels", "context_dim"}.isdisjoint(recipe.model)
+    assert {"shape", "levels"}.isdisjoint(recipe.model)
     assert recipe.filled() == recipe
 
 

@@ -228,6 +228,32 @@ def test_on_a_cpu_the_budget_is_the_time_of_computing(tmp_path, monkeypatch):
     assert 0 < run["seconds"] < 10 * 0.2
 
 
+def labelled(labels=True):
+    """Dark and bright images, and which is which."""
+    classes = torch.arange(64) % 2
+    pixels = (2 * classes.view(-1, 1, 1, 1) + torch.rand(64, 1, 4, 4).round()).to(torch.uint8)
+    named = {"train_labels": classes, "valid_labels": classes[:16]} if labels else {}
+    return data.Images("toy", train=pixels, valid=pixels[:16], test=pixels[:16], levels=LEVELS, **named)
+
+
+def test_a_class_conditional_model_learns_its_classes(tmp_path):
+    images = labelled()
+    settings = recipe({"context_dim": 2}, steps=40)
+    model = train.fit(settings, images, tmp_path, progress=False, device="cpu")
+    labels = train.labels_for(model, images, "valid")
+    right, wrong = (train.evaluate(model, images.valid, labels=given) for given in (labels, 1 - labels))
+    assert right.bits_per_dim < wrong.bits_per_dim - 0.5
+    assert curve(contents(tmp_path))["valid"][-1][1] == pytest.approx(right.bits_per_dim)
+    again = train.evaluate(model, images.valid, labels=labels, batch_size=5)
+    assert again.bits_per_dim == pytest.approx(right.bits_per_dim, rel=0.1)
+
+
+def test_a_class_conditional_model_needs_labels(tmp_path):
+    with pytest.raises(ValueError, match="toy, train: expected a label for each image, for a model of 2 classes"):
+        train.fit(recipe({"context_dim": 2}), labelled(labels=False), tmp_path, progress=False, device="cpu")
+    assert train.labels_for(recipe().build((1, 4, 4), LEVELS), labelled(), "train") is None
+
+
 def test_the_best_state_is_kept_beside_the_last(tmp_path, monkeypatch):
     scores = iter([3.0, 1.0, 2.0])
     real = train.evaluate

@@ -4,5 +4,6 @@ from pyro_exact.data.batches import Batches
 from pyro_exact.data.check import check_images
 from pyro_exact.data.images import Images
 from pyro_exact.data.load import load
+from pyro_exact.data.nearest import nearest
 
-__all__ = ["Batches", "Images", "check_images", "load"]
+__all__ = ["Batches", "Images", "check_images", "load", "nearest"]

@@ -6,6 +6,7 @@ import pyro
 import torch
 from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyro_exact.data.check import check_images
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
@@ -21,6 +22,8 @@ class Dequantized(GenerativeModel):
 
     The guide draws v in [x, x + 1), so that `Trace_ELBO` is the usual bound and ``RenyiELBO(alpha=0)`` its
     importance-weighted form. Everything is in pixel levels: bits/dim is -log P(x) / (D log 2) and nothing is added.
+
+    A flow whose context is a one-hot class makes a class-conditional model: `condition` it on the classes of a batch.
 
     Args:
         flow: A `Flow` over images (C, H, W) in pixel levels.
@@ -51,7 +54,24 @@ class Dequantized(GenerativeModel):
     @property
     def shape(self) -> torch.Size:
         """(C, H, W) of the images."""
-        return self.flow().event_shape
+        flow = self.flow() if self.classes is None else self.flow.condition(torch.zeros(self.classes))
+        return flow.event_shape
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of a class-conditional model; `None` for any other."""
+        context_shape = self.flow.bijection.context_shape
+        return None if context_shape is None else context_shape[0]
+
+    def condition(self, label: Tensor) -> GenerativeModel:
+        if self.classes is None:
+            return super().condition(label)
+        if label.is_floating_point() or bool(((label < 0) | (label >= self.classes)).any()):
+            raise ValueError(
+                f"This Dequantized expects integer classes from 0 to {self.classes - 1}; got {label.tolist()}."
+            )
+        context = F.one_hot(label.long(), self.classes).to(torch.get_default_dtype())
+        return Dequantized(Flow(self.flow.base, self.flow.bijection.condition(context)), self.levels, self.noise)
 
     def check(self, x: Tensor) -> None:
         channels, height, width = self.shape
@@ -82,7 +102,10 @@ class Dequantized(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` images, integers of dtype int64 in {0, ..., levels - 1}; ``temperature`` as in `Flow`."""
+        """Draw ``n`` images, integers of dtype int64 in {0, ..., levels - 1}; ``temperature`` as in `Flow`.
+
+        Given classes, it draws ``n`` of each, of shape (n, classes, C, H, W).
+        """
         return self._pixels(self.flow(temperature).sample((n,)))
 
     @torch.no_grad()

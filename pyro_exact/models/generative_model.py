@@ -43,6 +43,22 @@ class GenerativeModel(nn.Module, ABC):
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` data, without gradient; ``temperature`` scales the base noise, where the model has one."""
 
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of a class-conditional model; `None` for any other."""
+        return None
+
+    def condition(self, label: Tensor) -> GenerativeModel:
+        """Return a class-conditional model given the class of each datum; it shares all parameters.
+
+        Args:
+            label: Integers in {0, ..., classes - 1}, of shape (N,).
+
+        Raises:
+            ValueError: If the model is not class-conditional, or has no such class.
+        """
+        raise ValueError(f"This {type(self).__name__} is not class-conditional. Use it without labels.")
+
     def check(self, x: Tensor) -> None:
         """Raise an error that says what is wrong with data that the model cannot score; by default nothing is."""
 

@@ -149,7 +149,7 @@ MODELS = {
     "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),
     "real_nvp": Family(_dequantized(image_real_nvp), image_real_nvp, dequantized=True),
 }
-PROVIDED = ("shape", "levels", "context_dim")  # parameters of the builders that are not for a recipe to set
+PROVIDED = ("shape", "levels")  # parameters of the builders that are not for a recipe to set
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ class Recipe:
         name: Name of the recipe.
         model: ``{"name": ..., setting: value, ...}``; the name is one of `MODELS`, the settings are the arguments of
             its builder. A recipe names no other code, so one from an unknown source can do no harm. Of a flow,
-            ``noise`` holds settings of `flows.flow_pp_dequantizer`; none is uniform noise.
+            ``noise`` holds settings of `flows.flow_pp_dequantizer`; none is uniform noise. A flow that has a
+            ``context_dim`` is class-conditional with as many classes.
         data: Name of the data set the recipe was made for.
         training: See `Training`.
         paper: See `Paper`.

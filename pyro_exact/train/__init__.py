@@ -3,7 +3,7 @@
 from pyro_exact.train.checkpoint import BEST, LAST, load_model, read_checkpoint
 from pyro_exact.train.device import first_process
 from pyro_exact.train.divergence import DivergedError
-from pyro_exact.train.evaluate import Evaluation, evaluate
+from pyro_exact.train.evaluate import Evaluation, evaluate, labels_for
 from pyro_exact.train.files import UnwritableError, check_writable, in_one_piece, write_json
 from pyro_exact.train.fit import fit
 from pyro_exact.train.run import Run
@@ -20,6 +20,7 @@ __all__ = [
     "first_process",
     "fit",
     "in_one_piece",
+    "labels_for",
     "load_model",
     "read_checkpoint",
     "write_json",

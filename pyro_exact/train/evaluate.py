@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_exact.data import Images
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes import Unit
 
@@ -54,7 +55,14 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: GenerativeModel, images: Tensor, k: int = 1, batch_size: int = 100, seed: int = 0) -> Evaluation:
+def evaluate(
+    model: GenerativeModel,
+    images: Tensor,
+    k: int = 1,
+    batch_size: int = 100,
+    seed: int = 0,
+    labels: Tensor | None = None,
+) -> Evaluation:
     r"""Score a model: the mean over images of :math:`-\log \frac1k \sum_{i=1}^k p(x, z_i) / q(z_i \mid x)`.
 
     The model is put into evaluation mode and back. The random state of the caller is left alone.
@@ -65,6 +73,7 @@ def evaluate(model: GenerativeModel, images: Tensor, k: int = 1, batch_size: int
         k: Samples of the guide per image; 1 gives the ELBO, more the importance-weighted bound, which is tighter.
         batch_size: Images at once; the result does not depend on it but for the noise.
         seed: Of the guide's noise.
+        labels: Of a class-conditional model: the class of each image; the score is that of -log p(x | class).
 
     Raises:
         ValueError: If there are no images, or they hold what the model cannot score.
@@ -80,17 +89,40 @@ def evaluate(model: GenerativeModel, images: Tensor, k: int = 1, batch_size: int
     device = next(model.parameters()).device
     training = model.training
     model.eval()
+
+    def log_p(first: int) -> Tensor:
+        """Return the score of one batch."""
+        batch = slice(first, first + batch_size)
+        given = model if labels is None else model.condition(labels[batch].to(device))
+        return _log_mean_weight(given, images[batch].to(device), k)
+
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            log_p = torch.cat([_log_mean_weight(model, batch.to(device), k) for batch in images.split(batch_size)])
+            nats = -torch.cat([log_p(first) for first in range(0, len(images), batch_size)]).double().cpu()
     finally:
         model.train(training)
-    nats = -log_p.double().cpu()
     n, dims = len(nats), images[0].numel()
     error = nats.std().item() / math.sqrt(n) if n > 1 else math.nan
     mean, bits = nats.mean().item(), dims * math.log(2)
     return Evaluation(mean, mean / bits, error / bits, error, n, dims, _bound_name(model, k), k)
+
+
+def labels_for(model: GenerativeModel, images: Images, split: str) -> Tensor | None:
+    """Return the classes of a split for a class-conditional model, and none for any other.
+
+    Raises:
+        ValueError: If the model is class-conditional, and the data have no classes.
+    """
+    if model.classes is None:
+        return None
+    labels = images.labels(split)
+    if labels is None:
+        raise ValueError(
+            f"{images.name}, {split}: expected a label for each image, for a model of {model.classes} classes; got "
+            f"none. Choose data with labels, or a model without classes."
+        )
+    return labels
 
 
 def _bound_name(model: GenerativeModel, k: int) -> str:

@@ -21,6 +21,7 @@ from pyro_exact.train.average import average_weights
 from pyro_exact.train.callbacks import Checkpoints, Progress, first_interrupt
 from pyro_exact.train.checkpoint import KEY, LAST, AtomicCheckpointIO, load_model, read_checkpoint
 from pyro_exact.train.device import pick_device
+from pyro_exact.train.evaluate import labels_for
 from pyro_exact.train.files import check_writable
 from pyro_exact.train.record import hardware
 from pyro_exact.train.run import Run
@@ -75,7 +76,10 @@ def fit(
     settings = recipe.training
     pyro.set_rng_seed(seed)
     model = recipe.build(images.shape, images.levels)
-    batches = Batches(images.train, settings.batch_size, seed, world_size=devices * nodes, flip=settings.flip)
+    labels = labels_for(model, images, "train")
+    batches = Batches(
+        images.train, settings.batch_size, seed, world_size=devices * nodes, flip=settings.flip, labels=labels
+    )
     run = Run(
         recipe.filled(),
         images.shape,

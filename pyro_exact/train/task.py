@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pyro_exact.data import Batches, Images
+from pyro_exact.data.batches import Batch
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes import Training
 from pyro_exact.train.checkpoint import KEY
 from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.divergence import DivergedError, first_non_finite
-from pyro_exact.train.evaluate import evaluate
+from pyro_exact.train.evaluate import evaluate, labels_for
 from pyro_exact.train.run import Run
 
 CURVE_EVERY = 10
@@ -49,17 +50,18 @@ class Task(lightning.LightningModule):
 
     # The loss --------------------------------------------------------------------------------------------------------
 
-    def bits_per_dim(self, x: Tensor) -> Tensor:
+    def bits_per_dim(self, batch: Batch) -> Tensor:
         """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the rank."""
         _seed(self.run.seed, _NOISE, self.global_step, self.global_rank)
-        plate = pyro.plate("data", len(x))
-        loss: Tensor = self.elbo.differentiable_loss(plate(self.model.generate), plate(self.model.infer), x)
+        x, label = _parts(batch)
+        model, plate = self.model if label is None else self.model.condition(label), pyro.plate("data", len(x))
+        loss: Tensor = self.elbo.differentiable_loss(plate(model.generate), plate(model.infer), x)
         return loss / (x.numel() * math.log(2))
 
-    def training_step(self, x: Tensor, batch_idx: int) -> Tensor:
-        loss = self.bits_per_dim(x)
-        self._batch, self._loss = x, loss.detach()
-        self.log("bits/dim", self._loss, prog_bar=True, batch_size=len(x))
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.bits_per_dim(batch)
+        self._batch, self._loss = batch, loss.detach()
+        self.log("bits/dim", self._loss, prog_bar=True, batch_size=self.settings.batch_size)
         return loss
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
@@ -69,13 +71,14 @@ class Task(lightning.LightningModule):
         if not self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(norm + self._loss))):
             self._diverged("loss or its gradient", lambda: self.bits_per_dim(self._batch))
 
-    def validation_step(self, images: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if self.stopped and self.global_step % self.settings.validate_every:
             return  # the user waits, and the run will look when it is resumed
-        score = evaluate(self.model, images, batch_size=self.settings.batch_size)
+        images, labels = _parts(batch)
+        score = evaluate(self.model, images, batch_size=self.settings.batch_size, labels=labels)
         bits = self.trainer.strategy.broadcast(score.bits_per_dim)  # ranks pick the best by the same number
         if not math.isfinite(bits):
-            self._diverged("validation loss", lambda: evaluate(self.model, images))
+            self._diverged("validation loss", lambda: evaluate(self.model, images, labels=labels))
         self.run.curve["valid"].append([self.global_step, self.run.seconds, bits])
         self.log("valid bits/dim", bits, prog_bar=True, rank_zero_only=True, batch_size=1)
 
@@ -133,8 +136,11 @@ class Task(lightning.LightningModule):
         """Initialise from some training images, on all ranks the same."""
         trainer: Any = self.trainer
         images = trainer.datamodule.images.train
+        labels = labels_for(self.model, trainer.datamodule.images, "train")
         _seed(self.run.seed, _INITIAL)
-        self.model.initialize(images[torch.randperm(len(images))[: self.settings.initial_images]].to(self.device))
+        some = torch.randperm(len(images))[: self.settings.initial_images]
+        model = self.model if labels is None else self.model.condition(labels[some].to(self.device))
+        model.initialize(images[some].to(self.device))
 
     def stop(self) -> None:
         """Ask for an end after this step."""
@@ -170,8 +176,11 @@ class Data(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         trainer: Any = self.trainer
-        images: Any = [self.images.valid[: trainer.lightning_module.settings.validate_on]]
-        return DataLoader(images, batch_size=None)  # `evaluate` makes its own batches
+        task = trainer.lightning_module
+        some, labels = slice(task.settings.validate_on), labels_for(task.model, self.images, "valid")
+        images = self.images.valid[some]
+        batches: Any = [images if labels is None else (images, labels[some])]
+        return DataLoader(batches, batch_size=None)  # `evaluate` makes its own batches
 
 
 def spent(training: Training, step: int, seconds: float) -> float:
@@ -185,6 +194,14 @@ def learning_rate_factor(training: Training, step: int, seconds: float) -> float
     if training.decay == "constant":
         return warm
     return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, spent(training, step, seconds))))
+
+
+def _parts(batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Return the images of a batch, and their labels where it has them."""
+    if isinstance(batch, Tensor):
+        return batch, None
+    images, labels = batch
+    return images, labels
 
 
 def _seed(*key: int) -> None:
