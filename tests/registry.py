@@ -16,6 +16,7 @@ from pyro_exact.distributions import (
     Autoregressive,
     BernoulliLikelihood,
     CategoricalLikelihood,
+    DiscretizedLogisticMixture,
     Flow,
     FlowDequantizer,
     GaussianLikelihood,
@@ -288,6 +289,7 @@ def flow(context_dim: int | None = None) -> Flow:
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "BernoulliLikelihood": BernoulliLikelihood,
     "CategoricalLikelihood": lambda: CategoricalLikelihood(4),
+    "DiscretizedLogisticMixture": lambda: DiscretizedLogisticMixture(3, 4, 2),
     "GaussianLikelihood": GaussianLikelihood,
 }
 

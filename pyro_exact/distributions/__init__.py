@@ -4,6 +4,7 @@ from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.categorical import CategoricalLikelihood
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
+from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.distributions.gaussian import GaussianLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
@@ -12,6 +13,7 @@ __all__ = [
     "Autoregressive",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
+    "DiscretizedLogisticMixture",
     "Flow",
     "FlowDequantizer",
     "GaussianLikelihood",
