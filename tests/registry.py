@@ -19,7 +19,9 @@ from pyro_exact.distributions import (
     DiscretizedLogisticMixture,
     Flow,
     FlowDequantizer,
+    FlowPosterior,
     GaussianLikelihood,
+    IndependentSites,
     Likelihood,
     StandardNormal,
     UniformDequantizer,
@@ -38,8 +40,15 @@ from pyro_exact.flows import (
     spline_coupling,
     sylvester,
 )
-from pyro_exact.models import Density, Dequantized, GenerativeModel
-from pyro_exact.nn import ConvConditioner, DenseConditioner, MaskedDense, PriorConditioner
+from pyro_exact.models import VAE, Density, Dequantized, GenerativeModel
+from pyro_exact.nn import (
+    ConvConditioner,
+    DenseConditioner,
+    DenseDecoder,
+    DenseEncoder,
+    MaskedDense,
+    PriorConditioner,
+)
 from pyro_exact.transforms import (
     ActNorm,
     Additive,
@@ -286,6 +295,14 @@ def flow(context_dim: int | None = None) -> Flow:
     return made
 
 
+def vae_posterior(flows: bool = True) -> FlowPosterior:
+    """A posterior of 2 numbers given 6 features, with a flow or without."""
+    made = FlowPosterior(6, 2, planar(2, 3, context_dim=6) if flows else None)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return made
+
+
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "BernoulliLikelihood": BernoulliLikelihood,
     "CategoricalLikelihood": lambda: CategoricalLikelihood(4),
@@ -339,6 +356,10 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "Flow cold": lambda: flow()(temperature=0.5),
     "Flow conditional": lambda: flow(2).condition(torch.randn(3, 2)),
     "FlowDequantizer": lambda: FlowDequantizer(small_dequantizer(None))(torch.randint(4, (3, 1, 2, 4))),
+    "FlowPosterior": lambda: vae_posterior(flows=False)(torch.randn(3, 6)),
+    "FlowPosterior planar": lambda: vae_posterior()(torch.randn(3, 6)),
+    "IndependentSites": lambda: IndependentSites(torch.randn(3, 1, 2, 2, 1), BernoulliLikelihood(), grid_dim=3),
+    "IndependentSites gaussian": lambda: IndependentSites(torch.randn(4, 2), GaussianLikelihood(), grid_dim=1),
     "StandardNormal": lambda: StandardNormal(3)(),
     "UniformDequantizer": lambda: UniformDequantizer(torch.randint(4, (3, 1, 2, 2)).to(torch.get_default_dtype())),
 }
@@ -380,6 +401,12 @@ def learned_noise(flow: Bijection, formula: str) -> Dequantized:
     return Dequantized(Flow(StandardNormal(16), flow.inv), levels=4, noise=noise)
 
 
+def vae(flow: Bijection | None, likelihood: BernoulliLikelihood | CausalNet) -> VAE:
+    """One of images (1, 4, 4) of bits, with a latent of 2 numbers."""
+    decoder = torch.nn.Linear(2, 3) if isinstance(likelihood, CausalNet) else DenseDecoder(2, (1, 4, 4), 1, (6,))
+    return VAE(DenseEncoder((1, 4, 4), (6,)), decoder, FlowPosterior(6, 2, flow), StandardNormal(2), likelihood)
+
+
 MODELS: dict[str, ModelCase] = {
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), 20))), bars),
@@ -390,4 +417,9 @@ MODELS: dict[str, ModelCase] = {
     "Dequantized logit": ModelCase(
         lambda: Dequantized(Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4), blobs
     ),
+    "VAE": ModelCase(lambda: vae(None, BernoulliLikelihood()), bars),
+    "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), 20, context_dim=3)), bars),
+    "VAE iaf": ModelCase(lambda: vae(iaf(2, 2, (6,), 6), BernoulliLikelihood()), bars),
+    "VAE planar": ModelCase(lambda: vae(planar(2, 3, 6), BernoulliLikelihood()), bars),
+    "VAE sylvester": ModelCase(lambda: vae(sylvester(2, 2, 2, context_dim=6), BernoulliLikelihood()), bars),
 }

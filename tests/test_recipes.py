@@ -18,12 +18,14 @@ SHAPES = {
     "nltcs.npz": ((1, 1, 16), 2),
 }
 SMALL = {
+    "conv_vae": {"latents": 2, "channels": 2, "features": 3, "length": 2, "width": 3, "rank": 2},
     "flow_pp": {"width": 4, "blocks": 1, "components": 2, "noise": {"width": 4, "blocks": 1, "components": 2}},
     "glow": {"depth": 1, "width": 4},
     "made": {"hidden": 4},
     "nade": {"hidden": 4},
     "nice": {},
     "real_nvp": {"width": 4, "blocks": 1},
+    "vae": {"latents": 2, "hidden": 4, "length": 2},
 }
 
 VALUES = {

@@ -6,7 +6,9 @@ from pyro_exact.distributions.categorical import CategoricalLikelihood
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.flow import Flow, StandardNormal
+from pyro_exact.distributions.flow_posterior import FlowPosterior
 from pyro_exact.distributions.gaussian import GaussianLikelihood
+from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.distributions.likelihood import Likelihood
 
 __all__ = [
@@ -16,7 +18,9 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "Flow",
     "FlowDequantizer",
+    "FlowPosterior",
     "GaussianLikelihood",
+    "IndependentSites",
     "Likelihood",
     "StandardNormal",
     "UniformDequantizer",

@@ -3,5 +3,6 @@
 from pyro_exact.models.density import Density
 from pyro_exact.models.dequantized import Dequantized
 from pyro_exact.models.generative_model import GenerativeModel
+from pyro_exact.models.vae import VAE
 
-__all__ = ["Density", "Dequantized", "GenerativeModel"]
+__all__ = ["VAE", "Density", "Dequantized", "GenerativeModel"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import ExitStack
 
 import pyro
 import pyro.poutine as poutine
@@ -65,13 +66,25 @@ class GenerativeModel(nn.Module, ABC):
     def initialize(self, x: Tensor) -> None:
         """Set the parameters that depend on data from a batch; see `Bijection.initialize`."""
 
-    def log_weight(self, x: Tensor) -> Tensor:
+    def log_weight(self, x: Tensor, samples: int | None = None) -> Tensor:
         r"""Return one sample of log p(x, z) - log q(z | x) for each x, in nats, of shape (len(x),).
 
         Its mean is the ELBO; log-mean-exp over k samples is the importance-weighted bound (Burda, Grosse and
         Salakhutdinov, 2016, equation 8). With an empty guide it is log p(x) itself.
+
+        Args:
+            x: Data of shape (N, ...).
+            samples: So many at once, of shape (samples, len(x)); what the guide computes from x it computes once.
+
+        Raises:
+            ValueError: If the number of samples is not positive.
         """
-        with pyro.plate("data", len(x)):
+        if samples is not None and samples < 1:
+            raise ValueError(f"log_weight expects samples of at least 1; got {samples}.")
+        with ExitStack() as plates:
+            if samples is not None:
+                plates.enter_context(pyro.plate("samples", samples, dim=-2))
+            plates.enter_context(pyro.plate("data", len(x), dim=-1))
             guide = poutine.trace(self.infer).get_trace(x)
             model = poutine.trace(poutine.replay(self.generate, trace=guide)).get_trace(x)
         return _log_prob(model) - _log_prob(guide)

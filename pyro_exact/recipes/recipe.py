@@ -19,6 +19,7 @@ from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, Stan
 from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import Density, Dequantized, GenerativeModel
 from pyro_exact.recipes.check import arguments, nearest
+from pyro_exact.recipes.vae import conv_vae, vae
 from pyro_exact.transforms import Bijection
 
 Unit = Literal["bits/dim", "nats"]
@@ -39,6 +40,32 @@ class Paper:
     value: float | None = None
     unit: Unit = "bits/dim"
     budget: str = ""
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """What the training loss is on its way to the ELBO; without any settings it is the ELBO itself.
+
+    Attributes:
+        anneal: ``"energy"`` or ``"kl"``, whose weight is to rise from ``start``; see `pyro_exact.train.AnnealedELBO`.
+        start: The weight at first.
+        steps: Steps in which the weight would rise by one.
+        free_nats: Nats of each latent that cost nothing; see `pyro_exact.train.FreeBitsELBO`.
+    """
+
+    anneal: Literal["energy", "kl"] | None = None
+    start: float = 0.01
+    steps: int = 10_000
+    free_nats: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= 1 or self.steps < 1 or self.free_nats < 0:
+            raise ValueError(
+                f"training.elbo expects start in [0, 1], positive steps and free_nats of at least 0; got {self.start}, "
+                f"{self.steps} and {self.free_nats}."
+            )
+        if self.anneal is not None and self.free_nats:
+            raise ValueError("training.elbo expects anneal or free_nats; got both. Choose one.")
 
 
 @dataclass(frozen=True)
@@ -64,6 +91,7 @@ class Training:
         flip: Whether to mirror training images at random.
         validate_every: Steps between two looks at the validation split, and between two checkpoints.
         validate_on: Number of validation images that such a look scores; `None` for all.
+        elbo: See `Elbo`.
     """
 
     steps: int = 1000
@@ -82,6 +110,7 @@ class Training:
     flip: bool = False
     validate_every: int = 500
     validate_on: int | None = 1000
+    elbo: Elbo = field(default_factory=Elbo)
 
     def __post_init__(self) -> None:
         positive = ("steps", "minutes", "batch_size", "learning_rate", "gradient_clip", "initial_images")
@@ -142,12 +171,14 @@ class Family(NamedTuple):
 
 
 MODELS = {
+    "conv_vae": Family(conv_vae, conv_vae),
     "flow_pp": Family(_dequantized(flows.flow_pp), flows.flow_pp, dequantized=True),
     "glow": Family(_dequantized(flows.glow), flows.glow, dequantized=True),
     "made": Family(_made, _made),
     "nade": Family(_nade, _nade),
     "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),
     "real_nvp": Family(_dequantized(image_real_nvp), image_real_nvp, dequantized=True),
+    "vae": Family(vae, vae),
 }
 PROVIDED = ("shape", "levels")  # parameters of the builders that are not for a recipe to set
 

@@ -3,6 +3,7 @@
 from pyro_exact.train.checkpoint import BEST, LAST, load_model, read_checkpoint
 from pyro_exact.train.device import first_process
 from pyro_exact.train.divergence import DivergedError
+from pyro_exact.train.elbo import AnnealedELBO, FreeBitsELBO
 from pyro_exact.train.evaluate import Evaluation, evaluate, labels_for
 from pyro_exact.train.files import UnwritableError, check_writable, in_one_piece, write_json
 from pyro_exact.train.fit import fit
@@ -11,8 +12,10 @@ from pyro_exact.train.run import Run
 __all__ = [
     "BEST",
     "LAST",
+    "AnnealedELBO",
     "DivergedError",
     "Evaluation",
+    "FreeBitsELBO",
     "Run",
     "UnwritableError",
     "check_writable",

@@ -71,7 +71,7 @@ def evaluate(
         model: What to score, on its own device.
         images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes.
         k: Samples of the guide per image; 1 gives the ELBO, more the importance-weighted bound, which is tighter.
-        batch_size: Images at once; the result does not depend on it but for the noise.
+        batch_size: Images at once, or samples of fewer images; the result does not depend on it but for the noise.
         seed: Of the guide's noise.
         labels: Of a class-conditional model: the class of each image; the score is that of -log p(x | class).
 
@@ -90,16 +90,18 @@ def evaluate(
     training = model.training
     model.eval()
 
+    rows = max(1, batch_size // k)
+
     def log_p(first: int) -> Tensor:
         """Return the score of one batch."""
-        batch = slice(first, first + batch_size)
+        batch = slice(first, first + rows)
         given = model if labels is None else model.condition(labels[batch].to(device))
-        return _log_mean_weight(given, images[batch].to(device), k)
+        return _log_mean_weight(given, images[batch].to(device), k, batch_size)
 
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            nats = -torch.cat([log_p(first) for first in range(0, len(images), batch_size)]).double().cpu()
+            nats = -torch.cat([log_p(first) for first in range(0, len(images), rows)]).double().cpu()
     finally:
         model.train(training)
     n, dims = len(nats), images[0].numel()
@@ -131,9 +133,8 @@ def _bound_name(model: GenerativeModel, k: int) -> str:
     return "elbo" if k == 1 else "importance-weighted"
 
 
-def _log_mean_weight(model: GenerativeModel, x: Tensor, k: int) -> Tensor:
-    """Return log-mean-exp of k log-weights for each image, in float64."""
-    log_sum = model.log_weight(x).double()
-    for _ in range(k - 1):
-        log_sum = torch.logaddexp(log_sum, model.log_weight(x).double())
-    return log_sum - math.log(k)
+def _log_mean_weight(model: GenerativeModel, x: Tensor, k: int, batch_size: int) -> Tensor:
+    """Return log-mean-exp of k log-weights for each image, in float64, from about ``batch_size`` of them at once."""
+    most = max(1, batch_size // len(x))
+    sums = [model.log_weight(x, min(most, k - done)).double().logsumexp(0) for done in range(0, k, most)]
+    return torch.stack(sums).logsumexp(0) - math.log(k)

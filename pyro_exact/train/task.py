@@ -11,7 +11,6 @@ import lightning.pytorch as lightning
 import numpy as np
 import pyro
 import torch
-from pyro.infer import Trace_ELBO
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -22,6 +21,7 @@ from pyro_exact.recipes import Training
 from pyro_exact.train.checkpoint import KEY
 from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.divergence import DivergedError, first_non_finite
+from pyro_exact.train.elbo import AnnealedELBO, training_elbo
 from pyro_exact.train.evaluate import evaluate, labels_for
 from pyro_exact.train.run import Run
 
@@ -44,7 +44,7 @@ class Task(lightning.LightningModule):
         super().__init__()
         self.model, self.run, self.last = model, run, last
         self.settings = run.recipe.training
-        self.elbo = Trace_ELBO()
+        self.elbo = training_elbo(self.settings.elbo)
         self.asked_to_stop = self.stopped = False
         self._now = CLOCKS[run.clock]
 
@@ -53,6 +53,8 @@ class Task(lightning.LightningModule):
     def bits_per_dim(self, batch: Batch) -> Tensor:
         """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the rank."""
         _seed(self.run.seed, _NOISE, self.global_step, self.global_rank)
+        if isinstance(self.elbo, AnnealedELBO):
+            self.elbo.step = self.global_step
         x, label = _parts(batch)
         model, plate = self.model if label is None else self.model.condition(label), pyro.plate("data", len(x))
         loss: Tensor = self.elbo.differentiable_loss(plate(model.generate), plate(model.infer), x)

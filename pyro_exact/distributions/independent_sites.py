@@ -1,0 +1,104 @@
+"""The distribution of sites that do not depend on each other."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_exact.distributions.likelihood import Likelihood
+
+Shape = torch.Size | list[int] | tuple[int, ...]
+
+
+class IndependentSites(TorchDistribution):
+    r"""The product of one likelihood for each site, whose parameters are given: what a decoder without memory says.
+
+    .. math:: \log p(x) = \sum_k \log p(x_k \mid \theta_k)
+
+    Args:
+        theta: Parameters of each site, e.g. the output of a decoder.
+        likelihood: What they mean.
+        grid_dim: Number of dimensions of the grid of sites: 1 for a vector, 3 for an image whose site is a number, 2
+            for one whose site is a pixel with all its channels.
+        validate_args: Whether to check the values that are scored; as Pyro does by default.
+
+    Shape:
+        - theta: (\*batch, \*grid, likelihood.num_params).
+        - value: (\*batch, \*likelihood.site_shape, \*grid), of any dtype; log_prob: (\*batch), in nats.
+
+    Raises:
+        ValueError: If theta has another number of parameters; on values of another shape, or that the likelihood cannot
+            take.
+
+    Example:
+        >>> from pyro_exact.distributions import BernoulliLikelihood
+        >>> d = IndependentSites(torch.zeros(5, 1, 8, 8, 1), BernoulliLikelihood(), grid_dim=3)
+        >>> d.sample().shape, d.log_prob(d.sample()).shape
+        (torch.Size([5, 1, 8, 8]), torch.Size([5]))
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, theta: Tensor, likelihood: Likelihood, grid_dim: int, validate_args: bool | None = None) -> None:
+        cut = theta.dim() - 1 - grid_dim
+        if cut < 0 or theta.shape[-1] != likelihood.num_params:
+            raise ValueError(
+                f"{type(likelihood).__name__} expects theta of shape (*batch, *grid, {likelihood.num_params}) with "
+                f"{grid_dim} dimensions in the grid; got {tuple(theta.shape)}. Change the last layer of the decoder."
+            )
+        self.theta, self.likelihood, self.grid = theta, likelihood, theta.shape[cut:-1]
+        super().__init__(theta.shape[:cut], torch.Size(likelihood.site_shape) + self.grid, validate_args)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(self.likelihood.support, len(self.event_shape))
+
+    def expand(self, batch_shape: Shape, _instance: object = None) -> IndependentSites:
+        theta = self._theta(torch.Size(batch_shape))
+        return IndependentSites(theta, self.likelihood, len(self.grid), self._validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r"""Return log p in nats, of shape (\*batch)."""
+        if self._validate_args:
+            self._validate_sample(value)
+        batch = torch.broadcast_shapes(value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
+        x = value.to(self.theta.dtype).expand(batch + self.event_shape)
+        channels = len(self.likelihood.site_shape)
+        if channels:
+            x = x.movedim(list(range(len(batch), len(batch) + channels)), list(range(-channels, 0)))
+        return self.likelihood.log_prob(self._theta(batch), x).flatten(len(batch)).sum(-1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
+        theta = self._theta(torch.Size(sample_shape) + self.batch_shape)
+        noise = torch.rand((*theta.shape[:-1], self.likelihood.num_noise), dtype=theta.dtype, device=theta.device)
+        x, channels = self.likelihood.draw(theta, noise), len(self.likelihood.site_shape)
+        cut = theta.dim() - 1 - len(self.grid)
+        return x.movedim(list(range(-channels, 0)), list(range(cut, cut + channels))) if channels else x
+
+    def _theta(self, batch: torch.Size) -> Tensor:
+        """Return theta for a larger batch."""
+        return self.theta.expand(*batch, *self.grid, -1)
+
+    def _validate_sample(self, value: Tensor) -> None:
+        dims = len(self.event_shape)
+        if value.shape[value.dim() - dims :] != self.event_shape:
+            raise ValueError(
+                f"IndependentSites expects values of shape (*batch, {', '.join(map(str, self.event_shape))}); got "
+                f"{tuple(value.shape)}. Compare the decoder's output with the data."
+            )
+        check_values(value, self.likelihood)
+
+
+def check_values(x: Tensor, likelihood: Likelihood) -> None:
+    """Raise a ValueError if a likelihood cannot take some of the numbers."""
+    bad = x[~likelihood.support.check(x)]
+    if len(bad):
+        raise ValueError(
+            f"{type(likelihood).__name__} expects {likelihood.values}; got {bad[0].item():g}, and {len(bad)} of "
+            f"{x.numel()} numbers are such. Compare the data with the levels of the model."
+        )

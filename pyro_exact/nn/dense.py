@@ -1,0 +1,81 @@
+"""The dense networks of a VAE: from data to features, and from a latent to parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+from torch import Tensor, nn
+
+
+class DenseEncoder(nn.Module):
+    r"""A multilayer perceptron from pixel levels to features; pixels are scaled to [-1, 1].
+
+    Args:
+        shape: Shape of the data, (C, H, W) or (dim,).
+        hidden_dims: Widths of the layers, each with a ReLU after it; the last one is the number of features.
+        levels: Number of pixel levels.
+
+    Shape:
+        - x: (\*batch, \*shape); returns (\*batch, hidden_dims[-1]).
+
+    Raises:
+        ValueError: On another shape.
+    """
+
+    def __init__(self, shape: Sequence[int], hidden_dims: Sequence[int] = (400, 400), levels: int = 2) -> None:
+        super().__init__()
+        self.shape, self.levels = tuple(shape), levels
+        self.layers = _hidden([prod(shape), *hidden_dims])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of the data."""
+        features: Tensor = self.layers(scaled(x, self.shape, self.levels).flatten(x.dim() - len(self.shape)))
+        return features
+
+
+class DenseDecoder(nn.Module):
+    r"""A multilayer perceptron from a latent to the parameters of each pixel.
+
+    Args:
+        dim: Dimension of the latent.
+        shape: Shape of the grid of sites; with the likelihood of a number that of the data.
+        num_params: Number of parameters of each site.
+        hidden_dims: Widths of the hidden layers, each with a ReLU after it.
+
+    Shape:
+        - z: (\*batch, dim); theta: (\*batch, \*shape, num_params).
+    """
+
+    def __init__(
+        self, dim: int, shape: Sequence[int], num_params: int = 1, hidden_dims: Sequence[int] = (400, 400)
+    ) -> None:
+        super().__init__()
+        self.shape = (*shape, num_params)
+        self.layers = _hidden([dim, *hidden_dims]).append(nn.Linear([dim, *hidden_dims][-1], prod(self.shape)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the parameters of each site."""
+        theta: Tensor = self.layers(z)
+        return theta.unflatten(-1, self.shape)
+
+
+def scaled(x: Tensor, shape: tuple[int, ...], levels: int) -> Tensor:
+    """Return pixel levels in [-1, 1], or say that their shape is wrong."""
+    if x.shape[-len(shape) :] != shape:
+        raise ValueError(
+            f"The encoder expects data of shape (*batch, {', '.join(map(str, shape))}); got {tuple(x.shape)}. "
+            f"Build it for that shape."
+        )
+    return x * (2 / (levels - 1)) - 1
+
+
+def _hidden(widths: Sequence[int]) -> nn.Sequential:
+    layers = nn.Sequential()
+    for width, following in pairwise(widths):
+        layer = nn.Linear(width, following)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # by default torch's layers would shrink a signal
+        nn.init.zeros_(layer.bias)
+        layers.append(layer).append(nn.ReLU(inplace=True))
+    return layers

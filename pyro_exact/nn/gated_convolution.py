@@ -1,0 +1,118 @@
+"""The gated convolutional networks of the Sylvester paper: a VAE's encoder and decoder of images."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_exact.nn.dense import scaled
+
+
+class GatedConvEncoder(nn.Module):
+    r"""Six gated convolutions from an image to features; two of them halve its sides, and the last one sees all of it.
+
+    .. math:: h_{l+1} = (W_l * h_l) \odot \sigma(V_l * h_l)
+
+    Args:
+        shape: (C, H, W), with sides that 4 divides.
+        features: Number of features; the paper has 256.
+        width: Channels of the first convolutions; the later ones have twice as many.
+        levels: Number of pixel levels; pixels are scaled to [-1, 1].
+
+    Shape:
+        - x: (\*batch, C, H, W); returns (\*batch, features).
+
+    Raises:
+        ValueError: If 4 does not divide the sides; on another shape.
+
+    Reference:
+        Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for Variational Inference,
+        section 6.1, and official code (`VAE.create_encoder`).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], features: int = 256, width: int = 32, levels: int = 2) -> None:
+        super().__init__()
+        self.shape, self.levels = tuple(shape), levels
+        rest = _quarter(shape)
+        channels = [shape[0], width, width, 2 * width, 2 * width, 2 * width]
+        strides = [1, 2, 1, 2, 1]
+        self.layers = nn.Sequential(
+            *(
+                Gated(nn.Conv2d(fan_in, 2 * fan_out, 5, stride, padding=2))
+                for (fan_in, fan_out), stride in zip(pairwise(channels), strides, strict=True)
+            ),
+            Gated(nn.Conv2d(2 * width, 2 * features, rest)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of the images."""
+        images = scaled(x, self.shape, self.levels).reshape(-1, *self.shape)
+        features: Tensor = self.layers(images.contiguous(memory_format=torch.channels_last))
+        return features.reshape(*x.shape[:-3], -1)
+
+
+class GatedConvDecoder(nn.Module):
+    r"""The mirror image of `GatedConvEncoder`, of transposed convolutions, and a 1x1 convolution to the parameters.
+
+    Args:
+        dim: Dimension of the latent.
+        shape: (C, H, W) of the grid of sites, with sides that 4 divides.
+        num_params: Number of parameters of each site.
+        width: Channels of the last convolutions; the earlier ones have twice as many.
+
+    Shape:
+        - z: (\*batch, dim); theta: (\*batch, C, H, W, num_params).
+
+    Raises:
+        ValueError: If 4 does not divide the sides.
+
+    Reference:
+        As `GatedConvEncoder` (`VAE.create_decoder`).
+    """
+
+    def __init__(self, dim: int, shape: tuple[int, int, int], num_params: int = 1, width: int = 32) -> None:
+        super().__init__()
+        self.shape, self.num_params = tuple(shape), num_params
+        rest = _quarter(shape)
+        channels = [2 * width, 2 * width, width, width, width, width]
+        strides = [1, 2, 1, 2, 1]
+        self.layers = nn.Sequential(
+            Gated(nn.ConvTranspose2d(dim, 4 * width, rest)),
+            *(
+                Gated(nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=stride - 1))
+                for (fan_in, fan_out), stride in zip(pairwise(channels), strides, strict=True)
+            ),
+            nn.Conv2d(width, shape[0] * num_params, 1),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the parameters of each site."""
+        theta = self.layers(z.reshape(-1, z.shape[-1], 1, 1))
+        by_number = theta.unflatten(1, (self.shape[0], self.num_params)).movedim(2, -1)
+        return by_number.reshape(*z.shape[:-1], *self.shape, self.num_params)
+
+
+class Gated(nn.Module):
+    """A convolution of which one half of the channels gates the other; the layer itself makes twice as many."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return as many channels as one half has."""
+        return F.glu(self.layer(x), dim=1)
+
+
+def _quarter(shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return the sides of an image that was halved twice."""
+    _, height, width = shape
+    if height % 4 or width % 4:
+        raise ValueError(
+            f"The gated convolutions expect height and width that 4 divides; got {tuple(shape)}. Pad the images, or "
+            f"use the dense networks."
+        )
+    return height // 4, width // 4

@@ -1,0 +1,155 @@
+"""Training losses of a VAE that end as the ELBO: annealed ones, and one with free bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pyro import poutine
+from pyro.infer import Trace_ELBO
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyro_exact.recipes import Elbo
+
+Program = Callable[..., Any]
+
+
+class AnnealedELBO(Trace_ELBO):
+    r"""A `Trace_ELBO` whose training loss has a weight that rises from near zero to one.
+
+    .. math::
+        \beta_t = \min(1, \mathrm{start} + t / \mathrm{steps}), \qquad
+        \begin{cases}
+        \mathbb{E}_q[\log q(z \mid x) - \beta_t \log p(x, z)] & \text{"energy"} \\
+        \mathbb{E}_q[\beta_t (\log q(z \mid x) - \log p(z)) - \log p(x \mid z)] & \text{"kl"}
+        \end{cases}
+
+    The first is the annealed free energy of Rezende and Mohamed: the posterior starts near its entropy's maximum, and
+    finds the modes as they rise. The second holds the latent back from being ignored while the decoder is still poor.
+    At :math:`\beta_t = 1` both are the negative ELBO exactly. `loss`, with which `SVI.evaluate_loss` evaluates, is the
+    negative ELBO at all times.
+
+    Args:
+        anneal: What the weight is of.
+        start: :math:`\beta_0`.
+        steps: Steps in which the weight would rise by one.
+        num_particles: As in `Trace_ELBO`.
+        vectorize_particles: As in `Trace_ELBO`.
+        max_plate_nesting: As in `Trace_ELBO`.
+
+    Attributes:
+        step: :math:`t`. Each training loss that is computed raises it by one; set it to resume a run.
+
+    Reference:
+        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 20; Bowman et al. (2016),
+        Generating Sentences from a Continuous Space, section 3.1, for "kl".
+
+    Example:
+        >>> AnnealedELBO("energy", start=0.01, steps=10_000).beta
+        0.01
+    """
+
+    def __init__(
+        self,
+        anneal: Literal["energy", "kl"],
+        start: float = 0.01,
+        steps: int = 10_000,
+        num_particles: int = 1,
+        vectorize_particles: bool = False,
+        max_plate_nesting: float = float("inf"),
+    ) -> None:
+        super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
+        if anneal not in ("energy", "kl") or not 0 <= start <= 1 or steps < 1:
+            raise ValueError(
+                f"AnnealedELBO expects anneal 'energy' or 'kl', start in [0, 1] and positive steps; got {anneal!r}, "
+                f"{start} and {steps}."
+            )
+        self.anneal, self.start, self.steps, self.step = anneal, start, steps, 0
+
+    @property
+    def beta(self) -> float:
+        """The weight of the next training loss."""
+        return min(1.0, self.start + self.step / self.steps)
+
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the annealed loss, to be differentiated."""
+        return super().differentiable_loss(*self._annealed(model, guide), *args, **kwargs)
+
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """Return the annealed loss, and add its gradient to that of the parameters."""
+        return super().loss_and_grads(*self._annealed(model, guide), *args, **kwargs)
+
+    def _annealed(self, model: Program, guide: Program) -> tuple[Program, Program]:
+        beta, self.step = self.beta, self.step + 1
+        if self.anneal == "energy":
+            return poutine.scale(model, scale=beta), guide
+        return LatentScale(beta)(model), poutine.scale(guide, scale=beta)
+
+
+class FreeBitsELBO(Trace_ELBO):
+    r"""A `Trace_ELBO` whose training loss gives each latent site some information for free.
+
+    .. math::
+        -\mathbb{E}_q \log p(x \mid z) + \sum_j \max\left(\lambda, \overline{\mathrm{KL}}_j\right), \qquad
+        \overline{\mathrm{KL}}_j = \frac1N \sum_{n=1}^N \log \frac{q(z_{n j} \mid x_n)}{p(z_{n j})}
+
+    Below :math:`\lambda` nats a latent has nothing to gain from telling less. The sum is over the latent sites, and the
+    mean over all that a site's plates hold. At :math:`\lambda = 0` nothing is free, and the loss is the negative ELBO
+    exactly, where the mean is not negative. `loss` is the negative ELBO for any :math:`\lambda`. Latents have to be
+    reparametrised.
+
+    Args:
+        free_nats: :math:`\lambda`.
+        num_particles: As in `Trace_ELBO`.
+        vectorize_particles: As in `Trace_ELBO`.
+        max_plate_nesting: As in `Trace_ELBO`.
+
+    Reference:
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational Inference with Inverse
+        Autoregressive Flow, appendix C.8, equation 15.
+
+    Example:
+        >>> FreeBitsELBO(free_nats=2.0).free_nats
+        2.0
+    """
+
+    def __init__(
+        self,
+        free_nats: float,
+        num_particles: int = 1,
+        vectorize_particles: bool = False,
+        max_plate_nesting: float = float("inf"),
+    ) -> None:
+        super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
+        if free_nats < 0:
+            raise ValueError(f"FreeBitsELBO expects free_nats of at least 0; got {free_nats}.")
+        self.free_nats = free_nats
+
+    def _differentiable_loss_particle(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> tuple[Any, Any]:
+        loss, surrogate = super()._differentiable_loss_particle(model_trace, guide_trace)
+        for name, q in guide_trace.nodes.items():
+            if q["type"] == "sample" and self.free_nats:
+                kl = q["unscaled_log_prob"] - model_trace.nodes[name]["unscaled_log_prob"]
+                lacking = (kl.numel() * q["scale"] * (self.free_nats - kl.mean()).clamp_min(0)).sum()
+                loss, surrogate = loss + lacking.item(), surrogate + lacking
+        return loss, surrogate
+
+
+class LatentScale(Messenger):
+    """Scale the log-probability of the sites that are not observed."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"]:
+            msg["scale"] = self.scale * msg["scale"]
+
+
+def training_elbo(settings: Elbo) -> Trace_ELBO:
+    """Return the loss that a recipe asks for."""
+    if settings.anneal is not None:
+        return AnnealedELBO(settings.anneal, settings.start, settings.steps)
+    return FreeBitsELBO(settings.free_nats) if settings.free_nats else Trace_ELBO()
