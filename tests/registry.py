@@ -11,7 +11,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_exact.autoregressive import MADE, NADE, CausalNet, GatedPixelCNN, PixelCNN
+from pyro_exact.autoregressive import MADE, NADE, CausalNet, GatedPixelCNN, PixelCNN, PixelCNNpp
 from pyro_exact.distributions import (
     Autoregressive,
     BernoulliLikelihood,
@@ -335,6 +335,8 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "PixelCNN": lambda: PixelCNN((1, 5, 2), 2, hidden=4, blocks=2, head=5),
     "PixelCNN categorical": lambda: PixelCNN((1, 2, 2), 4, hidden=4, blocks=1, head=5),
     "PixelCNN colours": lambda: PixelCNN((3, 1, 2), 3, hidden=7, blocks=2, head=17),
+    "PixelCNNpp": lambda: PixelCNNpp((1, 4, 4), 2, resnets=1, filters=2, components=2).eval(),
+    "PixelCNNpp conditional": lambda: PixelCNNpp((1, 4, 4), 2, 1, filters=3, components=1, dropout=0.0, context=2),
 }
 
 

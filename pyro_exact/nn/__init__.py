@@ -5,11 +5,14 @@ from pyro_exact.nn.conditioner import ConvConditioner, DenseConditioner, PriorCo
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
+from pyro_exact.nn.gated_resnet import GatedResnet
 from pyro_exact.nn.masked import MaskedDense
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.rescaled import RescaledConv2d
 from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d
+from pyro_exact.nn.shifted_convolution import ShiftedConv2d, ShiftedConvTranspose2d
+from pyro_exact.nn.shifted_stream import ShiftedStream
 from pyro_exact.nn.statistics import channel_statistics
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "GatedConvDecoder",
     "GatedConvEncoder",
     "GatedEncoder",
+    "GatedResnet",
     "MaskedConv2d",
     "MaskedDense",
     "Parameters",
@@ -28,6 +32,9 @@ __all__ = [
     "RescaledConv2d",
     "ResidualConditioner",
     "ScaledConv2d",
+    "ShiftedConv2d",
+    "ShiftedConvTranspose2d",
+    "ShiftedStream",
     "WeightNormConv2d",
     "channel_statistics",
 ]

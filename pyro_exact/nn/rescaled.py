@@ -47,9 +47,9 @@ class RescaledConv2d(nn.Conv2d):
             self.bias.copy_(-mean.flatten() * scale)
 
 
-def initialize_once(net: nn.Module, *inputs: Any) -> Tensor:
-    """Run a network once, in which each `RescaledConv2d` is rescaled by what reaches it; return the output."""
-    layers = [layer for layer in net.modules() if isinstance(layer, RescaledConv2d)]
+def initialize_once(net: nn.Module, *inputs: Any, kind: type[Any] = RescaledConv2d) -> Tensor:
+    """Run a network once, in which each layer of a kind is initialised by what reaches it; return the output."""
+    layers = [layer for layer in net.modules() if isinstance(layer, kind)]
     hooks = [layer.register_forward_pre_hook(lambda layer, inputs: layer.initialize(*inputs)) for layer in layers]
     try:
         with torch.no_grad():

@@ -1,0 +1,208 @@
+"""PixelCNN++: two shifted streams at three resolutions, whose sites are whole pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
+from pyro_exact.nn import line_buffer
+from pyro_exact.nn.conditioner import required
+from pyro_exact.nn.masked import State, progress
+from pyro_exact.nn.rescaled import initialize_once
+from pyro_exact.nn.shifted_convolution import Pointwise, Prepared, ShiftedConv2d, WeightNormed
+from pyro_exact.nn.shifted_stream import SCALES, Due, ShiftedStream, StreamMemory
+
+
+class Memory(NamedTuple):
+    """What the steps keep: where they stand, the image so far, and what the streams keep."""
+
+    batch: Tensor  # empty, of shape (*batch, 0)
+    column: Tensor
+    image: Tensor
+    first: list[Prepared]
+    above: StreamMemory
+    left: StreamMemory
+    rows: list[Tensor]  # the present one of each block above, (N, W', 2 filters)
+    beside: Tensor  # what the other stream sees at first of the row above, (N, W, filters)
+    last: tuple[Tensor, Tensor]
+
+
+class PixelCNNpp(CausalNet):
+    r"""PixelCNN++: one stream sees the rows above a pixel, the other one also the pixels to its left.
+
+    Convolutions whose kernels end at the row, or at the pixel, need no masks once their input is shifted by a row or a
+    column. Both streams are rows of `GatedResnet` at three resolutions, with a short cut into every block on the way
+    back; each block of the second one sees that of the first. All channels of a pixel are predicted at once: the
+    likelihood makes them dependent. Layers have normalised weights, and `initialize` sets them from data: do that
+    before the weights are averaged or copied to other devices.
+
+    A step computes the first stream by rows, the second by pixels, and a lower resolution where it is due. Steps have
+    no dropout and carry no gradient.
+
+    Args:
+        shape: (C, H, W), with sides that 4 divides.
+        levels: Number of pixel levels.
+        resnets: Residual blocks of a stream at each resolution.
+        filters: Channels of either stream.
+        components: Logistics of the mixture.
+        dropout: Share of hidden numbers that are dropped in training.
+        context: Size of a context vector, such as a class as a one-hot vector, which adds to every gate.
+
+    Shape:
+        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context).
+        - theta: (\*batch, H, W, likelihood.num_params); see `DiscretizedLogisticMixture`.
+
+    Raises:
+        ValueError: If the shape is not that of images with sides that 4 divides, or a size is not positive.
+
+    Reference:
+        Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture
+        Likelihood and Other Modifications, and official code.
+
+    Example:
+        >>> from pyro_exact.distributions import Autoregressive
+        >>> net = PixelCNNpp((3, 8, 8), resnets=1, filters=4, components=2)
+        >>> d = Autoregressive(net.eval())
+        >>> d.log_prob(d.sample((5,))).shape
+        torch.Size([5])
+    """
+
+    order: Tensor
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        levels: int = 256,
+        resnets: int = 5,
+        filters: int = 160,
+        components: int = 10,
+        dropout: float = 0.5,
+        context: int | None = None,
+    ) -> None:
+        name = type(self).__name__
+        if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
+            raise ValueError(
+                f"{name} expects a shape (C, H, W) with height and width that 4 divides; got {tuple(shape)}. Pad the "
+                f"images."
+            )
+        if resnets < 1 or filters < 1:
+            raise ValueError(f"{name} expects positive resnets and filters; got {resnets} and {filters}.")
+        super().__init__(shape, DiscretizedLogisticMixture(shape[0], levels, components), context)
+        self.levels, self.height, self.width = levels, *self.grid
+        channels = shape[0] + 1
+        self.first_above = ShiftedConv2d(channels, filters, (2, 3), centred=True)
+        self.first_beside = ShiftedConv2d(channels, filters, (1, 3), centred=True)
+        self.first_left = ShiftedConv2d(channels, filters, (2, 1), centred=True)
+        self.above = ShiftedStream(filters, resnets, (2, 3), True, False, dropout, context)
+        self.left = ShiftedStream(filters, resnets, (2, 2), False, True, dropout, context)
+        self.last = Pointwise(filters, self.likelihood.num_params)
+        self.register_buffer("order", torch.arange(self.sites), persistent=False)
+
+    @property
+    def orders(self) -> Tensor:
+        return self.order[None]
+
+    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+        batch = self._checked(x).shape[:-3]
+        pixels = self._pixels(x.reshape(-1, *self.event_shape).movedim(1, -1))
+        context = self._contexts(context, batch)
+        above = self.above(_below(self.first_above(pixels)), None, context)
+        first = _below(self.first_beside(pixels)) + _rightwards(self.first_left(pixels))
+        left = self.left(first, above, context)
+        theta: Tensor = self.last(_elu(left[-1]))
+        return theta.reshape(*batch, *self.grid, self.likelihood.num_params)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Give every layer normalised outputs on a batch, with a context of zeros if there is one."""
+        context = None if self.context_shape is None else x.new_zeros(len(x), *self.context_shape)
+        initialize_once(self, x.to(self.last.bias.dtype), context, kind=WeightNormed)
+
+    @torch.no_grad()
+    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+        weight = self.last.bias
+        filters, n = len(self.first_above.bias), torch.Size(batch_shape).numel()
+        context = self._contexts(context, batch_shape)
+        image = self.first_above.start(n, self.width)
+        first = [layer.prepare(image) for layer in (self.first_above, self.first_beside, self.first_left)]
+        above, left = (stream.start(n, self.width, context) for stream in (self.above, self.left))
+        scales = (self.above.scales[number] for number in range(len(self.above.blocks)))
+        rows = [weight.new_zeros(n, self.width >> scale, 2 * filters) for scale in scales]
+        beside, column = weight.new_zeros(n, self.width, filters), torch.zeros_like(self.order[:1])
+        empty = weight.new_empty(*batch_shape, 0)
+        memory = Memory(empty, column, image, first, above, left, rows, beside, self.last.prepare())
+        return progress(member, 0), memory
+
+    @torch.no_grad()
+    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
+        (_, done, _), memory = state[0].shape, state[1]
+        row, column = divmod(done, self.width)
+        if previous is not None:
+            pixel = self._pixels(previous.reshape(len(memory.image), self.event_shape[0]))
+            line_buffer.write(memory.image, memory.column + self.first_above.left, pixel)
+        if column:
+            memory.column.add_(1)
+        else:
+            memory.column.zero_()
+            self._begin_row(row, memory)
+        scales = range(_halvings(row, column) + 1)
+        due = Due([memory.column >> scale for scale in scales], [row >> scale & 1 for scale in scales], not column)
+        first = memory.beside.index_select(1, memory.column)
+        if column:  # what is to the left of the map is zero, and not a bias
+            first = first + self.first_left.step(memory.first[2], memory.image, memory.column)
+        outputs = self.left.step(memory.left, first, due, memory.rows)
+        theta = self.last.step(memory.last, _elu(outputs[max(outputs)]))
+        return theta.view(*memory.batch.shape[:-1], theta.shape[-1]), (progress(0, done + 1), memory)
+
+    def _begin_row(self, row: int, memory: Memory) -> None:
+        """Compute the row of the stream above, and what the other one sees of the row above."""
+        scales = range(_halvings(row, 0) + 1)
+        columns = [self.order[: self.width >> scale] for scale in scales]
+        first = torch.zeros_like(memory.beside)  # what is above the map is zero, and not a bias
+        if row:
+            first = self.first_above.step(memory.first[0], memory.image, columns[0])
+            memory.beside.copy_(self.first_beside.step(memory.first[1], memory.image, columns[0]))
+        due = Due(columns, [row >> scale & 1 for scale in scales], True)
+        for number, output in self.above.step(memory.above, first, due).items():
+            memory.rows[number].copy_(output)
+        line_buffer.next_row(memory.image)
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        """Return levels (*, C) in [-1, 1], with a channel of ones, which marks what is inside the image."""
+        return F.pad(x * (2 / (self.levels - 1)) - 1, (0, 1), value=1.0)
+
+    def _contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
+        """Return the context of each image, (N, context)."""
+        if self.context_shape is None:
+            return None
+        context = required(context, self.context_shape, self.last.bias)
+        return context.expand(*batch_shape, *self.context_shape).reshape(-1, *self.context_shape)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.event_shape)}, levels={self.levels}"
+
+
+def _below(x: Tensor) -> Tensor:
+    """Move a map down by a row of zeros."""
+    return F.pad(x[:, :-1], (0, 0, 0, 0, 1, 0))
+
+
+def _rightwards(x: Tensor) -> Tensor:
+    """Move a map to the right by a column of zeros."""
+    return F.pad(x[:, :, :-1], (0, 0, 1, 0))
+
+
+def _elu(activated: Tensor) -> Tensor:
+    """Return the first half of a `concat_elu`."""
+    return activated.chunk(2, dim=-1)[0]
+
+
+def _halvings(row: int, column: int) -> int:
+    """Return the lowest resolution that has a pixel at this place, by how many halvings."""
+    return max(scale for scale in range(SCALES) if not (row | column) % 2**scale)
