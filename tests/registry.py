@@ -11,7 +11,17 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_exact.autoregressive import MADE, NADE, CausalNet, GatedPixelCNN, PixelCNN, PixelCNNpp
+from pyro_exact.autoregressive import (
+    MADE,
+    NADE,
+    CausalNet,
+    Conditioned,
+    ConvNADE,
+    DeepNADE,
+    GatedPixelCNN,
+    PixelCNN,
+    PixelCNNpp,
+)
 from pyro_exact.distributions import (
     Autoregressive,
     BernoulliLikelihood,
@@ -24,6 +34,7 @@ from pyro_exact.distributions import (
     IndependentSites,
     Likelihood,
     StandardNormal,
+    Subset,
     UniformDequantizer,
 )
 from pyro_exact.flows import (
@@ -40,7 +51,7 @@ from pyro_exact.flows import (
     spline_coupling,
     sylvester,
 )
-from pyro_exact.models import VAE, Density, Dequantized, GenerativeModel
+from pyro_exact.models import VAE, Density, Dequantized, GenerativeModel, OrderAgnostic
 from pyro_exact.nn import (
     ConvConditioner,
     DenseConditioner,
@@ -320,6 +331,13 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(
         (3, 2, 1), 3, hidden=6, layers=1, kernel_size=3, head=18, context=(2, 2, 1)
     ),
+    "Conditioned": lambda: Conditioned(DeepNADE(13, 20, orders=2), torch.arange(13) % 4 == 2),
+    "ConvNADE": lambda: ConvNADE((1, 2, 5), 4, [2], 15, 1),
+    "ConvNADE ensemble": lambda: ConvNADE((1, 3, 3), 4, [2, 2], 15, orders=2),
+    "DeepNADE": lambda: DeepNADE(10, 20),
+    "DeepNADE ensemble": lambda: DeepNADE(10, 20, layers=3, orders=3, seed=5),
+    "DeepNADE image": lambda: DeepNADE((1, 2, 5), 20, layers=1),
+    "DeepNADE of one site": lambda: DeepNADE(1, 3),
     "MADE": lambda: MADE(10, 9),
     "MADE categorical": lambda: MADE(3, 9, likelihood=CategoricalLikelihood(4)),
     "MADE conditional": lambda: MADE(10, 9, layers=2, context_dim=2),
@@ -363,6 +381,7 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "IndependentSites": lambda: IndependentSites(torch.randn(3, 1, 2, 2, 1), BernoulliLikelihood(), grid_dim=3),
     "IndependentSites gaussian": lambda: IndependentSites(torch.randn(4, 2), GaussianLikelihood(), grid_dim=1),
     "StandardNormal": lambda: StandardNormal(3)(),
+    "Subset": lambda: Subset((1, 2, 3)),
     "UniformDequantizer": lambda: UniformDequantizer(torch.randint(4, (3, 1, 2, 2)).to(torch.get_default_dtype())),
 }
 
@@ -419,6 +438,8 @@ MODELS: dict[str, ModelCase] = {
     "Dequantized logit": ModelCase(
         lambda: Dequantized(Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4), blobs
     ),
+    "OrderAgnostic": ModelCase(lambda: OrderAgnostic(DeepNADE((1, 4, 4), 20, orders=2)), bars),
+    "OrderAgnostic conv": ModelCase(lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], 20)), bars),
     "VAE": ModelCase(lambda: vae(None, BernoulliLikelihood()), bars),
     "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), 20, context_dim=3)), bars),
     "VAE iaf": ModelCase(lambda: vae(iaf(2, 2, (6,), 6), BernoulliLikelihood()), bars),

@@ -18,7 +18,9 @@ SHAPES = {
     "nltcs.npz": ((1, 1, 16), 2),
 }
 SMALL = {
+    "conv_nade": {"channels": 2, "hidden": 4, "orders": 1},
     "conv_vae": {"latents": 2, "channels": 2, "features": 3, "length": 2, "width": 3, "rank": 2},
+    "deep_nade": {"hidden": 4, "orders": 1},
     "flow_pp": {"width": 4, "blocks": 1, "components": 2, "noise": {"width": 4, "blocks": 1, "components": 2}},
     "glow": {"depth": 1, "width": 4},
     "made": {"hidden": 4},

@@ -10,6 +10,7 @@ from pyro_exact.distributions.flow_posterior import FlowPosterior
 from pyro_exact.distributions.gaussian import GaussianLikelihood
 from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.distributions.subset import Subset
 
 __all__ = [
     "Autoregressive",
@@ -23,5 +24,6 @@ __all__ = [
     "IndependentSites",
     "Likelihood",
     "StandardNormal",
+    "Subset",
     "UniformDequantizer",
 ]

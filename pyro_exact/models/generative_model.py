@@ -19,6 +19,11 @@ class GenerativeModel(nn.Module, ABC):
     empty `infer` the likelihood is exact, and `Trace_ELBO` is log p(x).
     """
 
+    @property
+    def exact(self) -> bool:
+        """Whether what an evaluation scores is log p(x) itself, as with an empty `infer`, and not a bound."""
+        return type(self).infer is GenerativeModel.infer
+
     @abstractmethod
     def generate(self, x: Tensor | None = None) -> Tensor:
         """Make the sample statements of p(x, z): observe ``x``, or draw it; return it."""

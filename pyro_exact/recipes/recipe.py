@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import yaml
 
 from pyro_exact import flows
-from pyro_exact.autoregressive import MADE, NADE, CausalNet
+from pyro_exact.autoregressive import MADE, NADE, CausalNet, ConvNADE, DeepNADE
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
-from pyro_exact.models import Density, Dequantized, GenerativeModel
+from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic
 from pyro_exact.recipes.check import arguments, nearest
 from pyro_exact.recipes.vae import conv_vae, vae
 from pyro_exact.transforms import Bijection
 
 Unit = Literal["bits/dim", "nats"]
+Net = TypeVar("Net", bound=CausalNet)
 
 
 @dataclass(frozen=True)
@@ -141,22 +142,41 @@ def _dequantized(builder: Callable[..., Bijection]) -> Callable[..., GenerativeM
 
 
 def _nade(shape: tuple[int, int, int], levels: int, hidden: int = 500) -> GenerativeModel:
-    return _bits(NADE(shape, hidden), levels)
+    return Density(Autoregressive(_of_bits(NADE(shape, hidden), levels)))
 
 
 def _made(
     shape: tuple[int, int, int], levels: int, hidden: int = 500, layers: int = 1, masks: int = 1, seed: int = 0
 ) -> GenerativeModel:
-    return _bits(MADE(shape, hidden, layers, masks, seed=seed), levels)
+    return Density(Autoregressive(_of_bits(MADE(shape, hidden, layers, masks, seed=seed), levels)))
 
 
-def _bits(net: CausalNet, levels: int) -> GenerativeModel:
+def _deep_nade(
+    shape: tuple[int, int, int], levels: int, hidden: int = 500, layers: int = 2, orders: int = 1, seed: int = 0
+) -> GenerativeModel:
+    return OrderAgnostic(_of_bits(DeepNADE(shape, hidden, layers, orders, seed), levels))
+
+
+def _conv_nade(
+    shape: tuple[int, int, int],
+    levels: int,
+    channels: int = 64,
+    kernels: Sequence[int] = (8, 4, 6, 7),
+    hidden: int = 500,
+    layers: int = 2,
+    orders: int = 1,
+    seed: int = 0,
+) -> GenerativeModel:
+    return OrderAgnostic(_of_bits(ConvNADE(shape, channels, kernels, hidden, layers, orders, seed), levels))
+
+
+def _of_bits(net: Net, levels: int) -> Net:
     if levels != 2:
         raise ValueError(
             f"{type(net).__name__} expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, or binarise "
             f"the images."
         )
-    return Density(Autoregressive(net))
+    return net
 
 
 class Family(NamedTuple):
@@ -171,7 +191,9 @@ class Family(NamedTuple):
 
 
 MODELS = {
+    "conv_nade": Family(_conv_nade, _conv_nade),
     "conv_vae": Family(conv_vae, conv_vae),
+    "deep_nade": Family(_deep_nade, _deep_nade),
     "flow_pp": Family(_dequantized(flows.flow_pp), flows.flow_pp, dequantized=True),
     "glow": Family(_dequantized(flows.glow), flows.glow, dequantized=True),
     "made": Family(_made, _made),

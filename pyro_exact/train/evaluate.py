@@ -128,7 +128,7 @@ def labels_for(model: GenerativeModel, images: Images, split: str) -> Tensor | N
 
 
 def _bound_name(model: GenerativeModel, k: int) -> str:
-    if type(model).infer is GenerativeModel.infer:
+    if model.exact:
         return "exact"
     return "elbo" if k == 1 else "importance-weighted"
 

@@ -1,0 +1,92 @@
+"""ConvNADE: convolutions, and a fully connected companion, of any pixel given any others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from pyro_exact.autoregressive.deep_nade import DeepNADE
+from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
+from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+
+
+class ConvNADE(OrderAgnosticNet):
+    r"""The convolutional order-agnostic neural autoregressive distribution estimator of binary images.
+
+    .. math:: p(x_i = 1 \mid x_m) = \sigma\left(f([x \odot m; m])_i + g([x \odot m, m])_i\right)
+
+    The convolutions :math:`f` see the mask as a second image. Valid ones make it smaller, and full ones of the same
+    kernels bring it back; all but the last are followed by a relu. The companion :math:`g` is a `DeepNADE`.
+
+    Args:
+        shape: Shape of the images, (C, H, W), whose pixels are numbered row by row.
+        channels: Channels of each hidden layer of the convolutions.
+        kernels: Kernel size of each valid convolution; the full ones come in the reverse order.
+        hidden: Units of each hidden layer of the companion.
+        layers: Number of hidden layers of the companion.
+        orders: Number of orders in the ensemble.
+        seed: Of the orders.
+
+    Shape:
+        - x: (\*batch, C, H, W), zeros and ones; theta, logits: (\*batch, C, H, W, 1).
+
+    Raises:
+        ValueError: On sizes that are not positive, or kernels that an image is too small for.
+
+    Reference:
+        Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution Estimation, section 6.
+
+    Example:
+        >>> from pyro_exact.distributions import Autoregressive
+        >>> net = ConvNADE((1, 4, 4), channels=3, kernels=[2, 3], hidden=10)
+        >>> Autoregressive(net).sample((5,)).shape
+        torch.Size([5, 1, 4, 4])
+    """
+
+    rows = 64
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int = 64,
+        kernels: Sequence[int] = (8, 4, 6, 7),
+        hidden: int = 500,
+        layers: int = 2,
+        orders: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(shape, BernoulliLikelihood(), orders, seed)
+        shrunk = sum(kernel - 1 for kernel in kernels)
+        if len(self.event_shape) != 3 or shrunk >= min(self.event_shape[1:]):
+            raise ValueError(
+                f"ConvNADE expects images (C, H, W) of more than {shrunk} pixels a side for kernels {list(kernels)}; "
+                f"got {tuple(self.event_shape)}."
+            )
+        if channels < 1 or not kernels or min(kernels) < 1:
+            raise ValueError(f"ConvNADE expects positive channels and kernels; got {channels} and {list(kernels)}.")
+        colours = self.event_shape[0]
+        down = [2 * colours, *[channels] * len(kernels)]
+        up = [*[channels] * len(kernels), colours]
+        valid = [nn.Conv2d(*sizes, kernel) for sizes, kernel in zip(pairwise(down), kernels, strict=True)]
+        full = [nn.ConvTranspose2d(*sizes, kernel) for sizes, kernel in zip(pairwise(up), kernels[::-1], strict=True)]
+        for parameter in full[-1].parameters():
+            nn.init.zeros_(parameter)
+        self.convolutions = nn.Sequential(*[m for layer in (*valid, *full) for m in (layer, nn.ReLU())][:-1])
+        self.companion = DeepNADE(shape, hidden, layers)
+
+    def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
+        known = mask.expand_as(x).to(x.dtype)
+        images = torch.cat((x * known, known), dim=-3).reshape(-1, 2 * x.shape[-3], *x.shape[-2:])
+        images = images.contiguous(memory_format=torch.channels_last)
+        logits = self.convolutions(images).reshape(x.shape).unsqueeze(-1)
+        return self.companion.conditionals(x, mask) + logits
+
+    def initialize(self, x: Tensor) -> None:
+        """Set the output bias of the companion to the marginal logits of a batch."""
+        self.companion.initialize(x)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.event_shape)}, orders={len(self.orders)}"

@@ -1,0 +1,65 @@
+"""Random subsets of sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+Shape = torch.Size | list[int] | tuple[int, ...]
+
+
+class Subset(TorchDistribution):
+    r"""A random subset that leaves something out: what comes before a random place in a random order.
+
+    .. math:: p(m) = \frac1D \binom{D}{d}^{-1}, \qquad d = \sum_i m_i \in \{0, \dots, D - 1\}
+
+    Each subset that is drawn has this distribution; those that are drawn together have sizes that are spread evenly.
+
+    Args:
+        shape: Of the mask; D is its number of elements.
+        device: Of the samples.
+
+    Shape:
+        - value: (\*batch, \*shape), True in the subset; log_prob: (\*batch), in nats.
+
+    Example:
+        >>> d = Subset((1, 8, 8))
+        >>> d.sample((5,)).shape
+        torch.Size([5, 1, 8, 8])
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, shape: Sequence[int], device: torch.device | str | None = None, batch: Shape = ()) -> None:
+        self.device = device
+        super().__init__(torch.Size(batch), torch.Size(shape), validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.boolean, len(self.event_shape))
+
+    def expand(self, batch_shape: Shape, _instance: object = None) -> Subset:
+        return Subset(self.event_shape, self.device, batch_shape)
+
+    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
+        shape = torch.Size(sample_shape) + self.batch_shape
+        rows, sites = shape.numel(), self.event_shape.numel()
+        # One site stays out. The others are in with a probability that is itself uniform, which makes their number so.
+        even = torch.arange(rows, device=self.device) / max(rows, 1)
+        chance = (even + torch.rand((), device=self.device)) % 1
+        subset = torch.rand(rows, sites, device=self.device) < chance[:, None]
+        out = torch.randint(sites, (rows, 1), device=self.device)
+        return subset.scatter(1, out, False).view(shape + self.event_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r"""Return log p in nats, of shape (\*batch)."""
+        sites = torch.tensor(float(self.event_shape.numel()), device=value.device)
+        size = value.sum(list(range(-len(self.event_shape), 0))).to(sites.dtype)
+        ways = (sites + 1).lgamma() - (size + 1).lgamma() - (sites - size + 1).lgamma()
+        log_p = torch.where(size < sites, -ways - sites.log(), -torch.inf)
+        return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))

@@ -1,0 +1,85 @@
+"""A model that trains one network for every order of the sites."""
+
+from __future__ import annotations
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
+from pyro_exact.distributions.autoregressive import Autoregressive
+from pyro_exact.distributions.subset import Subset
+from pyro_exact.models.generative_model import GenerativeModel
+
+
+class OrderAgnostic(GenerativeModel):
+    r"""An order-agnostic network as a model: in training the mean of log p(x) over all orders, from one pass.
+
+    .. math:: \mathbb{E}_o \log p_o(x) = \mathbb{E}_m \frac{D}{D - d} \sum_{i \notin m} \log p(x_i \mid x_m),
+        \qquad d = \sum_i m_i
+
+    The subset :math:`m` that is known is a latent with the same distribution in the guide as in the model, so that it
+    leaves no trace in the ELBO; a factor scores the rest. In evaluation mode there is no latent, and the likelihood is
+    that of the ensemble of the network's orders, which is above the mean (Jensen).
+
+    Args:
+        net: A network such as `pyro_exact.autoregressive.DeepNADE`.
+
+    Reference:
+        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, equation 14.
+
+    Example:
+        >>> from pyro_exact.autoregressive import DeepNADE
+        >>> OrderAgnostic(DeepNADE((1, 4, 4), hidden=20)).sample(5).shape
+        torch.Size([5, 1, 4, 4])
+    """
+
+    def __init__(self, net: OrderAgnosticNet) -> None:
+        super().__init__()
+        self.net = net
+
+    @property
+    def exact(self) -> bool:
+        return True
+
+    def generate(self, x: Tensor | None = None) -> Tensor:
+        if x is None or not self.training:
+            sample: Tensor = pyro.sample("x", Autoregressive(self.net), obs=x)
+            return sample
+        pyro.factor("x", self.estimate(x, self._known()))
+        return x
+
+    def infer(self, x: Tensor) -> None:
+        if self.training:
+            self._known()
+
+    def estimate(self, x: Tensor, known: Tensor) -> Tensor:
+        r"""Return D / (D - d) times the log-probability of what is not known given what is, for each x: (\*batch)."""
+        x = x.to(next(self.net.parameters()).dtype).expand(known.shape)
+        unknown, event = (~known).to(x.dtype), list(range(-len(self.net.event_shape), 0))
+        log_p = self.net.likelihood.log_prob(self.net.conditionals(x, known), x) * unknown
+        return log_p.sum(event) * (self.net.sites / unknown.sum(event))
+
+    def check(self, x: Tensor) -> None:
+        Autoregressive(self.net)._validate_sample(x)
+
+    def initialize(self, x: Tensor) -> None:
+        self.net.initialize(x)
+
+    @torch.no_grad()
+    def sample(self, n: int, temperature: float | None = None) -> Tensor:
+        """Draw ``n`` samples, each in the order of a member.
+
+        Raises:
+            ValueError: If a temperature is given.
+        """
+        if temperature is not None:
+            raise ValueError(
+                f"An autoregressive model has no base noise to scale; got temperature {temperature:g}. Leave it out."
+            )
+        return Autoregressive(self.net).sample((n,))
+
+    def _known(self) -> Tensor:
+        device = next(self.net.parameters()).device
+        known: Tensor = pyro.sample("known", Subset(self.net.event_shape, device))
+        return known

@@ -1,0 +1,234 @@
+"""Order-agnostic networks: one estimator for all orders, any site given any others, and the model that trains them."""
+
+import itertools
+import math
+
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO
+from registry import net
+from scipy.stats import chisquare
+from torch.testing import assert_close
+
+from pyro_exact.autoregressive import ConvNADE, DeepNADE
+from pyro_exact.distributions import Autoregressive, Subset
+from pyro_exact.models import OrderAgnostic
+from pyro_exact.train import evaluate
+
+pytestmark = pytest.mark.usefixtures("double")
+
+SMALL = {
+    "DeepNADE": lambda: DeepNADE((1, 2, 3), 15, layers=2),
+    "ConvNADE": lambda: ConvNADE((1, 2, 3), 3, [2], 15, orders=2),
+}
+
+
+@pytest.fixture(params=SMALL.values(), ids=list(SMALL))
+def small(request):
+    """A network of 6 sites with weights away from their initial values."""
+    made = request.param()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return made
+
+
+def every(sites):
+    """All binary vectors, (2^sites, sites)."""
+    return (torch.arange(2**sites)[:, None] >> torch.arange(sites) & 1).double()
+
+
+def under(made, orders):
+    """The distribution of a network under other orders than those it drew."""
+    made.ensemble = torch.as_tensor(orders)
+    return Autoregressive(made)
+
+
+# The estimator --------------------------------------------------------------------------------------------------------
+
+
+def test_the_expectation_of_the_estimator_over_subsets_is_the_mean_over_all_orders(small):
+    x = every(6)[::5].view(-1, 1, 2, 3)
+    subsets = every(6).bool()[:-1].view(-1, 1, 2, 3)
+    weights = Subset((1, 2, 3)).log_prob(subsets).exp()
+    estimates = torch.stack([OrderAgnostic(small).estimate(x, m.expand_as(x)) for m in subsets])
+    orders = list(itertools.permutations(range(6)))
+    d = under(small, orders)
+    joint = torch.stack([Autoregressive(small, member=k).log_prob(x) for k in range(len(orders))])
+    assert_close(weights @ estimates, joint.mean(0), rtol=1e-10, atol=1e-10)
+    assert (d.log_prob(x) > joint.mean(0)).all()
+
+
+def test_the_elbo_in_training_is_that_mean(small):
+    model, x = OrderAgnostic(small), torch.randint(2, (1, 1, 2, 3)).double()
+    orders = list(itertools.permutations(range(6)))
+    under(small, orders)
+    exact = sum(Autoregressive(small, member=k).log_prob(x) for k in range(len(orders))) / len(orders)
+    with torch.no_grad():
+        weights = model.log_weight(x.expand(20_000, 1, 2, 3))
+        elbo = -Trace_ELBO(num_particles=2000, vectorize_particles=True).loss(model.model, model.guide, x)
+    error = weights.std() / math.sqrt(len(weights))
+    assert abs(weights.mean() - exact) < 4 * error
+    assert abs(elbo - exact) < 4 * error * math.sqrt(10)
+
+
+def test_in_training_a_factor_scores_what_is_not_known(small):
+    model, x = OrderAgnostic(small), torch.randint(2, (4, 1, 2, 3)).double()
+    guide = poutine.trace(model.guide).get_trace(x)
+    trace = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x)
+    known = guide.nodes["known"]["value"]
+    trace.compute_log_prob()
+    assert_close(trace.nodes["x"]["log_prob"], model.estimate(x, known))
+    moved = torch.where(known, 1 - x, x)
+    assert (model.estimate(moved, known) != model.estimate(x, known))[known.flatten(1).any(1)].all()
+
+
+def test_in_evaluation_the_likelihood_is_exact(small):
+    model, x = OrderAgnostic(small).eval(), every(6).view(-1, 1, 2, 3)
+    expected = Autoregressive(small).log_prob(x)
+    assert_close(model.log_weight(x), expected)
+    score = evaluate(model.train(), x)
+    assert (score.bound, score.k) == ("exact", 1)
+    assert_close(score.nats, -expected.mean().item())
+
+
+# Subsets --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_mass_of_all_subsets_is_one():
+    log_p = Subset((1, 2, 3)).log_prob(every(6).bool().view(-1, 1, 2, 3))
+    assert_close(log_p[:-1].exp().sum(), torch.tensor(1.0))
+    assert log_p[-1] == -math.inf
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_each_subset_is_as_frequent_as_it_should_be(rows):
+    d = Subset((4,))
+    last = torch.stack([d.sample((rows,))[-1] for _ in range(8000)])
+    counts = torch.bincount((last.long() << torch.arange(4)).sum(-1), minlength=16)
+    assert counts[15] == 0
+    expected = 8000 * d.log_prob(every(4).bool()[:15]).exp()
+    assert chisquare(counts[:15].numpy(), expected.numpy()).pvalue > 1e-3
+
+
+def test_sizes_in_a_batch_are_spread_evenly():
+    sizes = Subset((400,)).sample((50,)).sum(-1).sort().values.double()
+    even = torch.arange(50) * 8.0
+    assert (sizes - even - 4).abs().max() < 60  # those of 50 independent subsets differ by more
+    assert (sizes[None] == sizes[:, None]).double().mean() < 0.1
+
+
+# Any site given any others --------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_known_does_not_matter(small):
+    x, mask = torch.randint(2, (5, 1, 2, 3)).double(), Subset((1, 2, 3)).sample((5,))
+    theta = small.conditionals(x, mask)
+    assert theta.shape == (5, 1, 2, 3, 1)
+    assert torch.equal(small.conditionals(torch.where(mask, x, 7.0), mask), theta)
+    assert_close(small.conditionals(x, mask[0])[0], theta[0])
+
+
+def test_one_pass_gives_what_the_columns_add_up_to(small):
+    x, order = torch.randint(2, (5, 1, 2, 3)).double(), small.orders[0]
+    theta = small(x)
+    for place, site in enumerate(order):
+        mask = torch.zeros(6, dtype=torch.bool)
+        mask[order[:place]] = True
+        one = small.conditionals(x, mask.view(1, 2, 3)).flatten(1)[:, site]
+        assert_close(one, theta.flatten(1)[:, site], rtol=1e-12, atol=1e-12)
+
+
+def test_rows_go_in_parts(small, monkeypatch):
+    x = torch.randint(2, (5, 1, 2, 3)).double()
+    whole = small(x)
+    monkeypatch.setattr(type(small), "rows", 2)
+    assert_close(small(x), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("known", [[], [4], [5, 0, 2], [0, 1, 2, 3, 4]], ids=str)
+def test_condition_on_is_the_conditional_of_orders_that_begin_with_what_is_observed(small, known):
+    mask = torch.zeros(6, dtype=torch.bool)
+    mask[known] = True
+    x = every(6)
+    given = small.condition_on(x[37].where(mask, torch.nan).view(1, 2, 3), mask.view(1, 2, 3))
+    conditional = given.log_prob(x[:, ~mask])
+    orders = [[*known, *(site for site in order if site not in known)] for order in small.orders.tolist()]
+    joint = under(small, orders).log_prob(x.view(-1, 1, 2, 3))
+    fitting = (x[:, mask] == x[37, mask]).all(-1)
+    expected = joint[fitting] - joint[fitting].logsumexp(0)
+    assert_close(conditional[fitting], expected, rtol=1e-10, atol=1e-10)
+
+
+def test_condition_on_takes_one_pass_for_each_unknown(small):
+    mask = torch.tensor([[[True, False, True], [False, True, True]]])
+    observed = torch.randint(2, (4, 1, 2, 3))
+    d = small.condition_on(observed, mask)
+    assert (d.batch_shape, d.event_shape) == ((4,), (2,))
+    assert Autoregressive(d.net, d.context, member=0).sample((3,)).shape == (3, 4, 2)
+    single = Autoregressive(d.net, d.context, member=0)
+    single.sample()
+    assert single.passes == 2
+
+
+def test_condition_on_can_be_a_pyro_site(small):
+    mask, observed = torch.arange(6).view(1, 2, 3) < 3, torch.randint(2, (4, 1, 2, 3))
+    with pyro.plate("data", 4), poutine.trace() as trace:
+        rest = pyro.sample("rest", small.condition_on(observed, mask))
+    assert rest.shape == (4, 3)
+    assert trace.trace.log_prob_sum().isfinite()
+
+
+@pytest.mark.parametrize(
+    ("observed", "mask", "message"),
+    [
+        (torch.zeros(10), torch.ones(10), r"leaves a site unknown; got one of shape \(10,\) and 10 observed sites"),
+        (torch.zeros(10), torch.zeros(9), r"expects a mask of shape \(10,\)"),
+        (torch.zeros(9), torch.zeros(10), r"expects shape \(\*batch, 10\); got \(9,\)"),
+        (torch.full((10,), 0.5), torch.arange(10) < 3, "expects values 0 and 1 where the mask is True"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_observed_is_refused(observed, mask, message):
+    with pytest.raises(ValueError, match=message):
+        net("DeepNADE").condition_on(observed, mask)
+
+
+# Orders ---------------------------------------------------------------------------------------------------------------
+
+
+def test_orders_are_those_of_the_seed_and_are_saved():
+    first, same, other = (DeepNADE(10, 5, orders=3, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.orders, same.orders)
+    assert not torch.equal(first.orders, other.orders)
+    other.load_state_dict(first.state_dict())
+    assert torch.equal(first.orders, other.orders)
+    assert len(first.orders.unique(dim=0)) == 3
+
+
+def test_an_ensemble_is_the_mixture_of_joint_probabilities(small):
+    x, orders = every(6).view(-1, 1, 2, 3), [torch.randperm(6).tolist() for _ in range(4)]
+    alone = torch.stack([under(small, [order]).log_prob(x) for order in orders])
+    assert_close(under(small, orders).log_prob(x).exp(), alone.exp().mean(0))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda: DeepNADE(10, 0), "positive hidden and layers; got 0 and 2"),
+        (lambda: DeepNADE(10, 5, layers=0), "got 5 and 0"),
+        (lambda: DeepNADE(10, 5, orders=0), "DeepNADE expects at least one order; got 0"),
+        (lambda: DeepNADE(0), "expects a shape of positive sizes; got 0"),
+        (lambda: ConvNADE((1, 21, 40)), r"of more than 21 pixels a side for kernels \[8, 4, 6, 7\]; got \(1, 21, 40\)"),
+        (lambda: ConvNADE((28, 28)), r"expects images \(C, H, W\)"),
+        (lambda: ConvNADE((1, 4, 4), 0, [2]), "positive channels and kernels; got 0"),
+        (lambda: ConvNADE((1, 4, 4), 2, []), r"got 2 and \[\]"),
+        (lambda: OrderAgnostic(net("DeepNADE")).sample(2, temperature=0.5), "no base noise to scale"),
+        (lambda: OrderAgnostic(net("DeepNADE")).model(torch.full((3, 10), 0.5)), "expects values 0 and 1; got 0.5"),
+        (lambda: OrderAgnostic(net("DeepNADE")).guide(torch.zeros(3, 9)), r"shape \(\*batch, 10\); got \(3, 9\)"),
+    ],
+)
+def test_what_cannot_be_is_refused(run, message):
+    with pytest.raises(ValueError, match=message):
+        run()
