@@ -22,10 +22,13 @@ SMALL = {
     "conv_vae": {"latents": 2, "channels": 2, "features": 3, "length": 2, "width": 3, "rank": 2},
     "deep_nade": {"hidden": 4, "orders": 1},
     "flow_pp": {"width": 4, "blocks": 1, "components": 2, "noise": {"width": 4, "blocks": 1, "components": 2}},
+    "gated_pixel_cnn": {"hidden": 2, "layers": 1, "head": 2},
     "glow": {"depth": 1, "width": 4},
     "made": {"hidden": 4},
     "nade": {"hidden": 4},
     "nice": {},
+    "pixel_cnn": {"hidden": 2, "blocks": 1, "head": 2},
+    "pixel_cnn_pp": {"resnets": 1, "filters": 2, "components": 1},
     "real_nvp": {"width": 4, "blocks": 1},
     "vae": {"latents": 2, "hidden": 4, "length": 2},
 }

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.flow import Flow
+from pyro_exact.models.classes import one_hot
 from pyro_exact.models.generative_model import GenerativeModel
 
 
@@ -36,6 +37,17 @@ class Density(GenerativeModel):
         if isinstance(distribution, Autoregressive):
             self.net = cast(CausalNet, distribution.net)  # its parameters are ours; a module registers itself
 
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of a class-conditional model; `None` for any other."""
+        shape = self.net.context_shape if isinstance(self.distribution, Autoregressive) else None
+        return shape[0] if shape is not None and len(shape) == 1 else None
+
+    def condition(self, label: Tensor) -> GenerativeModel:
+        if self.classes is None:
+            return super().condition(label)
+        return Density(Autoregressive(self.net, one_hot(label, self.classes, "Density"))).train(self.training)
+
     def generate(self, x: Tensor | None = None) -> Tensor:
         made = self._made()
         if self.training and isinstance(made, Autoregressive):
@@ -51,7 +63,7 @@ class Density(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` samples; ``temperature`` as in `Flow`.
+        """Draw ``n`` samples; ``temperature`` as in `Flow`. Given classes, it draws ``n`` of each, (n, classes, ...).
 
         Raises:
             ValueError: If a temperature is given and the distribution is `Autoregressive`.

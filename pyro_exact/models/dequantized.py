@@ -6,11 +6,11 @@ import pyro
 import torch
 from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pyro_exact.data.check import check_images
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.flow import Flow
+from pyro_exact.models.classes import one_hot
 from pyro_exact.models.generative_model import GenerativeModel
 
 
@@ -66,11 +66,7 @@ class Dequantized(GenerativeModel):
     def condition(self, label: Tensor) -> GenerativeModel:
         if self.classes is None:
             return super().condition(label)
-        if label.is_floating_point() or bool(((label < 0) | (label >= self.classes)).any()):
-            raise ValueError(
-                f"This Dequantized expects integer classes from 0 to {self.classes - 1}; got {label.tolist()}."
-            )
-        context = F.one_hot(label.long(), self.classes).to(torch.get_default_dtype())
+        context = one_hot(label, self.classes, "Dequantized")
         return Dequantized(Flow(self.flow.base, self.flow.bijection.condition(context)), self.levels, self.noise)
 
     def check(self, x: Tensor) -> None:

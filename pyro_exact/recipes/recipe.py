@@ -11,10 +11,11 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import torch
 import yaml
 
 from pyro_exact import flows
-from pyro_exact.autoregressive import MADE, NADE, CausalNet, ConvNADE, DeepNADE
+from pyro_exact.autoregressive import MADE, NADE, CausalNet, ConvNADE, DeepNADE, GatedPixelCNN, PixelCNN, PixelCNNpp
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic
@@ -179,6 +180,17 @@ def _of_bits(net: Net, levels: int) -> Net:
     return net
 
 
+def _pixels(net: Callable[..., CausalNet]) -> Callable[..., GenerativeModel]:
+    """Return a function that builds a model of images from a network; its context, if it has one, is the class."""
+
+    def build(shape: tuple[int, int, int], levels: int, context: int | None = None, **settings: Any) -> GenerativeModel:
+        if context is None:
+            return Density(Autoregressive(net(shape, levels, **settings)))
+        return Density(Autoregressive(net(shape, levels, context=context, **settings), torch.eye(context)[0]))
+
+    return build
+
+
 class Family(NamedTuple):
     """A kind of model that recipes can name: how to build it, and the function whose arguments are its settings.
 
@@ -195,10 +207,13 @@ MODELS = {
     "conv_vae": Family(conv_vae, conv_vae),
     "deep_nade": Family(_deep_nade, _deep_nade),
     "flow_pp": Family(_dequantized(flows.flow_pp), flows.flow_pp, dequantized=True),
+    "gated_pixel_cnn": Family(_pixels(GatedPixelCNN), GatedPixelCNN),
     "glow": Family(_dequantized(flows.glow), flows.glow, dequantized=True),
     "made": Family(_made, _made),
     "nade": Family(_nade, _nade),
     "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),
+    "pixel_cnn": Family(_pixels(PixelCNN), PixelCNN),
+    "pixel_cnn_pp": Family(_pixels(PixelCNNpp), PixelCNNpp),
     "real_nvp": Family(_dequantized(image_real_nvp), image_real_nvp, dequantized=True),
     "vae": Family(vae, vae),
 }

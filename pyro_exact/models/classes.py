@@ -1,0 +1,12 @@
+"""Classes of data as contexts."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def one_hot(label: Tensor, classes: int, owner: str) -> Tensor:
+    """Return the context of each datum, (*shape of the labels, classes); raise ValueError if there is no such class."""
+    if label.is_floating_point() or bool(((label < 0) | (label >= classes)).any()):
+        raise ValueError(f"This {owner} expects integer classes from 0 to {classes - 1}; got {label.tolist()}.")
+    return F.one_hot(label.long(), classes).to(torch.get_default_dtype())
