@@ -18,9 +18,11 @@ from pyro_exact.autoregressive import (
     Conditioned,
     ConvNADE,
     DeepNADE,
+    DiagonalBiLSTM,
     GatedPixelCNN,
     PixelCNN,
     PixelCNNpp,
+    RowLSTM,
 )
 from pyro_exact.distributions import (
     Autoregressive,
@@ -324,6 +326,9 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 SHUFFLED = [3, 7, 0, 9, 4, 1, 8, 2, 6, 5]
 
 NETS: dict[str, Callable[[], CausalNet]] = {
+    "DiagonalBiLSTM": lambda: DiagonalBiLSTM((1, 3, 3), 2, units=4, layers=2, head=8),
+    "DiagonalBiLSTM categorical": lambda: DiagonalBiLSTM((1, 2, 2), 4, units=4, layers=1, head=8),
+    "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, units=6, layers=2, head=24),
     "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, hidden=5, layers=2, head=8),
     "GatedPixelCNN categorical": lambda: GatedPixelCNN((1, 2, 2), 4, hidden=4, layers=1, kernel_size=3, head=5),
     "GatedPixelCNN colours": lambda: GatedPixelCNN((3, 2, 1), 3, hidden=7, layers=2, head=17),
@@ -355,6 +360,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "PixelCNN colours": lambda: PixelCNN((3, 1, 2), 3, hidden=7, blocks=2, head=17),
     "PixelCNNpp": lambda: PixelCNNpp((1, 4, 4), 2, resnets=1, filters=2, components=2).eval(),
     "PixelCNNpp conditional": lambda: PixelCNNpp((1, 4, 4), 2, 1, filters=3, components=1, dropout=0.0, context=2),
+    "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, units=4, layers=2, head=8),
+    "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, units=4, layers=1, head=8),
+    "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, units=6, layers=2, head=24),
 }
 
 

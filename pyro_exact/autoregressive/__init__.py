@@ -3,6 +3,7 @@
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.conv_nade import ConvNADE
 from pyro_exact.autoregressive.deep_nade import DeepNADE
+from pyro_exact.autoregressive.diagonal_bilstm import DiagonalBiLSTM
 from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from pyro_exact.autoregressive.made import MADE
 from pyro_exact.autoregressive.nade import NADE
@@ -10,6 +11,7 @@ from pyro_exact.autoregressive.order_agnostic_net import Conditioned, OrderAgnos
 from pyro_exact.autoregressive.pixel_cnn import PixelCNN
 from pyro_exact.autoregressive.pixel_cnn_pp import PixelCNNpp
 from pyro_exact.autoregressive.pixel_net import PixelNet
+from pyro_exact.autoregressive.row_lstm import RowLSTM
 
 __all__ = [
     "MADE",
@@ -18,9 +20,11 @@ __all__ = [
     "Conditioned",
     "ConvNADE",
     "DeepNADE",
+    "DiagonalBiLSTM",
     "GatedPixelCNN",
     "OrderAgnosticNet",
     "PixelCNN",
     "PixelCNNpp",
     "PixelNet",
+    "RowLSTM",
 ]
