@@ -235,6 +235,7 @@ TRANSFORMS: dict[str, Case] = {
     "Planar of one number": Case(lambda c: Planar(1, c), (1,), True),
     "Planar paper": Case(lambda c: Planar(4, c, "paper"), (4,), True),
     "Radial": Case(lambda c: Radial(4, c), (4,), True),
+    "Radial long": Case(lambda c: Radial(3, c, length=3), (3,), True),
     "Radial of one number": Case(lambda c: Radial(1, c), (1,), True),
     "Scaling": Case(lambda c: Scaling(-0.25, 0.5), (1, 2, 2)),
     "Squeeze": Case(lambda c: Squeeze(), (2, 4, 2)),

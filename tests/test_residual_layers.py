@@ -29,6 +29,7 @@ RESIDUAL = {
     "Planar paper": lambda dim, c=None: Planar(dim, c, "paper"),
     "Planar long": lambda dim, c=None: Planar(dim, c, length=3),
     "Radial": Radial,
+    "Radial long": lambda dim, c=None: Radial(dim, c, length=3),
     "Sylvester orthogonal": lambda dim, c=None: Sylvester(dim, (dim + 1) // 2, "orthogonal", c),
     "Sylvester householder": lambda dim, c=None: Sylvester(dim, dim, "householder", c, reflections=2),
     "Sylvester householder low": lambda dim, c=None: Sylvester(dim, (dim + 1) // 2, "householder", c, reflections=2),
@@ -232,16 +233,16 @@ def test_planar_that_nearly_folds_space():
 
 
 @both
-def test_planar_of_a_length_equals_layers_in_a_row(context_dim):
-    whole = perturb(Planar(4, context_dim, length=3))
-    parts = [Planar(4, context_dim) for _ in range(3)]
+@pytest.mark.parametrize("kind", [Planar, Radial])
+def test_a_length_equals_layers_in_a_row(kind, context_dim):
+    whole = perturb(kind(4, context_dim, length=3))
+    parts = [kind(4, context_dim) for _ in range(3)]
     state = whole.state_dict()
     for k, part in enumerate(parts):
-        mine = {name: state["theta." + name][k : k + 1] for name in ("u", "w", "b")}
-        mine = {f"theta.{name}": value for name, value in mine.items()}
-        for kind in ("weight", "bias") if context_dim else ():
-            blocks = state[f"theta.hypernet.0.{kind}"].split([12, 12, 3])
-            mine[f"theta.hypernet.0.{kind}"] = torch.cat([block.chunk(3)[k] for block in blocks])
+        mine = {f"theta.{name}": state[f"theta.{name}"][k : k + 1] for name in whole.theta.names}
+        for half in ("weight", "bias") if context_dim else ():
+            blocks = state[f"theta.hypernet.0.{half}"].split(whole.theta.sizes)
+            mine[f"theta.hypernet.0.{half}"] = torch.cat([block.chunk(3)[k] for block in blocks])
         part.load_state_dict(mine)
     context = None if context_dim is None else torch.randn(5, context_dim)
     x = torch.randn(5, 4)
@@ -256,7 +257,7 @@ def test_radial_at_its_centre(raw_alpha, raw_sum, dtype):
     with torch.no_grad():
         layer.theta.raw_alpha.fill_(raw_alpha)
         layer.theta.raw_sum.fill_(raw_sum)
-    x = layer.theta.center.detach().clone().requires_grad_()
+    x = layer.theta.center[0].detach().clone().requires_grad_()
     _, alpha, total = layer._theta(None)
     for direction, sign in ((layer.forward_and_ladj, 1), (layer.inverse_and_ladj, -1)):
         y, ladj = direction(x)
@@ -337,7 +338,7 @@ def test_radial_agrees_with_pyro():
     peer, layer = perturb(peers.Radial(4)), perturb(Radial(4))
     _, alpha, total = layer._theta(None)
     with torch.no_grad():
-        peer.x0.copy_(layer.theta.center)
+        peer.x0.copy_(layer.theta.center[0])
         peer.alpha_prime.copy_(alpha.expm1().log())
         peer.beta_prime.copy_(total.expm1().log())
     x = torch.randn(3, 5, 4)
@@ -583,7 +584,7 @@ def test_flows_learn_a_density_by_their_inverses():
         (lambda: Planar(0), r"Planar expects positive dim and length; got 0 and 1"),
         (lambda: Planar(2, length=0), r"Planar expects positive dim and length; got 2 and 0"),
         (lambda: Planar(2, parametrization="other"), r"parametrization 'shifted' or 'paper'; got 'other'"),
-        (lambda: Radial(0), r"Radial expects a positive dim; got 0"),
+        (lambda: Radial(0), r"Radial expects positive dim and length; got 0 and 1"),
         (lambda: Sylvester(3, 4), r"Sylvester expects 1 <= rank <= dim .* got rank 4, dim 3"),
         (lambda: Sylvester(3, 0), r"got rank 0, dim 3"),
         (lambda: Sylvester(3, 2, "householder", reflections=0), r"at least one reflection; .* 0 reflections"),
@@ -594,7 +595,7 @@ def test_flows_learn_a_density_by_their_inverses():
         (lambda: BatchNorm(2, momentum=2.0), r"a momentum in \[0, 1\] .* got 2.0 and 0.0001"),
         (lambda: BatchNorm(2, epsilon=0.0), r"a positive epsilon; got 0.1 and 0.0"),
         (lambda: flows.planar(2, 0), r"positive dim and length"),
-        (lambda: flows.radial(2, 0), r"expects at least one part"),
+        (lambda: flows.radial(2, 0), r"Radial expects positive dim and length; got 2 and 0"),
         (lambda: flows.sylvester(2, 1, 3), r"rank 3, dim 2"),
         (lambda: Planar(3)(torch.randn(2, 4)), r"Planar expects 3 dimensions; got 4 in shape \(2, 4\)"),
         (lambda: Radial(3)(torch.randn(4)), r"Radial expects 3 dimensions; got 4"),

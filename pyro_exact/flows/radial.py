@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pyro_exact.transforms.bijection import Bijection
-from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.radial import Radial
 
 
 def radial(dim: int, length: int, context_dim: int | None = None) -> Bijection:
-    r"""Build a radial flow: ``length`` `Radial` layers in a row, from noise to latent, near the identity at first.
+    r"""Build a radial flow: ``length`` radial maps in a row, from noise to latent, near the identity at first.
 
     Args:
         dim: Dimension of the vectors.
-        length: K of the paper, the number of layers.
+        length: K of the paper, the number of maps.
         context_dim: Size of a context vector that all parameters depend on; an encoder's output amortises them.
 
     Raises:
@@ -26,4 +25,4 @@ def radial(dim: int, length: int, context_dim: int | None = None) -> Bijection:
         >>> flow(torch.randn(5, 2)).shape
         torch.Size([5, 2])
     """
-    return Compose([Radial(dim, context_dim) for _ in range(length)])
+    return Radial(dim, context_dim, length)

@@ -29,16 +29,17 @@ class Radial(Bijection):
     Args:
         dim: Dimension of the vectors.
         context_dim: Size of the context vector that :math:`x_0, \alpha, \beta` may depend on.
+        length: Number of such maps in a row, each with its own :math:`x_0, \alpha, \beta`, as in `Planar`.
 
     Cost:
-        - forward: :math:`O(D)`.
-        - inverse: closed form, the root of a quadratic, :math:`O(D)`.
+        - forward: :math:`O(D)`, times ``length``.
+        - inverse: closed form, the root of a quadratic, :math:`O(D)`, times ``length``.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: On another dimension, or a length that is not positive.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 14 and appendix A.2.
@@ -50,33 +51,37 @@ class Radial(Bijection):
         True
     """
 
-    def __init__(self, dim: int, context_dim: int | None = None) -> None:
+    def __init__(self, dim: int, context_dim: int | None = None, length: int = 1) -> None:
         super().__init__(1, None if context_dim is None else (context_dim,))
-        if dim < 1:
-            raise ValueError(f"Radial expects a positive dim; got {dim}.")
-        self.dim = dim
+        if dim < 1 or length < 1:
+            raise ValueError(f"Radial expects positive dim and length; got {dim} and {length}.")
+        self.dim, self.length = dim, length
         bound = dim**-0.5
-        sizes = {"center": dim, "raw_alpha": 1, "raw_sum": 1}
-        self.theta = Parameters({k: torch.empty(n).uniform_(-bound, bound) for k, n in sizes.items()}, context_dim)
+        shapes = {"center": (length, dim), "raw_alpha": (length,), "raw_sum": (length,)}
+        self.theta = Parameters({k: torch.empty(s).uniform_(-bound, bound) for k, s in shapes.items()}, context_dim)
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
-        offset = x - center
-        r = _norm(offset)
-        return x + (total - alpha) / (alpha + r) * offset, self._ladj(r, alpha, total)
+        distances = []
+        for x_0, alpha_k, total_k in zip(center.unbind(-2), alpha.split(1, -1), total.split(1, -1), strict=True):
+            offset = x - x_0
+            r = _norm(offset)
+            x = x + (total_k - alpha_k) / (alpha_k + r) * offset
+            distances.append(r)
+        return x, self._ladj(torch.cat(distances, -1), alpha, total)
 
     def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
-        offset = y - center
-        distance = _norm(offset)
-        # The root is (p + sqrt(p^2 + 4 alpha R)) / 2; for negative p its conjugate form, in which nothing cancels.
-        p = distance - total
-        larger = (torch.where(p < 0, -p, p) + (p * p + 4 * alpha * distance).sqrt()) / 2
-        r = torch.where(p < 0, alpha * distance / larger, larger)
-        return y - (total - alpha) / (total + r) * offset, -self._ladj(r, alpha, total)
+        distances = []
+        for k in reversed(range(self.length)):
+            offset, alpha_k, total_k = y - center[..., k, :], alpha[..., k, None], total[..., k, None]
+            r = _root(_norm(offset), alpha_k, total_k)
+            y = y - (total_k - alpha_k) / (total_k + r) * offset
+            distances.append(r)
+        return y, -self._ladj(torch.cat(distances[::-1], -1), alpha, total)
 
     def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the centre, alpha and alpha + beta."""
+        """Return the centres (*batch, length, dim), and alpha and alpha + beta (*batch, length)."""
         center, raw_alpha, raw_sum = self.theta(context)
         return center, F.softplus(raw_alpha) + FLOOR, F.softplus(raw_sum) + FLOOR
 
@@ -84,18 +89,26 @@ class Radial(Bijection):
         beta, below = total - alpha, alpha + r
         across = _log_ratio(total + r, below, beta / below)
         along = _log_ratio(r * (r + 2 * alpha) + alpha * total, below * below, alpha * beta / (below * below))
-        return ((self.dim - 1) * across + along).squeeze(-1)
+        return ((self.dim - 1) * across + along).sum(-1)
 
     def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
         return channels_fit(self, super()._fitting(shape, event_dim), self.dim, event_dim)
 
     def extra_repr(self) -> str:
-        return f"{self.dim}"
+        return f"{self.dim}, length={self.length}"
 
 
 def _norm(x: Tensor) -> Tensor:
     """Return the length of each vector; its gradient at zero is zero, not NaN."""
     return ((x * x).sum(-1, keepdim=True) + torch.finfo(x.dtype).tiny).sqrt()
+
+
+def _root(distance: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
+    """Return the r that the distance R of ``y`` from the centre determines."""
+    # It is (p + sqrt(p^2 + 4 alpha R)) / 2; for negative p its conjugate form, in which nothing cancels.
+    p = distance - total
+    larger = (torch.where(p < 0, -p, p) + (p * p + 4 * alpha * distance).sqrt()) / 2
+    return torch.where(p < 0, alpha * distance / larger, larger)
 
 
 def _log_ratio(numerator: Tensor, denominator: Tensor, excess: Tensor) -> Tensor:

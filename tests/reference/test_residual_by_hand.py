@@ -77,13 +77,13 @@ def test_planar_two_maps_in_a_row():
 )
 def test_radial_five_from_the_centre(beta, factor, determinant):
     raw = {"raw_alpha": [inverse_softplus(1 - 0.001)], "raw_sum": [inverse_softplus(1 + beta - 0.001)]}
-    layer = fill(Radial(2), center=[1.0, 2.0], **raw)
+    layer = fill(Radial(2), center=[[1.0, 2.0]], **raw)
     check(layer, [4.0, 6.0], [1 + 3 * factor, 2 + 4 * factor], log(determinant))
 
 
 def test_radial_at_the_centre():
     # r = 0: a dilation by 1 + beta / alpha = 3 in each of three dimensions
-    layer = fill(Radial(3), center=[1.0, 2.0, 3.0], raw_alpha=[inverse_softplus(0.999)], raw_sum=[log(e**2.999 - 1)])
+    layer = fill(Radial(3), center=[[1.0, 2.0, 3.0]], raw_alpha=[inverse_softplus(0.999)], raw_sum=[log(e**2.999 - 1)])
     check(layer, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], 3 * log(3))
 
 
