@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from pyro_exact.flows.glow import image_shape
 from pyro_exact.nn.attention import AttentionConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine
@@ -73,7 +74,7 @@ def flow_pp(
         >>> flow.eval()(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
-    channels, height, breadth = shape
+    channels, height, breadth = image_shape("flow_pp", shape, levels)
     if height % (4 if checkerboard else 2) or breadth % 4:
         raise ValueError(
             f"flow_pp expects an even height and a width that is a multiple of 4, with a checkerboard both multiples "

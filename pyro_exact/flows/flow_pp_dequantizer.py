@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.flows.flow_pp import Formula, coupling_steps
+from pyro_exact.flows.glow import image_shape
 from pyro_exact.nn.attention import GatedEncoder
 from pyro_exact.nn.conditioner import required
 from pyro_exact.transforms.bijection import Bijection, Shape
@@ -60,7 +61,8 @@ def flow_pp_dequantizer(
         >>> bool((v.floor() == pixels).all())
         True
     """
-    partition = (Checkerboard if checkerboard else Columns)(shape[0])
+    channels, _, _ = image_shape("flow_pp_dequantizer", shape, levels)
+    partition = (Checkerboard if checkerboard else Columns)(channels)
     fixed, free = partition.split(torch.empty(shape, device="meta"))
     encoder = GatedEncoder(fixed.shape[0] + free.shape[0], context_width, dropout=dropout)
     steps = coupling_steps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pyro_exact.nn.conditioner import ConvConditioner, PriorConditioner
@@ -59,7 +60,7 @@ def glow(
         recompute: Store no activations of the steps; see `Compose`.
 
     Raises:
-        ValueError: If the shape does not allow that many scales.
+        ValueError: If the shape is not that of an image, or does not allow that many scales.
 
     Reference:
         Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, and the official code.
@@ -69,7 +70,7 @@ def glow(
         >>> flow(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
-    channels, height, breadth = shape
+    channels, height, breadth = image_shape("glow", shape, levels)
     if scales < 1 or depth < 1 or height % 2**scales or breadth % 2**scales:
         raise ValueError(
             f"glow expects depth >= 1, scales >= 1, and height and width that are multiples of 2^scales = {2**scales}; "
@@ -99,3 +100,14 @@ def glow(
 
     first = Scaling(1 / levels, -0.5) if logit_margin is None else Logit(levels, logit_margin)
     return Compose([first, *from_scale(0, (channels, height, breadth)).parts])
+
+
+def image_shape(builder: str, shape: Sequence[int], levels: int) -> tuple[int, int, int]:
+    """Return the shape of an image, or say that it is none, or that pixels have no levels."""
+    if len(shape) != 3 or min(shape) < 1 or levels < 1:
+        raise ValueError(
+            f"{builder} expects a shape (C, H, W) of images and at least one level; got {tuple(shape)} and {levels} "
+            f"levels. For vectors, see couplings."
+        )
+    channels, height, width = shape
+    return channels, height, width

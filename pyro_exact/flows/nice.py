@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from pyro_exact.flows.couplings import couplings, vector_dim
+from pyro_exact.flows.glow import image_shape
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
 from pyro_exact.transforms.bijection import Bijection
@@ -48,7 +49,7 @@ def nice(
         torch.Size([5, 64])
     """
     if len(shape) == 3:
-        dim = prod(shape)
+        dim = prod(image_shape("nice", shape, levels))
         even_first = [*range(0, dim, 2), *range(1, dim, 2)]
         vector = nice((dim,), length, hidden_dims, context_dim)
         return Compose([Scaling(1 / levels), Flatten(shape), Permute(even_first), vector])
