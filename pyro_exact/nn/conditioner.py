@@ -49,6 +49,9 @@ class DenseConditioner(nn.Module):
             context = required(context, self.context_shape, x)
             x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
         theta: Tensor = self.net(x)
+        # Two parameters are taken apart, many are summed over: each are neighbours in memory for what comes next.
+        if self.num_params <= 2:
+            return theta.unflatten(-1, (self.num_params, -1)).mT
         return theta.unflatten(-1, (-1, self.num_params))
 
 

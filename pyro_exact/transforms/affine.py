@@ -63,7 +63,8 @@ class Affine(Elementwise):
         return y * ladj.exp() - shift, ladj
 
     def _shift_and_log_scale(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, raw = theta.movedim(-1, 0)  # the gradients of the first dimension are the quickest to put together
+        last = -min(2, theta.dim())  # where `DenseConditioner` has them: quickest to put their gradients together
+        shift, raw = theta.movedim(-1, last).unbind(last)
         if self.scale == "sigmoid":
             return shift, log_sigmoid(raw + 2)
         if self.scale == "learned":

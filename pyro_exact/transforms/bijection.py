@@ -17,6 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 Shape = Sequence[int]
 Direction = Callable[[Tensor], tuple[Tensor, Tensor]]
 Method = Callable[[Any, Tensor, Tensor | None], Any]
+State = tuple[int, int, bool]
 Stamp = tuple[Any, ...]
 
 
@@ -146,11 +147,13 @@ class Bijection(TransformModule, ConditionalTransformModule):
         """Return what a remembered value depends on beside its source, modes and weights, and the weights."""
         modes: list[bool] = []
         found: list[Tensor | None] = []
-        modules: list[nn.Module] = [self]
+        modules: list[nn.Module | None] = [self]
         for module in modules:  # one walk of a list that grows: a Glow has a thousand modules
-            modes.append(module.training)
-            found += [*module._parameters.values(), *module._buffers.values()]
-            modules += [child for child in module._modules.values() if child is not None]
+            if module is not None:
+                modes.append(module.training)
+                found += module._parameters.values()
+                found += module._buffers.values()
+                modules += module._modules.values()
         weights = [t for t in found if t is not None]
         return (Ledger.steps, modes, _states(weights)), weights
 
@@ -188,7 +191,7 @@ class Record(NamedTuple):
     with_grad: bool
     stamp: Stamp
     weights: list[Tensor]  # held, for the stamp knows them by their ids
-    states: Stamp
+    states: list[State]
 
 
 class Ledger:
@@ -359,9 +362,9 @@ def common_context_shape(owner: str, shapes: Iterable[tuple[int, ...] | None]) -
     return found.pop() if found else None
 
 
-def _states(tensors: Iterable[Tensor]) -> Stamp:
+def _states(tensors: Iterable[Tensor]) -> list[State]:
     """Return what changes when a tensor is replaced or written to, or when it starts or stops to require a gradient."""
-    return tuple((id(t), 0 if t.is_inference() else t._version, t.requires_grad) for t in tensors)
+    return [(id(t), 0 if t.is_inference() else t._version, t.requires_grad) for t in tensors]
 
 
 def _count_step(*_: object) -> None:
