@@ -21,7 +21,7 @@ def arguments(
     that is a dataclass takes a mapping, checked in the same way.
 
     Args:
-        function: A function or a dataclass with annotated parameters.
+        function: A function, or a class, with annotated parameters.
         values: Names and plain values.
         source: What to call them in an error.
         leave_out: Parameters that come from elsewhere.
@@ -41,7 +41,7 @@ def arguments(
         raise ValueError(
             f"{source} lacks {', '.join(missing)}. Add it; `pyro-exact recipes --show NAME` shows an example."
         )
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function.__init__ if isinstance(function, type) else function)  # type: ignore[misc]
     return {name: _typed(value, hints[name], f"{source}: {name}") for name, value in values.items()}
 
 
