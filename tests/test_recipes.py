@@ -21,6 +21,7 @@ SMALL = {
     "conv_nade": {"channels": 2, "hidden": 4, "orders": 1},
     "conv_vae": {"latents": 2, "channels": 2, "features": 3, "length": 2, "width": 3, "rank": 2},
     "deep_nade": {"hidden": 4, "orders": 1},
+    "diagonal_bilstm": {"units": 2, "layers": 1, "head": 2},
     "flow_pp": {"width": 4, "blocks": 1, "components": 2, "noise": {"width": 4, "blocks": 1, "components": 2}},
     "gated_pixel_cnn": {"hidden": 2, "layers": 1, "head": 2},
     "glow": {"depth": 1, "width": 4},
@@ -30,6 +31,7 @@ SMALL = {
     "pixel_cnn": {"hidden": 2, "blocks": 1, "head": 2},
     "pixel_cnn_pp": {"resnets": 1, "filters": 2, "components": 1},
     "real_nvp": {"width": 4, "blocks": 1},
+    "row_lstm": {"units": 2, "layers": 1, "head": 2},
     "vae": {"latents": 2, "hidden": 4, "length": 2},
 }
 

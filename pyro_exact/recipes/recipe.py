@@ -15,7 +15,18 @@ import torch
 import yaml
 
 from pyro_exact import flows
-from pyro_exact.autoregressive import MADE, NADE, CausalNet, ConvNADE, DeepNADE, GatedPixelCNN, PixelCNN, PixelCNNpp
+from pyro_exact.autoregressive import (
+    MADE,
+    NADE,
+    CausalNet,
+    ConvNADE,
+    DeepNADE,
+    DiagonalBiLSTM,
+    GatedPixelCNN,
+    PixelCNN,
+    PixelCNNpp,
+    RowLSTM,
+)
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic
@@ -206,6 +217,7 @@ MODELS = {
     "conv_nade": Family(_conv_nade, _conv_nade),
     "conv_vae": Family(conv_vae, conv_vae),
     "deep_nade": Family(_deep_nade, _deep_nade),
+    "diagonal_bilstm": Family(_pixels(DiagonalBiLSTM), DiagonalBiLSTM),
     "flow_pp": Family(_dequantized(flows.flow_pp), flows.flow_pp, dequantized=True),
     "gated_pixel_cnn": Family(_pixels(GatedPixelCNN), GatedPixelCNN),
     "glow": Family(_dequantized(flows.glow), flows.glow, dequantized=True),
@@ -215,6 +227,7 @@ MODELS = {
     "pixel_cnn": Family(_pixels(PixelCNN), PixelCNN),
     "pixel_cnn_pp": Family(_pixels(PixelCNNpp), PixelCNNpp),
     "real_nvp": Family(_dequantized(image_real_nvp), image_real_nvp, dequantized=True),
+    "row_lstm": Family(_pixels(RowLSTM), RowLSTM),
     "vae": Family(vae, vae),
 }
 PROVIDED = ("shape", "levels")  # parameters of the builders that are not for a recipe to set
