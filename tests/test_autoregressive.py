@@ -11,6 +11,7 @@ from pyro.distributions import Bernoulli, Categorical, Normal
 from registry import LIKELIHOODS, NETS, net
 from scipy.stats import chisquare
 from torch.distributions import constraints
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing import assert_close
 
 from pyro_exact import autoregressive
@@ -24,6 +25,7 @@ from pyro_exact.distributions import (
 )
 from pyro_exact.models import Density
 from pyro_exact.nn import MaskedDense
+from pyro_exact.nn.masked import progress
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -111,6 +113,26 @@ def test_the_steps_give_what_forward_gives(each, batch, kind):
         theta = each(x, context, member)
         assert theta.shape == (*batch, *each.grid, each.likelihood.num_params)
         assert_close(by_steps(each, x, context, member, kind), theta, rtol=1e-10, atol=1e-10)
+
+
+@torch.no_grad()
+def test_a_recorded_step_is_every_step_of_its_phase(each):
+    """What a CUDA graph relies on: operations that were recorded at one place give theta at the others."""
+    x, context = data(each, (3,))
+    values, theta = each.to_sites(x), each(x, context).flatten(1, -2)
+    state, previous, recorded = each.start((3,), context), None, {}
+    for done, site in enumerate(each.orders[0].tolist()):
+        phase = each.phase(done)
+        if phase is None:
+            actual, state = each.step(state, previous)
+        else:
+            if phase not in recorded:
+                copied = copy.deepcopy(state)
+                recorded[phase] = make_fx(lambda state, previous: each.step(state, previous)[0])(copied, previous)
+            actual = recorded[phase](state, previous)
+            state = (progress(0, done + 1), *state[1:])
+        assert_close(actual, theta[:, site], rtol=1e-10, atol=1e-10)
+        previous = values[:, site]
 
 
 def test_theta_depends_on_what_comes_before_and_on_nothing_else(each):
@@ -247,6 +269,17 @@ def test_samples_of_steps_and_of_whole_passes_are_the_same(each, monkeypatch):
     if levels(each.likelihood):
         assert torch.equal(fast, slow)
     assert_close(fast, slow, rtol=0, atol=1e-12)
+
+
+@pytest.mark.gpu
+def test_samples_of_captured_steps_are_the_same(each, monkeypatch):
+    d = given_all(each)
+    d = Autoregressive(each.cuda(), None if d.context is None else d.context.cuda())
+    torch.manual_seed(3)
+    captured = d.sample((16,))
+    monkeypatch.setattr(type(each), "phase", CausalNet.phase)
+    torch.manual_seed(3)
+    assert_close(captured, d.sample((16,)), rtol=0, atol=1e-12)
 
 
 def test_64_samples_are_those_that_come_one_by_one(each):

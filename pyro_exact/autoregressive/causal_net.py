@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,8 @@ class CausalNet(nn.Module, ABC):
 
         Args:
             state: From `start`, or from the step before; a step may write into it, so it serves once.
-            previous: The value of the site of the step before, (*batch, *site_shape); at the first step, nothing.
+            previous: The value of the site of the step before, (*batch, *site_shape), which may change afterwards; at
+                the first step, nothing.
         """
         (member, done, _), x, *context = state[0].shape, *state[1:]
         order, dim = self.orders[member], -1 - len(self.likelihood.site_shape)
@@ -93,6 +94,14 @@ class CausalNet(nn.Module, ABC):
             x = x.index_copy(dim, order[done - 1 : done], previous.unsqueeze(dim))
         theta = self(self.from_sites(x), *context, member=member).flatten(-1 - len(self.grid), -2)
         return theta.index_select(-2, order[done : done + 1]).squeeze(-2), (progress(member, done + 1), x, *context)
+
+    def phase(self, done: int) -> Hashable | None:
+        """Return the kind of the step that follows ``done`` ones, or `None`, the default, for one of its own kind.
+
+        Steps of one kind run the same operations on the same tensors: where they are is a tensor in the state, into
+        which they write. So a CUDA graph of one of them is all of them.
+        """
+        return None
 
     def to_sites(self, x: Tensor) -> Tensor:
         """Return the values of the sites in a row: (*batch, *event_shape) -> (*batch, sites, *site_shape)."""

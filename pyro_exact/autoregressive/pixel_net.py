@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -36,8 +36,9 @@ class PixelNet(CausalNet):
     A site is one number of a pixel: 0 or 1 with two levels, else one of the levels with a logit for each. The network
     sees the levels scaled to [-1, 1].
 
-    A subclass writes `theta`, for whole images, whose last layer is ``last``. For steps that cost what one number of the image costs it writes
-    `memory`, `begin_row` and `number`, of which the latter two write into their memory; steps carry no gradient.
+    A subclass writes `theta`, for whole images, whose last layer is ``last``. For steps that cost what one number of
+    the image costs it writes `memory`, `begin_row` and `number`, of which the latter two write into their memory; steps
+    carry no gradient.
 
     Args:
         shape: (C, H, W).
@@ -112,6 +113,10 @@ class PixelNet(CausalNet):
         if self.last.bias is not None:
             colours = x.to(self.last.bias.dtype).movedim(1, -1).flatten(0, -2)
             self.last.bias.copy_(self.likelihood.marginal(colours).flatten())
+
+    def phase(self, done: int) -> Hashable | None:
+        pixel, colour = divmod(done, self.colours)
+        return (colour, colour == 0 and pixel % self.width == 0) if done else None
 
     @abstractmethod
     def theta(self, images: Tensor, context: Tensor | None) -> Tensor:

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints
 from tqdm import tqdm
 
-from pyro_exact.distributions.likelihood import Likelihood
-from pyro_exact.nn.masked import State
+from pyro_exact.distributions.steps import Causal, Rows, Steps
 
 Shape = torch.Size | list[int] | tuple[int, ...]
-
-
-class Causal(Protocol):
-    """What a network needs to have; see `pyro_exact.autoregressive.CausalNet`."""
-
-    event_shape: torch.Size
-    grid: torch.Size
-    sites: int
-    context_shape: tuple[int, ...] | None
-    likelihood: Likelihood
-
-    @property
-    def incremental(self) -> bool: ...
-    @property
-    def orders(self) -> Tensor: ...
-    @property
-    def __call__(self) -> Callable[..., Tensor]: ...
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State: ...
-    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]: ...
-    def to_sites(self, x: Tensor) -> Tensor: ...
-    def from_sites(self, values: Tensor) -> Tensor: ...
-    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 class Autoregressive(TorchDistribution):
@@ -161,7 +138,8 @@ class Autoregressive(TorchDistribution):
         The uniform noise is drawn first, row by row: on a CPU the first of many rows is the one that would come alone.
         Given the noise a sample is a fixed point of one pass of the network, which fixes one site more at least, in
         order. A network of discrete values whose step would be a whole pass anyway (``net.incremental`` is False)
-        passes over the whole sample until nothing changes, which takes far fewer passes than there are sites.
+        passes over the whole sample until nothing changes, which takes far fewer passes than there are sites. On a CUDA
+        device steps of the same kind (`CausalNet.phase`) are captured once in a graph, and replayed.
 
         Args:
             sample_shape: As for any distribution.
@@ -222,12 +200,11 @@ class Autoregressive(TorchDistribution):
 
     def _steps(self, member: int, given: Rows, progress: bool) -> Tensor:
         """Draw rows, (n, sites, *site_shape), one site after the other in the order of a member."""
-        state, previous, drawn = self.net.start(given.noise.shape[:1], given.context, member), None, {}
-        for site in tqdm(self.net.orders[member].tolist(), disable=not progress):
-            theta, state = self.net.step(state, previous)
-            drawn[site] = previous = given.kept(self.net.likelihood.draw(theta, given.noise[:, site]), site)
-        self.passes += len(drawn)
-        return torch.stack([drawn[site] for site in range(len(drawn))], dim=1)
+        steps = Steps(self.net, member, given)
+        for done in tqdm(range(self.net.sites), disable=not progress):
+            steps.take(done)
+        self.passes += self.net.sites
+        return steps.x
 
     def _passes(self, member: int, given: Rows, progress: bool) -> Tensor:
         """Draw the same rows by whole passes: after each of them at least one more site is as it will stay."""
@@ -261,25 +238,6 @@ class Autoregressive(TorchDistribution):
                 f"Autoregressive expects {self.net.likelihood.values}; got {bad[0].item():g}, and {len(bad)} of "
                 f"{value.numel()} numbers are such."
             )
-
-
-class Rows(NamedTuple):
-    """What the rows of a sample are drawn from; its values by site."""
-
-    noise: Tensor
-    context: Tensor | None
-    observed: Tensor | None
-    mask: Tensor | None
-
-    def some(self, mine: Tensor | slice) -> Rows:
-        """Return some of the rows."""
-        return Rows(*(None if values is None else values[mine] for values in self))  # type: ignore[arg-type]
-
-    def kept(self, drawn: Tensor, site: int | slice = slice(None)) -> Tensor:
-        """Return what was drawn, or what is observed in its place."""
-        if self.observed is None or self.mask is None:
-            return drawn
-        return self.observed[:, site].where(self.mask[:, site], drawn)
 
 
 def _shares(noise: Tensor, members: Sequence[int]) -> Iterator[tuple[int, Tensor | slice]]:
