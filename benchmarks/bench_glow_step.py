@@ -16,8 +16,8 @@ from pyro_exact.flows import glow
 SHAPE = (3, 32, 32)
 
 
-def bare_convolutions(scales: int = 3, depth: int = 8, width: int = 128, batch: int = 16):
-    """The convolutions of a step of that Glow, forward and backward, on random numbers of the right shapes."""
+def bare_convolutions(scales: int = 3, depth: int = 8, width: int = 128, batch: int = 16, backward: bool = True):
+    """The convolutions of that Glow's networks, on random numbers of the right shapes."""
     pairs = []
     for scale in range(1, scales + 1):
         half, side = 3 * 2**scale, SHAPE[1] // 2**scale
@@ -29,7 +29,8 @@ def bare_convolutions(scales: int = 3, depth: int = 8, width: int = 128, batch: 
     def run() -> None:
         for x, weight in pairs * depth:
             y = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-            torch.autograd.grad(y, (x, weight), torch.ones_like(y))
+            if backward:
+                torch.autograd.grad(y, (x, weight), torch.ones_like(y))
 
     return run
 

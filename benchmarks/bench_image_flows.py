@@ -1,11 +1,12 @@
-"""Glow (3 scales, 4 steps) on CIFAR-sized images: a training step and sampling beside normflows and nflows; its memory
-for more steps with ``recompute``; and the same for RealNVP and Flow++, which have no peer."""
+"""Glow (3 scales, 4 steps) on CIFAR-sized images: a training step and sampling beside normflows, nflows and the floor
+below all, the convolutions of the networks alone; and the same for RealNVP and Flow++, which have no peer."""
 
 from __future__ import annotations
 
 from math import prod
 
 import torch
+from bench_glow_step import bare_convolutions
 from glow_cifar10_normflows import bits_per_dim
 from glow_cifar10_normflows import glow as normflows_glow
 from harness import DEVICE, alternate, peak_megabytes, report
@@ -103,22 +104,28 @@ def main() -> None:
     samples |= {
         f"sample, {name}": lambda flow=flow: sample(lambda: flow().sample((SAMPLES,))) for name, flow in flows.items()
     }
-    ms = alternate(steps | samples, rounds=7, warmup=2)
+    floors = {
+        "step, glow's convolutions": bare_convolutions(depth=DEPTH, width=WIDTH, batch=BATCH),
+        "sample, glow's convolutions": torch.no_grad()(
+            bare_convolutions(depth=DEPTH, width=WIDTH, batch=SAMPLES, backward=False)
+        ),
+    }
+    ms = alternate(steps | samples | floors, rounds=7, warmup=2)
     peaks = {name: peak_megabytes(run) for name, run in steps.items()}
 
-    activations = {}
-    for depth in (4, 8, 16, 32):
-        flow = ours(glow(SHAPE, scales=1, depth=depth, width=16, recompute=True))
-        name = f"step, glow of 1 scale, width 16, K = {depth}, recompute"
-        peaks[name] = peak_megabytes(lambda flow=flow: step(flow, lambda: -flow().log_prob(noisy())))
-        activations[depth] = peaks[name] - 4 * count(flow) / 1e6  # without the gradients of the parameters
     ratios = [
         {"what": f"{peer}: {action}", "value": ms[f"{action}, {peer} glow"] / ms[f"{action}, glow"], "bar": bar}
         for peer in ("normflows", "nflows")
         for action, bar in (("step", "at least 2.5"), ("sample", "at least 2"))
     ]
-    growth = activations[32] / activations[4]
-    ratios.append({"what": "activations for K = 32 / K = 4, recompute", "value": growth, "bar": "about 1"})
+    ratios += [
+        {
+            "what": f"normflows / the convolutions alone: {action}",
+            "value": ms[f"{action}, normflows glow"] / ms[f"{action}, glow's convolutions"],
+            "bar": "none",
+        }
+        for action in ("step", "sample")
+    ]
     parameters = f"{count(flows['glow']) / 1e6:.2f}, {count(peer) / 1e6:.2f} and {count(other) / 1e6:.2f} million"
     what = (
         f"Glow with 3 scales and {DEPTH} steps of ours, normflows and nflows ({parameters} parameters): "
