@@ -169,11 +169,19 @@ def link(record: dict[str, Any], folder: str) -> str:
 RUN_HEAD = ["model", "split", "paper", "measured", "steps", "time", "hardware", "parameters", "commit", "record"]
 
 
+def noise(record: dict[str, Any]) -> str:
+    """How a run dequantised its images, if it did."""
+    settings = record.get("settings", {})
+    if "noise" not in settings:
+        return ""
+    return ", uniform noise" if settings["noise"] is None else ", variational noise"
+
+
 def run_row(record: dict[str, Any]) -> list[str]:
     """A run's row, in the order of RUN_HEAD; a peer's run says whose it is."""
     peer = f", **peer: {record['peer']}**" if record.get("peer") else ""
     return [
-        f"{record['model']} (`{record['recipe']}`{peer})",
+        f"{record['model']}{noise(record)} (`{record['recipe']}`{peer})",
         split(record["data"]),
         paper(record["paper"]),
         ours(record["metric"], record["ema"]),

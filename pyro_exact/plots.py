@@ -48,6 +48,7 @@ def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, colum
     drawn = {title: image_grid(images.cpu().float() / (levels - 1), columns) for title, images in grids.items()}
     aspect = max(grid.shape[-2] / grid.shape[-1] for grid in drawn.values())
     figure, axes = _figure(1, len(drawn), 4.5, 4.5 * aspect + 0.3)
+    figure.set_layout_engine("constrained", wspace=0.05)
     for axis, (title, grid) in zip(axes, drawn.items(), strict=True):
         pixels = grid.clamp(0, 1).movedim(0, -1).squeeze(-1)
         axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")

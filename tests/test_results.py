@@ -96,6 +96,19 @@ def test_a_run_without_a_paper_and_with_an_exact_likelihood(docs):
     assert "| none | **81.83** ± 0.01 nats (exact) |" in generate(docs)
 
 
+def test_a_run_says_how_it_dequantised(docs):
+    for i, noise in enumerate((None, {"formula": "mixture"})):
+        write(docs, RUN | {"settings": {"noise": noise}}, f"{i}.json")
+    page = generate(docs)
+    assert "| Glow, uniform noise (`glow_toy`) |" in page
+    assert "| Glow, variational noise (`glow_toy`) |" in page
+
+
+def test_time_of_computing_is_told_from_wall_time(docs):
+    write(docs, RUN | {"clock": "computing"})
+    assert "| 1,436 | 20 min of computing |" in generate(docs)
+
+
 def test_a_commit_with_changes_says_so(docs):
     write(docs, RUN | {"commit": "0123456789ab-dirty"})
     assert "| `01234567-dirty` |" in generate(docs)
