@@ -260,6 +260,49 @@ def reconstruct(
     print(f"Wrote {out}.")
 
 
+def diagnose(
+    checkpoint: Path,
+    out: Path | None = None,
+    n: int = 100,
+    k: int = 5000,
+    data: str | None = None,
+    data_root: Path | None = None,
+    split: Split = "test",
+    seed: int = 0,
+    device: Device = "auto",
+) -> None:
+    """Say how well the guide of a trained VAE fits, and whether its latent is used: a verdict, numbers and pictures.
+
+    Args:
+        checkpoint: A file that `pyro-exact train` wrote.
+        out: Folder for diagnosis.json, diagnosis.nc (for ArviZ) and diagnosis.png; that of the checkpoint by default.
+        n: How many images, drawn at random.
+        k: Samples per image, of which the importance-weighted bounds are.
+        data: Name, .npz file or folder; the images that it was trained on by default.
+        data_root: Folder of the torchvision data sets.
+        split: Which images.
+        seed: Of the choice of the images, and of the noise.
+        device: Where to run; auto is cuda where there is one.
+    """
+    from pyro_exact.diagnose import diagnose as diagnosis_of
+    from pyro_exact.diagnose import inference_data, save_page
+    from pyro_exact.train import check_writable, in_one_piece, load_model, write_json
+
+    out = out or checkpoint.parent
+    check_writable(out)
+    model, run = load_model(checkpoint, device)
+    images = _drawn(_images(run, data, data_root, download=False), split, n, seed)
+    found = diagnosis_of(model, images, k, seed=seed)
+    kept = inference_data(found)
+    write_json({"recipe": run.recipe.name, "split": split, "seed": seed} | found.summary(), out / "diagnosis.json")
+    with in_one_piece(out / "diagnosis.nc") as partial:
+        kept.to_netcdf(str(partial))
+    save_page(found, kept, run.levels, out / "diagnosis.png", f"{run.recipe.name}, {n} {split} images")
+    for name, bound in found.summary()["bounds"].items():
+        print(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
+    print(f"{found.verdict}\n{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
+
+
 def recipes(show: str | None = None) -> None:
     """List the recipes that ship with the library, with the paper's number.
 
@@ -343,8 +386,6 @@ def _flow_and_images(
     checkpoint: Path, device: str, data: str | None, data_root: Path | None, split: Split, n: int, seed: int
 ) -> tuple[Dequantized, Run, Tensor]:
     """Load a model whose images are behind a flow, and n images drawn at random; seed the noise that follows."""
-    import torch
-
     from pyro_exact.models import Dequantized
     from pyro_exact.train import load_model
 
@@ -359,12 +400,19 @@ def _flow_and_images(
             f"{checkpoint}: expected a model whose noise has no classes; got one of {model.classes} classes. Choose "
             f"another checkpoint, or draw from this one with `pyro-exact sample`."
         )
-    images = _images(run, data, data_root, download=False).split(split)
-    if not 0 < n <= len(images):
-        raise ValueError(f"--split {split} has {len(images)} images; {n} were asked for. Choose another --n.")
-    torch.manual_seed(seed)
-    drawn = images[torch.randperm(len(images))[:n]]
+    drawn = _drawn(_images(run, data, data_root, download=False), split, n, seed)
     return model, run, drawn.to(next(model.parameters()).device)
+
+
+def _drawn(images: Images, split: Split, n: int, seed: int) -> Tensor:
+    """Return n images of a split, drawn at random; seed the noise that follows."""
+    import torch
+
+    every = images.split(split)
+    if not 0 < n <= len(every):
+        raise ValueError(f"--split {split} has {len(every)} images; {n} were asked for. Choose another --n.")
+    torch.manual_seed(seed)
+    return every[torch.randperm(len(every))[:n]]
 
 
 def _images(run: Run, data: str | None, data_root: Path | None, download: bool) -> Images:
@@ -427,7 +475,7 @@ def _anchors(images: Images) -> dict[str, float]:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (train, evaluate, sample, interpolate, reconstruct, recipes, demo)
+    f.__name__: f for f in (train, evaluate, sample, interpolate, reconstruct, diagnose, recipes, demo)
 }
 
 

@@ -84,19 +84,31 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             ValueError: If the number of samples is not positive.
         """
+        guide, model = self.traces(x, samples)
+        return log_prob(model) - log_prob(guide)
+
+    def traces(self, x: Tensor, samples: int | None = None) -> tuple[poutine.Trace, poutine.Trace]:
+        """Return what the guide draws for data, and the model replayed against it, both with their log-probabilities.
+
+        Args:
+            x: Data of shape (N, ...).
+            samples: As in `log_weight`.
+        """
         if samples is not None and samples < 1:
-            raise ValueError(f"log_weight expects samples of at least 1; got {samples}.")
+            raise ValueError(f"{type(self).__name__} expects samples of at least 1; got {samples}.")
         with ExitStack() as plates:
             if samples is not None:
                 plates.enter_context(pyro.plate("samples", samples, dim=-2))
             plates.enter_context(pyro.plate("data", len(x), dim=-1))
             guide = poutine.trace(self.infer).get_trace(x)
             model = poutine.trace(poutine.replay(self.generate, trace=guide)).get_trace(x)
-        return _log_prob(model) - _log_prob(guide)
+        for trace in (guide, model):
+            trace.compute_log_prob()
+        return guide, model
 
 
-def _log_prob(trace: poutine.Trace) -> Tensor:
-    trace.compute_log_prob()
+def log_prob(trace: poutine.Trace) -> Tensor:
+    """Return the sum of the log-probabilities of all sites of a trace that has them."""
     total = torch.zeros(())
     for site in trace.nodes.values():
         if site["type"] == "sample" and not site_is_subsample(site):

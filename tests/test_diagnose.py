@@ -1,0 +1,244 @@
+"""The diagnosis of a guide: known bounds, known divergences, a latent that is ignored, and what is written."""
+
+import json
+import math
+
+import arviz
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from registry import MODELS
+from test_vae import bits, linear, marginal, small, use_exact_posterior
+from torch import nn
+from torch.distributions import kl_divergence
+from torch.testing import assert_close
+
+from pyro_exact import cli, flows
+from pyro_exact.autoregressive import MADE
+from pyro_exact.diagnose import diagnose, inference_data, save_page
+from pyro_exact.diagnose.inference_data import pareto_k
+from pyro_exact.distributions import FlowPosterior, StandardNormal
+from pyro_exact.models import VAE
+from pyro_exact.nn import DenseEncoder
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+@pytest.fixture
+def known():
+    """A linear Gaussian VAE with the best diagonal posterior, 50 data, and their log-likelihood."""
+    model = linear()
+    use_exact_posterior(model)
+    x = marginal(model).sample((50,))
+    return model, x, marginal(model).log_prob(x)
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_bounds_rise_to_the_likelihood_of_each_datum(known):
+    model, x, exact = known
+    found = diagnose(model, x, samples=5000)
+    assert list(found.bounds) == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+    whole = [k for k in found.bounds if 5000 % k == 0]
+    for k in whole:
+        for m in (m for m in whole if m % k == 0):  # groups of groups: Jensen holds for the samples at hand
+            assert (found.bounds[m] >= found.bounds[k] - 1e-10).all()
+    assert (exact - found.bounds[1]).mean() > 0.1
+    assert_close(found.bounds[5000], exact, rtol=0, atol=0.2)
+
+
+def test_a_bound_of_k_is_a_mean_over_groups_of_k_weights(known):
+    found = diagnose(known[0], known[1], samples=103, ks=(10,))
+    assert list(found.bounds) == [1, 10]
+    by_hand = torch.stack([w.logsumexp(0) - math.log(10) for w in found.log_weights[:100].split(10)]).mean(0)
+    assert_close(found.bounds[10], by_hand)
+    assert_close(found.bounds[1], found.log_weights.mean(0))
+
+
+def test_the_exact_posterior_has_equal_weights_without_a_tail():
+    model = linear(latents=1)
+    use_exact_posterior(model)
+    found = diagnose(model, marginal(model).sample((20,)), samples=500)
+    assert (found.pareto_k == -math.inf).all()
+    assert found.unreliable == 0
+    assert "Pareto" not in found.verdict
+
+
+@pytest.mark.parametrize(("width", "k"), [(0.5, 0.75), (0.8, 0.36)])
+def test_the_tail_of_the_weights_of_a_narrow_normal(width, k):
+    """For p = N(0, 1) and q = N(0, s²) the weights p / q have a tail of shape 1 - s²."""
+    z = width * torch.randn(100_000, 4)
+    weights = torch.distributions.Normal(0, 1).log_prob(z) - torch.distributions.Normal(0, width).log_prob(z)
+    assert ((pareto_k(weights) - k).abs() < 0.25).all()
+
+
+def test_the_divergences_are_the_closed_form(known):
+    model, x, _ = known
+    level = diagnose(model, x, samples=5000).levels["z"]
+    expected = kl_divergence(model.posterior_of(x).base_dist, model.prior().base_dist)
+    assert_close(level.kl_by_unit, expected.mean(0), rtol=1e-10, atol=0)
+    assert_close(level.kl, expected.sum(1), rtol=0, atol=0.15)
+
+
+def test_behind_a_flow_the_units_have_no_divergence_of_their_own():
+    level = diagnose(small(flows.planar(2, 3, 6)), bits(10), samples=200).levels["z"]
+    assert level.kl_by_unit is None
+    assert level.kl.shape == (10,)
+
+
+def test_the_activity_of_a_unit_is_the_variance_of_its_posterior_mean(known):
+    model, x, _ = known
+    model.posterior.normal.weight.data[1] = 0.0  # the second unit does not see the data
+    level = diagnose(model, x, samples=5000).levels["z"]
+    assert_close(level.activity, model.posterior_of(x).mean.var(0), rtol=0, atol=0.02)
+    assert level.active == 1
+
+
+def test_the_mutual_information_of_a_gaussian_channel():
+    """x ~ N(0, 1) and z | x ~ N(x, 1): I = log(2) / 2."""
+    model = linear(latents=1, dim=1)
+    with torch.no_grad():
+        model.posterior.normal.weight.copy_(torch.tensor([[1.0], [0.0]]))
+        model.posterior.normal.bias.copy_(torch.tensor([0.0, math.log(math.e - 1)]))
+    found = diagnose(model, torch.randn(1000, 1), samples=100).mutual_information
+    assert found == pytest.approx(math.log(2) / 2, abs=0.08)
+
+
+def test_the_mutual_information_is_at_most_the_logarithm_of_the_number_of_data():
+    model = linear()
+    model.posterior.normal.weight.data[:2] *= 1000.0
+    found = diagnose(model, 10 * torch.randn(30, 3), samples=100)
+    assert found.mutual_information == pytest.approx(math.log(30), abs=1e-3)
+    assert not found.ignored
+
+
+def ignoring():
+    """A VAE with an autoregressive decoder whose posterior is the prior."""
+    model = VAE(
+        DenseEncoder((1, 4, 4), (6,)), nn.Linear(2, 3), FlowPosterior(6, 2), StandardNormal(2),
+        MADE((1, 4, 4), 20, context_dim=3),
+    )  # fmt: skip
+    with torch.no_grad():
+        model.posterior.normal.weight.zero_()
+        model.posterior.normal.bias.copy_(torch.tensor([0.0, 0.0, math.log(math.e - 1), math.log(math.e - 1)]))
+    return model
+
+
+def test_the_verdict_names_a_latent_that_is_ignored_and_what_to_try():
+    found = diagnose(ignoring(), bits(20), samples=200)
+    assert found.ignored
+    assert found.verdict.startswith("The decoder explains the data without z: KL 0.0 nats, 0 of 2 units active. Try")
+    for advice in ("training.elbo.free_nats", "training.elbo.anneal kl", "a decoder that models less by itself"):
+        assert advice in found.verdict
+
+
+def test_the_verdict_of_a_latent_that_is_used(known):
+    found = diagnose(known[0], known[1], samples=5000)
+    assert not found.ignored
+    assert found.verdict.startswith(f"The latent is used: KL {found.kl:.1f} nats, 2 of 2 units active.")
+
+
+def test_the_noise_is_that_of_the_seed_and_the_caller_is_left_alone():
+    model = small().train()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    a, b, c = (diagnose(model, bits(5) * 0, samples=100, seed=seed).log_weights for seed in (1, 1, 2))
+    torch.manual_seed(5)
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+
+
+def test_many_samples_come_in_portions_of_any_size(monkeypatch):
+    model, x = small(), bits(5)
+    monkeypatch.setattr("pyro_exact.diagnose.diagnosis.AT_ONCE", 35)
+    found = diagnose(model, x, samples=103)
+    assert found.log_weights.shape == (103, 5)
+    assert found.levels["z"].kl.shape == (5,)
+
+
+# What is written ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def found():
+    return diagnose(small(flows.planar(2, 3, 6)), bits(12), samples=200)
+
+
+def test_arviz_reads_back_what_was_found(found, tmp_path):
+    inference_data(found).to_netcdf(str(tmp_path / "found.nc"))
+    back = arviz.from_netcdf(str(tmp_path / "found.nc"))
+    assert back["posterior"]["z"].shape == (1, 20, 12, 2)
+    assert back["posterior"]["z"].dims == ("chain", "draw", "datum", "z_dim_0")
+    np.testing.assert_allclose(back["sample_stats"]["log_weight"][0], found.log_weights)
+    np.testing.assert_allclose(back["constant_data"]["pareto_k"], found.pareto_k)
+    np.testing.assert_allclose(back["constant_data"]["bound"].sel(k=100), found.bounds[100])
+    np.testing.assert_allclose(back["constant_data"]["z_kl"], found.levels["z"].kl)
+    np.testing.assert_allclose(back["observed_data"]["mean_level"], found.data.mean((1, 2, 3)), rtol=1e-6)
+    assert back["posterior_predictive"]["roughness"].shape == (1, 20, 12)
+
+
+def test_the_page_is_a_picture(found, tmp_path):
+    save_page(found, inference_data(found), 2, tmp_path / "page.png", "a title")
+    image = matplotlib.image.imread(tmp_path / "page.png")
+    assert min(image.shape[:2]) >= 500
+    assert image[..., :3].std() > 0.05
+
+
+def test_vectors_have_a_page_too(known, tmp_path):
+    found = diagnose(known[0], known[1], samples=200)
+    save_page(found, inference_data(found), 2, tmp_path / "page.png")
+    assert (tmp_path / "page.png").exists()
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 2, (60, 4, 4), dtype=np.uint8)
+    np.savez("toy.npz", train=images[:40], test=images[40:], levels=2)
+    (tmp_path / "mine.yaml").write_text(
+        "data: toy.npz\nmodel: {name: vae, latents: 2, hidden: 5, flow: planar}\n"
+        "training: {steps: 3, batch_size: 8, elbo: {anneal: kl, steps: 2}}\n"
+    )
+    cli.main(["train", "mine.yaml", "--out", "out", "--training.elbo.anneal", "energy"])
+    cli.main(["diagnose", "out/checkpoint.ckpt", "--n", "10", "--k", "200", "--out", "seen"])
+    printed = capsys.readouterr().out
+    assert "bound of   200 samples" in printed
+    record = json.loads((tmp_path / "seen/diagnosis.json").read_text())
+    assert record["verdict"] in printed
+    assert (record["data"], record["samples"], record["units"]) == (10, 200, {"z": 2})
+    assert (tmp_path / "seen/diagnosis.png").exists()
+    assert arviz.from_netcdf("seen/diagnosis.nc")["constant_data"]["pareto_k"].shape == (10,)
+    with pytest.raises(SystemExit):
+        cli.main(["diagnose", "out/checkpoint.ckpt", "--n", "100"])
+    assert "--split test has 20 images; 100 were asked for" in capsys.readouterr().err
+
+
+# Bad input ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("Density", "likelihood is exact. Use evaluate"), ("Dequantized", "got dequantisation noise. Use evaluate")],
+)
+def test_models_without_latents_are_refused(name, message):
+    case = MODELS[name]
+    with pytest.raises(ValueError, match=message):
+        diagnose(case.make(), case.data())
+
+
+@pytest.mark.parametrize(
+    ("data", "samples", "message"),
+    [
+        (lambda: bits(5), 10, "100 samples and 2 data at least; got 10 and 5"),
+        (lambda: bits(1), 200, "got 200 and 1"),
+        (lambda: bits(5) / 2 + 0.25, 200, "values 0 and 1"),
+        (lambda: bits(5, (1, 4, 5)), 200, r"got \(5, 1, 4, 5\)"),
+    ],
+)
+def test_what_cannot_be_diagnosed_is_refused(data, samples, message):
+    with pytest.raises(ValueError, match=message):
+        diagnose(small(), data(), samples)
