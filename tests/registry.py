@@ -381,6 +381,7 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "Autoregressive conditional ensemble": lambda: Autoregressive(net("MADE conditional ensemble"), torch.randn(3, 2)),
     "Autoregressive ensemble": lambda: Autoregressive(net("MADE ensemble")),
     "Autoregressive gaussian": lambda: Autoregressive(net("MADE gaussian")),
+    "Autoregressive whole pixels": lambda: Autoregressive(net("PixelCNNpp")),
     "Flow": lambda: flow()(),
     "Flow cold": lambda: flow()(temperature=0.5),
     "Flow conditional": lambda: flow(2).condition(torch.randn(3, 2)),
@@ -443,6 +444,10 @@ MODELS: dict[str, ModelCase] = {
         lambda: Density(Autoregressive(GatedPixelCNN((1, 4, 4), 2, hidden=6, layers=1, head=6))), bars
     ),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), 20))), bars),
+    "Density pixel_cnn_pp": ModelCase(
+        lambda: Density(Autoregressive(PixelCNNpp((1, 4, 4), 4, 1, filters=4, components=2, dropout=0.0))),
+        lambda: blobs().to(torch.get_default_dtype()),
+    ),
     "Density nade": ModelCase(lambda: Density(Autoregressive(NADE((1, 4, 4), 8))), bars),
     "Dequantized": ModelCase(lambda: Dequantized(Flow(StandardNormal(16), small_glow(None).inv), levels=4), blobs),
     "Dequantized affine noise": ModelCase(lambda: learned_noise(small_glow(None), "affine"), blobs),

@@ -123,6 +123,14 @@ def test_initialize_normalises_every_layer_on_the_batch():
     assert {layer.gain for layer in layers} == {1.0, 0.1}
 
 
+def test_a_map_that_no_pixel_reaches_is_not_blown_up():
+    """The one pixel of the lowest resolution sees what is before the first pixel of the image: nothing."""
+    net = PixelCNNpp((1, 4, 4), 8, resnets=1, filters=4, components=2, dropout=0.0)
+    net.initialize(torch.randint(8, (20, 1, 4, 4)).double())
+    lowest = net.left.blocks[net.left.there[2][0]].first
+    assert_close(lowest.magnitude, torch.ones(4))
+
+
 def test_a_conditional_network_is_initialised_with_no_context():
     net = PixelCNNpp((1, 8, 8), 8, resnets=1, filters=4, components=2, dropout=0.0, context=3)
     x = torch.randint(8, (20, 1, 8, 8)).double()

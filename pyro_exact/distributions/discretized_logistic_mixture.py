@@ -89,7 +89,7 @@ class DiscretizedLogisticMixture(Likelihood):
             value = mean[..., c] + spread[..., c]
             for b, earlier in enumerate(drawn):
                 value = value + slope[..., c * (c - 1) // 2 + b].tanh() * (earlier / half - 1)
-            drawn.append(((value + 1) * half).round().clamp(0, self.levels - 1))
+            drawn.append(((value + 1) * half + 0.5).floor().clamp(0, self.levels - 1))
         return torch.stack(drawn, dim=-1)
 
     def marginal(self, x: Tensor) -> Tensor:

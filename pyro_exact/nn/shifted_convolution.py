@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.statistics import channel_statistics
 
+LEAST = 1e-2  # A smaller standard deviation is chance, or that of a map that no pixel reaches, and stays small.
+
 
 class Prepared(NamedTuple):
     """Weights for steps, (inputs, outputs), a bias that can be added to (N, columns, outputs), and what is seen."""
@@ -61,11 +63,11 @@ class WeightNormed(nn.Module, ABC):
 
     @torch.no_grad()
     def initialize(self, *inputs: Tensor) -> None:
-        """Give each channel of the output mean 0 and standard deviation ``gain`` on the inputs."""
+        """Give each channel of the output mean 0 and standard deviation ``gain`` on the inputs, if they change it."""
         self.bias.zero_()
         self.magnitude.fill_(1)
         mean, std = channel_statistics(self.forward(*inputs), event_dim=1)
-        self.magnitude.copy_(self.gain * (std.square() + 1e-10).rsqrt())
+        self.magnitude.copy_(self.gain / std.where(std > LEAST, 1))
         self.bias.copy_(-mean * self.magnitude)
 
     @abstractmethod
