@@ -418,17 +418,25 @@ def test_the_renyi_bound_lies_between_the_elbo_and_the_likelihood(noisy, vectori
     assert abs(draws.mean() - exact[5]) < abs(low - exact[5]) / 2 + 4 * error
 
 
-def test_flow_pp_trains_in_bfloat16_as_in_float32():
+GLOW = {"scales": 2, "depth": 2, "width": 16, "scale": "tanh"}
+NARROW = {"width": 8, "blocks": 1, "components": 2, "dropout": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("builder", "options", "noise"),
+    [(flows.real_nvp, {"width": 4, "blocks": 1}, None), (flows.glow, GLOW, None), (flows.flow_pp, NARROW, NARROW)],
+    ids=["real_nvp", "glow", "flow_pp"],
+)
+def test_bfloat16_trains_as_float32(builder, options, noise):
     """After the same steps the two differ by less than 0.02 bits/dim."""
     torch.set_default_dtype(torch.float32)
     x = load("digits").train[:32]
     found = {}
     for precision in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)
-        options = {"width": 8, "blocks": 1, "components": 2, "dropout": 0.0}
-        flow = flows.flow_pp((1, 8, 8), levels=17, **options)
-        noise = FlowDequantizer(flows.flow_pp_dequantizer((1, 8, 8), levels=17, **options))
-        model = Dequantized(Flow(StandardNormal(64), flow.inv), levels=17, noise=noise)
+        flow = builder((1, 8, 8), levels=17, **options)
+        learned = noise and FlowDequantizer(flows.flow_pp_dequantizer((1, 8, 8), levels=17, **noise))
+        model = Dequantized(Flow(StandardNormal(64), flow.inv), levels=17, noise=learned)
         model.initialize(x)
         optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
         for step in range(12):
@@ -442,4 +450,5 @@ def test_flow_pp_trains_in_bfloat16_as_in_float32():
         torch.manual_seed(100)
         with torch.no_grad():
             found[precision] = -model.log_weight(x.repeat(2, 1, 1, 1)).mean().item() / (64 * math.log(2))
+    assert found[torch.float32] != found[torch.bfloat16]
     assert abs(found[torch.float32] - found[torch.bfloat16]) < 0.02
