@@ -10,13 +10,12 @@ from pyro_exact.distributions import DiscretizedLogisticMixture
 IMAGES, SIDE, LEVELS, COMPONENTS = 16, 32, 256, 10
 
 
-def eager(theta: Tensor, x: Tensor) -> Tensor:
+def eager(theta: Tensor, x: Tensor, components: int = COMPONENTS) -> Tensor:
     """The likelihood as it is usually written, with its fallback to the density where an interval is below 1e-5."""
     v = 2 * x / (LEVELS - 1) - 1
-    logits, numbers = theta[..., :COMPONENTS], theta[..., COMPONENTS:].unflatten(-1, (3, 3 * COMPONENTS))
-    means = numbers[..., :COMPONENTS]
-    log_scales = numbers[..., COMPONENTS : 2 * COMPONENTS].clamp(min=-7)
-    slopes = numbers[..., 2 * COMPONENTS :].tanh()
+    logits, numbers = theta[..., :components], theta[..., components:].unflatten(-1, (3, 3 * components))
+    means, log_scales, slopes = numbers.chunk(3, dim=-1)
+    log_scales, slopes = log_scales.clamp(min=-7), slopes.tanh()
     v = v.unsqueeze(-1).expand_as(means)
     green = means[..., 1, :] + slopes[..., 0, :] * v[..., 0, :]
     blue = means[..., 2, :] + slopes[..., 1, :] * v[..., 0, :] + slopes[..., 2, :] * v[..., 1, :]
