@@ -78,7 +78,7 @@ class PixelRNN(PixelNet):
         """Return the hidden states of a layer, (units, H * W, N), from its inputs, (2 units, H * W, N)."""
 
     def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(images.device.type, enabled=False):  # the states of a long recurrence need float32
             x: Tensor = self.first(images).flatten(2).permute(1, 2, 0).index_select(1, self.places)
             for layer in self.layers:
                 x = x + pointwise(layer.up, self.sweep(layer, x))
@@ -98,20 +98,19 @@ class PixelRNN(PixelNet):
         """Return what a pixel takes from the one on the left, and the cells before its own, in its column."""
 
     def memory(self, cursor: Cursor, context: Tensor | None) -> Memory:
-        weights, shape = self._weights(cursor), (len(self.layers), self.width, len(cursor.image))
-        zeros, units = cursor.image.new_zeros(()), weights.hidden.shape[-1]
-        hidden, cells = (
-            state[0, :, None, None].expand(-1, self.width + 2, shape[2], -1).clone()
-            for state in (weights.hidden, weights.cell)
-        )
+        weights, n = self._weights(cursor), len(cursor.image)
+
+        def filled(columns: int, values: Tensor) -> Tensor:
+            return values[:, None, None].expand(-1, columns, n, -1).clone()
+
         return Memory(
             weights,
-            stream=zeros.expand(shape[0], self.width + 1, shape[2], 2 * units).clone(),
-            hidden=hidden,
-            cells=cells,
-            gates=zeros.expand(*shape, 4 * units).clone(),
-            residual=weights.up_bias.unsqueeze(1).expand(*shape, -1).clone(),
-            above=weights.hidden[-1, :, None, None].expand(*shape, -1).clone(),
+            stream=filled(self.width + 1, torch.zeros_like(weights.inputs[0, ..., 0])),
+            hidden=filled(self.width + 2, weights.hidden[0]),
+            cells=filled(self.width + 2, weights.cell[0]),
+            gates=filled(self.width, weights.bias[0, :, 0]),
+            residual=filled(self.width, weights.up_bias[:, 0]),
+            above=filled(self.width, weights.hidden[-1]),
         )
 
     def number(self, colour: int, cursor: Cursor, memory: Memory) -> Tensor:

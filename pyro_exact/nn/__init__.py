@@ -14,6 +14,7 @@ from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d
 from pyro_exact.nn.shifted_convolution import ShiftedConv2d, ShiftedConvTranspose2d
 from pyro_exact.nn.shifted_stream import ShiftedStream
 from pyro_exact.nn.statistics import channel_statistics
+from pyro_exact.nn.swept_lstm import SweptLSTM
 
 __all__ = [
     "AttentionConditioner",
@@ -35,6 +36,7 @@ __all__ = [
     "ShiftedConv2d",
     "ShiftedConvTranspose2d",
     "ShiftedStream",
+    "SweptLSTM",
     "WeightNormConv2d",
     "channel_statistics",
 ]
