@@ -440,6 +440,9 @@ def vae(flow: Bijection | None, likelihood: BernoulliLikelihood | CausalNet) -> 
 
 MODELS: dict[str, ModelCase] = {
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
+    "Density diagonal_bilstm": ModelCase(
+        lambda: Density(Autoregressive(DiagonalBiLSTM((1, 4, 4), 2, units=4, layers=1, head=8))), bars
+    ),
     "Density gated_pixel_cnn": ModelCase(
         lambda: Density(Autoregressive(GatedPixelCNN((1, 4, 4), 2, hidden=6, layers=1, head=6))), bars
     ),
