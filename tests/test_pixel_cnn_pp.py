@@ -1,8 +1,11 @@
 """PixelCNN++: its size, its layers against plain formulas, causality in training too, and steps on coloured images."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -10,6 +13,7 @@ from pyro_exact.autoregressive import CausalNet, PixelCNNpp
 from pyro_exact.distributions import Autoregressive
 from pyro_exact.nn import ShiftedConv2d, ShiftedConvTranspose2d
 from pyro_exact.nn.concat_elu import Dropout, concat_elu
+from pyro_exact.nn.masked import progress
 from pyro_exact.nn.shifted_convolution import Pointwise, WeightNormed
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -97,6 +101,27 @@ def test_a_state_serves_once_and_another_start_begins_anew():
         state = net.start((2,))
         found, state = net.step(state)
         assert_close(found, net(x)[:, 0, 0])
+
+
+@torch.no_grad()
+def test_a_recorded_step_is_every_step_of_its_phase():
+    """Of two phases, as it takes long to record; the network of the registry has none that comes twice."""
+    net, x = moved(PixelCNNpp((1, 8, 8), 8, 1, filters=2, components=2, dropout=0.0)), images(2)[:, :1, :, :8]
+    values, theta, state, previous = net.to_sites(x), net(x).flatten(1, 2), net.start((2,)), None
+    recorded, replayed = dict.fromkeys([(0, 0, True), (1, 2, False)]), 0
+    for done in range(net.sites):
+        phase = net.phase(done)
+        if phase not in recorded:
+            found, state = net.step(state, previous)
+        else:
+            if recorded[phase] is None:
+                copied = copy.deepcopy(state)
+                recorded[phase] = make_fx(lambda state, previous: net.step(state, previous)[0])(copied, previous)
+            found, replayed = recorded[phase](state, previous), replayed + 1
+            state = (progress(0, done + 1), *state[1:])
+        assert_close(found, theta[:, done], rtol=1e-10, atol=1e-10)
+        previous = values[:, done]
+    assert replayed == 1 + 4
 
 
 def test_steps_have_no_dropout():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -159,6 +159,11 @@ class PixelCNNpp(CausalNet):
         outputs = self.left.step(memory.left, first, due, memory.rows)
         theta = self.last.step(memory.last, _elu(outputs[max(outputs)]))
         return theta.view(*memory.batch.shape[:-1], theta.shape[-1]), (progress(0, done + 1), memory)
+
+    def phase(self, done: int) -> Hashable | None:
+        period = 2 ** (SCALES - 1)
+        row, column = divmod(done, self.width)
+        return (row % period, column % period, column == 0) if done else None
 
     def _begin_row(self, row: int, memory: Memory) -> None:
         """Compute the row of the stream above, and what the other one sees of the row above."""
