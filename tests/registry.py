@@ -333,7 +333,7 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, hidden=5, layers=2, head=8),
     "GatedPixelCNN categorical": lambda: GatedPixelCNN((1, 2, 2), 4, hidden=4, layers=1, kernel_size=3, head=5),
     "GatedPixelCNN colours": lambda: GatedPixelCNN((3, 2, 1), 3, hidden=7, layers=2, head=17),
-    "GatedPixelCNN conditional": lambda: GatedPixelCNN((1, 5, 2), 2, hidden=4, layers=2, head=4, context=3),
+    "GatedPixelCNN conditional": lambda: GatedPixelCNN((1, 5, 2), 2, hidden=4, layers=2, head=8, context=3),
     "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(
         (3, 2, 1), 3, hidden=6, layers=1, kernel_size=3, head=18, context=(2, 2, 1)
     ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,60 +98,63 @@ class GatedPixelCNN(PixelNet):
         return theta
 
     def memory(self, cursor: Cursor, context: Tensor | None) -> Memory:
-        batch, width = len(cursor.image), self.width
-        horizontal = [layer.horizontal.start(batch, width) for layer in self.layers]
-        layers = [layer for layer in self.modules() if isinstance(layer, MaskedConv2d)]
+        image, stacks, layers = cursor.image, self.spans[0], [self.first, *self.layers]
+        batch, other = len(image), self.layers[0]
+        masked = [layer for layer in self.modules() if isinstance(layer, MaskedConv2d)]
+        vertical = [image[:, :-1], *(layer.start(batch, self.width) for layer in self.layers)]
+        horizontal = [layer.horizontal.start(batch, self.width).squeeze(1) for layer in self.layers]
         return Memory(
-            context=context,
-            taps=(self.first.horizontal.taps(cursor.image), self.layers[0].horizontal.taps(horizontal[0])),
-            vertical=[layer.start(batch, width) for layer in self.layers],
+            context=None if context is None else context.movedim(1, -1).contiguous(),
+            taps=(self.first.horizontal.taps(image), torch.arange(other.side + 1, device=image.device)),
+            row_taps=(self.first.row_taps(vertical[0], self.width), other.row_taps(vertical[1], self.width)),
+            vertical=vertical,
             horizontal=horizontal,
-            above=[
-                cursor.image.new_empty(batch, width, 1 + len(self.layers), 2, stack.stop - stack.start)
-                for stack in self.spans[0]
-            ],
-            pixels=[layer.start(batch, 1).flatten(1) for layer in layers if layer.bias is not None],
-            prepared=[[layer.prepare(colour) for layer in layers] for colour in range(self.colours)],
+            colours=[[row[..., stack] for row in horizontal] for stack in stacks],
+            above=[image.new_empty(batch, self.width, len(layers), 2, stack.stop - stack.start) for stack in stacks],
+            pixels=[layer.start(batch, 1).flatten(1) for layer in masked if layer.bias is not None],
+            row_weights=[layer.prepare_row() for layer in layers],
+            weights=[[layer.prepare(colour) for layer in masked] for colour in range(self.colours)],
         )
 
     def begin_row(self, cursor: Cursor, memory: Memory) -> None:
         context = memory.context
-        if context is not None and context.shape[2] > 1:
-            context = context.index_select(2, cursor.row)
-        a, across = self.first.above(cursor.image[:, :-1].movedim(-1, 1), context)
-        self._keep(across, 0, memory)
-        for i, (layer, rows, row) in enumerate(zip(self.layers, memory.vertical, memory.horizontal, strict=True)):
-            line_buffer.next_row(row)
-            line_buffer.next_row(rows)
-            rows[:, -1, layer.side : -layer.side] = gated(a).squeeze(2).mT
-            a, across = layer.above(rows.movedim(-1, 1), context)
-            self._keep(across, i + 1, memory)
+        if context is not None:
+            context = (context if context.shape[1] == 1 else context.index_select(1, cursor.row)).squeeze(1)
+        layer, places, v = self.first, memory.row_taps[0], None
+        for i, (lines, weights) in enumerate(zip(memory.vertical, memory.row_weights, strict=True)):
+            if v is not None:
+                layer, places = self.layers[i - 1], memory.row_taps[1]
+                line_buffer.next_row(lines)
+                lines[:, -1, layer.side : layer.side + self.width] = v
+                memory.horizontal[i - 1].zero_()
+            seen = line_buffer.window(lines, places).view(len(lines), self.width, len(weights[0][1]))
+            a, across = layer.above_row(seen, context, weights)
+            v, by_half = gated(a, -1), across.unflatten(-1, (2, -1))
+            for above, channels in zip(memory.above, self.spans[0], strict=True):
+                above[:, :, i] = by_half[..., channels]
 
     def number(self, colour: int, cursor: Cursor, memory: Memory) -> Tensor:
         stack, last = (channels[colour] for channels in self.spans)
-        above = iter(memory.above[colour].index_select(1, cursor.column).squeeze(1).flatten(2).unbind(1))
-        weights, pixels, step = iter(memory.prepared[colour]), iter(memory.pixels), MaskedConv2d.step
+        width = stack.stop - stack.start
+        above = memory.above[colour].index_select(1, cursor.column).squeeze(1).flatten(2).unbind(1)
+        weights, pixels = iter(memory.weights[colour]), iter(memory.pixels)
 
-        def dense(x: Tensor, channels: slice) -> Tensor:
-            return step(line_buffer.so_far(next(pixels), x, channels), next(weights))
-
-        def layer(lines: Tensor, places: Tensor) -> Tensor:
-            _, weight = next(weights)
-            return dense(gated(step(line_buffer.window(lines, places), (next(above), weight))), stack)
+        def gates(from_above: Tensor, seen: Tensor) -> Tensor:
+            a = torch.addmm(from_above, seen, next(weights)[1])
+            return line_buffer.so_far(next(pixels), a[:, :width].tanh_().mul_(a[:, width:].sigmoid_()), stack)
 
         first, places = (taps + cursor.column for taps in memory.taps)
-        x, column = layer(cursor.image, first), cursor.column + self.layers[0].side
-        for lines in memory.horizontal:
-            line_buffer.write(lines[..., stack], column, x[:, : stack.stop - stack.start])
-            out = layer(lines, places)
-            x = x[:, -out.shape[1] :] + out
-        return dense(dense(x.relu(), last).relu(), last)
-
-    def _keep(self, across: Tensor, layer: int, memory: Memory) -> None:
-        """Keep what the vertical stack adds to a layer of the horizontal one in a row, by colour."""
-        by_half = across.squeeze(2).mT.unflatten(-1, (2, -1))
-        for above, channels in zip(memory.above, self.spans[0], strict=True):
-            above[:, :, layer] = by_half[..., channels]
+        g = gates(above[0], line_buffer.window(cursor.image, first))
+        x, column = MaskedConv2d.step(g, next(weights)), cursor.column + self.layers[0].side
+        for from_above, row, mine in zip(above[1:], memory.horizontal, memory.colours[colour], strict=True):
+            mine.index_copy_(1, column, x[:, :width].unsqueeze(1))
+            g = gates(from_above, row.index_select(1, places).flatten(1))
+            bias, weight = next(weights)
+            x = x if len(bias) == x.shape[1] else x[:, width:]  # the last layer makes nothing for the stack
+            x.addmm_(g, weight).add_(bias)
+        for _ in range(2):
+            x = MaskedConv2d.step(line_buffer.so_far(next(pixels), x.relu_(), last), next(weights))
+        return x
 
     def _contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
         """Return the context as maps, of one pixel if it is a vector."""
@@ -194,48 +198,85 @@ class GatedLayer(nn.Module):
     def forward(self, vertical: Tensor, horizontal: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the vertical stack, and what the horizontal gates make."""
         rows = F.pad(vertical, (self.side, self.side, self.side, -1 if self.first else 0))
-        a, across = self.above(rows, context)
-        return gated(a), self.out(gated(self.horizontal(horizontal) + across))
-
-    def above(self, rows: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the input of the vertical gates, and what it and the context add to that of the horizontal ones."""
-        a: Tensor = self.vertical(rows)
-        if self.context is None:
-            return a, self.across(a)
-        mine, other = self.context(context).chunk(2, 1)
-        a = a + mine
-        return a, self.across(a) + other
+        if self.context is not None:
+            context = self.context(context)
+        a, across = _across(self.vertical(rows), self.across, context, 1)
+        return gated(a, 1), self.out(gated(self.horizontal(horizontal) + across, 1))
 
     def start(self, batch: int, width: int) -> Tensor:
         """Return lines for the vertical stack below this layer."""
-        return line_buffer.start(
-            self.vertical.weight, batch, self.side + 1, width, self.vertical.in_channels, self.side, self.side
+        channels, side = self.vertical.in_channels, self.side
+        return line_buffer.start(self.vertical.weight, batch, side + 1, width, channels, side, side)
+
+    def row_taps(self, lines: Tensor, width: int) -> Tensor:
+        """Return the places in lines that the vertical kernel sees at each column of a row."""
+        rows, columns = self.vertical.weight.shape[2:]
+        taps = line_buffer.taps(lines, rows, columns, columns)
+        return (torch.arange(width, device=taps.device)[:, None] + taps).flatten()
+
+    def prepare_row(self) -> tuple[Prepared, ...]:
+        """Return bias and weights of the vertical convolution and of the one across, for `above_row`."""
+        return tuple(
+            (cast(Tensor, layer.bias), layer.weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous())
+            for layer in (self.vertical, self.across)
         )
+
+    def above_row(self, seen: Tensor, context: Tensor | None, weights: tuple[Prepared, ...]) -> tuple[Tensor, Tensor]:
+        """Return the input of the vertical gates, and what adds to that of the horizontal ones, of a row.
+
+        Args:
+            seen: What the vertical kernel sees at each pixel, (N, W, places * channels).
+            context: Of each pixel, (N, W, channels), or (N, 1, channels).
+            weights: From `prepare_row`.
+        """
+        if self.context is not None and context is not None:
+            context = F.linear(context, self.context.weight.flatten(1))
+        vertical, across = (partial(_dense, *prepared) for prepared in weights)
+        return _across(vertical(seen), across, context, -1)
 
 
 class Memory(NamedTuple):
     """What the steps keep and read.
 
     Attributes:
-        context: As maps.
-        taps: Of the first layer and the others.
+        context: As maps, (batch, H, W, channels), or (batch, 1, 1, channels).
+        taps: Of the horizontal kernels of the first layer and of the others.
+        row_taps: Of their vertical kernels at all columns.
         vertical: Lines of the vertical stack below each layer.
-        horizontal: The row of the horizontal stack below each layer.
+        horizontal: The row of the horizontal stack below each layer, (batch, side + W, channels).
+        colours: The channels of each colour of these rows.
         above: What the vertical stack adds to the gates of a row, for each colour: (batch, W, layers, 2, channels).
         pixels: The input of each 1x1 layer at the pixel.
-        prepared: Weights for each colour.
+        row_weights: Of the vertical stack.
+        weights: Of the horizontal one, for each colour.
     """
 
     context: Tensor | None
     taps: tuple[Tensor, Tensor]
+    row_taps: tuple[Tensor, Tensor]
     vertical: list[Tensor]
     horizontal: list[Tensor]
+    colours: list[list[Tensor]]
     above: list[Tensor]
     pixels: list[Tensor]
-    prepared: list[list[Prepared]]
+    row_weights: list[tuple[Prepared, ...]]
+    weights: list[list[Prepared]]
 
 
-def gated(a: Tensor) -> Tensor:
+def gated(a: Tensor, dim: int) -> Tensor:
     """Return one half of the channels, between -1 and 1, gated by the other."""
-    value, gate = a.chunk(2, 1)
+    value, gate = a.chunk(2, dim)
     return value.tanh() * gate.sigmoid()
+
+
+def _dense(bias: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+    return torch.matmul(x, weight).add_(bias)
+
+
+def _across(a: Tensor, across: Callable[[Tensor], Tensor], context: Tensor | None, dim: int) -> tuple[Tensor, Tensor]:
+    """Return the input of the vertical gates, and what it and the context add to that of the horizontal ones."""
+    if context is None:
+        return a, across(a)
+    mine, other = context.chunk(2, dim)
+    a = a + mine
+    return a, across(a) + other
