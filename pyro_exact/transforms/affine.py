@@ -54,22 +54,22 @@ class Affine(Elementwise):
             self.multiple = nn.Parameter(torch.ones(()))
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self._shift_and_log_scale(theta)
+        shift, log_scale = self._parts(theta, 1)
         return (x + shift) * log_scale.exp(), log_scale
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self._shift_and_log_scale(theta)
-        ladj = -log_scale
+        shift, ladj = self._parts(theta, -1)
         return y * ladj.exp() - shift, ladj
 
-    def _shift_and_log_scale(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def _parts(self, theta: Tensor, sign: int) -> tuple[Tensor, Tensor]:
+        """Return the shift, and sign times the log-scale."""
         last = -min(2, theta.dim())  # where `DenseConditioner` has them: quickest to put their gradients together
         shift, raw = theta.movedim(-1, last).unbind(last)
         if self.scale == "sigmoid":
-            return shift, log_sigmoid(raw + 2)
+            return shift, sign * log_sigmoid(raw + 2)
         if self.scale == "learned":
-            return shift, self.multiple * bounded(raw, 1.0)
-        return shift, bounded(raw, self.bound)
+            return shift, self.multiple * bounded(raw, 1.0, sign)
+        return shift, bounded(raw, self.bound, sign)
 
     def extra_repr(self) -> str:
         return f"{self.scale!r}" + (f", bound={self.bound}" if self.scale == "tanh" else "")

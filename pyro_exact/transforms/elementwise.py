@@ -42,9 +42,9 @@ class Elementwise(nn.Module):
 # have the rounding error of a number of order 1, which is what the exponential of a log-scale has anyway.
 
 
-def bounded(x: Tensor, bound: float) -> Tensor:
-    """Return bound * tanh(x / bound)."""
-    return 2 * bound * ((2 / bound * x).sigmoid() - 0.5)
+def bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
+    """Return sign * bound * tanh(x / bound)."""
+    return 2 * sign * bound * ((2 / bound * x).sigmoid() - 0.5)
 
 
 def log_sigmoid(x: Tensor) -> Tensor:

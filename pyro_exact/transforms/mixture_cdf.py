@@ -120,7 +120,7 @@ def unpack(theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor
     """Return the shift and the log-scale of the affine part, and the mixture."""
     k = len(offsets)
     shift, raw, logits, means, log_scales = theta.split([1, 1, k, k, k], dim=-1)
-    log_rate = -bounded(log_scales, min_log_scale)
+    log_rate = bounded(log_scales, min_log_scale, sign=-1)
     mixture = Mixture(logits.log_softmax(-1), means + offsets.to(theta), log_rate.exp(), log_rate)
     return shift.squeeze(-1), bounded(raw.squeeze(-1), 1.0), mixture
 
