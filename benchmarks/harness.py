@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
+import random
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,21 +21,28 @@ from pyro_exact.train.record import hardware, provenance
 RECORDS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TURN = 0.03  # seconds
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 # On a CPU: the time of one thread that always computes, which on a busy machine is not the time that passes.
 CLOCK = time.perf_counter if DEVICE.type == "cuda" else time.process_time
 torch.set_num_threads(1)
+if sys.platform == "linux":
+    # Keep the memory of large tensors. The C library gives back what is above 32 MB, and takes it again page by page,
+    # which can be three quarters of the time of a call.
+    for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        ctypes.CDLL(None).mallopt(option, 2**30)
 
 
 def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 3) -> dict[str, float]:
     """Return the median time of each contender's call in milliseconds.
 
-    They take turns, so that a busy machine is fair to all. A short call is repeated in its turn, as in a training loop.
+    They take turns, so that a busy machine is fair to all, in an order drawn anew each round: what a call leaves in the
+    caches can cost its successor 2 %. A short call is repeated in its turn, as in a training loop.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     calls = dict.fromkeys(contenders, 1)
     for i in range(warmup + rounds):
-        for name, run in contenders.items():
+        for name, run in random.sample(list(contenders.items()), len(contenders)):
             synchronize()
             start = CLOCK()
             for _ in range(calls[name]):
