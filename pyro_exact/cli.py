@@ -180,6 +180,79 @@ def sample(
     print(f"Wrote {out}.")
 
 
+def complete(
+    checkpoint: Path,
+    out: Path = Path("completions.png"),
+    n: int = 8,
+    completions: int = 6,
+    mask: str = "half",
+    image: Path | None = None,
+    label: int | None = None,
+    data: str | None = None,
+    data_root: Path | None = None,
+    split: Split = "test",
+    seed: int = 0,
+    device: Device = "auto",
+) -> None:
+    """Draw what is hidden of real images from an autoregressive model, a row for each image.
+
+    Args:
+        checkpoint: A file that `pyro-exact train` wrote.
+        out: The PNG file to write: in each row what is seen, completions, and the image itself.
+        n: How many images, drawn at random.
+        completions: How many of each image.
+        mask: What is seen: half for the upper half, or an image file, white where it is seen. What is seen below or to
+            the right of a hidden pixel is kept, but does not act on it.
+        image: An image file to complete, in place of images of the split.
+        label: The class of the images, for a class-conditional model.
+        data: Name, .npz file or folder; the images that it was trained on by default.
+        data_root: Folder of the torchvision data sets.
+        split: Which images.
+        seed: Of the choice of the images, and of the completions.
+        device: Where to run; auto is cuda where there is one.
+    """
+    import torch
+
+    from pyro_exact.data.folder import read
+    from pyro_exact.distributions import Autoregressive
+    from pyro_exact.models import Density
+    from pyro_exact.plots import save_grids
+    from pyro_exact.train import load_model
+
+    if completions < 1:
+        raise ValueError(f"complete expects at least one completion; got {completions}.")
+    _check_picture(out)
+    model, run = load_model(checkpoint, device)
+    if not isinstance(model, Density) or not isinstance(model.distribution, Autoregressive):
+        raise ValueError(
+            f"{checkpoint}: expected an autoregressive model; got {run.recipe.model['name']}. Choose another "
+            f"checkpoint."
+        )
+    if image is None:
+        images = _drawn(_images(run, data, data_root, download=False), split, n, seed)
+    else:
+        images = read([image]).long() * run.levels // 256
+        torch.manual_seed(seed)
+    seen = torch.arange(run.shape[1])[:, None].expand(run.shape[1:]) < run.shape[1] // 2
+    if mask != "half":
+        seen = read([Path(mask)])[0].amin(0) > 127
+    for what, shape in ((image, tuple(images.shape[1:])), (mask, (run.shape[0], *seen.shape))):
+        if shape != run.shape:
+            raise ValueError(f"{what}: expected an image of shape {run.shape}, as the model's; got {shape}.")
+    device_of_model, given = next(model.parameters()).device, model
+    if model.classes is not None:
+        if label is None:
+            raise ValueError(f"{checkpoint}: expected the class of the images; got none. Say it with --label.")
+        given = typing.cast(Density, model.condition(torch.full((len(images),), label, device=device_of_model)))
+    distribution = typing.cast(Autoregressive, given.distribution)
+    x, known = images.to(device_of_model), seen.to(device_of_model)
+    drawn = distribution.sample((completions,), observed=x, mask=known, progress=True)
+    hidden = images.where(seen, torch.tensor((run.levels - 1) / 2))
+    rows = torch.cat((hidden[None], drawn.cpu(), images[None])).transpose(0, 1).flatten(0, 1)
+    save_grids({"seen, completions, image": rows}, run.levels, out, columns=completions + 2)
+    print(f"Wrote {out}.")
+
+
 def interpolate(
     checkpoint: Path,
     out: Path = Path("interpolation.png"),
@@ -367,10 +440,12 @@ def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: lis
     """Return n images, or n of each class, one class after another."""
     import torch
 
-    if not labels:
-        return model.sample(n, temperature)
-    classes = torch.tensor(labels, device=next(model.parameters()).device)
-    return model.condition(classes).sample(n, temperature).transpose(0, 1).flatten(0, 1)
+    from pyro_exact.models import Density
+
+    if labels:
+        model = model.condition(torch.tensor(labels, device=next(model.parameters()).device))
+    drawn = model.sample(n, temperature, progress=True) if isinstance(model, Density) else model.sample(n, temperature)
+    return drawn.transpose(0, 1).flatten(0, 1) if labels else drawn
 
 
 def _check_picture(out: Path) -> None:
@@ -475,7 +550,7 @@ def _anchors(images: Images) -> dict[str, float]:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (train, evaluate, sample, interpolate, reconstruct, diagnose, recipes, demo)
+    f.__name__: f for f in (train, evaluate, sample, complete, interpolate, reconstruct, diagnose, recipes, demo)
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from pyro_exact import __version__, cli, train
 from pyro_exact.cli import main
@@ -160,6 +161,66 @@ def test_an_autoregressive_recipe_from_training_to_samples(here, run):
     assert (code, "NADE expects images of 2 levels, 0 and 1; got 256" in err) == (1, True)
 
 
+TINY = ["--model.hidden", "4", "--model.head", "4", "--training.batch-size", "5", "--training.steps", "3"]
+
+
+def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, monkeypatch):
+    shown = {}
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns: shown.update(grids, columns=columns))
+    assert run("train", "pixel_cnn_mnist", "--data", "toy.npz", "--out", "out", *TINY, "--model.blocks", "1")[0] == 0
+    command = ["complete", "out/checkpoint.ckpt", "--completions", "3", "--out", "c.png"]
+    assert run(*command, "--n", "5") == (0, "Wrote c.png.\n", "")
+    (rows, columns) = shown.values()
+    rows = rows.view(5, 5, 4, 4)
+    seen, drawn, real = rows[:, 0], rows[:, 1:4], rows[:, 4]
+    assert columns == 5
+    assert {tuple(image.flatten().tolist()) for image in real} <= {
+        tuple(image.ravel().tolist()) for image in np.load("toy.npz")["test"]
+    }
+    assert torch.equal(seen[:, :2], real[:, :2])
+    assert (seen[:, 2:] == 127.5).all()
+    assert torch.equal(drawn[:, :, :2], real[:, None, :2].expand(5, 3, 2, 4))
+    assert not torch.equal(drawn[:, 0], drawn[:, 1])
+
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    Image.fromarray(pixels).save("image.png")
+    Image.fromarray(np.uint8([[255, 0, 0, 0]] * 4)).save("left.png")
+    assert run(*command, "--image", "image.png", "--mask", "left.png")[0] == 0
+    rows = next(iter(shown.values())).view(5, 4, 4)
+    assert torch.equal(rows[:, :, 0], torch.from_numpy(pixels[:, 0]).expand(5, 4).float())
+    assert torch.equal(rows[4], torch.from_numpy(pixels).float())
+
+    Image.fromarray(np.zeros((3, 4), np.uint8)).save("small.png")
+    for flags, message in [
+        (
+            ["--mask", "small.png"],
+            r"small.png: expected an image of shape \(1, 4, 4\), as the model's; got \(1, 3, 4\)",
+        ),
+        (["--image", "small.png"], r"small.png: expected an image of shape \(1, 4, 4\)"),
+        (["--mask", "quarter.png"], "quarter.png"),
+        (["--completions", "0"], "at least one completion; got 0"),
+        (["--n", "11"], "--split test has 10 images; 11 were asked for"),
+    ]:
+        code, _, err = run(*command, *flags)
+        assert code == 1
+        assert re.search(message, err)
+
+
+def test_complete_asks_for_the_class_and_for_an_autoregressive_model(trained, run):
+    code, _, err = run("complete", "out/checkpoint.ckpt")
+    assert (code, "expected an autoregressive model; got glow" in err) == (1, True)
+    small = [*TINY, "--model.layers", "1"]
+    assert run("train", "gated_pixel_cnn_digits_by_class", "--out", "by_class", *small)[0] == 0
+    code, _, err = run("complete", "by_class/checkpoint.ckpt", "--n", "2")
+    assert (code, "Say it with --label" in err) == (1, True)
+    assert run("complete", "by_class/checkpoint.ckpt", "--n", "2", "--label", "3") == (
+        0,
+        "Wrote completions.png.\n",
+        "",
+    )
+    assert run("sample", "by_class/checkpoint.ckpt", "--n", "20") == (0, "Wrote samples.png.\n", "")
+
+
 def test_interpolate_has_a_row_for_each_pair_with_the_real_images_at_its_ends(here, trained, run, monkeypatch):
     shown = {}
     monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns: shown.update(grids, columns=columns))
@@ -295,7 +356,7 @@ def test_help_explains_every_setting(run):
     assert "--training.batch_size BATCH_SIZE Images per step and device. (type: int)" in plain
     assert "--resume" in plain
     assert "Whether to go on from the checkpoint in the output folder" in plain
-    assert "{train,evaluate,sample,interpolate,reconstruct,recipes,demo}" in run("--help")[1]
+    assert "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}" in run("--help")[1]
     assert run("--version") == (0, f"pyro-exact {__version__}\n", "")
 
 

@@ -37,7 +37,7 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
     name = path.resolve().name
     found = [split for split in SPLITS if (path / split).is_dir()]
     if not found:
-        train, test = Split(_read(_files(path))).hold_out(TEST_FRACTION, seed=0)
+        train, test = Split(read(_files(path))).hold_out(TEST_FRACTION, seed=0)
         return assemble(name, train, None, test, 256, fraction / (1 - TEST_FRACTION), seed)
     if not {"train", "test"} <= set(found):
         raise ValueError(
@@ -46,7 +46,7 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
         )
     files = {split: _files(path / split) for split in found}
     # Read together, as size and number of channels are those of all splits.
-    images = torch.split(_read([file for split in found for file in files[split]]), [len(files[s]) for s in found])
+    images = torch.split(read([file for split in found for file in files[split]]), [len(files[s]) for s in found])
     splits = {split: Split(part) for split, part in zip(found, images, strict=True)}
     return assemble(name, splits["train"], splits.get("valid"), splits["test"], 256, fraction, seed)
 
@@ -58,8 +58,12 @@ def _files(path: Path) -> list[Path]:
     return sorted(files, key=lambda file: file.relative_to(path).as_posix())
 
 
-def _read(files: list[Path]) -> Tensor:
-    """Images of one size, uint8 (N, C, H, W)."""
+def read(files: list[Path]) -> Tensor:
+    """Return the images in files, which have one size, as uint8 (N, C, H, W).
+
+    Raises:
+        ValueError: a file is not a whole image of 8 bits, or of another size than the first.
+    """
     from PIL import Image
 
     # The headers alone tell size and mode, so that decoding goes straight into one tensor of the right shape.

@@ -146,7 +146,7 @@ class Autoregressive(TorchDistribution):
             observed: Values, of which those in the mask are kept.
             mask: True where a value is observed; it broadcasts with ``observed``, and their batch with that of the
                 distribution.
-            progress: Whether to show a progress bar.
+            progress: Whether to show a progress bar, if it takes more than a second.
 
         Raises:
             ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is impossible, or a mask
@@ -201,7 +201,7 @@ class Autoregressive(TorchDistribution):
     def _steps(self, member: int, given: Rows, progress: bool) -> Tensor:
         """Draw rows, (n, sites, *site_shape), one site after the other in the order of a member."""
         steps = Steps(self.net, member, given)
-        for done in tqdm(range(self.net.sites), disable=not progress):
+        for done in tqdm(range(self.net.sites), disable=not progress, delay=1, leave=False):
             steps.take(done)
         self.passes += self.net.sites
         return steps.x
@@ -209,7 +209,7 @@ class Autoregressive(TorchDistribution):
     def _passes(self, member: int, given: Rows, progress: bool) -> Tensor:
         """Draw the same rows by whole passes: after each of them at least one more site is as it will stay."""
         x = given.noise.new_zeros(*given.noise.shape[:2], *self.net.likelihood.site_shape)
-        for _ in tqdm(range(self.net.sites), disable=not progress):
+        for _ in tqdm(range(self.net.sites), disable=not progress, delay=1, leave=False):
             theta = self.net(self.net.from_sites(x), given.context, member).flatten(1, -2)
             before, x = x, given.kept(self.net.likelihood.draw(theta, given.noise))
             self.passes += 1

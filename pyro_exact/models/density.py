@@ -62,13 +62,19 @@ class Density(GenerativeModel):
             self.distribution.bijection.inv.initialize(x)
 
     @torch.no_grad()
-    def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` samples; ``temperature`` as in `Flow`. Given classes, it draws ``n`` of each, (n, classes, ...).
+    def sample(self, n: int, temperature: float | None = None, progress: bool = False) -> Tensor:
+        """Draw ``n`` samples. Given classes, it draws ``n`` of each, (n, classes, ...).
+
+        Args:
+            n: How many.
+            temperature: As in `Flow`.
+            progress: Whether to show a progress bar, if an autoregressive model takes long.
 
         Raises:
             ValueError: If a temperature is given and the distribution is `Autoregressive`.
         """
-        sample: Tensor = self._made(temperature).sample((n,))
+        made = self._made(temperature)
+        sample: Tensor = made.sample((n,), **({"progress": progress} if isinstance(made, Autoregressive) else {}))
         return sample
 
     def _made(self, temperature: float | None = None) -> Any:
