@@ -19,7 +19,9 @@ class Logit(Bijection):
     .. math:: \log|\det \partial y/\partial x| = \sum \log(1 - 2\alpha) - \log \mathrm{levels} - \log p - \log(1 - p)
 
     The margin :math:`\alpha` keeps :math:`y` finite at the ends; a small one (0.001) makes pixels at the ends dominate
-    the density. Both logarithms are taken in float32 or better, and the inverse takes its ladj from ``y``.
+    the density. Both logarithms are taken in float32 or better, and the inverse takes its ladj from ``y``. Where ``x``
+    lies so far outside that :math:`p` leaves [0, 1], ``y`` is NaN, as it is for `torch.logit`: to look at all numbers
+    would make every call wait for its device.
 
     Args:
         levels: Number of pixel levels; 1 for numbers in [0, 1].
