@@ -7,7 +7,7 @@ from harness import DEVICE, alternate, peak_megabytes, report
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive import CausalNet, DiagonalBiLSTM, RowLSTM
-from pyro_exact.autoregressive.pixel_rnn import Layer
+from pyro_exact.autoregressive.pixel_rnn import Layer, bias
 from pyro_exact.distributions import Autoregressive
 
 SIDE, BATCH, PASSES = 28, 16, 4
@@ -30,8 +30,8 @@ def straight(maps: torch.Tensor) -> torch.Tensor:
 
 def states(layer: Layer, maps: torch.Tensor, direction: int) -> torch.Tensor:
     """Sweep one map column by column, as the paper describes it, and leave the gradient to autograd."""
-    weight, bias = layer.inputs.masked().chunk(2)[direction], layer.inputs.bias.chunk(2)[direction]
-    columns, outputs = skewed(F.conv2d(maps, weight, bias)).unbind(-1), []
+    weight, constant = (t.chunk(2)[direction] for t in (layer.inputs.masked(), bias(layer.inputs).squeeze(-1)))
+    columns, outputs = skewed(F.conv2d(maps, weight, constant)).unbind(-1), []
     h = c = columns[0].new_zeros(len(maps), columns[0].shape[1] // 4, maps.shape[2])
     for column in columns:
         gates = column + F.conv1d(F.pad(h, (1, 0)), layer.states.weight[direction])
@@ -57,7 +57,7 @@ def main() -> None:
     """Measure and report."""
     torch.manual_seed(0)
     shape, settings = (1, SIDE, SIDE), {"levels": 2, "units": 16, "layers": 7, "head": 32}
-    diagonal, row = (kind(shape, **settings).to(DEVICE) for kind in (DiagonalBiLSTM, RowLSTM))
+    diagonal, row = DiagonalBiLSTM(shape, **settings).to(DEVICE), RowLSTM(shape, **settings).to(DEVICE)
     large = DiagonalBiLSTM((1, 2 * SIDE, 2 * SIDE), **settings).to(DEVICE)
     x, x_large = (torch.randint(2, (BATCH, *net.event_shape), device=DEVICE).float() for net in (diagonal, large))
     torch.testing.assert_close(eager(diagonal, x), diagonal(x), rtol=1e-4, atol=1e-4)
@@ -72,7 +72,7 @@ def main() -> None:
         "training, Row LSTM": train(row, lambda: row(x), x),
         f"training, {2 * SIDE} x {2 * SIDE}": train(large, lambda: large(x_large), x_large),
     }
-    ms = alternate(training, rounds=7, warmup=1)
+    ms = alternate(training, rounds=5, warmup=1)
     peaks = {name: peak_megabytes(training[name]) for name in ("training, eager", "training, ours")}
     ratios = [
         {
