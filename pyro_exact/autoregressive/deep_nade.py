@@ -12,6 +12,9 @@ from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.masked import State
 
+# Sites that become known move a hidden unit together, and Adam would throw it about: their weights are scaled down.
+MASK_SCALE = 0.1
+
 
 class DeepNADE(OrderAgnosticNet):
     r"""The order-agnostic neural autoregressive distribution estimator of binary vectors, deep.
@@ -65,25 +68,26 @@ class DeepNADE(OrderAgnosticNet):
 
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
         state = self.know(self.to_sites(x), self.to_sites(mask.expand_as(x)))
-        return self.from_sites(F.linear(self._hidden(state), self.V, self.b)).unsqueeze(-1)
+        return self.from_sites(self._logits(state, self.V, self.b)).unsqueeze(-1)
 
     def know(self, x: Tensor, mask: Tensor) -> State:
         known = mask.expand_as(x).to(x.dtype)
-        return (F.linear(torch.cat((x * known, known), dim=-1), self.W.flatten(0, 1).T, self.c),)
+        return (F.linear(torch.cat((x * known, MASK_SCALE * known), dim=-1), self.W.flatten(0, 1).T, self.c),)
 
     def learn(self, state: State, site: Tensor, value: Tensor) -> State:
         of_value, of_mask = self.W.index_select(1, site).squeeze(1)
-        return (torch.addcmul(state[0] + of_mask, value.unsqueeze(-1), of_value),)
+        return (torch.addcmul(state[0] + MASK_SCALE * of_mask, value.unsqueeze(-1), of_value),)
 
     def tell(self, state: State, site: Tensor) -> Tensor:
-        return F.linear(self._hidden(state), self.V.index_select(0, site), self.b.index_select(0, site))
+        return self._logits(state, self.V.index_select(0, site), self.b.index_select(0, site))
 
-    def _hidden(self, state: State) -> Tensor:
-        """Return the last hidden layer from the pre-activation of the first."""
+    def _logits(self, state: State, V: Tensor, b: Tensor) -> Tensor:
+        """Return the logits of some sites from the pre-activation of the first layer, under autocast too in full."""
         h = state[0].relu()
         for layer in self.upper:
             h = layer(h).relu()
-        return h
+        with torch.autocast(h.device.type, enabled=False):
+            return F.linear(h.to(V.dtype), V, b)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
