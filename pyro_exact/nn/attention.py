@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.nn.concat_elu import concat_elu
 from pyro_exact.nn.conditioner import by_number, required
 from pyro_exact.nn.rescaled import RescaledConv2d, initialize_once
 
@@ -38,10 +39,10 @@ class GatedConv(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the block's output."""
-        h = self.first(concat_elu(x))
+        h = self.first(concat_elu(x, dim=1))
         if self.context is not None and context is not None:
-            h = h + self.context(concat_elu(context))
-        return x + F.glu(self.last(self.dropout(concat_elu(h))), dim=1)
+            h = h + self.context(concat_elu(context, dim=1))
+        return x + F.glu(self.last(self.dropout(concat_elu(h, dim=1))), dim=1)
 
 
 class GatedAttention(nn.Module):
@@ -191,8 +192,3 @@ class GatedEncoder(nn.Module):
     def initialize(self, x: Tensor) -> Tensor:
         """Rescale all convolutions on the batch ``x``; return the output."""
         return initialize_once(self, x)
-
-
-def concat_elu(x: Tensor) -> Tensor:
-    """Return ELU(x) and ELU(-x), one after the other in the channels."""
-    return F.elu(torch.cat((x, -x), dim=1))

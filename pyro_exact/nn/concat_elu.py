@@ -1,4 +1,4 @@
-"""The activation of PixelCNN++, and a dropout to go with it, both without slow passes over the numbers on a CPU."""
+"""The activation of PixelCNN++ and Flow++, and a dropout to go with it, both in few passes over the numbers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def concat_elu(x: Tensor) -> Tensor:
-    r"""Return ELU(x) and ELU(-x), one after the other in the last dimension.
+def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
+    r"""Return ELU(x) and ELU(-x), one after the other in a dimension.
 
     With :math:`e = e^{-|x|} - 1 \le 0` they are max(x, e) and max(-x, e): one exponential serves both.
 
@@ -22,8 +22,8 @@ def concat_elu(x: Tensor) -> Tensor:
         >>> concat_elu(torch.tensor([2.0, -1.0]))
         tensor([ 2.0000, -0.6321, -0.8647,  1.0000])
     """
-    activated: Tensor = ConcatELU.apply(x)
-    return activated
+    activated: Tensor = ConcatELU.apply(x.movedim(dim, -1))
+    return activated.movedim(-1, dim)
 
 
 class ConcatELU(torch.autograd.Function):

@@ -9,7 +9,8 @@ from torch.testing import assert_close
 from pyro_exact import flows
 from pyro_exact.distributions import FlowDequantizer
 from pyro_exact.nn import ResidualConditioner, WeightNormConv2d
-from pyro_exact.nn.attention import ChannelNorm, GatedAttention, GatedConv, concat_elu
+from pyro_exact.nn.attention import ChannelNorm, GatedAttention, GatedConv
+from pyro_exact.nn.concat_elu import concat_elu
 from pyro_exact.transforms import Affine, Columns, Conv1x1, Coupling, Pair, PixelInterval
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -31,7 +32,7 @@ def sigmoid(x):
 def test_concat_elu_of_two_numbers():
     x = torch.tensor([1.0, -2.0]).view(1, 2, 1, 1)
     expected = [1.0, math.exp(-2) - 1, math.exp(-1) - 1, 2.0]  # ELU(1), ELU(-2), ELU(-1), ELU(2)
-    assert_close(concat_elu(x).flatten(), torch.tensor(expected))
+    assert_close(concat_elu(x, dim=1).flatten(), torch.tensor(expected))
 
 
 def test_gated_convolution_of_one_pixel():
