@@ -54,7 +54,11 @@ def test_a_recipe_that_ships_builds_and_survives_a_round_trip(name):
     assert Recipe.from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict())), "again") == recipe
     small = recipe.changed(SMALL[recipe.model["name"]], {})
     shape, levels = SHAPES[recipe.data]
-    assert small.build(shape, levels).sample(1).shape == (1, *shape)
+    model = small.build(shape, levels)
+    if model.classes is not None:
+        assert model.condition(torch.arange(model.classes)).sample(1).shape == (1, model.classes, *shape)
+    else:
+        assert model.sample(1).shape == (1, *shape)
 
 
 def test_the_recipe_of_the_paper_has_its_settings():
