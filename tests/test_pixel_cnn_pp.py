@@ -12,7 +12,8 @@ from torch.testing import assert_close
 from pyro_exact.autoregressive import CausalNet, PixelCNNpp
 from pyro_exact.distributions import Autoregressive
 from pyro_exact.nn import ShiftedConv2d, ShiftedConvTranspose2d
-from pyro_exact.nn.concat_elu import Dropout, concat_elu
+from pyro_exact.nn.concat_elu import concat_elu
+from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked import progress
 from pyro_exact.nn.shifted_convolution import Pointwise, WeightNormed
 

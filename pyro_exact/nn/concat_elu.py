@@ -1,12 +1,11 @@
-"""The activation of PixelCNN++ and Flow++, and a dropout to go with it, both in few passes over the numbers."""
+"""The activation of PixelCNN++ and Flow++, in few passes over the numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 
 def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
@@ -46,29 +45,3 @@ class ConcatELU(torch.autograd.Function):
         (y,) = ctx.saved_tensors
         plus, minus = ((y.clamp(max=0) + 1) * grad).chunk(2, dim=-1)
         return plus - minus
-
-
-class Dropout(nn.Module):
-    """Dropout that draws 16 random bits for a number; torch's own takes several times as long on a CPU.
-
-    Args:
-        p: Share of the numbers that are dropped in training, in [0, 1), to within 2^-16.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout expects a share in [0, 1); got {p}.")
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the numbers, some of them zero and the others larger, or as they are in evaluation."""
-        if not self.training or self.p == 0 or x.device.type != "cpu":
-            return F.dropout(x, self.p, self.training)
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = round((1 - self.p) * 2**16)
-        return x * (bits < kept - 2**15).to(x.dtype).mul_(2**16 / kept)
-
-    def extra_repr(self) -> str:
-        return f"{self.p}"

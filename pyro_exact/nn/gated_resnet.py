@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.nn import line_buffer
-from pyro_exact.nn.concat_elu import Dropout, concat_elu
+from pyro_exact.nn.concat_elu import concat_elu
+from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.shifted_convolution import Pointwise, Prepared, ShiftedConv2d
 
 
