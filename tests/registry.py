@@ -380,6 +380,7 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "Autoregressive conditional": lambda: Autoregressive(net("MADE conditional"), torch.randn(3, 2)),
     "Autoregressive conditional ensemble": lambda: Autoregressive(net("MADE conditional ensemble"), torch.randn(3, 2)),
     "Autoregressive ensemble": lambda: Autoregressive(net("MADE ensemble")),
+    "Autoregressive by class": lambda: Autoregressive(net("GatedPixelCNN conditional"), torch.eye(3)),
     "Autoregressive gaussian": lambda: Autoregressive(net("MADE gaussian")),
     "Autoregressive whole pixels": lambda: Autoregressive(net("PixelCNNpp")),
     "Flow": lambda: flow()(),
