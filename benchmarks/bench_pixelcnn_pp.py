@@ -153,7 +153,7 @@ def main() -> None:
         ),
         "training step, ours": trainer(net, lambda: -Autoregressive(net).log_prob(x).sum() / IMAGES),
     }
-    ms = alternate(contenders, rounds=5, warmup=2)
+    ms = alternate(contenders, rounds=3, warmup=1)
     peaks = {name: peak_megabytes(run) for name, run in contenders.items()}
 
     eager.eval(), net.eval()
@@ -165,7 +165,7 @@ def main() -> None:
             likelihood.draw(eager(x)[:, 0, 0], torch.rand(IMAGES, 4, device=DEVICE))
 
     samplers = {"passes": passes, "16 samples, ours": lambda: Autoregressive(net).sample((IMAGES,))}
-    times = alternate(samplers, rounds=3, warmup=1)
+    times = alternate(samplers, rounds=2, warmup=1)
     ms["16 samples, a pass for each pixel (extrapolated)"] = times["passes"] / PASSES * SIDE * SIDE
     ms["16 samples, ours"] = times["16 samples, ours"]
     naive, ours = (ms[name] for name in list(ms)[-2:])
