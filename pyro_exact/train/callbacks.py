@@ -62,6 +62,10 @@ class Progress(TQDMProgressBar):
     def on_train_epoch_start(self, *_: Any) -> None:
         """Do not start a new bar."""
 
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: Any) -> dict[str, Any]:
+        # Asked for when the bar is drawn: Lightning's log would do its work in every step.
+        return {**super().get_metrics(trainer, pl_module), "bits/dim": pl_module.loss.item()}
+
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *rest: Any) -> None:
         step = trainer.global_step
         self.train_progress_bar.total = round(step / spent(pl_module.settings, step, pl_module.run.seconds))

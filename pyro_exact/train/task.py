@@ -62,15 +62,16 @@ class Task(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.bits_per_dim(batch)
-        self._batch, self._loss = batch, loss.detach()
-        self.log("bits/dim", self._loss, prog_bar=True, batch_size=self.settings.batch_size)
+        self._batch, self.loss = batch, loss.detach()
         return loss
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        limit = self.settings.gradient_clip
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if limit is None else limit)
+        parameters, limit = optimizer.param_groups[0]["params"], self.settings.gradient_clip
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if limit is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
         # Ranks decide together: one that stopped alone would leave the others waiting.
-        if not self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(norm + self._loss))):
+        if not self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(norm + self.loss))):
             self._diverged("loss or its gradient", lambda: self.bits_per_dim(self._batch))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -127,7 +128,7 @@ class Task(lightning.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.run.step = self.global_step
-        self.run.recent.append(self._loss.item())
+        self.run.recent.append(self.loss.item())
         if self.run.step % CURVE_EVERY == 0:
             mean = sum(self.run.recent) / len(self.run.recent)
             self.run.curve["train"].append([self.run.step, self.run.seconds, mean])
@@ -208,4 +209,7 @@ def _parts(batch: Batch) -> tuple[Tensor, Tensor | None]:
 
 def _seed(*key: int) -> None:
     # A resumed run then needs no saved random state, validation cannot disturb it, and ranks differ.
-    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would remember each call for devices not in use
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)
