@@ -69,6 +69,7 @@ class Steps:
 
     Attributes:
         x: What has been drawn, (n, sites, *site_shape).
+        captures: Whether to capture steps.
     """
 
     def __init__(self, net: Causal, member: int, given: Rows) -> None:
@@ -78,12 +79,13 @@ class Steps:
         self.x = given.noise.new_empty(*given.noise.shape[:2], *net.likelihood.site_shape)
         self.previous = self.x[:, 0].clone()
         self.state = net.start(given.noise.shape[:1], given.context, member)
+        self.captures = self.x.is_cuda
         self.warm: set[Hashable] = set()
         self.graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
     def take(self, done: int) -> None:
         """Take the step that follows ``done`` ones."""
-        phase = self.net.phase(done) if self.x.is_cuda else None
+        phase = self.net.phase(done) if self.captures else None
         if phase in self.graphs:
             self.graphs[phase].replay()
         elif phase in self.warm:
