@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -145,39 +145,61 @@ class LogProb(torch.autograd.Function):
         return gradient * grad, None, None
 
 
+class Intervals(NamedTuple):
+    """The ends p and q of the intervals on their logistics, (channels, components, n) each."""
+
+    p: Tensor
+    q: Tensor
+    width: Tensor  # p - q, which does not cancel
+    rate: Tensor  # of p with the level
+
+
 def evaluate(likelihood: DiscretizedLogisticMixture, theta: Tensor, x: Tensor, gradient: Tensor | None) -> Tensor:
     r"""Return the log-probabilities of sites, and write their derivatives into ``gradient``.
 
-    Intervals are in levels: their ends are exact, and the upper end of one is the lower end of the next. Of what is
-    equal, torch computes the sigmoid and the tangent fastest: :math:`\log \sigma(p) = \min(p, 0) + \log \sigma(|p|)`,
-    and with :math:`t = \tanh(w / 2)`, :math:`1 - e^{-w} = 2 t / (1 + t)`.
+    Of what is equal, torch computes the sigmoid and the tangent fastest: :math:`\log \sigma(p) = \min(p, 0) + \log
+    \sigma(|p|)`, and with :math:`t = \tanh(w / 2)`, :math:`1 - e^{-w} = 2 t / (1 + t)`.
     """
-    half, pairs = (likelihood.levels - 1) / 2, likelihood.pairs
     logits, means, log_scales, slopes = likelihood.by_component(theta)
-    scaled, slopes = x / half - 1, slopes.tanh()
+    scaled, slopes = x * (2 / (likelihood.levels - 1)) - 1, slopes.tanh()
     mean = means + 1
-    for slope, (b, c) in zip(slopes, pairs, strict=True):
+    for slope, (b, c) in zip(slopes, likelihood.pairs, strict=True):
         mean[c].addcmul_(slope, scaled[b])
-    mean.mul_(half)
-    clamped = log_scales.clamp(*LOG_SCALES)
-    rate = clamped.neg().exp_().div_(half)
-    upper = (x + 0.5).masked_fill_(x == likelihood.levels - 1, FAR).unsqueeze(1)
-    lower = (x - 0.5).masked_fill_(x == 0, -FAR).unsqueeze(1)
-    p, q, width = (upper - mean).mul_(rate), (lower - mean).mul_(rate), (upper - lower) * rate
-    t = (width / 2).tanh_()
-    interval = p.abs().sigmoid_().mul_(q.abs().sigmoid_()).mul_(t).div_(t + 1).mul_(2)
+    at = intervals(mean, log_scales, x, likelihood.levels)
+    t = (at.width / 2).tanh_()
+    log_p = at.p.abs().sigmoid_().mul_(at.q.abs().sigmoid_()).mul_(t).div_(t + 1).mul_(2).log_()
     log_weight = logits[0].log_softmax(0)
-    joint = interval.log_().add_(p.clamp(max=0)).sub_(q.clamp(min=0)).sum(0).add_(log_weight)
-    log_p = joint.logsumexp(0)
+    joint = log_p.add_(at.p.clamp(max=0)).sub_(at.q.clamp(min=0)).sum(0).add_(log_weight)
+    total = joint.logsumexp(0)
     if gradient is not None:
-        share = joint.sub_(log_p).exp_()
-        above, below = p.neg().sigmoid_(), q.sigmoid()
+        share = joint.sub_(total).exp_()
         d_logits, d_means, d_log_scales, d_slopes = likelihood.by_component(gradient)
         torch.sub(share, log_weight.exp_(), out=d_logits[0])
-        torch.mul((below - above).mul_(rate).mul_(half), share, out=d_means)
-        for d_slope, slope, (b, c) in zip(d_slopes, slopes, pairs, strict=True):
+        differentiate(at, t, log_scales, share, d_means, d_log_scales)
+        d_means.mul_((likelihood.levels - 1) / 2)
+        for d_slope, slope, (b, c) in zip(d_slopes, slopes, likelihood.pairs, strict=True):
             torch.mul(d_means[c] * scaled[b], 1 - slope.square(), out=d_slope)
-        gain = (1 - t).mul_(width).div_(t).div_(2)  # of the factor 1 - e^-w, as the interval w widens
-        change = below.mul_(q).sub_(above.mul_(p)).sub_(gain).mul_(share)
-        torch.mul(change, clamped == log_scales, out=d_log_scales)
-    return log_p
+    return total
+
+
+def intervals(mean: Tensor, log_scales: Tensor, x: Tensor, levels: int) -> Intervals:
+    """Return the intervals around the levels x, for means in [0, 2].
+
+    They are taken in levels, where their ends are exact, and the upper end of one is the lower end of the next.
+    """
+    half = (levels - 1) / 2
+    mean, rate = mean.mul_(half), log_scales.clamp(*LOG_SCALES).neg_().exp_().div_(half)
+    upper = (x + 0.5).masked_fill_(x == levels - 1, FAR).unsqueeze(1)
+    lower = (x - 0.5).masked_fill_(x == 0, -FAR).unsqueeze(1)
+    return Intervals((upper - mean).mul_(rate), (lower - mean).mul_(rate), (upper - lower) * rate, rate)
+
+
+def differentiate(
+    at: Intervals, t: Tensor, log_scales: Tensor, share: Tensor, d_means: Tensor, d_log_scales: Tensor
+) -> None:
+    """Write the derivatives of the log-probabilities in the means, in levels, and in the scales."""
+    above, below = at.p.neg().sigmoid_(), at.q.sigmoid()
+    torch.mul((below - above).mul_(at.rate), share, out=d_means)
+    gain = (1 - t).mul_(at.width).div_(t).div_(2)  # of the factor 1 - e^-w, as the interval w widens
+    change = below.mul_(at.q).sub_(above.mul_(at.p)).sub_(gain).mul_(share)
+    torch.mul(change, log_scales.clamp(*LOG_SCALES) == log_scales, out=d_log_scales)
