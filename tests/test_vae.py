@@ -419,6 +419,19 @@ def test_the_likelihood_may_be_autoregressive():
     assert model.log_weight(x, 7).shape == (7, 5)
 
 
+@pytest.mark.parametrize("make", [FLOWS["none"], FLOWS["planar"], FLOWS["iaf"]], ids=["none", "planar", "iaf"])
+def test_under_autocast_the_bound_is_computed_in_single_precision(make):
+    torch.set_default_dtype(torch.float32)
+    model, x = small(make()), bits(200)
+    found = []
+    for precision in (torch.float32, torch.bfloat16):
+        torch.manual_seed(3)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision is torch.bfloat16):
+            found.append(model.log_weight(x))
+    assert found[1].dtype == torch.float32
+    assert_close(found[1].mean(), found[0].mean(), rtol=0, atol=0.05)
+
+
 def test_a_reconstruction_is_drawn_given_the_latent():
     model = small()
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyro.distributions import Normal, TorchDistribution, TransformedDistribution
-from torch import Tensor, finfo, nn
+from torch import Tensor, finfo, float32, nn, promote_types
 from torch.nn import functional as F
 
 from pyro_exact.transforms.bijection import Bijection
@@ -61,6 +61,8 @@ class FlowPosterior(nn.Module):
                 f"FlowPosterior expects features of shape (*batch, {self.features}); got {tuple(h.shape)}. "
                 f"Compare it with what the encoder returns."
             )
-        mean, raw = self.normal(h).chunk(2, dim=-1)
+        output = self.normal(h)
+        output = output.to(promote_types(output.dtype, float32))  # under autocast too: a divergence takes differences
+        mean, raw = output.chunk(2, dim=-1)
         base: TorchDistribution = Normal(mean, F.softplus(raw) + finfo(raw.dtype).tiny).to_event(1)
         return base if self.flow is None else TransformedDistribution(base, [self.flow.condition(h)])

@@ -50,7 +50,8 @@ class IndependentSites(TorchDistribution):
                 f"{type(likelihood).__name__} expects theta of shape (*batch, *grid, {likelihood.num_params}) with "
                 f"{grid_dim} dimensions in the grid; got {tuple(theta.shape)}. Change the last layer of the decoder."
             )
-        self.theta, self.likelihood, self.grid = theta, likelihood, theta.shape[cut:-1]
+        self.theta = theta.to(torch.promote_types(theta.dtype, torch.float32))  # under autocast too: sums are long
+        self.likelihood, self.grid = likelihood, theta.shape[cut:-1]
         super().__init__(theta.shape[:cut], torch.Size(likelihood.site_shape) + self.grid, validate_args)
 
     @property
