@@ -2,7 +2,7 @@
 
 There is no latent, so the guide is empty and the ELBO is log p(x | class) itself.
 
-    python examples/pixelcnn.py          # 20 seconds on one core; writes runs/examples/pixelcnn.png
+    python examples/pixelcnn.py          # half a minute on one core; writes runs/examples/pixelcnn.png
     python examples/pixelcnn.py --smoke  # a few steps, to see that it runs
 """
 
