@@ -160,6 +160,13 @@ def test_many_samples_come_in_portions_of_any_size(monkeypatch):
     assert found.levels["z"].kl.shape == (5,)
 
 
+@pytest.mark.gpu
+def test_on_a_gpu():
+    found = diagnose(small(flows.planar(2, 3, 6)).cuda(), bits(5), samples=100)
+    assert not found.log_weights.is_cuda
+    assert found.levels["z"].activity.shape == (2,)
+
+
 # What is written ------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from pyro_exact import flows
 from pyro_exact.autoregressive import MADE
+from pyro_exact.data import Images
 from pyro_exact.distributions import (
     Autoregressive,
     BernoulliLikelihood,
@@ -24,8 +25,9 @@ from pyro_exact.distributions import (
 )
 from pyro_exact.models import VAE, GenerativeModel
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
-from pyro_exact.recipes import load_recipe
-from pyro_exact.train import AnnealedELBO, FreeBitsELBO, evaluate
+from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
+from pyro_exact.train import AnnealedELBO, FreeBitsELBO, evaluate, fit
+from pyro_exact.train.elbo import training_elbo
 from pyro_exact.transforms import Planar
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -321,19 +323,21 @@ def test_at_its_end_the_loss_is_the_elbo_exactly(make):
     assert_close(found[0][1], found[1][1], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.35])
 @pytest.mark.parametrize("kind", ["energy", "kl"])
-def test_the_annealed_loss_is_its_formula(kind):
+def test_the_annealed_loss_is_its_formula(kind, beta):
     model, x = small(flows.planar(2, 3, 6)), bits()
+    elbo = AnnealedELBO(kind, start=beta, steps=100)
     torch.manual_seed(3)
     q = model.posterior_of(x)
     z = q.rsample()
     log_q, prior, likelihood = q.log_prob(z), model.prior().log_prob(z), model.likelihood_of(z).log_prob(x)
     expected = {
-        "energy": log_q - 0.35 * (prior + likelihood),
-        "kl": 0.35 * (log_q - prior) - likelihood,
+        "energy": log_q - beta * (prior + likelihood),
+        "kl": beta * (log_q - prior) - likelihood,
     }[kind].sum()
     torch.manual_seed(3)
-    assert_close(annealed(kind, 25).differentiable_loss(model.model, model.guide, x), expected)
+    assert_close(elbo.differentiable_loss(model.model, model.guide, x), expected)
 
 
 def test_the_weight_rises_with_each_step_of_svi_and_evaluation_is_the_elbo():
@@ -374,6 +378,29 @@ def test_with_free_bits_a_latent_that_tells_more_trains_as_ever():
         torch.manual_seed(3)
         losses.append(elbo.differentiable_loss(model.model, model.guide, x).item())
     assert losses[0] == losses[1]
+
+
+def test_a_resumed_run_goes_on_with_the_weight_that_it_had(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    images = Images("toy", *(torch.randint(2, (20, 1, 4, 4), dtype=torch.uint8) for _ in range(3)), levels=2)
+    settings = {"batch_size": 8, "validate_every": 2, "elbo": Elbo(anneal="kl", start=0.0, steps=4)}
+    whole, half = (
+        Recipe("toy", {"name": "vae", "latents": 2, "hidden": 4}, "toy", Training(steps=steps, **settings))
+        for steps in (4, 2)
+    )
+    expected = fit(whole, images, tmp_path / "whole", progress=False).state_dict()
+    fit(half, images, tmp_path / "parts", progress=False)
+    found = fit(whole, images, tmp_path / "parts", resume=True, progress=False).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_recipe_asks_for_a_loss():
+    annealed, free, plain = (training_elbo(elbo) for elbo in (Elbo("energy", 0.5, 7), Elbo(free_nats=2.0), Elbo()))
+    assert isinstance(annealed, AnnealedELBO)
+    assert (annealed.anneal, annealed.start, annealed.steps) == ("energy", 0.5, 7)
+    assert isinstance(free, FreeBitsELBO)
+    assert free.free_nats == 2.0
+    assert type(plain) is Trace_ELBO
 
 
 # What a VAE is made of ------------------------------------------------------------------------------------------------

@@ -83,8 +83,8 @@ class AnnealedELBO(Trace_ELBO):
     def _annealed(self, model: Program, guide: Program) -> tuple[Program, Program]:
         beta, self.step = self.beta, self.step + 1
         if self.anneal == "energy":
-            return poutine.scale(model, scale=beta), guide
-        return LatentScale(beta)(model), poutine.scale(guide, scale=beta)
+            return Weight(beta)(model), guide
+        return Weight(beta, latents_only=True)(model), Weight(beta)(guide)
 
 
 class FreeBitsELBO(Trace_ELBO):
@@ -136,16 +136,16 @@ class FreeBitsELBO(Trace_ELBO):
         return loss, surrogate
 
 
-class LatentScale(Messenger):
-    """Scale the log-probability of the sites that are not observed."""
+class Weight(Messenger):
+    """Multiply the log-probability of sites by a number, which unlike that of `poutine.scale` may be zero."""
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, weight: float, latents_only: bool = False) -> None:
         super().__init__()
-        self.scale = scale
+        self.weight, self.latents_only = weight, latents_only
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"]:
-            msg["scale"] = self.scale * msg["scale"]
+        if not (self.latents_only and msg["is_observed"]):
+            msg["scale"] = self.weight * msg["scale"]
 
 
 def training_elbo(settings: Elbo) -> Trace_ELBO:
