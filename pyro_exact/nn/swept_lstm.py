@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 Window = tuple[int, int]
 
-BEFORE = 1  # cells of padding before the first one: the kernel sees a neighbour before, and none or more behind
+BEFORE = 1  # cells of padding before the first one: the first tap is the neighbour before, never one behind
 
 
 class SweptLSTM(nn.Module):
