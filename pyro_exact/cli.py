@@ -146,7 +146,7 @@ def sample(
     Args:
         checkpoint: A file that `pyro-exact train` wrote.
         out: The PNG file to write.
-        n: How many images.
+        n: How many images, spread evenly over the classes where there are any.
         temperature: Standard deviation of a flow's base noise; 1, the default, is the model itself, less gives smoother
             images. Of several, e.g. "[0.5, 0.7, 1]", each makes a grid. An autoregressive model has none.
         label: A class of a class-conditional model. Of several, e.g. "[3, 5]", each has a row; all classes by default.
