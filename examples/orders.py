@@ -4,7 +4,7 @@ NADE knows one order. DeepNADE and ConvNADE are trained on all of them at once, 
 guide: then any pixels can be observed, and the others follow in whichever order.
 
     python examples/orders.py                                 # small networks on 8x8 digits, a minute on one core
-    python examples/orders.py --runs runs --data-root DATA    # those that three recipes on MNIST left in runs/
+    python examples/orders.py --runs runs --data_root DATA    # those that three recipes on MNIST left in runs/
     python examples/orders.py --smoke                         # a few steps, to see that it runs
 """
 
@@ -83,6 +83,7 @@ def main(
         nets = {name: load_model(runs / recipe / "checkpoint.ckpt")[0].net for name, recipe in RECIPES.items()}
 
     torch.manual_seed(0)
+    test = test[torch.randperm(len(test))]
     grids = {"test images": test[:64]} | {name: Autoregressive(net).sample((64,)) for name, net in nets.items()}
     save_grids({title: 1 - grid for title, grid in grids.items()}, 2, out / "orders.png")  # dark ink on white
 

@@ -66,6 +66,7 @@ def train(
     from pyro_exact.plots import save_curve
     from pyro_exact.train import BEST, LAST, first_process, fit, in_one_piece, labels_for, load_model, write_json
     from pyro_exact.train import evaluate as score_of
+    from pyro_exact.train.task import looked_at
 
     chosen = load_recipe(recipe).changed(model or {}, training or {})
     out = out or Path("runs") / chosen.name
@@ -80,7 +81,8 @@ def train(
     if not first_process():
         return
     trained, run = load_model(out / LAST, device)
-    score = score_of(trained, images.valid, labels=labels_for(trained, images, "valid"))
+    some, labels = looked_at(images, chosen.training), labels_for(trained, images, "valid")
+    score = score_of(trained, images.valid[some], labels=None if labels is None else labels[some])
     write_json(_record(run, trained, images, "valid", score), out / "train.json")
     with in_one_piece(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))

@@ -277,6 +277,13 @@ def test_a_look_while_training_is_at_some_of_the_validation_images(tmp_path, mon
     assert seen == [5, 5, 16, 16]
 
 
+def test_the_images_of_a_look_are_spread_over_a_split_that_may_be_sorted():
+    images = data.Images("toy", *(torch.zeros(n, 1, 2, 2, dtype=torch.uint8) for n in (4, 9, 4)), levels=4)
+    assert task.looked_at(images, recipes.Training(validate_on=3)).tolist() == [0, 4, 8]
+    for everything in (None, 9, 100):
+        assert task.looked_at(images, recipes.Training(validate_on=everything)).tolist() == list(range(9))
+
+
 def test_nothing_else_is_written_or_said(tmp_path, monkeypatch, capsys, recwarn):
     monkeypatch.chdir(tmp_path)
     fit(recipe(), Path("out"))

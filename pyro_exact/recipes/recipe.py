@@ -103,7 +103,7 @@ class Training:
         initial_images: Number of training images for the data-dependent initialisation.
         flip: Whether to mirror training images at random.
         validate_every: Steps between two looks at the validation split, and between two checkpoints.
-        validate_on: Number of validation images that such a look scores; `None` for all.
+        validate_on: Number of validation images that such a look scores, at most, and a run at its end; `None` for all.
         elbo: See `Elbo`.
     """
 

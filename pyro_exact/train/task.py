@@ -180,10 +180,16 @@ class Data(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         trainer: Any = self.trainer
         task = trainer.lightning_module
-        some, labels = slice(task.settings.validate_on), labels_for(task.model, self.images, "valid")
+        some, labels = looked_at(self.images, task.settings), labels_for(task.model, self.images, "valid")
         images = self.images.valid[some]
         batches: Any = [images if labels is None else (images, labels[some])]
         return DataLoader(batches, batch_size=None)  # `evaluate` makes its own batches
+
+
+def looked_at(images: Images, training: Training) -> Tensor:
+    """Return which validation images a look scores: spread evenly, for a split may be sorted by class."""
+    count = len(images.valid)
+    return torch.linspace(0, count - 1, min(training.validate_on or count, count)).long()
 
 
 def spent(training: Training, step: int, seconds: float) -> float:
