@@ -114,6 +114,18 @@ def test_the_mutual_information_is_at_most_the_logarithm_of_the_number_of_data()
     assert not found.ignored
 
 
+def test_a_reconstruction_is_drawn_given_the_latents_of_its_datum(known):
+    model, x, _ = known
+    found = diagnose(model, x, samples=100)
+    weight, bias = model.decoder.mean.weight.detach(), model.decoder.mean.bias.detach()
+    q = model.posterior_of(x)
+    # a draw of z, and the noise of x, around W E[z | x] + b
+    variance = (weight**2 @ q.variance[0].detach()) + 0.25
+    standard = (found.reconstructed - (q.mean.detach() @ weight.T + bias)) / variance.sqrt()
+    assert standard.shape == (50, 3)
+    assert standard.square().mean() == pytest.approx(1, abs=0.3)
+
+
 def ignoring():
     """A VAE with an autoregressive decoder whose posterior is the prior."""
     model = VAE(

@@ -61,6 +61,7 @@ class Diagnosis:
         levels: Each latent site.
         mutual_information: Of datum and latents under the guide, in nats: a lower bound, at most log N.
         data: What was diagnosed, (N, *event).
+        reconstructed: One draw given one draw of the latents of each datum.
         predicted: Data sets drawn from the model, (draws, N, *event).
     """
 
@@ -70,6 +71,7 @@ class Diagnosis:
     levels: Mapping[str, Level]
     mutual_information: float
     data: Tensor
+    reconstructed: Tensor
     predicted: Tensor
 
     @property
@@ -179,6 +181,7 @@ def diagnose(
             levels,
             _mutual_information(model, x),
             data.cpu(),
+            _reconstructed(model, x).cpu(),
             model.sample(DRAWS * len(data)).unflatten(0, (DRAWS, -1)).cpu(),
         )
 
@@ -255,6 +258,13 @@ def _mutual_information(model: GenerativeModel, x: Tensor) -> float:
     scored.compute_log_prob()
     log_q = log_prob(scored).double()
     return (log_q.diagonal() - (log_q.logsumexp(1) - math.log(n))).mean().item()
+
+
+def _reconstructed(model: GenerativeModel, x: Tensor) -> Tensor:
+    """Draw data from the model given one draw of the latents of each datum."""
+    guide, _ = model.traces(x)
+    with pyro.plate("data", len(x)):
+        return poutine.condition(model.generate, data={name: site["value"] for name, site in _latents(guide)})()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from pyro_exact.diagnose.diagnosis import ACTIVE, Diagnosis
 from pyro_exact.diagnose.inference_data import plot_ppc
@@ -37,8 +38,9 @@ def save_page(diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, ti
     _units(diagnosis, axes[0, 2])
     plot_ppc(data, "mean_level", axes[1, 0])
     axes[1, 0].set(title="mean level: data, and what the model draws", xlabel="mean level", yticks=[])
-    for axis, name, images in ((axes[1, 1], "data", diagnosis.data), (axes[1, 2], "samples", diagnosis.predicted[0])):
-        _images(images, levels, name, axis)
+    pairs = torch.stack((diagnosis.data.float(), diagnosis.reconstructed.float()), dim=1).flatten(0, 1)
+    _images(pairs, levels, "data, each beside one draw given its latent", axes[1, 1])
+    _images(diagnosis.predicted[0], levels, "samples", axes[1, 2])
     figure.suptitle(f"{title}\n{textwrap.fill(diagnosis.verdict, 150)}".strip(), fontsize=11)
     with in_one_piece(Path(path)) as partial:
         figure.savefig(partial, dpi=100, format="png")
