@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyro
 import torch
@@ -27,7 +27,8 @@ AT_ONCE = 2000  # samples of all data together
 ACTIVE = 0.01  # Burda et al.: a unit whose posterior mean varies more is active
 
 
-class Level(NamedTuple):
+@dataclass(frozen=True)
+class Level:
     """What one latent site tells of the data.
 
     Attributes:
