@@ -210,6 +210,11 @@ def replace_a_weight(layer, x, y, ladj):
     layer.conditioner.net.net[0].bias = nn.Parameter(torch.randn(6))
 
 
+def put_other_memory_behind_the_weights(layer, x, y, ladj):
+    moved = nn.utils.parameters_to_vector(layer.parameters()).detach() + 1
+    nn.utils.vector_to_parameters(moved, layer.parameters())
+
+
 def write_to_the_output(layer, x, y, ladj):
     with torch.no_grad():
         y.add_(1)
@@ -234,6 +239,7 @@ def write_to_the_ladj(layer, x, y, ladj):
         write_to_a_weight,
         load_other_weights,
         replace_a_weight,
+        put_other_memory_behind_the_weights,
         write_to_the_output,
         write_to_the_source,
         write_to_the_ladj,
@@ -675,6 +681,15 @@ def test_second_derivatives_are_refused():
     y, _ = layer.forward_and_ladj(x)
     with pytest.raises(RuntimeError, match="first derivatives only"):
         torch.autograd.grad(y.sum(), x, create_graph=True)
+
+
+def test_weights_that_change_before_backward_are_refused():
+    layer = perturb(stack(None, recompute=True))
+    y, _ = layer.forward_and_ladj(torch.randn(4, 3))
+    with torch.no_grad():
+        next(layer.parameters()).add_(1)
+    with pytest.raises(RuntimeError, match="some were changed since"):
+        y.sum().backward()
 
 
 def saved_bytes(layer, x):

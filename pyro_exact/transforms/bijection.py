@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 Shape = Sequence[int]
 Direction = Callable[[Tensor], tuple[Tensor, Tensor]]
 Method = Callable[[Any, Tensor, Tensor | None], Any]
-State = tuple[int, int, bool]
+State = tuple[int, int, int, bool]
 Stamp = tuple[Any, ...]
 
 
@@ -202,7 +202,7 @@ class Ledger:
     - in the direction that made it, so ``t(t(x))`` is not undone;
     - by a query with gradient, when it was made without;
     - after a weight, a buffer or a training mode has changed, or after the output, its source or the log-determinant
-      was written to. (A write through ``.data``, or to a tensor of inference mode, stays unseen, as by autograd.)
+      was written to. (A write into ``.data``, or to a tensor of inference mode, stays unseen, as by autograd.)
     """
 
     steps = 0  # of all optimisers: the fused ones write to the weights without raising their version
@@ -364,7 +364,15 @@ def common_context_shape(owner: str, shapes: Iterable[tuple[int, ...] | None]) -
 
 def _states(tensors: Iterable[Tensor]) -> list[State]:
     """Return what changes when a tensor is replaced or written to, or when it starts or stops to require a gradient."""
-    return [(id(t), 0 if t.is_inference() else t._version, t.requires_grad) for t in tensors]
+    return [(id(t), _address(t), 0 if t.is_inference() else t._version, t.requires_grad) for t in tensors]
+
+
+def _address(tensor: Tensor) -> int:
+    """Return where the numbers are: other memory may be put behind a parameter, as by `vector_to_parameters`."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:  # one that only stands for numbers, as in `torch.func`
+        return 0
 
 
 def _count_step(*_: object) -> None:

@@ -113,7 +113,7 @@ class _Recompute(torch.autograd.Function):
     def forward(
         ctx: Any, compose: Compose, x: Tensor, context: Tensor | None, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        ctx.compose, ctx.weights = compose, weights
+        ctx.compose, ctx.weights, ctx.versions = compose, weights, [weight._version for weight in weights]
         # No cache: casts of the weights made here would be without gradient for whoever uses them next.
         device = x.device.type
         modes = {"dtype": torch.get_autocast_dtype(device), "enabled": torch.is_autocast_enabled(device)}
@@ -132,6 +132,10 @@ class _Recompute(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, grad_ladj: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # as with create_graph=True
             raise RuntimeError("Compose with recompute has first derivatives only. Build it with recompute=False.")
+        if ctx.versions != [weight._version for weight in ctx.weights]:
+            raise RuntimeError(
+                "Compose with recompute expects the weights that forward had; some were changed since. Call backward first."
+            )
         y, context = ctx.saved_tensors
         if context is not None:
             context = context.detach().requires_grad_(ctx.needs_input_grad[2])
