@@ -688,7 +688,7 @@ def test_weights_that_change_before_backward_are_refused():
     y, _ = layer.forward_and_ladj(torch.randn(4, 3))
     with torch.no_grad():
         next(layer.parameters()).add_(1)
-    with pytest.raises(RuntimeError, match="some were changed since"):
+    with pytest.raises(RuntimeError, match="some have changed since"):
         y.sum().backward()
 
 

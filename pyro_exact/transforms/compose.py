@@ -133,9 +133,7 @@ class _Recompute(torch.autograd.Function):
         if torch.is_grad_enabled():  # as with create_graph=True
             raise RuntimeError("Compose with recompute has first derivatives only. Build it with recompute=False.")
         if ctx.versions != [weight._version for weight in ctx.weights]:
-            raise RuntimeError(
-                "Compose with recompute expects the weights that forward had; some were changed since. Call backward first."
-            )
+            raise RuntimeError("Compose with recompute expects the weights that forward had; some have changed since.")
         y, context = ctx.saved_tensors
         if context is not None:
             context = context.detach().requires_grad_(ctx.needs_input_grad[2])
