@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 from torch.distributions import constraints
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing import assert_close
+from tqdm import tqdm
 
 from pyro_exact import autoregressive
 from pyro_exact.autoregressive import MADE, NADE, CausalNet
@@ -675,6 +676,10 @@ def test_whole_passes_find_the_sample_of_the_steps_in_fewer_passes(monkeypatch, 
     assert passes[0] < width / 2 or width == 1
 
 
-def test_a_long_sample_shows_its_progress(capsys):
+def test_a_long_sample_shows_its_progress(capsys, monkeypatch):
+    monkeypatch.setattr(
+        "pyro_exact.distributions.autoregressive.tqdm",
+        lambda sites, **options: tqdm(sites, **options | {"delay": 0, "mininterval": 0}),
+    )
     Autoregressive(net("NADE")).sample(progress=True)
     assert "10/10" in capsys.readouterr().err

@@ -714,7 +714,7 @@ def test_a_record_is_what_the_page_of_results_wants(finished, tmp_path, make_res
     train.write_json(record, tmp_path / "docs" / "results" / "toy.json")
     assert json.loads((tmp_path / "docs" / "results" / "toy.json").read_text()) == record
     make_results.main([], tmp_path / "docs")
-    assert "glow (`toy`) | test, 16 images; small" in (tmp_path / "docs" / "results.md").read_text()
+    assert "glow, uniform noise (`toy`) | test, 16 images; small" in (tmp_path / "docs" / "results.md").read_text()
     assert record["settings"]["log_scale_factor"] == 3.0  # defaults too: they may change
     assert record["training"]["ema_decay"] == 0.9
     assert record["torch"] == torch.__version__

@@ -31,11 +31,8 @@ class ConcatELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         """Return them, (*, n) -> (*, 2 n)."""
-        y = x.new_empty(*x.shape[:-1], 2 * x.shape[-1])
-        plus, minus = y.chunk(2, dim=-1)
         below = x.abs().neg_().exp_().sub_(1)
-        torch.maximum(x, below, out=plus)
-        torch.maximum(x.neg(), below, out=minus)
+        y = torch.cat((torch.maximum(x, below), torch.maximum(x.neg(), below)), dim=-1)
         ctx.save_for_backward(y)
         return y
 
