@@ -270,6 +270,20 @@ def test_radial_at_its_centre(raw_alpha, raw_sum, dtype):
         assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
+@pytest.mark.parametrize(("raw_alpha", "raw_sum"), [(10, -10), (-10, 10)])
+def test_radial_keeps_its_digits_next_to_its_centre(raw_alpha, raw_sum):
+    """Where the map shrinks ten thousandfold, x plus a multiple of the offset would cancel."""
+    layer = Radial(3).float()
+    with torch.no_grad():
+        for parameter, value in zip(layer.theta.free(), (0, raw_alpha, raw_sum), strict=True):
+            parameter.fill_(value)
+    for x in (1e-3 * torch.randn(100, 3, dtype=torch.float32), torch.full((1, 3), 1e-8, dtype=torch.float32)):
+        y, ladj = layer.forward_and_ladj(x)
+        back, ladj_back = layer.inverse_and_ladj(y)
+        assert ((back - x).norm(dim=-1) / x.norm(dim=-1)).max() < 1e-5
+        assert (ladj + ladj_back).abs().max() < 1e-5
+
+
 # Derivatives of the inverse -------------------------------------------------------------------------------------------
 
 

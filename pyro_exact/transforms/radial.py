@@ -64,9 +64,8 @@ class Radial(Bijection):
         center, alpha, total = self._theta(context)
         distances = []
         for x_0, alpha_k, total_k in zip(center.unbind(-2), alpha.split(1, -1), total.split(1, -1), strict=True):
-            offset = x - x_0
-            r = _norm(offset)
-            x = x + (total_k - alpha_k) / (alpha_k + r) * offset
+            r = _norm(x - x_0)
+            x = _scaled(x, x_0, (total_k - alpha_k) / (alpha_k + r), (total_k + r) / (alpha_k + r))
             distances.append(r)
         return x, self._ladj(torch.cat(distances, -1), alpha, total)
 
@@ -74,9 +73,9 @@ class Radial(Bijection):
         center, alpha, total = self._theta(context)
         distances = []
         for k in reversed(range(self.length)):
-            offset, alpha_k, total_k = y - center[..., k, :], alpha[..., k, None], total[..., k, None]
-            r = _root(_norm(offset), alpha_k, total_k)
-            y = y - (total_k - alpha_k) / (total_k + r) * offset
+            x_0, alpha_k, total_k = center[..., k, :], alpha[..., k, None], total[..., k, None]
+            r = _root(_norm(y - x_0), alpha_k, total_k)
+            y = _scaled(y, x_0, (alpha_k - total_k) / (total_k + r), (alpha_k + r) / (total_k + r))
             distances.append(r)
         return y, -self._ladj(torch.cat(distances[::-1], -1), alpha, total)
 
@@ -101,6 +100,12 @@ class Radial(Bijection):
 def _norm(x: Tensor) -> Tensor:
     """Return the length of each vector; its gradient at zero is zero, not NaN."""
     return ((x * x).sum(-1, keepdim=True) + torch.finfo(x.dtype).tiny).sqrt()
+
+
+def _scaled(x: Tensor, center: Tensor, excess: Tensor, factor: Tensor) -> Tensor:
+    """Return centre + factor * (x - centre), where factor = 1 + excess, by whichever form cancels nothing."""
+    offset = x - center
+    return torch.where(excess > -0.5, x + excess * offset, center + factor * offset)
 
 
 def _root(distance: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
