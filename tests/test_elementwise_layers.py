@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro.distributions import ConditionalTransformedDistribution, Normal, TransformedDistribution
 from torch import nn
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 from torch.autograd.functional import jacobian
 from torch.func import functional_call
 from torch.testing import assert_close
@@ -245,6 +245,22 @@ def test_moving_all_means_moves_the_root():
     x, _ = formula.inverse_and_ladj(torch.randn(20), theta)
     (gradient,) = torch.autograd.grad(x.sum(), theta)
     assert_close(gradient[:, 8:14].sum(-1), torch.ones(20))
+
+
+def test_mixture_inverse_has_its_second_derivatives():
+    formula = MixtureCDF(3)
+    y, theta = torch.randn(2, requires_grad=True), torch.randn(2, 11, requires_grad=True)
+    assert gradgradcheck(formula.inverse_and_ladj, (y, theta))
+
+
+@dtypes
+def test_mixture_inverse_has_finite_gradients_where_it_is_flat(dtype):
+    formula = MixtureCDF(2, spread=0)
+    theta = mixture(torch.zeros(2), torch.tensor([-1.0, 1.0]), torch.tensor([-BOUND, -BOUND]))
+    y, theta = torch.tensor([0.0, 1e-3, -5.0], dtype=dtype), theta.to(dtype).expand(3, -1)
+    y, theta = y.requires_grad_(), theta.clone().requires_grad_()
+    x, ladj = formula.inverse_and_ladj(y, theta)
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad((x + ladj).sum(), (y, theta)))
 
 
 def test_components_start_apart():
