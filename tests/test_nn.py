@@ -246,3 +246,19 @@ def test_a_context_may_have_another_dtype(kind, dtype):
     perturb(net)
     one_hot = torch.eye(4, 3)
     assert_close(net(x, one_hot.to(dtype)), net(x, one_hot))
+
+
+@pytest.mark.parametrize("small", [0, 2**16], ids=["in blocks", "whole"])
+def test_masked_layers_serve_the_transforms_of_functions(small, monkeypatch):
+    """By vmap as one after the other; the blocks of an `autograd.Function` need a rule for that."""
+    monkeypatch.setattr("pyro_exact.nn.masked.SMALL", small)
+    net = perturb(MaskedDense(3, 2, (16, 16)))
+    x, weight = torch.randn(4, 3), net.layers[1].weight.detach()
+
+    def of_weight(weight, x):
+        return torch.func.functional_call(net, {"layers.1.weight": weight}, (x,)).square()
+
+    of_input = torch.func.jacrev(net)
+    assert_close(of_input(x[0]), torch.autograd.functional.jacobian(net, x[0]))
+    for function in (of_input, torch.func.jacrev(of_input), lambda x: torch.func.jacrev(of_weight)(weight, x)):
+        assert_close(torch.func.vmap(function)(x), torch.stack([function(row) for row in x]))

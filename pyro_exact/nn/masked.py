@@ -91,29 +91,34 @@ class MaskedProduct(torch.autograd.Function):
     """The product of a batch with masked weights, (n, in), (out, in) -> (n, out), block by block.
 
     The gradient of the weights is written into one tensor. Autograd would put it together from its blocks, and from the
-    parts of each block, which takes longer than what the blocks leave out.
+    parts of each block, which takes longer than what the blocks leave out. What is written into begins as a product
+    over nothing: as such it is zero, and has the batch dimensions of `torch.func.vmap` that its factors have.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, in_degrees: Tensor, out_degrees: Tensor, blocks: list[Block]
-    ) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, in_degrees: Tensor, out_degrees: Tensor, blocks: list[Block]) -> Tensor:
         """Return the product."""
-        y = x.new_empty(len(x), len(weight))
+        y = x[:, :0] @ weight[:, :0].T
         for units, whole, reach in blocks:
             mask = out_degrees[units, None] >= in_degrees[whole:reach]
             y[:, units] = x[:, :whole] @ weight[units, :whole].T
             y[:, units] += x[:, whole:reach] @ weight[units, whole:reach].where(mask, 0).T
-        ctx.save_for_backward(x, weight, in_degrees, out_degrees)
-        ctx.blocks = blocks
         return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep what the gradients need."""
+        *tensors, ctx.blocks = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
         """Return the gradients of the batch and of the weights."""
         x, weight, in_degrees, out_degrees = ctx.saved_tensors
-        grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.zeros_like(weight)
+        grad_x = grad[:, :0] @ weight[:0] if ctx.needs_input_grad[0] else None
+        grad_weight = grad[:0].T @ x[:0]
         for units, whole, reach in ctx.blocks:
             mask = out_degrees[units, None] >= in_degrees[whole:reach]
             grad_weight[units, :reach] = grad[:, units].T @ x[:, :reach]
