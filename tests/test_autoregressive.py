@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from tqdm import tqdm
 
 from pyro_exact import autoregressive
-from pyro_exact.autoregressive import MADE, NADE, CausalNet
+from pyro_exact.autoregressive import MADE, NADE, CausalNet, DeepNADE
 from pyro_exact.distributions import (
     Autoregressive,
     BernoulliLikelihood,
@@ -535,6 +535,34 @@ def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
     if masks == 1:
         assert sum(block.reach for block in blocks) < 0.7 * 8 * 40
         assert sum(block.reach - block.whole for block in blocks) < 0.2 * 8 * 40
+
+
+@pytest.mark.parametrize("small", [10**6, 0])
+def test_masked_layers_learn_under_autocast(monkeypatch, small):
+    monkeypatch.setattr("pyro_exact.nn.masked.SMALL", small)
+    made = net("MADE").float()
+    x = torch.randint(2, (20, 10)).float()
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = made(x).float().square().mean()
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(made.parameters()))]))
+    exact, rounded = gradients
+    assert 0 < (rounded - exact).norm() < 0.02 * exact.norm()
+
+
+@pytest.mark.parametrize("kind", [MADE, DeepNADE])
+def test_dropout_is_for_training_only(kind):
+    made, plain = (kind(10, 50, dropout=p) for p in (0.5, 0.0))
+    for p in made.parameters():
+        torch.nn.init.normal_(p, std=0.5)
+    plain.load_state_dict(made.state_dict())
+    x = torch.randint(2, (3, 10)).double()
+    first, second = (Autoregressive(made).log_prob(x) for _ in range(2))
+    assert (first != second).all()
+    assert_close(Autoregressive(made.eval()).log_prob(x), Autoregressive(plain).log_prob(x))
+    with pytest.raises(ValueError, match=r"share in \[0, 1\); got 1"):
+        kind(10, 50, dropout=1.0)
 
 
 def test_masked_layers_have_second_derivatives(monkeypatch):

@@ -301,6 +301,20 @@ def test_bf16_stays_close_to_float32(tmp_path):
         assert rounded == pytest.approx(exact, abs=0.02)
 
 
+def test_the_precision_of_products_is_that_of_the_recipe_while_it_trains(tmp_path, monkeypatch):
+    found = set()
+
+    def bits_per_dim(task, batch):
+        found.add(torch.get_float32_matmul_precision())
+        return loss(task, batch)
+
+    loss = Task.bits_per_dim
+    monkeypatch.setattr(Task, "bits_per_dim", bits_per_dim)
+    fit(recipe(matmul_precision="medium", steps=2), tmp_path)
+    assert found == {"medium"}
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 @pytest.mark.gpu
 def test_a_gpu_trains_as_a_cpu_does(tmp_path):
     for device in ("cpu", "cuda"):

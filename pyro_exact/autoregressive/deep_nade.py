@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked import State
 
 # Sites that become known move a hidden unit together, and Adam would throw it about: their weights are scaled down.
@@ -32,12 +33,13 @@ class DeepNADE(OrderAgnosticNet):
         layers: Number of hidden layers, :math:`L`.
         orders: Number of orders in the ensemble.
         seed: Of the orders.
+        dropout: Share of the hidden units that are left out in training.
 
     Shape:
         - x: (\*batch, \*shape), zeros and ones; theta, logits: (\*batch, \*shape, 1).
 
     Raises:
-        ValueError: On sizes that are not positive.
+        ValueError: On sizes that are not positive, and on a ``dropout`` outside [0, 1).
 
     Reference:
         Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, sections 3 and 4; Uria, Côté,
@@ -54,7 +56,13 @@ class DeepNADE(OrderAgnosticNet):
     """
 
     def __init__(
-        self, shape: int | Sequence[int], hidden: int = 500, layers: int = 2, orders: int = 1, seed: int = 0
+        self,
+        shape: int | Sequence[int],
+        hidden: int = 500,
+        layers: int = 2,
+        orders: int = 1,
+        seed: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(shape, BernoulliLikelihood(), orders, seed)
         if hidden < 1 or layers < 1:
@@ -63,6 +71,7 @@ class DeepNADE(OrderAgnosticNet):
         self.W = nn.Parameter(first.weight.detach().T.unflatten(0, (2, self.sites)).contiguous())  # of values, of mask
         self.c = nn.Parameter(first.bias.detach())
         self.upper = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers - 1))
+        self.dropout = Dropout(dropout)
         self.V = nn.Parameter(torch.zeros(self.sites, hidden))
         self.b = nn.Parameter(torch.zeros(self.sites))
 
@@ -83,9 +92,9 @@ class DeepNADE(OrderAgnosticNet):
 
     def _logits(self, state: State, V: Tensor, b: Tensor) -> Tensor:
         """Return the logits of some sites from the pre-activation of the first layer, under autocast too in full."""
-        h = state[0].relu()
+        h = self.dropout(state[0].relu())
         for layer in self.upper:
-            h = layer(h).relu()
+            h = self.dropout(layer(h).relu())
         with torch.autocast(h.device.type, enabled=False):
             return F.linear(h.to(V.dtype), V, b)
 

@@ -34,12 +34,14 @@ class MADE(CausalNet):
         seed: Of the masks.
         likelihood: What ``theta`` means: Bernoulli for bits, or Gaussian for real numbers.
         context_dim: Size of the context vector that every site may depend on.
+        dropout: Share of the hidden units that are left out in training.
 
     Shape:
         - x: (\*batch, \*shape); context: (\*batch, context_dim); theta: (\*batch, \*shape, likelihood.num_params).
 
     Raises:
-        ValueError: On sizes that are not positive, or an ``order`` that is no permutation.
+        ValueError: On sizes that are not positive, on an ``order`` that is no permutation, and on a ``dropout`` outside
+            [0, 1).
 
     Reference:
         Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, sections 3
@@ -62,13 +64,15 @@ class MADE(CausalNet):
         seed: int = 0,
         likelihood: Likelihood | None = None,
         context_dim: int | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(shape, likelihood or BernoulliLikelihood(), context_dim)
         if hidden < 1 or layers < 1 or masks < 1:
             raise ValueError(f"MADE expects positive hidden, layers and masks; got {hidden}, {layers} and {masks}.")
         order = None if order is None else permutation(order, self.sites, "MADE").tolist()
+        widths, direct = [hidden] * layers, True
         self.dense = MaskedDense(
-            self.sites, self.likelihood.num_params, [hidden] * layers, context_dim, order, masks, seed, direct=True
+            self.sites, self.likelihood.num_params, widths, context_dim, order, masks, seed, direct, dropout
         )
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.nn.conditioner import required
+from pyro_exact.nn.dropout import Dropout
 
 State = tuple[Any, ...]  # the first is `progress`; the rest holds tensors, and is the network's own
 
@@ -74,7 +75,10 @@ class MaskedLinear(nn.Linear):
     def forward(self, input: Tensor, member: int = 0) -> Tensor:
         """Return the masked linear map of the input, under one of the masks."""
         degrees = self.in_degrees[member], self.out_degrees[member]
-        y = MaskedProduct.apply(input.reshape(-1, self.in_features), self.weight, *degrees, self.blocks[member])
+        x, weight = input.reshape(-1, self.in_features), self.weight
+        if torch.is_autocast_enabled(x.device.type):  # else autocast would find the products, but not their gradients
+            x, weight = (factor.to(torch.get_autocast_dtype(x.device.type)) for factor in (x, weight))
+        y = MaskedProduct.apply(x, weight, *degrees, self.blocks[member])
         y = y.view(*input.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
 
@@ -164,13 +168,15 @@ class MaskedDense(nn.Module):
         masks: Number of masks, which are the members of the ensemble.
         seed: Of random degrees and orders; they are saved with the weights. `None` for degrees spread evenly.
         direct: Whether to add a linear map from the inputs to the outputs; hidden layers may then be narrow.
+        dropout: Share of the hidden units that `forward` leaves out in training.
 
     Shape:
         - x: (\*batch, dim); context: (\*batch, context_dim).
         - theta: (\*batch, dim, num_params).
 
     Raises:
-        ValueError: If a hidden layer is too narrow, ``order`` is no permutation, or several masks have no seed.
+        ValueError: If a hidden layer is too narrow, ``order`` is no permutation, several masks have no seed, or
+            ``dropout`` is outside [0, 1).
 
     Reference:
         Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, section 4.
@@ -195,6 +201,7 @@ class MaskedDense(nn.Module):
         masks: int = 1,
         seed: int | None = None,
         direct: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         hidden_dims = [max(64, 2 * dim)] * 2 if hidden_dims is None else list(hidden_dims)
@@ -230,6 +237,7 @@ class MaskedDense(nn.Module):
             MaskedLinear(below, above, saved=saved) for below, above in pairwise(degrees)
         )
         self.direct = MaskedLinear(places, outputs, bias=False, saved=saved) if direct else None
+        self.dropout = Dropout(dropout)
         for parameter in (*self.layers[-1].parameters(), *(self.direct.parameters() if self.direct else ())):
             nn.init.zeros_(parameter)
 
@@ -247,7 +255,7 @@ class MaskedDense(nn.Module):
             context = required(context, self.context_shape, x)
             h = torch.cat((context.expand(*x.shape[:-1], -1), h), dim=-1)
         for layer in self.layers[:-1]:
-            h = layer(h, member).relu()
+            h = self.dropout(layer(h, member).relu())
         theta = self.layers[-1](h, member)
         if self.direct is not None:
             theta = theta + self.direct(x, member)

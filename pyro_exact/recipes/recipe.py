@@ -100,6 +100,8 @@ class Training:
         gradient_clip: Largest norm of the gradient of all parameters; `None` for no limit.
         ema_decay: Decay of the exponential moving average of the weights that is evaluated; `None` for none.
         precision: ``"bf16"`` runs the networks under autocast; the flow itself stays in float32.
+        matmul_precision: Of float32 matrix products while it trains, as `torch.set_float32_matmul_precision` has it:
+            with ``"high"`` or ``"medium"`` GPUs use their fast units (TF32), and some CPUs a faster library.
         initial_images: Number of training images for the data-dependent initialisation.
         flip: Whether to mirror training images at random.
         validate_every: Steps between two looks at the validation split, and between two checkpoints.
@@ -119,6 +121,7 @@ class Training:
     gradient_clip: float | None = None
     ema_decay: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
     initial_images: int = 256
     flip: bool = False
     validate_every: int = 500
@@ -158,15 +161,27 @@ def _nade(shape: tuple[int, int, int], levels: int, hidden: int = 500) -> Genera
 
 
 def _made(
-    shape: tuple[int, int, int], levels: int, hidden: int = 500, layers: int = 1, masks: int = 1, seed: int = 0
+    shape: tuple[int, int, int],
+    levels: int,
+    hidden: int = 500,
+    layers: int = 1,
+    masks: int = 1,
+    seed: int = 0,
+    dropout: float = 0.0,
 ) -> GenerativeModel:
-    return Density(Autoregressive(_of_bits(MADE(shape, hidden, layers, masks, seed=seed), levels)))
+    return Density(Autoregressive(_of_bits(MADE(shape, hidden, layers, masks, seed=seed, dropout=dropout), levels)))
 
 
 def _deep_nade(
-    shape: tuple[int, int, int], levels: int, hidden: int = 500, layers: int = 2, orders: int = 1, seed: int = 0
+    shape: tuple[int, int, int],
+    levels: int,
+    hidden: int = 500,
+    layers: int = 2,
+    orders: int = 1,
+    seed: int = 0,
+    dropout: float = 0.0,
 ) -> GenerativeModel:
-    return OrderAgnostic(_of_bits(DeepNADE(shape, hidden, layers, orders, seed), levels))
+    return OrderAgnostic(_of_bits(DeepNADE(shape, hidden, layers, orders, seed, dropout), levels))
 
 
 def _conv_nade(

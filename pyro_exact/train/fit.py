@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import pyro
+import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from pyro_exact.data import Batches, Images
@@ -94,7 +95,7 @@ def fit(
     _check_start(run, last, resume)
     check_writable(folder)
     task = Task(model, run, last)
-    with _quiet():
+    with _quiet(), _matmul_precision(settings.matmul_precision):
         trainer = lightning.Trainer(
             accelerator=device,
             devices=devices,
@@ -165,6 +166,16 @@ def _identity(run: Run) -> dict[str, Any]:
         f"training.{k}": v for k, v in training.items()
     }
     return {"data": run.data, "levels": run.levels, "seed": run.seed, **settings}
+
+
+@contextmanager
+def _matmul_precision(precision: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager
