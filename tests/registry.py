@@ -322,6 +322,7 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "CategoricalLikelihood": lambda: CategoricalLikelihood(4),
     "DiscretizedLogisticMixture": lambda: DiscretizedLogisticMixture(3, 4, 2),
     "GaussianLikelihood": GaussianLikelihood,
+    "GaussianLikelihood of channels": lambda: GaussianLikelihood(3),
 }
 
 SHUFFLED = [3, 7, 0, 9, 4, 1, 8, 2, 6, 5]
@@ -332,6 +333,13 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, units=6, layers=2, head=24),
     "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, hidden=5, layers=2, head=8),
     "GatedPixelCNN categorical": lambda: GatedPixelCNN((1, 2, 2), 4, hidden=4, layers=1, kernel_size=3, head=5),
+    "GatedPixelCNN gaussian": lambda: GatedPixelCNN(
+        (2, 2, 3), None, hidden=5, layers=1, head=8, context=(2, 2, 3), likelihood=GaussianLikelihood(2)
+    ),
+    "GatedPixelCNN of one layer": lambda: GatedPixelCNN((1, 3, 4), 2, hidden=5, layers=0, head=8),
+    "GatedPixelCNN whole pixels": lambda: GatedPixelCNN(
+        (2, 2, 2), 2, hidden=5, layers=2, head=8, likelihood=DiscretizedLogisticMixture(2, 2, 2)
+    ),
     "GatedPixelCNN colours": lambda: GatedPixelCNN((3, 2, 1), 3, hidden=7, layers=2, head=17),
     "GatedPixelCNN conditional": lambda: GatedPixelCNN((1, 5, 2), 2, hidden=4, layers=2, head=8, context=3),
     "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(

@@ -151,8 +151,8 @@ def test_what_cannot_be_is_refused(kind, run, message):
 def test_there_is_a_layer_and_a_context_of_the_size_of_the_image():
     with pytest.raises(ValueError, match="at least one residual block; got 0"):
         PixelCNN((1, 4, 4), blocks=0)
-    with pytest.raises(ValueError, match="at least one layer after the first; got 0"):
-        GatedPixelCNN((1, 4, 4), layers=0)
+    with pytest.raises(ValueError, match="layers of at least 0; got -1"):
+        GatedPixelCNN((1, 4, 4), layers=-1)
     with pytest.raises(ValueError, match=r"a context vector, or a map of shape \(channels, 4, 4\); got .* \(2, 3, 3\)"):
         GatedPixelCNN((1, 4, 4), context=(2, 3, 3))
     with pytest.raises(ValueError, match=r"a kernel with odd sides; got \(1, 4\)"):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.pixel_net import Cursor, PixelNet
+from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.masked_convolution import MaskedConv2d, Prepared, groups, spans
 
@@ -30,20 +31,22 @@ class GatedPixelCNN(PixelNet):
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits.
+        levels: Number of pixel levels; two make bits. `None` for real numbers, which need a likelihood.
         hidden: Channels of either stack.
         layers: Number of layers after the first, which has a 7x7 kernel.
         kernel_size: Odd side of their kernels.
         head: Channels of the two last convolutions' input.
         context: Size of a context vector, or shape of a context map (channels, H, W).
+        likelihood: What theta means, if not that of single levels: a site may be a pixel with all its channels, as with
+            `DiscretizedLogisticMixture`, whose channels then come all at once.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, \*context_shape).
-        - theta: (\*batch, C, H, W, likelihood.num_params).
+        - theta: (\*batch, C, H, W, likelihood.num_params), or (\*batch, H, W, likelihood.num_params).
 
     Raises:
         ValueError: If the shape is not that of images, a context is neither a vector nor a map of the size of the
-            image, there are fewer than two levels or layers, or a layer has fewer channels than the image.
+            image, there are fewer than two levels, or a layer has fewer channels than the image has colours.
 
     Reference:
         Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu (2016), Conditional Image Generation with
@@ -62,31 +65,34 @@ class GatedPixelCNN(PixelNet):
     def __init__(
         self,
         shape: Sequence[int],
-        levels: int = 256,
+        levels: int | None = 256,
         hidden: int = 128,
         layers: int = 12,
         kernel_size: int = 5,
         head: int = 1024,
         context: int | Sequence[int] | None = None,
+        likelihood: Likelihood | None = None,
     ) -> None:
-        super().__init__(shape, levels, context)
+        super().__init__(shape, levels, context, likelihood)
         name = type(self).__name__
-        if layers < 1:
-            raise ValueError(f"{name} expects at least one layer after the first; got {layers}.")
+        if layers < 0:
+            raise ValueError(f"{name} expects layers of at least 0; got {layers}.")
         if self.context_shape is not None and self.context_shape[1:] not in ((), (self.height, self.width)):
             raise ValueError(
                 f"{name} expects a context vector, or a map of shape (channels, {self.height}, {self.width}); got the "
                 f"shape {self.context_shape}. Resize the map."
             )
-        image, stack, last = (groups(n, self.colours) for n in (self.colours, hidden, head))
+        image, stack, last = (groups(n, self.colours) for n in (self.channels, hidden, head))
         channels = None if self.context_shape is None else self.context_shape[0]
-        self.first = GatedLayer(image, stack, torch.cat((stack, last)), 7, channels, first=True)
+        self.side = kernel_size // 2
+        self.first = GatedLayer(image, stack, torch.cat((stack, last)) if layers else last, 7, channels, first=True)
         self.layers: Sequence[GatedLayer] = nn.ModuleList(  # type: ignore[assignment]
             GatedLayer(stack, stack, torch.cat((stack, last)) if i < layers else last, kernel_size, channels)
             for i in range(1, layers + 1)
         )
         self.head = MaskedConv2d(last, last)
-        self.last = MaskedConv2d(last, image.repeat_interleave(self.likelihood.num_params))
+        params = torch.arange(self.colours).repeat_interleave(self.likelihood.num_params)
+        self.last = MaskedConv2d(last, params)
         self.spans = [spans(n, self.colours) for n in (hidden, head)]
 
     def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
@@ -99,14 +105,14 @@ class GatedPixelCNN(PixelNet):
 
     def memory(self, cursor: Cursor, context: Tensor | None) -> Memory:
         image, stacks, layers = cursor.image, self.spans[0], [self.first, *self.layers]
-        batch, other = len(image), self.layers[0]
+        batch = len(image)
         masked = [layer for layer in self.modules() if isinstance(layer, MaskedConv2d)]
         vertical = [image[:, :-1], *(layer.start(batch, self.width) for layer in self.layers)]
         horizontal = [layer.horizontal.start(batch, self.width).squeeze(1) for layer in self.layers]
         return Memory(
             context=None if context is None else context.movedim(1, -1).contiguous(),
-            taps=(self.first.horizontal.taps(image), torch.arange(other.side + 1, device=image.device)),
-            row_taps=(self.first.row_taps(vertical[0], self.width), other.row_taps(vertical[1], self.width)),
+            taps=(self.first.horizontal.taps(image), torch.arange(self.side + 1, device=image.device)),
+            row_taps=[layer.row_taps(v, self.width) for layer, v in zip(layers[:2], vertical, strict=False)],
             vertical=vertical,
             horizontal=horizontal,
             colours=[[row[..., stack] for row in horizontal] for stack in stacks],
@@ -145,7 +151,7 @@ class GatedPixelCNN(PixelNet):
 
         first, places = (taps + cursor.column for taps in memory.taps)
         g = gates(above[0], line_buffer.window(cursor.image, first))
-        x, column = MaskedConv2d.step(g, next(weights)), cursor.column + self.layers[0].side
+        x, column = MaskedConv2d.step(g, next(weights)), cursor.column + self.side
         for from_above, row, mine in zip(above[1:], memory.horizontal, memory.colours[colour], strict=True):
             mine.index_copy_(1, column, x[:, :width].unsqueeze(1))
             g = gates(from_above, row.index_select(1, places).flatten(1))
@@ -253,7 +259,7 @@ class Memory(NamedTuple):
 
     context: Tensor | None
     taps: tuple[Tensor, Tensor]
-    row_taps: tuple[Tensor, Tensor]
+    row_taps: list[Tensor]
     vertical: list[Tensor]
     horizontal: list[Tensor]
     colours: list[list[Tensor]]

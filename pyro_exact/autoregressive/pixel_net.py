@@ -1,9 +1,10 @@
-"""What the networks of images have in common whose sites are the numbers of a pixel: R, then G, then B."""
+"""What the networks of images have in common that predict pixel by pixel, and in a pixel R, then G, then B."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.categorical import CategoricalLikelihood
+from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.conditioner import by_number, required
 from pyro_exact.nn.masked import State, progress
@@ -33,8 +35,9 @@ class Cursor(NamedTuple):
 class PixelNet(CausalNet):
     r"""A network of images that predicts pixel by pixel, row by row, and in a pixel colour by colour.
 
-    A site is one number of a pixel: 0 or 1 with two levels, else one of the levels with a logit for each. The network
-    sees the levels scaled to [-1, 1].
+    A site is one number of a pixel: 0 or 1 with two levels, else one of the levels with a logit for each. With another
+    likelihood it may be a pixel with all its channels, or hold real numbers. The network sees levels scaled to [-1, 1],
+    and real numbers as they are.
 
     A subclass writes `theta`, for whole images, whose last layer is ``last``. For steps that cost what one number of
     the image costs it writes `memory`, `begin_row` and `number`, of which the latter two write into their memory; steps
@@ -42,25 +45,36 @@ class PixelNet(CausalNet):
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels.
+        levels: Number of pixel levels; `None` for real numbers.
         context: Size of a context vector, or shape of a context map (channels, H, W).
+        likelihood: What theta means, if not that of single levels.
 
     Shape:
-        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, C, H, W, likelihood.num_params).
+        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid, likelihood.num_params), where the
+          grid is (C, H, W), or (H, W) if a site is a pixel.
 
     Raises:
-        ValueError: If the shape is not that of images, or there are fewer than two levels.
+        ValueError: If the shape is not that of images, there are fewer than two levels, or real numbers have no
+            likelihood.
     """
 
     order: Tensor
     last: MaskedConv2d
     rows = columns = 1  # of the image that a step keeps: up to the last row, and of padding on either side
 
-    def __init__(self, shape: Sequence[int], levels: int, context: int | Sequence[int] | None = None) -> None:
-        super().__init__(shape, BernoulliLikelihood() if levels == 2 else CategoricalLikelihood(levels), context)
+    def __init__(
+        self,
+        shape: Sequence[int],
+        levels: int | None,
+        context: int | Sequence[int] | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(shape, likelihood or of_levels(levels), context)
         if len(self.event_shape) != 3:
             raise ValueError(f"{type(self).__name__} expects a shape (C, H, W); got {tuple(self.event_shape)}.")
-        self.colours, self.height, self.width = self.event_shape
+        self.channels, self.height, self.width = self.event_shape
+        self.numbers = prod(self.likelihood.site_shape)
+        self.colours = self.channels // self.numbers  # that come one after the other
         self.levels = levels
         order = torch.arange(self.sites).view(self.colours, -1).T.flatten()
         self.register_buffer("order", order, persistent=False)
@@ -72,18 +86,19 @@ class PixelNet(CausalNet):
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         images = self.scaled(self._checked(x)).reshape(-1, *self.event_shape)
         theta = self.theta(images, self._contexts(context, x.shape[:-3]))
-        return by_number(theta, self.likelihood.num_params, x)
+        num_params = self.likelihood.num_params
+        return by_number(theta, num_params, x).reshape(*x.shape[:-3], *self.grid, num_params)
 
     def scaled(self, x: Tensor) -> Tensor:
         """Return levels in [-1, 1]."""
-        return x * (2 / (self.levels - 1)) - 1
+        return x if self.levels is None else x * (2 / (self.levels - 1)) - 1
 
     @torch.no_grad()
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
         weight = next(self.parameters())
         batch = weight.new_empty(*batch_shape, 0)
         rows = batch.shape[:-1].numel()
-        image = line_buffer.start(weight, rows, self.rows, self.width, self.colours, self.columns, self.columns)
+        image = line_buffer.start(weight, rows, self.rows, self.width, self.channels, self.columns, self.columns)
         row = torch.full((1,), -1, device=weight.device)
         cursor = Cursor(row, torch.zeros_like(row), image, batch)
         return progress(member, 0), cursor, self.memory(cursor, self._contexts(context, batch_shape))
@@ -93,9 +108,9 @@ class PixelNet(CausalNet):
         (_, done, _), cursor, memory = state[0].shape, *state[1:]
         colour = done % self.colours
         if previous is not None:
-            before = (colour - 1) % self.colours
-            values = self.scaled(previous).reshape(-1, 1)
-            line_buffer.write(cursor.image[..., before : before + 1], cursor.column + self.columns, values)
+            before = (colour - 1) % self.colours * self.numbers
+            values = self.scaled(previous).reshape(-1, self.numbers)
+            line_buffer.write(cursor.image[..., before : before + self.numbers], cursor.column + self.columns, values)
         if done % (self.colours * self.width) == 0:
             cursor.row.add_(1)
             cursor.column.zero_()
@@ -120,7 +135,7 @@ class PixelNet(CausalNet):
 
     @abstractmethod
     def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
-        """Return theta of all numbers, (N, C * num_params, H, W), from scaled images and their contexts."""
+        """Return theta of all sites, (N, colours * num_params, H, W), from scaled images and their contexts."""
 
     @abstractmethod
     def memory(self, cursor: Cursor, context: Tensor | None) -> Any:
@@ -132,7 +147,7 @@ class PixelNet(CausalNet):
 
     @abstractmethod
     def number(self, colour: int, cursor: Cursor, memory: Any) -> Tensor:
-        """Return theta of the number at the cursor that has this colour, (N, num_params)."""
+        """Return theta of the site at the cursor that has this colour, (N, num_params)."""
 
     def _contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
         """Return the context of each image, (N, *context_shape)."""
@@ -140,3 +155,10 @@ class PixelNet(CausalNet):
             return None
         context = required(context, self.context_shape, next(self.parameters()))
         return context.expand(*batch_shape, *self.context_shape).reshape(-1, *self.context_shape)
+
+
+def of_levels(levels: int | None) -> Likelihood:
+    """Return the likelihood of one number with so many levels."""
+    if levels is None:
+        raise ValueError("A network of real numbers expects a likelihood; got none. Give a GaussianLikelihood.")
+    return BernoulliLikelihood() if levels == 2 else CategoricalLikelihood(levels)

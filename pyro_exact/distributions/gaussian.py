@@ -1,4 +1,4 @@
-"""The likelihood of a real number."""
+"""The likelihood of a real number, or of several that are independent."""
 
 from __future__ import annotations
 
@@ -14,29 +14,48 @@ from pyro_exact.distributions.likelihood import Likelihood
 class GaussianLikelihood(Likelihood):
     r"""A site that is normal, with a mean and the logarithm of a standard deviation from the network.
 
-    .. math:: \log p(x \mid \mu, s) = -\tfrac12 (x - \mu)^2 e^{-2 s} - s - \tfrac12 \log 2\pi
+    .. math:: \log p(x \mid \mu, s) = \sum_c -\tfrac12 (x_c - \mu_c)^2 e^{-2 s_c} - s_c - \tfrac12 \log 2\pi
+
+    Args:
+        channels: Numbers of a site, C, such as those of a pixel of a latent map; `None` for one number that has no
+            dimension of its own.
 
     Shape:
-        - theta: (\*sites, 2), mean and log standard deviation; x: (\*sites).
+        - theta: (\*sites, 2 C), means, then log standard deviations; x: (\*sites, C), or (\*sites) for one number.
+
+    Raises:
+        ValueError: If the number of channels is not positive.
 
     Example:
         >>> GaussianLikelihood().log_prob(torch.zeros(3, 2), torch.zeros(3))
         tensor([-0.9189, -0.9189, -0.9189])
     """
 
-    num_params = 2
     support = constraints.real
     values = "finite numbers"
 
+    def __init__(self, channels: int | None = None) -> None:
+        if channels is not None and channels < 1:
+            raise ValueError(f"GaussianLikelihood expects at least one channel; got {channels}.")
+        self.site_shape = () if channels is None else (channels,)
+        self.num_noise = channels or 1
+        self.num_params = 2 * self.num_noise
+
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
-        mean, log_std = theta.unbind(-1)
-        return -0.5 * ((x - mean) * (-log_std).exp()).square() - log_std - 0.5 * math.log(2 * math.pi)
+        mean, log_std = theta.chunk(2, dim=-1)
+        error = (self._numbers(x) - mean) * (-log_std).exp()
+        return (-0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
-        mean, log_std = theta.unbind(-1)
-        inside = noise.squeeze(-1).clamp_min(torch.finfo(noise.dtype).eps / 4)  # 0 would be minus infinity
-        return mean + log_std.exp() * torch.special.ndtri(inside)
+        mean, log_std = theta.chunk(2, dim=-1)
+        inside = noise.clamp_min(torch.finfo(noise.dtype).eps / 4)  # 0 would be minus infinity
+        x = mean + log_std.exp() * torch.special.ndtri(inside)
+        return x if self.site_shape else x.squeeze(-1)
 
     def marginal(self, x: Tensor) -> Tensor:
-        tiny = torch.finfo(x.dtype).tiny
-        return torch.stack((x.mean(0), x.std(0, correction=0).clamp_min(tiny).log()), dim=-1)
+        numbers, tiny = self._numbers(x), torch.finfo(x.dtype).tiny
+        return torch.cat((numbers.mean(0), numbers.std(0, correction=0).clamp_min(tiny).log()), dim=-1)
+
+    def _numbers(self, x: Tensor) -> Tensor:
+        """Return the numbers of each site in a dimension of their own."""
+        return x if self.site_shape else x.unsqueeze(-1)

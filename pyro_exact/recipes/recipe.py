@@ -245,7 +245,7 @@ MODELS = {
     "row_lstm": Family(_pixels(RowLSTM), RowLSTM),
     "vae": Family(vae, vae),
 }
-PROVIDED = ("shape", "levels")  # parameters of the builders that are not for a recipe to set
+PROVIDED = ("shape", "levels", "likelihood")  # parameters of the builders that are not for a recipe to set
 
 
 @dataclass(frozen=True)
