@@ -134,7 +134,7 @@ def evaluate(
 def sample(
     checkpoint: Path,
     out: Path = Path("samples.png"),
-    n: int = 64,
+    n: int | None = None,
     temperature: float | list[float] | None = None,
     label: int | list[int] | None = None,
     nearest: bool = False,
@@ -148,9 +148,11 @@ def sample(
     Args:
         checkpoint: A file that `pyro-exact train` wrote.
         out: The PNG file to write.
-        n: How many images, spread evenly over the classes where there are any.
+        n: How many images of each temperature, spread evenly over the classes where there are any; by default 64, or of
+            several temperatures 8.
         temperature: Standard deviation of a flow's base noise; 1, the default, is the model itself, less gives smoother
-            images. Of several, e.g. "[0.5, 0.7, 1]", each makes a grid. An autoregressive model has none.
+            images. Of several, e.g. "[0.5, 0.7, 1]", each has a row, with the same noise but for its scale. An
+            autoregressive model has none.
         label: A class of a class-conditional model. Of several, e.g. "[3, 5]", each has a row; all classes by default.
         nearest: Whether to show the nearest training images beside the samples: has the model learned them by heart?
         data: Name, .npz file or folder of these; the images that it was trained on by default.
@@ -164,21 +166,23 @@ def sample(
     from pyro_exact.plots import save_grids
     from pyro_exact.train import load_model
 
-    if n < 1:
-        raise ValueError(f"sample expects at least one image; got n = {n}.")
+    temperatures = temperature if isinstance(temperature, list) else [temperature]
+    n = n if n is not None else 64 if len(temperatures) == 1 else 8
+    if n < 1 or not temperatures:
+        raise ValueError(f"sample expects at least one image and temperature; got n = {n} and {temperature}.")
     _check_picture(out)
     model, run = load_model(checkpoint, device)
     labels = list(range(model.classes or 0)) if label is None else [label] if isinstance(label, int) else label
     each = max(1, n // len(labels)) if labels else n
-    torch.manual_seed(seed)
     among = _images(run, data, data_root, download=False).train if nearest else None
     grids = {}
-    for t in temperature if isinstance(temperature, list) else [temperature]:
+    for t in temperatures:
+        torch.manual_seed(seed)
         title = "samples" if t is None else f"temperature {t:g}"
         grids[title] = drawn = _draw(model, each, t, labels)
         if among is not None:
             grids[f"{title}: nearest training images"] = nearest_of(drawn.cpu(), among)
-    save_grids(grids, run.levels, out, columns=each if len(labels) > 1 else 8)
+    save_grids(grids, run.levels, out, columns=each if len(labels) > 1 else 8, rows=len(temperatures))
     print(f"Wrote {out}.")
 
 

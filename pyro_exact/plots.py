@@ -36,18 +36,19 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1) -> Tensor:
     return grid
 
 
-def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, columns: int = 8) -> None:
-    """Save grids of images side by side, each under its title.
+def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, columns: int = 8, rows: int = 1) -> None:
+    """Save grids of images, each under its title, side by side or in rows.
 
     Args:
         grids: Title and images, integers of shape (N, C, H, W) in {0, ..., levels - 1}.
         levels: Number of pixel levels.
         path: A PNG file.
         columns: Images in a row of one grid.
+        rows: Rows of grids, which divide their number.
     """
     drawn = {title: image_grid(images.cpu().float() / (levels - 1), columns) for title, images in grids.items()}
     aspect = max(grid.shape[-2] / grid.shape[-1] for grid in drawn.values())
-    figure, axes = _figure(1, len(drawn), 4.5, 4.5 * aspect + 0.3)
+    figure, axes = _figure(rows, len(drawn) // rows, 4.5, 4.5 * aspect + 0.3)
     figure.set_layout_engine("constrained", wspace=0.05)
     for axis, (title, grid) in zip(axes, drawn.items(), strict=True):
         pixels = grid.clamp(0, 1).movedim(0, -1).squeeze(-1)

@@ -102,17 +102,21 @@ def test_the_recipe_that_was_left_trains_again(trained, run):
     assert yaml.safe_load(open("out/recipe.yaml")) == yaml.safe_load(open("again/recipe.yaml"))
 
 
-def test_sample_takes_several_temperatures(trained, run, monkeypatch):
-    seen = {}
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, levels, path, columns: seen.update(grids))
-    assert run("sample", "out/checkpoint.ckpt", "--n", "2", "--temperature", "[0.5, 1]")[0] == 0
-    assert list(seen) == ["temperature 0.5", "temperature 1"]
-    assert seen["temperature 1"].shape == (2, 1, 4, 4)
+def test_each_of_several_temperatures_has_a_row_of_the_same_noise(trained, run, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns, rows: seen.append((grids, rows)))
+    for temperature in ("[0.5, 1]", "[1]"):
+        assert run("sample", "out/checkpoint.ckpt", "--n", "8", "--temperature", temperature)[0] == 0
+    (both, rows), (alone, _) = seen
+    assert (list(both), rows) == (["temperature 0.5", "temperature 1"], 2)
+    assert both["temperature 1"].shape == (8, 1, 4, 4)
+    assert torch.equal(both["temperature 1"], alone["temperature 1"])
+    assert not torch.equal(both["temperature 0.5"], alone["temperature 1"])
 
 
 def test_sample_shows_the_nearest_training_images(here, trained, run, monkeypatch):
     seen = {}
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, levels, path, columns: seen.update(grids))
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, **__: seen.update(grids))
     assert run("sample", "out/checkpoint.ckpt", "--n", "2", "--nearest")[0] == 0
     assert list(seen) == ["samples", "samples: nearest training images"]
     known = torch.from_numpy(np.load("toy.npz")["train"])
@@ -127,7 +131,7 @@ def test_a_class_conditional_model_from_training_to_samples(here, run, monkeypat
     assert run("evaluate", "out/checkpoint.ckpt")[0] == 0
     seen = []
     monkeypatch.setattr(
-        "pyro_exact.plots.save_grids", lambda grids, levels, path, columns: seen.append((grids, columns))
+        "pyro_exact.plots.save_grids", lambda grids, *_, columns, rows: seen.append((grids, columns))
     )
     for label in ([], ["--label", "2"], ["--label", "[2, 0]"]):
         assert run("sample", "out/checkpoint.ckpt", "--n", "12", *label)[0] == 0

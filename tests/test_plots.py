@@ -33,6 +33,15 @@ def test_grids_become_a_picture(tmp_path, count, channels):
     assert [file.name for file in path.parent.iterdir()] == ["grids.png"]
 
 
+def test_grids_come_side_by_side_or_in_rows(tmp_path):
+    grids, shapes = {name: torch.ones(4, 1, 3, 3) for name in "ab"}, []
+    for rows in (1, 2):
+        save_grids(grids, 2, tmp_path / "grids.png", columns=2, rows=rows)
+        shapes.append(imread(tmp_path / "grids.png").shape)
+    (height, width, _), (tall, narrow, _) = shapes
+    assert (tall, 2 * narrow) == (2 * height, width)
+
+
 @pytest.mark.parametrize("curve", [CURVE, {"train": [], "valid": CURVE["valid"]}, {"train": [], "valid": []}])
 @pytest.mark.parametrize("anchors", [None, {"a code": 5.0}])
 def test_a_curve_becomes_a_picture(tmp_path, curve, anchors):
