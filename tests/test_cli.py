@@ -130,9 +130,7 @@ def test_a_class_conditional_model_from_training_to_samples(here, run, monkeypat
     assert run("train", "glow_digits", *flags)[0] == 0
     assert run("evaluate", "out/checkpoint.ckpt")[0] == 0
     seen = []
-    monkeypatch.setattr(
-        "pyro_exact.plots.save_grids", lambda grids, *_, columns, rows: seen.append((grids, columns))
-    )
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns, rows: seen.append((grids, columns)))
     for label in ([], ["--label", "2"], ["--label", "[2, 0]"]):
         assert run("sample", "out/checkpoint.ckpt", "--n", "12", *label)[0] == 0
     assert [(len(grids["samples"]), columns) for grids, columns in seen] == [(12, 4), (12, 8), (12, 6)]
