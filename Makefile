@@ -39,8 +39,9 @@ docs: .venv/.test  ## build the documentation into docs/_build/html
 	rm -rf docs/api
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-results: .venv/.run  ## write docs/results.md from its records, and docs/layers.md from the docstrings
+results: .venv/.run  ## write docs/results.md and its curves from the records, and docs/layers.md from the docstrings
 	$(BIN)/python docs/make_results.py
+	$(BIN)/python docs/make_curves.py
 	$(BIN)/python docs/make_layers.py
 
 bench: .venv/.bench  ## run every script in benchmarks/, ours beside the peers

@@ -25,6 +25,7 @@ from pyro_exact.train import callbacks, task
 from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_dim
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
 from pyro_exact.train.record import commit, hardware
+from pyro_exact.train.run import Run
 from pyro_exact.train.task import Task, learning_rate_factor
 from pyro_exact.transforms import Conv1x1
 
@@ -733,6 +734,13 @@ def test_a_record_is_what_the_page_of_results_wants(finished, tmp_path, make_res
     assert record["training"]["ema_decay"] == 0.9
     assert record["torch"] == torch.__version__
     assert record["commit"] == commit()
+    assert record["valid"] == [[step, round(seconds, 1), bits] for step, seconds, bits in run.curve["valid"]]
+
+
+def test_the_curve_of_a_record_has_the_unit_of_its_metric(exact):
+    run = Run(recipes.load_recipe("nade_mnist"), (1, 2, 3), 2, "toy", 0, "a machine", curve={"valid": [[5, 1.23, 0.5]]})
+    record = run.record({}, train.evaluate(exact, images().test), 7)
+    assert record["valid"] == [[5, 1.2, pytest.approx(0.5 * 6 * math.log(2))]]
 
 
 def test_the_unit_is_that_of_the_paper(exact):

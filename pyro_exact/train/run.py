@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import log, prod
 from typing import Any
 
 import torch
@@ -65,6 +66,8 @@ class Run:
     def record(self, data: Mapping[str, Any], score: Evaluation, parameters: int) -> dict[str, Any]:
         """Return the record of the run, as `docs/results` keeps them.
 
+        Its curve, ``valid``, holds (step, seconds, loss) of each look at the validation split, in the unit of the metric.
+
         Args:
             data: ``name``, ``split`` and ``images``, the number of images scored; perhaps a ``note``.
             score: Of these images.
@@ -72,6 +75,7 @@ class Run:
         """
         recipe = self.recipe.to_dict()
         unit = self.recipe.paper.unit if self.recipe.paper else "bits/dim"
+        per_bit = prod(self.shape) * log(2) if unit == "nats" else 1.0
         return {
             "recipe": self.recipe.name,
             "model": recipe["model"]["name"],
@@ -88,6 +92,7 @@ class Run:
             "clock": self.clock,
             "parameters": parameters,
             "metric": score.metric(unit),
+            "valid": [[step, round(seconds, 1), bits * per_bit] for step, seconds, bits in self.curve["valid"]],
             "ema": self.recipe.training.ema_decay is not None,
             "date": today(),
         }

@@ -1,0 +1,40 @@
+"""Draw the validation curves of the records under docs/results/ as docs/images/curves.png.
+
+python docs/make_curves.py
+"""
+
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+DOCS = Path(__file__).resolve().parent
+SHOWN = 1.25  # times the lowest loss: what lies higher is cut off
+
+
+def curves() -> list[dict[str, Any]]:
+    """The records that have a curve, by data set and then by recipe."""
+    records = [json.loads(path.read_text()) | {"file": path.stem} for path in (DOCS / "results").glob("*.json")]
+    return sorted((r for r in records if len(r.get("valid", [])) > 1), key=lambda r: (r["data"]["name"], r["file"]))
+
+
+def main() -> None:
+    """Draw a panel for each data set."""
+    panels = {data: list(group) for data, group in groupby(curves(), key=lambda r: r["data"]["name"])}
+    figure = Figure(figsize=(8, 4.2 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), squeeze=False).flat
+    for axis, (data, records) in zip(axes, panels.items(), strict=True):
+        for number, record in enumerate(records):
+            minutes, losses = zip(*((seconds / 60, loss) for _, seconds, loss in record["valid"]), strict=True)
+            style = {"color": f"C{number % 10}", "ls": "-" if number < 10 else "--"}
+            axis.plot(minutes, losses, marker=".", lw=1, label=record["file"], **style)
+        lowest = min(loss for record in records for *_, loss in record["valid"])
+        axis.set(ylim=(0.98 * lowest, SHOWN * lowest), title=data, xlabel="minutes", ylabel=record["metric"]["unit"])
+        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.savefig(DOCS / "images" / "curves.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
