@@ -66,7 +66,7 @@ class Run:
     def record(self, data: Mapping[str, Any], score: Evaluation, parameters: int) -> dict[str, Any]:
         """Return the record of the run, as `docs/results` keeps them.
 
-        Its curve, ``valid``, holds (step, seconds, loss) of each look at the validation split, in the unit of the metric.
+        Its curve, ``valid``, holds (step, seconds, loss) of each look at the validation split, in the metric's unit.
 
         Args:
             data: ``name``, ``split`` and ``images``, the number of images scored; perhaps a ``note``.
