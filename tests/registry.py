@@ -53,7 +53,7 @@ from pyro_exact.flows import (
     spline_coupling,
     sylvester,
 )
-from pyro_exact.models import VAE, Density, Dequantized, GenerativeModel, OrderAgnostic
+from pyro_exact.models import VAE, Density, Dequantized, GenerativeModel, OrderAgnostic, PixelVAE
 from pyro_exact.nn import (
     ConvConditioner,
     DenseConditioner,
@@ -447,6 +447,11 @@ def vae(flow: Bijection | None, likelihood: BernoulliLikelihood | CausalNet) -> 
     return VAE(DenseEncoder((1, 4, 4), (6,)), decoder, FlowPosterior(6, 2, flow), StandardNormal(2), likelihood)
 
 
+def pixel_vae(layers: int, upsample: bool = False) -> PixelVAE:
+    """One of images (1, 4, 4) of bits."""
+    return PixelVAE((1, 4, 4), 2, 2, layers, 6, 3, 6, upsample, width=3, features=6)
+
+
 MODELS: dict[str, ModelCase] = {
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density diagonal_bilstm": ModelCase(
@@ -469,6 +474,9 @@ MODELS: dict[str, ModelCase] = {
     ),
     "OrderAgnostic": ModelCase(lambda: OrderAgnostic(DeepNADE((1, 4, 4), 20, orders=2)), bars),
     "OrderAgnostic conv": ModelCase(lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], 20)), bars),
+    "PixelVAE": ModelCase(lambda: pixel_vae(layers=2), bars),
+    "PixelVAE of no layer": ModelCase(lambda: pixel_vae(layers=0), bars),
+    "PixelVAE upsampled": ModelCase(lambda: pixel_vae(layers=1, upsample=True), bars),
     "VAE": ModelCase(lambda: vae(None, BernoulliLikelihood()), bars),
     "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), 20, context_dim=3)), bars),
     "VAE iaf": ModelCase(lambda: vae(iaf(2, 2, (6,), 6), BernoulliLikelihood()), bars),

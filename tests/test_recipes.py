@@ -30,6 +30,7 @@ SMALL = {
     "nice": {},
     "pixel_cnn": {"hidden": 2, "blocks": 1, "head": 2},
     "pixel_cnn_pp": {"resnets": 1, "filters": 2, "components": 1},
+    "pixel_vae": {"latents": 2, "layers": 2, "hidden": 2, "head": 2, "width": 2, "features": 3},
     "real_nvp": {"width": 4, "blocks": 1},
     "row_lstm": {"units": 2, "layers": 1, "head": 2},
     "vae": {"latents": 2, "hidden": 4, "length": 2},

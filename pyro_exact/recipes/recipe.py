@@ -29,7 +29,7 @@ from pyro_exact.autoregressive import (
 )
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
-from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic
+from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic, PixelVAE
 from pyro_exact.recipes.check import arguments, nearest
 from pyro_exact.recipes.vae import conv_vae, vae
 from pyro_exact.transforms import Bijection
@@ -241,6 +241,7 @@ MODELS = {
     "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),
     "pixel_cnn": Family(_pixels(PixelCNN), PixelCNN),
     "pixel_cnn_pp": Family(_pixels(PixelCNNpp), PixelCNNpp),
+    "pixel_vae": Family(PixelVAE, PixelVAE),
     "real_nvp": Family(_dequantized(image_real_nvp), image_real_nvp, dequantized=True),
     "row_lstm": Family(_pixels(RowLSTM), RowLSTM),
     "vae": Family(vae, vae),
