@@ -53,7 +53,15 @@ from pyro_exact.flows import (
     spline_coupling,
     sylvester,
 )
-from pyro_exact.models import VAE, Density, Dequantized, GenerativeModel, OrderAgnostic, PixelVAE
+from pyro_exact.models import (
+    VAE,
+    Density,
+    Dequantized,
+    GenerativeModel,
+    HierarchicalPixelVAE,
+    OrderAgnostic,
+    PixelVAE,
+)
 from pyro_exact.nn import (
     ConvConditioner,
     DenseConditioner,
@@ -423,10 +431,10 @@ def blobs() -> Tensor:
     return image.scatter(1, torch.randint(16, (32, 1)), 3).view(32, 1, 4, 4)
 
 
-def bars() -> Tensor:
+def bars(side: int = 4) -> Tensor:
     """Images of 0 and 1 with one full row."""
-    rows = torch.randint(4, (32, 1, 1, 1))
-    return (rows == torch.arange(4)[:, None]).expand(32, 1, 4, 4).to(torch.get_default_dtype())
+    rows = torch.randint(side, (32, 1, 1, 1))
+    return (rows == torch.arange(side)[:, None]).expand(32, 1, side, side).to(torch.get_default_dtype())
 
 
 def planar_stack() -> Compose:
@@ -452,6 +460,11 @@ def pixel_vae(layers: int, upsample: bool = False) -> PixelVAE:
     return PixelVAE((1, 4, 4), 2, 2, layers, 6, 3, 6, upsample, width=3, features=6)
 
 
+def hierarchical_pixel_vae(levels: int, components: int | None = None) -> HierarchicalPixelVAE:
+    """One of images (1, 8, 8), with maps (2, 2, 2) and vectors of 2 numbers."""
+    return HierarchicalPixelVAE((1, 8, 8), levels, 2, 2, 3, 6, 6, 2, 3, 6, 4, 2, components)
+
+
 MODELS: dict[str, ModelCase] = {
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density diagonal_bilstm": ModelCase(
@@ -472,6 +485,8 @@ MODELS: dict[str, ModelCase] = {
     "Dequantized logit": ModelCase(
         lambda: Dequantized(Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4), blobs
     ),
+    "HierarchicalPixelVAE": ModelCase(lambda: hierarchical_pixel_vae(2), lambda: bars(8)),
+    "HierarchicalPixelVAE mixture": ModelCase(lambda: hierarchical_pixel_vae(4, 2), lambda: 3 * bars(8)),
     "OrderAgnostic": ModelCase(lambda: OrderAgnostic(DeepNADE((1, 4, 4), 20, orders=2)), bars),
     "OrderAgnostic conv": ModelCase(lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], 20)), bars),
     "PixelVAE": ModelCase(lambda: pixel_vae(layers=2), bars),

@@ -23,7 +23,7 @@ from pyro_exact.models.generative_model import log_prob
 
 KS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 DRAWS = 20  # of the latents, and of data sets, that are kept
-AT_ONCE = 2000  # samples of all data together
+AT_ONCE = 1_600_000  # numbers of all data and samples together
 ACTIVE = 0.01  # Burda et al.: a unit whose posterior mean varies more is active
 
 
@@ -215,7 +215,7 @@ class _Site:
 def _weights(model: GenerativeModel, x: Tensor, samples: int) -> tuple[Tensor, dict[str, Level]]:
     """Return the log-weights, (samples, N), and what each latent tells."""
     weights, sites = [], defaultdict[str, _Site](_Site)
-    most = max(1, AT_ONCE // len(x))
+    most = max(1, AT_ONCE // x.numel())
     for done in range(0, samples, most):
         guide, joint = model.traces(x, min(most, samples - done))
         weights.append((log_prob(joint) - log_prob(guide)).double().cpu())

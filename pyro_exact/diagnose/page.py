@@ -72,16 +72,17 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
 
 
 def _units(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Each unit by what it tells: its divergence where that has a closed form, else how its mean moves."""
+    """Each unit by what it tells: its divergence if that has a closed form in all levels, else how its mean moves."""
+    exact = all(level.kl_by_unit is not None for level in diagnosis.levels.values())
     for name, level in diagnosis.levels.items():
-        exact = level.kl_by_unit is not None
-        shown = level.activity if level.kl_by_unit is None else level.kl_by_unit
+        shown = level.kl_by_unit if exact and level.kl_by_unit is not None else level.activity
         values = np.sort(shown.flatten().numpy())[::-1]
-        axis.plot(np.arange(1, len(values) + 1), values, marker="o", ms=4, label=f"{name}, {level.active} active")
-        axis.set(ylabel="KL in nats" if exact else "activity: variance of the posterior mean")
-        if not exact:
-            axis.set_yscale("log")
-            axis.axhline(ACTIVE, color="tab:red", ls="--", label="active above")
+        told = f"{name}: {level.kl.mean():.1f} nats, {level.active} active"
+        axis.plot(np.arange(1, len(values) + 1), values, marker="o", ms=4, label=told)
+    if not exact:
+        axis.set_yscale("log")
+        axis.axhline(ACTIVE, color="tab:red", ls="--", label="active above")
+    axis.set_ylabel("KL in nats" if exact else "activity: variance of the posterior mean")
     axis.set(xlabel="unit of the latent, sorted", title=f"KL from the prior: {diagnosis.kl:.2f} nats")
     axis.legend()
 

@@ -128,6 +128,7 @@ class Autoregressive(TorchDistribution):
         observed: Tensor | None = None,
         mask: Tensor | None = None,
         progress: bool = False,
+        shared_noise: bool = False,
     ) -> Tensor:
         """Draw vectors or images, or complete those that are partly observed.
 
@@ -147,6 +148,7 @@ class Autoregressive(TorchDistribution):
             mask: True where a value is observed; it broadcasts with ``observed``, and their batch with that of the
                 distribution.
             progress: Whether to show a progress bar, if it takes more than a second.
+            shared_noise: Whether all draws come from the same noise, so that they differ by their contexts alone.
 
         Raises:
             ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is impossible, or a mask
@@ -162,7 +164,9 @@ class Autoregressive(TorchDistribution):
         weight, likelihood = next(self.net.parameters()), self.net.likelihood
         count = self.net.sites * likelihood.num_noise
         # An ensemble takes one more number a row, which chooses the member.
-        noise = torch.rand(shape.numel(), count + (len(members) > 1), dtype=weight.dtype, device=weight.device)
+        width = count + (len(members) > 1)
+        noise = torch.rand(1 if shared_noise else shape.numel(), width, dtype=weight.dtype, device=weight.device)
+        noise = noise.expand(shape.numel(), -1)
         every = noise[:, :count].view(-1, self.net.sites, likelihood.num_noise)
 
         def rows(values: Tensor | None, event: Sequence[int]) -> Tensor | None:

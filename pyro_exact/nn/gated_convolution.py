@@ -36,16 +36,8 @@ class GatedConvEncoder(nn.Module):
     def __init__(self, shape: tuple[int, int, int], features: int = 256, width: int = 32, levels: int = 2) -> None:
         super().__init__()
         self.shape, self.levels = tuple(shape), levels
-        rest = _quarter(shape)
-        channels = [shape[0], width, width, 2 * width, 2 * width, 2 * width]
-        strides = [1, 2, 1, 2, 1]
-        self.layers = nn.Sequential(
-            *(
-                Gated(nn.Conv2d(fan_in, 2 * fan_out, 5, stride, padding=2))
-                for (fan_in, fan_out), stride in zip(pairwise(channels), strides, strict=True)
-            ),
-            Gated(nn.Conv2d(2 * width, 2 * features, rest)),
-        )
+        rest = quarter(shape)
+        self.layers = nn.Sequential(*narrowing(shape[0], width), Gated(nn.Conv2d(2 * width, 2 * features, rest)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the images."""
@@ -76,15 +68,10 @@ class GatedConvDecoder(nn.Module):
     def __init__(self, dim: int, shape: tuple[int, int, int], num_params: int = 1, width: int = 32) -> None:
         super().__init__()
         self.shape, self.num_params = tuple(shape), num_params
-        rest = _quarter(shape)
-        channels = [2 * width, 2 * width, width, width, width, width]
-        strides = [1, 2, 1, 2, 1]
+        rest = quarter(shape)
         self.layers = nn.Sequential(
             Gated(nn.ConvTranspose2d(dim, 4 * width, rest)),
-            *(
-                Gated(nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=stride - 1))
-                for (fan_in, fan_out), stride in zip(pairwise(channels), strides, strict=True)
-            ),
+            *widening(2 * width, width),
             nn.Conv2d(width, shape[0] * num_params, 1),
         )
 
@@ -107,7 +94,35 @@ class Gated(nn.Module):
         return F.glu(self.layer(x), dim=1)
 
 
-def _quarter(shape: tuple[int, int, int]) -> tuple[int, int]:
+class Maps(nn.Sequential):
+    r"""Layers of maps, one after the other, that take any batch: (\*batch, C, H, W) -> (\*batch, C', H', W')."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the last layer makes."""
+        maps = x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        y: Tensor = super().forward(maps)
+        return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
+def narrowing(channels: int, width: int) -> list[Gated]:
+    """Return the gated convolutions from so many channels to twice the width, on a quarter of the sides."""
+    widths, strides = [channels, width, width, 2 * width, 2 * width, 2 * width], [1, 2, 1, 2, 1]
+    return [
+        Gated(nn.Conv2d(fan_in, 2 * fan_out, 5, stride, padding=2))
+        for (fan_in, fan_out), stride in zip(pairwise(widths), strides, strict=True)
+    ]
+
+
+def widening(channels: int, width: int) -> list[Gated]:
+    """Return the gated transposed convolutions from so many channels to the width, on four times the sides."""
+    widths, strides = [channels, 2 * width, width, width, width, width], [1, 2, 1, 2, 1]
+    return [
+        Gated(nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=stride - 1))
+        for (fan_in, fan_out), stride in zip(pairwise(widths), strides, strict=True)
+    ]
+
+
+def quarter(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return the sides of an image that was halved twice."""
     _, height, width = shape
     if height % 4 or width % 4:

@@ -29,7 +29,7 @@ from pyro_exact.autoregressive import (
 )
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
-from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic, PixelVAE
+from pyro_exact.models import Density, Dequantized, GenerativeModel, HierarchicalPixelVAE, OrderAgnostic, PixelVAE
 from pyro_exact.recipes.check import arguments, nearest
 from pyro_exact.recipes.vae import conv_vae, vae
 from pyro_exact.transforms import Bijection
@@ -236,6 +236,7 @@ MODELS = {
     "flow_pp": Family(_dequantized(flows.flow_pp), flows.flow_pp, dequantized=True),
     "gated_pixel_cnn": Family(_pixels(GatedPixelCNN), GatedPixelCNN),
     "glow": Family(_dequantized(flows.glow), flows.glow, dequantized=True),
+    "hierarchical_pixel_vae": Family(HierarchicalPixelVAE, HierarchicalPixelVAE),
     "made": Family(_made, _made),
     "nade": Family(_nade, _nade),
     "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),
