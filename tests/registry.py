@@ -5,6 +5,7 @@ with what the packages export.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,7 @@ from pyro_exact.distributions import (
     FlowPosterior,
     GaussianLikelihood,
     IndependentSites,
+    InverseAutoregressive,
     Likelihood,
     StandardNormal,
     Subset,
@@ -61,8 +63,12 @@ from pyro_exact.models import (
     HierarchicalPixelVAE,
     OrderAgnostic,
     PixelVAE,
+    ResNetVAE,
+    iaf_vae,
 )
+from pyro_exact.models.iaf_vae import StochasticLayer
 from pyro_exact.nn import (
+    AutoregressiveMap,
     ConvConditioner,
     DenseConditioner,
     DenseDecoder,
@@ -391,6 +397,15 @@ def net(name: str) -> CausalNet:
     return made
 
 
+def iaf_step(*batch: int) -> InverseAutoregressive:
+    """One of maps (2, 2, 3) that is not near the identity."""
+    net = AutoregressiveMap(2, Affine.num_params, width=4)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    context, mean = torch.randn(*batch, 2, 3, 4), torch.randn(*batch, 2, 2, 3)
+    return InverseAutoregressive(mean, mean.exp(), partial(net, context=context), Affine())
+
+
 DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "Autoregressive": lambda: Autoregressive(net("NADE image")),
     "Autoregressive conditional": lambda: Autoregressive(net("MADE conditional"), torch.randn(3, 2)),
@@ -407,6 +422,8 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "FlowPosterior planar": lambda: vae_posterior()(torch.randn(3, 6)),
     "IndependentSites": lambda: IndependentSites(torch.randn(3, 1, 2, 2, 1), BernoulliLikelihood(), grid_dim=3),
     "IndependentSites gaussian": lambda: IndependentSites(torch.randn(4, 2), GaussianLikelihood(), grid_dim=1),
+    "InverseAutoregressive": lambda: iaf_step(2),
+    "InverseAutoregressive without a batch": lambda: iaf_step(),
     "StandardNormal": lambda: StandardNormal(3)(),
     "Subset": lambda: Subset((1, 2, 3)),
     "UniformDequantizer": lambda: UniformDequantizer(torch.randint(4, (3, 1, 2, 2)).to(torch.get_default_dtype())),
@@ -492,9 +509,11 @@ MODELS: dict[str, ModelCase] = {
     "PixelVAE": ModelCase(lambda: pixel_vae(layers=2), bars),
     "PixelVAE of no layer": ModelCase(lambda: pixel_vae(layers=0), bars),
     "PixelVAE upsampled": ModelCase(lambda: pixel_vae(layers=1, upsample=True), bars),
+    "ResNetVAE": ModelCase(lambda: ResNetVAE((1, 4, 4), 2, [StochasticLayer(2, 4, flow=False, top=True)], 4), bars),
     "VAE": ModelCase(lambda: vae(None, BernoulliLikelihood()), bars),
     "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), 20, context_dim=3)), bars),
     "VAE iaf": ModelCase(lambda: vae(iaf(2, 2, (6,), 6), BernoulliLikelihood()), bars),
     "VAE planar": ModelCase(lambda: vae(planar(2, 3, 6), BernoulliLikelihood()), bars),
     "VAE sylvester": ModelCase(lambda: vae(sylvester(2, 2, 2, context_dim=6), BernoulliLikelihood()), bars),
+    "iaf_vae": ModelCase(lambda: iaf_vae((1, 8, 8), 2, 2, 4, depth=2, blocks=1), lambda: bars(8)),
 }

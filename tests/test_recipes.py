@@ -35,6 +35,7 @@ SMALL = {
         "head": 3,
         "prior_hidden": 2,
     },
+    "iaf_vae": {"latents": 2, "width": 4, "blocks": 1},
     "made": {"hidden": 4},
     "nade": {"hidden": 4},
     "nice": {},

@@ -9,6 +9,7 @@ from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
 from pyro_exact.distributions.gaussian import GaussianLikelihood
 from pyro_exact.distributions.independent_sites import IndependentSites
+from pyro_exact.distributions.inverse_autoregressive import InverseAutoregressive
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.distributions.subset import Subset
 
@@ -22,6 +23,7 @@ __all__ = [
     "FlowPosterior",
     "GaussianLikelihood",
     "IndependentSites",
+    "InverseAutoregressive",
     "Likelihood",
     "StandardNormal",
     "Subset",

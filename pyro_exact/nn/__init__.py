@@ -6,6 +6,7 @@ from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
 from pyro_exact.nn.gated_resnet import GatedResnet
+from pyro_exact.nn.map_convolution import AutoregressiveMap
 from pyro_exact.nn.masked import MaskedDense
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.parameters import Parameters
@@ -18,6 +19,7 @@ from pyro_exact.nn.swept_lstm import SweptLSTM
 
 __all__ = [
     "AttentionConditioner",
+    "AutoregressiveMap",
     "ConvConditioner",
     "DenseConditioner",
     "DenseDecoder",

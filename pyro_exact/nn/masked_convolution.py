@@ -30,6 +30,17 @@ def spans(channels: int, colours: int) -> list[slice]:
     return [slice(first, end) for first, end in pairwise([0, *ends])]
 
 
+def visible(in_groups: Tensor, out_groups: Tensor, size: tuple[int, int], strict: bool) -> Tensor:
+    """Return what each output channel sees of the kept part of a kernel, (out_channels, in_channels, *size)."""
+    mask = torch.ones(len(out_groups), len(in_groups), *size, dtype=torch.bool)
+    rows, columns = size
+    centre = columns // 2 if rows > 1 else columns - 1
+    mask[:, :, -1, centre + 1 :] = False
+    below = in_groups < out_groups[:, None]
+    mask[:, :, -1, centre] = below if strict else below | (in_groups == out_groups[:, None])
+    return mask
+
+
 class MaskedConv2d(nn.Module):
     r"""A convolution that sees the pixels before, row by row, and of the pixel itself the colours before.
 
@@ -82,10 +93,7 @@ class MaskedConv2d(nn.Module):
         self.right = self.left if height > 1 else 0
         self.rows, self.columns = height // 2 + 1, self.left + 1 + self.right
         self.strict = strict
-        mask = torch.ones(len(out_groups), len(in_groups), self.rows, self.columns, dtype=torch.bool)
-        mask[:, :, -1, self.left + 1 :] = False
-        below = in_groups < out_groups[:, None]
-        mask[:, :, -1, self.left] = below if strict else below | (in_groups == out_groups[:, None])
+        mask = visible(in_groups, out_groups, (self.rows, self.columns), strict)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("out_groups", out_groups, persistent=False)
         bound = max(1, int(mask.flatten(1).sum(1).amax())) ** -0.5

@@ -29,7 +29,15 @@ from pyro_exact.autoregressive import (
 )
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
-from pyro_exact.models import Density, Dequantized, GenerativeModel, HierarchicalPixelVAE, OrderAgnostic, PixelVAE
+from pyro_exact.models import (
+    Density,
+    Dequantized,
+    GenerativeModel,
+    HierarchicalPixelVAE,
+    OrderAgnostic,
+    PixelVAE,
+    iaf_vae,
+)
 from pyro_exact.recipes.check import arguments, nearest
 from pyro_exact.recipes.vae import conv_vae, vae
 from pyro_exact.transforms import Bijection
@@ -64,12 +72,14 @@ class Elbo:
         start: The weight at first.
         steps: Steps in which the weight would rise by one.
         free_nats: Nats of each latent that cost nothing; see `pyro_exact.train.FreeBitsELBO`.
+        per: What has them, each ``"site"`` or each ``"channel"`` of one.
     """
 
     anneal: Literal["energy", "kl"] | None = None
     start: float = 0.01
     steps: int = 10_000
     free_nats: float = 0.0
+    per: Literal["site", "channel"] = "site"
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= 1 or self.steps < 1 or self.free_nats < 0:
@@ -237,6 +247,7 @@ MODELS = {
     "gated_pixel_cnn": Family(_pixels(GatedPixelCNN), GatedPixelCNN),
     "glow": Family(_dequantized(flows.glow), flows.glow, dequantized=True),
     "hierarchical_pixel_vae": Family(HierarchicalPixelVAE, HierarchicalPixelVAE),
+    "iaf_vae": Family(iaf_vae, iaf_vae),
     "made": Family(_made, _made),
     "nade": Family(_nade, _nade),
     "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),

@@ -155,7 +155,7 @@ class Bijection(TransformModule, ConditionalTransformModule):
                 found += module._buffers.values()
                 modules += module._modules.values()
         weights = [t for t in found if t is not None]
-        return (Ledger.steps, modes, _states(weights)), weights
+        return (Ledger.steps, modes, states(weights)), weights
 
     def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
         if len(shape) < event_dim:
@@ -215,15 +215,15 @@ class Ledger:
         record: Record | None = self._records.get(output)
         if record is None or record.sign != sign or (torch.is_grad_enabled() and not record.with_grad):
             return None
-        now = stamp()[0], _states((output, record.source, record.ladj))
+        now = stamp()[0], states((output, record.source, record.ladj))
         return record if now == (record.stamp, record.states) else None
 
     def write(
         self, output: Tensor, source: Tensor, ladj: Tensor, sign: int, stamp: Stamp, weights: list[Tensor]
     ) -> None:
         """Remember where ``output`` comes from for as long as it lives."""
-        states = _states((output, source, ladj))
-        self._records[output] = Record(source, ladj, sign, torch.is_grad_enabled(), stamp, weights, states)
+        record = Record(source, ladj, sign, torch.is_grad_enabled(), stamp, weights, states((output, source, ladj)))
+        self._records[output] = record
 
     def __len__(self) -> int:
         return len(self._records)
@@ -362,7 +362,7 @@ def common_context_shape(owner: str, shapes: Iterable[tuple[int, ...] | None]) -
     return found.pop() if found else None
 
 
-def _states(tensors: Iterable[Tensor]) -> list[State]:
+def states(tensors: Iterable[Tensor]) -> list[State]:
     """Return what changes when a tensor is replaced or written to, or when it starts or stops to require a gradient."""
     return [(id(t), _address(t), 0 if t.is_inference() else t._version, t.requires_grad) for t in tensors]
 
