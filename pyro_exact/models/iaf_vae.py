@@ -107,7 +107,8 @@ class StochasticLayer(nn.Module):
     def prior(self, seen: TopDown, temperature: float = 1.0) -> TorchDistribution:
         """Return p(z | h); the temperature scales its width."""
         normal = _normal(seen.prior)
-        return Normal(normal.loc, temperature * normal.scale).to_event(3)
+        least = torch.finfo(normal.scale.dtype).tiny  # a normal of no width has no density
+        return Normal(normal.loc, (temperature * normal.scale).clamp_min(least)).to_event(3)
 
     def posterior(self, seen: TopDown, said: BottomUp) -> TorchDistribution:
         """Return q(z | h, x)."""

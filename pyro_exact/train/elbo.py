@@ -162,8 +162,8 @@ def by_channel(distribution: Any, value: Tensor) -> Tensor:
             f"Normal(mean, std).to_event(3); got {distribution}. Use per='site'."
         )
     parts = distribution.base_dist.log_prob(value)
-    batch = len(distribution.batch_shape)
-    return parts.reshape(*parts.shape[: batch + 1], -1).sum(-1)
+    channels = parts.dim() - distribution.reinterpreted_batch_ndims
+    return parts.flatten(channels).unflatten(-1, (parts.shape[channels], -1)).sum(-1)
 
 
 class Weight(Messenger):
