@@ -532,6 +532,7 @@ def test_it_moves_to_a_gpu():
         (lambda: small().model(images(0)), r"N of at least 1; got \(0, 3, 8, 8\)"),
         (lambda: small().model(images()[:, :1]), r"images of shape \(N, 3, 8, 8\).*got \(4, 1, 8, 8\)"),
         (lambda: small().guide(images() + LEVELS), "expects integers 0, ..., 15; got"),
+        (lambda: small().sample(1, temperature=-1.0), "finite temperature of at least 0; got -1"),
         (lambda: FreeBitsELBO(1.0, per="level"), "per 'site' or 'channel'; got 'level'"),
         (lambda: by_channel(Gamma(torch.ones(3), 1.0), torch.ones(3)), "made by to_event.*Use per='site'"),
         (lambda: load_recipe("iaf_vae_cifar10").changed({}, {"elbo": {"per": "level"}}), "per expects"),

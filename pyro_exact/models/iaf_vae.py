@@ -100,7 +100,9 @@ class StochasticLayer(nn.Module):
         latents = z.movedim(-3, -1)
         batch = torch.broadcast_shapes(latents.shape[:-1], seen.features.shape[:-1])
         both = torch.cat([part.expand(*batch, -1) for part in (latents, seen.features)], dim=-1)
-        h = seen.h.repeat_interleave(self.stride, dim=-3).repeat_interleave(self.stride, dim=-2)
+        h = seen.h
+        if self.stride > 1:
+            h = h.repeat_interleave(self.stride, dim=-3).repeat_interleave(self.stride, dim=-2)
         below: Tensor = h + self.down_second(elu(both))
         return below
 
@@ -219,7 +221,7 @@ class ResNetVAE(GenerativeModel):
     def initialize(self, x: Tensor) -> None:
         means = initialize_once(self, x, kind=WeightNormed)
         with torch.no_grad():
-            error = x.movedim(-3, -1) * (2 / (self.levels - 1)) - 1 - means
+            error = self._pixels(x) - means
             self.log_scale.copy_(error.flatten(0, -2).std(0).log() + LOGISTIC)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -232,14 +234,15 @@ class ResNetVAE(GenerativeModel):
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` images; ``temperature`` scales the width of every p(z_l | z_{>l})."""
         scale = 1.0 if temperature is None else temperature
+        if not 0 <= scale < math.inf:
+            raise ValueError(f"ResNetVAE expects a finite temperature of at least 0; got {scale}.")
         drawn = self.top_down(lambda name, layer, seen: layer.prior(seen, scale).sample(), (n,))
         x: Tensor = self.likelihood_of(self.means_of(*drawn)).sample()
         return x
 
     def bottom_up(self, x: Tensor) -> dict[str, BottomUp]:
         """Return what the way up says of each layer."""
-        pixels = scaled(x, self.shape, self.levels).to(self.top.dtype)
-        h, said = self.first(pixels.movedim(-3, -1)), {}
+        h, said = self.first(self._pixels(x)), {}
         for name, layer in self._named():
             h, said[name] = layer.up(h)
         return said
@@ -264,15 +267,18 @@ class ResNetVAE(GenerativeModel):
         means: Tensor = self.last(elu(layer.down(seen, z)))
         return means
 
-    def _named(self) -> list[tuple[str, StochasticLayer]]:
-        layers: Any = self.layers
-        return [(f"z{i}", layer) for i, layer in enumerate(layers, start=1)]
-
     def likelihood_of(self, means: Tensor) -> IndependentSites:
         """Return p(x | z)."""
         logit, slopes = (means.new_zeros(*means.shape[:-1], self.likelihood.sizes[i]) for i in (0, 3))
         theta = torch.cat((logit, means, self.log_scale.expand_as(means), slopes), dim=-1)
         return IndependentSites(theta, self.likelihood, grid_dim=2)
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        return scaled(x, self.shape, self.levels).to(self.top.dtype).movedim(-3, -1)
+
+    def _named(self) -> list[tuple[str, StochasticLayer]]:
+        layers: Any = self.layers
+        return [(f"z{i}", layer) for i, layer in enumerate(layers, start=1)]
 
 
 def iaf_vae(
