@@ -485,6 +485,7 @@ def test_under_autocast_latents_and_weights_stay_in_full_precision():
     model, x = small(), images()
     with torch.autocast("cpu", torch.bfloat16):
         guide, joint = model.traces(x)
+        assert model(x).dtype == torch.float32
     assert all(z.dtype == torch.float32 for z in latents(guide).values())
     assert all(site["log_prob"].dtype == torch.float32 for name, site in joint.nodes.items() if name[0] in "zx")
 

@@ -264,7 +264,9 @@ class ResNetVAE(GenerativeModel):
     def means_of(self, seen: TopDown, z: Tensor) -> Tensor:
         """Return the means of the pixels, (*batch, H, W, C), from what `top_down` returns."""
         _, layer = self._named()[0]
-        means: Tensor = self.last(elu(layer.down(seen, z)))
+        h = elu(layer.down(seen, z))
+        with torch.autocast(h.device.type, enabled=False):  # half a level is more than bf16 can tell apart
+            means: Tensor = self.last(h.to(self.top.dtype))
         return means
 
     def likelihood_of(self, means: Tensor) -> IndependentSites:
