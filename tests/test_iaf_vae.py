@@ -336,6 +336,13 @@ def test_memory_dies_with_the_latents_and_is_left_behind_by_copies():
     assert len(model._memory) == 0
 
 
+def test_one_way_is_remembered_at_a_time():
+    model, x = small(depth=1, blocks=3), images()
+    kept = [model.traces(x) for _ in range(3)]
+    assert len(model._memory) == 2
+    assert len(kept) == 3
+
+
 # Pixels, samples, initialisation --------------------------------------------------------------------------------------
 
 

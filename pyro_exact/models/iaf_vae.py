@@ -122,7 +122,7 @@ class StochasticLayer(nn.Module):
 
 
 class Memory:
-    """What was seen below latents, remembered by them for as long as they live.
+    """What was seen below latents on the last way down, remembered by them for as long as they live.
 
     The model goes down the way that its guide went: it is given the same tensors, and need not compute it again. A
     record is not found once anything has changed that it depends on; see `pyro_exact.transforms.bijection.Ledger`.
@@ -139,7 +139,9 @@ class Memory:
         return seen if known_above is above and stamp == self._stamp(z, weights) else None
 
     def write(self, z: Tensor, above: Tensor | None, weights: list[State], seen: TopDown) -> None:
-        """Remember what was seen below z."""
+        """Remember what was seen below z; with the latents of the top a new way begins."""
+        if above is None:
+            self._records = WeakTensorKeyDictionary()
         self._records[z] = above, self._stamp(z, weights), seen
 
     def __len__(self) -> int:
@@ -256,9 +258,10 @@ class ResNetVAE(GenerativeModel):
         for (name, layer), (_, lower) in pairwise(layers):
             z = draw(name, layer, seen)
             known = self._memory.find(z, above, weights)
-            seen = lower.look(layer.down(seen, z)) if known is None else known
-            self._memory.write(z, above, weights, seen)
-            above = z
+            if known is None:
+                known = lower.look(layer.down(seen, z))
+                self._memory.write(z, above, weights, known)
+            seen, above = known, z
         return seen, draw(*layers[-1], seen)
 
     def means_of(self, seen: TopDown, z: Tensor) -> Tensor:
