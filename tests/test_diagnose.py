@@ -146,6 +146,12 @@ def test_the_verdict_names_a_latent_that_is_ignored_and_what_to_try():
         assert advice in found.verdict
 
 
+def test_the_noise_of_few_samples_makes_no_unit_active():
+    """The mean of 100 draws has a variance of 0.01 by itself."""
+    level = diagnose(ignoring(), bits(60), samples=100).levels["z"]
+    assert level.activity.max() < 0.005
+
+
 def test_the_verdict_of_a_latent_that_is_used(known):
     found = diagnose(known[0], known[1], samples=5000)
     assert not found.ignored

@@ -36,7 +36,7 @@ class Level:
             its expectation over the other.
         kl_by_unit: Its mean over the data for each number of the latent, in closed form; `None` where the numbers of
             the posterior depend on each other, as behind a flow.
-        activity: Variance over the data of the posterior mean, for each number.
+        activity: Variance over the data of the posterior mean, for each number, less that of its estimate.
         draws: Some draws, (draws, N, *event).
     """
 
@@ -193,6 +193,7 @@ class _Site:
     def __init__(self) -> None:
         self.kl: list[Tensor] = []
         self.total: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
         self.draws: Tensor | None = None
         self.kl_by_unit: Tensor | None = None
 
@@ -201,6 +202,7 @@ class _Site:
         z = q["value"]
         self.kl.append((q["log_prob"] - p["log_prob"]).double().cpu())
         self.total = self.total + z.double().sum(0).cpu()
+        self.squares = self.squares + z.double().square().sum(0).cpu()
         if self.draws is None:
             self.draws = z[:DRAWS].cpu()
             self.kl_by_unit = _kl_by_unit(q["fn"], p["fn"])
@@ -208,8 +210,10 @@ class _Site:
     def level(self) -> Level:
         """Return what has been gathered."""
         kl = torch.cat(self.kl)
-        mean = torch.as_tensor(self.total) / len(kl)
-        return Level(kl.mean(0), self.kl_by_unit, mean.var(0), torch.as_tensor(self.draws))
+        mean, square = (torch.as_tensor(total) / len(kl) for total in (self.total, self.squares))
+        error = (square - mean.square()).mean(0) / (len(kl) - 1)  # of few samples, enough to make any unit active
+        activity = (mean.var(0) - error).clamp_min(0)
+        return Level(kl.mean(0), self.kl_by_unit, activity, torch.as_tensor(self.draws))
 
 
 def _weights(model: GenerativeModel, x: Tensor, samples: int) -> tuple[Tensor, dict[str, Level]]:
