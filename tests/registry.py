@@ -173,6 +173,10 @@ def small_real_nvp(context_dim: int | None, **settings: object) -> Bijection:
     return real_nvp((1, 4, 4), **options)
 
 
+def small_spline_coupling(context_dim: int | None) -> Bijection:
+    return spline_coupling((1, 4, 4), 1, 3, context_dim=context_dim, levels=4, width=3, blocks=1)
+
+
 def evaluated_real_nvp(**settings: object) -> Bijection:
     """One with batch normalisation that has seen data, in evaluation."""
     made = small_real_nvp(None, batch_norm=True, **settings)
@@ -284,6 +288,7 @@ TRANSFORMS: dict[str, Case] = {
     "real_nvp image": Case(small_real_nvp, (1, 4, 4), True, pixels, std=0.1),
     "real_nvp image of batch_norm": Case(lambda c: evaluated_real_nvp(), (1, 4, 4), draw=pixels, std=0.1),
     "spline_coupling": Case(lambda c: spline_coupling((3,), 2, 4, 3.0, (5,), c), (3,), True, std=0.2),
+    "spline_coupling image": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
     "sylvester": Case(lambda c: sylvester(3, 2, 2, "triangular", c), (3,), True),
 }
 

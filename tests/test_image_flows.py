@@ -94,6 +94,19 @@ def test_nice_couples_even_and_odd_pixels():
     assert_close(8 * x, torch.tensor([0.0, 2, 4, 6, 1, 3, 5, 7]))
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)], ids=str)
+@pytest.mark.parametrize("builder", [flows.nice, flows.real_nvp, flows.spline_coupling])
+def test_one_call_makes_a_flow_of_images(builder, shape):
+    """With the arguments that it has, and the sizes of MNIST and CIFAR-10, in float32."""
+    torch.set_default_dtype(torch.float32)
+    x = torch.randint(256, (4, *shape))
+    flow = builder(shape)
+    with torch.no_grad():
+        z = flow.initialize(x + 0.5)
+        assert z.shape == (4, math.prod(shape))
+        assert torch.equal(flow.inv(z.clone()).floor(), x)
+
+
 def test_additive_couplings_of_glow_leave_the_volume_to_the_other_layers():
     flow = perturb(small_glow(None, scale=None), 0.1)
     for coupling in couplings_of(flow):
@@ -116,7 +129,10 @@ def test_additive_couplings_of_glow_leave_the_volume_to_the_other_layers():
         (lambda: flows.flow_pp((1, 4, 4), width=6), "a width that is a multiple of heads; got 6, 4"),
         (lambda: flows.flow_pp_dequantizer((1, 4, 3)), "Columns expects an even width"),
         (lambda: flows.real_nvp((1, 6, 6)), r"multiples of 2\^scales = 4; got scales 2 and shape \(1, 6, 6\)"),
-        (lambda: flows.real_nvp((1, 4)), r"expects a shape \(dim,\) of a vector"),
+        (
+            lambda: flows.spline_coupling((1, 6, 6)),
+            r"spline_coupling expects .* of 2\^scales = 4; got depth 4",
+        ),
         (lambda: FlowDequantizer(Flatten((1, 2, 2)).inv), "expects a bijection whose context is the image"),
     ],
 )
@@ -187,6 +203,7 @@ DEEP = {
     "glow": lambda: flows.glow((3, 8, 8), depth=32, width=8, scale="tanh"),
     "glow additive 5 bits": lambda: flows.glow((3, 8, 8), levels=32, depth=16, width=8, scale=None),
     "nice": lambda: flows.nice((3, 8, 8)),
+    "spline_coupling": lambda: flows.spline_coupling((3, 8, 8), length=7, width=8),
 }
 
 

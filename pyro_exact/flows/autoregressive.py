@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pyro_exact.flows.arguments import check_length
 from pyro_exact.nn.masked import MaskedDense
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine
@@ -89,6 +90,7 @@ def _layers(
     context_dim: int | None,
     elementwise: Elementwise | None,
 ) -> list[MaskedAutoregressive]:
+    check_length(length)
     formula = elementwise or Affine()
     orders = list(range(dim)), list(range(dim - 1, -1, -1))
     return [

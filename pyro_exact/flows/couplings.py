@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pyro_exact.flows.arguments import check_length, vector_dim
 from pyro_exact.nn.conditioner import DenseConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
@@ -40,6 +41,7 @@ def couplings(
         torch.Size([5, 3])
     """
     dim = vector_dim("couplings", shape)
+    check_length(length)
 
     def coupling(swap: bool) -> Coupling:
         halves = Halves(dim, swap)
@@ -52,10 +54,3 @@ def couplings(
             parts.append(ActNorm(dim))
         parts.append(coupling(swap=i % 2 == 1 and dim > 1))  # one number is the second half: never fix it
     return Compose(parts)
-
-
-def vector_dim(builder: str, shape: tuple[int, ...]) -> int:
-    """Return the dimension of a vector of that shape, or say that it is none."""
-    if len(shape) != 1 or shape[0] < 1:
-        raise ValueError(f"{builder} expects a shape (dim,) of a vector; got {tuple(shape)}. For images, see glow.")
-    return shape[0]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from pyro_exact.flows.glow import image_shape
+from pyro_exact.flows.arguments import image_shape
 from pyro_exact.nn.attention import AttentionConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine

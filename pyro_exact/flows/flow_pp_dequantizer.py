@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.flows.arguments import image_shape
 from pyro_exact.flows.flow_pp import Formula, coupling_steps
-from pyro_exact.flows.glow import image_shape
 from pyro_exact.nn.attention import GatedEncoder
 from pyro_exact.nn.conditioner import required
 from pyro_exact.transforms.bijection import Bijection, Shape

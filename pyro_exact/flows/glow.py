@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Literal
 
+from torch import nn
+
+from pyro_exact.flows.arguments import image_shape
 from pyro_exact.nn.conditioner import ConvConditioner, PriorConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
@@ -70,24 +73,43 @@ def glow(
         >>> flow(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
-    channels, height, breadth = image_shape("glow", shape, levels)
-    if scales < 1 or depth < 1 or height % 2**scales or breadth % 2**scales:
-        raise ValueError(
-            f"glow expects depth >= 1, scales >= 1, and height and width that are multiples of 2^scales = {2**scales}; "
-            f"got depth {depth}, scales {scales} and shape {tuple(shape)}. Use fewer scales, or pad the images."
-        )
-
+    shape = image_shape("glow", shape, levels)
     formula: Elementwise = Additive() if scale is None else Affine(scale)
 
-    def conditioner(in_channels: int, out_channels: int) -> ConvConditioner:
-        return ConvConditioner(
-            in_channels, out_channels, formula.num_params, width, context_dim, edge, log_scale_factor
+    def coupling(half: Channels) -> Coupling:
+        sizes = half.fixed_size, half.free_size
+        net = ConvConditioner(*sizes, formula.num_params, width, context_dim, edge, log_scale_factor)
+        return Coupling(half, formula, net)
+
+    def prior(channels: int) -> PriorConditioner:
+        return PriorConditioner(channels, channels, edge, log_scale_factor)
+
+    first = Scaling(1 / levels, -0.5) if logit_margin is None else Logit(levels, logit_margin)
+    steps = multi_scale("glow", shape, scales, depth, coupling, prior, context_dim, factorized, recompute)
+    return Compose([first, *steps.parts])
+
+
+def multi_scale(
+    builder: str,
+    shape: tuple[int, int, int],
+    scales: int,
+    depth: int,
+    coupling: Callable[[Channels], Coupling],
+    prior: Callable[[int], nn.Module],
+    context_dim: int | None,
+    factorized: bool = False,
+    recompute: bool = False,
+) -> Compose:
+    """Build what follows the scaling of the pixels in a `glow`, around any coupling of the halves of the channels."""
+    if scales < 1 or depth < 1 or shape[1] % 2**scales or shape[2] % 2**scales:
+        raise ValueError(
+            f"{builder} expects depth >= 1, scales >= 1, and height and width that are multiples of 2^scales = "
+            f"{2**scales}; got depth {depth}, scales {scales} and shape {shape}. Use fewer scales, or pad the images."
         )
 
     def step(channels: int) -> Bijection:
-        half = Channels(channels)
-        coupling = Coupling(half, formula, conditioner(half.fixed_size, half.free_size))
-        return Compose([ActNorm(channels, event_dim=3), Conv1x1(channels, factorized=factorized), coupling])
+        last = coupling(Channels(channels))
+        return Compose([ActNorm(channels, event_dim=3), Conv1x1(channels, factorized=factorized), last])
 
     def from_scale(index: int, shape: tuple[int, int, int]) -> Compose:
         channels, height, breadth = squeezed = 4 * shape[0], shape[1] // 2, shape[2] // 2
@@ -95,19 +117,6 @@ def glow(
         if index == scales - 1:
             return Compose([Squeeze(), steps, TopPrior(squeezed, context_dim), Flatten(squeezed)])
         rest = from_scale(index + 1, (channels // 2, height, breadth))
-        prior = PriorConditioner(channels // 2, channels // 2, edge, log_scale_factor)
-        return Compose([Squeeze(), steps, FactorOut(squeezed, rest, prior)])
+        return Compose([Squeeze(), steps, FactorOut(squeezed, rest, prior(channels // 2))])
 
-    first = Scaling(1 / levels, -0.5) if logit_margin is None else Logit(levels, logit_margin)
-    return Compose([first, *from_scale(0, (channels, height, breadth)).parts])
-
-
-def image_shape(builder: str, shape: Sequence[int], levels: int) -> tuple[int, int, int]:
-    """Return the shape of an image, or say that it is none, or that pixels have no levels."""
-    if len(shape) != 3 or min(shape) < 1 or levels < 1:
-        raise ValueError(
-            f"{builder} expects a shape (C, H, W) of images and at least one level; got {tuple(shape)} and {levels} "
-            f"levels. For vectors, see couplings."
-        )
-    channels, height, width = shape
-    return channels, height, width
+    return from_scale(0, shape)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from pyro_exact.flows.couplings import couplings, vector_dim
-from pyro_exact.flows.glow import image_shape
+from pyro_exact.flows.arguments import check_shape, check_unused, image_shape, vector_dim
+from pyro_exact.flows.couplings import couplings
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
 from pyro_exact.transforms.bijection import Bijection
@@ -36,7 +36,8 @@ def nice(
         levels: Of images: number of pixel levels.
 
     Raises:
-        ValueError: If the shape is neither that of a vector nor that of an image, or the length is not positive.
+        ValueError: If the shape is neither that of a vector nor that of an image, the length is not positive, or a
+            vector is given levels.
 
     Reference:
         Dinh, Krueger and Bengio (2015), NICE: Non-linear Independent Components Estimation, sections 3.2, 3.3 and 5.1.
@@ -48,10 +49,12 @@ def nice(
         >>> nice((1, 8, 8), levels=17)(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
+    check_shape("nice", shape)
     if len(shape) == 3:
         dim = prod(image_shape("nice", shape, levels))
         even_first = [*range(0, dim, 2), *range(1, dim, 2)]
         vector = nice((dim,), length, hidden_dims, context_dim)
         return Compose([Scaling(1 / levels), Flatten(shape), Permute(even_first), vector])
+    check_unused(nice, shape, levels=levels)
     layers = couplings(shape, Additive(), length, hidden_dims, context_dim, act_norm=False)
     return Compose([*layers.parts, ActNorm(vector_dim("nice", shape))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pyro_exact.flows.arguments import check_shape, check_unused, image_shape
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.nn.residual import ResidualConditioner
 from pyro_exact.transforms.act_norm import ActNorm
@@ -53,8 +54,8 @@ def real_nvp(
         logit_margin: Of images: see `Logit`.
 
     Raises:
-        ValueError: If the shape is neither that of a vector nor that of an image with so many scales, or the length is
-            not positive.
+        ValueError: If the shape is neither that of a vector nor that of an image with so many scales, the length is not
+            positive, or an argument of the other kind of shape is given.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, sections 3.2 to 3.7.
@@ -66,8 +67,20 @@ def real_nvp(
         >>> real_nvp((1, 8, 8), levels=17, width=8, blocks=1)(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
+    check_shape("real_nvp", shape)
     if len(shape) == 3:
+        check_unused(real_nvp, shape, length=length, hidden_dims=hidden_dims, act_norm=act_norm)
         return image_real_nvp(shape, levels, scales, width, blocks, batch_norm, logit_margin, context_dim)
+    check_unused(
+        real_nvp,
+        shape,
+        levels=levels,
+        scales=scales,
+        width=width,
+        blocks=blocks,
+        batch_norm=batch_norm,
+        logit_margin=logit_margin,
+    )
     return couplings(shape, Affine(), length, hidden_dims, context_dim, act_norm)
 
 
@@ -87,7 +100,7 @@ def image_real_nvp(
     factors out the positions of one colour of a checkerboard; the last scale has four with a checkerboard. Every
     squeeze doubles the hidden channels. The log-scales are a learned multiple of tanh.
     """
-    _, height, breadth = shape
+    _, height, breadth = shape = image_shape("real_nvp", shape, levels)
     if scales < 1 or height % 2**scales or breadth % 2**scales:
         raise ValueError(
             f"real_nvp expects scales >= 1, and height and width that are multiples of 2^scales = {2**scales}; got "

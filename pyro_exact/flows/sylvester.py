@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pyro_exact.flows.arguments import check_length
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.sylvester import Sylvester
@@ -41,6 +42,7 @@ def sylvester(
         >>> flow(torch.randn(5, 6)).shape
         torch.Size([5, 6])
     """
+    check_length(length)
     layers = [
         Sylvester(dim, rank, variant, context_dim, reflections, reverse=variant == "triangular" and i % 2 == 1)
         for i in range(length)
