@@ -207,11 +207,13 @@ def test_the_dtype_of_the_images_does_not_matter(dtype):
     assert losses[0] == losses[1]
 
 
-def test_half_precision_images_get_noise_of_full_precision():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_images_get_noise_of_the_precision_of_the_weights_and_no_less_than_full(dtype):
     torch.set_default_dtype(torch.float32)
     case = MODELS["Dequantized"]
-    x = case.data()
-    trace = poutine.trace(case.make().guide).get_trace(x.bfloat16())
+    model, x = case.make(), case.data().to(dtype)
+    assert model.log_weight(x).dtype == torch.float32
+    trace = poutine.trace(model.guide).get_trace(x)
     v = trace.nodes["v"]["value"]
     assert v.dtype == torch.float32
     assert (v != v.bfloat16()).any()
@@ -232,9 +234,10 @@ def test_pixels_are_the_floor_of_the_latent():
         (lambda x: x.expand(-1, 3, -1, -1), ValueError, r"shape \(\*, 1, 4, 4\)"),
         (lambda x: x[:0], ValueError, "at least one image"),
         (lambda x: x > 1, TypeError, r"got torch\.bool"),
+        (lambda x: x[0], ValueError, r"batch of shape \(N, C, H, W\); got \(1, 4, 4\)"),
     ],
 )
-@pytest.mark.parametrize("door", ["model", "guide", "initialize"])
+@pytest.mark.parametrize("door", ["model", "guide", "initialize", "log_weight"])
 def test_images_that_stock_pyro_would_take_are_refused(door, spoil, error, message):
     model = MODELS["Dequantized"].make()
     with pytest.raises(error, match=message):

@@ -145,6 +145,12 @@ def test_the_second_interrupt_stops_at_once_and_leaves_the_last_checkpoint(tmp_p
     train.load_model(tmp_path / train.LAST)
 
 
+def test_the_second_interrupt_says_that_there_is_no_checkpoint_yet(tmp_path, interrupt):
+    interrupt(2, times=2)
+    with pytest.raises(KeyboardInterrupt, match="no checkpoint yet"):
+        fit(recipe(), tmp_path)
+
+
 def test_an_interrupt_is_left_alone_outside_the_main_thread():
     import threading
 

@@ -72,6 +72,8 @@ class Dequantized(GenerativeModel):
     def check(self, x: Tensor) -> None:
         channels, height, width = self.shape
         check_images(x, (channels, height, width), self.levels)
+        if x.dim() != 4:
+            raise ValueError(f"Dequantized expects a batch of shape (N, C, H, W); got {tuple(x.shape)}. Reshape it.")
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         v = pyro.sample("v", self.flow())
@@ -91,8 +93,8 @@ class Dequantized(GenerativeModel):
 
     def noise_of(self, x: Tensor) -> TorchDistribution:
         """Return q(v | x), the distribution of the guide on [x, x + 1)."""
-        # Half precision would have no room for noise below the pixels.
-        x = x.to(torch.promote_types(x.dtype, torch.get_default_dtype()))
+        weights = next(self.parameters(), torch.empty(0))
+        x = x.to(torch.promote_types(weights.dtype, torch.float32))  # half precision has no room below the pixels
         noise: TorchDistribution = UniformDequantizer(x) if self.noise is None else self.noise(x)
         return noise
 

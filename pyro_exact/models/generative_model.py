@@ -82,7 +82,7 @@ class GenerativeModel(nn.Module, ABC):
             samples: So many at once, of shape (samples, len(x)); what the guide computes from x it computes once.
 
         Raises:
-            ValueError: If the number of samples is not positive.
+            ValueError: If the number of samples is not positive; on data that the model cannot score.
         """
         guide, model = self.traces(x, samples)
         return log_prob(model) - log_prob(guide)
@@ -94,6 +94,7 @@ class GenerativeModel(nn.Module, ABC):
             x: Data of shape (N, ...).
             samples: As in `log_weight`.
         """
+        self.check(x)
         if samples is not None and samples < 1:
             raise ValueError(f"{type(self).__name__} expects samples of at least 1; got {samples}.")
         with ExitStack() as plates:

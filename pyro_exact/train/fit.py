@@ -131,7 +131,8 @@ def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path 
         with first_interrupt(task.stop):
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     except SystemExit as error:  # what Lightning makes of a KeyboardInterrupt, here of the second Ctrl-C
-        raise KeyboardInterrupt(f"Stopped at once. {task.last} is the last checkpoint, if there was one.") from error
+        left = f"{task.last} is the last checkpoint" if task.last.exists() else "There is no checkpoint yet"
+        raise KeyboardInterrupt(f"Stopped at once. {left}.") from error
     if task.stopped:
         raise KeyboardInterrupt(f"Stopped after {task.run.step} steps. {task.last} goes on from there with --resume.")
 
