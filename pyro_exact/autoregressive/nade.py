@@ -22,8 +22,8 @@ class NADE(CausalNet):
         a_1 = c, \quad a_{d+1} = a_d + W_d\, x_{o_d}
 
     The pre-activation :math:`a_d` is carried from one dimension to the next, so that the probability of a vector, and
-    a sample, cost :math:`O(D H)`. The gradient carries it back: neither direction holds more than one hidden layer. It is
-    written by hand, once: there are no second derivatives of it, and no transforms of `torch.func`.
+    a sample, cost :math:`O(D H)`. The gradient carries it back: neither direction holds more than one hidden layer. As
+    it is written by hand, there are no second derivatives, and no transforms of `torch.func`.
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels come row by row.
