@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from pyro_exact.autoregressive import GatedPixelCNN, PixelCNN
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.distributions import Autoregressive, DiscretizedLogisticMixture
 from pyro_exact.models import Density
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -148,6 +148,13 @@ def test_what_cannot_be_is_refused(kind, run, message):
         run(kind)
 
 
+@pytest.mark.parametrize("kind", [PixelCNN, GatedPixelCNN])
+def test_forward_takes_integers(kind):
+    made = kind((1, 4, 4), 4, hidden=8).double()
+    x = torch.randint(4, (2, 1, 4, 4), dtype=torch.uint8)
+    assert torch.equal(made(x), made(x.double()))
+
+
 def test_there_is_a_layer_and_a_context_of_the_size_of_the_image():
     with pytest.raises(ValueError, match="at least one residual block; got 0"):
         PixelCNN((1, 4, 4), blocks=0)
@@ -155,5 +162,7 @@ def test_there_is_a_layer_and_a_context_of_the_size_of_the_image():
         GatedPixelCNN((1, 4, 4), layers=-1)
     with pytest.raises(ValueError, match=r"a context vector, or a map of shape \(channels, 4, 4\); got .* \(2, 3, 3\)"):
         GatedPixelCNN((1, 4, 4), context=(2, 3, 3))
+    with pytest.raises(ValueError, match=r"as many levels as its likelihood; got levels=256 and .* 0, \.\.\., 3"):
+        GatedPixelCNN((3, 4, 4), likelihood=DiscretizedLogisticMixture(3, 4, 2))
     with pytest.raises(ValueError, match=r"a kernel with odd sides; got \(1, 4\)"):
         GatedPixelCNN((1, 4, 4), kernel_size=4)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from pyro_exact.autoregressive import CausalNet, PixelCNNpp
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.distributions import Autoregressive, DiscretizedLogisticMixture
 from pyro_exact.nn import ShiftedConv2d, ShiftedConvTranspose2d
 from pyro_exact.nn.concat_elu import concat_elu
 from pyro_exact.nn.dropout import Dropout
@@ -168,6 +168,20 @@ def test_a_conditional_network_is_initialised_with_no_context():
 def test_sizes_that_4_divides_work(shape):
     net = PixelCNNpp(shape, 4, resnets=1, filters=2, components=1)
     assert net(torch.zeros(2, *shape)).shape == (2, *shape[1:], net.likelihood.num_params)
+
+
+def test_forward_takes_integers():
+    net = small().double()
+    x = torch.randint(8, (2, 3, 8, 12), dtype=torch.uint8)
+    assert torch.equal(net(x), net(x.double()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_the_likelihood_is_computed_in_full_precision(dtype):
+    likelihood, x = DiscretizedLogisticMixture(3, 8, 2), torch.randint(8, (5, 3))
+    theta = torch.randn(5, likelihood.num_params).to(dtype)
+    found = likelihood.log_prob(theta, x.to(dtype))
+    assert torch.equal(found, likelihood.log_prob(theta.float(), x.float()))
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class PixelCNNpp(CausalNet):
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         batch = self._checked(x).shape[:-3]
-        pixels = self._pixels(x.reshape(-1, *self.event_shape).movedim(1, -1))
+        pixels = self._pixels(x.to(self.last.bias.dtype).reshape(-1, *self.event_shape).movedim(1, -1))
         context = self._contexts(context, batch)
         above = self.above(_below(self.first_above(pixels)), None, context)
         first = _below(self.first_beside(pixels)) + _rightwards(self.first_left(pixels))

@@ -54,8 +54,8 @@ class PixelNet(CausalNet):
           grid is (C, H, W), or (H, W) if a site is a pixel.
 
     Raises:
-        ValueError: If the shape is not that of images, there are fewer than two levels, or real numbers have no
-            likelihood.
+        ValueError: If the shape is not that of images, there are fewer than two levels, real numbers have no
+            likelihood, or the likelihood has another number of levels.
     """
 
     order: Tensor
@@ -72,6 +72,11 @@ class PixelNet(CausalNet):
         super().__init__(shape, likelihood or of_levels(levels), context)
         if len(self.event_shape) != 3:
             raise ValueError(f"{type(self).__name__} expects a shape (C, H, W); got {tuple(self.event_shape)}.")
+        if self.likelihood.levels != levels:
+            raise ValueError(
+                f"{type(self).__name__} expects as many levels as its likelihood; got levels={levels} and a "
+                f"{type(self.likelihood).__name__} of {self.likelihood.values}."
+            )
         self.channels, self.height, self.width = self.event_shape
         self.numbers = prod(self.likelihood.site_shape)
         self.colours = self.channels // self.numbers  # that come one after the other
@@ -84,7 +89,7 @@ class PixelNet(CausalNet):
         return self.order[None]
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        images = self.scaled(self._checked(x)).reshape(-1, *self.event_shape)
+        images = self.scaled(self._checked(x).to(next(self.parameters()).dtype)).reshape(-1, *self.event_shape)
         theta = self.theta(images, self._contexts(context, x.shape[:-3]))
         num_params = self.likelihood.num_params
         return by_number(theta, num_params, x).reshape(*x.shape[:-3], *self.grid, num_params)

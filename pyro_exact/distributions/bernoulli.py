@@ -23,6 +23,7 @@ class BernoulliLikelihood(Likelihood):
     """
 
     num_params = 1
+    levels = 2
     support = constraints.boolean
     values = "values 0 and 1"
 

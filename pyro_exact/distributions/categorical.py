@@ -35,7 +35,7 @@ class CategoricalLikelihood(Likelihood):
     def __init__(self, levels: int) -> None:
         if levels < 2:
             raise ValueError(f"CategoricalLikelihood expects at least 2 levels; got {levels}.")
-        self.num_params = levels
+        self.num_params = self.levels = levels
         self.support = constraints.integer_interval(0, levels - 1)
         self.values = f"integers from 0 to {levels - 1}"
 

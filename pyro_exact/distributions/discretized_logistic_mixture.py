@@ -73,7 +73,9 @@ class DiscretizedLogisticMixture(Likelihood):
         self.values = f"integers 0, ..., {levels - 1}"
 
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
-        rows = theta.to(x.dtype).movedim(-1, 0).reshape(self.num_params, -1)
+        dtype = torch.promote_types(x.dtype, torch.float32)  # half precision has no room for the outer intervals
+        theta, x = theta.to(dtype), x.to(dtype)
+        rows = theta.movedim(-1, 0).reshape(self.num_params, -1)
         log_p: Tensor = LogProb.apply(rows, x.movedim(-1, 0).reshape(self.channels, -1), self)
         return log_p.view(x.shape[:-1])
 

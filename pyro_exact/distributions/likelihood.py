@@ -15,6 +15,7 @@ class Likelihood(ABC):
         num_params: Numbers that the network computes for each site, the last dimension of ``theta``.
         num_noise: Uniform numbers that a draw of a site takes.
         site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all its channels.
+        levels: How many values each number of a site can take; `None` for real numbers.
         support: Values that each number of a site can take.
         values: The same in words, for errors.
 
@@ -25,6 +26,7 @@ class Likelihood(ABC):
     num_params: int
     num_noise: int = 1
     site_shape: tuple[int, ...] = ()
+    levels: int | None = None
     support: Constraint
     values: str
 
