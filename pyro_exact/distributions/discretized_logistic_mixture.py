@@ -57,6 +57,8 @@ class DiscretizedLogisticMixture(Likelihood):
         tensor(True)
     """
 
+    levels: int
+
     def __init__(self, channels: int = 3, levels: int = 256, components: int = 10) -> None:
         if channels < 1 or levels < 2 or components < 1:
             raise ValueError(
