@@ -430,7 +430,7 @@ class Scaled(Bijection):
     ("context_shape", "shape", "context", "message"),
     [
         (None, (1,), None, r"Scaled expects 3 numbers; got \(1,\)"),
-        (None, (3,), (2,), r"takes no context; got one of shape \(2,\)"),
+        (None, (3,), (2,), "takes no context; got a Tensor. Build it with a context"),
         ((2,), (3,), None, r"expects a context of shape \(\*batch, 2\); got none. Call layer.condition"),
         ((2,), (3,), (3,), r"expects a context of shape \(\*batch, 2\); got \(3,\). Pass a context of that size"),
         ((2,), (3,), (5, 2), r"with the batch shape of its context; got \(\) and \(5,\). Expand the input"),

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from registry import TRANSFORMS
@@ -49,6 +50,10 @@ def context(*shape):
     return lambda made, method: getattr(made.layer, method)(made.source(method), torch.randn(shape))
 
 
+def given(context):
+    return lambda made, method: getattr(made.layer, method)(made.source(method), context)
+
+
 def integers(made, method):
     getattr(made.bound, method)(made.source(method).long())
 
@@ -75,6 +80,10 @@ def condition(*shape):
     return lambda made, method: made.layer.condition(torch.randn(shape))
 
 
+def condition_on(context):
+    return lambda made, method: made.layer.condition(context)
+
+
 def conditioned_of_another_batch(made, method):
     getattr(made.layer.condition(torch.randn(ROWS + 1, CONTEXT_DIM)), method)(made.source(method))
 
@@ -97,8 +106,9 @@ OF_PLAIN = {
     "a context": (
         context(ROWS, 5),
         ValueError,
-        r"takes no context; got one of shape \(3, 5\). Build it with a context",
+        r"takes no context; got a Tensor. Build it with a context",
     ),
+    "a list as context": (given([0.0]), ValueError, r"takes no context; got a list. Build it with a context"),
 }
 OF_CONDITIONAL = {
     "no context": (
@@ -122,6 +132,11 @@ OF_CONDITIONAL = {
         ValueError,
         r"expects a context of shape \(\*batch, 2\); got \(3, 3\). Pass",
     ),
+    "a list as context": (given([0.0, 0.0]), TypeError, r"expects a context that is a tensor; got list. Use torch.ten"),
+    "an array as context": (given(np.zeros(2)), TypeError, r"expects a context that is a tensor; got ndarray. Use"),
+    "condition, nothing": (condition_on(None), TypeError, r"expects a context that is a tensor; got NoneType. Use"),
+    "condition, a list": (condition_on([0.0, 0.0]), TypeError, r"expects a context that is a tensor; got list. Use"),
+    "condition, an array": (condition_on(np.zeros(2)), TypeError, r"a context that is a tensor; got ndarray. Use"),
     "another batch": (
         context(ROWS + 1, 2),
         ValueError,

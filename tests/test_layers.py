@@ -86,6 +86,17 @@ def test_a_conditioner_of_another_size_is_refused(layer):
             call(source)
 
 
+def test_a_conditioner_that_takes_another_part_is_refused():
+    conditioner = DenseConditioner(2, 3, 2)
+    conditioner.fixed_size = 2  # as a conditioner may say
+    Coupling(Halves(5), Affine(), conditioner)
+    message = (
+        r"takes the fixed part of Halves\(5, swap=True\), of size 3; got one that takes 2. Build it for that size"
+    )
+    with pytest.raises(ValueError, match=message):
+        Coupling(Halves(5, swap=True), Affine(), conditioner)
+
+
 @given(r=st.floats(-1e30, 1e30), t=st.floats(-10, 10), x=st.floats(-10, 10), bound=st.floats(0.01, 10))
 @settings(max_examples=50, deadline=None)
 def test_the_scale_is_bounded_for_any_parameter(r, t, x, bound):

@@ -222,6 +222,48 @@ class KeepsANumber(Bent):
         return y, self.ladj(x, y, log_scale)
 
 
+class InitializesItsShift(Bent):
+    """As an activation normalisation starts."""
+
+    def initialize(self, x, context=None):
+        with torch.no_grad():
+            self.theta.shift.copy_(-x.asinh().mean(0))
+            return self.forward_and_ladj(x, context)[0]
+
+
+class ReturnsTheOldOutput(InitializesItsShift):
+    def initialize(self, x, context=None):
+        y = self.forward_and_ladj(x.detach(), context)[0].detach()
+        super().initialize(x, context)
+        return y
+
+
+class ReturnsAGraph(InitializesItsShift):
+    def initialize(self, x, context=None):
+        super().initialize(x, context)
+        return self.forward_and_ladj(x, context)[0]
+
+
+class ReturnsNothing(InitializesItsShift):
+    def initialize(self, x, context=None):
+        super().initialize(x, context)
+
+
+class InitializesOneDirection(Bent):
+    """What it finds in the data, its inverse does not know."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(DIM))
+
+    def initialize(self, x, context=None):
+        self.mean = x.detach().mean(0)
+        return super().initialize(x, context)
+
+    def forward_and_ladj(self, x, context=None):
+        return super().forward_and_ladj(x - self.mean, context)
+
+
 class HoldsATensor(Bent):
     def __init__(self):
         super().__init__()
@@ -318,6 +360,10 @@ BROKEN = {
     "a_sample_without_gradient_is_scored_with_one": Remembers,
     "a_sample_with_gradient_is_scored_through_it": Remembers,
     "two_steps_on_the_same_batch": KeepsAGraph,
+    "initialize_returns_the_output": ReturnsTheOldOutput,
+    "initialize_leaves_no_graph": ReturnsAGraph,
+    "a_compose_initializes_the_layer": ReturnsNothing,
+    "an_initialized_layer_keeps_its_formula": InitializesOneDirection,
     "tensors_are_parameters_or_buffers": HoldsATensor,
     "parameters_are_contiguous": Transposed,
     "deepcopy_after_a_call": KeepsAGraph,
@@ -331,6 +377,7 @@ BROKEN = {
     "too_few_dimensions_are_refused": TakesAnyNumberOfDimensions,
     "integers_are_refused": TakesAnything,
     "a_missing_or_misshapen_context_is_refused": lambda: TakesAnything(2),
+    "a_context_that_is_no_tensor_is_refused": lambda: TakesAnything(2),
     "a_superfluous_context_is_refused": TakesAnything,
 }
 
@@ -338,6 +385,10 @@ BROKEN = {
 @pytest.mark.parametrize("context_dim", [None, 2])
 def test_a_right_layer_passes(context_dim):
     check_bijection(Bent(context_dim), (DIM,), context_dim)
+
+
+def test_a_layer_that_starts_from_data_passes():
+    check_bijection(InitializesItsShift(), (DIM,))
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -401,6 +452,7 @@ def test_a_layer_on_a_gpu_is_checked_on_the_cpu():
     ("layer", "event_shape", "context_dim", "kind", "message"),
     [
         (peers.Planar(3), (3,), None, TypeError, "expects a Bijection; got Planar. Derive your layer from it"),
+        (Bent(), 3, None, TypeError, r"expects an event_shape such as \(3,\) or \(3, 8, 8\); got 3. Pass the shape of"),
         (Bent(), (3,), 2, ValueError, r"a layer with context_shape \(2,\); got None. Pass its context_dim, or let"),
         (Bent(2), (3,), None, ValueError, r"a layer with context_shape None; got \(2,\). Pass its context_dim, or let"),
         (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 import torch
 
-from pyro_exact.testing import copies, formula, gradients, precision, refusals, shapes, stock
+from pyro_exact.testing import copies, formula, gradients, initialization, precision, refusals, shapes, stock
 from pyro_exact.testing.law import Law
 from pyro_exact.testing.trial import Draw, Trial
 from pyro_exact.transforms.bijection import Bijection, Shape
@@ -35,7 +36,7 @@ def check_bijection(
 
     Raises:
         AssertionError: If the layer breaks a law; the message names each, what it expects, and what it got.
-        TypeError: If ``layer`` is no `Bijection`.
+        TypeError: If ``layer`` is no `Bijection`, or ``event_shape`` no shape.
         ValueError: If the layer takes another context, or has another number of event dimensions.
 
     Example:
@@ -60,7 +61,7 @@ def check_bijection(
 
 def laws(trial: Trial) -> list[Law]:
     """Return the laws that apply to the layer of a trial."""
-    modules = formula, stock, shapes, gradients, copies, precision, refusals
+    modules = formula, stock, shapes, gradients, initialization, copies, precision, refusals
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Law)]
     return [law for law in found if law.applies(trial)]
 
@@ -68,6 +69,11 @@ def laws(trial: Trial) -> list[Law]:
 def _check_arguments(layer: Bijection, event_shape: Shape, context_dim: int | None) -> None:
     if not isinstance(layer, Bijection):
         raise TypeError(f"check_bijection expects a Bijection; got {type(layer).__name__}. Derive your layer from it.")
+    if not isinstance(event_shape, Sequence):
+        raise TypeError(
+            f"check_bijection expects an event_shape such as (3,) or (3, 8, 8); got {event_shape!r}. Pass the shape of "
+            f"one event, without a batch."
+        )
     expected = None if context_dim is None else (context_dim,)
     if layer.context_shape != expected:
         raise ValueError(

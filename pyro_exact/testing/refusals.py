@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -54,6 +55,18 @@ def a_missing_or_misshapen_context_is_refused(trial: Trial) -> None:
         _refused(f"{direction.__name__} with a context too large", partial(direction, source, larger))
         more = partial(direction, source, trial.contexts(ROWS + 1))
         _refused(f"{direction.__name__} with a context of another batch", more)
+
+
+@law(conditional)
+def a_context_that_is_no_tensor_is_refused(trial: Trial) -> None:
+    """A list as context, and nothing for ``condition``, raise a TypeError."""
+    numbers: Any = [1.0, 2.0]
+    nothing: Any = None
+    for context in (numbers, nothing):
+        _refused(f"layer.condition({context})", partial(trial.layer.condition, context), TypeError)
+    y = trial.outputs(ROWS)
+    for direction, source in ((trial.layer.forward_and_ladj, trial.x), (trial.layer.inverse_and_ladj, y)):
+        _refused(f"{direction.__name__} with a list", partial(direction, source, numbers), TypeError)
 
 
 @law(plain)

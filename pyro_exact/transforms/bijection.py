@@ -278,7 +278,8 @@ class Conditioned(Bijection):
         context: Of shape (*batch, *context_shape).
 
     Raises:
-        ValueError: If the context does not have the shape that the layer was built for.
+        TypeError: If the context is no tensor.
+        ValueError: If it does not have the shape that the layer was built for.
     """
 
     context: Tensor
@@ -287,8 +288,8 @@ class Conditioned(Bijection):
         super().__init__(bijection.domain.event_dim, None, bijection.codomain.event_dim)
         self.bijection = bijection
         self.domain, self.codomain = bijection.domain, bijection.codomain
-        self.register_buffer("context", context, persistent=False)
         self.context_batch = context_batch_shape(bijection, context)
+        self.register_buffer("context", context, persistent=False)
         self.training = bijection.training
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -339,7 +340,9 @@ def context_batch_shape(bijection: Bijection, context: Tensor) -> torch.Size:
     expected = bijection.context_shape
     name = type(bijection).__name__
     if expected is None:
-        raise ValueError(f"{name} takes no context; got one of shape {tuple(context.shape)}. Build it with a context.")
+        raise ValueError(f"{name} takes no context; got a {type(context).__name__}. Build it with a context.")
+    if not isinstance(context, Tensor):
+        raise TypeError(f"{name} expects a context that is a tensor; got {type(context).__name__}. Use torch.tensor.")
     cut = context.dim() - len(expected)
     if cut < 0 or tuple(context.shape[cut:]) != expected:
         raise ValueError(

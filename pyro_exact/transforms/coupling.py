@@ -28,7 +28,8 @@ class Coupling(Bijection):
         elementwise: The formula :math:`f`, e.g. ``Affine()``.
         conditioner: Any module ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free event, num_params),
             e.g. `pyro_exact.nn.ConvConditioner` or `pyro_exact.nn.DenseConditioner`. Its ``context_shape``, if it has
-            one, becomes that of the layer; `initialize` calls its ``initialize(fixed, context)``, if it has one.
+            one, becomes that of the layer; its ``fixed_size``, if it has one, must be that of the partition;
+            `initialize` calls its ``initialize(fixed, context)``, if it has one.
 
     Cost:
         - forward: one evaluation of :math:`g` and of the formula.
@@ -38,7 +39,7 @@ class Coupling(Bijection):
         - x, y: (\*batch, \*event) as the partition says; ladj: (\*batch).
 
     Raises:
-        ValueError: If an event or the conditioner's output has another shape.
+        ValueError: If an event, or what the conditioner takes or returns, has another shape.
 
     Reference:
         Dinh, Krueger and Bengio (2015), NICE, section 3.2; Dinh, Sohl-Dickstein and Bengio (2017), Real NVP, section 3.
@@ -53,6 +54,12 @@ class Coupling(Bijection):
     def __init__(self, partition: Partition, elementwise: Elementwise, conditioner: nn.Module) -> None:
         super().__init__(partition.event_dim, getattr(conditioner, "context_shape", None))
         self.partition, self.elementwise, self.conditioner = partition, elementwise, conditioner
+        found = getattr(conditioner, "fixed_size", partition.fixed_size)
+        if found != partition.fixed_size:
+            raise ValueError(
+                f"Coupling expects a conditioner that takes the fixed part of {partition}, of size "
+                f"{partition.fixed_size}; got one that takes {found}. Build it for that size."
+            )
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(x)
