@@ -186,6 +186,13 @@ def test_levels_and_colours():
         assert model.sample(2).shape == (2, 3, 4, 8)
 
 
+@pytest.mark.parametrize("width", [8, 32])
+def test_a_new_posterior_sees_the_data_and_a_new_decoder_the_latent(width):
+    model = PixelVAE((1, 28, 28), upsample=True, width=width).requires_grad_(False)
+    assert model.posterior_of(bits(50, (1, 28, 28))).mean.std(0).mean() > 0.1
+    assert model.decoder(torch.randn(50, 16)).std(0).mean() > 0.1
+
+
 def test_the_recipe_has_the_size_of_the_official_code():
     model = load_recipe("pixel_vae_mnist").build((1, 28, 28), 2)
     net = model.likelihood

@@ -92,7 +92,7 @@ class HierarchicalPixelVAE(GenerativeModel):
         self.to_top = Maps(Gated(nn.Conv2d(wide, 2 * features, sides)))
         self.top_posterior, self.top_prior = FlowPosterior(features, top), StandardNormal(top)
         self.from_top = Maps(
-            Gated(nn.ConvTranspose2d(top, 2 * wide, sides)), Gated(nn.Conv2d(wide, 2 * wide, 3, padding=1))
+            Gated(nn.ConvTranspose2d(top, 2 * wide, sides), places=1), Gated(nn.Conv2d(wide, 2 * wide, 3, padding=1))
         )
         self.bottom_prior = GatedPixelCNN(
             (bottom, *sides), None, prior_hidden, prior_layers - 1, 3, 2 * prior_hidden, (wide, *sides),

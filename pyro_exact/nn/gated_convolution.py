@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +72,7 @@ class GatedConvDecoder(nn.Module):
         self.shape, self.num_params = tuple(shape), num_params
         rest = quarter(shape)
         self.layers = nn.Sequential(
-            Gated(nn.ConvTranspose2d(dim, 4 * width, rest)),
+            Gated(nn.ConvTranspose2d(dim, 4 * width, rest), places=1),
             *widening(2 * width, width),
             nn.Conv2d(width, shape[0] * num_params, 1),
         )
@@ -83,11 +85,22 @@ class GatedConvDecoder(nn.Module):
 
 
 class Gated(nn.Module):
-    """A convolution of which one half of the channels gates the other; the layer itself makes twice as many."""
+    """A convolution of which one half of the channels gates the other; the layer itself makes twice as many.
 
-    def __init__(self, layer: nn.Module) -> None:
+    It starts so that a signal keeps its size. By default torch's layers would shrink it, and the gates halve it: behind
+    six of them the mean of a posterior would vary by 0.0001 over the data.
+
+    Args:
+        layer: A convolution, or a transposed one.
+        places: Places of the input that a place of the output sees; those of the kernel by default.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d, places: int | None = None) -> None:
         super().__init__()
         self.layer = layer
+        seen = layer.in_channels * (places or prod(layer.kernel_size))
+        nn.init.normal_(layer.weight, std=(3 / seen) ** 0.5)  # 3 times the mean square of a gate is 1
+        nn.init.zeros_(cast(Tensor, layer.bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return as many channels as one half has."""
@@ -117,7 +130,7 @@ def widening(channels: int, width: int) -> list[Gated]:
     """Return the gated transposed convolutions from so many channels to the width, on four times the sides."""
     widths, strides = [channels, 2 * width, width, width, width, width], [1, 2, 1, 2, 1]
     return [
-        Gated(nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=stride - 1))
+        Gated(nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=stride - 1), 25 // stride**2)
         for (fan_in, fan_out), stride in zip(pairwise(widths), strides, strict=True)
     ]
 
