@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def image_grid(images: Tensor, columns: int = 8, gap: int = 1) -> Tensor:
+def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = 1.0) -> Tensor:
     """Lay images out in rows.
 
     Args:
         images: Of shape (N, C, H, W).
         columns: Images in a row.
-        gap: Empty pixels between two images, filled with the largest value.
+        gap: Empty pixels between two images.
+        fill: Their value.
 
     Returns:
         One image of shape (C, rows (H + gap) - gap, columns (W + gap) - gap).
@@ -29,7 +30,7 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1) -> Tensor:
     n, channels, height, width = images.shape
     columns = min(columns, n)
     rows = -(-n // columns)
-    grid = images.new_full((channels, rows * (height + gap) - gap, columns * (width + gap) - gap), images.max().item())
+    grid = images.new_full((channels, rows * (height + gap) - gap, columns * (width + gap) - gap), fill)
     for i, image in enumerate(images):
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         grid[:, top : top + height, left : left + width] = image

@@ -18,7 +18,7 @@ CURVE = {
 
 def test_a_grid_holds_the_images_row_by_row_with_a_gap():
     images = torch.arange(1, 4).view(3, 1, 1, 1).expand(3, 1, 2, 2)
-    assert image_grid(images, columns=2).tolist() == [
+    assert image_grid(images, columns=2, fill=3).tolist() == [
         [[1, 1, 3, 2, 2], [1, 1, 3, 2, 2], [3, 3, 3, 3, 3], [3, 3, 3, 3, 3], [3, 3, 3, 3, 3]]
     ]
 
