@@ -91,7 +91,7 @@ def _images(images: Tensor, levels: int, title: str, axis: Axes) -> None:
     if images.dim() != 4:
         axis.axis("off")
         return
-    pixels = (image_grid(images[:48].float(), 8) / (levels - 1)).clamp(0, 1).movedim(0, -1).squeeze(-1)
+    pixels = image_grid(images[:48].float() / (levels - 1), 8).clamp(0, 1).movedim(0, -1).squeeze(-1)
     axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.set_title(title)
     axis.axis("off")
