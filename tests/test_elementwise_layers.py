@@ -12,16 +12,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyro.distributions import ConditionalTransformedDistribution, Normal, TransformedDistribution
+from pyro.distributions import (
+    ConditionalTransformedDistribution,
+    Normal,
+    TransformedDistribution,
+    validation_enabled,
+)
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.autograd.functional import jacobian
+from torch.distributions import Distribution
 from torch.func import functional_call
 from torch.testing import assert_close
 
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.nn import ConvConditioner, DenseConditioner, MaskedDense
+from pyro_exact.testing import Trial, precision
 from pyro_exact.transforms import (
     Additive,
     Affine,
@@ -290,6 +297,25 @@ def test_the_compiled_mixture_is_the_same(monkeypatch):
     assert_close(formula.forward_and_ladj(x, theta), MixtureCDF(4).forward_and_ladj(x, theta))
     assert_close(formula.inverse_and_ladj(x, theta), MixtureCDF(4).inverse_and_ladj(x, theta))
     assert compiled == [mixture_cdf.mixture_cdf, mixture_cdf.log_odds]
+
+
+@pytest.mark.parametrize("checks", [True, False])
+def test_compilation_leaves_the_checks_of_distributions_alone(monkeypatch, checks):
+    """Also the first one of a process, after which torch would check no distribution any more."""
+
+    def first_of_a_process(function, **options):
+        Distribution.set_default_validate_args(False)
+        return function
+
+    monkeypatch.setattr(torch, "compile", first_of_a_process)
+    mixture_cdf.fused.cache_clear()
+    with validation_enabled(checks):
+        x = torch.randn(5)
+        MixtureCDF(2, compiled=True).forward_and_ladj(x, torch.zeros(5, 8))
+        assert Distribution._validate_args == checks
+        precision.forward_compiles_into_one_graph.check(Trial.of(coupling(Affine()), (3,)))
+        assert Distribution._validate_args == checks
+    mixture_cdf.fused.cache_clear()
 
 
 # Spline ---------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyro_exact.testing.law import agree, always, law
 from pyro_exact.testing.trial import ROWS, Trial
+from pyro_exact.transforms.compiled import compiled
 
 
 @law(always)
@@ -62,7 +63,7 @@ def inverse_compiles_into_one_graph(trial: Trial) -> None:
 
 def _traces(direction: Callable[..., tuple[Tensor, Tensor]], source: Tensor, context: Tensor | None) -> None:
     torch.compiler.reset()  # torch keeps a few graphs of a function, and refuses more: here each layer is another one
-    traced = torch.compile(direction, fullgraph=True, backend="eager")  # traces, and leaves out what takes its time
+    traced = compiled(direction, backend="eager", fullgraph=True)  # traces, and leaves out what takes its time
     (found, ladj_found), (expected, ladj) = traced(source, context), direction(source, context)
     agree("the compiled output", found, expected)
     agree("the compiled ladj", ladj_found, ladj)

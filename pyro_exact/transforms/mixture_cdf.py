@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_exact.transforms.compiled import compiled
 from pyro_exact.transforms.elementwise import Elementwise, bounded
 
 Function = Callable[..., tuple[Tensor, Tensor]]
@@ -196,4 +197,4 @@ def solve(target: Tensor, mixture: Mixture, evaluate: Function, max_steps: int =
 @cache
 def fused(function: Function) -> Function:
     """Return the function compiled, once for all layers."""
-    return torch.compile(function)
+    return compiled(function)
