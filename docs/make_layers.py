@@ -3,7 +3,8 @@
     python docs/make_layers.py            write the page
     python docs/make_layers.py --check    exit with 1 if the page on disk is not what would be written
 
-A layer's docstring is the only source of its formula and its cost, the registry that of its conditional form.
+A layer's docstring is the only source of its formula and its cost, its signature and the registry that of its
+conditional form.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pyro_exact import transforms
+from pyro_exact import flows, transforms
 
 DOCS = Path(__file__).resolve().parent
 
@@ -25,9 +26,11 @@ HEAD = """\
 
 # Layers
 
-Every layer has both directions, for any input, and is differentiable in its input, its parameters and its context.
-With `context_dim` it becomes conditional, where the table says so; the others have no parameters that a context could
-change, or take them from data. $D$ is the number of dimensions of an event.
+Every layer has both directions, and is differentiable in its input, its parameters and its context. Both directions
+take any number, but for {py:class}`~pyro_exact.transforms.Logit` and the inverse of
+{py:class}`~pyro_exact.transforms.PixelInterval`, which are NaN outside of their intervals. A layer becomes conditional
+by the argument in the last column, or by its parts, if a layer or a network among them is; the others have no
+parameters that a context could change, or take them from data. $D$ is the number of dimensions of an event.
 """
 ELEMENTWISE = """
 ## Formulas
@@ -39,6 +42,12 @@ PARTITIONS = """
 ## Partitions
 
 How `Coupling` splits an event:
+"""
+BUILDERS = """
+## Flows
+
+Builders stack these layers. {py:func}`~pyro_exact.flows.nice`, {py:func}`~pyro_exact.flows.real_nvp` and
+{py:func}`~pyro_exact.flows.spline_coupling` take the shape of a vector, `(dim,)`, or of an image, `(C, H, W)`.
 """
 
 
@@ -52,9 +61,9 @@ def registry() -> ModuleType:
     return module
 
 
-def names(registered: Iterable[str]) -> list[str]:
-    """The exported names among the first words of a registry, in alphabetical order."""
-    return sorted({name.split()[0] for name in registered} & set(transforms.__all__))
+def names(registered: Iterable[str], package: ModuleType = transforms) -> list[str]:
+    """The names that a package exports among the first words of a registry, in alphabetical order."""
+    return sorted({name.split()[0] for name in registered} & set(package.__all__))
 
 
 def docstring(name: str) -> str:
@@ -104,19 +113,32 @@ def entry(name: str) -> str:
     return f"{{py:class}}`~pyro_exact.transforms.{name}`: {summary(docstring(name))}"
 
 
+def builder(name: str) -> str:
+    """A link to the API of a builder, and what it builds."""
+    return f"{{py:func}}`~pyro_exact.flows.{name}`: {summary(inspect.getdoc(getattr(flows, name)) or '')}"
+
+
 def row(name: str) -> list[str]:
     """Name, formula and costs of a layer."""
     doc = docstring(name)
     return [entry(name), formula(doc, name), *cost(doc, name)]
 
 
+def conditional(name: str, cases: Mapping[str, Any]) -> str:
+    """How a layer becomes conditional, if it does: by an argument of its own, or by its parts."""
+    own = {"context_dim", "context_shape"} & set(inspect.signature(getattr(transforms, name)).parameters)
+    if own:
+        return f"`{own.pop()}`"
+    return "by its parts" if any(case.conditional for key, case in cases.items() if key.split()[0] == name) else ""
+
+
 def page(cases: ModuleType) -> str:
     """The whole page."""
     layers: Mapping[str, Any] = cases.TRANSFORMS
-    conditional = set(names(name for name, case in layers.items() if case.conditional))
     head = {"": 30, "formula": 40, "forward": 15, "inverse": 15}
-    layer_rows = ([*row(name), "yes" if name in conditional else ""] for name in names(layers))
+    layer_rows = ([*row(name), conditional(name, layers)] for name in names(layers))
     partitions = "".join(f"- {entry(name)}\n" for name in names(cases.PARTITIONS))
+    builders = "".join(f"- {builder(name)}\n" for name in names(layers, flows))
     return "\n".join(
         [
             HEAD,
@@ -125,6 +147,8 @@ def page(cases: ModuleType) -> str:
             table(head, map(row, names(cases.ELEMENTWISE))),
             PARTITIONS,
             partitions,
+            BUILDERS,
+            builders,
         ]
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_exact import transforms
+from pyro_exact import flows, transforms
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -41,6 +41,25 @@ def test_every_layer_formula_and_partition_is_on_the_page():
     page = (DOCS / "layers.md").read_text()
     abstract = {"Bijection", "Conditioned", "Elementwise", "Inverse", "Partition"}
     assert {name for name in transforms.__all__ if f"~pyro_exact.transforms.{name}`" not in page} == abstract
+
+
+def test_every_builder_is_on_the_page():
+    page = (DOCS / "layers.md").read_text()
+    assert all(f"~pyro_exact.flows.{name}`: " in page for name in flows.__all__)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("ActNorm", "`context_dim`"),
+        ("PixelInterval", "`context_shape`"),
+        ("Coupling", "by its parts"),
+        ("Compose", "by its parts"),
+        ("Permute", ""),
+    ],
+)
+def test_the_page_says_how_a_layer_becomes_conditional(name, how):
+    assert make_layers.conditional(name, make_layers.registry().TRANSFORMS) == how
 
 
 def test_an_outdated_page_is_refused(tmp_path, monkeypatch):
