@@ -63,7 +63,6 @@ class ActNorm(Bijection):
         return y * (-log_scale).exp() - shift, -self._ladj(y, log_scale)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        self.forward_shape(x.shape)
         with torch.no_grad():
             mean, std = channel_statistics(x, self.domain.event_dim)
             if bool((std < self.floor).any()):

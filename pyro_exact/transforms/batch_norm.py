@@ -77,7 +77,6 @@ class BatchNorm(Bijection):
         return y * variance.sqrt() + self.running_mean, self._half_log(y, variance)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        self.forward_shape(x.shape)
         with torch.no_grad():
             mean, std = channel_statistics(x, self.domain.event_dim)
             self.running_mean.copy_(mean)
