@@ -127,6 +127,7 @@ def test_additive_couplings_of_glow_leave_the_volume_to_the_other_layers():
         (lambda: flows.flow_pp((1, 4, 6)), "flow_pp expects an even height and a width that is a multiple of 4"),
         (lambda: flows.flow_pp((1, 6, 4), checkerboard=True), "both multiples of 4"),
         (lambda: flows.flow_pp((1, 4, 4), width=6), "a width that is a multiple of heads; got 6, 4"),
+        (lambda: flows.flow_pp((1, 4, 4), formula="mix"), "expects formula 'mixture' or 'affine'; got 'mix'"),
         (lambda: flows.flow_pp_dequantizer((1, 4, 3)), "Columns expects an even width"),
         (lambda: flows.real_nvp((1, 6, 6)), r"multiples of 2\^scales = 4; got scales 2 and shape \(1, 6, 6\)"),
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -113,6 +113,8 @@ def coupling_steps(
     context_channels: int | None = None,
 ) -> list[Bijection]:
     """Return a row of Flow++'s steps on images of ``shape``, neighbours with exchanged parts; see `flow_pp`."""
+    if formula not in get_args(Formula):
+        raise ValueError(f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}.")
 
     def step(split: Partition) -> Bijection:
         fixed, free = split.split(torch.empty(*shape, device="meta"))
