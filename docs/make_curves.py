@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 DOCS = Path(__file__).resolve().parent
-SHOWN = 1.25  # times the lowest loss: what lies higher is cut off
+SHOWN = 1.05  # times the highest loss at the end of a run: what lies higher is cut off
 
 
 def curves() -> list[dict[str, Any]]:
@@ -30,8 +30,9 @@ def main() -> None:
             minutes, losses = zip(*((seconds / 60, loss) for _, seconds, loss in record["valid"]), strict=True)
             style = {"color": f"C{number % 10}", "ls": "-" if number < 10 else "--"}
             axis.plot(minutes, losses, marker=".", lw=1, label=record["file"], **style)
-        lowest = min(loss for record in records for *_, loss in record["valid"])
-        axis.set(ylim=(0.98 * lowest, SHOWN * lowest), title=data, xlabel="minutes", ylabel=record["metric"]["unit"])
+        ends = [record["valid"][-1][2] for record in records]
+        axis.set(title=data, xlabel="minutes", ylabel=record["metric"]["unit"])
+        axis.set_ylim(0.98 * min(ends), SHOWN * max(ends))
         axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.savefig(DOCS / "images" / "curves.png", dpi=110)
 

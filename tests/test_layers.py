@@ -88,7 +88,6 @@ def test_a_conditioner_of_another_size_is_refused(layer):
 
 def test_a_conditioner_that_takes_another_part_is_refused():
     conditioner = DenseConditioner(2, 3, 2)
-    conditioner.fixed_size = 2  # as a conditioner may say
     Coupling(Halves(5), Affine(), conditioner)
     message = r"takes the fixed part of Halves\(5, swap=True\), of size 3; got one that takes 2. Build it for that size"
     with pytest.raises(ValueError, match=message):

@@ -136,6 +136,7 @@ class AttentionConditioner(nn.Module):
         context_channels: int | None = None,
     ) -> None:
         super().__init__()
+        self.fixed_size = in_channels
         if width < 1 or heads < 1 or width % heads:
             raise ValueError(f"AttentionConditioner expects a width that is a multiple of heads; got {width}, {heads}.")
         self.context_shape = None if context_channels is None else (context_channels, *size)

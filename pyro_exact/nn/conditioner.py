@@ -39,6 +39,7 @@ class DenseConditioner(nn.Module):
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
+        self.fixed_size = in_features
         self.context_shape = None if context_dim is None else (context_dim,)
         self.num_params = num_params
         self.net = hypernet(in_features + (context_dim or 0), out_features * num_params, hidden_dims)
@@ -89,6 +90,7 @@ class ConvConditioner(nn.Module):
         log_scale_factor: float = 3.0,
     ) -> None:
         super().__init__()
+        self.fixed_size = in_channels
         self.context_shape = None if context_dim is None else (context_dim,)
         self.num_params = num_params
         self.first = ScaledConv2d(in_channels, width, 3, edge=edge, log_scale_factor=log_scale_factor)

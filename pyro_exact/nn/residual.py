@@ -83,6 +83,7 @@ class ResidualConditioner(nn.Module):
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
+        self.fixed_size = in_channels
         self.context_shape = None if context_dim is None else (context_dim,)
         self.num_params = num_params
         self.first = WeightNormConv2d(2 * in_channels, width, 3)
