@@ -5,7 +5,7 @@ With them it is a Gated PixelCNN with z in every gate: a pixel depends on z and 
 for what z tells, but not for what pixels tell of each other, and the network learns from those first.
 `pyro_exact.diagnose` says so, and KL annealing, free bits and fewer layers change it.
 
-    python examples/posterior_collapse.py              # three minutes on one core
+    python examples/posterior_collapse.py              # three minutes of one core
     python examples/posterior_collapse.py --smoke      # a few steps, to see that it runs
 """
 
