@@ -32,7 +32,7 @@ def main() -> None:
             axis.plot(minutes, losses, marker=".", lw=1, label=record["file"], **style)
         ends = [record["valid"][-1][2] for record in records]
         axis.set(title=data, xlabel="minutes", ylabel=record["metric"]["unit"])
-        axis.set_ylim(0.98 * min(ends), SHOWN * max(ends))
+        axis.set_ylim(0.98 * min(loss for record in records for *_, loss in record["valid"]), SHOWN * max(ends))
         axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.savefig(DOCS / "images" / "curves.png", dpi=110)
 
