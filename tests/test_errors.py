@@ -132,11 +132,28 @@ OF_CONDITIONAL = {
         ValueError,
         r"expects a context of shape \(\*batch, 2\); got \(3, 3\). Pass",
     ),
-    "a list as context": (given([0.0, 0.0]), TypeError, r"expects a context that is a tensor; got list. Use torch.ten"),
-    "an array as context": (given(np.zeros(2)), TypeError, r"expects a context that is a tensor; got ndarray. Use"),
-    "condition, nothing": (condition_on(None), TypeError, r"expects a context that is a tensor; got NoneType. Use"),
-    "condition, a list": (condition_on([0.0, 0.0]), TypeError, r"expects a context that is a tensor; got list. Use"),
-    "condition, an array": (condition_on(np.zeros(2)), TypeError, r"a context that is a tensor; got ndarray. Use"),
+    "a list as context": (
+        given([0.0, 0.0]),
+        TypeError,
+        r"expects a context that is a tensor of real numbers; got list. Use torch.ten",
+    ),
+    "an array as context": (
+        given(np.zeros(2)),
+        TypeError,
+        r"expects a context that is a tensor of real numbers; got ndarray. Use",
+    ),
+    "complex numbers as context": (given(torch.zeros(2) + 0j), TypeError, r"tensor of real numbers; got torch.complex"),
+    "condition, nothing": (
+        condition_on(None),
+        TypeError,
+        r"expects a context that is a tensor of real numbers; got NoneType. Use",
+    ),
+    "condition, a list": (
+        condition_on([0.0, 0.0]),
+        TypeError,
+        r"expects a context that is a tensor of real numbers; got list. Use",
+    ),
+    "condition, an array": (condition_on(np.zeros(2)), TypeError, r"a tensor of real numbers; got ndarray. Use"),
     "another batch": (
         context(ROWS + 1, 2),
         ValueError,

@@ -249,6 +249,14 @@ class ReturnsNothing(InitializesItsShift):
         super().initialize(x, context)
 
 
+class ReplacesItsShift(InitializesItsShift):
+    """An optimiser that knows the old one would never train the new one."""
+
+    def initialize(self, x, context=None):
+        self.theta.shift = nn.Parameter(self.theta.shift.detach().clone())
+        return super().initialize(x, context)
+
+
 class InitializesOneDirection(Bent):
     """What it finds in the data, its inverse does not know."""
 
@@ -362,6 +370,7 @@ BROKEN = {
     "two_steps_on_the_same_batch": KeepsAGraph,
     "initialize_returns_the_output": ReturnsTheOldOutput,
     "initialize_leaves_no_graph": ReturnsAGraph,
+    "initialize_keeps_the_parameters": ReplacesItsShift,
     "a_compose_initializes_the_layer": ReturnsNothing,
     "an_initialized_layer_keeps_its_formula": InitializesOneDirection,
     "tensors_are_parameters_or_buffers": HoldsATensor,

@@ -139,6 +139,8 @@ class AttentionConditioner(nn.Module):
         self.fixed_size = in_channels
         if width < 1 or heads < 1 or width % heads:
             raise ValueError(f"AttentionConditioner expects a width that is a multiple of heads; got {width}, {heads}.")
+        if blocks < 1:
+            raise ValueError(f"AttentionConditioner expects at least one block; got {blocks}.")
         self.context_shape = None if context_channels is None else (context_channels, *size)
         self.num_params = num_params
         self.position = nn.Parameter(0.01 * torch.randn(width, *size))

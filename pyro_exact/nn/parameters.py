@@ -67,6 +67,8 @@ class Parameters(nn.Module):
 def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ()) -> nn.Sequential:
     """Return an MLP whose last layer starts at zero."""
     widths = [context_dim, *hidden_dims]
+    if context_dim < 0 or min(hidden_dims, default=1) < 1:
+        raise ValueError(f"A network expects positive sizes; got {context_dim} inputs and hidden {list(hidden_dims)}.")
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
         layers += [nn.Linear(width, following), nn.ReLU(inplace=True)]

@@ -83,6 +83,8 @@ class ResidualConditioner(nn.Module):
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
+        if width < 1 or blocks < 1:
+            raise ValueError(f"ResidualConditioner expects a width and blocks of at least 1; got {width}, {blocks}.")
         self.fixed_size = in_channels
         self.context_shape = None if context_dim is None else (context_dim,)
         self.num_params = num_params

@@ -36,6 +36,15 @@ def initialize_leaves_no_graph(trial: Trial) -> None:
 
 
 @law(always)
+def initialize_keeps_the_parameters(trial: Trial) -> None:
+    """``initialize`` writes into the parameters that an optimiser knows, and leaves their kind and the mode alone."""
+    before = _kinds(trial.layer)
+    _initialized(trial.layer, _data(trial))
+    if (after := _kinds(trial.layer)) != before:
+        raise AssertionError(f"initialize: expected parameters and mode {before}; got {after}.")
+
+
+@law(always)
 def a_compose_initializes_the_layer(trial: Trial) -> None:
     """A `Compose` initialises the layer as it does alone, and what comes after it on its output."""
     data = _data(trial)
@@ -60,7 +69,14 @@ def an_initialized_layer_keeps_its_formula(trial: Trial) -> None:
 
 def _data(trial: Trial) -> Trial:
     """Return the trial with a batch that is large enough for statistics."""
-    return replace(trial, x=trial.inputs(20), context=trial.contexts(20))
+    rows = max(20, 2 * trial.x[0].numel())  # more than the numbers of an event, whose covariance then has an inverse
+    return replace(trial, x=trial.inputs(rows), context=trial.contexts(rows))
+
+
+def _kinds(layer: Bijection) -> dict[str, object]:
+    """Return which tensors the parameters are, of which kind, and whether the layer trains."""
+    kinds = {name: (id(p), p.dtype, p.requires_grad) for name, p in layer.named_parameters()}
+    return {**kinds, "training": [module.training for module in layer.modules()]}
 
 
 def _both_directions(trial: Trial, y: Tensor) -> list[Tensor]:
@@ -69,6 +85,7 @@ def _both_directions(trial: Trial, y: Tensor) -> list[Tensor]:
 
 def _initialized(layer: Bijection, data: Trial) -> Tensor:
     """Initialise a layer, as users do, on a batch of data and its contexts; return the output."""
+    torch.manual_seed(0)  # it may draw
     y: object = layer.initialize(data.x, data.context)
     if not isinstance(y, Tensor):
         raise AssertionError(f"initialize: expected the output, a tensor; got {type(y).__name__}.")

@@ -278,7 +278,7 @@ class Conditioned(Bijection):
         context: Of shape (*batch, *context_shape).
 
     Raises:
-        TypeError: If the context is no tensor.
+        TypeError: If the context is no tensor of real numbers.
         ValueError: If it does not have the shape that the layer was built for.
     """
 
@@ -341,8 +341,9 @@ def context_batch_shape(bijection: Bijection, context: Tensor) -> torch.Size:
     name = type(bijection).__name__
     if expected is None:
         raise ValueError(f"{name} takes no context; got a {type(context).__name__}. Build it with a context.")
-    if not isinstance(context, Tensor):
-        raise TypeError(f"{name} expects a context that is a tensor; got {type(context).__name__}. Use torch.tensor.")
+    if not isinstance(context, Tensor) or context.is_complex():
+        found = context.dtype if isinstance(context, Tensor) else type(context).__name__
+        raise TypeError(f"{name} expects a context that is a tensor of real numbers; got {found}. Use torch.tensor.")
     cut = context.dim() - len(expected)
     if cut < 0 or tuple(context.shape[cut:]) != expected:
         raise ValueError(

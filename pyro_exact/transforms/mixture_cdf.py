@@ -186,8 +186,8 @@ def solve(target: Tensor, mixture: Mixture, evaluate: Function, max_steps: int =
             keep = (~done).nonzero().squeeze(-1)
             if not len(keep):
                 break
-            rest, x, target, low, high, last, *parts = (
-                part[keep] for part in (rest, x, target, low, high, last, *mixture)
+            rest, x, log_slope, target, low, high, last, *parts = (
+                part[keep] for part in (rest, x, log_slope, target, low, high, last, *mixture)
             )
             mixture = Mixture(*parts)
     root[rest], root_slope[rest] = x, log_slope
