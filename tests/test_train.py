@@ -89,7 +89,8 @@ def copied(finished, tmp_path):
 @pytest.fixture
 def interrupt(monkeypatch):
     """Returns a function after which Ctrl-C is pressed in the middle of a step, some number of times."""
-    begin = Task.on_train_batch_start
+    begin, handler = Task.on_train_batch_start, signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background does not have
 
     def at(step, times=1):
         def on_train_batch_start(self, batch, batch_idx):
@@ -99,7 +100,8 @@ def interrupt(monkeypatch):
 
         monkeypatch.setattr(Task, "on_train_batch_start", on_train_batch_start)
 
-    return at
+    yield at
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.parametrize(("step", "ema"), [(10, 0.9), (13, 0.9), (15, None)])
