@@ -64,19 +64,13 @@ class ScaledConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled convolution of ``x``."""
         scale = (self.log_scale_factor * self.log_scale).exp()
-        columns = scale[:, None, None, None]
-        weight, bias = columns * self.weight, scale * self.bias
+        weight = scale.view(-1, 1, 1, 1) * self.weight
         if self.edge_weight is None:
-            return F.conv2d(x, weight, bias, padding=self.padding)
-        # The channel itself, 0 on the image and 1 on the padding. Less 1 it would be padded like the image, but the
-        # gradients that are 0 here would be rounding errors then, of which Adam makes whole steps.
-        edge, edge_weight = self._edge(x), columns * self.edge_weight
-        if len(self.weight) <= self.weight.shape[1]:  # few outputs: one map that is added to all images
-            return F.conv2d(x, weight, padding=self.padding).add_(F.conv2d(edge, edge_weight, bias))
-        padded = F.pad(x, [self.padding] * 4)  # few inputs: one more of them
-        seen = torch.cat((padded, edge.to(x.dtype).expand(len(x), -1, -1, -1)), dim=1)
-        seen = seen.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(seen, torch.cat((weight, edge_weight), dim=1), bias)
+            return F.conv2d(x, weight, scale * self.bias, padding=self.padding)
+        # What the extra channel contributes is one map for all images, with the channels innermost as in the others.
+        _, _, height, breadth = x.shape
+        edge = F.linear(self._edge(height, breadth), self.edge_weight.flatten(1), self.bias) * scale
+        return F.conv2d(x, weight, padding=self.padding).add_(edge.view(height, breadth, -1).movedim(-1, 0))
 
     def initialize(self, x: Tensor) -> Tensor:
         """Set shift and scale from the batch ``x``, unless the layer starts at zero; return the output."""
@@ -89,10 +83,11 @@ class ScaledConv2d(nn.Module):
                 self.log_scale.copy_(-std.flatten().clamp(min=1e-4).log() / self.log_scale_factor)
             return self(x)
 
-    def _edge(self, x: Tensor) -> Tensor:
-        """Return the channel that marks the padding, of shape (1, 1, H + 2 padding, W + 2 padding)."""
-        inside = torch.zeros(1, 1, *x.shape[-2:], dtype=self.weight.dtype, device=x.device)
-        return F.pad(inside, [self.padding] * 4, value=1.0)
+    def _edge(self, height: int, breadth: int) -> Tensor:
+        """Return which positions of the kernel lie on the padding, of shape (height * breadth, positions)."""
+        size = self.weight.shape[-1]
+        inside = F.unfold(self.weight.new_ones(1, 1, height, breadth), size, padding=self.padding)
+        return 1 - inside.squeeze(0).T
 
     def extra_repr(self) -> str:
         out_channels, in_channels, size, _ = self.weight.shape

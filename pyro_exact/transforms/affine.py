@@ -6,8 +6,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from pyro_exact.transforms.elementwise import Elementwise, bounded, log_sigmoid
+from pyro_exact.transforms.elementwise import Elementwise, bounded
 
 
 class Affine(Elementwise):
@@ -66,7 +67,7 @@ class Affine(Elementwise):
         last = -min(2, theta.dim())  # where `DenseConditioner` has them: quickest to put their gradients together
         shift, raw = theta.movedim(-1, last).unbind(last)
         if self.scale == "sigmoid":
-            return shift, sign * log_sigmoid(raw + 2)
+            return shift, sign * F.logsigmoid(raw + 2)
         if self.scale == "learned":
             return shift, self.multiple * bounded(raw, 1.0, sign)
         return shift, bounded(raw, self.bound, sign)

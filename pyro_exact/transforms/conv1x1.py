@@ -119,5 +119,4 @@ def _multiply(weight: Tensor, x: Tensor) -> Tensor:
     x = x.to(weight.dtype)
     if weight.dim() > 2:
         return (weight @ x.flatten(-2)).unflatten(-1, x.shape[-2:])
-    images = x.reshape(-1, *x.shape[-3:])
-    return F.conv2d(images, weight[:, :, None, None]).view(x.shape)
+    return F.linear(x.movedim(-3, -1), weight).movedim(-1, -3)

@@ -49,7 +49,8 @@ class Squeeze(Bijection):
         shape, f = self.forward_shape(x.shape), self.factor
         # Views and one copy: F.pixel_unshuffle is slower, and gives an empty batch another shape.
         blocks = x.unflatten(-1, (-1, f)).unflatten(-3, (-1, f))  # (*batch, C, H / f, f, W / f, f)
-        return blocks.movedim((-3, -1), (-4, -3)).reshape(shape), x.new_zeros(x.shape[:-3])
+        rows = blocks.movedim((-5, -3, -1), (-3, -2, -1)).reshape(*shape[:-3], *shape[-2:], shape[-3])
+        return rows.movedim(-1, -3), x.new_zeros(x.shape[:-3])
 
     def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shape, f = self.inverse_shape(y.shape), self.factor
