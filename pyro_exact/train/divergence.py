@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,21 @@ from pyro_exact.transforms import Bijection
 
 class DivergedError(FloatingPointError):
     """Training met a loss or a gradient that is not finite."""
+
+
+@torch.no_grad()
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all numbers of some tensors, of one device, are finite.
+
+    By the check of `torch.amp.GradScaler`, which takes a quarter of the time of a norm.
+    """
+    by_dtype: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        by_dtype.setdefault(tensor.dtype, []).append(tensor)
+    found = torch.zeros((), device=next(iter(by_dtype.values()))[0].device)
+    for alike in by_dtype.values():
+        torch._amp_foreach_non_finite_check_and_unscale_(alike, found, torch.ones_like(found))
+    return not bool(found)
 
 
 def first_non_finite(model: nn.Module, run: Callable[[], object]) -> str | None:

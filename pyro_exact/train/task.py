@@ -20,7 +20,7 @@ from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes import Training
 from pyro_exact.train.checkpoint import KEY
 from pyro_exact.train.device import CLOCKS
-from pyro_exact.train.divergence import DivergedError, first_non_finite
+from pyro_exact.train.divergence import DivergedError, all_finite, first_non_finite
 from pyro_exact.train.elbo import AnnealedELBO, training_elbo
 from pyro_exact.train.evaluate import evaluate, labels_for
 from pyro_exact.train.run import Run
@@ -67,11 +67,11 @@ class Task(lightning.LightningModule):
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         parameters, limit = optimizer.param_groups[0]["params"], self.settings.gradient_clip
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        finite = all_finite([self.loss, *(p.grad for p in parameters if p.grad is not None)])
         if limit is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+            torch.nn.utils.clip_grad_norm_(parameters, limit)
         # Ranks decide together: one that stopped alone would leave the others waiting.
-        if not self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(norm + self.loss))):
+        if not self.trainer.strategy.reduce_boolean_decision(finite):
             self._diverged("loss or its gradient", lambda: self.bits_per_dim(self._batch))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
