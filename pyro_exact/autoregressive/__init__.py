@@ -12,6 +12,7 @@ from pyro_exact.autoregressive.pixel_cnn import PixelCNN
 from pyro_exact.autoregressive.pixel_cnn_pp import PixelCNNpp
 from pyro_exact.autoregressive.pixel_net import PixelNet
 from pyro_exact.autoregressive.row_lstm import RowLSTM
+from pyro_exact.autoregressive.scans import scans
 
 __all__ = [
     "MADE",
@@ -27,4 +28,5 @@ __all__ = [
     "PixelCNNpp",
     "PixelNet",
     "RowLSTM",
+    "scans",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_exact.autoregressive.causal_net import CausalNet, permutation
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
-from pyro_exact.nn.masked import MaskedDense, State
+from pyro_exact.nn.masked import MaskedDense, State, by_mask
 
 
 class MADE(CausalNet):
@@ -30,7 +30,8 @@ class MADE(CausalNet):
         hidden: Units of each hidden layer.
         layers: Number of hidden layers.
         masks: Number of masks.
-        order: A permutation of the numbers of the sites; `None` for 0, 1, ..., or with several masks for random ones.
+        order: A permutation of the numbers of the sites, or one for each mask, such as the `scans` of an image; `None`
+            for 0, 1, ..., or with several masks for random ones.
         seed: Of the masks.
         likelihood: What ``theta`` means: Bernoulli for bits, or Gaussian for real numbers.
         context_dim: Size of the context vector that every site may depend on.
@@ -40,8 +41,8 @@ class MADE(CausalNet):
         - x: (\*batch, \*shape); context: (\*batch, context_dim); theta: (\*batch, \*shape, likelihood.num_params).
 
     Raises:
-        ValueError: On sizes that are not positive, on an ``order`` that is no permutation, and on a ``dropout`` outside
-            [0, 1).
+        ValueError: On sizes that are not positive, on an ``order`` that is no permutation, on another number of orders
+            than of masks, and on a ``dropout`` outside [0, 1).
 
     Reference:
         Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, sections 3
@@ -60,7 +61,7 @@ class MADE(CausalNet):
         hidden: int = 500,
         layers: int = 1,
         masks: int = 1,
-        order: Sequence[int] | None = None,
+        order: Sequence[int] | Sequence[Sequence[int]] | None = None,
         seed: int = 0,
         likelihood: Likelihood | None = None,
         context_dim: int | None = None,
@@ -69,10 +70,10 @@ class MADE(CausalNet):
         super().__init__(shape, likelihood or BernoulliLikelihood(), context_dim)
         if hidden < 1 or layers < 1 or masks < 1:
             raise ValueError(f"MADE expects positive hidden, layers and masks; got {hidden}, {layers} and {masks}.")
-        order = None if order is None else permutation(order, self.sites, "MADE").tolist()
+        orders = None if order is None else [permutation(o, self.sites, "MADE").tolist() for o in by_mask(order, masks)]
         widths, direct = [hidden] * layers, True
         self.dense = MaskedDense(
-            self.sites, self.likelihood.num_params, widths, context_dim, order, masks, seed, direct, dropout
+            self.sites, self.likelihood.num_params, widths, context_dim, orders, masks, seed, direct, dropout
         )
 
     @property

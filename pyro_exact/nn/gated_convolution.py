@@ -127,10 +127,15 @@ def narrowing(channels: int, width: int) -> list[Gated]:
 
 
 def widening(channels: int, width: int) -> list[Gated]:
-    """Return the gated transposed convolutions from so many channels to the width, on four times the sides."""
+    """Return the gated transposed convolutions from so many channels to the width, on four times the sides.
+
+    Of stride 1 a transposed convolution is a convolution with its kernel turned round, and takes twice the time.
+    """
     widths, strides = [channels, 2 * width, width, width, width, width], [1, 2, 1, 2, 1]
     return [
-        Gated(nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=stride - 1), 25 // stride**2)
+        Gated(nn.Conv2d(fan_in, 2 * fan_out, 5, padding=2))
+        if stride == 1
+        else Gated(nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=1), 25 // stride**2)
         for (fan_in, fan_out), stride in zip(pairwise(widths), strides, strict=True)
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -163,8 +163,8 @@ class MaskedDense(nn.Module):
         hidden_dims: Widths of the hidden layers, each at least ``dim - 1``, or some input would reach no output;
             with a context, at least ``dim``. `None` for two layers of ``max(64, 2 dim)``.
         context_dim: Size of the context vector, which every output sees.
-        order: In which order the dimensions come: a permutation of 0, ..., dim - 1; `None` for that one, or with
-            several masks for random ones.
+        order: In which order the dimensions come: a permutation of 0, ..., dim - 1, or one for each mask; `None` for
+            that one, or with several masks for random ones.
         masks: Number of masks, which are the members of the ensemble.
         seed: Of random degrees and orders; they are saved with the weights. `None` for degrees spread evenly.
         direct: Whether to add a linear map from the inputs to the outputs; hidden layers may then be narrow.
@@ -176,7 +176,7 @@ class MaskedDense(nn.Module):
 
     Raises:
         ValueError: If a hidden layer is too narrow, ``order`` is no permutation, several masks have no seed, or
-            ``dropout`` is outside [0, 1).
+            ``dropout`` is outside [0, 1); on another number of orders than of masks.
 
     Reference:
         Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, section 4.
@@ -197,7 +197,7 @@ class MaskedDense(nn.Module):
         num_params: int,
         hidden_dims: Sequence[int] | None = None,
         context_dim: int | None = None,
-        order: Sequence[int] | None = None,
+        order: Sequence[int] | Sequence[Sequence[int]] | None = None,
         masks: int = 1,
         seed: int | None = None,
         direct: bool = False,
@@ -205,7 +205,8 @@ class MaskedDense(nn.Module):
     ) -> None:
         super().__init__()
         hidden_dims = [max(64, 2 * dim)] * 2 if hidden_dims is None else list(hidden_dims)
-        if dim < 1 or (order is not None and sorted(order) != list(range(dim))):
+        orders = by_mask(range(dim) if order is None else order, masks)
+        if dim < 1 or any(sorted(one) != list(range(dim)) for one in orders):
             raise ValueError(f"MaskedDense expects dim >= 1 and an order of 0, ..., dim - 1; got {dim} and {order}.")
         if masks < 1 or (masks > 1 and seed is None):
             raise ValueError(f"MaskedDense expects one mask, or several and a seed; got {masks} and seed {seed}.")
@@ -219,8 +220,8 @@ class MaskedDense(nn.Module):
                 f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; got {hidden_dims}, "
                 f"with which some inputs would reach no output. Widen the layers."
             )
-        given = torch.arange(dim) if order is None else torch.tensor([int(i) for i in order])
-        self.register_buffer("orders", given.repeat(masks, 1), persistent=seed is not None)
+        given = torch.tensor([[int(i) for i in one] for one in orders])
+        self.register_buffer("orders", given, persistent=seed is not None)
         if seed is None:
             hidden = [(least + torch.arange(width) * (dim - least) // width)[None] for width in hidden_dims]
         else:
@@ -294,6 +295,16 @@ class MaskedDense(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.dim}, num_params={self.num_params}"
+
+
+def by_mask(order: Sequence[int] | Sequence[Sequence[int]], masks: int) -> list[Sequence[int]]:
+    """Return the order of each mask, where ``order`` is one for all of them or one for each."""
+    first = order[0] if len(order) else 0
+    if torch.as_tensor(first).dim() == 0:
+        return [cast(Sequence[int], order)] * masks
+    if len(order) != masks:
+        raise ValueError(f"Masks expect one order, or one for each of the {masks}; got {len(order)} orders.")
+    return list(cast(Sequence[Sequence[int]], order))
 
 
 def _runs(degrees: Tensor) -> dict[int, tuple[int, int]]:

@@ -26,6 +26,7 @@ from pyro_exact.autoregressive import (
     PixelCNN,
     PixelCNNpp,
     RowLSTM,
+    scans,
 )
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
@@ -176,10 +177,12 @@ def _made(
     hidden: int = 500,
     layers: int = 1,
     masks: int = 1,
+    order: Literal["scans"] | None = None,
     seed: int = 0,
     dropout: float = 0.0,
 ) -> GenerativeModel:
-    return Density(Autoregressive(_of_bits(MADE(shape, hidden, layers, masks, seed=seed, dropout=dropout), levels)))
+    net = MADE(shape, hidden, layers, masks, scans(shape)[:masks] if order else None, seed, dropout=dropout)
+    return Density(Autoregressive(_of_bits(net, levels)))
 
 
 def _deep_nade(
