@@ -24,6 +24,7 @@ from pyro_exact.autoregressive import (
     PixelCNN,
     PixelCNNpp,
     RowLSTM,
+    scans,
 )
 from pyro_exact.distributions import (
     Autoregressive,
@@ -380,6 +381,7 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "MADE ensemble of one order": lambda: MADE(10, 9, layers=2, masks=2, order=SHUFFLED),
     "MADE gaussian": lambda: MADE(4, 9, layers=2, likelihood=GaussianLikelihood()),
     "MADE of one site": lambda: MADE(1, 3),
+    "MADE scans": lambda: MADE((1, 2, 4), 9, layers=2, masks=8, order=scans((1, 2, 4))),
     "NADE": lambda: NADE(10, 7),
     "NADE image": lambda: NADE((1, 2, 5), 7, SHUFFLED),
     "NADE of one site": lambda: NADE(1, 3),

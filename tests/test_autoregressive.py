@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from tqdm import tqdm
 
 from pyro_exact import autoregressive
-from pyro_exact.autoregressive import MADE, NADE, CausalNet, DeepNADE
+from pyro_exact.autoregressive import MADE, NADE, CausalNet, DeepNADE, scans
 from pyro_exact.distributions import (
     Autoregressive,
     BernoulliLikelihood,
@@ -435,12 +435,42 @@ def test_the_check_of_values_is_an_option_of_each_distribution():
     assert d.expand((3,)).log_prob(x).isfinite().all()
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (1, 3, 3), (2, 1)])
+def test_scans_are_orders_in_which_every_pixel_but_the_first_follows_a_neighbour(shape):
+    height, width = shape[-2:]
+    orders = scans(shape)
+    assert len(orders) == 8
+    assert orders[0] == list(range(height * width))
+    if min(height, width) > 1:
+        assert len({tuple(order) for order in orders}) == 8
+    for order in orders:
+        assert sorted(order) == list(range(height * width))
+        for k, pixel in enumerate(order[1:], 1):
+            row, column = divmod(pixel, width)
+            earlier = (divmod(other, width) for other in order[:k])
+            assert any(abs(row - r) + abs(column - c) == 1 for r, c in earlier)
+
+
+def test_every_mask_has_the_order_that_it_is_given():
+    orders = scans((2, 3))[:3]
+    made = MADE((1, 2, 3), 8, masks=3, order=orders)
+    assert made.orders.tolist() == orders
+    again = MADE((1, 2, 3), 8, masks=3)
+    again.load_state_dict(made.state_dict())
+    assert again.orders.tolist() == orders
+
+
 @pytest.mark.parametrize(
     ("run", "message"),
     [
         (lambda: NADE(3, 4, [0, 1, 1]), r"NADE expects an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]"),
         (lambda: NADE(3, 4, [1, 2, 3]), "NADE expects an order"),
         (lambda: MADE(3, 4, order=[0, 1]), "MADE expects an order"),
+        (lambda: MADE(2, 4, masks=2, order=[[0, 1], [1, 1]]), r"each of 0, \.\.\., 1 once; got \[1, 1\]"),
+        (lambda: MADE(2, 4, masks=3, order=[[0, 1], [1, 0]]), "one order, or one for each of the 3; got 2 orders"),
+        (lambda: scans((3, 2, 2)), r"scans expects the shape \(H, W\) or \(1, H, W\) of an image; got \(3, 2, 2\)"),
+        (lambda: scans((4,)), r"scans expects .*; got \(4,\)"),
+        (lambda: scans((0, 4)), r"scans expects .*; got \(0, 4\)"),
         (lambda: NADE(3, 0), "at least one hidden unit; got 0"),
         (lambda: NADE(0), "expects a shape of positive sizes; got 0"),
         (lambda: MADE((1, 0, 3)), r"expects a shape of positive sizes; got \(1, 0, 3\)"),

@@ -24,6 +24,7 @@ from pyro_exact import data, models, recipes, train
 from pyro_exact.train import callbacks, task
 from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_dim
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
+from pyro_exact.train.divergence import all_finite
 from pyro_exact.train.record import commit, hardware
 from pyro_exact.train.run import Run
 from pyro_exact.train.task import Task, learning_rate_factor
@@ -482,6 +483,17 @@ def test_a_run_that_diverges_names_step_and_layer_and_keeps_the_last_checkpoint(
     assert (tmp_path / train.LAST).read_bytes() == before
     monkeypatch.undo()
     assert fit(recipe(steps=12), tmp_path, resume=True) is not None
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_one_number_that_is_not_finite_is_found_among_tensors_of_any_precision(bad, dtype):
+    tensors = [torch.full((2, 3), 1e30), torch.zeros(0), torch.ones(3, 4, dtype=dtype).T]
+    before = [tensor.clone() for tensor in tensors]
+    assert all_finite(tensors)
+    assert all(map(torch.equal, tensors, before))
+    tensors[2][3, 1] = bad
+    assert not all_finite(tensors)
 
 
 def test_an_absurd_learning_rate_diverges_before_there_is_a_checkpoint(tmp_path):
