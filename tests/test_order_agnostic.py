@@ -195,6 +195,13 @@ def test_what_cannot_be_observed_is_refused(observed, mask, message):
         net("DeepNADE").condition_on(observed, mask)
 
 
+def test_a_mask_may_be_a_list(small):
+    x = torch.zeros(1, 2, 3)
+    masks = [[[True, False, False], [False, False, True]]], torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    one, same = (small.condition_on(x, mask).log_prob(torch.ones(4)) for mask in masks)
+    assert torch.equal(one, same)
+
+
 # Orders ---------------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.nn.conditioner import required
 from pyro_exact.nn.masked import State, progress
 
 
@@ -116,6 +117,13 @@ class CausalNet(nn.Module, ABC):
 
     def initialize(self, x: Tensor) -> None:
         """Set the parameters that depend on data from a batch; none by default."""
+
+    def contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
+        """Return the context of each vector or image of a batch in a row: (N, *context_shape)."""
+        if self.context_shape is None:
+            return None
+        context = required(context, self.context_shape, next(self.parameters()))
+        return context.expand(*batch_shape, *self.context_shape).reshape(-1, *self.context_shape)
 
     def _checked(self, x: Tensor) -> Tensor:
         """Return x, or say that its shape is wrong."""

@@ -13,7 +13,7 @@ from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked import State
 
-# Sites that become known move a hidden unit together, and Adam would throw it about: their weights are scaled down.
+# Sites that become known move a hidden unit together, and Adam would throw it about: 0.1 scales their weights down.
 MASK_SCALE = 0.1
 
 
@@ -22,7 +22,7 @@ class DeepNADE(OrderAgnosticNet):
 
     .. math::
         p(x_i = 1 \mid x_m) = \sigma(b_i + V_i h^L), \qquad h^l = \mathrm{relu}(c^l + W^l h^{l-1}), \qquad
-        h^0 = [x \odot m, m]
+        h^0 = [x \odot m,\, 0.1\, m]
 
     The mask :math:`m` tells an unknown zero from a known one. Along an order, what a new value adds to the first layer
     is one column of the weights; only the layers above are computed anew. An ensemble of orders is the paper's EoNADE.

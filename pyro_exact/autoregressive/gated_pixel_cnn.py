@@ -162,9 +162,9 @@ class GatedPixelCNN(PixelNet):
             x = MaskedConv2d.step(line_buffer.so_far(next(pixels), x.relu_(), last), next(weights))
         return x
 
-    def _contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
+    def contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
         """Return the context as maps, of one pixel if it is a vector."""
-        context = super()._contexts(context, batch_shape)
+        context = super().contexts(context, batch_shape)
         return context if context is None or context.dim() == 4 else context[..., None, None]
 
     def extra_repr(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,7 +118,7 @@ class OrderAgnosticNet(CausalNet):
         x = next(self.parameters()).new_zeros(*batch_shape, self.sites)
         return self.know(x, x.bool())
 
-    def condition_on(self, observed: Tensor, mask: Tensor) -> Autoregressive:
+    def condition_on(self, observed: Tensor, mask: Tensor | Sequence[Any]) -> Autoregressive:
         r"""Return the distribution of the sites out of the mask given those in it: one pass for each of them.
 
         Its vectors hold the unknown sites in the order of their numbers, and it has a member for each of our orders. It
@@ -157,13 +158,14 @@ class Conditioned(CausalNet):
     unknown: Tensor
     kept: Tensor
 
-    def __init__(self, net: OrderAgnosticNet, mask: Tensor) -> None:
+    def __init__(self, net: OrderAgnosticNet, mask: Tensor | Sequence[Any]) -> None:
+        mask = torch.as_tensor(mask).bool()
         if mask.shape != net.event_shape or mask.all():
             raise ValueError(
                 f"Conditioned expects a mask of shape {tuple(net.event_shape)} that leaves a site unknown; got one of "
                 f"shape {tuple(mask.shape)} and {int(mask.sum())} observed sites."
             )
-        flat = mask.bool().flatten()
+        flat = mask.flatten()
         super().__init__(int((~flat).sum()), net.likelihood, context=net.sites)
         self.net = net
         self.register_buffer("mask", flat, persistent=False)

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.nn import line_buffer
-from pyro_exact.nn.conditioner import required
 from pyro_exact.nn.masked import State, progress
 from pyro_exact.nn.rescaled import initialize_once
 from pyro_exact.nn.shifted_convolution import Pointwise, Prepared, ShiftedConv2d, WeightNormed
@@ -111,7 +110,7 @@ class PixelCNNpp(CausalNet):
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         batch = self._checked(x).shape[:-3]
         pixels = self._pixels(x.to(self.last.bias.dtype).reshape(-1, *self.event_shape).movedim(1, -1))
-        context = self._contexts(context, batch)
+        context = self.contexts(context, batch)
         above = self.above(_below(self.first_above(pixels)), None, context)
         first = _below(self.first_beside(pixels)) + _rightwards(self.first_left(pixels))
         left = self.left(first, above, context)
@@ -128,7 +127,7 @@ class PixelCNNpp(CausalNet):
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
         weight = self.last.bias
         filters, n = len(self.first_above.bias), torch.Size(batch_shape).numel()
-        context = self._contexts(context, batch_shape)
+        context = self.contexts(context, batch_shape)
         image = self.first_above.start(n, self.width)
         first = [layer.prepare(image) for layer in (self.first_above, self.first_beside, self.first_left)]
         above, left = (stream.start(n, self.width, context) for stream in (self.above, self.left))
@@ -181,13 +180,6 @@ class PixelCNNpp(CausalNet):
     def _pixels(self, x: Tensor) -> Tensor:
         """Return levels (*, C) in [-1, 1], with a channel of ones, which marks what is inside the image."""
         return F.pad(x * (2 / (self.levels - 1)) - 1, (0, 1), value=1.0)
-
-    def _contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
-        """Return the context of each image, (N, context)."""
-        if self.context_shape is None:
-            return None
-        context = required(context, self.context_shape, self.last.bias)
-        return context.expand(*batch_shape, *self.context_shape).reshape(-1, *self.context_shape)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.event_shape)}, levels={self.levels}"

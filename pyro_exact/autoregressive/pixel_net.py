@@ -15,7 +15,7 @@ from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.categorical import CategoricalLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
-from pyro_exact.nn.conditioner import by_number, required
+from pyro_exact.nn.conditioner import by_number
 from pyro_exact.nn.masked import State, progress
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 
@@ -90,7 +90,7 @@ class PixelNet(CausalNet):
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         images = self.scaled(self._checked(x).to(next(self.parameters()).dtype)).reshape(-1, *self.event_shape)
-        theta = self.theta(images, self._contexts(context, x.shape[:-3]))
+        theta = self.theta(images, self.contexts(context, x.shape[:-3]))
         num_params = self.likelihood.num_params
         return by_number(theta, num_params, x).reshape(*x.shape[:-3], *self.grid, num_params)
 
@@ -106,7 +106,7 @@ class PixelNet(CausalNet):
         image = line_buffer.start(weight, rows, self.rows, self.width, self.channels, self.columns, self.columns)
         row = torch.full((1,), -1, device=weight.device)
         cursor = Cursor(row, torch.zeros_like(row), image, batch)
-        return progress(member, 0), cursor, self.memory(cursor, self._contexts(context, batch_shape))
+        return progress(member, 0), cursor, self.memory(cursor, self.contexts(context, batch_shape))
 
     @torch.no_grad()
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
@@ -153,13 +153,6 @@ class PixelNet(CausalNet):
     @abstractmethod
     def number(self, colour: int, cursor: Cursor, memory: Any) -> Tensor:
         """Return theta of the site at the cursor that has this colour, (N, num_params)."""
-
-    def _contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
-        """Return the context of each image, (N, *context_shape)."""
-        if self.context_shape is None:
-            return None
-        context = required(context, self.context_shape, next(self.parameters()))
-        return context.expand(*batch_shape, *self.context_shape).reshape(-1, *self.context_shape)
 
 
 def of_levels(levels: int | None) -> Likelihood:
