@@ -1,9 +1,9 @@
-"""Posterior collapse, seen and mended: the stronger a VAE's decoder by itself, the less its latent is used.
+"""Posterior collapse, seen and mended: a VAE whose decoder is strong by itself need not use its latent.
 
 Without autoregressive layers the decoder is a dense network, and the pixels of an 8x8 digit are independent given z.
 With them it is a Gated PixelCNN with z in every gate: a pixel depends on z and on the pixels before. The ELBO charges
 for what z tells, but not for what pixels tell of each other, and the network learns from those first.
-`pyro_exact.diagnose` says so, and KL annealing, free bits and fewer layers change it.
+`pyro_exact.diagnose` says so, and KL annealing, free bits and a decoder without such layers change it.
 
     python examples/posterior_collapse.py              # three minutes of one core
     python examples/posterior_collapse.py --smoke      # a few steps, to see that it runs
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pyro_exact import data
 from pyro_exact.autoregressive import GatedPixelCNN
-from pyro_exact.diagnose import Diagnosis, diagnose
+from pyro_exact.diagnostics import Diagnosis, diagnose
 from pyro_exact.distributions import BernoulliLikelihood, FlowPosterior, StandardNormal
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder

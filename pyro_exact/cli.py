@@ -363,8 +363,8 @@ def diagnose(
         seed: Of the choice of the images, and of the noise.
         device: Where to run; auto is cuda where there is one.
     """
-    from pyro_exact.diagnose import diagnose as diagnosis_of
-    from pyro_exact.diagnose import inference_data, save_page
+    from pyro_exact.diagnostics import diagnose as diagnosis_of
+    from pyro_exact.diagnostics import inference_data, save_page
     from pyro_exact.train import check_writable, in_one_piece, load_model, write_json
 
     out = out or checkpoint.parent

@@ -6,6 +6,7 @@ import math
 import arviz
 import matplotlib.image
 import numpy as np
+import pyro
 import pytest
 import torch
 from registry import MODELS
@@ -14,10 +15,11 @@ from torch import nn
 from torch.distributions import kl_divergence
 from torch.testing import assert_close
 
+import pyro_exact
 from pyro_exact import cli, flows
 from pyro_exact.autoregressive import MADE
-from pyro_exact.diagnose import diagnose, inference_data, save_page
-from pyro_exact.diagnose.inference_data import pareto_k
+from pyro_exact.diagnostics import diagnose, inference_data, save_page
+from pyro_exact.diagnostics.inference_data import pareto_k
 from pyro_exact.distributions import FlowPosterior, StandardNormal
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseEncoder
@@ -51,7 +53,7 @@ def test_the_bounds_rise_to_the_likelihood_of_each_datum(known):
 
 def test_a_bound_of_k_is_a_mean_over_groups_of_k_weights(known):
     found = diagnose(known[0], known[1], samples=103, ks=(10,))
-    assert list(found.bounds) == [1, 10]
+    assert list(found.bounds) == [1, 10, 103]
     by_hand = torch.stack([w.logsumexp(0) - math.log(10) for w in found.log_weights[:100].split(10)]).mean(0)
     assert_close(found.bounds[10], by_hand)
     assert_close(found.bounds[1], found.log_weights.mean(0))
@@ -141,9 +143,64 @@ def ignoring():
 def test_the_verdict_names_a_latent_that_is_ignored_and_what_to_try():
     found = diagnose(ignoring(), bits(20), samples=200)
     assert found.ignored
-    assert found.verdict.startswith("The decoder explains the data without z: KL 0.0 nats, 0 of 2 units active. Try")
+    assert found.verdict.startswith(
+        "The decoder explains the data without z: KL 0.0 nats, 0 of 2 units active. The guide"
+    )
     for advice in ("training.elbo.free_nats", "training.elbo.anneal kl", "a decoder that models less by itself"):
         assert advice in found.verdict
+
+
+def test_what_the_decoder_makes_of_the_latents_is_the_closed_form(known):
+    """E log N(x; W z + b, 1/4) over its own z, less that over those of others: only the distances of means differ."""
+    model, x, _ = known
+    weight, bias = model.decoder.mean.weight.detach(), model.decoder.mean.bias.detach()
+    means = model.posterior_of(x).mean.detach() @ weight.T + bias
+    distances = torch.cdist(x, means).square()
+    shifts = torch.stack([distances[torch.arange(50), (torch.arange(50) + shift) % 50] for shift in range(1, 11)])
+    exact = (shifts.mean() - distances.diagonal().mean()).item() / (2 * 0.25)
+    gains = torch.tensor([diagnose(model, x, samples=100, seed=seed).decoder_gain for seed in range(20)])
+    assert gains.mean() == pytest.approx(exact, abs=4 * gains.std().item() / 20**0.5)
+    assert gains.std() < 0.2 * exact
+
+
+def test_a_latent_is_not_used_if_the_decoder_makes_nothing_of_it():
+    model = small()
+    model.decoder.layers[-1].weight.data.zero_()
+    found = diagnose(model, bits(20), samples=200)
+    assert (found.kl > 1, found.decoder_gain) == (True, pytest.approx(0, abs=1e-12))
+    assert found.ignored
+    assert found.verdict.startswith("The decoder explains the data without z, and the divergence buys nothing: KL")
+    assert "by 0.0. Train longer" in found.verdict
+
+
+def test_a_posterior_that_is_the_same_for_all_data_tells_nothing():
+    model = ignoring()
+    model.posterior.normal.bias.data[:2] = 5.0
+    found = diagnose(model, bits(20), samples=200)
+    assert found.kl == pytest.approx(25, abs=1)
+    assert found.ignored
+    assert "free bits" not in found.verdict  # above their number they change nothing
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(known, bad):
+    model, x, _ = known
+    model.posterior.normal.bias.data[0] = bad  # of the mean of every datum
+    with pyro.validation_enabled(False), pytest.raises(ValueError, match="those of 50 of 50 data are not so, first of"):
+        diagnose(model, x, samples=100)
+
+
+def test_every_part_is_put_back_into_its_own_mode():
+    model = small()
+    model.encoder.append = nn.Dropout(0.5).eval()
+    diagnose(model, bits(4), samples=100)
+    assert (model.training, model.encoder.append.training) == (True, False)
+
+
+def test_the_function_is_an_attribute_of_the_package():
+    assert pyro_exact.diagnose is diagnose
+    with pytest.raises(AttributeError, match="has no attribute 'diagnosis'"):
+        pyro_exact.diagnosis  # noqa: B018
 
 
 def test_the_noise_of_few_samples_makes_no_unit_active():
@@ -156,6 +213,8 @@ def test_the_verdict_of_a_latent_that_is_used(known):
     found = diagnose(known[0], known[1], samples=5000)
     assert not found.ignored
     assert found.verdict.startswith(f"The latent is used: KL {found.kl:.1f} nats, 2 of 2 units active.")
+    told = f"by {found.mutual_information:.1f} nats, the decoder by {found.decoder_gain:.1f}."
+    assert told in found.verdict
 
 
 def test_the_noise_is_that_of_the_seed_and_the_caller_is_left_alone():
@@ -172,7 +231,7 @@ def test_the_noise_is_that_of_the_seed_and_the_caller_is_left_alone():
 
 def test_many_samples_come_in_portions_of_any_size(monkeypatch):
     model, x = small(), bits(5)
-    monkeypatch.setattr("pyro_exact.diagnose.diagnosis.AT_ONCE", 7 * x.numel())
+    monkeypatch.setattr("pyro_exact.diagnostics.diagnosis.AT_ONCE", 7 * x.numel())
     found = diagnose(model, x, samples=103)
     assert found.log_weights.shape == (103, 5)
     assert found.levels["z"].kl.shape == (5,)
@@ -258,7 +317,7 @@ def test_models_without_latents_are_refused(name, message):
 @pytest.mark.parametrize(
     ("data", "samples", "message"),
     [
-        (lambda: bits(5), 10, "100 samples and 2 data at least; got 10 and 5"),
+        (lambda: bits(5), 10, r"100 samples \(k\) and 2 data \(n\) at least; got 10 and 5"),
         (lambda: bits(1), 200, "got 200 and 1"),
         (lambda: bits(5) / 2 + 0.25, 200, "values 0 and 1"),
         (lambda: bits(5, (1, 4, 5)), 200, r"got \(5, 1, 4, 5\)"),

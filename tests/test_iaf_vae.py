@@ -15,7 +15,7 @@ from pyro.infer import Trace_ELBO
 from torch.testing import assert_close
 
 from pyro_exact.data import Images
-from pyro_exact.diagnose import diagnose
+from pyro_exact.diagnostics import diagnose
 from pyro_exact.distributions import InverseAutoregressive
 from pyro_exact.models import ResNetVAE, iaf_vae
 from pyro_exact.models.iaf_vae import StochasticLayer

@@ -213,7 +213,7 @@ def test_the_recipe_has_the_size_of_the_official_code():
         (lambda: small().model(bits() + 1), "values 0 and 1; got 2"),
         (lambda: small().model(bits(0)), "at least one row of data"),
         (lambda: small().guide(bits(shape=(1, 4, 8))), r"data of shape \(\*batch, 1, 4, 4\); got \(5, 1, 4, 8\)"),
-        (lambda: small().decode(torch.randn(5, 3)), r"a context of shape \(\*batch, 2\).*got one of shape \(5, 3\)"),
+        (lambda: small().decode(torch.randn(5, 3)), r"a latent of shape \(\*batch, 2\); got \(5, 3\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(act, message):

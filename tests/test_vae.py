@@ -23,7 +23,8 @@ from pyro_exact.distributions import (
     Likelihood,
     StandardNormal,
 )
-from pyro_exact.models import VAE, GenerativeModel
+from pyro_exact.distributions.normal import exponential_normal, softplus_normal
+from pyro_exact.models import VAE, GenerativeModel, HierarchicalPixelVAE, PixelVAE, iaf_vae
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
 from pyro_exact.train import AnnealedELBO, FreeBitsELBO, evaluate, fit
@@ -542,7 +543,24 @@ class Squashing(nn.Module):
         (lambda: vae().model(bits(0)), r"at least one row of data; got shape \(0, 1, 4, 4\)"),
         (lambda: GatedConvEncoder((1, 6, 8)), r"that 4 divides; got \(1, 6, 8\)"),
         (lambda: GatedConvDecoder(2, (1, 8, 6)), r"that 4 divides; got \(1, 8, 6\)"),
-        (lambda: load_recipe("vae_mnist").build((1, 28, 28), 256), "2 levels, 0 and 1; got 256"),
+        (
+            lambda: load_recipe("vae_mnist").changed({"pixels": "bernoulli"}, {}).build((1, 28, 28), 256),
+            "2 levels, 0 and 1; got 256",
+        ),
+        (lambda: load_recipe("vae_mnist").changed({"latents": 0}, {}).build((1, 8, 8), 2), "got latents=0, hidden=400"),
+        (lambda: load_recipe("vae_mnist").changed({"layers": 0}, {}).build((1, 8, 8), 2), "layers=0"),
+        (lambda: GatedConvEncoder((1, 8, 8), features=0), "at least 1; got features=0, width=32"),
+        (lambda: GatedConvDecoder(2, (1, 8, 8), width=0), "width=0"),
+        (lambda: GatedConvEncoder((8, 8)), r"a shape \(C, H, W\) of images .*; got \(8, 8\)"),
+        (lambda: HierarchicalPixelVAE((0, 8, 8), 4), r"a shape \(C, H, W\).*; got \(0, 8, 8\)"),
+        (lambda: HierarchicalPixelVAE((1, 8, 8), 4, width=0), "width=0"),
+        (lambda: iaf_vae((8, 8), 4), r"ResNetVAE expects a shape \(C, H, W\) of images"),
+        (lambda: PixelVAE((1, 8, 8), features=0), "features=0"),
+        (lambda: FlowPosterior(0, 2), "positive features and dim; got 0 and 2"),
+        (lambda: vae().encode(2 * bits() + 1), "expects values 0 and 1"),
+        (lambda: vae().decode(torch.zeros(5, 3)), r"a latent of shape \(\*batch, 2\); got \(5, 3\)"),
+        (lambda: FreeBitsELBO(math.nan), "finite free_nats of at least 0; got nan"),
+        (lambda: FreeBitsELBO(math.inf), "got inf"),
         (lambda: AnnealedELBO("both"), "anneal 'energy' or 'kl'.*got 'both'"),
         (lambda: AnnealedELBO("kl", start=2), "start in"),
         (lambda: FreeBitsELBO(-1.0), "at least 0; got -1"),
@@ -556,8 +574,58 @@ def test_what_does_not_fit_is_refused(act, message):
         act()
 
 
+def test_a_flow_of_pyro_is_refused():
+    with pytest.raises(TypeError, match=r"a Bijection, such as those of pyro_exact.flows; got Planar"):
+        FlowPosterior(6, 2, pyro.distributions.transforms.planar(2))
+
+
+@pytest.mark.parametrize("raw", [-45.0, -60.0, -100.0, -1e4, -1e30])
+@pytest.mark.parametrize("make", [softplus_normal, exponential_normal])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_normal_of_any_width_has_a_density_and_a_gradient(raw, make, dtype):
+    mean, raw = (torch.tensor(number, dtype=dtype, requires_grad=True) for number in (1.0, raw))
+    normal = make(mean, raw)
+    log_p = normal.log_prob(normal.rsample())
+    assert log_p > 0
+    assert all(gradient.isfinite() for gradient in torch.autograd.grad(log_p, (mean, raw)))
+
+
+def test_a_temperature_of_zero_has_a_density():
+    assert StandardNormal(3)(0.0).log_prob(torch.zeros(3)).isfinite()
+
+
+def test_free_bits_leave_auxiliary_sites_of_the_guide_alone():
+    model, x = small(), bits()
+
+    def guide(x):
+        pyro.sample("a", pyro.distributions.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        model.guide(x)
+
+    assert FreeBitsELBO(1.0).differentiable_loss(model.model, guide, x).isfinite()
+
+
+def test_the_loss_of_an_exact_model_is_not_annealed(tmp_path):
+    recipe = load_recipe("nade_mnist").changed({}, {"elbo": {"anneal": "kl"}})
+    images = Images("bits", *(bits(4, (1, 4, 4)).byte() for _ in range(3)), levels=2)
+    with pytest.raises(ValueError, match=r"training\.elbo is for models with latents; nade has an exact likelihood"):
+        fit(recipe, images, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vae_mnist", "conv_vae_mnist"])
+@pytest.mark.parametrize("pixels", [None, "categorical", "logistic"])
+@pytest.mark.parametrize("shape", [(1, 8, 12), (3, 8, 8)])
+def test_recipes_of_both_papers_build_for_levels_and_colours(name, pixels, shape):
+    small = {"hidden": 5} if name == "vae_mnist" else {"channels": 2, "features": 4}
+    model = load_recipe(name).changed({"latents": 2, "pixels": pixels, **small}, {}).build(shape, 5)
+    x = model.sample(6)
+    assert x.shape == (6, *shape)
+    assert set(x.flatten().tolist()) <= {0, 1, 2, 3, 4}
+    assert model.log_weight(x, samples=2).shape == (2, 6)
+    assert model.log_weight(x).isfinite().all()
+
+
 def test_recipes_of_both_papers_build_with_every_flow():
-    for flow in (None, "planar", "radial", "iaf", "spline", "sylvester"):
+    for flow in (None, "planar", "radial", "iaf", "coupling", "spline", "sylvester"):
         settings = {"latents": 3, "hidden": 5, "flow": flow, "length": 2, "width": 6, "rank": 2}
         model = load_recipe("vae_mnist").changed(settings, {}).build((1, 8, 8), 2)
         assert isinstance(model, GenerativeModel)

@@ -8,6 +8,7 @@ import torch
 from pyro.distributions import Distribution, Normal, TransformedDistribution
 from torch import Tensor, nn
 
+from pyro_exact.distributions.normal import least_std
 from pyro_exact.transforms.bijection import Bijection
 
 
@@ -39,8 +40,7 @@ class StandardNormal(nn.Module):
         """
         if not 0 <= temperature < math.inf:
             raise ValueError(f"StandardNormal expects a finite temperature of at least 0; got {temperature}.")
-        # A normal of zero width has no density, and samples its mean: the smallest positive number does that.
-        scale = max(temperature, torch.finfo(self.origin.dtype).tiny)
+        scale = max(temperature, least_std(self.origin.dtype))  # a normal of zero width has no density
         return Normal(self.origin, torch.full_like(self.origin, scale), validate_args=False).to_event(1)
 
     def extra_repr(self) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pyro.distributions import Normal, TorchDistribution, TransformedDistribution
-from torch import Tensor, finfo, float32, nn, promote_types
-from torch.nn import functional as F
+from pyro.distributions import TorchDistribution, TransformedDistribution
+from torch import Tensor, nn
 
+from pyro_exact.distributions.normal import softplus_normal
 from pyro_exact.transforms.bijection import Bijection
 
 
@@ -28,7 +28,9 @@ class FlowPosterior(nn.Module):
         - h: (\*batch, features); the distribution has that batch shape and events (dim,).
 
     Raises:
-        ValueError: If the flow is one of another dimension, or its context is not :math:`h`; on another shape.
+        TypeError: If the flow is no `Bijection`.
+        ValueError: On sizes that are not positive; if the flow is one of another dimension, or its context is not
+            :math:`h`; on another shape.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, section 4.2, equations 13-15 and
@@ -43,8 +45,14 @@ class FlowPosterior(nn.Module):
 
     def __init__(self, features: int, dim: int, flow: Bijection | None = None) -> None:
         super().__init__()
+        if features < 1 or dim < 1:
+            raise ValueError(f"FlowPosterior expects positive features and dim; got {features} and {dim}.")
         self.features, self.dim, self.flow = features, dim, flow
         if flow is not None:
+            if not isinstance(flow, Bijection):
+                raise TypeError(
+                    f"FlowPosterior expects a Bijection, such as those of pyro_exact.flows; got {type(flow).__name__}."
+                )
             if flow.context_shape not in (None, (features,)):
                 raise ValueError(
                     f"FlowPosterior expects a flow whose context is the {features} features; got one whose context has "
@@ -61,8 +69,5 @@ class FlowPosterior(nn.Module):
                 f"FlowPosterior expects features of shape (*batch, {self.features}); got {tuple(h.shape)}. "
                 f"Compare it with what the encoder returns."
             )
-        output = self.normal(h)
-        output = output.to(promote_types(output.dtype, float32))  # under autocast too: a divergence takes differences
-        mean, raw = output.chunk(2, dim=-1)
-        base: TorchDistribution = Normal(mean, F.softplus(raw) + finfo(raw.dtype).tiny).to_event(1)
+        base: TorchDistribution = softplus_normal(*self.normal(h).chunk(2, dim=-1)).to_event(1)
         return base if self.flow is None else TransformedDistribution(base, [self.flow.condition(h)])

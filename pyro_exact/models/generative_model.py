@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pyro
 import pyro.poutine as poutine
@@ -106,6 +107,18 @@ class GenerativeModel(nn.Module, ABC):
         for trace in (guide, model):
             trace.compute_log_prob()
         return guide, model
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and each of its parts back into its own."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def log_prob(trace: poutine.Trace) -> Tensor:

@@ -6,9 +6,8 @@ from typing import Literal
 
 import pyro
 import torch
-from pyro.distributions import Normal, TorchDistribution
-from torch import Tensor, finfo, nn
-from torch.nn import functional as F
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
 
 from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from pyro_exact.distributions.autoregressive import Autoregressive
@@ -17,8 +16,10 @@ from pyro_exact.distributions.flow import StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
 from pyro_exact.distributions.gaussian import GaussianLikelihood
 from pyro_exact.distributions.independent_sites import check_values
+from pyro_exact.distributions.normal import softplus_normal
 from pyro_exact.models.generative_model import GenerativeModel
 from pyro_exact.nn.gated_convolution import Gated, Maps, narrowing, quarter, widening
+from pyro_exact.nn.sizes import positive
 
 
 class HierarchicalPixelVAE(GenerativeModel):
@@ -81,11 +82,8 @@ class HierarchicalPixelVAE(GenerativeModel):
         components: int | None = None,
     ) -> None:
         super().__init__()
-        if top < 1 or bottom < 1 or layers < 1 or prior_layers < 1:
-            raise ValueError(
-                f"HierarchicalPixelVAE expects top, bottom, layers and prior_layers of at least 1; got {top}, "
-                f"{bottom}, {layers} and {prior_layers}."
-            )
+        sizes = {"top": top, "bottom": bottom, "width": width, "features": features}
+        positive("HierarchicalPixelVAE", **sizes, layers=layers, prior_layers=prior_layers)
         sides, wide = quarter(shape), 2 * width
         self.encoder = Maps(*narrowing(shape[0], width))
         self.to_bottom = Maps(nn.Conv2d(wide, 2 * bottom, 1))
@@ -130,9 +128,7 @@ class HierarchicalPixelVAE(GenerativeModel):
     def posteriors_of(self, x: Tensor) -> tuple[TorchDistribution, TorchDistribution]:
         """Return q(z2 | x) and q(z1 | x)."""
         h = self.encoder(self.likelihood.scaled(x.to(next(self.parameters()).dtype)))
-        output = self.to_bottom(h)
-        mean, raw = output.to(torch.promote_types(output.dtype, torch.float32)).chunk(2, dim=-3)
-        bottom: TorchDistribution = Normal(mean, F.softplus(raw) + finfo(raw.dtype).tiny).to_event(3)
+        bottom: TorchDistribution = softplus_normal(*self.to_bottom(h).chunk(2, dim=-3)).to_event(3)
         return self.top_posterior(self.to_top(h).flatten(-3)), bottom
 
     def bottom_prior_of(self, z2: Tensor) -> Autoregressive:
@@ -174,4 +170,5 @@ class HierarchicalPixelVAE(GenerativeModel):
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return what is drawn from p(x | z1), for one draw of z1 from q(z1 | x): what the map keeps of the image."""
+        self.check(x)
         return self.decode(self.posteriors_of(x)[1].sample())

@@ -17,6 +17,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.independent_sites import IndependentSites, check_values
 from pyro_exact.distributions.inverse_autoregressive import InverseAutoregressive
+from pyro_exact.distributions.normal import exponential_normal, least_std
+from pyro_exact.flows.arguments import image_shape
 from pyro_exact.models.generative_model import GenerativeModel
 from pyro_exact.nn.dense import scaled
 from pyro_exact.nn.elu import elu
@@ -109,7 +111,7 @@ class StochasticLayer(nn.Module):
     def prior(self, seen: TopDown, temperature: float = 1.0) -> TorchDistribution:
         """Return p(z | h); the temperature scales its width."""
         normal = _normal(seen.prior)
-        least = torch.finfo(normal.scale.dtype).tiny  # a normal of no width has no density
+        least = least_std(normal.scale.dtype)  # a normal of no width has no density
         return Normal(normal.loc, (temperature * normal.scale).clamp_min(least)).to_event(3)
 
     def posterior(self, seen: TopDown, said: BottomUp) -> TorchDistribution:
@@ -188,7 +190,7 @@ class ResNetVAE(GenerativeModel):
         halvings = 2
         for layer in layers:
             halvings *= layer.stride
-        channels, height, side = shape
+        channels, height, side = image_shape("ResNetVAE", shape, levels)
         if not layers or height % halvings or side % halvings:
             raise ValueError(
                 f"ResNetVAE expects a layer or more, and height and width that {halvings} divides; got {len(layers)} "
@@ -329,7 +331,4 @@ def iaf_vae(
 
 def _normal(statistics: Tensor) -> Normal:
     """Return normals of the numbers of maps, from their means and log-scales in the channels."""
-    numbers = statistics.movedim(-1, -3)
-    numbers = numbers.to(torch.promote_types(numbers.dtype, torch.float32))  # under autocast too: KL takes differences
-    mean, log_scale = numbers.chunk(2, dim=-3)
-    return Normal(mean, log_scale.exp())
+    return exponential_normal(*statistics.movedim(-1, -3).chunk(2, dim=-3))

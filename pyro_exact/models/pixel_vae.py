@@ -21,8 +21,9 @@ class PixelVAE(VAE):
 
     .. math:: p(x, z) = p(z) \prod_i p(x_i \mid x_1, \dots, x_{i-1}, z), \qquad q(z \mid x) = N(\mu(x), \sigma(x)^2)
 
-    The pixels before tell the decoder what is near, and z is left with what is global: with few layers much, with many
-    perhaps nothing. `pyro_exact.diagnose` says which; free bits and annealing help z (see docs/posterior_collapse.md).
+    The pixels before tell the decoder what is near, and z is left with what is global, which may be nothing: then the
+    decoder explains the data without it. `pyro_exact.diagnose` says so; free bits and annealing help z (see
+    docs/posterior_collapse.md).
 
     Args:
         shape: (C, H, W), with sides that 4 divides.

@@ -92,16 +92,22 @@ class VAE(GenerativeModel):
             raise ValueError(
                 f"VAE expects a posterior with batch shape {tuple(expected[0])} and event shape {tuple(expected[1])}, "
                 f"one latent of the prior for each row of data; got {tuple(posterior.batch_shape)} and "
-                f"{tuple(posterior.event_shape)}. Give encoder, posterior and prior sizes that fit."
+                f"{tuple(posterior.event_shape)}. Give encoder, posterior and prior sizes that fit, and the data a "
+                f"batch dimension."
             )
         return posterior
 
     def likelihood_of(self, z: Tensor) -> TorchDistribution:
         """Return p(x | z); z may have any batch shape."""
+        latent = self.prior().event_shape
+        if z.shape[z.dim() - len(latent) :] != latent:
+            raise ValueError(
+                f"VAE expects a latent of shape (*batch, {', '.join(map(str, latent))}); got {tuple(z.shape)}."
+            )
         output = self.decoder(z)
         if isinstance(self.likelihood, CausalNet):
             return Autoregressive(self.likelihood, output)
-        batch_dims = z.dim() - len(self.prior().event_shape)
+        batch_dims = z.dim() - len(latent)
         if output.shape[:batch_dims] != z.shape[:batch_dims]:
             raise ValueError(
                 f"VAE expects a decoder that keeps the batch shape of z, {tuple(z.shape[:batch_dims])}; got output of "
@@ -118,6 +124,7 @@ class VAE(GenerativeModel):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Return one draw of z from q(z | x) for each row of data."""
+        self.check(x)
         z: Tensor = self.posterior_of(x).sample()
         return z
 

@@ -8,6 +8,8 @@ from math import prod
 
 from torch import Tensor, nn
 
+from pyro_exact.nn.sizes import positive
+
 
 class DenseEncoder(nn.Module):
     r"""A multilayer perceptron from pixel levels to features; pixels are scaled to [-1, 1].
@@ -21,11 +23,12 @@ class DenseEncoder(nn.Module):
         - x: (\*batch, \*shape); returns (\*batch, hidden_dims[-1]).
 
     Raises:
-        ValueError: On another shape.
+        ValueError: If a width is not positive; on another shape.
     """
 
     def __init__(self, shape: Sequence[int], hidden_dims: Sequence[int] = (400, 400), levels: int = 2) -> None:
         super().__init__()
+        positive("DenseEncoder", hidden_dims=min(hidden_dims, default=1))
         self.shape, self.levels = tuple(shape), levels
         self.layers = _hidden([prod(shape), *hidden_dims])
 
@@ -46,12 +49,16 @@ class DenseDecoder(nn.Module):
 
     Shape:
         - z: (\*batch, dim); theta: (\*batch, \*shape, num_params).
+
+    Raises:
+        ValueError: If a size is not positive.
     """
 
     def __init__(
         self, dim: int, shape: Sequence[int], num_params: int = 1, hidden_dims: Sequence[int] = (400, 400)
     ) -> None:
         super().__init__()
+        positive("DenseDecoder", dim=dim, num_params=num_params, hidden_dims=min(hidden_dims, default=1))
         self.shape = (*shape, num_params)
         self.layers = _hidden([dim, *hidden_dims]).append(nn.Linear([dim, *hidden_dims][-1], prod(self.shape)))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.nn.dense import scaled
+from pyro_exact.nn.sizes import positive
 
 
 class GatedConvEncoder(nn.Module):
@@ -28,7 +29,7 @@ class GatedConvEncoder(nn.Module):
         - x: (\*batch, C, H, W); returns (\*batch, features).
 
     Raises:
-        ValueError: If 4 does not divide the sides; on another shape.
+        ValueError: If 4 does not divide the sides, or a size is not positive; on another shape.
 
     Reference:
         Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for Variational Inference,
@@ -37,6 +38,7 @@ class GatedConvEncoder(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], features: int = 256, width: int = 32, levels: int = 2) -> None:
         super().__init__()
+        positive("GatedConvEncoder", features=features, width=width)
         self.shape, self.levels = tuple(shape), levels
         rest = quarter(shape)
         self.layers = nn.Sequential(*narrowing(shape[0], width), Gated(nn.Conv2d(2 * width, 2 * features, rest)))
@@ -61,7 +63,7 @@ class GatedConvDecoder(nn.Module):
         - z: (\*batch, dim); theta: (\*batch, C, H, W, num_params).
 
     Raises:
-        ValueError: If 4 does not divide the sides.
+        ValueError: If 4 does not divide the sides, or a size is not positive.
 
     Reference:
         As `GatedConvEncoder` (`VAE.create_decoder`).
@@ -69,6 +71,7 @@ class GatedConvDecoder(nn.Module):
 
     def __init__(self, dim: int, shape: tuple[int, int, int], num_params: int = 1, width: int = 32) -> None:
         super().__init__()
+        positive("GatedConvDecoder", dim=dim, num_params=num_params, width=width)
         self.shape, self.num_params = tuple(shape), num_params
         rest = quarter(shape)
         self.layers = nn.Sequential(
@@ -142,10 +145,10 @@ def widening(channels: int, width: int) -> list[Gated]:
 
 def quarter(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return the sides of an image that was halved twice."""
-    _, height, width = shape
-    if height % 4 or width % 4:
+    if len(shape) != 3 or min(shape) < 1 or shape[1] % 4 or shape[2] % 4:
         raise ValueError(
-            f"The gated convolutions expect height and width that 4 divides; got {tuple(shape)}. Pad the images, or "
-            f"use the dense networks."
+            f"The gated convolutions expect a shape (C, H, W) of images with height and width that 4 divides; got "
+            f"{tuple(shape)}. Pad the images, or use the dense networks."
         )
+    _, height, width = shape
     return height // 4, width // 4

@@ -1,4 +1,4 @@
-"""Variational autoencoders of binary images with the networks of two papers, and any of our flows as a posterior."""
+"""Variational autoencoders of images with the networks of two papers, and any of our flows as a posterior."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from typing import Literal
 from torch import nn
 
 from pyro_exact import flows
-from pyro_exact.distributions import BernoulliLikelihood, FlowPosterior, StandardNormal
+from pyro_exact.distributions import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    DiscretizedLogisticMixture,
+    FlowPosterior,
+    Likelihood,
+    StandardNormal,
+)
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
+from pyro_exact.nn.sizes import positive
 from pyro_exact.transforms import Bijection
 
-FlowName = Literal["planar", "radial", "iaf", "spline", "sylvester"]
+FlowName = Literal["planar", "radial", "iaf", "coupling", "spline", "sylvester"]
+PixelsName = Literal["bernoulli", "categorical", "logistic"]
 
 
 def vae(
@@ -25,23 +34,29 @@ def vae(
     length: int = 4,
     width: int = 320,
     rank: int = 32,
+    pixels: PixelsName | None = None,
 ) -> VAE:
     """Build a VAE with dense networks.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels, which has to be 2.
+        levels: Number of pixel levels.
         latents: Dimension of the latent.
         hidden: Width of the hidden layers of both networks.
         layers: Their number.
         flow: What follows the diagonal normal of the posterior, amortised by the encoder; `None` for nothing.
         length: Number of layers of the flow.
-        width: Hidden units of each layer of "iaf" and "spline".
+        width: Hidden units of each layer of "iaf", "coupling" and "spline".
         rank: Hidden units of each layer of "sylvester".
+        pixels: Their likelihood: bits, levels that each have a logit, or logistics cut at the levels. `None` for bits
+            where there are two levels, and logistics where there are more.
     """
+    positive("vae", latents=latents, hidden=hidden, layers=layers)
+    likelihood, grid = _likelihood(pixels, shape, levels)
     encoder = DenseEncoder(shape, [hidden] * layers, levels)
-    decoder = DenseDecoder(latents, shape, hidden_dims=[hidden] * layers)
-    return _bernoulli(encoder, decoder, levels, latents, _flow(flow, latents, length, hidden, width, rank), hidden)
+    decoder = DenseDecoder(latents, grid, likelihood.num_params, [hidden] * layers)
+    posterior = FlowPosterior(hidden, latents, _flow(flow, latents, length, hidden, width, rank))
+    return VAE(encoder, decoder, posterior, StandardNormal(latents), likelihood)
 
 
 def conv_vae(
@@ -54,34 +69,49 @@ def conv_vae(
     length: int = 4,
     width: int = 320,
     rank: int = 32,
+    pixels: PixelsName | None = None,
 ) -> VAE:
     """Build a VAE with gated convolutional networks.
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
-        levels: Number of pixel levels, which has to be 2.
+        levels: Number of pixel levels.
         latents: Dimension of the latent.
         channels: Channels of the first convolutions.
         features: What the encoder returns.
         flow: What follows the diagonal normal of the posterior, amortised by the encoder; `None` for nothing.
         length: Number of layers of the flow.
-        width: Hidden units of each layer of "iaf" and "spline".
+        width: Hidden units of each layer of "iaf", "coupling" and "spline".
         rank: Hidden units of each layer of "sylvester".
+        pixels: As in `vae`.
     """
+    likelihood, grid = _likelihood(pixels, shape, levels)
     encoder = GatedConvEncoder(shape, features, channels, levels)
-    decoder = GatedConvDecoder(latents, shape, width=channels)
-    return _bernoulli(encoder, decoder, levels, latents, _flow(flow, latents, length, features, width, rank), features)
+    channels_out = shape[0] if len(grid) == 3 else 1
+    decoder: nn.Module = GatedConvDecoder(latents, (channels_out, *shape[1:]), likelihood.num_params, channels)
+    if len(grid) == 2:  # of whole pixels, whose channels the likelihood has
+        decoder = nn.Sequential(decoder, nn.Flatten(-4, -3))
+    posterior = FlowPosterior(features, latents, _flow(flow, latents, length, features, width, rank))
+    return VAE(encoder, decoder, posterior, StandardNormal(latents), likelihood)
 
 
-def _bernoulli(
-    encoder: nn.Module, decoder: nn.Module, levels: int, latents: int, flow: Bijection | None, features: int
-) -> VAE:
-    if levels != 2:
-        raise ValueError(
-            f"This VAE expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, or binarise the images."
-        )
-    posterior = FlowPosterior(features, latents, flow)
-    return VAE(encoder, decoder, posterior, StandardNormal(latents), BernoulliLikelihood())
+def _likelihood(
+    name: PixelsName | None, shape: tuple[int, int, int], levels: int
+) -> tuple[Likelihood, tuple[int, ...]]:
+    """Return the likelihood of a site, and the grid of sites: numbers, or pixels with all their channels."""
+    name = name or ("bernoulli" if levels == 2 else "logistic")
+    match name:
+        case "bernoulli":
+            if levels != 2:
+                raise ValueError(
+                    f"A Bernoulli likelihood expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, "
+                    f"binarise the images, or choose another likelihood."
+                )
+            return BernoulliLikelihood(), shape
+        case "categorical":
+            return CategoricalLikelihood(levels), shape
+        case "logistic":
+            return DiscretizedLogisticMixture(shape[0], levels, components=1), shape[1:]
 
 
 def _flow(name: FlowName | None, dim: int, length: int, context_dim: int, width: int, rank: int) -> Bijection | None:
@@ -94,6 +124,8 @@ def _flow(name: FlowName | None, dim: int, length: int, context_dim: int, width:
             return flows.radial(dim, length, context_dim)
         case "iaf":
             return flows.iaf(dim, length, (width,), context_dim)
+        case "coupling":
+            return flows.real_nvp((dim,), length, (width,), context_dim, act_norm=False)
         case "spline":
             return flows.spline_coupling((dim,), length, hidden_dims=(width,), context_dim=context_dim, act_norm=False)
         case "sylvester":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -126,8 +127,8 @@ class FreeBitsELBO(Trace_ELBO):
         max_plate_nesting: float = float("inf"),
     ) -> None:
         super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
-        if free_nats < 0:
-            raise ValueError(f"FreeBitsELBO expects free_nats of at least 0; got {free_nats}.")
+        if not 0 <= free_nats < math.inf:
+            raise ValueError(f"FreeBitsELBO expects finite free_nats of at least 0; got {free_nats}.")
         if per not in ("site", "channel"):
             raise ValueError(f"FreeBitsELBO expects per 'site' or 'channel'; got {per!r}.")
         self.free_nats, self.per = free_nats, per
@@ -135,7 +136,7 @@ class FreeBitsELBO(Trace_ELBO):
     def _differentiable_loss_particle(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> tuple[Any, Any]:
         loss, surrogate = super()._differentiable_loss_particle(model_trace, guide_trace)
         for name, q in guide_trace.nodes.items():
-            if q["type"] == "sample" and self.free_nats:
+            if q["type"] == "sample" and name in model_trace.nodes and self.free_nats:  # the guide's own have no prior
                 kl = self._log_prob(q) - self._log_prob(model_trace.nodes[name])
                 mean = kl.flatten(0, -2).mean(0)
                 rows = q["scale"] * q["unscaled_log_prob"].numel()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_exact.data import Images
 from pyro_exact.models import GenerativeModel
+from pyro_exact.models.generative_model import evaluating
 from pyro_exact.recipes import Unit
 
 
@@ -87,9 +88,6 @@ def evaluate(
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
     model.check(images)
     device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-
     rows = max(1, batch_size // k)
 
     def log_p(first: int) -> Tensor:
@@ -98,12 +96,9 @@ def evaluate(
         given = model if labels is None else model.condition(labels[batch].to(device))
         return _log_mean_weight(given, images[batch].to(device), k, batch_size)
 
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            nats = -torch.cat([log_p(first) for first in range(0, len(images), rows)]).double().cpu()
-    finally:
-        model.train(training)
+    with evaluating(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        nats = -torch.cat([log_p(first) for first in range(0, len(images), rows)]).double().cpu()
     n, dims = len(nats), images[0].numel()
     error = nats.std().item() / math.sqrt(n) if n > 1 else math.nan
     mean, bits = nats.mean().item(), dims * math.log(2)

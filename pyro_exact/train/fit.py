@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from pyro_exact.data import Batches, Images
 from pyro_exact.models import GenerativeModel
-from pyro_exact.recipes import Recipe
+from pyro_exact.recipes import Elbo, Recipe
 from pyro_exact.train.average import average_weights
 from pyro_exact.train.callbacks import Checkpoints, Progress, first_interrupt
 from pyro_exact.train.checkpoint import KEY, LAST, AtomicCheckpointIO, load_model, read_checkpoint
@@ -68,7 +68,7 @@ def fit(
         The trained model on the CPU, in evaluation mode.
 
     Raises:
-        ValueError: If the data does not fit the model, or ``out`` holds another run or cannot be written.
+        ValueError: If the data or the loss does not fit the model, or ``out`` holds another run or cannot be written.
         DivergedError: If the loss or its gradient is not finite; the last good checkpoint stays.
         KeyboardInterrupt: After Ctrl-C, with the step and how to go on.
     """
@@ -77,6 +77,10 @@ def fit(
     settings = recipe.training
     pyro.set_rng_seed(seed)
     model = recipe.build(images.shape, images.levels)
+    if model.exact and settings.elbo != Elbo():
+        raise ValueError(
+            f"training.elbo is for models with latents; {recipe.model['name']} has an exact likelihood. Leave it out."
+        )
     labels = labels_for(model, images, "train")
     batches = Batches(
         images.train, settings.batch_size, seed, world_size=devices * nodes, flip=settings.flip, labels=labels

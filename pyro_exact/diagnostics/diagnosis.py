@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +16,16 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_exact.diagnose.inference_data import pareto_k
+from pyro_exact.diagnostics.inference_data import pareto_k
 from pyro_exact.models import Dequantized, GenerativeModel
-from pyro_exact.models.generative_model import log_prob
+from pyro_exact.models.generative_model import evaluating, log_prob
 
 KS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 DRAWS = 20  # of the latents, and of data sets, that are kept
 AT_ONCE = 1_600_000  # numbers of all data and samples together
 ACTIVE = 0.01  # Burda et al.: a unit whose posterior mean varies more is active
+LITTLE = 1.0  # nats: a latent that tells less is ignored
+OTHERS = 10  # data whose latents the decoder is given in place of a datum's own
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Level:
         """Number of active units (Burda, Grosse and Salakhutdinov, 2016, section 5.2)."""
         return int((self.activity > ACTIVE).sum())
 
+    @property
+    def ignored(self) -> bool:
+        """Whether the latent tells less than a nat."""
+        return self.kl.mean().item() < LITTLE
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -61,6 +67,8 @@ class Diagnosis:
         pareto_k: The shape of the tail of each datum's weights, (N,).
         levels: Each latent site.
         mutual_information: Of datum and latents under the guide, in nats: a lower bound, at most log N.
+        decoder_gain: What the decoder makes of the latents, in nats: by how much a datum is more probable given its own
+            than given those of other data.
         data: What was diagnosed, (N, *event).
         reconstructed: One draw given one draw of the latents of each datum.
         predicted: Data sets drawn from the model, (draws, N, *event).
@@ -71,6 +79,7 @@ class Diagnosis:
     pareto_k: Tensor
     levels: Mapping[str, Level]
     mutual_information: float
+    decoder_gain: float
     data: Tensor
     reconstructed: Tensor
     predicted: Tensor
@@ -83,7 +92,7 @@ class Diagnosis:
     @property
     def unreliable(self) -> int:
         """Number of data whose weights have too heavy a tail."""
-        return int((self.pareto_k > self.reliable_k).sum())
+        return int((~(self.pareto_k <= self.reliable_k)).sum())
 
     @property
     def kl(self) -> float:
@@ -92,22 +101,38 @@ class Diagnosis:
 
     @property
     def ignored(self) -> bool:
-        """Whether the latent tells less than a nat."""
-        return self.kl < 1 or self.mutual_information < min(1.0, 0.5 * math.log(len(self.data)))
+        """Whether the latent tells less than a nat, or the decoder makes less of it."""
+        told = min(LITTLE, 0.5 * math.log(len(self.data)))  # of few data little can be told
+        return min(self.kl, self.decoder_gain) < LITTLE or self.mutual_information < told
 
     @property
     def verdict(self) -> str:
         """What to think of it, in plain words."""
         active = sum(level.active for level in self.levels.values())
         units = sum(level.activity.numel() for level in self.levels.values())
-        found = f"KL {self.kl:.1f} nats, {active} of {units} units active"
-        if self.ignored:
+        found = (
+            f"KL {self.kl:.1f} nats, {active} of {units} units active. The guide tells one datum from others by "
+            f"{self.mutual_information:.1f} nats, the decoder by {self.decoder_gain:.1f}."
+        )
+        if not self.ignored:
+            told = f"The latent is used: {found}"
+        elif self.kl < LITTLE:
             told = (
-                f"The decoder explains the data without z: {found}. Try free bits (training.elbo.free_nats), an "
+                f"The decoder explains the data without z: {found} Try free bits (training.elbo.free_nats), an "
                 f"annealed divergence (training.elbo.anneal kl), or a decoder that models less by itself."
             )
         else:
-            told = f"The latent is used: {found}."
+            told = (
+                f"The decoder explains the data without z, and the divergence buys nothing: {found} Train longer, or "
+                f"anneal the divergence from the start (training.elbo.anneal kl), while the decoder has yet to learn."
+            )
+        if len(self.levels) > 1 and not self.ignored:
+            little = [
+                f"{name} (KL {level.kl.mean():.1f} nats, {level.active} of {level.activity.numel()} units active)"
+                for name, level in self.levels.items()
+                if level.ignored
+            ]
+            told += f" But next to nothing is told by {', '.join(little)}." if little else ""
         largest = max(self.bounds)
         gap = (self.bounds[largest] - self.bounds[1]).mean().item()
         told += f" The bound of {largest:,} samples is {gap:.1f} nats above the ELBO."
@@ -128,6 +153,7 @@ class Diagnosis:
             "active_units": {name: level.active for name, level in self.levels.items()},
             "units": {name: level.activity.numel() for name, level in self.levels.items()},
             "mutual_information": self.mutual_information,
+            "decoder_gain": self.decoder_gain,
             "unreliable": self.unreliable,
             "reliable_pareto_k": self.reliable_k,
             "ignored": self.ignored,
@@ -147,40 +173,51 @@ def diagnose(
 
     .. math:: I(x; z) \approx \frac1N \sum_n \log q(z_n \mid x_n) - \log \frac1N \sum_m q(z_n \mid x_m)
 
+    That is what the guide tells; what the decoder makes of it is the mean of
+    :math:`\log p(x_n \mid z_n) - \log p(x_n \mid z_m)` over other data :math:`m`.
+
     The model is put into evaluation mode and back. The random state of the caller is left alone.
 
     Args:
         model: A model with latents, such as `pyro_exact.models.VAE`, on its own device.
         data: Of shape (N, ...); the mutual information takes N² scores, so a hundred or a few.
         samples: Of the guide for each datum.
-        ks: Sizes of the importance-weighted bounds; those above ``samples`` are left out.
+        ks: Sizes of the importance-weighted bounds beside 1 and ``samples``; those above are left out.
         seed: Of the noise.
 
     Raises:
-        ValueError: If the model has no latents, or they are dequantisation noise; on data that it cannot score.
+        TypeError: If it is no `GenerativeModel`.
+        ValueError: If the model has no latents, or they are dequantisation noise; on data that it cannot score, and on
+            weights that are not finite.
 
     Reference:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders; Vehtari, Simpson, Gelman, Yao and
         Gabry (2024), Pareto Smoothed Importance Sampling; Hoffman and Johnson (2016), ELBO surgery.
     """
+    if not isinstance(model, GenerativeModel):
+        raise TypeError(f"diagnose expects a GenerativeModel, such as VAE; got {type(model).__name__}.")
     if type(model).infer is GenerativeModel.infer:
         raise ValueError("diagnose expects a model with a guide; this one's likelihood is exact. Use evaluate.")
     if isinstance(model, Dequantized):
         raise ValueError("diagnose expects latents; got dequantisation noise. Use evaluate with several k.")
     if samples < 100 or len(data) < 2:
-        raise ValueError(f"diagnose expects 100 samples and 2 data at least; got {samples} and {len(data)}.")
+        raise ValueError(f"diagnose expects 100 samples (k) and 2 data (n) at least; got {samples} and {len(data)}.")
+    if min(ks, default=1) < 1:
+        raise ValueError(f"diagnose expects bounds of one sample or more; got {tuple(ks)}.")
     model.check(data)
     device = next(model.parameters()).device
-    with _evaluating(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with evaluating(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         x = data.to(device)
         log_weights, levels = _weights(model, x, samples)
+        _check_finite(log_weights)
         return Diagnosis(
             log_weights,
-            {k: _bound(log_weights, k) for k in sorted({1, *ks}) if k <= samples},
+            {k: _bound(log_weights, k) for k in sorted({1, samples, *ks}) if k <= samples},
             pareto_k(log_weights),
             levels,
             _mutual_information(model, x),
+            _decoder_gain(model, x),
             data.cpu(),
             _reconstructed(model, x).cpu(),
             model.sample(DRAWS * len(data)).unflatten(0, (DRAWS, -1)).cpu(),
@@ -228,6 +265,16 @@ def _weights(model: GenerativeModel, x: Tensor, samples: int) -> tuple[Tensor, d
     return torch.cat(weights), {name: site.level() for name, site in sites.items()}
 
 
+def _check_finite(log_weights: Tensor) -> None:
+    """Say so if weights of a datum are no finite numbers, or all of them zero."""
+    bad = (~log_weights.amax(0).isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(
+            f"diagnose expects weights p(x, z) / q(z | x) that are finite, and not all zero; those of {len(bad)} of "
+            f"{log_weights.shape[1]} data are not so, first of datum {bad[0]}. Look there at the guide's distribution."
+        )
+
+
 def _latents(guide: poutine.Trace) -> Iterator[tuple[str, Any]]:
     """Return the latent sites of a guide."""
     for name, site in guide.nodes.items():
@@ -265,19 +312,22 @@ def _mutual_information(model: GenerativeModel, x: Tensor) -> float:
     return (log_q.diagonal() - (log_q.logsumexp(1) - math.log(n))).mean().item()
 
 
+def _decoder_gain(model: GenerativeModel, x: Tensor) -> float:
+    """Score each datum given one draw of its own latents, and given those of the data that follow it."""
+    n, others = len(x), min(OTHERS, len(x) - 1)
+    drawn, joint = model.traces(x)
+    shifts = torch.arange(others, device=x.device)[:, None] + torch.arange(n, device=x.device) + 1
+    latents = {name: site["value"][shifts % n] for name, site in _latents(drawn)}
+    with pyro.plate("samples", others, dim=-2), pyro.plate("data", n, dim=-1):
+        exchanged = poutine.trace(poutine.condition(model.generate, data=latents)).get_trace(x)
+    exchanged.compute_log_prob()
+    observed = [name for name, site in joint.nodes.items() if site["type"] == "sample" and site["is_observed"]]
+    gains = [joint.nodes[name]["log_prob"] - exchanged.nodes[name]["log_prob"] for name in observed]
+    return sum(gain.double().mean().item() for gain in gains)
+
+
 def _reconstructed(model: GenerativeModel, x: Tensor) -> Tensor:
     """Draw data from the model given one draw of the latents of each datum."""
     guide, _ = model.traces(x)
     with pyro.plate("data", len(x)):
         return poutine.condition(model.generate, data={name: site["value"] for name, site in _latents(guide)})()
-
-
-@contextmanager
-def _evaluating(model: GenerativeModel) -> Iterator[None]:
-    """Put a model into evaluation mode, and back."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

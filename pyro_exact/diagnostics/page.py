@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyro_exact.diagnose.diagnosis import ACTIVE, Diagnosis
-from pyro_exact.diagnose.inference_data import plot_ppc
+from pyro_exact.diagnostics.diagnosis import ACTIVE, Diagnosis
+from pyro_exact.diagnostics.inference_data import plot_ppc
 from pyro_exact.plots import image_grid
 from pyro_exact.train.files import in_one_piece
 
@@ -91,6 +91,7 @@ def _images(images: Tensor, levels: int, title: str, axis: Axes) -> None:
     if images.dim() != 4:
         axis.axis("off")
         return
+    images = images if images.shape[1] == 3 else images[:, :1]  # of other channels the first
     pixels = image_grid(images[:48].float() / (levels - 1), 8).clamp(0, 1).movedim(0, -1).squeeze(-1)
     axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.set_title(title)

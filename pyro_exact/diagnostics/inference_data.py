@@ -11,7 +11,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pyro_exact.diagnose.diagnosis import Diagnosis
+    from pyro_exact.diagnostics.diagnosis import Diagnosis
 
 
 def pareto_k(log_weights: Tensor) -> Tensor:

@@ -1,0 +1,28 @@
+"""Normal distributions of every width, down to the smallest whose density is a number."""
+
+from __future__ import annotations
+
+import torch
+from pyro.distributions import Normal
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def least_std(dtype: torch.dtype) -> float:
+    """Return the smallest standard deviation whose square, by which the density divides, is no less than tiny."""
+    return float(torch.finfo(dtype).tiny ** 0.5)
+
+
+def softplus_normal(mean: Tensor, raw: Tensor) -> Normal:
+    """Return normals with the standard deviations log(1 + e^raw), of float32 at least.
+
+    Under autocast too: a divergence takes differences of log-densities.
+    """
+    dtype = torch.promote_types(mean.dtype, torch.float32)
+    return Normal(mean.to(dtype), F.softplus(raw.to(dtype)) + least_std(dtype))
+
+
+def exponential_normal(mean: Tensor, log_std: Tensor) -> Normal:
+    """Return normals with the standard deviations e^log_std; see `softplus_normal`."""
+    dtype = torch.promote_types(mean.dtype, torch.float32)
+    return Normal(mean.to(dtype), log_std.to(dtype).exp() + least_std(dtype))
