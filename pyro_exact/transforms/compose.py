@@ -77,18 +77,18 @@ class Compose(Bijection):
             weights = [p for p in self.parameters() if p.requires_grad]
             output: tuple[Tensor, Tensor] = _Recompute.apply(self, x, context, *weights)
             return output
-        total = x.new_zeros(x.shape[: x.dim() - self.domain.event_dim])
+        ladjs = []
         for part in self.parts:
             x, ladj = part.forward_and_ladj(x, context_for(part, context))
-            total = total + ladj
-        return x, total
+            ladjs.append(ladj)
+        return x, _sum(ladjs)
 
     def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        total = y.new_zeros(y.shape[: y.dim() - self.codomain.event_dim])
+        ladjs = []
         for part in reversed(self.parts):
             y, ladj = part.inverse_and_ladj(y, context_for(part, context))
-            total = total + ladj
-        return y, total
+            ladjs.append(ladj)
+        return y, _sum(ladjs)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for part in self.parts:
@@ -104,6 +104,11 @@ class Compose(Bijection):
         for part in reversed(self.parts):
             shape = part.inverse_shape(shape)
         return torch.Size(shape)
+
+
+def _sum(ladjs: list[Tensor]) -> Tensor:
+    """Return the sum of log-determinants, all of one batch shape."""
+    return ladjs[0] if len(ladjs) == 1 else torch.stack(ladjs).sum(0)
 
 
 class _Recompute(torch.autograd.Function):
