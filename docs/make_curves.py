@@ -31,7 +31,7 @@ def main() -> None:
     for axis, (data, records) in zip(axes, panels.items(), strict=True):
         for number, record in enumerate(records):
             minutes, losses = zip(*((seconds / 60, loss) for _, seconds, loss in record["valid"]), strict=True)
-            style = {"color": f"C{number % 10}", "ls": "-" if number < 10 else "--"}
+            style = {"color": f"C{number % 10}", "ls": ("-", "--", ":")[number // 10 % 3]}
             axis.plot(minutes, losses, marker=".", lw=1, label=record["file"], **style)
         ends = [record["valid"][-1][2] for record in records]
         axis.set(title=data, xlabel="minutes", ylabel=record["metric"]["unit"])
