@@ -29,11 +29,11 @@ ORDER = [
     "recipes",
     "train",
     "plots",
-    "diagnose",
+    "diagnostics",
     "cli",
 ]
 LEAVES = {"nn", "data"}  # these import nothing of ours: a network knows no distribution, an image no model
-ONLY_IN = {"matplotlib": {"plots", "diagnose"}}
+ONLY_IN = {"matplotlib": {"plots", "diagnostics"}}
 LATE = ["lightning", "torchvision", "sklearn", "arviz", "matplotlib"]  # loaded where they are used, not on import
 
 
