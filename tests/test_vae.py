@@ -556,7 +556,7 @@ class Squashing(nn.Module):
         (lambda: HierarchicalPixelVAE((1, 8, 8), 4, width=0), "width=0"),
         (lambda: iaf_vae((8, 8), 4), r"ResNetVAE expects a shape \(C, H, W\) of images"),
         (lambda: PixelVAE((1, 8, 8), features=0), "features=0"),
-        (lambda: FlowPosterior(0, 2), "positive features and dim; got 0 and 2"),
+        (lambda: FlowPosterior(0, 2), "at least 1; got features=0, dim=2"),
         (lambda: vae().encode(2 * bits() + 1), "expects values 0 and 1"),
         (lambda: vae().decode(torch.zeros(5, 3)), r"a latent of shape \(\*batch, 2\); got \(5, 3\)"),
         (lambda: FreeBitsELBO(math.nan), "finite free_nats of at least 0; got nan"),

@@ -10,8 +10,8 @@ import torch
 def scans(shape: Sequence[int]) -> list[list[int]]:
     """Return the eight scans of an image: by rows or by columns, each from either end.
 
-    In each of them a pixel follows its neighbours, which tell most about it; so an ensemble of these orders has better
-    members than one of random orders. They come with the raster order first, and then in opposite pairs.
+    In each of them every pixel but the first follows a neighbour. They come with the raster order first, and then in
+    opposite pairs.
 
     Args:
         shape: Shape of the image, of one channel: (H, W) or (1, H, W).

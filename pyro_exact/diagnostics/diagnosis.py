@@ -112,7 +112,7 @@ class Diagnosis:
         units = sum(level.activity.numel() for level in self.levels.values())
         found = (
             f"KL {self.kl:.1f} nats, {active} of {units} units active. The guide tells one datum from others by "
-            f"{self.mutual_information:.1f} nats, the decoder by {self.decoder_gain:.1f}."
+            f"{_rounded(self.mutual_information)} nats, the decoder by {_rounded(self.decoder_gain)}."
         )
         if not self.ignored:
             told = f"The latent is used: {found}"
@@ -263,6 +263,11 @@ def _weights(model: GenerativeModel, x: Tensor, samples: int) -> tuple[Tensor, d
         for name, q in _latents(guide):
             sites[name].add(q, joint.nodes[name])
     return torch.cat(weights), {name: site.level() for name, site in sites.items()}
+
+
+def _rounded(nats: float) -> str:
+    """Return nats to one digit; noise around zero has no sign."""
+    return f"{round(nats, 1) + 0.0:.1f}"
 
 
 def _check_finite(log_weights: Tensor) -> None:

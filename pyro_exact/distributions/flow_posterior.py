@@ -6,6 +6,7 @@ from pyro.distributions import TorchDistribution, TransformedDistribution
 from torch import Tensor, nn
 
 from pyro_exact.distributions.normal import softplus_normal
+from pyro_exact.nn.sizes import positive
 from pyro_exact.transforms.bijection import Bijection
 
 
@@ -45,8 +46,7 @@ class FlowPosterior(nn.Module):
 
     def __init__(self, features: int, dim: int, flow: Bijection | None = None) -> None:
         super().__init__()
-        if features < 1 or dim < 1:
-            raise ValueError(f"FlowPosterior expects positive features and dim; got {features} and {dim}.")
+        positive("FlowPosterior", features=features, dim=dim)
         self.features, self.dim, self.flow = features, dim, flow
         if flow is not None:
             if not isinstance(flow, Bijection):
