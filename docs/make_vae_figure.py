@@ -30,7 +30,7 @@ def main() -> None:
         ours, errors = ([r["metric"][key] for r in elbo] for key in ("value", "standard_error"))
         bounds.errorbar(LENGTHS, ours, errors, marker="o", label=label)
         added = [value - r["metric"]["value"] for value, r in zip(ours, weighted, strict=True)]
-        gaps.plot(LENGTHS, added, marker="o", label=label)
+        gaps.plot(LENGTHS, added, marker="o", label=f"{label}, {weighted[0]['data']['images']:,} images")
     bounds.plot(LENGTHS, [r["paper"]["value"] for r in elbo], "s--", color="gray", label="paper, 500,000 steps")
     bounds.set(ylabel="-ELBO, nats", title="the bound on the test set")
     gaps.set(ylabel="nats", title=f"what {k} importance samples add to it", ylim=(0, None))
