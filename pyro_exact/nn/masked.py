@@ -15,8 +15,9 @@ from pyro_exact.nn.dropout import Dropout
 
 State = tuple[Any, ...]  # the first is `progress`; the rest holds tensors, and is the network's own
 
-SMALL = 2**16  # weights of a layer for which one block is fastest; a larger one has BLOCKS of them
+SMALL = 2**16  # weights of a layer for which one block is fastest; a larger one may have BLOCKS of them
 BLOCKS = 8
+ENOUGH = 0.8  # of the products of weights and inputs: where blocks do not leave out the rest, there is one
 
 
 def progress(member: int, done: int) -> Tensor:
@@ -30,7 +31,7 @@ def progress(member: int, done: int) -> Tensor:
 class MaskedLinear(nn.Linear):
     r"""A linear layer whose unit of degree :math:`m` sees the inputs of degree at most :math:`m`.
 
-    A large layer works in blocks of units. Where degrees come in ascending order, a block leaves out the inputs that
+    A large layer whose degrees come in ascending order works in blocks of units. A block leaves out the inputs that
     none of its units sees, which is nearly half of the arithmetic, and masks only those that some of them see.
 
     Args:
@@ -74,11 +75,13 @@ class MaskedLinear(nn.Linear):
 
     def forward(self, input: Tensor, member: int = 0) -> Tensor:
         """Return the masked linear map of the input, under one of the masks."""
-        degrees = self.in_degrees[member], self.out_degrees[member]
+        degrees, blocks = (self.in_degrees[member], self.out_degrees[member]), self.blocks[member]
+        if len(blocks) == 1:
+            return F.linear(input, self.weight * _mask(self.weight, *degrees), self.bias)
         x, weight = input.reshape(-1, self.in_features), self.weight
         if torch.is_autocast_enabled(x.device.type):  # else autocast would find the products, but not their gradients
             x, weight = (factor.to(torch.get_autocast_dtype(x.device.type)) for factor in (x, weight))
-        y = MaskedProduct.apply(x, weight, *degrees, self.blocks[member])
+        y = MaskedProduct.apply(x, weight, *degrees, blocks)
         y = y.view(*input.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
 
@@ -106,9 +109,9 @@ class MaskedProduct(torch.autograd.Function):
         """Return the product."""
         y = x[:, :0] @ weight[:, :0].T
         for units, whole, reach in blocks:
-            mask = out_degrees[units, None] >= in_degrees[whole:reach]
+            mask = _mask(weight, in_degrees[whole:reach], out_degrees[units])
             y[:, units] = x[:, :whole] @ weight[units, :whole].T
-            y[:, units] += x[:, whole:reach] @ weight[units, whole:reach].where(mask, 0).T
+            y[:, units] += x[:, whole:reach] @ (weight[units, whole:reach] * mask).T
         return y
 
     @staticmethod
@@ -124,27 +127,38 @@ class MaskedProduct(torch.autograd.Function):
         grad_x = grad[:, :0] @ weight[:0] if ctx.needs_input_grad[0] else None
         grad_weight = grad[:0].T @ x[:0]
         for units, whole, reach in ctx.blocks:
-            mask = out_degrees[units, None] >= in_degrees[whole:reach]
+            mask = _mask(weight, in_degrees[whole:reach], out_degrees[units])
             grad_weight[units, :reach] = grad[:, units].T @ x[:, :reach]
             grad_weight[units, whole:reach] *= mask
             if grad_x is not None:
                 grad_x[:, :whole] += grad[:, units] @ weight[units, :whole]
-                grad_x[:, whole:reach] += grad[:, units] @ weight[units, whole:reach].where(mask, 0)
+                grad_x[:, whole:reach] += grad[:, units] @ (weight[units, whole:reach] * mask)
         return grad_x, grad_weight, None, None, None
+
+
+def _mask(weight: Tensor, in_degrees: Tensor, out_degrees: Tensor) -> Tensor:
+    """Return ones where units see inputs and zeros elsewhere, as numbers: bools are slow to multiply by."""
+    mask = weight.new_empty(len(out_degrees), len(in_degrees))
+    return torch.ge(out_degrees[:, None].float(), in_degrees.float(), out=mask)
 
 
 def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
     units, inputs = len(out_degrees), len(in_degrees)
-    size = units if units * inputs < SMALL else -(-units // BLOCKS)
-    blocks = []
-    for first in range(0, units, max(1, size)):
-        degrees = out_degrees[first : first + size]
-        unseen = (in_degrees > degrees.min()).nonzero()
-        seen = (in_degrees <= degrees.max()).nonzero()
-        whole = int(unseen[0]) if len(unseen) else inputs
-        reach = int(seen[-1]) + 1 if len(seen) else 0
-        blocks.append(Block(slice(first, first + size), min(whole, reach), reach))
+    size = max(1, -(-units // BLOCKS))
+    blocks = [_block(in_degrees, out_degrees, slice(first, first + size)) for first in range(0, units, size)]
+    products = sum(len(out_degrees[block.units]) * block.reach for block in blocks)
+    if units * inputs < SMALL or products > ENOUGH * units * inputs:
+        return [_block(in_degrees, out_degrees, slice(0, units))]
     return blocks
+
+
+def _block(in_degrees: Tensor, out_degrees: Tensor, units: slice) -> Block:
+    degrees = out_degrees[units]
+    unseen = (in_degrees > degrees.min()).nonzero()
+    seen = (in_degrees <= degrees.max()).nonzero()
+    whole = int(unseen[0]) if len(unseen) else len(in_degrees)
+    reach = int(seen[-1]) + 1 if len(seen) else 0
+    return Block(units, min(whole, reach), reach)
 
 
 class MaskedDense(nn.Module):
