@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
-from pyro_exact import __version__, cli, train
+from pyro_exact import __version__, train
 from pyro_exact.cli import main
 from pyro_exact.recipes import load_recipe
 from pyro_exact.train.task import Task
@@ -316,7 +316,9 @@ def test_ctrl_c_outside_of_training(run, monkeypatch):
 
 
 def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
-    monkeypatch.setattr(cli, "load_recipe", lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {}))
+    monkeypatch.setattr(
+        "pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {})
+    )
     code, out, err = run("demo", "--training.steps", "4", "--training.batch_size", "8", "--out", "demo")
     assert (code, err) == (0, "")
     assert sorted(path.name for path in (here / "demo").iterdir()) == [

@@ -15,7 +15,7 @@ from pyro_exact.nn.dropout import Dropout
 
 State = tuple[Any, ...]  # the first is `progress`; the rest holds tensors, and is the network's own
 
-SMALL = 2**16  # weights of a layer for which one block is fastest; a larger one may have BLOCKS of them
+SMALL = 2**20  # weights of a layer for which one block is fastest; a larger one may have BLOCKS of them
 BLOCKS = 8
 ENOUGH = 0.8  # of the products of weights and inputs: where blocks do not leave out the rest, there is one
 

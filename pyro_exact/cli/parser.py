@@ -1,0 +1,97 @@
+"""The command line: typed functions, from which jsonargparse makes flags, help, YAML files and checks."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import typing
+from argparse import SUPPRESS
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from pyro_exact import __version__
+from pyro_exact.cli.pictures import complete, diagnose, interpolate, reconstruct, sample
+from pyro_exact.cli.runs import demo, evaluate, recipes, train
+from pyro_exact.recipes import Training
+from pyro_exact.recipes.check import nearest
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    f.__name__: f for f in (train, evaluate, sample, complete, interpolate, reconstruct, diagnose, recipes, demo)
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line: exit code 2 for a wrong command, 1 for what went wrong later, 130 for Ctrl-C."""
+    try:
+        parsed = _parser().parse_args(list(_normal(sys.argv[1:] if arguments is None else arguments)))
+        values = parsed[parsed.subcommand].as_dict()
+        del values["config"]
+        COMMANDS[parsed.subcommand](**values)
+    except ArgumentError as error:
+        _fail(_readable(str(error)), 2)
+    except (ValueError, TypeError, OSError, ModuleNotFoundError, FloatingPointError) as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt as error:
+        _fail(str(error) or "interrupted", 130)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="pyro-exact",
+        description="Generative models with exact or exactly bounded likelihood.",
+        version=__version__,
+        exit_on_error=False,
+    )
+    commands = parser.add_subcommands(required=True)
+    for name, function in COMMANDS.items():
+        summary = (function.__doc__ or "").splitlines()[0]
+        command = ArgumentParser(description=summary, exit_on_error=False)
+        command.add_argument("--config", action="config", help="A YAML file with any of these arguments.")
+        command.add_function_arguments(function, as_positional=True, skip={"training"})
+        if "training" in inspect.signature(function).parameters:
+            command.add_class_arguments(Training, "training")
+            # Only what is given may differ from the recipe.
+            settings = [key for key in command.get_defaults().keys() if key.startswith("training.")]
+            command.set_defaults(dict.fromkeys(settings, SUPPRESS))
+        commands.add_subcommand(name, command, help=summary)
+    return parser
+
+
+def _normal(arguments: Sequence[str]) -> Iterator[str]:
+    """Let flags be written with dashes, and those that are true or false without a value."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        if not argument.startswith("--"):
+            yield argument
+            continue
+        flag, equals, value = argument[2:].partition("=")
+        flag = flag.replace("-", "_")
+        bare = flag in _flags(bool) and not equals and following not in ("true", "false")
+        yield f"--{flag}{equals}{value}" + ("=true" if bare else "")
+
+
+def _flags(kind: type = object) -> set[str]:
+    """Return the names of all flags, or of those that take a value of one type."""
+    owners: list[tuple[str, Callable[..., Any]]] = [("", function) for function in COMMANDS.values()]
+    owners.append(("training.", Training.__init__))
+    hints = ((prefix + name, hint) for prefix, f in owners for name, hint in typing.get_type_hints(f).items())
+    return {name for name, hint in hints if kind in (object, hint)}
+
+
+def _readable(message: str) -> str:
+    """Return an error of jsonargparse in one line, with the known name nearest to an unknown one."""
+    message = " ".join(re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.", "").split())
+    message = re.sub(
+        r"Does not validate against any.* Subtypes: \[(.*?)\] Errors:.*(Given value: )", r"Expected \1. \2", message
+    )
+    message = re.sub(r'Parser key "(.+?)"', r"--\1", message)
+    known = {*_flags(), *COMMANDS}
+    words = [word for word in re.findall(r"(?:--|')([\w.]+)", message) if word not in known]
+    return message + next((f".{hint}" for word in words if (hint := nearest(word, known))), "")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"pyro-exact: {message}", file=sys.stderr)
+    sys.exit(code)

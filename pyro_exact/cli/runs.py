@@ -1,0 +1,198 @@
+"""The commands that train and score a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pyro_exact.cli.source import Device, Split, images_of, source_of
+from pyro_exact.recipes import load_recipe, recipe_names
+
+if TYPE_CHECKING:
+    from pyro_exact.data import Images
+    from pyro_exact.models import GenerativeModel
+    from pyro_exact.train import Evaluation, Run
+
+
+def train(
+    recipe: str,
+    data: str | None = None,
+    data_root: Path | None = None,
+    download: bool = False,
+    out: Path | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    valid_fraction: float | None = None,
+    device: Device = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    model: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Train the model of a recipe; write checkpoints, the training curve and a record of the run.
+
+    Args:
+        recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
+        data: Name of a data set, an .npz file, or a folder of images; that of the recipe by default.
+        data_root: Folder of the torchvision data sets.
+        download: Whether to download a torchvision data set that is not there.
+        out: Output folder; runs/NAME OF THE RECIPE by default.
+        seed: Of the weights, the order of the images, the noise and the validation split.
+        resume: Whether to go on from the checkpoint in the output folder.
+        valid_fraction: Part of the training images held out for validation, where the data has no such split.
+        device: Where to run; auto is cuda where there is one.
+        devices: How many devices on each machine; more than one trains with DDP.
+        nodes: How many machines, each started by torchrun.
+        model: A setting of the model that differs from the recipe, e.g. --model.depth 4; those that there are:
+            pyro-exact recipes --show RECIPE.
+        training: Settings of the training that differ from the recipe.
+    """
+    from pyro_exact.data import load
+    from pyro_exact.plots import save_curve
+    from pyro_exact.train import BEST, LAST, first_process, fit, in_one_piece, labels_for, load_model, write_json
+    from pyro_exact.train import evaluate as score_of
+    from pyro_exact.train.task import looked_at
+
+    chosen = load_recipe(recipe).changed(model or {}, training or {})
+    out = out or Path("runs") / chosen.name
+    asked: dict[str, Any] = {
+        "name": data or chosen.data,
+        "root": data_root,
+        "valid_fraction": valid_fraction,
+        "seed": seed,
+    }
+    images = load(download=download, **asked)
+    fit(chosen, images, out, seed, resume, source_of(asked, images), device=device, devices=devices, nodes=nodes)
+    if not first_process():
+        return
+    trained, run = load_model(out / LAST, device)
+    some, labels = looked_at(images, chosen.training), labels_for(trained, images, "valid")
+    score = score_of(trained, images.valid[some], labels=None if labels is None else labels[some])
+    write_json(_record(run, trained, images, "valid", score), out / "train.json")
+    with in_one_piece(out / "recipe.yaml") as partial:
+        partial.write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))
+    save_curve(run.curve, out / "curve.png")
+    print(f"validation: {score}, {score.in_nats()}\n{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
+
+
+def evaluate(
+    checkpoint: Path,
+    data: str | None = None,
+    data_root: Path | None = None,
+    download: bool = False,
+    split: Split = "test",
+    k: int = 1,
+    batch_size: int = 100,
+    seed: int = 0,
+    device: Device = "auto",
+    note: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Score a trained model on a split: nats per image and bits per dimension, with standard error; write a record.
+
+    Args:
+        checkpoint: A file that `pyro-exact train` wrote; it carries its recipe.
+        data: Name, .npz file or folder; the images that it was trained on by default.
+        data_root: Folder of the torchvision data sets.
+        download: Whether to download a torchvision data set that is not there.
+        split: Which images.
+        k: Samples per image: 1 is the ELBO, more the importance-weighted bound.
+        batch_size: Images at once.
+        seed: Of the dequantisation noise.
+        device: Where to run; auto is cuda where there is one.
+        note: A remark on the data for the record, e.g. "first 1,000 of the test set".
+        out: The record; NAME-SPLIT.json beside the checkpoint NAME.ckpt by default.
+    """
+    from pyro_exact.train import check_writable, labels_for, load_model, write_json
+    from pyro_exact.train import evaluate as score_of
+
+    out = out or checkpoint.with_name(f"{checkpoint.stem}-{split}.json")
+    check_writable(out.parent)
+    model, run = load_model(checkpoint, device)
+    images = images_of(run, data, data_root, download)
+    score = score_of(model, images.split(split), k, batch_size, seed, labels_for(model, images, split))
+    write_json(_record(run, model, images, split, score, note), out)
+    print(f"{run.recipe.name} on {images.name}, {split}: {score}")
+    print(f"{score.in_nats()}\nWrote {out}.")
+
+
+def recipes(show: str | None = None) -> None:
+    """List the recipes that ship with the library, with the paper's number.
+
+    Args:
+        show: Name of a recipe to print with all its settings, as YAML; change it, and pass the file to train.
+    """
+    if show is not None:
+        print(yaml.safe_dump(load_recipe(show).filled().to_dict(), sort_keys=False), end="")
+        return
+    loaded = [load_recipe(name) for name in recipe_names()]
+    width, data_width = max(len(r.name) for r in loaded), max(len(r.data) for r in loaded)
+    for r in loaded:
+        paper = None if r.paper is None or r.paper.value is None else r.paper
+        number = "no published number" if paper is None else f"{paper.value} {paper.unit}  {paper.reference}"
+        print(f"{r.name:<{width}}  {r.data:<{data_width}}  {number}")
+
+
+def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] | None = None) -> None:
+    """Train a small Glow on scikit-learn's digits, and show what it learned; it needs no data and no network.
+
+    Args:
+        out: Output folder; what an earlier demo left there is replaced.
+        seed: Of everything.
+        training: Settings that differ from the recipe glow_digits.
+    """
+    import torch
+
+    from pyro_exact.data import load
+    from pyro_exact.plots import save_curve, save_grids
+    from pyro_exact.train import BEST, LAST, fit, load_model, write_json
+    from pyro_exact.train import evaluate as score_of
+
+    torch.set_num_threads(1)  # the tensors are tiny: a second thread hardly helps, and on a busy machine it waits
+    recipe = load_recipe("glow_digits").changed({}, training or {})
+    for name in (LAST, BEST):
+        (out / name).unlink(missing_ok=True)
+    source: dict[str, Any] = {"name": recipe.data, "seed": seed}
+    images = load(**source)
+    print(f"Training {recipe.name} on {len(images.train)} images of shape {images.shape}, {images.levels} levels.")
+    fit(recipe, images, out, seed, source=source, device="cpu")
+    model, run = load_model(out / LAST)
+    elbo, bound = score_of(model, images.test), score_of(model, images.test, k=16)
+    anchors = _anchors(images)
+    extra = {"anchors": anchors, "importance_weighted": bound.metric("bits/dim")}
+    write_json(_record(run, model, images, "test", elbo) | extra, out / "metrics.json")
+    torch.manual_seed(seed)
+    grids = {"test images": images.test[:64]}
+    grids |= {f"samples at {t:g}": model.sample(64, t) for t in (1.0, 0.7)}
+    save_grids(grids, images.levels, out / "samples.png")
+    save_curve(run.curve, out / "curve.png", anchors)
+    print("\ntest bits/dim")
+    for name, value in anchors.items():
+        print(f"  {name:<20}{value:.3f}")
+    for score in (elbo, bound):
+        print(
+            f"  {recipe.name:<20}{score.bits_per_dim:.3f} ± {score.standard_error:.3f}  ({score.bound}, k = {score.k})"
+        )
+    print(f"\n{out}: {LAST}, metrics.json, samples.png, curve.png")
+
+
+def _record(
+    run: Run, model: GenerativeModel, images: Images, split: str, score: Evaluation, note: str | None = None
+) -> dict[str, Any]:
+    scored = {"name": images.name, "split": split, "images": score.images} | ({"note": note} if note else {})
+    return run.record(scored, score, sum(p.numel() for p in model.parameters() if p.requires_grad))
+
+
+def _anchors(images: Images) -> dict[str, float]:
+    """Return the bits/dim of two codes that any model should beat."""
+    import torch
+
+    from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_dim
+
+    seen = torch.cat([images.train, images.valid])
+    return {
+        "uniform code": uniform_bits_per_dim(images.levels),
+        "independent pixels": independent_bits_per_dim(seen, images.test, images.levels),
+    }
