@@ -371,6 +371,27 @@ def test_under_autocast_nade_keeps_its_precision():
     assert_close(inside, d.log_prob(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_rare_values_are_as_rare_in_half_precision(dtype):
+    made = NADE(1, 2)
+    torch.nn.init.constant_(made.b, -8.0)
+    ones, p = Autoregressive(made.to(dtype)).sample((400_000,)).double().sum(), torch.tensor(-8.0).sigmoid()
+    assert abs(ones - 400_000 * p) < 5 * (400_000 * p).sqrt()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_real_numbers_can_be_drawn_in_half_precision(dtype):
+    x = Autoregressive(net("MADE gaussian").to(dtype)).sample((5,))
+    assert (x.dtype, x.isfinite().all().item()) == (dtype, True)
+
+
+def test_a_sample_takes_the_steps_of_the_members_that_draw_rows():
+    d = Autoregressive(net("MADE ensemble"))
+    for rows, passes in ((0, {0}), (1, {10}), (2, {10, 20}), (100, {30})):
+        assert d.sample((rows,)).shape == (rows, 10)
+        assert d.passes in passes
+
+
 def test_it_can_be_observed_in_a_plate_and_masked():
     d = Autoregressive(net("NADE"))
     x, keep = torch.randint(2, (6, 10)), torch.tensor([1, 1, 0, 1, 0, 0]).bool()
@@ -402,6 +423,24 @@ def test_a_copied_model_trains_its_own_network():
     assert torch.equal(model.log_weight(x), before)
     assert not torch.equal(other.log_weight(x), before)
     assert other.distribution.net is other.net
+
+
+def test_a_model_given_classes_keeps_what_else_was_asked_for():
+    made = net("MADE conditional ensemble")
+    made.dense.dropout.eval()
+    model = Density(Autoregressive(made, torch.zeros(2), member=1, validate_args=False))
+    given = model.condition(torch.tensor([0, 1, 1]))
+    x, context = torch.randint(2, (3, 10)).double(), torch.eye(2)[[0, 1, 1]]
+    assert_close(given.log_weight(x), Autoregressive(made, context, member=1).log_prob(x))
+    given.distribution.log_prob(x + 0.5)  # is not checked
+    assert (given.training, made.training, made.dense.dropout.training) == (True, True, False)
+
+
+def test_a_model_says_what_it_cannot_score():
+    model = Density(Autoregressive(net("NADE")))
+    for program in (model.model, model.guide):
+        with pytest.raises(ValueError, match=r"expects values 0 and 1; got 0\.5"):
+            program(torch.full((3, 10), 0.5))
 
 
 def test_an_autoregressive_model_has_no_temperature():
@@ -518,6 +557,13 @@ def test_nade_passes_over_what_is_zero_in_the_whole_batch():
     assert_close(*gradients, rtol=1e-10, atol=1e-10)
 
 
+def test_nade_has_second_derivatives():
+    made, x = net("NADE"), torch.randint(2, (3, 10)).double().requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x, *_: made(x), (x, *made.parameters()))
+    made.V.requires_grad_(False)
+    assert torch.autograd.gradgradcheck(lambda x, *_: made(x), (x, made.W, made.b, made.c))
+
+
 def test_nade_has_a_gradient_in_its_input():
     made = net("NADE")
     x = torch.rand(3, 10, requires_grad=True)  # between 0 and 1, where the recursion is defined too
@@ -560,7 +606,7 @@ def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
         y = made(x)
         results.append((y, torch.autograd.grad(y.square().sum(), list(made.parameters()))))
     assert_close(*results)
-    (blocks, *_) = made.dense.layers[0].blocks
+    (blocks, *_) = made.dense.layers[0].plan.blocks
     assert len(blocks) == (8 if masks == 1 else 1)
     if masks == 1:
         assert sum(block.reach for block in blocks) < 0.7 * 8 * 40
@@ -581,6 +627,25 @@ def test_masked_layers_learn_under_autocast(monkeypatch, small):
     assert 0 < (rounded - exact).norm() < 0.02 * exact.norm()
 
 
+@pytest.mark.parametrize("small", [10**6, 0], ids=["whole", "in blocks"])
+@pytest.mark.parametrize("masks", [1, 2])
+def test_masks_are_those_of_the_buffers_however_they_came(monkeypatch, small, masks):
+    monkeypatch.setattr("pyro_exact.nn.masked.SMALL", small)
+    given, other = (MADE(6, 40, layers=2, masks=masks, seed=seed) for seed in (1, 7))
+    for p in given.parameters():
+        torch.nn.init.normal_(p, std=0.5)
+    x = torch.randint(2, (5, 6)).double()
+    expected = given(x)
+    assert not torch.equal(other(x), expected)
+    assert_close(torch.func.functional_call(other, given.state_dict(), (x,)), expected)
+    with torch.no_grad():
+        for mine, its in zip(other.state_dict().values(), given.state_dict().values(), strict=True):
+            mine.copy_(its)
+    for member in range(masks):
+        assert_close(other(x, member=member), given(x, member=member))
+        assert_close(by_steps(other, x, None, member), given(x, member=member))
+
+
 @pytest.mark.parametrize("kind", [MADE, DeepNADE])
 def test_dropout_is_for_training_only(kind):
     made, plain = (kind(10, 50, dropout=p) for p in (0.5, 0.0))
@@ -588,9 +653,13 @@ def test_dropout_is_for_training_only(kind):
         torch.nn.init.normal_(p, std=0.5)
     plain.load_state_dict(made.state_dict())
     x = torch.randint(2, (3, 10)).double()
-    first, second = (Autoregressive(made).log_prob(x) for _ in range(2))
-    assert (first != second).all()
-    assert_close(Autoregressive(made.eval()).log_prob(x), Autoregressive(plain).log_prob(x))
+
+    def theta(some):
+        return some(x) if kind is MADE else some.conditionals(x, torch.arange(10) < 5)
+
+    assert (theta(made) != theta(made)).any(1).all()
+    assert_close(by_steps(made, x, None, 0), by_steps(plain, x, None, 0))
+    assert_close(theta(made.eval()), theta(plain))
     with pytest.raises(ValueError, match=r"share in \[0, 1\); got 1"):
         kind(10, 50, dropout=1.0)
 
@@ -642,6 +711,41 @@ def test_the_least_noise_gives_a_finite_value(likelihood, dtype):
     made = likelihood()
     theta, noise = torch.zeros(3, made.num_params, dtype=dtype), torch.zeros(3, made.num_noise, dtype=dtype)
     assert made.draw(theta, noise).isfinite().all()
+
+
+def test_real_data_that_is_constant_or_infinite():
+    made = MADE(3, 5, likelihood=GaussianLikelihood())
+    x = torch.randn(50, 3) * torch.tensor([1.0, 0.0, 1e-3]) + torch.tensor([0.0, 0.3, 5.0])
+    made.initialize(x)
+    mean, log_std = made(x[:1]).squeeze(0).unbind(-1)
+    assert_close(mean, x.mean(0))
+    assert_close(log_std, torch.tensor([x[:, 0].std(correction=0).log(), 0.0, x[:, 2].std(correction=0).log()]))
+    with pytest.raises(ValueError, match="expects finite numbers; got inf, and 1 of 3"):
+        Autoregressive(made).log_prob(torch.tensor([0.0, torch.inf, 0.0]))
+
+
+@pytest.mark.parametrize("name", ["NADE", "MADE", "DeepNADE"])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(10), r"starts from a batch of data; got shape \(10,\)"),
+        (torch.zeros(0, 10), r"starts from a batch of data; got shape \(0, 10\)"),
+        (torch.full((3, 10), torch.nan), "starts from values 0 and 1; got others"),
+        (torch.zeros(3, 9), r"shape \(\*batch, 10\); got \(3, 9\)"),
+    ],
+    ids=str,
+)
+def test_what_a_network_cannot_start_from_is_refused(name, x, message):
+    with pytest.raises(ValueError, match=message):
+        net(name).initialize(x)
+
+
+def test_a_batch_of_any_shape_is_a_start():
+    x = torch.randint(2, (3, 4, 10)).double()
+    made, same = net("NADE"), net("NADE")
+    made.initialize(x)
+    same.initialize(x.view(12, 10))
+    assert torch.equal(made.b, same.b)
 
 
 def test_the_marginals_of_constant_data_are_finite():

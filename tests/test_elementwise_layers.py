@@ -420,7 +420,7 @@ def nets(draw):
 def test_steps_give_what_forward_gives(made):
     net, x, context = made
     state, previous, theta = net.start(x.shape[:-1], context), None, [None] * net.dim
-    for i in net.order:
+    for i in net.orders[0].tolist():
         theta[i], state = net.step(state, previous)
         previous = x[..., i]
     assert_close(torch.stack(theta, dim=-2), net(x, context))
@@ -430,26 +430,27 @@ def test_steps_give_what_forward_gives(made):
 @settings(max_examples=40, deadline=None)
 def test_outputs_depend_on_nothing_but_what_comes_before(made):
     net, x, context = made
-    theta = net(x, context)
-    for place, i in enumerate(net.order):
+    theta, order = net(x, context), net.orders[0].tolist()
+    for place, i in enumerate(order):
         moved = x.clone()
         moved[..., i] += 1e3 * (1 + torch.rand(x.shape[:-1]))
         after = net(moved, context)
-        unaffected = list(net.order[: place + 1])
+        unaffected = order[: place + 1]
         assert torch.equal(after[..., unaffected, :], theta[..., unaffected, :])
 
 
 @pytest.mark.parametrize("context_dim", [None, 2])
 @pytest.mark.parametrize("hidden_dims", [(), (6,), (5, 9), None])
 def test_every_output_sees_everything_before_it(hidden_dims, context_dim):
-    net = MaskedDense(5, 1, hidden_dims, context_dim, [2, 0, 4, 1, 3])
+    order = [2, 0, 4, 1, 3]
+    net = MaskedDense(5, 1, hidden_dims, context_dim, order)
     for p in net.parameters():
         nn.init.uniform_(p, 0.1, 1)  # with positive weights no unit is off and nothing cancels
     context = torch.rand(context_dim or 1, requires_grad=True)
     x = torch.rand(5, requires_grad=True)
     theta = net(x, context).squeeze(-1)
     seen = torch.stack([torch.autograd.grad(t, x, retain_graph=True, allow_unused=True)[0] for t in theta]) != 0
-    in_order = seen[list(net.order)][:, list(net.order)]
+    in_order = seen[order][:, order]
     assert torch.equal(in_order, torch.ones(5, 5, dtype=torch.bool).tril(-1))
     if context_dim:
         for t in theta:

@@ -41,7 +41,7 @@ def every(sites):
 
 def under(made, orders):
     """The distribution of a network under other orders than those it drew."""
-    made.ensemble = torch.as_tensor(orders)
+    made.orders = orders
     return Autoregressive(made)
 
 
@@ -166,10 +166,33 @@ def test_condition_on_takes_one_pass_for_each_unknown(small):
     observed = torch.randint(2, (4, 1, 2, 3))
     d = small.condition_on(observed, mask)
     assert (d.batch_shape, d.event_shape) == ((4,), (2,))
-    assert Autoregressive(d.net, d.context, member=0).sample((3,)).shape == (3, 4, 2)
-    single = Autoregressive(d.net, d.context, member=0)
+    assert d.sample((3,)).shape == (3, 4, 2)
+    assert d.passes in {2 * drawing for drawing in range(1, len(small.orders) + 1)}
+    single = small.condition_on(observed[0], mask)
     single.sample()
     assert single.passes == 2
+
+
+@pytest.mark.parametrize(("known", "wanted"), [([], [3]), ([4], [0, 5]), ([5, 0, 2], [1, 3])], ids=str)
+def test_what_is_neither_known_nor_wanted_is_summed_out(small, known, wanted):
+    mask, chosen = torch.zeros(2, 6, dtype=torch.bool)
+    mask[known], chosen[wanted] = True, True
+    x = every(6)
+    given = small.condition_on(x[37].view(1, 2, 3), mask.view(1, 2, 3), chosen.view(1, 2, 3))
+    values = every(len(wanted))
+    rest = [site for site in range(6) if site not in {*known, *wanted}]
+    orders = [[*known, *(s for s in order if s in wanted), *rest] for order in small.orders.tolist()]
+    joint = under(small, orders).log_prob(x.view(-1, 1, 2, 3)).exp()
+    fitting = (x[:, known] == x[37, known]).all(-1)
+    found = torch.stack([joint[fitting & (x[:, sorted(wanted)] == v).all(-1)].sum() for v in values])
+    assert_close(given.log_prob(values).exp(), found / joint[fitting].sum())
+    assert given.sample((5,)).shape == (5, len(wanted))
+
+
+@pytest.mark.parametrize("wanted", [torch.zeros(10), torch.ones(10), torch.ones(9)], ids=str)
+def test_what_cannot_be_wanted_is_refused(wanted):
+    with pytest.raises(ValueError, match=r"as wanted a mask of shape \(10,\) with sites that are not observed"):
+        net("DeepNADE").condition_on(torch.zeros(10), torch.arange(10) < 3, wanted)
 
 
 def test_condition_on_can_be_a_pyro_site(small):
@@ -214,6 +237,33 @@ def test_orders_are_those_of_the_seed_and_are_saved():
     assert len(first.orders.unique(dim=0)) == 3
 
 
+def test_orders_can_be_given_and_set():
+    orders = [[2, 0, 1], [0, 1, 2]]
+    made = DeepNADE(3, 5, orders=orders)
+    assert made.orders.tolist() == orders
+    made.orders = torch.tensor(orders[:1])
+    assert made.orders.tolist() == orders[:1]
+    assert "ensemble" in made.state_dict()
+    for impossible in ([[0, 0, 1]], [[0, 1]], torch.zeros(1, 3).long(), []):
+        with pytest.raises(
+            ValueError, match=r"DeepNADE expects (an order that holds each of 0, \.\.\., 2|at least one)"
+        ):
+            made.orders = impossible
+        with pytest.raises(ValueError, match="DeepNADE expects"):
+            DeepNADE(3, 5, orders=impossible)
+    assert made.orders.tolist() == orders[:1]
+
+
+def test_samples_in_training_have_no_dropout():
+    made = DeepNADE(6, 30, dropout=0.5)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    torch.manual_seed(0)
+    x = Autoregressive(made).sample((64,))
+    torch.manual_seed(0)
+    assert torch.equal(Autoregressive(made.eval()).sample((64,)), x)
+
+
 def test_an_ensemble_is_the_mixture_of_joint_probabilities(small):
     x, orders = every(6).view(-1, 1, 2, 3), [torch.randperm(6).tolist() for _ in range(4)]
     alone = torch.stack([under(small, [order]).log_prob(x) for order in orders])
@@ -225,7 +275,7 @@ def test_an_ensemble_is_the_mixture_of_joint_probabilities(small):
     [
         (lambda: DeepNADE(10, 0), "positive hidden and layers; got 0 and 2"),
         (lambda: DeepNADE(10, 5, layers=0), "got 5 and 0"),
-        (lambda: DeepNADE(10, 5, orders=0), "DeepNADE expects at least one order; got 0"),
+        (lambda: DeepNADE(10, 5, orders=0), "DeepNADE expects at least one order; got none"),
         (lambda: DeepNADE(0), "expects a shape of positive sizes; got 0"),
         (lambda: ConvNADE((1, 21, 40)), r"of more than 21 pixels a side for kernels \[8, 4, 6, 7\]; got \(1, 21, 40\)"),
         (lambda: ConvNADE((28, 28)), r"expects images \(C, H, W\)"),
@@ -234,8 +284,14 @@ def test_an_ensemble_is_the_mixture_of_joint_probabilities(small):
         (lambda: OrderAgnostic(net("DeepNADE")).sample(2, temperature=0.5), "no base noise to scale"),
         (lambda: OrderAgnostic(net("DeepNADE")).model(torch.full((3, 10), 0.5)), "expects values 0 and 1; got 0.5"),
         (lambda: OrderAgnostic(net("DeepNADE")).guide(torch.zeros(3, 9)), r"shape \(\*batch, 10\); got \(3, 9\)"),
+        (lambda: Subset((2, 3)).log_prob(torch.zeros(3)), r"masks of shape \(\*batch, 2, 3\); got \(3,\)"),
     ],
 )
 def test_what_cannot_be_is_refused(run, message):
     with pytest.raises(ValueError, match=message):
         run()
+
+
+def test_a_network_of_one_order_is_refused():
+    with pytest.raises(TypeError, match="any site given any others; got NADE"):
+        OrderAgnostic(net("NADE"))

@@ -118,6 +118,19 @@ class CausalNet(nn.Module, ABC):
     def initialize(self, x: Tensor) -> None:
         """Set the parameters that depend on data from a batch; none by default."""
 
+    def examples(self, x: Tensor) -> Tensor:
+        """Return data in rows, (n, sites, *site_shape), to `initialize` from.
+
+        Raises:
+            ValueError: If it is no batch, or holds what the likelihood cannot take.
+        """
+        rows = self.to_sites(x)
+        if rows.dim() == 1 + len(self.likelihood.site_shape) or not len(rows):
+            raise ValueError(f"{type(self).__name__} starts from a batch of data; got shape {tuple(x.shape)}.")
+        if not (self.likelihood.support.check(x) & x.isfinite()).all():
+            raise ValueError(f"{type(self).__name__} starts from {self.likelihood.values}; got others.")
+        return rows.reshape(-1, self.sites, *self.likelihood.site_shape).to(next(self.parameters()).dtype)
+
     def contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
         """Return the context of each vector or image of a batch in a row: (N, *context_shape)."""
         if self.context_shape is None:
@@ -136,6 +149,7 @@ class CausalNet(nn.Module, ABC):
 
 def permutation(order: Sequence[int] | None, sites: int, owner: str) -> Tensor:
     """Return an order of the sites as a tensor, 0, 1, ... by default; raise ValueError if it is no permutation."""
-    if order is not None and sorted(order) != list(range(sites)):
-        raise ValueError(f"{owner} expects an order that holds each of 0, ..., {sites - 1} once; got {list(order)}.")
-    return torch.arange(sites) if order is None else torch.tensor([int(site) for site in order])
+    given = list(range(sites) if order is None else order)
+    if sorted(given) != list(range(sites)):
+        raise ValueError(f"{owner} expects an order that holds each of 0, ..., {sites - 1} once; got {given}.")
+    return torch.tensor([int(site) for site in given])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.deep_nade import DeepNADE
-from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
+from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet, Orders
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 
 
@@ -27,8 +27,8 @@ class ConvNADE(OrderAgnosticNet):
         kernels: Kernel size of each valid convolution; the full ones come in the reverse order.
         hidden: Units of each hidden layer of the companion.
         layers: Number of hidden layers of the companion.
-        orders: Number of orders in the ensemble.
-        seed: Of the orders.
+        orders: Number of orders in the ensemble, or the orders themselves: permutations of the numbers of the sites.
+        seed: Of orders that are drawn.
 
     Shape:
         - x: (\*batch, C, H, W), zeros and ones; theta, logits: (\*batch, C, H, W, 1).
@@ -55,7 +55,7 @@ class ConvNADE(OrderAgnosticNet):
         kernels: Sequence[int] = (8, 4, 6, 7),
         hidden: int = 500,
         layers: int = 2,
-        orders: int = 1,
+        orders: Orders = 1,
         seed: int = 0,
     ) -> None:
         super().__init__(shape, BernoulliLikelihood(), orders, seed)

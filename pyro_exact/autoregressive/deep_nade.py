@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
+from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet, Orders
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked import State
@@ -31,9 +31,9 @@ class DeepNADE(OrderAgnosticNet):
         shape: Size of the vectors, or the shape of images, whose pixels are numbered row by row.
         hidden: Units of each hidden layer.
         layers: Number of hidden layers, :math:`L`.
-        orders: Number of orders in the ensemble.
-        seed: Of the orders.
-        dropout: Share of the hidden units that are left out in training.
+        orders: Number of orders in the ensemble, or the orders themselves: permutations of the numbers of the sites.
+        seed: Of orders that are drawn.
+        dropout: Share of the hidden units that `conditionals` leaves out in training; steps leave out none.
 
     Shape:
         - x: (\*batch, \*shape), zeros and ones; theta, logits: (\*batch, \*shape, 1).
@@ -60,7 +60,7 @@ class DeepNADE(OrderAgnosticNet):
         shape: int | Sequence[int],
         hidden: int = 500,
         layers: int = 2,
-        orders: int = 1,
+        orders: Orders = 1,
         seed: int = 0,
         dropout: float = 0.0,
     ) -> None:
@@ -77,7 +77,7 @@ class DeepNADE(OrderAgnosticNet):
 
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
         state = self.know(self.to_sites(x), self.to_sites(mask.expand_as(x)))
-        return self.from_sites(self._logits(state, self.V, self.b)).unsqueeze(-1)
+        return self.from_sites(self._logits(state, self.V, self.b, self.dropout)).unsqueeze(-1)
 
     def know(self, x: Tensor, mask: Tensor) -> State:
         known = mask.expand_as(x).to(x.dtype)
@@ -88,20 +88,20 @@ class DeepNADE(OrderAgnosticNet):
         return (torch.addcmul(state[0] + MASK_SCALE * of_mask, value.unsqueeze(-1), of_value),)
 
     def tell(self, state: State, site: Tensor) -> Tensor:
-        return self._logits(state, self.V.index_select(0, site), self.b.index_select(0, site))
+        return self._logits(state, self.V.index_select(0, site), self.b.index_select(0, site), nn.Identity())
 
-    def _logits(self, state: State, V: Tensor, b: Tensor) -> Tensor:
+    def _logits(self, state: State, V: Tensor, b: Tensor, dropout: nn.Module) -> Tensor:
         """Return the logits of some sites from the pre-activation of the first layer, under autocast too in full."""
-        h = self.dropout(state[0].relu())
+        h = dropout(state[0].relu())
         for layer in self.upper:
-            h = self.dropout(layer(h).relu())
+            h = dropout(layer(h).relu())
         with torch.autocast(h.device.type, enabled=False):
             return F.linear(h.to(V.dtype), V, b)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set b to the marginal logits of a batch."""
-        self.b.copy_(self.likelihood.marginal(self.to_sites(x).to(self.b.dtype)).squeeze(-1))
+        self.b.copy_(self.likelihood.marginal(self.examples(x)).squeeze(-1))
 
     def extra_repr(self) -> str:
         return f"{tuple(self.event_shape)}, hidden={len(self.c)}, orders={len(self.orders)}"

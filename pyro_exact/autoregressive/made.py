@@ -70,6 +70,8 @@ class MADE(CausalNet):
         super().__init__(shape, likelihood or BernoulliLikelihood(), context_dim)
         if hidden < 1 or layers < 1 or masks < 1:
             raise ValueError(f"MADE expects positive hidden, layers and masks; got {hidden}, {layers} and {masks}.")
+        if context_dim is not None and context_dim < 1:
+            raise ValueError(f"MADE expects a positive context_dim, or none; got {context_dim}.")
         orders = None if order is None else [permutation(o, self.sites, "MADE").tolist() for o in by_mask(order, masks)]
         widths, direct = [hidden] * layers, True
         self.dense = MaskedDense(
@@ -93,5 +95,4 @@ class MADE(CausalNet):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set the output bias to the parameters of the marginal distributions of a batch."""
-        bias = self.dense.layers[-1].bias
-        bias.copy_(self.likelihood.marginal(self.to_sites(x).to(bias.dtype)).flatten())
+        self.dense.layers[-1].bias.copy_(self.likelihood.marginal(self.examples(x)).flatten())

@@ -22,8 +22,8 @@ class Autoregressive(TorchDistribution):
 
     .. math:: \log p(x) = \sum_k \log p(x_{o_k} \mid x_{o_1}, \dots, x_{o_{k-1}}, \mathrm{context})
 
-    `log_prob` is one parallel pass of the network, `sample` takes its steps. Where a step would cost as much as a pass,
-    whole passes find the same sample (see `sample`). The network may be an ensemble of K orders or masks: then the
+    `log_prob` is one call of the network, `sample` takes its steps. Where a step would cost as much as a pass, whole
+    passes find the same sample (see `sample`). The network may be an ensemble of K orders or masks: then the
     distribution is their uniform mixture, and what is averaged are *joint* probabilities,
 
     .. math:: \log p(x) = \log \frac1K \sum_{k=1}^K p_k(x)
@@ -165,7 +165,8 @@ class Autoregressive(TorchDistribution):
         count = self.net.sites * likelihood.num_noise
         # An ensemble takes one more number a row, which chooses the member.
         width = count + (len(members) > 1)
-        noise = torch.rand(1 if shared_noise else shape.numel(), width, dtype=weight.dtype, device=weight.device)
+        precise = torch.promote_types(weight.dtype, torch.float32)  # noise of half precision misses rare values
+        noise = torch.rand(1 if shared_noise else shape.numel(), width, dtype=precise, device=weight.device)
         noise = noise.expand(shape.numel(), -1)
         every = noise[:, :count].view(-1, self.net.sites, likelihood.num_noise)
 
@@ -176,7 +177,7 @@ class Autoregressive(TorchDistribution):
             None if v is None else self.net.to_sites(v) for v in (rows(v, self.event_shape) for v in (observed, mask))
         )
         given = Rows(every, rows(self.context, self.net.context_shape or ()), *seen)
-        x = noise.new_empty(len(noise), self.net.sites, *likelihood.site_shape)
+        x = weight.new_empty(len(noise), self.net.sites, *likelihood.site_shape)
         draw = self._steps if self.net.incremental or not self.support.is_discrete else self._passes
         self.passes = 0
         for member, mine in _shares(noise, members):
@@ -212,10 +213,11 @@ class Autoregressive(TorchDistribution):
 
     def _passes(self, member: int, given: Rows, progress: bool) -> Tensor:
         """Draw the same rows by whole passes: after each of them at least one more site is as it will stay."""
-        x = given.noise.new_zeros(*given.noise.shape[:2], *self.net.likelihood.site_shape)
+        weight, likelihood = next(self.net.parameters()), self.net.likelihood
+        x = weight.new_zeros(*given.noise.shape[:2], *likelihood.site_shape)
         for _ in tqdm(range(self.net.sites), disable=not progress, delay=1, leave=False):
             theta = self.net(self.net.from_sites(x), given.context, member).flatten(1, -2)
-            before, x = x, given.kept(self.net.likelihood.draw(theta, given.noise))
+            before, x = x, given.kept(likelihood.draw(theta.to(given.noise.dtype), given.noise).to(x.dtype))
             self.passes += 1
             if torch.equal(before, x):
                 break
@@ -235,7 +237,7 @@ class Autoregressive(TorchDistribution):
         if value.shape[-dims:] != self.event_shape:
             expected = ", ".join(map(str, self.event_shape))
             raise ValueError(f"Autoregressive expects values of shape (*batch, {expected}); got {tuple(value.shape)}.")
-        possible = self.net.likelihood.support.check(value)
+        possible = self.net.likelihood.support.check(value) & value.isfinite()
         bad = value[~possible if mask is None else mask & ~possible]
         if len(bad):
             raise ValueError(
@@ -245,10 +247,10 @@ class Autoregressive(TorchDistribution):
 
 
 def _shares(noise: Tensor, members: Sequence[int]) -> Iterator[tuple[int, Tensor | slice]]:
-    """Yield each member, and the rows for which the last noise chooses it."""
+    """Yield each member that draws a row, and the rows for which the last noise chooses it."""
     if len(members) == 1:
         yield members[0], slice(None)
         return
     chosen = (noise[:, -1] * len(members)).long().clamp_max(len(members) - 1)  # the product can round up
-    for k, member in enumerate(members):
-        yield member, (chosen == k).nonzero().squeeze(-1)
+    for k in chosen.unique().tolist():
+        yield members[k], (chosen == k).nonzero().squeeze(-1)

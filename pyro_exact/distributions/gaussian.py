@@ -53,8 +53,10 @@ class GaussianLikelihood(Likelihood):
         return x if self.site_shape else x.squeeze(-1)
 
     def marginal(self, x: Tensor) -> Tensor:
-        numbers, tiny = self._numbers(x), torch.finfo(x.dtype).tiny
-        return torch.cat((numbers.mean(0), numbers.std(0, correction=0).clamp_min(tiny).log()), dim=-1)
+        numbers = self._numbers(x)
+        mean, std = numbers.mean(0), numbers.std(0, correction=0)
+        rounding = 10 * torch.finfo(x.dtype).eps * numbers.abs().amax(0)
+        return torch.cat((mean, std.where(std > rounding, 1).log()), dim=-1)  # a constant has no scale of its own
 
     def _numbers(self, x: Tensor) -> Tensor:
         """Return the numbers of each site in a dimension of their own."""

@@ -76,7 +76,8 @@ class Steps:
         self.net, self.member, self.given = net, member, given
         self.order = net.orders[member].to(given.noise.device)
         self.place = self.order.new_zeros(1)
-        self.x = given.noise.new_empty(*given.noise.shape[:2], *net.likelihood.site_shape)
+        weight = next(net.parameters())
+        self.x = weight.new_empty(*given.noise.shape[:2], *net.likelihood.site_shape)
         self.previous = self.x[:, 0].clone()
         self.state = net.start(given.noise.shape[:1], given.context, member)
         self.captures = self.x.is_cuda
@@ -102,6 +103,7 @@ class Steps:
         site = self.order.index_select(0, self.place)
         given, state = self.given.at(site), (progress(self.member, done), *self.state[1:])
         theta, self.state = self.net.step(state, self.previous if done else None)
-        self.previous.copy_(given.kept(self.net.likelihood.draw(theta, given.noise)))
+        drawn = self.net.likelihood.draw(theta.to(given.noise.dtype), given.noise)
+        self.previous.copy_(given.kept(drawn.to(self.x.dtype)))
         self.x.index_copy_(1, site, self.previous.unsqueeze(1))
         self.place.add_(1)

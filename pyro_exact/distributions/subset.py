@@ -23,9 +23,13 @@ class Subset(TorchDistribution):
     Args:
         shape: Of the mask; D is its number of elements.
         device: Of the samples.
+        batch: Shape of subsets that are independent.
 
     Shape:
         - value: (\*batch, \*shape), True in the subset; log_prob: (\*batch), in nats.
+
+    Raises:
+        ValueError: On a value of another shape.
 
     Example:
         >>> d = Subset((1, 8, 8))
@@ -54,10 +58,15 @@ class Subset(TorchDistribution):
         chance = (even + torch.rand((), device=self.device)) % 1
         subset = torch.rand(rows, sites, device=self.device) < chance[:, None]
         out = torch.randint(sites, (rows, 1), device=self.device)
-        return subset.scatter(1, out, False).view(shape + self.event_shape)
+        return subset.scatter(1, out, 0).view(shape + self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return log p in nats, of shape (\*batch)."""
+        if value.shape[max(0, value.dim() - len(self.event_shape)) :] != self.event_shape:
+            raise ValueError(
+                f"Subset expects masks of shape (*batch, {', '.join(map(str, self.event_shape))}); got "
+                f"{tuple(value.shape)}."
+            )
         sites = torch.tensor(float(self.event_shape.numel()), device=value.device)
         size = value.sum(list(range(-len(self.event_shape), 0))).to(sites.dtype)
         ways = (sites + 1).lgamma() - (size + 1).lgamma() - (sites - size + 1).lgamma()

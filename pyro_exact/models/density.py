@@ -46,7 +46,10 @@ class Density(GenerativeModel):
     def condition(self, label: Tensor) -> GenerativeModel:
         if self.classes is None:
             return super().condition(label)
-        return Density(Autoregressive(self.net, one_hot(label, self.classes, "Density"))).train(self.training)
+        one, label = cast(Autoregressive, self.distribution), one_hot(label, self.classes, "Density")
+        conditioned = Density(Autoregressive(self.net, label, one.member, one._validate_args))
+        conditioned.training = self.training  # ours alone: the network is shared
+        return conditioned
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         made = self._made()
@@ -54,6 +57,10 @@ class Density(GenerativeModel):
             made = made.one_member()
         sample: Tensor = pyro.sample("x", made, obs=x)
         return sample
+
+    def check(self, x: Tensor) -> None:
+        if isinstance(self.distribution, Autoregressive):
+            self.distribution._validate_sample(x)
 
     def initialize(self, x: Tensor) -> None:
         if isinstance(self.distribution, Autoregressive):

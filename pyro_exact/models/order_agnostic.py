@@ -25,6 +25,9 @@ class OrderAgnostic(GenerativeModel):
     Args:
         net: A network such as `pyro_exact.autoregressive.DeepNADE`.
 
+    Raises:
+        TypeError: If the network is another one.
+
     Reference:
         Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, equation 14.
 
@@ -36,6 +39,8 @@ class OrderAgnostic(GenerativeModel):
 
     def __init__(self, net: OrderAgnosticNet) -> None:
         super().__init__()
+        if not isinstance(net, OrderAgnosticNet):
+            raise TypeError(f"OrderAgnostic expects a network of any site given any others; got {type(net).__name__}.")
         self.net = net
 
     @property

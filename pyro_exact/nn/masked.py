@@ -49,25 +49,25 @@ class MaskedLinear(nn.Linear):
 
     in_degrees: Tensor
     out_degrees: Tensor
-    by_degree: Tensor
 
     def __init__(self, in_degrees: Tensor, out_degrees: Tensor, bias: bool = True, saved: bool = False) -> None:
         super().__init__(in_degrees.shape[-1], out_degrees.shape[-1], bias)
         self.register_buffer("in_degrees", in_degrees.int(), persistent=saved)
         self.register_buffer("out_degrees", out_degrees.int(), persistent=saved)
-        self.plan()
-        self.register_load_state_dict_post_hook(_plan)
+        self._plan: Plan | None = None
 
-    def plan(self) -> None:
-        """Find what the blocks see, and which units a degree has; degrees that were loaded need it anew."""
-        self.blocks = [_blocks(*degrees) for degrees in zip(self.in_degrees, self.out_degrees, strict=True)]
-        self.register_buffer("by_degree", self.out_degrees.argsort(dim=-1, stable=True), persistent=False)
-        self.runs = [_runs(degrees) for degrees in self.out_degrees]
+    @property
+    def plan(self) -> Plan:
+        """What follows from the degrees; it is made anew when they are others, or have been written into."""
+        degrees = (self.in_degrees, self.out_degrees)
+        if self._plan is None or not self._plan.of(*degrees):
+            self._plan = Plan(*degrees)
+        return self._plan
 
     def complete(self, degree: int, member: int = 0) -> Tensor:
         """Return which units have a degree: all their inputs are there once those up to the degree are."""
-        first, last = self.runs[member].get(degree, (0, 0))
-        return self.by_degree[member, first:last]
+        first, last = self.plan.runs[member].get(degree, (0, 0))
+        return self.plan.by_degree[member, first:last]
 
     def mask(self, member: int = 0) -> Tensor:
         """Return where an output sees an input, (out_features, in_features)."""
@@ -75,7 +75,7 @@ class MaskedLinear(nn.Linear):
 
     def forward(self, input: Tensor, member: int = 0) -> Tensor:
         """Return the masked linear map of the input, under one of the masks."""
-        degrees, blocks = (self.in_degrees[member], self.out_degrees[member]), self.blocks[member]
+        degrees, blocks = (self.in_degrees[member], self.out_degrees[member]), self.plan.blocks[member]
         if len(blocks) == 1:
             return F.linear(input, self.weight * _mask(self.weight, *degrees), self.bias)
         x, weight = input.reshape(-1, self.in_features), self.weight
@@ -84,6 +84,33 @@ class MaskedLinear(nn.Linear):
         y = MaskedProduct.apply(x, weight, *degrees, blocks)
         y = y.view(*input.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
+
+
+class Plan:
+    """What Python needs to know of the degrees of a layer, under each mask.
+
+    Attributes:
+        blocks: Blocks of units that are computed together.
+        by_degree: Numbers of the units, those of a lower degree first, (masks, out_features).
+        runs: Where the units of a degree are among these.
+    """
+
+    def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
+        self.degrees = (in_degrees, out_degrees)
+        self.versions = tuple(map(_version, self.degrees))
+        self.blocks = [_blocks(*degrees) for degrees in zip(in_degrees.cpu(), out_degrees.cpu(), strict=True)]
+        self.by_degree = out_degrees.argsort(dim=-1, stable=True)
+        self.runs = [_runs(degrees) for degrees in out_degrees]
+
+    def of(self, *degrees: Tensor) -> bool:
+        """Return whether this is the plan of these degrees, as they are now."""
+        same = all(mine is yours for mine, yours in zip(self.degrees, degrees, strict=True))
+        return same and self.versions == tuple(map(_version, degrees))
+
+
+def _version(tensor: Tensor) -> int:
+    """Return a number that changes when a tensor is written into."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 class Block(NamedTuple):
@@ -203,7 +230,6 @@ class MaskedDense(nn.Module):
     """
 
     orders: Tensor
-    order: list[int]
 
     def __init__(
         self,
@@ -255,13 +281,6 @@ class MaskedDense(nn.Module):
         self.dropout = Dropout(dropout)
         for parameter in (*self.layers[-1].parameters(), *(self.direct.parameters() if self.direct else ())):
             nn.init.zeros_(parameter)
-
-        self.plan()
-        self.register_load_state_dict_post_hook(_plan)
-
-    def plan(self) -> None:
-        """Read the order of the first mask off the buffer; one that was loaded needs it anew."""
-        self.order = self.orders[0].tolist()
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
@@ -326,10 +345,6 @@ def _runs(degrees: Tensor) -> dict[int, tuple[int, int]]:
     found, counts = degrees.unique(return_counts=True)
     ends = counts.cumsum(0)
     return {d: (end - n, end) for d, n, end in zip(found.tolist(), counts.tolist(), ends.tolist(), strict=True)}
-
-
-def _plan(module: MaskedLinear | MaskedDense, _: object) -> None:
-    module.plan()
 
 
 def _random_degrees(
