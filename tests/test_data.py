@@ -285,6 +285,13 @@ def test_npz(tmp_path, levels, stored, expected):
     assert rows(images.train) | rows(images.valid) == rows(x["train"])
 
 
+def test_npz_of_vectors(tmp_path):
+    rows_of_bits = np.random.default_rng(0).integers(2, size=(10, 5), dtype=np.uint8)
+    images = load(save(tmp_path / "bits.npz", train=rows_of_bits[:6], valid=rows_of_bits[6:8], test=rows_of_bits[8:]))
+    assert repr(images) == "Images('bits', shape=(1, 1, 5), levels=2, train=6, valid=2, test=2)"
+    assert np.array_equal(images.train.flatten(1), rows_of_bits[:6])
+
+
 def test_npz_keeps_valid_and_labels(tmp_path):
     x = pixels(4, 3, 2, 2)
     labels = np.arange(4, dtype=np.uint8)
@@ -314,7 +321,7 @@ GOOD = np.zeros((4, 3, 3), np.uint8)
         ({"test": GOOD == 0}, TypeError, r"test: .*got bool. Store them with .astype"),
         ({"test": np.array("a")}, TypeError, r"test: .*got <U1. Store whole numbers"),
         ({"test": np.array([None])}, ValueError, r"the file cannot be read as arrays of numbers: Object arrays"),
-        ({"train": GOOD[0]}, ValueError, r"train: expected shape .* got \(3, 3\). Reshape it"),
+        ({"train": GOOD[0, 0]}, ValueError, r"train: expected shape .* got \(3,\). Reshape it"),
         ({"valid": GOOD[:0]}, ValueError, r"valid: expected at least one image; got shape \(0, 3, 3\)"),
         ({"test": GOOD[:, :2]}, ValueError, r"test images: expected images of shape \(1, 3, 3\)"),
         ({"train": GOOD[:1]}, ValueError, r"Holding out images: expected at least 2 to choose from; got 1"),

@@ -51,6 +51,13 @@ def test_a_short_run_leaves_pictures_and_finite_numbers(script, tmp_path):
         assert all(math.isfinite(number) for number in found)
 
 
+@pytest.mark.parametrize("net", ["made", "deep_nade", "conv_nade"])
+def test_one_example_is_of_each_net(net, tmp_path):
+    (script,) = (script for script in SCRIPTS if script.stem == "nade")
+    assert "nats per image" in run(script, tmp_path, "--net", net, "--smoke", "--out", ".")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{net}.png"]
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_help_names_the_options(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(script), "--help"])

@@ -35,8 +35,9 @@ def load(
             - `mnist`, `fashion_mnist`, `cifar10`, `svhn`, `celeba`, `lsun_bedroom` (or `lsun`), `lsun_tower`,
               `lsun_church_outdoor`: what torchvision reads from `root`;
             - `binarized_mnist`: the file `binarized_mnist.npz` in `root` or in its subfolder `BinarizedMNIST`;
-            - the path of a .npz file with uint8 arrays `train`, `test` and perhaps `valid`, of shape (N, C, H, W) or
-              (N, H, W); perhaps `train_labels`, ...; perhaps `levels`, needed if it is neither 2 nor 256;
+            - the path of a .npz file with uint8 arrays `train`, `test` and perhaps `valid`, of shape (N, C, H, W),
+              (N, H, W) or, for vectors, (N, D); perhaps `train_labels`, ...; perhaps `levels`, needed if it is neither
+              2 nor 256;
             - the path of a folder of images, with or without subfolders `train`, `valid` and `test`.
 
             Names may be written in any case, with or without `-` and `_`. They come before paths: a folder called

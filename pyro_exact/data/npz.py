@@ -30,7 +30,8 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
         seed: which images these are.
 
     Shape:
-        - train, valid, test: (N, C, H, W), or (N, H, W) for grey images.
+        - train, valid, test: (N, C, H, W); (N, H, W) for grey images; or (N, D) for vectors, which become images of one
+          row.
         - labels: (N,).
 
     Raises:
@@ -75,15 +76,14 @@ def _split(arrays: dict[str, NDArray[np.generic]], split: str, path: Path) -> Sp
 def _images(array: NDArray[np.generic], subject: str) -> Tensor:
     if array.dtype != np.uint8:
         raise TypeError(f"{subject}: expected pixel levels as uint8; got {array.dtype}{_advice(array)}")
-    if array.ndim not in (3, 4):
+    if array.ndim not in (2, 3, 4):
         raise ValueError(
-            f"{subject}: expected shape (N, C, H, W) or (N, H, W); got {array.shape}. "
-            "Reshape it; rows of D numbers that form no picture can be (N, 1, 1, D)."
+            f"{subject}: expected shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); got {array.shape}. Reshape it."
         )
     if array.size == 0:
         raise ValueError(f"{subject}: expected at least one image; got shape {array.shape}. Add images.")
     images = torch.from_numpy(np.ascontiguousarray(array))
-    return images.unsqueeze(1) if array.ndim == 3 else images
+    return images if array.ndim == 4 else images.unsqueeze(1) if array.ndim == 3 else images[:, None, None]
 
 
 def _advice(array: NDArray[np.generic]) -> str:
