@@ -61,7 +61,7 @@ class CausalNet(nn.Module, ABC):
 
     @property
     def incremental(self) -> bool:
-        """Whether the network has a step that costs less than a pass."""
+        """Whether the network has steps of its own, as it should where they cost less than passes."""
         return type(self).step is not CausalNet.step
 
     @property

@@ -19,7 +19,8 @@ class ConvNADE(OrderAgnosticNet):
     .. math:: p(x_i = 1 \mid x_m) = \sigma\left(f([x \odot m; m])_i + g([x \odot m, m])_i\right)
 
     The convolutions :math:`f` see the mask as a second image. Valid ones make it smaller, and full ones of the same
-    kernels bring it back; all but the last are followed by a relu. The companion :math:`g` is a `DeepNADE`.
+    kernels bring it back; all but the last are followed by a relu. The companion :math:`g` is a `DeepNADE`. A step is a
+    whole pass. There is no `torch.func.vmap` over memory with channels innermost.
 
     Args:
         shape: Shape of the images, (C, H, W), whose pixels are numbered row by row.

@@ -270,11 +270,14 @@ def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: lis
     """Return n images, or n of each class, one class after another."""
     import torch
 
-    from pyro_exact.models import Density
+    from pyro_exact.models import Density, OrderAgnostic
 
     if labels:
         model = model.condition(torch.tensor(labels, device=next(model.parameters()).device))
-    drawn = model.sample(n, temperature, progress=True) if isinstance(model, Density) else model.sample(n, temperature)
+    if isinstance(model, Density | OrderAgnostic):
+        drawn = model.sample(n, temperature, progress=True)
+    else:
+        drawn = model.sample(n, temperature)
     return drawn.transpose(0, 1).flatten(0, 1) if labels else drawn
 
 

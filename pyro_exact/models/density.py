@@ -12,7 +12,7 @@ from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.flow import Flow
 from pyro_exact.models.classes import one_hot
-from pyro_exact.models.generative_model import GenerativeModel
+from pyro_exact.models.generative_model import GenerativeModel, refuse_temperature
 
 
 class Density(GenerativeModel):
@@ -88,8 +88,5 @@ class Density(GenerativeModel):
         made: Any = self.distribution
         if not isinstance(made, Autoregressive):
             return made() if temperature is None else made(temperature)
-        if temperature is not None:
-            raise ValueError(
-                f"An autoregressive model has no base noise to scale; got temperature {temperature:g}. Leave it out."
-            )
+        refuse_temperature(temperature)
         return made

@@ -121,6 +121,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def refuse_temperature(temperature: float | None) -> None:
+    """Raise ValueError if an autoregressive model is given a temperature."""
+    if temperature is not None:
+        raise ValueError(
+            f"An autoregressive model has no base noise to scale; got temperature {temperature:g}. Leave it out."
+        )
+
+
 def log_prob(trace: poutine.Trace) -> Tensor:
     """Return the sum of the log-probabilities of all sites of a trace that has them."""
     total = torch.zeros(())

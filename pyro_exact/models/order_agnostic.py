@@ -9,7 +9,7 @@ from torch import Tensor
 from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.subset import Subset
-from pyro_exact.models.generative_model import GenerativeModel
+from pyro_exact.models.generative_model import GenerativeModel, refuse_temperature
 
 
 class OrderAgnostic(GenerativeModel):
@@ -72,17 +72,19 @@ class OrderAgnostic(GenerativeModel):
         self.net.initialize(x)
 
     @torch.no_grad()
-    def sample(self, n: int, temperature: float | None = None) -> Tensor:
+    def sample(self, n: int, temperature: float | None = None, progress: bool = False) -> Tensor:
         """Draw ``n`` samples, each in the order of a member.
+
+        Args:
+            n: How many.
+            temperature: None can be given.
+            progress: Whether to show a progress bar, if it takes long.
 
         Raises:
             ValueError: If a temperature is given.
         """
-        if temperature is not None:
-            raise ValueError(
-                f"An autoregressive model has no base noise to scale; got temperature {temperature:g}. Leave it out."
-            )
-        return Autoregressive(self.net).sample((n,))
+        refuse_temperature(temperature)
+        return Autoregressive(self.net).sample((n,), progress=progress)
 
     def _known(self) -> Tensor:
         device = next(self.net.parameters()).device
