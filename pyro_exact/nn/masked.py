@@ -282,6 +282,12 @@ class MaskedDense(nn.Module):
         for parameter in (*self.layers[-1].parameters(), *(self.direct.parameters() if self.direct else ())):
             nn.init.zeros_(parameter)
 
+    @property
+    def order(self) -> list[int]:
+        """In which order the dimensions come under the first mask; `MaskedAutoregressive` asks for it."""
+        order: list[int] = self.orders[0].tolist()
+        return order
+
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
         h = x
