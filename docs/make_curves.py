@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 DOCS = Path(__file__).resolve().parent
 SHOWN = 1.05  # times the highest loss at the end of a run: what lies higher is cut off
@@ -34,7 +35,9 @@ def main() -> None:
             style = {"color": f"C{number % 10}", "ls": ("-", "--", ":")[number // 10 % 3]}
             axis.plot(minutes, losses, marker=".", lw=1, label=record["file"], **style)
         ends = [record["valid"][-1][2] for record in records]
-        axis.set(title=data, xlabel="minutes", ylabel=record["metric"]["unit"])
+        axis.set(title=data, xlabel="minutes", ylabel=record["metric"]["unit"], xscale="log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_ylim(0.98 * min(loss for record in records for *_, loss in record["valid"]), SHOWN * max(ends))
         axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.savefig(DOCS / "images" / "curves.png", dpi=110)
