@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 DOCS = Path(__file__).resolve().parent
 SHOWN = 1.05  # times the highest loss at the end of a run: what lies higher is cut off
@@ -36,6 +36,7 @@ def main() -> None:
             axis.plot(minutes, losses, marker=".", lw=1, label=record["file"], **style)
         ends = [record["valid"][-1][2] for record in records]
         axis.set(title=data, xlabel="minutes", ylabel=record["metric"]["unit"], xscale="log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_ylim(0.98 * min(loss for record in records for *_, loss in record["valid"]), SHOWN * max(ends))
