@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from pyro_exact.nn.conditioner import required
 from pyro_exact.nn.dropout import Dropout
 
+T = TypeVar("T")
 State = tuple[Any, ...]  # the first is `progress`; the rest holds tensors, and is the network's own
 
 SMALL = 2**20  # weights of a layer for which one block is fastest; a larger one may have BLOCKS of them
@@ -54,20 +55,18 @@ class MaskedLinear(nn.Linear):
         super().__init__(in_degrees.shape[-1], out_degrees.shape[-1], bias)
         self.register_buffer("in_degrees", in_degrees.int(), persistent=saved)
         self.register_buffer("out_degrees", out_degrees.int(), persistent=saved)
-        self._plan: Plan | None = None
+        self._plan = Derived(Plan, self.in_degrees, self.out_degrees)
+        self.register_load_state_dict_post_hook(_derive)
 
     @property
     def plan(self) -> Plan:
-        """What follows from the degrees; it is made anew when they are others, or have been written into."""
-        degrees = (self.in_degrees, self.out_degrees)
-        if self._plan is None or not self._plan.of(*degrees):
-            self._plan = Plan(*degrees)
-        return self._plan
+        """What follows from the degrees."""
+        return self._plan.of(self.in_degrees, self.out_degrees)
 
     def complete(self, degree: int, member: int = 0) -> Tensor:
         """Return which units have a degree: all their inputs are there once those up to the degree are."""
         first, last = self.plan.runs[member].get(degree, (0, 0))
-        return self.plan.by_degree[member, first:last]
+        return self.plan.by_degree[member, first:last].to(self.out_degrees.device)
 
     def mask(self, member: int = 0) -> Tensor:
         """Return where an output sees an input, (out_features, in_features)."""
@@ -96,21 +95,53 @@ class Plan:
     """
 
     def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
-        self.degrees = (in_degrees, out_degrees)
-        self.versions = tuple(map(_version, self.degrees))
         self.blocks = [_blocks(*degrees) for degrees in zip(in_degrees.cpu(), out_degrees.cpu(), strict=True)]
         self.by_degree = out_degrees.argsort(dim=-1, stable=True)
         self.runs = [_runs(degrees) for degrees in out_degrees]
 
-    def of(self, *degrees: Tensor) -> bool:
-        """Return whether this is the plan of these degrees, as they are now."""
-        same = all(mine is yours for mine, yours in zip(self.degrees, degrees, strict=True))
-        return same and self.versions == tuple(map(_version, degrees))
+
+class Derived(Generic[T]):
+    """What Python derives from tensors, anew when they are others or have been written into.
+
+    A compiler takes what was derived before: to look at the numbers would break its graph.
+
+    Args:
+        derive: A function of the tensors.
+        tensors: The first ones.
+    """
+
+    def __init__(self, derive: Callable[..., T], *tensors: Tensor) -> None:
+        self.derive = derive
+        self._set(tensors)
+
+    def of(self, *tensors: Tensor) -> T:
+        """Return what is derived from tensors as they are now."""
+        if not torch.compiler.is_compiling():
+            same = all(mine is yours for mine, yours in zip(self.tensors, tensors, strict=True))
+            if not same or self.versions != _versions(tensors):
+                self._set(tensors)
+        return self.value
+
+    def _set(self, tensors: tuple[Tensor, ...]) -> None:
+        self.tensors, self.versions, self.value = tensors, _versions(tensors), self.derive(*tensors)
 
 
-def _version(tensor: Tensor) -> int:
-    """Return a number that changes when a tensor is written into."""
-    return 0 if tensor.is_inference() else tensor._version
+def _versions(tensors: tuple[Tensor, ...]) -> list[int]:
+    """Return numbers that change when the tensors are written into."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+
+
+def _first_order(orders: Tensor) -> list[int]:
+    order: list[int] = orders[0].tolist()
+    return order
+
+
+def _derive(module: MaskedLinear | MaskedDense, _: object) -> None:
+    """Look at what was loaded, before a compiler does."""
+    if isinstance(module, MaskedLinear):
+        _ = module.plan
+    else:
+        _ = module.order
 
 
 class Block(NamedTuple):
@@ -281,12 +312,13 @@ class MaskedDense(nn.Module):
         self.dropout = Dropout(dropout)
         for parameter in (*self.layers[-1].parameters(), *(self.direct.parameters() if self.direct else ())):
             nn.init.zeros_(parameter)
+        self._order = Derived(_first_order, self.orders)
+        self.register_load_state_dict_post_hook(_derive)
 
     @property
     def order(self) -> list[int]:
         """In which order the dimensions come under the first mask; `MaskedAutoregressive` asks for it."""
-        order: list[int] = self.orders[0].tolist()
-        return order
+        return self._order.of(self.orders)
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
