@@ -68,9 +68,8 @@ def test_train_leaves_what_the_other_commands_need(here, trained, run):
     record = json.loads((here / "out" / "checkpoint-test.json").read_text())
     assert record["data"] == {"name": "toy", "split": "test", "images": 10, "note": "ten images"}
 
-    assert (
-        run("evaluate", "out/checkpoint.ckpt", "--note", "ten images", "--precision", "bf16", "--out", "b.json")[0] == 0
-    )
+    bf16 = ["--note", "ten images", "--precision", "bf16", "--out", "b.json"]
+    assert run("evaluate", "out/checkpoint.ckpt", *bf16)[0] == 0
     rounded = json.loads((here / "b.json").read_text())
     assert rounded["data"]["note"] == "ten images; networks in bfloat16"
     assert 0 < abs(rounded["metric"]["value"] - record["metric"]["value"]) < 0.02

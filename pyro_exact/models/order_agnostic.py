@@ -77,7 +77,7 @@ class OrderAgnostic(GenerativeModel):
 
         Args:
             n: How many.
-            temperature: None can be given.
+            temperature: Has to be `None`.
             progress: Whether to show a progress bar, if it takes long.
 
         Raises:
