@@ -516,6 +516,8 @@ def test_every_mask_has_the_order_that_it_is_given():
         (lambda: MADE(()), "expects a shape of positive sizes"),
         (lambda: MADE(3, 0), "positive hidden, layers and masks; got 0, 1 and 1"),
         (lambda: MADE(3, 4, masks=0), "got 4, 1 and 0"),
+        (lambda: MADE(3, 4, context_dim=0), "a positive context_dim, or none; got 0"),
+        (lambda: NADE(3, 4, iter([0, 1, 1])), r"got \[0, 1, 1\]"),
         (lambda: MADE(3, 4)(torch.zeros(5, 4)), r"MADE expects shape \(\*batch, 3\); got \(5, 4\)"),
         (lambda: NADE((1, 2, 2), 4)(torch.zeros(4)), r"NADE expects shape \(\*batch, 1, 2, 2\); got \(4,\)"),
         (lambda: MaskedDense(3, 1, masks=2), "one mask, or several and a seed; got 2 and seed None"),
