@@ -27,7 +27,7 @@ from pyro_exact.distributions import (
 )
 from pyro_exact.models import Density
 from pyro_exact.nn import MaskedDense
-from pyro_exact.nn.masked import progress
+from pyro_exact.nn.state import progress
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -600,7 +600,7 @@ def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
     x = torch.randint(2, (5, 40)).double()
     results = []
     for small in (10**6, 0):
-        monkeypatch.setattr("pyro_exact.nn.masked.SMALL", small)
+        monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", small)
         made = MADE(40, 50, layers=2, masks=masks)
         torch.manual_seed(3)
         for p in made.parameters():
@@ -617,7 +617,7 @@ def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
 
 @pytest.mark.parametrize("small", [10**6, 0])
 def test_masked_layers_learn_under_autocast(monkeypatch, small):
-    monkeypatch.setattr("pyro_exact.nn.masked.SMALL", small)
+    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", small)
     made = net("MADE").float()
     x = torch.randint(2, (20, 10)).float()
     gradients = []
@@ -629,10 +629,21 @@ def test_masked_layers_learn_under_autocast(monkeypatch, small):
     assert 0 < (rounded - exact).norm() < 0.02 * exact.norm()
 
 
+def test_masked_layers_train_after_inference_derived_their_masks(monkeypatch):
+    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", 0)
+    given, made = MADE(6, 40, seed=1), MADE(6, 40, seed=7)
+    x = torch.randint(2, (5, 6)).double()
+    with torch.inference_mode():
+        made.load_state_dict(given.state_dict())
+        made(x)
+    made(x).sum().backward()
+    assert made.dense.layers[0].weight.grad is not None
+
+
 @pytest.mark.parametrize("small", [10**6, 0], ids=["whole", "in blocks"])
 @pytest.mark.parametrize("masks", [1, 2])
 def test_masks_are_those_of_the_buffers_however_they_came(monkeypatch, small, masks):
-    monkeypatch.setattr("pyro_exact.nn.masked.SMALL", small)
+    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", small)
     given, other = (MADE(6, 40, layers=2, masks=masks, seed=seed) for seed in (1, 7))
     for p in given.parameters():
         torch.nn.init.normal_(p, std=0.5)
@@ -667,7 +678,7 @@ def test_dropout_is_for_training_only(kind):
 
 
 def test_masked_layers_have_second_derivatives(monkeypatch):
-    monkeypatch.setattr("pyro_exact.nn.masked.SMALL", 0)
+    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", 0)
     made = net("MADE gaussian")
     x = torch.randn(2, 4, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x, *_: made(x), (x, *made.parameters()), atol=1e-8)

@@ -14,8 +14,8 @@ from pyro_exact.distributions import Autoregressive, DiscretizedLogisticMixture
 from pyro_exact.nn import ShiftedConv2d, ShiftedConvTranspose2d
 from pyro_exact.nn.concat_elu import concat_elu
 from pyro_exact.nn.dropout import Dropout
-from pyro_exact.nn.masked import progress
 from pyro_exact.nn.shifted_convolution import Pointwise, WeightNormed
+from pyro_exact.nn.state import progress
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn.conditioner import required
-from pyro_exact.nn.masked import State, progress
+from pyro_exact.nn.state import State, progress
 
 
 class CausalNet(nn.Module, ABC):

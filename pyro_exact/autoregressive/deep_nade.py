@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet, Orders
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.dropout import Dropout
-from pyro_exact.nn.masked import State
+from pyro_exact.nn.state import State
 
 # Sites that become known move a hidden unit together, and Adam would throw it about: 0.1 scales their weights down.
 MASK_SCALE = 0.1

@@ -10,7 +10,8 @@ from torch import Tensor
 from pyro_exact.autoregressive.causal_net import CausalNet, permutation
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
-from pyro_exact.nn.masked import MaskedDense, State, by_mask
+from pyro_exact.nn.masked_dense import MaskedDense, by_mask
+from pyro_exact.nn.state import State
 
 
 class MADE(CausalNet):

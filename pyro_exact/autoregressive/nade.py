@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet, permutation
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
-from pyro_exact.nn.masked import State, progress
+from pyro_exact.nn.state import State, progress
 
 
 class NADE(CausalNet):

@@ -13,7 +13,7 @@ from pyro_exact.autoregressive.causal_net import CausalNet, permutation
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn.conditioner import required
-from pyro_exact.nn.masked import State, progress
+from pyro_exact.nn.state import State, progress
 
 Orders = int | Sequence[Sequence[int]]
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.nn import line_buffer
-from pyro_exact.nn.masked import State, progress
 from pyro_exact.nn.rescaled import initialize_once
 from pyro_exact.nn.shifted_convolution import Pointwise, Prepared, ShiftedConv2d, WeightNormed
 from pyro_exact.nn.shifted_stream import SCALES, Due, ShiftedStream, StreamMemory
+from pyro_exact.nn.state import State, progress
 
 
 class Memory(NamedTuple):

@@ -16,8 +16,8 @@ from pyro_exact.distributions.categorical import CategoricalLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.conditioner import by_number
-from pyro_exact.nn.masked import State, progress
 from pyro_exact.nn.masked_convolution import MaskedConv2d
+from pyro_exact.nn.state import State, progress
 
 
 class Cursor(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.distributions.likelihood import Likelihood
-from pyro_exact.nn.masked import State, progress
+from pyro_exact.nn.state import State, progress
 
 
 class Causal(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyro_exact.flows.arguments import check_length
-from pyro_exact.nn.masked import MaskedDense
+from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.bijection import Bijection

@@ -7,8 +7,8 @@ from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
 from pyro_exact.nn.gated_resnet import GatedResnet
 from pyro_exact.nn.map_convolution import AutoregressiveMap
-from pyro_exact.nn.masked import MaskedDense
 from pyro_exact.nn.masked_convolution import MaskedConv2d
+from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.rescaled import RescaledConv2d
 from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d

@@ -1,222 +1,20 @@
-"""Masked networks: each output sees only the inputs before it."""
+"""Masked multilayer perceptrons: each output sees only the inputs before it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.nn.conditioner import required
+from pyro_exact.nn.derived import Derived
 from pyro_exact.nn.dropout import Dropout
-
-T = TypeVar("T")
-State = tuple[Any, ...]  # the first is `progress`; the rest holds tensors, and is the network's own
-
-SMALL = 2**20  # weights of a layer for which one block is fastest; a larger one may have BLOCKS of them
-BLOCKS = 8
-ENOUGH = 0.8  # of the products of weights and inputs: where blocks do not leave out the rest, there is one
-
-
-def progress(member: int, done: int) -> Tensor:
-    """Return an empty tensor whose shape says which member takes its steps, and how many are done.
-
-    As part of a state a shape can be traced, and read without waiting for a device.
-    """
-    return torch.empty(member, done, 0)
-
-
-class MaskedLinear(nn.Linear):
-    r"""A linear layer whose unit of degree :math:`m` sees the inputs of degree at most :math:`m`.
-
-    A large layer whose degrees come in ascending order works in blocks of units. A block leaves out the inputs that
-    none of its units sees, which is nearly half of the arithmetic, and masks only those that some of them see.
-
-    Args:
-        in_degrees: Degree of each input, (masks, in_features): one row for each mask.
-        out_degrees: Degree of each output, (masks, out_features).
-        bias: Whether to add a bias.
-        saved: Whether the degrees are part of the state, and not of the arguments alone.
-
-    Shape:
-        - x: (\*batch, in_features); y: (\*batch, out_features).
-
-    Reference:
-        Germain, Gregor, Murray and Larochelle (2015), MADE, equations 8-9 and 12-13.
-    """
-
-    in_degrees: Tensor
-    out_degrees: Tensor
-
-    def __init__(self, in_degrees: Tensor, out_degrees: Tensor, bias: bool = True, saved: bool = False) -> None:
-        super().__init__(in_degrees.shape[-1], out_degrees.shape[-1], bias)
-        self.register_buffer("in_degrees", in_degrees.int(), persistent=saved)
-        self.register_buffer("out_degrees", out_degrees.int(), persistent=saved)
-        self._plan = Derived(Plan, self.in_degrees, self.out_degrees)
-        self.register_load_state_dict_post_hook(_derive)
-
-    @property
-    def plan(self) -> Plan:
-        """What follows from the degrees."""
-        return self._plan.of(self.in_degrees, self.out_degrees)
-
-    def complete(self, degree: int, member: int = 0) -> Tensor:
-        """Return which units have a degree: all their inputs are there once those up to the degree are."""
-        first, last = self.plan.runs[member].get(degree, (0, 0))
-        return self.plan.by_degree[member, first:last].to(self.out_degrees.device)
-
-    def mask(self, member: int = 0) -> Tensor:
-        """Return where an output sees an input, (out_features, in_features)."""
-        return self.out_degrees[member, :, None] >= self.in_degrees[member]
-
-    def forward(self, input: Tensor, member: int = 0) -> Tensor:
-        """Return the masked linear map of the input, under one of the masks."""
-        degrees, blocks = (self.in_degrees[member], self.out_degrees[member]), self.plan.blocks[member]
-        if len(blocks) == 1:
-            return F.linear(input, self.weight * _mask(self.weight, *degrees), self.bias)
-        x, weight = input.reshape(-1, self.in_features), self.weight
-        if torch.is_autocast_enabled(x.device.type):  # else autocast would find the products, but not their gradients
-            x, weight = (factor.to(torch.get_autocast_dtype(x.device.type)) for factor in (x, weight))
-        y = MaskedProduct.apply(x, weight, *degrees, blocks)
-        y = y.view(*input.shape[:-1], self.out_features)
-        return y if self.bias is None else y + self.bias
-
-
-class Plan:
-    """What Python needs to know of the degrees of a layer, under each mask.
-
-    Attributes:
-        blocks: Blocks of units that are computed together.
-        by_degree: Numbers of the units, those of a lower degree first, (masks, out_features).
-        runs: Where the units of a degree are among these.
-    """
-
-    def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
-        self.blocks = [_blocks(*degrees) for degrees in zip(in_degrees.cpu(), out_degrees.cpu(), strict=True)]
-        self.by_degree = out_degrees.argsort(dim=-1, stable=True)
-        self.runs = [_runs(degrees) for degrees in out_degrees]
-
-
-class Derived(Generic[T]):
-    """What Python derives from tensors, anew when they are others or have been written into.
-
-    A compiler takes what was derived before: to look at the numbers would break its graph.
-
-    Args:
-        derive: A function of the tensors.
-        tensors: The first ones.
-    """
-
-    def __init__(self, derive: Callable[..., T], *tensors: Tensor) -> None:
-        self.derive = derive
-        self._set(tensors)
-
-    def of(self, *tensors: Tensor) -> T:
-        """Return what is derived from tensors as they are now."""
-        if not torch.compiler.is_compiling():
-            same = all(mine is yours for mine, yours in zip(self.tensors, tensors, strict=True))
-            if not same or self.versions != _versions(tensors):
-                self._set(tensors)
-        return self.value
-
-    def _set(self, tensors: tuple[Tensor, ...]) -> None:
-        self.tensors, self.versions, self.value = tensors, _versions(tensors), self.derive(*tensors)
-
-
-def _versions(tensors: tuple[Tensor, ...]) -> list[int]:
-    """Return numbers that change when the tensors are written into."""
-    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
-
-
-def _first_order(orders: Tensor) -> list[int]:
-    order: list[int] = orders[0].tolist()
-    return order
-
-
-def _derive(module: MaskedLinear | MaskedDense, _: object) -> None:
-    """Look at what was loaded, before a compiler does."""
-    if isinstance(module, MaskedLinear):
-        _ = module.plan
-    else:
-        _ = module.order
-
-
-class Block(NamedTuple):
-    """Neighbouring units; all of them see the inputs before ``whole``, none those from ``reach`` on."""
-
-    units: slice
-    whole: int
-    reach: int
-
-
-class MaskedProduct(torch.autograd.Function):
-    """The product of a batch with masked weights, (n, in), (out, in) -> (n, out), block by block.
-
-    The gradient of the weights is written into one tensor. Autograd would put it together from its blocks, and from the
-    parts of each block, which takes longer than what the blocks leave out. What is written into begins as a product
-    over nothing: as such it is zero, and has the batch dimensions of `torch.func.vmap` that its factors have.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, in_degrees: Tensor, out_degrees: Tensor, blocks: list[Block]) -> Tensor:
-        """Return the product."""
-        y = x[:, :0] @ weight[:, :0].T
-        for units, whole, reach in blocks:
-            mask = _mask(weight, in_degrees[whole:reach], out_degrees[units])
-            y[:, units] = x[:, :whole] @ weight[units, :whole].T
-            y[:, units] += x[:, whole:reach] @ (weight[units, whole:reach] * mask).T
-        return y
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what the gradients need."""
-        *tensors, ctx.blocks = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
-        """Return the gradients of the batch and of the weights."""
-        x, weight, in_degrees, out_degrees = ctx.saved_tensors
-        grad_x = grad[:, :0] @ weight[:0] if ctx.needs_input_grad[0] else None
-        grad_weight = grad[:0].T @ x[:0]
-        for units, whole, reach in ctx.blocks:
-            mask = _mask(weight, in_degrees[whole:reach], out_degrees[units])
-            grad_weight[units, :reach] = grad[:, units].T @ x[:, :reach]
-            grad_weight[units, whole:reach] *= mask
-            if grad_x is not None:
-                grad_x[:, :whole] += grad[:, units] @ weight[units, :whole]
-                grad_x[:, whole:reach] += grad[:, units] @ (weight[units, whole:reach] * mask)
-        return grad_x, grad_weight, None, None, None
-
-
-def _mask(weight: Tensor, in_degrees: Tensor, out_degrees: Tensor) -> Tensor:
-    """Return ones where units see inputs and zeros elsewhere, as numbers: bools are slow to multiply by."""
-    mask = weight.new_empty(len(out_degrees), len(in_degrees))
-    return torch.ge(out_degrees[:, None].float(), in_degrees.float(), out=mask)
-
-
-def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
-    units, inputs = len(out_degrees), len(in_degrees)
-    size = max(1, -(-units // BLOCKS))
-    blocks = [_block(in_degrees, out_degrees, slice(first, first + size)) for first in range(0, units, size)]
-    products = sum(len(out_degrees[block.units]) * block.reach for block in blocks)
-    if units * inputs < SMALL or products > ENOUGH * units * inputs:
-        return [_block(in_degrees, out_degrees, slice(0, units))]
-    return blocks
-
-
-def _block(in_degrees: Tensor, out_degrees: Tensor, units: slice) -> Block:
-    degrees = out_degrees[units]
-    unseen = (in_degrees > degrees.min()).nonzero()
-    seen = (in_degrees <= degrees.max()).nonzero()
-    whole = int(unseen[0]) if len(unseen) else len(in_degrees)
-    reach = int(seen[-1]) + 1 if len(seen) else 0
-    return Block(units, min(whole, reach), reach)
+from pyro_exact.nn.masked_linear import MaskedLinear
+from pyro_exact.nn.state import State, progress
 
 
 class MaskedDense(nn.Module):
@@ -313,7 +111,7 @@ class MaskedDense(nn.Module):
         for parameter in (*self.layers[-1].parameters(), *(self.direct.parameters() if self.direct else ())):
             nn.init.zeros_(parameter)
         self._order = Derived(_first_order, self.orders)
-        self.register_load_state_dict_post_hook(_derive)
+        self.register_load_state_dict_post_hook(_derive_order)
 
     @property
     def order(self) -> list[int]:
@@ -368,6 +166,16 @@ class MaskedDense(nn.Module):
         return f"{self.dim}, num_params={self.num_params}"
 
 
+def _first_order(orders: Tensor) -> list[int]:
+    order: list[int] = orders[0].tolist()
+    return order
+
+
+def _derive_order(network: MaskedDense, _: object) -> None:
+    """Look at what was loaded, before a compiler does."""
+    _ = network.order
+
+
 def by_mask(order: Sequence[int] | Sequence[Sequence[int]], masks: int) -> list[Sequence[int]]:
     """Return the order of each mask, where ``order`` is one for all of them or one for each."""
     first = order[0] if len(order) else 0
@@ -376,13 +184,6 @@ def by_mask(order: Sequence[int] | Sequence[Sequence[int]], masks: int) -> list[
     if len(order) != masks:
         raise ValueError(f"Masks expect one order, or one for each of the {masks}; got {len(order)} orders.")
     return list(cast(Sequence[Sequence[int]], order))
-
-
-def _runs(degrees: Tensor) -> dict[int, tuple[int, int]]:
-    """Return where each degree begins and ends when the units are sorted by degree."""
-    found, counts = degrees.unique(return_counts=True)
-    ends = counts.cumsum(0)
-    return {d: (end - n, end) for d, n, end in zip(found.tolist(), counts.tolist(), ends.tolist(), strict=True)}
 
 
 def _random_degrees(

@@ -1,0 +1,180 @@
+"""A masked linear layer: each unit sees the inputs up to its degree."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_exact.nn.derived import Derived
+
+SMALL = 2**18  # weights of a layer for which one block is fastest; a larger one may have BLOCKS of them
+BLOCKS = 8
+ENOUGH = 0.8  # of the products of weights and inputs: where blocks do not leave out the rest, there is one
+
+
+class MaskedLinear(nn.Linear):
+    r"""A linear layer whose unit of degree :math:`m` sees the inputs of degree at most :math:`m`.
+
+    A large layer whose degrees come in ascending order works in blocks of units. A block leaves out the inputs that
+    none of its units sees, which is nearly half of the arithmetic, and masks only those that some of them see.
+
+    Args:
+        in_degrees: Degree of each input, (masks, in_features): one row for each mask.
+        out_degrees: Degree of each output, (masks, out_features).
+        bias: Whether to add a bias.
+        saved: Whether the degrees are part of the state, and not of the arguments alone.
+
+    Shape:
+        - x: (\*batch, in_features); y: (\*batch, out_features).
+
+    Reference:
+        Germain, Gregor, Murray and Larochelle (2015), MADE, equations 8-9 and 12-13.
+    """
+
+    in_degrees: Tensor
+    out_degrees: Tensor
+
+    def __init__(self, in_degrees: Tensor, out_degrees: Tensor, bias: bool = True, saved: bool = False) -> None:
+        super().__init__(in_degrees.shape[-1], out_degrees.shape[-1], bias)
+        self.register_buffer("in_degrees", in_degrees.int(), persistent=saved)
+        self.register_buffer("out_degrees", out_degrees.int(), persistent=saved)
+        self._plan = Derived(Plan, self.in_degrees, self.out_degrees)
+        self.register_load_state_dict_post_hook(_derive_plan)
+
+    @property
+    def plan(self) -> Plan:
+        """What follows from the degrees."""
+        return self._plan.of(self.in_degrees, self.out_degrees)
+
+    def complete(self, degree: int, member: int = 0) -> Tensor:
+        """Return which units have a degree: all their inputs are there once those up to the degree are."""
+        first, last = self.plan.runs[member].get(degree, (0, 0))
+        return self.plan.by_degree[member, first:last].to(self.out_degrees.device)
+
+    def mask(self, member: int = 0) -> Tensor:
+        """Return where an output sees an input, (out_features, in_features)."""
+        return self.out_degrees[member, :, None] >= self.in_degrees[member]
+
+    def forward(self, input: Tensor, member: int = 0) -> Tensor:
+        """Return the masked linear map of the input, under one of the masks."""
+        blocks = self.plan.blocks[member]
+        if len(blocks) == 1 or _functional():
+            mask = _mask(self.in_degrees[member], self.out_degrees[member])
+            return F.linear(input, self.weight * mask.to(self.weight.dtype), self.bias)
+        x, weight = input.reshape(-1, self.in_features), self.weight
+        if torch.is_autocast_enabled(x.device.type):  # else autocast would find the products, but not their gradients
+            x, weight = (factor.to(torch.get_autocast_dtype(x.device.type)) for factor in (x, weight))
+        masks = [mask.to(weight.dtype) for mask in self.plan.masks[member]]
+        y = MaskedProduct.apply(x, weight, blocks, *masks)
+        y = y.view(*input.shape[:-1], self.out_features)
+        return y if self.bias is None else y + self.bias
+
+
+def _derive_plan(layer: MaskedLinear, _: object) -> None:
+    """Look at what was loaded, before a compiler does."""
+    _ = layer.plan
+
+
+class Plan:
+    """What Python needs to know of the degrees of a layer, under each mask.
+
+    Attributes:
+        blocks: Blocks of units that are computed together.
+        masks: For each block the mask of the inputs that some of its units see; of a single block, nothing.
+        by_degree: Numbers of the units, those of a lower degree first, (masks, out_features).
+        runs: Where the units of a degree are among these.
+    """
+
+    def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
+        rows = list(zip(in_degrees, out_degrees, strict=True))
+        self.blocks = [_blocks(seen.cpu(), seeing.cpu()) for seen, seeing in rows]
+        self.masks = [
+            [_mask(seen[whole:reach], seeing[units]) for units, whole, reach in blocks] if len(blocks) > 1 else []
+            for blocks, (seen, seeing) in zip(self.blocks, rows, strict=True)
+        ]
+        self.by_degree = out_degrees.argsort(dim=-1, stable=True)
+        self.runs = [_runs(degrees) for degrees in out_degrees]
+
+
+class Block(NamedTuple):
+    """Neighbouring units; all of them see the inputs before ``whole``, none those from ``reach`` on."""
+
+    units: slice
+    whole: int
+    reach: int
+
+
+class MaskedProduct(torch.autograd.Function):
+    """The product of a batch with masked weights, (n, in), (out, in) -> (n, out), block by block.
+
+    The gradients are written into one tensor. Autograd would put them together from those of the blocks, and of the
+    parts of each block, which takes longer than what the blocks leave out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, blocks: list[Block], *masks: Tensor) -> Tensor:
+        """Return the product."""
+        ctx.blocks = blocks
+        ctx.save_for_backward(x, weight, *masks)
+        y = x.new_zeros(len(x), len(weight))
+        for (units, whole, reach), mask in zip(blocks, masks, strict=True):
+            mine, rows = y[:, units], weight[units]
+            mine.addmm_(x[:, :whole], rows[:, :whole].T)
+            mine.addmm_(x[:, whole:reach], (rows[:, whole:reach] * mask).T)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the batch and of the weights."""
+        x, weight, *masks = ctx.saved_tensors
+        grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.empty_like(weight)
+        for (units, whole, reach), mask in zip(ctx.blocks, masks, strict=True):
+            grad_y, mine, rows = grad[:, units], grad_weight[units], weight[units]
+            mine[:, :reach].addmm_(grad_y.T, x[:, :reach], beta=0)
+            mine[:, whole:reach] *= mask
+            mine[:, reach:] = 0
+            if grad_x is not None:
+                grad_x[:, :whole].addmm_(grad_y, rows[:, :whole])
+                grad_x[:, whole:reach].addmm_(grad_y, rows[:, whole:reach] * mask)
+        return grad_x, grad_weight, None, *(None for _ in masks)
+
+
+def _functional() -> bool:
+    """Return whether a transform of `torch.func` is active; the blocks have no rules for these."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+def _mask(in_degrees: Tensor, out_degrees: Tensor) -> Tensor:
+    """Return ones where units see inputs and zeros elsewhere, as numbers: bools are slow to multiply by."""
+    mask = torch.empty(len(out_degrees), len(in_degrees), device=in_degrees.device)
+    return torch.ge(out_degrees[:, None].float(), in_degrees.float(), out=mask)
+
+
+def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
+    units, inputs = len(out_degrees), len(in_degrees)
+    size = max(1, -(-units // BLOCKS))
+    blocks = [_block(in_degrees, out_degrees, slice(first, first + size)) for first in range(0, units, size)]
+    products = sum(len(out_degrees[block.units]) * block.reach for block in blocks)
+    if units * inputs < SMALL or products > ENOUGH * units * inputs:
+        return [_block(in_degrees, out_degrees, slice(0, units))]
+    return blocks
+
+
+def _block(in_degrees: Tensor, out_degrees: Tensor, units: slice) -> Block:
+    degrees = out_degrees[units]
+    unseen = (in_degrees > degrees.min()).nonzero()
+    seen = (in_degrees <= degrees.max()).nonzero()
+    whole = int(unseen[0]) if len(unseen) else len(in_degrees)
+    reach = int(seen[-1]) + 1 if len(seen) else 0
+    return Block(units, min(whole, reach), reach)
+
+
+def _runs(degrees: Tensor) -> dict[int, tuple[int, int]]:
+    """Return where each degree begins and ends when the units are sorted by degree."""
+    found, counts = degrees.unique(return_counts=True)
+    ends = counts.cumsum(0)
+    return {d: (end - n, end) for d, n, end in zip(found.tolist(), counts.tolist(), ends.tolist(), strict=True)}
