@@ -2,7 +2,7 @@
 
 The guide is empty, or for DeepNADE and ConvNADE draws which pixels are known, so the ELBO is log p(x) itself.
 
-    python examples/nade.py                     # 20 seconds on one core; writes runs/examples/nade.png
+    python examples/nade.py                     # half a minute on one core; writes runs/examples/nade.png
     python examples/nade.py --net conv_nade     # or made, or deep_nade
     python examples/nade.py --smoke             # a few steps, to see that it runs
 """

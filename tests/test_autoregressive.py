@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections import Counter
+from functools import partial
 
 import pyro
 import pytest
@@ -504,9 +505,9 @@ def test_every_mask_has_the_order_that_it_is_given():
     [
         (lambda: NADE(3, 4, [0, 1, 1]), r"NADE expects an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]"),
         (lambda: NADE(3, 4, [1, 2, 3]), "NADE expects an order"),
-        (lambda: MADE(3, 4, order=[0, 1]), "MADE expects an order"),
+        (lambda: MADE(3, 4, order=[0, 1]), r"expects an order that holds each of 0, \.\.\., 2 once; got \[0, 1\]"),
         (lambda: MADE(2, 4, masks=2, order=[[0, 1], [1, 1]]), r"each of 0, \.\.\., 1 once; got \[1, 1\]"),
-        (lambda: MADE(2, 4, masks=3, order=[[0, 1], [1, 0]]), "one order, or one for each of the 3; got 2 orders"),
+        (lambda: MADE(2, 4, masks=3, order=[[0, 1], [1, 0]]), "one order, or one for each of 3 masks; got 2"),
         (lambda: scans((3, 2, 2)), r"scans expects the shape \(H, W\) or \(1, H, W\) of an image; got \(3, 2, 2\)"),
         (lambda: scans((4,)), r"scans expects .*; got \(4,\)"),
         (lambda: scans((0, 4)), r"scans expects .*; got \(0, 4\)"),
@@ -518,9 +519,18 @@ def test_every_mask_has_the_order_that_it_is_given():
         (lambda: MADE(3, 4, masks=0), "got 4, 1 and 0"),
         (lambda: MADE(3, 4, context_dim=0), "a positive context_dim, or none; got 0"),
         (lambda: NADE(3, 4, iter([0, 1, 1])), r"got \[0, 1, 1\]"),
+        (lambda: NADE(3, 4, torch.tensor([0, 1, 1])), r"got \[0, 1, 1\]"),
+        (lambda: NADE(3, 4, torch.eye(3)), r"once; got \[1.0, 0.0, 0.0\]"),
+        (lambda: NADE(3, 4, [[0, 1, 2], [2, 1, 0]]), "NADE expects one order; got 2"),
+        (lambda: NADE(3, 4, 5), "once; got 5"),
+        (lambda: NADE(3, 4, [None, 1, 2]), r"once; got \[None, 1, 2\]"),
+        (lambda: MADE(3, 4, order=iter([0, 1, 1])), r"once; got \[0, 1, 1\]"),
+        (lambda: DeepNADE(3, 4, orders=[0, 1]), r"DeepNADE expects an order .* once; got \[0, 1\]"),
+        (lambda: DeepNADE(3, 4, orders=[]), "DeepNADE expects at least one order; got none"),
+        (lambda: MADE(3, 4, context_dim=2)(torch.zeros(3), torch.zeros(5)), r"shape \(\*batch, 2\); got \(5,\)"),
         (lambda: MADE(3, 4)(torch.zeros(5, 4)), r"MADE expects shape \(\*batch, 3\); got \(5, 4\)"),
         (lambda: NADE((1, 2, 2), 4)(torch.zeros(4)), r"NADE expects shape \(\*batch, 1, 2, 2\); got \(4,\)"),
-        (lambda: MaskedDense(3, 1, masks=2), "one mask, or several and a seed; got 2 and seed None"),
+        (lambda: MaskedDense(3, 1, masks=2), "one mask, or several and a seed; got dim 3, 2 masks and seed None"),
         (lambda: Autoregressive(NADE(3, 4), torch.zeros(2)), r"expects no context for this network; got one of shape"),
         (
             lambda: Autoregressive(MADE(3, 4, context_dim=2)),
@@ -609,10 +619,10 @@ def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
         results.append((y, torch.autograd.grad(y.square().sum(), list(made.parameters()))))
     assert_close(*results)
     (blocks, *_) = made.dense.layers[0].plan.blocks
-    assert len(blocks) == (8 if masks == 1 else 1)
+    assert len(blocks) == (6 if masks == 1 else 1)
     if masks == 1:
-        assert sum(block.reach for block in blocks) < 0.7 * 8 * 40
-        assert sum(block.reach - block.whole for block in blocks) < 0.2 * 8 * 40
+        assert sum(block.reach for block in blocks) < 0.7 * 6 * 40
+        assert sum(block.reach - block.whole for block in blocks) < 0.2 * 6 * 40
 
 
 @pytest.mark.parametrize("small", [10**6, 0])
@@ -629,14 +639,24 @@ def test_masked_layers_learn_under_autocast(monkeypatch, small):
     assert 0 < (rounded - exact).norm() < 0.02 * exact.norm()
 
 
-def test_masked_layers_train_after_inference_derived_their_masks(monkeypatch):
-    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", 0)
-    given, made = MADE(6, 40, seed=1), MADE(6, 40, seed=7)
+@pytest.mark.parametrize("small", [10**6, 0], ids=["whole", "in blocks"])
+@pytest.mark.parametrize("masks", [1, 2])
+def test_masks_are_those_that_inference_loaded(monkeypatch, small, masks):
+    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", small)
+    given, made = (MADE(6, 40, layers=2, masks=masks, seed=seed) for seed in (1, 7))
+    for p in given.parameters():
+        torch.nn.init.normal_(p, std=0.5)
     x = torch.randint(2, (5, 6)).double()
+    expected = given(x)
     with torch.inference_mode():
         made.load_state_dict(given.state_dict())
-        made(x)
-    made(x).sum().backward()
+        born = MADE(6, 40, layers=2, masks=masks, seed=7)
+        born(x)
+        born.load_state_dict(given.state_dict())
+        for one in (made, born):
+            assert_close(one(x), expected)
+            assert_close(by_steps(one, x, None, 0), expected)
+    made(x).sum().backward()  # what inference derived serves a gradient
     assert made.dense.layers[0].weight.grad is not None
 
 
@@ -684,6 +704,88 @@ def test_masked_layers_have_second_derivatives(monkeypatch):
     assert torch.autograd.gradgradcheck(lambda x, *_: made(x), (x, *made.parameters()), atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", ["MADE", "NADE"])
+def test_gradients_by_hand_serve_batches_of_gradients_and_functional_transforms(monkeypatch, kind):
+    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", 0)
+    some, x = net(kind), torch.rand(10)
+    jacobian = torch.autograd.functional.jacobian(some, x)
+    assert_close(torch.autograd.functional.jacobian(some, x, vectorize=True), jacobian)
+    for transform in (torch.func.jacrev, torch.func.jacfwd):
+        assert_close(transform(some)(x), jacobian)
+    rows = torch.rand(3, 10)
+    assert_close(torch.func.vmap(some)(rows), some(rows))
+    names = dict(some.named_parameters())
+
+    def score(parameters, x):
+        return torch.func.functional_call(some, parameters, (x,)).square().sum()
+
+    by_row = torch.func.vmap(torch.func.grad(score), (None, 0))(names, rows)
+    some.zero_grad()
+    some(rows).square().sum().backward()
+    for name, parameter in names.items():
+        assert_close(by_row[name].sum(0), parameter.grad)
+
+
+def test_masked_layers_have_derivatives_in_a_direction(monkeypatch):
+    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", 0)
+    made, x, v = net("MADE"), torch.rand(10), torch.randn(10)
+    with torch.autograd.forward_ad.dual_level():
+        tangent = torch.autograd.forward_ad.unpack_dual(made(torch.autograd.forward_ad.make_dual(x, v))).tangent
+    assert_close(tangent, torch.autograd.functional.jacobian(made, x) @ v)
+
+
+@pytest.mark.parametrize("small", [10**6, 0], ids=["whole", "in blocks"])
+def test_autocast_leaves_double_precision_alone(monkeypatch, small):
+    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", small)
+    made, x = net("MADE"), torch.randint(2, (3, 10)).double()
+    expected = made(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_close(made(x), expected)
+
+
+def test_networks_of_several_seeds_are_one_by_the_functional_transforms():
+    several = [MADE(5, 8, layers=2, seed=seed) for seed in range(3)]
+    for one in several:
+        for p in one.parameters():
+            torch.nn.init.normal_(p)
+    x = torch.rand(4, 5)
+    parameters, buffers = torch.func.stack_module_state(several)
+    call = partial(torch.func.functional_call, several[0])
+    stacked = torch.func.vmap(call, (0, None))({**parameters, **buffers}, (x,))
+    assert_close(stacked, torch.stack([one(x) for one in several]))
+
+
+@pytest.mark.parametrize("order", [[2, 0, 3, 1], [3, 2, 1, 0]])
+def test_the_weights_of_a_single_mask_belong_to_places(order):
+    raster, ordered = MADE(4, 9), MADE(4, 9, order=order)
+    for p in raster.parameters():
+        torch.nn.init.normal_(p)
+    for mine, its in zip(ordered.parameters(), raster.parameters(), strict=True):
+        mine.data.copy_(its)
+    x = torch.randint(2, (6, 4)).double()
+    assert_close(ordered(x)[:, order], raster(x[:, order]))
+    ordered.initialize(x)
+    marginal = ordered.likelihood.marginal(x)
+    assert_close(ordered.dense.layers[-1].bias, marginal[order].flatten())
+    blocks = MADE(784, 500, order=list(range(783, -1, -1))).dense.layers[0].plan.blocks
+    assert len(blocks[0]) == 6
+
+
+@pytest.mark.parametrize("kind", [NADE, MADE, DeepNADE])
+def test_scores_of_half_precision_are_summed_in_single(kind):
+    some, x = kind(784, 5).bfloat16(), torch.zeros(784)
+    expected = BernoulliLikelihood().log_prob(some(x.bfloat16()).float(), x.float()).sum()
+    assert_close(Autoregressive(some).log_prob(x), expected)
+
+
+def test_pyro_says_whether_values_are_checked():
+    d = Autoregressive(NADE(3, 4))
+    with pytest.raises(ValueError, match="values 0 and 1"):
+        d.log_prob(torch.full((3,), 0.5))
+    with pyro.validation_enabled(False):
+        assert Autoregressive(NADE(3, 4)).log_prob(torch.full((3,), 0.5)).isfinite()
+
+
 # Likelihoods ----------------------------------------------------------------------------------------------------------
 
 
@@ -692,6 +794,9 @@ def test_likelihoods_are_the_stock_distributions():
     digits = torch.randint(4, (50,)).double()
     assert_close(CategoricalLikelihood(4).log_prob(theta, digits), Categorical(logits=theta).log_prob(digits))
     bits, reals = torch.randint(2, (50,)).double(), torch.randn(50)
+    certain = torch.tensor([[float("inf")], [float("-inf")]])
+    assert_close(BernoulliLikelihood().log_prob(certain, torch.tensor([1.0, 0.0])), torch.zeros(2))
+    assert (BernoulliLikelihood().log_prob(certain, torch.tensor([0.0, 1.0])) == -float("inf")).all()
     assert_close(BernoulliLikelihood().log_prob(theta[:, :1], bits), Bernoulli(logits=theta[:, 0]).log_prob(bits))
     normal = Normal(theta[:, 0], theta[:, 1].exp())
     assert_close(GaussianLikelihood().log_prob(theta[:, :2], reals), normal.log_prob(reals))

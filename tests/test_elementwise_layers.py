@@ -606,7 +606,7 @@ def test_builders_are_initialised_from_data(name):
         (lambda: Spline(min_derivative=1), r"min_derivative in \(0, 1\); got 1"),
         (lambda: Checkerboard(0), "Checkerboard expects a positive size; got 0"),
         (lambda: MaskedDense(0, 1), "MaskedDense expects dim >= 1"),
-        (lambda: MaskedDense(3, 1, order=[0, 1, 1]), r"an order of 0, ..., dim - 1; got 3 and \[0, 1, 1\]"),
+        (lambda: MaskedDense(3, 1, order=[0, 1, 1]), r"an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]"),
         (lambda: MaskedDense(9, 1, (20, 7)), r"hidden widths of at least 8 for 9 dimensions; got \[20, 7\]"),
         (lambda: MaskedDense(9, 1, (8,), context_dim=1), "hidden widths of at least 9"),
         (lambda: masked(Affine(), 2)(torch.zeros(3)), r"expects a context of shape \(\*batch, 2\); got none"),

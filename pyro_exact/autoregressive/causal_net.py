@@ -145,11 +145,3 @@ class CausalNet(nn.Module, ABC):
             expected = ", ".join(map(str, self.event_shape))
             raise ValueError(f"{type(self).__name__} expects shape (*batch, {expected}); got {tuple(x.shape)}.")
         return x
-
-
-def permutation(order: Sequence[int] | None, sites: int, owner: str) -> Tensor:
-    """Return an order of the sites as a tensor, 0, 1, ... by default; raise ValueError if it is no permutation."""
-    given = list(range(sites) if order is None else order)
-    if sorted(given) != list(range(sites)):
-        raise ValueError(f"{owner} expects an order that holds each of 0, ..., {sites - 1} once; got {given}.")
-    return torch.tensor([int(site) for site in given])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from pyro_exact.autoregressive.causal_net import CausalNet, permutation
+from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
-from pyro_exact.nn.masked_dense import MaskedDense, by_mask
+from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.nn.state import State
 
 
@@ -73,10 +72,16 @@ class MADE(CausalNet):
             raise ValueError(f"MADE expects positive hidden, layers and masks; got {hidden}, {layers} and {masks}.")
         if context_dim is not None and context_dim < 1:
             raise ValueError(f"MADE expects a positive context_dim, or none; got {context_dim}.")
-        orders = None if order is None else [permutation(o, self.sites, "MADE").tolist() for o in by_mask(order, masks)]
-        widths, direct = [hidden] * layers, True
         self.dense = MaskedDense(
-            self.sites, self.likelihood.num_params, widths, context_dim, orders, masks, seed, direct, dropout
+            self.sites,
+            self.likelihood.num_params,
+            [hidden] * layers,
+            context_dim,
+            order,
+            masks,
+            seed,
+            direct=True,
+            dropout=dropout,
         )
 
     @property
@@ -93,7 +98,6 @@ class MADE(CausalNet):
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
         return self.dense.step(state, previous)
 
-    @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set the output bias to the parameters of the marginal distributions of a batch."""
-        self.dense.layers[-1].bias.copy_(self.likelihood.marginal(self.examples(x)).flatten())
+        self.dense.set_output_bias(self.likelihood.marginal(self.examples(x)))

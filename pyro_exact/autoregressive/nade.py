@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.autoregressive.causal_net import CausalNet, permutation
+from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.transformed import transformed
 
 
 class NADE(CausalNet):
@@ -23,9 +25,8 @@ class NADE(CausalNet):
 
     The pre-activation :math:`a_d` is carried from one dimension to the next, so that the probability of a vector, and
     a sample, cost :math:`O(D H)`. The gradient carries it back: neither direction holds more than one hidden layer.
-    Second derivatives hold all D. As the gradient is written by hand, there are no transforms of `torch.func`; and as
-    it takes the inputs off again, it is meant for float32 or float64: in bfloat16 it errs about twice as much as that
-    of autograd.
+    Second derivatives, and the transforms of `torch.func`, hold all D. As the gradient takes the inputs off again, it
+    is meant for float32 or float64: in bfloat16 it errs about twice as much as that of autograd.
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels come row by row.
@@ -56,7 +57,10 @@ class NADE(CausalNet):
         super().__init__(shape, BernoulliLikelihood())
         if hidden < 1:
             raise ValueError(f"NADE expects at least one hidden unit; got {hidden}.")
-        self.register_buffer("order", permutation(order, self.sites, "NADE"))
+        orders = permutations(range(self.sites) if order is None else order, self.sites, "NADE")
+        if len(orders) > 1:
+            raise ValueError(f"NADE expects one order; got {len(orders)}.")
+        self.register_buffer("order", orders[0])
         self.W = nn.Parameter(0.01 * torch.randn(self.sites, hidden))
         self.V = nn.Parameter(0.01 * torch.randn(self.sites, hidden))
         self.b = nn.Parameter(torch.zeros(self.sites))
@@ -70,7 +74,8 @@ class NADE(CausalNet):
         flat = self.to_sites(x)
         inputs = flat.reshape(-1, self.sites).index_select(-1, self.order)
         with torch.autocast(x.device.type, enabled=False):
-            activity: Tensor = Recursion.apply(inputs, self.W, self.V, self.c)
+            sums = _sums if transformed() else Recursion.apply
+            activity: Tensor = sums(inputs, self.W, self.V, self.c)
         logits = (activity + self.b).index_select(-1, self.order.argsort())
         return logits.view(*x.shape, 1)
 
@@ -120,7 +125,7 @@ class Recursion(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, W, V and c."""
         *inputs, a = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
+        if torch.is_grad_enabled() or transformed(grad):  # the gradient is to be differentiated, or comes in batches
             return _differentiable_gradient(inputs, grad)
         x, W, V, _ = inputs
         columns, grad, a = x.T.contiguous(), grad.T.contiguous(), a.clone()
@@ -140,11 +145,15 @@ class Recursion(torch.autograd.Function):
         return None if grad_x is None else grad_x.T, grad_W, grad_V, grad_a.sum(0)
 
 
+def _sums(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
+    """Return what `Recursion` does, as autograd and its transforms understand it: with memory for all D."""
+    a = c + F.pad((x.T[:-1, :, None] * W[:-1, None]).cumsum(0), (0, 0, 0, 0, 1, 0))
+    return (a.sigmoid() * V[:, None]).sum(-1).T
+
+
 def _differentiable_gradient(inputs: Sequence[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
     """Return the gradients of `Recursion` as autograd finds them."""
-    x, W, V, c = inputs
-    a = c + F.pad((x.T[:-1, :, None] * W[:-1, None]).cumsum(0), (0, 0, 0, 0, 1, 0))
-    sums = (a.sigmoid() * V[:, None]).sum(-1).T
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
-    found = iter(torch.autograd.grad(sums, wanted, grad, create_graph=True))
+    with torch.enable_grad():
+        found = iter(torch.autograd.grad(_sums(*inputs), wanted, grad, create_graph=True))
     return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_exact.autoregressive.causal_net import CausalNet, permutation
+from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn.conditioner import required
+from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.state import State, progress
 
-Orders = int | Sequence[Sequence[int]]
+Orders = int | Iterable[Any]
 
 
 class OrderAgnosticNet(CausalNet):
@@ -55,21 +56,15 @@ class OrderAgnosticNet(CausalNet):
         if isinstance(orders, int):
             generator = torch.Generator().manual_seed(seed)
             orders = [torch.randperm(self.sites, generator=generator).tolist() for _ in range(orders)]
-        self.register_buffer("ensemble", self._permutations(orders))
+        self.register_buffer("ensemble", permutations(orders, self.sites, type(self).__name__))
 
     @property
     def orders(self) -> Tensor:
         return self.ensemble
 
     @orders.setter
-    def orders(self, orders: Tensor | Sequence[Sequence[int]]) -> None:
-        self.ensemble = self._permutations(orders).to(self.ensemble.device)
-
-    def _permutations(self, orders: Tensor | Sequence[Sequence[int]]) -> Tensor:
-        """Return orders as a tensor, or say what is wrong with them."""
-        if len(orders) == 0:
-            raise ValueError(f"{type(self).__name__} expects at least one order; got none.")
-        return torch.stack([permutation(order, self.sites, type(self).__name__) for order in orders])
+    def orders(self, orders: Iterable[Any]) -> None:
+        self.ensemble = permutations(orders, self.sites, type(self).__name__).to(self.ensemble.device)
 
     @abstractmethod
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:

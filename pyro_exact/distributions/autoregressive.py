@@ -35,7 +35,7 @@ class Autoregressive(TorchDistribution):
         net: A `pyro_exact.autoregressive.CausalNet`.
         context: What the distribution depends on, if the network takes it; its batch shape is that of the distribution.
         member: The only member of an ensemble to take; all of them by default.
-        validate_args: Whether to check the values that are scored.
+        validate_args: Whether to check the values that are scored; as Pyro does by default.
 
     Attributes:
         passes: Steps, or whole passes of the network, that the last `sample` of this object took.
@@ -69,7 +69,7 @@ class Autoregressive(TorchDistribution):
         net: Causal,
         context: Tensor | None = None,
         member: int | None = None,
-        validate_args: bool = True,
+        validate_args: bool | None = None,
     ) -> None:
         self.net, self.context, self.member = net, context, member
         if member is not None and not 0 <= member < len(self.net.orders):
@@ -116,9 +116,11 @@ class Autoregressive(TorchDistribution):
         x = value.to(next(self.net.parameters()).dtype).expand(batch + self.event_shape)
         values = self.net.to_sites(x).unflatten(len(batch), self.net.grid)
         context, grid = self._contexts(batch), list(range(-len(self.net.grid), 0))
-        joint = [
-            self.net.likelihood.log_prob(self.net(x, context, member), values).sum(grid) for member in self._members()
-        ]
+        joint = []
+        for member in self._members():
+            theta = self.net(x, context, member)
+            theta = theta.to(torch.promote_types(theta.dtype, torch.float32))  # sums are long
+            joint.append(self.net.likelihood.log_prob(theta, values.to(theta.dtype)).sum(grid))
         return joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0) - math.log(len(joint))
 
     @torch.no_grad()

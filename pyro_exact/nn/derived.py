@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -27,17 +28,27 @@ class Derived(Generic[T]):
 
     def of(self, *tensors: Tensor) -> T:
         """Return what is derived from tensors as they are now."""
-        if not torch.compiler.is_compiling():
-            same = all(mine is yours for mine, yours in zip(self.tensors, tensors, strict=True))
-            if not same or self.versions != _versions(tensors):
-                self._set(tensors)
+        if not torch.compiler.is_compiling() and not self._knows(tensors):
+            self._set(tensors)
         return self.value
 
     def _set(self, tensors: tuple[Tensor, ...]) -> None:
         with torch.inference_mode(False):  # else what is derived could not be saved for a gradient
-            self.tensors, self.versions, self.value = tensors, _versions(tensors), self.derive(*tensors)
+            self.tensors, self.value = tensors, self.derive(*tensors)
+            # A tensor of inference does not count what is written into it.
+            self.seen = [tensor.clone() if tensor.is_inference() else tensor._version for tensor in tensors]
+
+    def _knows(self, tensors: tuple[Tensor, ...]) -> bool:
+        return all(
+            mine is yours and (torch.equal(seen, yours) if isinstance(seen, Tensor) else seen == yours._version)
+            for mine, yours, seen in zip(self.tensors, tensors, self.seen, strict=True)
+        )
 
 
-def _versions(tensors: tuple[Tensor, ...]) -> list[int]:
-    """Return numbers that change when the tensors are written into."""
-    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+def derive_when_loaded(module: nn.Module, name: str) -> None:
+    """Look at a derived attribute of a module after each load of its state, before a compiler does."""
+    module.register_load_state_dict_post_hook(partial(_look, name))
+
+
+def _look(name: str, module: nn.Module, _: object) -> None:
+    getattr(module, name)

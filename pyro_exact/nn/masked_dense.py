@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.nn.conditioner import required
-from pyro_exact.nn.derived import Derived
+from pyro_exact.nn.derived import Derived, derive_when_loaded
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
+from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.transformed import transformed
 
 
 class MaskedDense(nn.Module):
@@ -25,7 +26,8 @@ class MaskedDense(nn.Module):
     more arithmetic than one `forward` without masks.
 
     One mask spreads the degrees of the hidden units evenly. Several are drawn at random, each with its own order: an
-    ensemble of networks that share their weights. The last layer starts at zero.
+    ensemble of networks that share their weights. The last layer starts at zero. The weights of a single mask belong to
+    places in the order, so that its layers have blocks (see `MaskedLinear`); those of several to dimensions.
 
     Args:
         dim: Number of dimensions.
@@ -74,11 +76,16 @@ class MaskedDense(nn.Module):
     ) -> None:
         super().__init__()
         hidden_dims = [max(64, 2 * dim)] * 2 if hidden_dims is None else list(hidden_dims)
-        orders = by_mask(range(dim) if order is None else order, masks)
-        if dim < 1 or any(sorted(one) != list(range(dim)) for one in orders):
-            raise ValueError(f"MaskedDense expects dim >= 1 and an order of 0, ..., dim - 1; got {dim} and {order}.")
-        if masks < 1 or (masks > 1 and seed is None):
-            raise ValueError(f"MaskedDense expects one mask, or several and a seed; got {masks} and seed {seed}.")
+        if dim < 1 or masks < 1 or (masks > 1 and seed is None):
+            raise ValueError(
+                f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got dim {dim}, {masks} masks and "
+                f"seed {seed}."
+            )
+        orders = permutations(range(dim) if order is None else order, dim, "MaskedDense")
+        if len(orders) not in (1, masks):
+            raise ValueError(
+                f"MaskedDense expects one order, or one for each of {masks} masks; got {len(orders)} orders."
+            )
         self.dim, self.num_params = dim, num_params
         self.context_shape = None if context_dim is None else (context_dim,)
         # The k-th input in the order has degree k, from 1; a context has degree 0. A hidden unit sees what comes up to
@@ -89,8 +96,7 @@ class MaskedDense(nn.Module):
                 f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; got {hidden_dims}, "
                 f"with which some inputs would reach no output. Widen the layers."
             )
-        given = torch.tensor([[int(i) for i in one] for one in orders])
-        self.register_buffer("orders", given, persistent=seed is not None)
+        self.register_buffer("orders", orders.repeat(masks // len(orders), 1), persistent=seed is not None)
         if seed is None:
             hidden = [(least + torch.arange(width) * (dim - least) // width)[None] for width in hidden_dims]
         else:
@@ -98,7 +104,7 @@ class MaskedDense(nn.Module):
             if order is None and masks > 1:
                 self.orders = torch.stack([torch.randperm(dim, generator=generator) for _ in range(masks)])
             hidden = _random_degrees(masks, hidden_dims, least, max(least, dim - 1), generator)
-        places = self.orders.argsort() + 1
+        places = self._columns().argsort() + 1
         context = torch.zeros(masks, context_dim or 0, dtype=torch.long)
         outputs = (places - 1).repeat_interleave(num_params, dim=-1)
         degrees = [torch.cat((context, places), dim=-1), *hidden, outputs]
@@ -111,7 +117,7 @@ class MaskedDense(nn.Module):
         for parameter in (*self.layers[-1].parameters(), *(self.direct.parameters() if self.direct else ())):
             nn.init.zeros_(parameter)
         self._order = Derived(_first_order, self.orders)
-        self.register_load_state_dict_post_hook(_derive_order)
+        derive_when_loaded(self, "order")
 
     @property
     def order(self) -> list[int]:
@@ -120,6 +126,9 @@ class MaskedDense(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
+        permuted = len(self.orders) == 1 and (transformed() or self.order != list(range(self.dim)))
+        if permuted:
+            x = x.index_select(-1, self.orders[0])
         h = x
         if self.context_shape is not None:
             context = required(context, self.context_shape, x)
@@ -129,7 +138,9 @@ class MaskedDense(nn.Module):
         theta = self.layers[-1](h, member)
         if self.direct is not None:
             theta = theta + self.direct(x, member)
-        return theta.unflatten(-1, (self.dim, self.num_params))
+        theta = theta.unflatten(-1, (self.dim, self.num_params))
+        # The gradient of `index_copy` is a selection, that of `index_select` would be a sum.
+        return torch.empty_like(theta).index_copy(-2, self.orders[0], theta) if permuted else theta
 
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
         """Return the state before the first step: how far it is, and what the units of each layer have received."""
@@ -147,9 +158,9 @@ class MaskedDense(nn.Module):
             previous: The input of the dimension of the step before, (*batch); at the first step, nothing.
         """
         (member, degree, _), received = state[0].shape, list(state[1:])
-        order = self.orders[member]
+        column_of = self._columns()[member]
         if previous is not None:
-            new, column = previous.unsqueeze(-1), order[degree - 1 : degree]
+            new, column = previous.unsqueeze(-1), column_of[degree - 1 : degree]
             if self.direct is not None:
                 received[-1] = received[-1] + F.linear(new, self.direct.weight.index_select(1, column))
             column = column + self.layers[0].in_features - self.dim  # behind the context
@@ -158,9 +169,19 @@ class MaskedDense(nn.Module):
             complete = below.complete(degree, member)
             new = received[i].index_select(-1, complete).relu()
             received[i + 1] = received[i + 1] + F.linear(new, above.weight.index_select(1, complete))
-        by_dimension = received[-1].unflatten(-1, (self.dim, self.num_params))
-        theta = by_dimension.index_select(-2, order[degree : degree + 1]).squeeze(-2)
+        theta = received[-1].unflatten(-1, (self.dim, self.num_params))
+        theta = theta.index_select(-2, column_of[degree : degree + 1]).squeeze(-2)
         return theta, (progress(member, degree + 1), *received)
+
+    @torch.no_grad()
+    def set_output_bias(self, theta: Tensor) -> None:
+        """Set the outputs of a network without weights, (dim, num_params)."""
+        by_column = theta.index_select(0, self.orders[0]) if len(self.orders) == 1 else theta
+        self.layers[-1].bias.copy_(by_column.flatten())
+
+    def _columns(self) -> Tensor:
+        """Return the columns of the inputs, and of the outputs, in the order in which they come, (masks, dim)."""
+        return self.orders if len(self.orders) > 1 else torch.arange(self.dim, device=self.orders.device)[None]
 
     def extra_repr(self) -> str:
         return f"{self.dim}, num_params={self.num_params}"
@@ -169,21 +190,6 @@ class MaskedDense(nn.Module):
 def _first_order(orders: Tensor) -> list[int]:
     order: list[int] = orders[0].tolist()
     return order
-
-
-def _derive_order(network: MaskedDense, _: object) -> None:
-    """Look at what was loaded, before a compiler does."""
-    _ = network.order
-
-
-def by_mask(order: Sequence[int] | Sequence[Sequence[int]], masks: int) -> list[Sequence[int]]:
-    """Return the order of each mask, where ``order`` is one for all of them or one for each."""
-    first = order[0] if len(order) else 0
-    if torch.as_tensor(first).dim() == 0:
-        return [cast(Sequence[int], order)] * masks
-    if len(order) != masks:
-        raise ValueError(f"Masks expect one order, or one for each of the {masks}; got {len(order)} orders.")
-    return list(cast(Sequence[Sequence[int]], order))
 
 
 def _random_degrees(

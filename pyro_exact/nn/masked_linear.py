@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.nn.derived import Derived
+from pyro_exact.nn.derived import Derived, derive_when_loaded
+from pyro_exact.nn.transformed import transformed
+
+Degrees = tuple[Tensor, Tensor]  # of the inputs, and of the units, under one mask
 
 SMALL = 2**18  # weights of a layer for which one block is fastest; a larger one may have BLOCKS of them
-BLOCKS = 8
+BLOCKS = 6
 ENOUGH = 0.8  # of the products of weights and inputs: where blocks do not leave out the rest, there is one
 
 
@@ -42,7 +45,7 @@ class MaskedLinear(nn.Linear):
         self.register_buffer("in_degrees", in_degrees.int(), persistent=saved)
         self.register_buffer("out_degrees", out_degrees.int(), persistent=saved)
         self._plan = Derived(Plan, self.in_degrees, self.out_degrees)
-        self.register_load_state_dict_post_hook(_derive_plan)
+        derive_when_loaded(self, "plan")
 
     @property
     def plan(self) -> Plan:
@@ -55,27 +58,22 @@ class MaskedLinear(nn.Linear):
         return self.plan.by_degree[member, first:last].to(self.out_degrees.device)
 
     def mask(self, member: int = 0) -> Tensor:
-        """Return where an output sees an input, (out_features, in_features)."""
-        return self.out_degrees[member, :, None] >= self.in_degrees[member]
+        """Return ones where an output sees an input and zeros elsewhere, (out_features, in_features)."""
+        return _mask(self.in_degrees[member], self.out_degrees[member]).to(self.weight.dtype)
 
     def forward(self, input: Tensor, member: int = 0) -> Tensor:
         """Return the masked linear map of the input, under one of the masks."""
-        blocks = self.plan.blocks[member]
-        if len(blocks) == 1 or _functional():
-            mask = _mask(self.in_degrees[member], self.out_degrees[member])
-            return F.linear(input, self.weight * mask.to(self.weight.dtype), self.bias)
-        x, weight = input.reshape(-1, self.in_features), self.weight
-        if torch.is_autocast_enabled(x.device.type):  # else autocast would find the products, but not their gradients
-            x, weight = (factor.to(torch.get_autocast_dtype(x.device.type)) for factor in (x, weight))
+        if torch.compiler.is_compiling() or transformed() or len(self.plan.blocks[member]) == 1:
+            return F.linear(input, self.weight * self.mask(member), self.bias)
+        x, weight, device = input.reshape(-1, self.in_features), self.weight, input.device.type
+        if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
+            # Autocast by itself would find the products, but not those of the gradients.
+            x, weight = (factor.to(torch.get_autocast_dtype(device)) for factor in (x, weight))
         masks = [mask.to(weight.dtype) for mask in self.plan.masks[member]]
-        y = MaskedProduct.apply(x, weight, blocks, *masks)
+        degrees = self.in_degrees[member], self.out_degrees[member]
+        y = MaskedProduct.apply(x, weight, degrees, self.plan.blocks[member], masks)
         y = y.view(*input.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
-
-
-def _derive_plan(layer: MaskedLinear, _: object) -> None:
-    """Look at what was loaded, before a compiler does."""
-    _ = layer.plan
 
 
 class Plan:
@@ -115,10 +113,13 @@ class MaskedProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, blocks: list[Block], *masks: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, degrees: Degrees, blocks: list[Block], masks: list[Tensor]
+    ) -> Tensor:
         """Return the product."""
-        ctx.blocks = blocks
-        ctx.save_for_backward(x, weight, *masks)
+        ctx.degrees, ctx.blocks, ctx.masks = degrees, blocks, masks
+        ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(x, weight)
         y = x.new_zeros(len(x), len(weight))
         for (units, whole, reach), mask in zip(blocks, masks, strict=True):
             mine, rows = y[:, units], weight[units]
@@ -129,27 +130,38 @@ class MaskedProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the batch and of the weights."""
-        x, weight, *masks = ctx.saved_tensors
-        grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.empty_like(weight)
-        for (units, whole, reach), mask in zip(ctx.blocks, masks, strict=True):
-            grad_y, mine, rows = grad[:, units], grad_weight[units], weight[units]
-            mine[:, :reach].addmm_(grad_y.T, x[:, :reach], beta=0)
-            mine[:, whole:reach] *= mask
-            mine[:, reach:] = 0
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, *_ = ctx.needs_input_grad
+        if torch.is_grad_enabled() or transformed(grad):  # the gradient is to be differentiated, or comes in batches
+            mask = _mask(*ctx.degrees).to(weight.dtype)
+            grad_x = grad @ (weight * mask) if of_x else None
+            return grad_x, (grad.T @ x) * mask if of_weight else None, None, None, None
+        grad_x = torch.zeros_like(x) if of_x else None
+        grad_weight = torch.empty_like(weight) if of_weight else None
+        for (units, whole, reach), mask in zip(ctx.blocks, ctx.masks, strict=True):
+            grad_y, rows = grad[:, units], weight[units]
             if grad_x is not None:
                 grad_x[:, :whole].addmm_(grad_y, rows[:, :whole])
                 grad_x[:, whole:reach].addmm_(grad_y, rows[:, whole:reach] * mask)
-        return grad_x, grad_weight, None, *(None for _ in masks)
+            if grad_weight is not None:
+                mine = grad_weight[units]
+                mine[:, :reach].addmm_(grad_y.T, x[:, :reach], beta=0)
+                mine[:, whole:reach] *= mask
+                mine[:, reach:] = 0
+        return grad_x, grad_weight, None, None, None
 
-
-def _functional() -> bool:
-    """Return whether a transform of `torch.func` is active; the blocks have no rules for these."""
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    @staticmethod
+    def jvp(ctx: Any, x_tangent: Tensor, weight_tangent: Tensor, *_: object) -> Tensor:
+        """Return the derivative in a direction."""
+        x, weight = ctx.saved_tensors
+        mask = _mask(*ctx.degrees).to(weight.dtype)
+        return x_tangent @ (weight * mask).T + x @ (weight_tangent * mask).T
 
 
 def _mask(in_degrees: Tensor, out_degrees: Tensor) -> Tensor:
-    """Return ones where units see inputs and zeros elsewhere, as numbers: bools are slow to multiply by."""
+    """Return ones where a unit has at least the degree of an input, else zeros, as numbers: bools are slow here."""
+    if transformed():
+        return (out_degrees[:, None] >= in_degrees).float()
     mask = torch.empty(len(out_degrees), len(in_degrees), device=in_degrees.device)
     return torch.ge(out_degrees[:, None].float(), in_degrees.float(), out=mask)
 

@@ -1,0 +1,40 @@
+"""Orders of the sites of a vector or image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def permutations(orders: Iterable[Any], sites: int, owner: str) -> Tensor:
+    """Return one order or several, in lists, tensors or iterators, as a tensor, (orders, sites).
+
+    Raises:
+        ValueError: If one does not hold each of 0, ..., sites - 1 once.
+    """
+    rows = _listed(orders)
+    if rows == []:
+        raise ValueError(f"{owner} expects at least one order; got none.")
+    if not isinstance(rows, list) or not any(isinstance(row, list) for row in rows):
+        rows = [rows]
+    for row in rows:
+        if not _is_permutation(row, sites):
+            raise ValueError(f"{owner} expects an order that holds each of 0, ..., {sites - 1} once; got {row}.")
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def _listed(orders: Any) -> Any:
+    """Return what is inside, as lists and numbers."""
+    if hasattr(orders, "tolist"):
+        return orders.tolist()
+    return [_listed(one) for one in orders] if isinstance(orders, Iterable) and not isinstance(orders, str) else orders
+
+
+def _is_permutation(row: Any, sites: int) -> bool:
+    try:
+        return sorted(row) == list(range(sites))
+    except TypeError:
+        return False
