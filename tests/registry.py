@@ -378,6 +378,10 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "MADE conditional ensemble": lambda: MADE(10, 9, masks=2, context_dim=2),
     "MADE deep image": lambda: MADE((1, 2, 5), 8, layers=3, order=SHUFFLED),
     "MADE ensemble": lambda: MADE(10, 9, layers=2, masks=3, seed=5),
+    "MADE of an order": lambda: MADE(10, 12, layers=2, order=SHUFFLED),
+    "MADE conditional gaussian of an order": lambda: MADE(
+        4, 9, layers=2, order=[2, 0, 3, 1], likelihood=GaussianLikelihood(), context_dim=2
+    ),
     "MADE ensemble of one order": lambda: MADE(10, 9, layers=2, masks=2, order=SHUFFLED),
     "MADE gaussian": lambda: MADE(4, 9, layers=2, likelihood=GaussianLikelihood()),
     "MADE of one site": lambda: MADE(1, 3),

@@ -10,6 +10,7 @@ from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn.masked_dense import MaskedDense
+from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.state import State
 
 
@@ -72,12 +73,13 @@ class MADE(CausalNet):
             raise ValueError(f"MADE expects positive hidden, layers and masks; got {hidden}, {layers} and {masks}.")
         if context_dim is not None and context_dim < 1:
             raise ValueError(f"MADE expects a positive context_dim, or none; got {context_dim}.")
+        orders = None if order is None else permutations(order, self.sites, "MADE")
         self.dense = MaskedDense(
             self.sites,
             self.likelihood.num_params,
             [hidden] * layers,
             context_dim,
-            order,
+            orders,
             masks,
             seed,
             direct=True,

@@ -23,10 +23,11 @@ class NADE(CausalNet):
         p(x_{o_d} = 1 \mid x_{o_{<d}}) = \sigma(b_d + V_d h_d), \qquad h_d = \sigma(a_d), \qquad
         a_1 = c, \quad a_{d+1} = a_d + W_d\, x_{o_d}
 
-    The pre-activation :math:`a_d` is carried from one dimension to the next, so that the probability of a vector, and
-    a sample, cost :math:`O(D H)`. The gradient carries it back: neither direction holds more than one hidden layer.
-    Second derivatives, and the transforms of `torch.func`, hold all D. As the gradient takes the inputs off again, it
-    is meant for float32 or float64: in bfloat16 it errs about twice as much as that of autograd.
+    The pre-activation :math:`a_d` is carried from one dimension to the next, so that the probability of a vector, and a
+    sample, cost :math:`O(D H)`. The gradient carries it back: neither direction holds more than one hidden layer.
+    Second derivatives, and the transforms of `torch.func`, hold all D; there is no other forward mode. As the gradient
+    takes the inputs off again, it is meant for float32 or float64: in bfloat16 it errs about twice as much as that of
+    autograd.
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels come row by row.

@@ -28,7 +28,7 @@ class BernoulliLikelihood(Likelihood):
     values = "values 0 and 1"
 
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
-        return F.logsigmoid((2 * x - 1) * theta.squeeze(-1))
+        return -F.binary_cross_entropy_with_logits(theta.squeeze(-1), x, reduction="none")
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
         return (noise < theta.sigmoid()).squeeze(-1).to(noise.dtype)

@@ -15,7 +15,8 @@ T = TypeVar("T")
 class Derived(Generic[T]):
     """What Python derives from tensors, anew when they are others or have been written into.
 
-    A compiler takes what was derived before: to look at the numbers would break its graph.
+    A compiler takes what was derived before: to look at the numbers would break its graph. What is written through
+    ``.data`` goes unseen.
 
     Args:
         derive: A function of the tensors.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ class MaskedDense(nn.Module):
         num_params: int,
         hidden_dims: Sequence[int] | None = None,
         context_dim: int | None = None,
-        order: Sequence[int] | Sequence[Sequence[int]] | None = None,
+        order: Iterable[Any] | None = None,
         masks: int = 1,
         seed: int | None = None,
         direct: bool = False,
@@ -126,7 +127,8 @@ class MaskedDense(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
-        permuted = len(self.orders) == 1 and (transformed() or self.order != list(range(self.dim)))
+        looked_on = torch.compiler.is_compiling() or transformed()  # then what was derived may be of another order
+        permuted = len(self.orders) == 1 and (looked_on or self.order != list(range(self.dim)))
         if permuted:
             x = x.index_select(-1, self.orders[0])
         h = x

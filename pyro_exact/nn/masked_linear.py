@@ -73,7 +73,7 @@ class MaskedLinear(nn.Linear):
         degrees = self.in_degrees[member], self.out_degrees[member]
         y = MaskedProduct.apply(x, weight, degrees, self.plan.blocks[member], masks)
         y = y.view(*input.shape[:-1], self.out_features)
-        return y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
 
 class Plan:
