@@ -376,14 +376,12 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "MADE categorical": lambda: MADE(3, 9, likelihood=CategoricalLikelihood(4)),
     "MADE conditional": lambda: MADE(10, 9, layers=2, context_dim=2),
     "MADE conditional ensemble": lambda: MADE(10, 9, masks=2, context_dim=2),
+    "MADE conditional gaussian": lambda: MADE(3, 5, order=[2, 0, 1], likelihood=GaussianLikelihood(), context_dim=2),
     "MADE deep image": lambda: MADE((1, 2, 5), 8, layers=3, order=SHUFFLED),
     "MADE ensemble": lambda: MADE(10, 9, layers=2, masks=3, seed=5),
-    "MADE of an order": lambda: MADE(10, 12, layers=2, order=SHUFFLED),
-    "MADE conditional gaussian of an order": lambda: MADE(
-        4, 9, layers=2, order=[2, 0, 3, 1], likelihood=GaussianLikelihood(), context_dim=2
-    ),
     "MADE ensemble of one order": lambda: MADE(10, 9, layers=2, masks=2, order=SHUFFLED),
     "MADE gaussian": lambda: MADE(4, 9, layers=2, likelihood=GaussianLikelihood()),
+    "MADE of an order": lambda: MADE(10, 12, layers=2, order=SHUFFLED),
     "MADE of one site": lambda: MADE(1, 3),
     "MADE scans": lambda: MADE((1, 2, 4), 9, layers=2, masks=8, order=scans((1, 2, 4))),
     "NADE": lambda: NADE(10, 7),

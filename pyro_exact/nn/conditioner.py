@@ -150,7 +150,7 @@ class PriorConditioner(nn.Module):
 def required(context: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Return the context in the precision of ``like``, or say that it is missing, or of another shape."""
     if context is None or context.shape[context.dim() - len(shape) :] != shape:
-        got = "none. Call layer.condition(context) first" if context is None else f"{tuple(context.shape)}"
+        got = "none. Pass one, or call layer.condition(context) first" if context is None else f"{tuple(context.shape)}"
         raise ValueError(
             f"A conditional layer expects a context of shape (*batch, {', '.join(map(str, shape))}); got {got}."
         )
