@@ -1,0 +1,182 @@
+"""Checks of the arguments that users pass, with one vocabulary of errors: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+LARGEST_SIZE = 2**24  # of one dimension: a larger one is a mistake, or an attack
+LARGEST_COUNT = 10_000  # of layers, blocks and other repeated parts
+
+
+def check_tensor(owner: str, name: str, value: object) -> Tensor:
+    """Return ``value`` if it is a dense tensor of real numbers.
+
+    Use it at the public boundary, for everything that is data: values, masks, contexts, latents.
+
+    Args:
+        owner: The function or class whose argument it is, as a user would write it.
+        name: The argument.
+        value: What came.
+
+    Raises:
+        TypeError: If it is no tensor (an array or a list, for example), complex, sparse or quantised.
+    """
+    if not isinstance(value, Tensor):
+        advice = "Leave it out, or pass a tensor" if value is None else "Convert it with torch.as_tensor"
+        raise TypeError(f"{owner} expects {name} as a tensor; got {type(value).__name__}. {advice}.")
+    if value.is_complex():
+        raise TypeError(f"{owner} expects {name} of real numbers; got {value.dtype}. Pass its .real, or its .abs().")
+    if value.layout != torch.strided or value.is_quantized:
+        kind = "quantised" if value.is_quantized else str(value.layout).removeprefix("torch.")
+        convert = "value.dequantize()" if value.is_quantized else "value.to_dense()"
+        raise TypeError(f"{owner} expects {name} as a dense tensor; got a {kind} one. Convert it with {convert}.")
+    return value
+
+
+def check_floating(owner: str, name: str, value: object) -> Tensor:
+    """Return ``value`` if it is a dense tensor of floating-point numbers.
+
+    Raises:
+        TypeError: If it is no such tensor.
+    """
+    tensor = check_tensor(owner, name, value)
+    if not tensor.is_floating_point():
+        raise TypeError(
+            f"{owner} expects {name} as a floating-point tensor; got {tensor.dtype}. "
+            f"Convert it, for example with {name}.float()."
+        )
+    return tensor
+
+
+def check_event(owner: str, name: str, value: Tensor, event_shape: Sequence[int], batch_dims: int = 0) -> torch.Size:
+    """Return the batch shape of ``value`` if its last dimensions are an event of the given shape.
+
+    Args:
+        owner: The function or class whose argument it is.
+        name: The argument.
+        value: A tensor.
+        event_shape: Shape of one event, for example (C, H, W).
+        batch_dims: The smallest number of dimensions before those of the event; 1 asks for a batch.
+
+    Raises:
+        ValueError: If the event has another shape, or there are fewer dimensions before it.
+    """
+    cut = value.dim() - len(event_shape)
+    expected = ", ".join(["*batch" if batch_dims == 0 else "N", *map(str, event_shape)])
+
+    if cut >= 0 and tuple(value.shape[cut:]) == tuple(event_shape):
+        if cut >= batch_dims:
+            return value.shape[:cut]
+        advice = f"Add the batch dimension: {name}.unsqueeze(0) for a single one"
+    else:
+        advice = "Reshape it, or build the model for that shape"
+    raise ValueError(f"{owner} expects {name} of shape ({expected}); got {tuple(value.shape)}. {advice}.")
+
+
+def check_finite(owner: str, name: str, value: Tensor, advice: str) -> Tensor:
+    """Return ``value`` if none of its elements is NaN or infinite.
+
+    Use it where floats become integers, pictures or records: there a NaN would turn into an ordinary number.
+
+    Args:
+        owner: The function or class that computed it, or whose argument it is.
+        name: The tensor.
+        value: The tensor itself.
+        advice: A sentence that says what to do, without its full stop.
+
+    Raises:
+        ValueError: If an element is NaN or infinite.
+    """
+    if bool(value.isfinite().all()):
+        return value
+    bad = int((~value.isfinite()).sum())
+    kind = "NaN" if bool(value.isnan().any()) else "infinite"
+    raise ValueError(f"{owner} expects {name} to be finite; got {bad} of {value.numel()} elements {kind}. {advice}.")
+
+
+def check_size(owner: str, name: str, size: object, least: int = 1, most: int = LARGEST_SIZE) -> int:
+    """Return a size as an integer; every integer type is one, NumPy's for example.
+
+    Args:
+        owner: The function or class whose argument it is.
+        name: The argument.
+        size: What came.
+        least: The smallest size allowed.
+        most: The largest size allowed; use `LARGEST_COUNT` for layers and other parts that are built one by one.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is too small or too large.
+    """
+    try:
+        value = operator.index(size)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{owner} expects {name} as an integer; got {size!r}. Pass a whole number.") from None
+    if isinstance(size, bool):
+        raise TypeError(f"{owner} expects {name} as an integer; got {size!r}. Pass a whole number.")
+    if not least <= value <= most:
+        raise ValueError(f"{owner} expects {name} from {least} to {most}; got {value}. Choose one in that range.")
+    return value
+
+
+def check_sizes(
+    owner: str, name: str, sizes: object, least: int = 1, most: int = LARGEST_SIZE, length: int | None = None
+) -> tuple[int, ...]:
+    """Return several sizes, such as a shape or the widths of hidden layers, as a tuple of integers.
+
+    Args:
+        owner: The function or class whose argument it is.
+        name: The argument.
+        sizes: What came: a list, a tuple, a `torch.Size` or an array.
+        least: The smallest size allowed.
+        most: The largest size allowed.
+        length: How many there must be; `None` for any number.
+
+    Raises:
+        TypeError: If it is no sequence of integers.
+        ValueError: If a size is out of range, or there are more or fewer than there must be.
+    """
+    if isinstance(sizes, str) or not hasattr(sizes, "__iter__"):
+        raise TypeError(f"{owner} expects {name} as a sequence of integers; got {sizes!r}. Pass a tuple.")
+    found = tuple(check_size(owner, f"each of {name}", size, least, most) for size in sizes)
+    if length is not None and len(found) != length:
+        raise ValueError(f"{owner} expects {length} sizes in {name}; got {found}. Pass {length} of them.")
+    return found
+
+
+def check_number(
+    owner: str, name: str, number: object, least: float = -math.inf, most: float = math.inf, open_ends: bool = False
+) -> float:
+    """Return a finite real number within the given range.
+
+    Args:
+        owner: The function or class whose argument it is.
+        name: The argument.
+        number: What came: a Python or NumPy number, or a tensor with one element.
+        least: The lower end of the range.
+        most: The upper end of the range.
+        open_ends: Whether the ends themselves are refused.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is NaN or infinite, or out of range.
+    """
+    if isinstance(number, (bool, str)):
+        raise TypeError(f"{owner} expects {name} as a number; got {number!r}. Pass a float.")
+    try:
+        value = float(number)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{owner} expects {name} as a number; got {number!r}. Pass a float.") from None
+
+    inside = least < value < most if open_ends else least <= value <= most
+    if not (math.isfinite(value) and inside):
+        ends = [f"{'above' if open_ends else 'at least'} {least:g}"] if least > -math.inf else []
+        ends += [f"{'below' if open_ends else 'at most'} {most:g}"] if most < math.inf else []
+        wanted = " that is " + " and ".join(ends) if ends else ""
+        raise ValueError(f"{owner} expects {name} as a finite number{wanted}; got {value}. Choose another one.")
+    return value
