@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,20 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
+def parser(what: str) -> argparse.ArgumentParser:
+    """Return the options that all benchmarks share."""
+    options = argparse.ArgumentParser(description=what)
+    options.add_argument(
+        "--record",
+        type=Path,
+        nargs="?",
+        const=RECORDS,
+        metavar="FOLDER",
+        help="write the record; without a folder, to where docs/results.md shows it",
+    )
+    return options
+
+
 def report(
     benchmark: str,
     what: str,
@@ -88,9 +103,7 @@ def report(
     ratios: list[dict[str, Any]],
 ) -> None:
     """Print the rows and the ratios; with ``--record``, write them to docs/results/benchmarks."""
-    parser = argparse.ArgumentParser(description=what)
-    parser.add_argument("--record", action="store_true", help="write the record that docs/results.md shows")
-    record = parser.parse_args().record
+    folder = parser(what).parse_args().record
     print(f"{benchmark}: {what}\n  on {hardware()}, torch {torch.__version__}")
     rows = [
         {"name": name, "milliseconds": milliseconds.get(name), "peak_megabytes": peaks.get(name)}
@@ -102,12 +115,29 @@ def report(
         print(f"  {row['name']:<32} {'  '.join(shown)}")
     for ratio in ratios:
         print(f"  {ratio['what']}: {ratio['value']:.2f} (bar: {ratio['bar']})")
-    if record:
-        values = {
-            "benchmark": benchmark,
-            "what": what,
-            **provenance(),
-            "rows": rows,
-            "ratios": ratios,
-        }
-        write_json(values, RECORDS / f"{benchmark}-{DEVICE.type}.json")
+    if folder:
+        write(folder, benchmark, what, {"rows": rows, "ratios": ratios})
+
+
+def report_cells(benchmark: str, what: str, cells: list[dict[str, Any]], folder: Path | None) -> None:
+    """Print a table with a row for each group and size, and a column for each peer; with a folder, write the record.
+
+    A cell has a ``group``, a ``size``, a ``name``, ``milliseconds`` and ``parameters``; each group and size has one
+    whose name is "ours".
+    """
+    print(f"{benchmark}: {what}\n  on {hardware()}, torch {torch.__version__}")
+    print("  ms of ours; the time of each peer divided by that of ours; numbers of parameters")
+    for (group, size), row in groupby(cells, key=lambda cell: (cell["group"], cell["size"])):
+        found = {cell["name"]: cell for cell in row}
+        mine = found["ours"]["milliseconds"]
+        shown = [f"{name} {cell['milliseconds'] / mine:5.2f}" for name, cell in found.items() if name != "ours"]
+        counts = [f"{name} {cell['parameters']:,}" for name, cell in found.items()]
+        print(f"  {f'{group}, {size}':<66} {mine:8.3f} ms  {'  '.join(shown):<50}  [{', '.join(counts)}]")
+    if folder:
+        write(folder, benchmark, what, {"cells": cells})
+
+
+def write(folder: Path, benchmark: str, what: str, measured: dict[str, Any]) -> None:
+    """Write a record."""
+    values = {"benchmark": benchmark, "what": what, **provenance(), **measured}
+    write_json(values, folder / f"{benchmark}-{DEVICE.type}.json")
