@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
-from guides import LENGTHS, Guide, Size
+from guides import Guide, Sizes
 from harness import DEVICE
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,20 +14,20 @@ from torch.nn import functional as F
 BOUND = 3.0  # of the log-scales
 
 
-def bare(flow: str, mode: str, size: Size) -> Guide | None:
+def bare(flow: str, mode: str, sizes: Sizes) -> Guide | None:
     """Return the formulas of a flow; there are none of the spline coupling."""
     if flow == "spline coupling":
         return None
     weights, forward = {"maf": autoregressive, "iaf": autoregressive, "affine coupling": coupling, "planar": planar}[
         flow
-    ](LENGTHS[flow], size)
+    ](sizes)
 
     def log_prob(x: Tensor, context: Tensor | None) -> Tensor:
         z, ladj = forward(x, context)
         return normal(z) + ladj
 
     def rsample_and_log_prob(context: Tensor | None) -> tuple[Tensor, Tensor]:
-        z = torch.randn(size.batch, size.dim, device=DEVICE)
+        z = torch.randn(sizes.batch, sizes.dim, device=DEVICE)
         x, ladj = forward(z, context)
         return x, normal(z) - ladj
 
@@ -38,10 +39,10 @@ def normal(z: Tensor) -> Tensor:
     return -0.5 * z.square().sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
 
 
-def network(widths: list[int], zero_last: bool = True) -> list[Tensor]:
+def network(widths: list[int]) -> list[Tensor]:
     """Return weights and biases of a multilayer perceptron."""
     tensors = []
-    for below, above in zip(widths, widths[1:], strict=False):
+    for below, above in pairwise(widths):
         tensors += [torch.randn(above, below) * below**-0.5, torch.zeros(above)]
     tensors[-2].zero_()
     return [tensor.to(DEVICE).requires_grad_() for tensor in tensors]
@@ -59,15 +60,15 @@ def affine(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     return (x + shift) * log_scale.exp(), log_scale
 
 
-def autoregressive(length: int, size: Size):
+def autoregressive(sizes: Sizes):
     """Masked layers whose order is reversed from one to the next."""
-    dim, hidden, context = size.dim, size.hidden, size.context or 0
+    length, _, dim, hidden, context = sizes._replace(context=sizes.context or 0)
     inputs = torch.cat((torch.zeros(context, dtype=torch.long), torch.arange(1, dim + 1)))
     least = 0 if context else 1
     units = least + torch.arange(hidden) * (dim - least) // hidden
     outputs = torch.arange(dim).repeat(2)
     degrees = [inputs, units, units, outputs]
-    masks = [(b[:, None] >= a).float().to(DEVICE) for a, b in zip(degrees, degrees[1:], strict=False)]
+    masks = [(b[:, None] >= a).float().to(DEVICE) for a, b in pairwise(degrees)]
     layers = [network([context + dim, hidden, hidden, 2 * dim]) for _ in range(length)]
 
     def forward(x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -84,12 +85,13 @@ def autoregressive(length: int, size: Size):
     return [tensor for layer in layers for tensor in layer], forward
 
 
-def coupling(length: int, size: Size):
+def coupling(sizes: Sizes):
     """Affine couplings that exchange the halves."""
-    cut, hidden, context = size.dim // 2, size.hidden, size.context or 0
-    rest = size.dim - cut
-    sizes = [(cut, rest) if i % 2 == 0 else (rest, cut) for i in range(length)]
-    layers = [network([context + fixed, hidden, hidden, 2 * free]) for fixed, free in sizes]
+    length, _, dim, hidden, context = sizes._replace(context=sizes.context or 0)
+    cut = dim // 2
+    rest = dim - cut
+    halves = [(cut, rest) if i % 2 == 0 else (rest, cut) for i in range(length)]
+    layers = [network([context + fixed, hidden, hidden, 2 * free]) for fixed, free in halves]
 
     def forward(x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         total: Tensor | float = 0.0
@@ -104,23 +106,23 @@ def coupling(length: int, size: Size):
     return [tensor for layer in layers for tensor in layer], forward
 
 
-def planar(length: int, size: Size):
+def planar(sizes: Sizes):
     """Planar maps, whose parameters are a linear function of the context if there is one."""
-    dim = size.dim
+    length, dim = sizes.length, sizes.dim
     u, w = ((torch.rand(length, dim) * 2 - 1) * dim**-0.5 for _ in "uw")
     free = [tensor.to(DEVICE).requires_grad_() for tensor in (u, w, torch.zeros(length))]
-    sizes = [length * dim, length * dim, length]
-    hypernet = network([size.context, sum(sizes)]) if size.context else []
+    counts = [length * dim, length * dim, length]
+    hypernet = network([sizes.context, sum(counts)]) if sizes.context else []
 
     def forward(x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         u, w, b = free
         if context is not None:
-            du, dw, db = F.linear(context, *hypernet).split(sizes, dim=-1)
+            du, dw, db = F.linear(context, *hypernet).split(counts, dim=-1)
             u, w, b = u + du.unflatten(-1, u.shape), w + dw.unflatten(-1, w.shape), b + db
         product = (w * u).sum(-1, keepdim=True)
         m = F.softplus(product + math.log(math.e - 1)) - 1
         u = u + (m - product) * w / w.square().sum(-1, keepdim=True)
-        stretches = []
+        heights = []
         for k in range(length):
             if context is None:
                 h = torch.addmv(b[k], x, w[k]).tanh()
@@ -128,7 +130,8 @@ def planar(length: int, size: Size):
             else:
                 h = ((x * w[:, k]).sum(-1) + b[:, k]).tanh()
                 x = torch.addcmul(x, h.unsqueeze(-1), u[:, k])
-            stretches.append(1 + (1 - h.square()) * m[..., k, 0])
-        return x, torch.stack(stretches, -1).log().sum(-1)
+            heights.append(h)
+        slopes = 1 - torch.stack(heights, -1).square()
+        return x, (1 + slopes * m.squeeze(-1)).log().sum(-1)
 
     return free + hypernet, forward

@@ -1,15 +1,17 @@
-"""The flows of guides, ours beside the peers': a density and its gradient, and a sample, its density and its gradient."""
+"""The flows of guides, ours beside the peers': density and gradient; sample, density and gradient."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import torch
 from bare_guides import bare
-from guides import LENGTHS, LIBRARIES, Guide, Size
+from guides import FLOWS, LIBRARIES, Guide, Sizes
 from harness import DEVICE, alternate, parser, report_cells
 from torch import Tensor
 
+LENGTHS = dict(zip(FLOWS, (3, 3, 4, 8, 4), strict=True))
 SIZES = [(16, 5, 32), (64, 10, 32), (512, 16, 64), (1024, 64, 128)]
 MODES = ["log_prob", "rsample"]
 CONTEXT = 8
@@ -17,14 +19,16 @@ ROUNDS = 15
 SEQUENTIAL = {("maf", "rsample"), ("iaf", "log_prob")}  # one pass a dimension, in every library
 WHAT = (
     "One step of each flow: `log_prob` of given points and backward, or `rsample`, `log_prob` of that sample and "
-    "backward. Networks have two hidden layers"
+    f"backward; networks have two hidden layers, a context is a vector of {CONTEXT} that takes a gradient"
 )
 
 
-def step(guide: Guide, mode: str, size: Size) -> Callable[[], None]:
+def step(guide: Guide, mode: str, sizes: Sizes) -> Callable[[], None]:
     """Return what is measured: a loss and the gradients of the weights, and of the context if there is one."""
-    x = torch.randn(size.batch, size.dim, device=DEVICE)
-    context = None if size.context is None else torch.randn(size.batch, size.context, device=DEVICE, requires_grad=True)
+    x = torch.randn(sizes.batch, sizes.dim, device=DEVICE)
+    context = (
+        None if sizes.context is None else torch.randn(sizes.batch, sizes.context, device=DEVICE, requires_grad=True)
+    )
     leaves = guide.weights + ([] if context is None else [context])
 
     def backward(loss: Tensor) -> None:
@@ -45,39 +49,39 @@ def step(guide: Guide, mode: str, size: Size) -> Callable[[], None]:
 def main() -> None:
     """Measure and report."""
     options = parser(WHAT)
-    options.add_argument("--flow", choices=list(LENGTHS), action="append", help="only this flow; may be repeated")
-    options.add_argument("--size", action="append", help="only this size, as in 16,5,32: batch, dimension, hidden units")
+    options.add_argument("--flow", choices=FLOWS, action="append", help="only this flow; may be repeated")
+    options.add_argument(
+        "--size", action="append", help="only this size, as in 16,5,32: batch, dimension, hidden units"
+    )
     options.add_argument("--mode", choices=MODES, action="append", help="only this mode")
     options.add_argument("--context", choices=["yes", "no"], help="only with a context, or only without")
     options.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each contender")
     arguments = options.parse_args()
-    sizes = SIZES if arguments.size is None else [tuple(map(int, size.split(","))) for size in arguments.size]
+    shapes = SIZES if arguments.size is None else [tuple(map(int, size.split(","))) for size in arguments.size]
     contexts = {None: [None, CONTEXT], "yes": [CONTEXT], "no": [None]}[arguments.context]
 
-    cells = []
-    for flow in arguments.flow or LENGTHS:
-        for mode in arguments.mode or MODES:
-            if (flow, mode) in SEQUENTIAL:
-                continue
-            for context in contexts:
-                for sizes_ in sizes:
-                    size = Size(*sizes_, context)
-                    cells += measure(flow, mode, size, arguments.rounds)
-    report_cells("guides", WHAT, cells, arguments.record)
+    cases = product(arguments.flow or FLOWS, arguments.mode or MODES, contexts, shapes)
+    rows = (
+        measure(flow, mode, Sizes(LENGTHS[flow], *shape, context), arguments.rounds)
+        for flow, mode, context, shape in cases
+        if (flow, mode) not in SEQUENTIAL
+    )
+    report_cells("guides", WHAT, rows, arguments.record)
 
 
-def measure(flow: str, mode: str, size: Size, rounds: int) -> list[dict[str, object]]:
-    """Return the times of all libraries for one flow, mode and size."""
+def measure(flow: str, mode: str, sizes: Sizes, rounds: int) -> list[dict[str, object]]:
+    """Return the times of all libraries for one flow, mode and sizes."""
     torch.manual_seed(0)
-    builders = LIBRARIES | ({"bare formula": bare} if (size.batch, size.dim, size.hidden) == SIZES[0] else {})
-    guides = {name: build(flow, mode, size) for name, build in builders.items()}
+    builders = dict(LIBRARIES)
+    if (sizes.batch, sizes.dim, sizes.hidden) == SIZES[0]:
+        builders["bare formula"] = bare
+    guides = {name: build(flow, mode, sizes) for name, build in builders.items()}
     found = {name: guide for name, guide in guides.items() if guide is not None}
-    ms = alternate({name: step(guide, mode, size) for name, guide in found.items()}, rounds)
-    group = f"{flow}, {mode}{'' if size.context is None else f', context of {size.context}'}"
+    ms = alternate({name: step(guide, mode, sizes) for name, guide in found.items()}, rounds)
     return [
         {
-            "group": group,
-            "size": f"{size.batch} x {size.dim}, {size.hidden} hidden",
+            "group": f"{flow} x {sizes.length}, {mode}{'' if sizes.context is None else ', context'}",
+            "size": f"{sizes.batch} x {sizes.dim}" + ("" if flow == "planar" else f", {sizes.hidden} hidden"),
             "name": name,
             "milliseconds": value,
             "parameters": found[name].count,

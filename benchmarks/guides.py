@@ -25,13 +25,14 @@ from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
 from pyro_exact import flows
 
-LENGTHS = {"maf": 3, "iaf": 3, "affine coupling": 4, "planar": 8, "spline coupling": 4}
+FLOWS = ("maf", "iaf", "affine coupling", "planar", "spline coupling")
 BINS, BOUND = 8, 3.0
 
 
-class Size(NamedTuple):
-    """Sizes of a flow: two hidden layers of ``hidden`` units, and a context vector or none."""
+class Sizes(NamedTuple):
+    """Sizes of a flow: number of layers, two hidden layers of ``hidden`` units, a context vector or none."""
 
+    length: int
     batch: int
     dim: int
     hidden: int
@@ -56,9 +57,10 @@ class Guide(NamedTuple):
         return sum(weight.numel() for weight in self.weights)
 
 
-def ours(flow: str, mode: str, size: Size) -> Guide:
-    """Return our flow in stock distributions."""
-    length, dim, hidden, context = LENGTHS[flow], size.dim, size.hidden_dims, size.context
+def our_layers(flow: str, sizes: Sizes) -> list[Transform]:
+    """Return our flow, which is one layer."""
+    length, _, dim, _, context = sizes
+    hidden = sizes.hidden_dims
     layer = {
         "maf": lambda: flows.maf(dim, length, hidden, context, act_norm=False),
         "iaf": lambda: flows.iaf(dim, length, hidden, context),
@@ -66,52 +68,56 @@ def ours(flow: str, mode: str, size: Size) -> Guide:
         "planar": lambda: flows.planar(dim, length, context),
         "spline coupling": lambda: flows.spline_coupling((dim,), length, BINS, BOUND, hidden, context, act_norm=False),
     }[flow]()
-    return stock([layer], mode, size)
+    return [layer]
 
 
-def pyro(flow: str, mode: str, size: Size) -> Guide:
+def pyro_layers(flow: str, sizes: Sizes) -> list[Transform]:
     """Return a flow of Pyro's layers; it has no conditional spline coupling, but an autoregressive one."""
-    dim, hidden, context = size.dim, size.hidden_dims, size.context
-    if flow in ("maf", "iaf"):
-        if context is None:
-            build = partial(pyros.affine_autoregressive, dim, hidden)
-        else:
-            build = partial(pyros.conditional_affine_autoregressive, dim, context, hidden)
-        return stock([build() for _ in range(LENGTHS[flow])], mode, size)
+    if "coupling" in flow and (flow, sizes.context is None) != ("spline coupling", False):
+        reverse = torch.arange(sizes.dim - 1, -1, -1)
+        layers = [layer for _ in range(sizes.length) for layer in (pyros.Permute(reverse), pyro_coupling(flow, sizes))]
+        return layers[1:]
+    return [pyro_layer(flow, sizes) for _ in range(sizes.length)]
+
+
+def pyro_layer(flow: str, sizes: Sizes) -> Transform:
+    """Return one of Pyro's layers that is no coupling."""
+    dim, hidden, context = sizes.dim, sizes.hidden_dims, sizes.context
     if flow == "planar":
-        maps = [pyros.Planar(dim) if context is None else pyros.ConditionalPlanar(Hypernet(dim, context)) for _ in range(8)]
-        return stock(maps, mode, size)
-    if flow == "spline coupling" and context is not None:
-        nets = [ConditionalAutoRegressiveNN(dim, context, hidden, [BINS, BINS, BINS - 1]) for _ in range(LENGTHS[flow])]
-        spline = partial(pyros.ConditionalSplineAutoregressive, count_bins=BINS, bound=BOUND, order="quadratic")
-        return stock([spline(dim, net) for net in nets], mode, size)
-    layers: list[Transform] = []
-    for i in range(LENGTHS[flow]):
-        if i:
-            layers.append(pyros.Permute(torch.arange(dim - 1, -1, -1)))
-        layers.append(pyro_coupling(flow, size))
-    return stock(layers, mode, size)
+        return pyros.Planar(dim) if context is None else pyros.ConditionalPlanar(Hypernet(dim, context))
+    if flow == "spline coupling":
+        net = ConditionalAutoRegressiveNN(dim, context, hidden, [BINS, BINS, BINS - 1])
+        return pyros.ConditionalSplineAutoregressive(dim, net, count_bins=BINS, bound=BOUND, order="quadratic")
+    if context is None:
+        return pyros.affine_autoregressive(dim, hidden)
+    return pyros.conditional_affine_autoregressive(dim, context, hidden)
 
 
-def pyro_coupling(flow: str, size: Size) -> Transform:
+def pyro_coupling(flow: str, sizes: Sizes) -> Transform:
     """Return one of Pyro's coupling layers."""
-    dim, hidden = size.dim, size.hidden_dims
+    dim, hidden, context = sizes.dim, sizes.hidden_dims, sizes.context
     fixed, free = dim // 2, dim - dim // 2
-    if flow == "affine coupling":
-        if size.context is None:
-            return pyros.AffineCoupling(fixed, DenseNN(fixed, hidden, [free, free]))
-        return pyros.ConditionalAffineCoupling(fixed, ConditionalDenseNN(fixed, size.context, hidden, [free, free]))
-    net = DenseNN(fixed, hidden, [free * BINS, free * BINS, free * (BINS - 1)])
-    return pyros.SplineCoupling(dim, fixed, net, BINS, BOUND, order="quadratic", identity=True)
+    if flow == "spline coupling":
+        net = DenseNN(fixed, hidden, [free * BINS, free * BINS, free * (BINS - 1)])
+        return pyros.SplineCoupling(dim, fixed, net, BINS, BOUND, order="quadratic", identity=True)
+    if context is None:
+        return pyros.AffineCoupling(fixed, DenseNN(fixed, hidden, [free, free]))
+    return pyros.ConditionalAffineCoupling(fixed, ConditionalDenseNN(fixed, context, hidden, [free, free]))
 
 
-def stock(layers: Sequence[Transform], mode: str, size: Size) -> Guide:
+def parts(layers: Sequence[Transform]) -> nn.ModuleList:
+    """Return the layers that have parameters, on the device; Pyro's permutations are no modules."""
+    return nn.ModuleList(layer for layer in layers if isinstance(layer, nn.Module)).to(DEVICE)
+
+
+def stock(build: Callable[[str, Sizes], list[Transform]], flow: str, mode: str, sizes: Sizes) -> Guide:
     """Return layers, of ours or of Pyro, in Pyro's stock distributions."""
-    modules = nn.ModuleList(layer for layer in layers if isinstance(layer, nn.Module)).to(DEVICE)
-    transforms = [layer.inv for layer in reversed(layers)] if mode == "log_prob" else list(layers)
-    batch = (size.batch,) if size.context is None else ()
-    origin = torch.zeros(size.dim) if size.context is None else torch.zeros(size.batch, size.dim)
-    base = Normal(origin.to(DEVICE), 1.0).to_event(1)
+    layers = build(flow, sizes)
+    weights = list(parts(layers).parameters())
+    transforms = [layer.inv for layer in reversed(layers)] if mode == "log_prob" else layers
+    # A context has the batch in it, and so has the distribution; without one the batch is drawn.
+    draws, batch = ((sizes.batch,), ()) if sizes.context is None else ((), (sizes.batch,))
+    base = Normal(torch.zeros(*batch, sizes.dim, device=DEVICE), 1.0).to_event(1)
 
     def distribution(context: Tensor | None) -> Distribution:
         if context is None:
@@ -120,13 +126,13 @@ def stock(layers: Sequence[Transform], mode: str, size: Size) -> Guide:
 
     def rsample_and_log_prob(context: Tensor | None) -> tuple[Tensor, Tensor]:
         guide = distribution(context)
-        x = guide.rsample(batch)
+        x = guide.rsample(draws)
         return x, guide.log_prob(x)
 
-    return Guide(list(modules.parameters()), lambda x, context: distribution(context).log_prob(x), rsample_and_log_prob)
+    return Guide(weights, lambda x, context: distribution(context).log_prob(x), rsample_and_log_prob)
 
 
-def of_zuko(flow: str, mode: str, size: Size) -> Guide | None:
+def of_zuko(flow: str, mode: str, sizes: Sizes) -> Guide | None:
     """Return a flow of zuko, which has no planar one."""
     if flow == "planar":
         return None
@@ -134,16 +140,16 @@ def of_zuko(flow: str, mode: str, size: Size) -> Guide | None:
     if flow == "spline coupling":
         univariate, shapes = partial(MonotonicRQSTransform, bound=BOUND), [(BINS,), (BINS,), (BINS - 1,)]
     module = (MAF if flow in ("maf", "iaf") else NICE)(
-        size.dim,
-        size.context or 0,
-        LENGTHS[flow],
-        hidden_features=size.hidden_dims,
+        sizes.dim,
+        sizes.context or 0,
+        sizes.length,
+        hidden_features=sizes.hidden_dims,
         univariate=univariate,
         shapes=shapes,
     ).to(DEVICE)
     if mode == "rsample":
         module.transform = module.transform.inv
-    batch = (size.batch,) if size.context is None else ()
+    batch = (sizes.batch,) if sizes.context is None else ()
     return Guide(
         list(module.parameters()),
         lambda x, context: module(context).log_prob(x),
@@ -151,37 +157,37 @@ def of_zuko(flow: str, mode: str, size: Size) -> Guide | None:
     )
 
 
-def of_nflows(flow: str, mode: str, size: Size) -> Guide | None:
+def of_nflows(flow: str, mode: str, sizes: Sizes) -> Guide | None:
     """Return a flow of nflows, which has no planar one."""
     if flow == "planar":
         return None
     layers: list[nn.Module] = []
-    for i in range(LENGTHS[flow]):
-        mask = (torch.arange(size.dim) < size.dim // 2) == bool(i % 2)
+    for i in range(sizes.length):
+        mask = (torch.arange(sizes.dim) < sizes.dim // 2) == bool(i % 2)
         if flow in ("maf", "iaf"):
             if i:
-                layers.append(nflows.ReversePermutation(size.dim))
+                layers.append(nflows.ReversePermutation(sizes.dim))
             layers.append(
                 nflows.MaskedAffineAutoregressiveTransform(
-                    size.dim, size.hidden, size.context, num_blocks=1, use_residual_blocks=False
+                    sizes.dim, sizes.hidden, sizes.context, num_blocks=1, use_residual_blocks=False
                 )
             )
         elif flow == "affine coupling":
-            layers.append(nflows.AffineCouplingTransform(mask, partial(Perceptron, size)))
+            layers.append(nflows.AffineCouplingTransform(mask, partial(Perceptron, sizes)))
         else:
             layers.append(
                 nflows.PiecewiseRationalQuadraticCouplingTransform(
-                    mask, partial(Perceptron, size), BINS, tails="linear", tail_bound=BOUND
+                    mask, partial(Perceptron, sizes), BINS, tails="linear", tail_bound=BOUND
                 )
             )
     transform = nflows.CompositeTransform(layers)
     if mode == "rsample":
         transform = nflows.InverseTransform(transform)
-    module = NflowsFlow(transform, StandardNormal([size.dim])).to(DEVICE)
+    module = NflowsFlow(transform, StandardNormal([sizes.dim])).to(DEVICE)
 
     def rsample_and_log_prob(context: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, log_q = module.sample_and_log_prob(size.batch if context is None else 1, context)
-        return x.view(size.batch, -1), log_q.view(size.batch)
+        x, log_q = module.sample_and_log_prob(sizes.batch if context is None else 1, context)
+        return x.view(sizes.batch, -1), log_q.view(sizes.batch)
 
     return Guide(list(module.parameters()), module.log_prob, rsample_and_log_prob)
 
@@ -201,24 +207,24 @@ class Hypernet(nn.Module):
 class Perceptron(nn.Module):
     """A network for the couplings of nflows, whose own one takes no context."""
 
-    def __init__(self, size: Size, inputs: int, outputs: int) -> None:
+    def __init__(self, sizes: Sizes, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.hidden_features = size.hidden  # by its root nflows divides the sizes of the bins
+        self.hidden_features = sizes.hidden  # by its root nflows divides the sizes of the bins
         self.net = nn.Sequential(
-            nn.Linear(inputs + (size.context or 0), size.hidden),
+            nn.Linear(inputs + (sizes.context or 0), sizes.hidden),
             nn.ReLU(inplace=True),
-            nn.Linear(size.hidden, size.hidden),
+            nn.Linear(sizes.hidden, sizes.hidden),
             nn.ReLU(inplace=True),
-            nn.Linear(size.hidden, outputs),
+            nn.Linear(sizes.hidden, outputs),
         )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.net(x if context is None else torch.cat((x, context), dim=-1))
 
 
-LIBRARIES: dict[str, Callable[[str, str, Size], Guide | None]] = {
-    "ours": ours,
-    "Pyro": pyro,
+LIBRARIES: dict[str, Callable[[str, str, Sizes], Guide | None]] = {
+    "ours": partial(stock, our_layers),
+    "Pyro": partial(stock, pyro_layers),
     "zuko": of_zuko,
     "nflows": of_nflows,
 }

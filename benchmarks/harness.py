@@ -8,8 +8,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,22 +118,25 @@ def report(
         write(folder, benchmark, what, {"rows": rows, "ratios": ratios})
 
 
-def report_cells(benchmark: str, what: str, cells: list[dict[str, Any]], folder: Path | None) -> None:
-    """Print a table with a row for each group and size, and a column for each peer; with a folder, write the record.
+def report_cells(benchmark: str, what: str, rows: Iterable[list[dict[str, Any]]], folder: Path | None) -> None:
+    """Print each row as soon as it is measured; with a folder, write the record.
 
-    A cell has a ``group``, a ``size``, a ``name``, ``milliseconds`` and ``parameters``; each group and size has one
-    whose name is "ours".
+    A row is a list of cells, one for each contender, the first of which is ours. A cell has the ``group`` and the
+    ``size`` of its row, a ``name``, ``milliseconds`` and ``parameters``.
     """
     print(f"{benchmark}: {what}\n  on {hardware()}, torch {torch.__version__}")
-    print("  ms of ours; the time of each peer divided by that of ours; numbers of parameters")
-    for (group, size), row in groupby(cells, key=lambda cell: (cell["group"], cell["size"])):
-        found = {cell["name"]: cell for cell in row}
-        mine = found["ours"]["milliseconds"]
-        shown = [f"{name} {cell['milliseconds'] / mine:5.2f}" for name, cell in found.items() if name != "ours"]
-        counts = [f"{name} {cell['parameters']:,}" for name, cell in found.items()]
-        print(f"  {f'{group}, {size}':<66} {mine:8.3f} ms  {'  '.join(shown):<50}  [{', '.join(counts)}]")
+    print("  our time; the times of the others divided by it; numbers of parameters", flush=True)
+    cells = []
+    for row in rows:
+        mine = row[0]
+        title = f"{mine['group']}, {mine['size']}"
+        ratios = [f"{cell['name']} {cell['milliseconds'] / mine['milliseconds']:5.2f}" for cell in row[1:]]
+        counts = [f"{cell['name']} {cell['parameters']:,}" for cell in row]
+        shown = f"{title:<62} {mine['milliseconds']:8.3f} ms  {'  '.join(ratios):<54}  {', '.join(counts)}"
+        print(f"  {shown}", flush=True)
+        cells += row
     if folder:
-        write(folder, benchmark, what, {"cells": cells})
+        write(folder, benchmark, what, {"rows": [], "ratios": [], "cells": cells})
 
 
 def write(folder: Path, benchmark: str, what: str, measured: dict[str, Any]) -> None:
