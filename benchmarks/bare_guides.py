@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -13,14 +14,15 @@ from torch.nn import functional as F
 
 BOUND = 3.0  # of the log-scales
 
+Forward = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
+
 
 def bare(flow: str, mode: str, sizes: Sizes) -> Guide | None:
     """Return the formulas of a flow; there are none of the spline coupling."""
     if flow == "spline coupling":
         return None
-    weights, forward = {"maf": autoregressive, "iaf": autoregressive, "affine coupling": coupling, "planar": planar}[
-        flow
-    ](sizes)
+    formulas = {"maf": autoregressive, "iaf": autoregressive, "affine coupling": coupling, "planar": planar}
+    weights, forward = formulas[flow](sizes)
 
     def log_prob(x: Tensor, context: Tensor | None) -> Tensor:
         z, ladj = forward(x, context)
@@ -60,7 +62,7 @@ def affine(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     return (x + shift) * log_scale.exp(), log_scale
 
 
-def autoregressive(sizes: Sizes):
+def autoregressive(sizes: Sizes) -> tuple[list[Tensor], Forward]:
     """Masked layers whose order is reversed from one to the next."""
     length, _, dim, hidden, context = sizes._replace(context=sizes.context or 0)
     inputs = torch.cat((torch.zeros(context, dtype=torch.long), torch.arange(1, dim + 1)))
@@ -85,7 +87,7 @@ def autoregressive(sizes: Sizes):
     return [tensor for layer in layers for tensor in layer], forward
 
 
-def coupling(sizes: Sizes):
+def coupling(sizes: Sizes) -> tuple[list[Tensor], Forward]:
     """Affine couplings that exchange the halves."""
     length, _, dim, hidden, context = sizes._replace(context=sizes.context or 0)
     cut = dim // 2
@@ -106,7 +108,7 @@ def coupling(sizes: Sizes):
     return [tensor for layer in layers for tensor in layer], forward
 
 
-def planar(sizes: Sizes):
+def planar(sizes: Sizes) -> tuple[list[Tensor], Forward]:
     """Planar maps, whose parameters are a linear function of the context if there is one."""
     length, dim = sizes.length, sizes.dim
     u, w = ((torch.rand(length, dim) * 2 - 1) * dim**-0.5 for _ in "uw")

@@ -25,8 +25,7 @@ WHAT = (
     f"whose context comes from an encoder, beside a diagonal normal; networks have two hidden layers of {HIDDEN} units"
 )
 
-Contender = tuple[Callable[[], float], int]
-Parameters = Callable[[], int]
+Contender = tuple[Callable[[], float], int]  # a step, and the number of parameters
 
 # Gelman, Carlin, Stern and Rubin: the effects of coaching in eight schools, and their standard errors.
 EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], device=DEVICE)
@@ -50,8 +49,7 @@ def eight_schools(flow: str) -> dict[str, Contender]:
 
     def transform(name: str, dim: int) -> nn.Module:
         layers = BUILDERS[name](flow, Sizes(LENGTHS[flow], 1, dim, HIDDEN, None))
-        parts(layers)
-        return layers[0] if name == "ours" else ComposeTransformModule(layers)
+        return (layers[0] if len(layers) == 1 else ComposeTransformModule(layers)).to(DEVICE)
 
     guides: dict[str, Any] = {
         name: AutoNormalizingFlow(schools, lambda dim, name=name: transform(name, dim)) for name in BUILDERS
@@ -103,7 +101,7 @@ def amortised(flow: str) -> dict[str, Contender]:
 
 
 def step(
-    model: Callable[..., object], guide: Callable[..., object], parameters: Parameters, *data: Tensor
+    model: Callable[..., object], guide: Callable[..., object], parameters: Callable[[], int], *data: Tensor
 ) -> Contender:
     """Return a step of SVI whose parameters are in a store of their own, and their number after the first step."""
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-4}), Trace_ELBO())

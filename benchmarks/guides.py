@@ -75,8 +75,8 @@ def pyro_layers(flow: str, sizes: Sizes) -> list[Transform]:
     """Return a flow of Pyro's layers; it has no conditional spline coupling, but an autoregressive one."""
     if "coupling" in flow and (flow, sizes.context is None) != ("spline coupling", False):
         reverse = torch.arange(sizes.dim - 1, -1, -1)
-        layers = [layer for _ in range(sizes.length) for layer in (pyros.Permute(reverse), pyro_coupling(flow, sizes))]
-        return layers[1:]
+        couplings = [pyro_coupling(flow, sizes, i % 2 == 1) for i in range(sizes.length)]
+        return [layer for coupling in couplings for layer in (pyros.Permute(reverse), coupling)][1:]
     return [pyro_layer(flow, sizes) for _ in range(sizes.length)]
 
 
@@ -93,13 +93,16 @@ def pyro_layer(flow: str, sizes: Sizes) -> Transform:
     return pyros.conditional_affine_autoregressive(dim, context, hidden)
 
 
-def pyro_coupling(flow: str, sizes: Sizes) -> Transform:
-    """Return one of Pyro's coupling layers."""
+def pyro_coupling(flow: str, sizes: Sizes, larger: bool) -> Transform:
+    """Return one of Pyro's coupling layers, which keeps the smaller half of a vector fixed, or the larger one."""
     dim, hidden, context = sizes.dim, sizes.hidden_dims, sizes.context
-    fixed, free = dim // 2, dim - dim // 2
+    fixed = dim - dim // 2 if larger else dim // 2
+    free = dim - fixed
     if flow == "spline coupling":
         net = DenseNN(fixed, hidden, [free * BINS, free * BINS, free * (BINS - 1)])
-        return pyros.SplineCoupling(dim, fixed, net, BINS, BOUND, order="quadratic", identity=True)
+        coupling = pyros.SplineCoupling(dim, fixed, net, BINS, BOUND, order="quadratic", identity=True)
+        coupling.lower_spline = None  # of no use beside the identity
+        return coupling
     if context is None:
         return pyros.AffineCoupling(fixed, DenseNN(fixed, hidden, [free, free]))
     return pyros.ConditionalAffineCoupling(fixed, ConditionalDenseNN(fixed, context, hidden, [free, free]))
