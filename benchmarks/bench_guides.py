@@ -8,7 +8,7 @@ from itertools import product
 import torch
 from bare_guides import bare
 from guides import FLOWS, LIBRARIES, Guide, Sizes
-from harness import DEVICE, alternate, parser, report_cells
+from harness import DEVICE, alternate, parse, parser, report_cells
 from torch import Tensor
 
 LENGTHS = dict(zip(FLOWS, (3, 3, 4, 8, 4), strict=True))
@@ -19,7 +19,8 @@ ROUNDS = 15
 SEQUENTIAL = {("maf", "rsample"), ("iaf", "log_prob")}  # one pass a dimension, in every library
 WHAT = (
     "One step of each flow: `log_prob` of given points and backward, or `rsample`, `log_prob` of that sample and "
-    f"backward; networks have two hidden layers, a context is a vector of {CONTEXT} that takes a gradient"
+    f"backward; networks have two hidden layers, a context is a vector of {CONTEXT} that takes a gradient. "
+    "Pyro has no conditional spline coupling: its autoregressive spline stands in"
 )
 
 
@@ -56,7 +57,7 @@ def main() -> None:
     options.add_argument("--mode", choices=MODES, action="append", help="only this mode")
     options.add_argument("--context", choices=["yes", "no"], help="only with a context, or only without")
     options.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each contender")
-    arguments = options.parse_args()
+    arguments = parse(options)
     shapes = SIZES if arguments.size is None else [tuple(map(int, size.split(","))) for size in arguments.size]
     contexts = {None: [None, CONTEXT], "yes": [CONTEXT], "no": [None]}[arguments.context]
 

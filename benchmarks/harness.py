@@ -94,6 +94,15 @@ def parser(what: str) -> argparse.ArgumentParser:
     return options
 
 
+def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the arguments, or refuse to replace the record that is shown by one of a part."""
+    arguments = options.parse_args()
+    given = [name for name, value in vars(arguments).items() if name != "record" and value != options.get_default(name)]
+    if arguments.record == RECORDS and given:
+        options.error(f"--record expects a folder beside --{given[0]}: the record that is shown is one of the whole")
+    return arguments
+
+
 def report(
     benchmark: str,
     what: str,
