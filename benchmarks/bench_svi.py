@@ -22,7 +22,7 @@ ROUNDS = 15
 BUILDERS = {"ours": our_layers, "Pyro": pyro_layers}
 WHAT = (
     "One `SVI.step` of the eight schools by `AutoNormalizingFlow`, beside `AutoNormal`, and of an amortised guide "
-    f"whose context comes from an encoder, beside a diagonal normal; networks have two hidden layers of {HIDDEN} units. "
+    f"whose context comes from an encoder, beside a diagonal normal; networks have two hidden layers of {HIDDEN}. "
     "Pyro has no conditional spline coupling: its autoregressive spline stands in"
 )
 
