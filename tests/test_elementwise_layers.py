@@ -27,7 +27,7 @@ from torch.testing import assert_close
 
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
-from pyro_exact.nn import ConvConditioner, DenseConditioner, MaskedDense
+from pyro_exact.nn import CausalConditioner, ConvConditioner, DenseConditioner, MaskedDense
 from pyro_exact.testing import Trial, precision
 from pyro_exact.transforms import (
     Additive,
@@ -460,12 +460,16 @@ def test_every_output_sees_everything_before_it(hidden_dims, context_dim):
 # Autoregressive layers ------------------------------------------------------------------------------------------------
 
 
-class Counting(nn.Module):
+class Counting(CausalConditioner):
     """A conditioner without steps, which counts its evaluations."""
 
     def __init__(self, net):
-        super().__init__()
-        self.net, self.context_shape, self.order, self.calls = net, net.context_shape, net.order, 0
+        super().__init__(net.dim, net.context_shape)
+        self.net, self.calls = net, 0
+
+    @property
+    def order(self):
+        return self.net.order
 
     def forward(self, x, context=None):
         self.calls += 1

@@ -7,10 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry import pixels, small_glow
-from torch import nn
 from torch.testing import assert_close
 
-from pyro_exact.nn import ConvConditioner, DenseConditioner, PriorConditioner
+from pyro_exact.nn import Conditioner, ConvConditioner, DenseConditioner, PriorConditioner
 from pyro_exact.transforms import (
     ActNorm,
     Affine,
@@ -160,16 +159,14 @@ def test_a_coupling_initialises_only_conditioners_that_can():
     layer = Coupling(Halves(4), Affine(), DenseConditioner(2, 2, 2))
     assert_close(layer.initialize(x), x)
 
-    class Recording(nn.Module):
-        context_shape = (3,)
-
+    class Recording(Conditioner):
         def forward(self, fixed, context):
             return fixed.new_zeros(*fixed.shape[:-1], 2, 2)
 
         def initialize(self, fixed, context):
             self.seen = fixed, context, torch.is_grad_enabled()
 
-    layer = Coupling(Halves(4, swap=True), Affine(), Recording())
+    layer = Coupling(Halves(4, swap=True), Affine(), Recording(context_shape=(3,)))
     context = torch.randn(5, 3)
     assert layer.context_shape == (3,)
     layer.initialize(x, context)

@@ -449,7 +449,7 @@ def spoilt(method, from_step, spoil):
     """A method of a layer that goes wrong after some training steps."""
     steps = 0
 
-    def forward_and_ladj(self, x, context=None):
+    def transform(self, x, context=None):
         nonlocal steps
         y, ladj = method(self, x, context)
         steps += torch.is_grad_enabled()

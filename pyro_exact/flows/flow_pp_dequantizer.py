@@ -78,17 +78,17 @@ class _Encoded(Bijection):
     def __init__(
         self, bijection: Bijection, encoder: GatedEncoder, partition: Partition, shape: Shape, levels: int
     ) -> None:
-        super().__init__(bijection.domain.event_dim, shape, bijection.codomain.event_dim)
+        super().__init__(bijection.event, bijection.output, shape)
         self.bijection, self.encoder, self.partition, self.levels = bijection, encoder, partition, levels
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.bijection.forward_and_ladj(x, self.encoder(self._parts(x, context)))
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.transform(x, self.encoder(self._parts(x, context)))
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.bijection.inverse_and_ladj(y, self.encoder(self._parts(y, context)))
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.invert(y, self.encoder(self._parts(y, context)))
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.bijection.initialize(x, self.encoder.initialize(self._parts(x, context)))
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.bijection.data_init(x, self.encoder.initialize(self._parts(x, context)))
 
     def forward_shape(self, shape: Shape) -> torch.Size:
         return self.bijection.forward_shape(shape)

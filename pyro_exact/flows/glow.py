@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from torch import nn
-
 from pyro_exact.flows.arguments import image_shape
-from pyro_exact.nn.conditioner import ConvConditioner, PriorConditioner
+from pyro_exact.nn.conditioner import Conditioner, ConvConditioner, PriorConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
 from pyro_exact.transforms.affine import Affine
@@ -95,7 +93,7 @@ def multi_scale(
     scales: int,
     depth: int,
     coupling: Callable[[Channels], Coupling],
-    prior: Callable[[int], nn.Module],
+    prior: Callable[[int], Conditioner],
     context_dim: int | None,
     factorized: bool = False,
     recompute: bool = False,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.statistics import channel_statistics
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
 
 
 class ActNorm(Bijection):
@@ -48,21 +48,21 @@ class ActNorm(Bijection):
     """
 
     def __init__(self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-4) -> None:
-        super().__init__(event_dim, None if context_dim is None else (context_dim,))
+        super().__init__((channels, *[None] * (event_dim - 1)), context_dim=context_dim)
         has_channels(self, channels, event_dim)
         self.channels, self.floor = channels, floor
         zeros = torch.zeros(channels, *[1] * (event_dim - 1))
         self.theta = Parameters({"shift": zeros, "log_scale": zeros}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shift, log_scale = self.theta(context)
         return (x + shift) * log_scale.exp(), self._ladj(x, log_scale)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shift, log_scale = self.theta(context)
         return y * (-log_scale).exp() - shift, -self._ladj(y, log_scale)
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             mean, std = channel_statistics(x, self.domain.event_dim)
             if bool((std < self.floor).any()):
@@ -75,16 +75,12 @@ class ActNorm(Bijection):
             shift, log_scale = self.theta.free()
             shift.copy_(-mean)
             log_scale.copy_(-std.clamp(min=self.floor).log())
-            return self.forward_and_ladj(x, context)[0]
+            return self.transform(x, context)[0]
 
     def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:
         event_dim = self.domain.event_dim
         positions = x.shape[x.dim() - event_dim + 1 :].numel()
         return (positions * log_scale.sum(list(range(-event_dim, 0)))).expand(x.shape[: x.dim() - event_dim])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        shape = super()._fitting(shape, event_dim)
-        return channels_fit(self, shape, self.channels, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}"

@@ -64,8 +64,8 @@ class Affine(Elementwise):
 
     def _parts(self, theta: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         """Return the shift, and sign times the log-scale."""
-        last = -min(2, theta.dim())  # where `DenseConditioner` has them: quickest to put their gradients together
-        shift, raw = theta.movedim(-1, last).unbind(last)
+        # A dense network has the parameters of a vector one after the other: quickest to put their gradients together.
+        shift, raw = theta.mT.unbind(-2) if theta.dim() > 1 else theta.unbind(-1)
         if self.scale == "sigmoid":
             return shift, sign * F.logsigmoid(raw + 2)
         if self.scale == "learned":

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from pyro_exact.nn.statistics import channel_statistics
-from pyro_exact.transforms.act_norm import channels_fit, has_channels
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.act_norm import has_channels
+from pyro_exact.transforms.bijection import Bijection
 
 
 class BatchNorm(Bijection):
@@ -56,7 +56,7 @@ class BatchNorm(Bijection):
     running_variance: Tensor
 
     def __init__(self, channels: int, event_dim: int = 1, momentum: float = 0.1, epsilon: float = 1e-4) -> None:
-        super().__init__(event_dim)
+        super().__init__((channels, *[None] * (event_dim - 1)))
         has_channels(self, channels, event_dim)
         if not 0 <= momentum <= 1 or not epsilon > 0:
             raise ValueError(
@@ -67,16 +67,16 @@ class BatchNorm(Bijection):
         self.register_buffer("running_mean", torch.zeros(shape))
         self.register_buffer("running_variance", torch.ones(shape))
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, variance = self._batch_statistics(x) if self.training else (self.running_mean, self.running_variance)
         variance = variance + self.epsilon
         return (x - mean) * variance.rsqrt(), -self._half_log(x, variance)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         variance = self.running_variance + self.epsilon
         return y * variance.sqrt() + self.running_mean, self._half_log(y, variance)
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             mean, std = channel_statistics(x, self.domain.event_dim)
             self.running_mean.copy_(mean)
@@ -105,9 +105,6 @@ class BatchNorm(Bijection):
         event_dim = self.domain.event_dim
         positions = x.shape[x.dim() - event_dim + 1 :].numel()
         return (positions / 2 * variance.log().sum()).expand(x.shape[: x.dim() - event_dim])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.channels, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}, momentum={self.momentum}"

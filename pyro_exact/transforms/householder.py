@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.nn.parameters import Parameters
-from pyro_exact.transforms.act_norm import channels_fit
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
 
 
 class Householder(Bijection):
@@ -43,24 +42,21 @@ class Householder(Bijection):
     """
 
     def __init__(self, dim: int, reflections: int, context_dim: int | None = None) -> None:
-        super().__init__(1, None if context_dim is None else (context_dim,))
+        super().__init__((dim,), context_dim=context_dim)
         if dim < 1 or reflections < 1:
             raise ValueError(f"Householder expects positive dim and reflections; got {dim} and {reflections}.")
         self.dim = dim
         self.theta = Parameters({"v": torch.randn(reflections, dim) * dim**-0.5}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (v,) = self.theta(context)
         y = reflect(x, v)
         return y, y.new_zeros(y.shape[:-1])
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (v,) = self.theta(context)
         x = reflect(y, v.flip(-2))
         return x, x.new_zeros(x.shape[:-1])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.dim, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.dim}"

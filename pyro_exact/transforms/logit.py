@@ -47,18 +47,18 @@ class Logit(Bijection):
     """
 
     def __init__(self, levels: int = 256, margin: float = 0.05, event_dim: int = 3) -> None:
-        super().__init__(event_dim)
+        super().__init__([None] * event_dim)
         if levels < 1 or not 0 <= margin < 0.5:
             raise ValueError(f"Logit expects levels >= 1 and a margin in [0, 0.5); got {levels} and {margin}.")
         self.levels, self.margin = levels, margin
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         p = self.margin + (1 - 2 * self.margin) * (x / self.levels)
         log_p, log_q = p.log(), torch.log1p(-p)
         return log_p - log_q, self._sum(self._log_slope - log_p - log_q)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         x = (y.sigmoid() - self.margin) / (1 - 2 * self.margin) * self.levels
         return x, self._sum(F.logsigmoid(y) + F.logsigmoid(-y) - self._log_slope)

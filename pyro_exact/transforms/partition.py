@@ -20,6 +20,11 @@ class Partition(ABC):
     fixed_size: int
     free_size: int
 
+    @property
+    def event(self) -> tuple[int | None, ...]:
+        """Shape of one event, with `None` for a dimension of any size."""
+        return (self.size, *[None] * (self.event_dim - 1))
+
     @abstractmethod
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the fixed and the free part."""

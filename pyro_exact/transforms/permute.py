@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pyro_exact.transforms.act_norm import channels_fit, has_channels
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.act_norm import has_channels
+from pyro_exact.transforms.bijection import Bijection
 
 
 class Permute(Bijection):
@@ -40,7 +40,6 @@ class Permute(Bijection):
     back: Tensor
 
     def __init__(self, order: Sequence[int] | Tensor, event_dim: int = 1) -> None:
-        super().__init__(event_dim)
         indices = torch.as_tensor(order)
         if (
             indices.dim() != 1
@@ -48,20 +47,18 @@ class Permute(Bijection):
             or sorted(indices.tolist()) != list(range(indices.numel()))
         ):
             raise ValueError(f"Permute expects each of 0, ..., n - 1 once; got {indices.tolist()}.")
+        super().__init__((len(indices), *[None] * (event_dim - 1)))
         has_channels(self, len(indices), event_dim)
         self.register_buffer("order", indices)
         self.register_buffer("back", indices.argsort())
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         axis = x.dim() - self.domain.event_dim
         return x.index_select(axis, self.order), x.new_zeros(x.shape[:axis])
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         axis = y.dim() - self.domain.event_dim
         return y.index_select(axis, self.back), y.new_zeros(y.shape[:axis])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), len(self.order), event_dim)
 
     def extra_repr(self) -> str:
         return f"{len(self.order)}, event_dim={self.domain.event_dim}"

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_exact.transforms.bijection import Bijection, Shape
-from pyro_exact.transforms.flatten import event_fits
 
 
 class PixelInterval(Bijection):
@@ -44,15 +43,15 @@ class PixelInterval(Bijection):
     """
 
     def __init__(self, event_dim: int = 3, context_shape: Shape | None = None) -> None:
-        super().__init__(event_dim, context_shape)
+        super().__init__([None] * event_dim if context_shape is None else context_shape, context_dim=context_shape)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, low = self._in_full_precision(x, context)
         with torch.no_grad():
             greatest = torch.nextafter(low + 1, low)
         return torch.minimum(low + x.sigmoid(), greatest), self._sum(F.logsigmoid(x) + F.logsigmoid(-x))
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, low = self._in_full_precision(y, context)
         u = y - low
         u = torch.where(u == 0, torch.finfo(u.dtype).tiny, u)  # the lower end belongs to the interval
@@ -66,12 +65,6 @@ class PixelInterval(Bijection):
 
     def _sum(self, ladj: Tensor) -> Tensor:
         return ladj.sum(list(range(-self.domain.event_dim, 0))) if self.domain.event_dim else ladj
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        shape = super()._fitting(shape, event_dim)
-        if self.context_shape is not None:
-            event_fits(self, shape, self.context_shape)
-        return shape
 
     def extra_repr(self) -> str:
         return f"event_dim={self.domain.event_dim}, context_shape={self.context_shape}"

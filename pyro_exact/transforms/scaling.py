@@ -38,15 +38,15 @@ class Scaling(Bijection):
     """
 
     def __init__(self, scale: float, shift: float = 0.0, event_dim: int = 3) -> None:
-        super().__init__(event_dim)
+        super().__init__([None] * event_dim)
         if not math.isfinite(scale) or scale == 0:
             raise ValueError(f"Scaling expects a finite scale other than 0; got {scale}.")
         self.scale, self.shift = scale, shift
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x * self.scale + self.shift, self._ladj(x)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return (y - self.shift) / self.scale, -self._ladj(y)
 
     def _ladj(self, x: Tensor) -> Tensor:

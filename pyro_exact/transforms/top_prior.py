@@ -7,7 +7,6 @@ from torch import Tensor
 
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.transforms.bijection import Bijection, Shape
-from pyro_exact.transforms.flatten import event_fits
 
 
 class TopPrior(Bijection):
@@ -42,26 +41,21 @@ class TopPrior(Bijection):
     """
 
     def __init__(self, shape: Shape, context_dim: int | None = None) -> None:
-        super().__init__(len(shape), None if context_dim is None else (context_dim,))
+        super().__init__(shape, context_dim=context_dim)
         self.shape = tuple(shape)
         self.theta = Parameters({"mean": torch.zeros(self.shape), "log_scale": torch.zeros(self.shape)}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, log_scale = self.theta(context)
         return (x - mean) * (-log_scale).exp(), -self._sum(x, log_scale)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, log_scale = self.theta(context)
         return y * log_scale.exp() + mean, self._sum(y, log_scale)
 
     def _sum(self, x: Tensor, log_scale: Tensor) -> Tensor:
         total = log_scale.sum(list(range(-len(self.shape), 0)))
         return total.expand(x.shape[: x.dim() - len(self.shape)])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        shape = super()._fitting(shape, event_dim)
-        event_fits(self, shape, self.shape)
-        return shape
 
     def extra_repr(self) -> str:
         return f"{self.shape}"
