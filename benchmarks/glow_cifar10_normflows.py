@@ -17,7 +17,7 @@ import normflows as nf
 import numpy as np
 import torch
 
-from pyro_exact.train.record import provenance
+from pyro_exact.provenance import provenance
 
 
 def glow(

@@ -21,11 +21,12 @@ from pyro.distributions import Categorical
 from torch import nn
 
 from pyro_exact import data, models, recipes, train
+from pyro_exact.files import UnwritableError, write_json
+from pyro_exact.provenance import commit, hardware
 from pyro_exact.train import callbacks, task
 from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_dim
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
 from pyro_exact.train.divergence import all_finite
-from pyro_exact.train.record import commit, hardware
 from pyro_exact.train.run import Run
 from pyro_exact.train.task import Task, learning_rate_factor
 from pyro_exact.transforms import Conv1x1
@@ -430,7 +431,7 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    with pytest.raises(train.UnwritableError, match="Permission denied"):
+    with pytest.raises(UnwritableError, match="Permission denied"):
         fit(recipe(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -596,7 +597,7 @@ def full_disk(*_):
 def test_the_previous_checkpoint_survives_a_full_disk(copied, monkeypatch):
     before = (copied / train.LAST).read_bytes()
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(train.UnwritableError, match=r"No space left on device\. The previous one is kept"):
+    with pytest.raises(UnwritableError, match=r"No space left on device\. The previous one is kept"):
         fit(recipe(steps=30, ema_decay=0.9), copied, resume=True)
     assert (copied / train.LAST).read_bytes() == before
     assert sorted(path.name for path in copied.iterdir()) == [train.BEST, train.LAST]
@@ -608,7 +609,7 @@ def test_the_previous_checkpoint_survives_a_disk_that_fills_up_while_it_is_writt
     before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # what is written beyond fails, as on a full disk
     try:
-        with pytest.raises(train.UnwritableError, match=r"could not be written.*previous one is kept"):
+        with pytest.raises(UnwritableError, match=r"could not be written.*previous one is kept"):
             AtomicCheckpointIO().save_checkpoint({"x": torch.zeros(10**6)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -618,7 +619,7 @@ def test_the_previous_checkpoint_survives_a_disk_that_fills_up_while_it_is_writt
 
 def test_a_first_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(train.UnwritableError, match="There is none before it"):
+    with pytest.raises(UnwritableError, match="There is none before it"):
         fit(recipe(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -746,7 +747,7 @@ def test_a_record_is_what_the_page_of_results_wants(finished, tmp_path, make_res
     model, run = train.load_model(finished / train.LAST)
     score = train.evaluate(model, images().test)
     record = run.record({"name": "toy", "split": "test", "images": 16, "note": "small"}, score, 7)
-    train.write_json(record, tmp_path / "docs" / "results" / "toy.json")
+    write_json(record, tmp_path / "docs" / "results" / "toy.json")
     assert json.loads((tmp_path / "docs" / "results" / "toy.json").read_text()) == record
     make_results.main([], tmp_path / "docs")
     assert "glow, uniform noise (`toy`) | test, 16 images; small" in (tmp_path / "docs" / "results.md").read_text()
@@ -776,9 +777,9 @@ def test_hardware_counts_devices():
 
 def test_json_is_written_in_one_piece(tmp_path):
     path = tmp_path / "record.json"
-    train.write_json({"a": 1}, path)
+    write_json({"a": 1}, path)
     with pytest.raises(TypeError):
-        train.write_json({"a": object()}, path)
+        write_json({"a": object()}, path)
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 

@@ -249,7 +249,8 @@ def diagnose(
     """
     from pyro_exact.diagnostics import diagnose as diagnosis_of
     from pyro_exact.diagnostics import inference_data, save_page
-    from pyro_exact.train import check_writable, in_one_piece, load_model, write_json
+    from pyro_exact.files import check_writable, in_one_piece, write_json
+    from pyro_exact.train import load_model
 
     out = out or checkpoint.parent
     check_writable(out)
@@ -283,7 +284,7 @@ def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: lis
 
 def _check_picture(out: Path) -> None:
     """Make sure, before anything is computed, that a picture can be written there."""
-    from pyro_exact.train import check_writable
+    from pyro_exact.files import check_writable
 
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out expects the name of a .png file; got {str(out)!r}.")

@@ -50,8 +50,9 @@ def train(
         training: Settings of the training that differ from the recipe.
     """
     from pyro_exact.data import load
+    from pyro_exact.files import in_one_piece, write_json
     from pyro_exact.plots import save_curve
-    from pyro_exact.train import BEST, LAST, first_process, fit, in_one_piece, labels_for, load_model, write_json
+    from pyro_exact.train import BEST, LAST, first_process, fit, labels_for, load_model
     from pyro_exact.train import evaluate as score_of
     from pyro_exact.train.task import looked_at
 
@@ -109,8 +110,9 @@ def evaluate(
     """
     import torch
 
-    from pyro_exact.train import check_writable, labels_for, load_model, write_json
+    from pyro_exact.files import check_writable, write_json
     from pyro_exact.train import evaluate as score_of
+    from pyro_exact.train import labels_for, load_model
 
     out = out or checkpoint.with_name(f"{checkpoint.stem}-{split}.json")
     check_writable(out.parent)
@@ -152,8 +154,9 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
     import torch
 
     from pyro_exact.data import load
+    from pyro_exact.files import write_json
     from pyro_exact.plots import save_curve, save_grids
-    from pyro_exact.train import BEST, LAST, fit, load_model, write_json
+    from pyro_exact.train import BEST, LAST, fit, load_model
     from pyro_exact.train import evaluate as score_of
 
     torch.set_num_threads(1)  # the tensors are tiny: a second thread hardly helps, and on a busy machine it waits

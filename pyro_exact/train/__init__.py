@@ -5,7 +5,6 @@ from pyro_exact.train.device import first_process
 from pyro_exact.train.divergence import DivergedError
 from pyro_exact.train.elbo import AnnealedELBO, FreeBitsELBO
 from pyro_exact.train.evaluate import Evaluation, evaluate, labels_for
-from pyro_exact.train.files import UnwritableError, check_writable, in_one_piece, write_json
 from pyro_exact.train.fit import fit
 from pyro_exact.train.run import Run
 
@@ -17,14 +16,10 @@ __all__ = [
     "Evaluation",
     "FreeBitsELBO",
     "Run",
-    "UnwritableError",
-    "check_writable",
     "evaluate",
     "first_process",
     "fit",
-    "in_one_piece",
     "labels_for",
     "load_model",
     "read_checkpoint",
-    "write_json",
 ]

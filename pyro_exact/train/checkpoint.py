@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from pyro_exact.files import in_one_piece
 from pyro_exact.models import GenerativeModel
 from pyro_exact.train.device import pick_device
-from pyro_exact.train.files import in_one_piece
 from pyro_exact.train.run import Run
 
 LAST, BEST = "checkpoint.ckpt", "best.ckpt"

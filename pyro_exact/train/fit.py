@@ -16,15 +16,15 @@ import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from pyro_exact.data import Batches, Images
+from pyro_exact.files import check_writable
 from pyro_exact.models import GenerativeModel
+from pyro_exact.provenance import hardware
 from pyro_exact.recipes import Elbo, Recipe
 from pyro_exact.train.average import average_weights
 from pyro_exact.train.callbacks import Checkpoints, Progress, first_interrupt
 from pyro_exact.train.checkpoint import KEY, LAST, AtomicCheckpointIO, load_model, read_checkpoint
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.evaluate import labels_for
-from pyro_exact.train.files import check_writable
-from pyro_exact.train.record import hardware
 from pyro_exact.train.run import Run
 from pyro_exact.train.task import Data, Task
 
