@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from pyro_exact.files import UnwritableError, in_one_piece, write_json
 from pyro_exact.models import GenerativeModel
 from pyro_exact.train import callbacks
 from pyro_exact.train.lock import LOCK, one_writer
+from pyro_exact.train.processes import all_or_none
 from pyro_exact.train.task import Task
 
 NO_PROCESS = 2**22 + 1  # above the largest number that Linux gives
@@ -200,6 +203,33 @@ def test_processes_divide_a_batch_evenly(tmp_path):
     with pytest.raises(ValueError, match="got 8 for 0"):
         fit(recipe(), tmp_path / "out", devices=0)
     assert not (tmp_path / "out").exists()
+
+
+TWO = SimpleNamespace(world_size=2, strategy=SimpleNamespace(launcher=None))  # a trainer, as far as it matters
+
+
+def test_a_socket_that_lost_its_other_end_says_that_a_process_died():
+    with pytest.raises(ConnectionError, match=r"Another process of this run has died\. Go on so\."):
+        with all_or_none(TWO, "Go on so."):
+            raise RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="another reason"), all_or_none(TWO, ""):
+        raise RuntimeError("another reason")
+
+
+def test_a_process_that_waits_for_one_that_died_ends():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os.dup2(write, 2)
+            with all_or_none(TWO, "Go on so."):
+                time.sleep(30)  # as behind a GPU
+            os.write(2, b"waited in vain")
+        time.sleep(0.2)
+        os._exit(0)
+    os.wait()
+    os.close(write)
+    with open(read) as said:  # until its end, which is that of the process
+        assert said.read() == "\npyro-exact: Another process of this run has died. Go on so.\n"
 
 
 # Weights that are not finite ------------------------------------------------------------------------------------------
