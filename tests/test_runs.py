@@ -169,7 +169,7 @@ def test_a_run_that_dies_lets_go_of_its_folder(tmp_path):
 
 def test_the_best_state_of_another_run_is_not_overwritten(tmp_path):
     (tmp_path / train.BEST).touch()
-    with pytest.raises(ValueError, match=r"best\.ckpt exists\. Choose another folder"):
+    with pytest.raises(ValueError, match=r"best\.ckpt exists, of a run whose last state is gone\. Choose another"):
         fit(recipe(), tmp_path)
 
 

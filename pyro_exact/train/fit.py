@@ -183,9 +183,13 @@ def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path 
 def _check_start(run: Run, last: Path, resume: bool) -> None:
     """Make sure that a run starts in a new place, or goes on from a checkpoint of its own; budgets may differ."""
     if not resume:
-        for kept, how in ((last, "Go on from it with resume=True (--resume), or c"), (last.with_name(BEST), "C")):
-            if os.path.exists(kept):
-                raise ValueError(f"{kept} exists. {how}hoose another folder (--out).")
+        best = last.with_name(BEST)
+        if os.path.exists(last):
+            raise ValueError(
+                f"{last} exists. Go on from it with resume=True (--resume), or choose another folder (--out)."
+            )
+        if os.path.exists(best):
+            raise ValueError(f"{best} exists, of a run whose last state is gone. Choose another folder (--out).")
         return
     found, wanted = (_identity(r) for r in (Run.from_dict(read_checkpoint(last)[KEY], str(last)), run))
     differences = [
