@@ -94,9 +94,11 @@ def _readable(message: str) -> str:
 
 def _told(error: Exception) -> str:
     """Return an error in words; those of the operating system begin with a number, and say nothing of what to do."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}. Check the name and its permissions, or choose another one."
-    return str(error)
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if error.filename is None:
+        return f"{error.strerror}. Check where the output goes."  # a pipe whose reader has left, or a full disk
+    return f"{error.filename}: {error.strerror}. Check the name and its permissions, or choose another one."
 
 
 def _fail(message: str, code: int) -> NoReturn:
