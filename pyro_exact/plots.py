@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pyro_exact.train.files import in_one_piece
+from pyro_exact.files import in_one_piece
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""The public boundary of a flow layer: precision, weights that are random variables, compilers, memory and its limits."""
+"""The public boundary of a layer: precision, weights that are random variables, compilers, memory and its limits."""
 
 import pyro
 import pytest

@@ -20,6 +20,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "checks",
     "ops",
+    "files",
+    "provenance",
+    "noise",
     "nn",
     "transforms",
     "testing",
