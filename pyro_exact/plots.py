@@ -121,7 +121,7 @@ def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, colum
     from matplotlib.figure import Figure
 
     for title, images in grids.items():
-        _check_images(title, images, levels)
+        check_drawable("save_grids", title, images, levels)
         check_grid(len(images), images.shape[1:], columns)
     drawn = {title: drawable_grid(images.cpu().float() / (levels - 1), columns) for title, images in grids.items()}
 
@@ -137,9 +137,9 @@ def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, colum
     row = strip + scale * tallest + 2 * MARGIN
     figure.set_size_inches(panel * across / DPI, row * rows / DPI)
 
-    for place, (grid, title) in enumerate(zip(drawn.values(), titles, strict=True)):
+    for place, (grid, text) in enumerate(zip(drawn.values(), titles, strict=True)):
         left, top = place % across * panel, row * rows - place // across * row  # from the lower left corner
-        title.set_position(((left + panel / 2) / (panel * across), (top - MARGIN) / (row * rows)))
+        text.set_position(((left + panel / 2) / (panel * across), (top - MARGIN) / (row * rows)))
         pixels = grid.movedim(0, -1).squeeze(-1).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
         height, width = pixels.shape[:2]
         place_x, place_y = left + (panel - width) // 2, top - strip - MARGIN - height
@@ -188,9 +188,20 @@ def save_curve(
     _save(figure, path)
 
 
-def _check_images(title: str, images: Tensor, levels: int) -> None:
-    """Say so if images cannot be drawn; a value that is clipped would hide that a model went wrong."""
-    owner, name = "save_grids", f"the images {printable(title)!r}"
+def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
+    """Raise an error if images cannot be drawn: a value that is clipped would hide that a model went wrong.
+
+    Args:
+        owner: The function that draws them.
+        title: What they are called in the picture.
+        images: Of shape (N, C, H, W).
+        levels: Number of pixel levels.
+
+    Raises:
+        TypeError: If images are no tensor.
+        ValueError: If an image holds NaN or a level that there is not, or there is none.
+    """
+    name = f"the images {printable(title)!r}"
     check_tensor(owner, name, images)
     if images.dim() != 4 or images.numel() == 0:
         raise ValueError(

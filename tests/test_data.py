@@ -602,7 +602,7 @@ def test_batches_name_what_is_wrong(change, match):
 def test_batches_refuse_a_start_set_below_zero():
     batches = Batches(pixels(10, 1, 2, 2), 2, seed=0)
     batches.start = -1
-    with pytest.raises(ValueError, match="expects step from 0 to .*; got -1"):
+    with pytest.raises(ValueError, match=r"expects step from 0 to .*; got -1"):
         next(iter(batches))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from pyro_exact.cli.source import Device, Split, images_of, source_of
+from pyro_exact.cli.source import Device, Split, images_of, load_images, source_of
 from pyro_exact.recipes import load_recipe, recipe_names
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ def train(
             pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
     """
-    from pyro_exact.data import load
     from pyro_exact.plots import save_curve
     from pyro_exact.train import BEST, LAST, first_process, fit, in_one_piece, labels_for, load_model, write_json
     from pyro_exact.train import evaluate as score_of
@@ -63,8 +62,8 @@ def train(
         "valid_fraction": valid_fraction,
         "seed": seed,
     }
-    images = load(download=download, **asked)
-    fit(chosen, images, out, seed, resume, source_of(asked, images), device=device, devices=devices, nodes=nodes)
+    images = load_images(download=download, **asked)
+    fit(chosen, images, out, seed, resume, source_of(asked), device=device, devices=devices, nodes=nodes)
     if not first_process():
         return
     trained, run = load_model(out / LAST, device)

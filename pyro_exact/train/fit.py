@@ -22,7 +22,7 @@ from pyro_exact.train.average import average_weights
 from pyro_exact.train.callbacks import Checkpoints, Progress, first_interrupt
 from pyro_exact.train.checkpoint import KEY, LAST, AtomicCheckpointIO, load_model, read_checkpoint
 from pyro_exact.train.device import pick_device
-from pyro_exact.train.evaluate import labels_for
+from pyro_exact.train.evaluate import check_labels, labels_for
 from pyro_exact.train.files import check_writable
 from pyro_exact.train.record import hardware
 from pyro_exact.train.run import Run
@@ -81,6 +81,7 @@ def fit(
         raise ValueError(
             f"training.elbo is for models with latents; {recipe.model['name']} has an exact likelihood. Leave it out."
         )
+    check_labels(model, images)
     labels = labels_for(model, images, "train")
     batches = Batches(
         images.train, settings.batch_size, seed, world_size=devices * nodes, flip=settings.flip, labels=labels
