@@ -107,6 +107,15 @@ def test_arrays_that_lie_are_refused(tmp_path, train):
         load(path)
 
 
+def test_a_member_of_two_names_is_refused(tmp_path):
+    """A damaged directory would otherwise hide an array: here that of the validation split."""
+    path = save(tmp_path / "a.npz", valid=np.ones((2, 4), np.uint8))
+    before, _, after = path.read_bytes().rpartition(b"valid.npy")
+    path.write_bytes(before + b"Valid.npy" + after)
+    with pytest.raises(ValueError, match=r"File name in directory 'Valid\.npy'"):
+        load(path)
+
+
 def test_two_arrays_of_one_name_are_refused(tmp_path):
     path = save(tmp_path / "a.npz")
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
@@ -313,9 +322,9 @@ def damaged(blob, seed):
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_a_damaged_image_is_refused_or_of_the_right_size(folder, suffix):
     """Only PNG has checksums: of the others a changed pixel cannot be told from a real one."""
-    noise = np.random.default_rng(0).integers(0, 256, (4, 6), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (4, 6, 4), dtype=np.uint8)
     path = folder / f"x.{suffix}"
-    Image.fromarray(noise).save(path, lossless=True)
+    Image.fromarray(noise).convert("RGB" if suffix == "jpg" else "RGBA").save(path, lossless=True)
     blob, whole = path.read_bytes(), load(folder)
     refused = 0
     for seed in range(60):

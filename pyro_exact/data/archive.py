@@ -23,6 +23,8 @@ LARGEST_READ = 2**22  # bytes at once; it bounds the directory of an archive, wh
 SPARE_BYTES = 2**27
 LARGEST_RATIO = 4
 
+_LONGEST = 160  # characters of an error of numpy or zipfile, which may quote the bytes that it found
+
 # Errors of numpy and zipfile on bytes that are not, or are no longer, an archive of plain arrays.
 _DAMAGED = (ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -64,7 +66,7 @@ def read_arrays(path: Path, names: Collection[str]) -> Arrays:
     except _DAMAGED as error:
         raise ValueError(
             f"{printable(path)}: load expects an .npz file of arrays of numbers; got one that is damaged, or of "
-            f"another kind: {printable(error)}. Write it with numpy.savez."
+            f"another kind: {printable(error)[:_LONGEST]}. Write it with numpy.savez."
         ) from error
     others = [name.removesuffix(".npy") for name in members if name.removesuffix(".npy") not in wanted]
     return Arrays(arrays, others)
@@ -84,12 +86,13 @@ class _Guarded(io.BufferedReader):
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by name; two of one name would hide each other."""
+    """Return the members by name, which is the same in both places that hold it; two of one name hide each other."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         if info.filename in members:
             raise ValueError(f"it has two members {info.filename}")
         members[info.filename] = info
+        archive.open(info).close()  # it compares the name in the directory with the name beside the member
     return members
 
 

@@ -109,6 +109,9 @@ def _read(file: Path) -> _Decoded:
             stream.seek(0)
             with Image.open(stream, formats=FORMATS) as picture:
                 _check(picture, start)
+                picture.verify()  # the checksums of a PNG, which decoding passes over
+            stream.seek(0)
+            with Image.open(stream, formats=FORMATS) as picture:
                 return _decoded(picture, start)
     except _RefusedError as error:
         raise ValueError(f"{printable(file)} expects {error}") from None
