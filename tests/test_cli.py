@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import dataclasses
 import json
 import os
 import re
@@ -281,7 +282,7 @@ def test_rules_by_which_data_are_read_are_printed(here, run):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
     np.savez("last.npz", train=pixels, test=pixels, names=np.arange(3))
     code, _, err = run("train", "glow_digits", "--data", "last.npz", "--model.scales", "9")
-    turned, _, left_out, error = err.splitlines()
+    left_out, turned, _, error = err.splitlines()
     assert code == 1
     assert turned.startswith("pyro-exact: last.npz: train of shape (20, 8, 8, 3): read as (N, H, W, C)")
     assert left_out.startswith("pyro-exact: last.npz: not read: names")
@@ -338,6 +339,31 @@ def test_the_images_of_a_checkpoint_are_found_from_anywhere(here, trained, run, 
     assert code == 1
     assert re.search(r"not where they were\. .*toy\.npz: no such file.*--data", err)
     assert run("evaluate", "../out/checkpoint.ckpt", "--data", "../moved.npz")[0] == 0
+
+
+def test_a_folder_that_is_called_as_a_data_set_is_found_from_anywhere(here, run, monkeypatch):
+    (here / "digits").mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((4, 4), 20 * i, np.uint8)).save(here / "digits" / f"{i}.png")
+    flags = ["--out", "out", "--training.steps", "1", *SMALL]
+    assert run("train", "glow_digits", "--data", "./digits", *flags)[0] == 0
+    assert train.load_model("out/checkpoint.ckpt")[1].source["name"] == str(here / "digits")
+
+
+def test_a_checkpoint_with_another_source_is_refused(here, trained, run, monkeypatch):
+    model, of_run = train.load_model("out/checkpoint.ckpt")
+    changed = dataclasses.replace(of_run, source={**of_run.source, "download": True})
+    monkeypatch.setattr("pyro_exact.train.load_model", lambda *_: (model, changed))
+    code, _, err = run("evaluate", "out/checkpoint.ckpt")
+    assert (code, "expects a source of name, root, valid_fraction, seed; got download too" in err) == (1, True)
+
+
+def test_a_split_of_one_image_is_enough_but_for_pairs(here, trained, run):
+    pixels = np.load("toy.npz")["train"]
+    np.savez("one.npz", train=pixels[:1], valid=pixels[1:2], test=pixels[2:3], levels=256)
+    assert run("reconstruct", "out/checkpoint.ckpt", "--data", "one.npz")[0] == 0
+    code, _, err = run("interpolate", "out/checkpoint.ckpt", "--data", "one.npz")
+    assert (code, "The split test of one expects at least 2 images; got 1. Choose another split" in err) == (1, True)
 
 
 def test_a_split_is_that_of_the_training(trained, run):
