@@ -17,7 +17,8 @@ import normflows as nf
 import numpy as np
 import torch
 
-from pyro_exact.train.record import provenance
+from pyro_exact.files import write_json
+from pyro_exact.provenance import provenance
 
 
 def glow(
@@ -97,7 +98,7 @@ def main() -> None:
         },
         "ema": False,
     }
-    args.out.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(record, args.out)
     print(json.dumps(record, indent=2))
 
 

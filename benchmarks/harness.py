@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from pyro_exact.train.files import write_json
-from pyro_exact.train.record import hardware, provenance
+from pyro_exact.files import write_json
+from pyro_exact.provenance import hardware, provenance
 
 RECORDS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

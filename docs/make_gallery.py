@@ -167,7 +167,7 @@ class Gallery(NamedTuple):
         subprocess.run([sys.executable, ROOT / script, *arguments], check=True)
 
     def _checkpoint(self, run: str) -> Path:
-        path = self.runs / run / "checkpoint.ckpt"
+        path = self.runs / run / "best.ckpt"
         if not path.exists():
             raise FileNotFoundError(f"there is no {path}")
         return path

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
+from pyro_exact.files import write_json
 from pyro_exact.models import Density
-from pyro_exact.train import write_json
-from pyro_exact.train.record import provenance
+from pyro_exact.provenance import provenance
 from pyro_exact.transforms import Bijection, MixtureCDF
 
 # Data, in [-4, 4]² ----------------------------------------------------------------------------------------------------

@@ -36,8 +36,8 @@ from torch import Tensor, nn
 
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
-from pyro_exact.train import write_json
-from pyro_exact.train.record import provenance
+from pyro_exact.files import write_json
+from pyro_exact.provenance import provenance
 
 PARTICLES = 16
 PRIOR = dist.Normal(torch.zeros(3), 1.0).to_event(1)

@@ -37,8 +37,8 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from pyro_exact import flows
-from pyro_exact.train import write_json
-from pyro_exact.train.record import provenance
+from pyro_exact.files import write_json
+from pyro_exact.provenance import provenance
 from pyro_exact.transforms import Affine, Bijection
 
 PARTICLES = 64

@@ -26,10 +26,10 @@ from pyro.infer import SVI, Trace_ELBO
 
 from pyro_exact import data
 from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
+from pyro_exact.files import write_json
 from pyro_exact.flows import flow_pp, flow_pp_dequantizer
 from pyro_exact.models import Dequantized
-from pyro_exact.train import write_json
-from pyro_exact.train.record import provenance
+from pyro_exact.provenance import provenance
 
 KINDS = {"uniform": "tab:gray", "affine": "tab:blue", "mixture": "tab:orange"}
 SIZE = {"width": 16, "blocks": 1, "components": 4, "dropout": 0.1}

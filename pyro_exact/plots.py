@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import check_finite, check_tensor, printable
-from pyro_exact.train.files import in_one_piece
+from pyro_exact.files import in_one_piece
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

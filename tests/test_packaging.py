@@ -19,6 +19,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # layers, distributions, networks, builders; then images, models of them, what to train, how, and how to look at it.
 ORDER = [
     "checks",
+    "files",
+    "provenance",
+    "noise",
     "nn",
     "transforms",
     "testing",

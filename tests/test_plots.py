@@ -7,8 +7,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from pyro_exact.files import UnwritableError
 from pyro_exact.plots import MARGIN, PANEL, drawable_grid, image_grid, save_curve, save_grids
-from pyro_exact.train import UnwritableError
 
 CURVE = {
     "train": [[10, 1.0, 5.0], [20, 2.0, 4.0], [30, 3.0, 3.9]],

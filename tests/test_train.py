@@ -21,11 +21,12 @@ from pyro.distributions import Categorical
 from torch import nn
 
 from pyro_exact import data, models, recipes, train
+from pyro_exact.files import UnwritableError, write_json
+from pyro_exact.provenance import commit, hardware
 from pyro_exact.train import callbacks, task
 from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_dim
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
 from pyro_exact.train.divergence import all_finite
-from pyro_exact.train.record import commit, hardware
 from pyro_exact.train.run import Run
 from pyro_exact.train.task import Task, learning_rate_factor
 from pyro_exact.transforms import Conv1x1
@@ -158,7 +159,7 @@ def test_an_interrupt_is_left_alone_outside_the_main_thread():
     import threading
 
     def enter():
-        with callbacks.first_interrupt(lambda: None):
+        with callbacks.Interrupts(lambda: None).heard():
             entered.append(signal.getsignal(signal.SIGINT))
 
     handler, entered = signal.getsignal(signal.SIGINT), []
@@ -339,7 +340,8 @@ def test_every_optimiser_trains(tmp_path, optimizer):
     assert contents(tmp_path)["global_step"] == 2
 
 
-def test_two_processes_train_as_one_with_the_batch_of_both(tmp_path, monkeypatch):
+def test_a_run_goes_on_on_two_processes_as_on_one(tmp_path):
+    two_processes.run(tmp_path / "two", devices=1, steps=2)
     script = [sys.executable, two_processes.__file__, str(tmp_path / "two")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -348,7 +350,6 @@ def test_two_processes_train_as_one_with_the_batch_of_both(tmp_path, monkeypatch
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second", "two"]
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [train.BEST, train.LAST]
-    monkeypatch.setitem(recipes.MODELS, "noiseless", two_processes.FAMILY)
     two_processes.run(tmp_path / "one", devices=1)
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     for key in ("state_dict", "current_model_state"):
@@ -356,6 +357,7 @@ def test_two_processes_train_as_one_with_the_batch_of_both(tmp_path, monkeypatch
             torch.testing.assert_close(two[key][name], value, rtol=0, atol=1e-6)
     assert [step for step, _ in curve(two)["valid"]] == [2, 4, 5]
     assert curve(two)["valid"][-1][1] == pytest.approx(curve(one)["valid"][-1][1], abs=1e-5)
+    assert two["pyro_exact"]["recent"] == pytest.approx(one["pyro_exact"]["recent"], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -430,7 +432,7 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    with pytest.raises(train.UnwritableError, match="Permission denied"):
+    with pytest.raises(UnwritableError, match="Permission denied"):
         fit(recipe(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -596,7 +598,7 @@ def full_disk(*_):
 def test_the_previous_checkpoint_survives_a_full_disk(copied, monkeypatch):
     before = (copied / train.LAST).read_bytes()
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(train.UnwritableError, match=r"No space left on device\. The previous one is kept"):
+    with pytest.raises(UnwritableError, match=r"No space left on device\. The previous one is kept"):
         fit(recipe(steps=30, ema_decay=0.9), copied, resume=True)
     assert (copied / train.LAST).read_bytes() == before
     assert sorted(path.name for path in copied.iterdir()) == [train.BEST, train.LAST]
@@ -608,7 +610,7 @@ def test_the_previous_checkpoint_survives_a_disk_that_fills_up_while_it_is_writt
     before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # what is written beyond fails, as on a full disk
     try:
-        with pytest.raises(train.UnwritableError, match=r"could not be written.*previous one is kept"):
+        with pytest.raises(UnwritableError, match=r"could not be written: File too large\. The previous one is kept"):
             AtomicCheckpointIO().save_checkpoint({"x": torch.zeros(10**6)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -618,7 +620,7 @@ def test_the_previous_checkpoint_survives_a_disk_that_fills_up_while_it_is_writt
 
 def test_a_first_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(train.UnwritableError, match="There is none before it"):
+    with pytest.raises(UnwritableError, match="There is none before it"):
         fit(recipe(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -684,10 +686,6 @@ def test_the_noise_is_that_of_the_seed_and_the_state_of_the_caller_is_left_alone
     assert model.training
 
 
-def test_one_image_has_no_standard_error(exact):
-    assert math.isnan(train.evaluate(exact, images().test[:1]).standard_error)
-
-
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
@@ -746,7 +744,7 @@ def test_a_record_is_what_the_page_of_results_wants(finished, tmp_path, make_res
     model, run = train.load_model(finished / train.LAST)
     score = train.evaluate(model, images().test)
     record = run.record({"name": "toy", "split": "test", "images": 16, "note": "small"}, score, 7)
-    train.write_json(record, tmp_path / "docs" / "results" / "toy.json")
+    write_json(record, tmp_path / "docs" / "results" / "toy.json")
     assert json.loads((tmp_path / "docs" / "results" / "toy.json").read_text()) == record
     make_results.main([], tmp_path / "docs")
     assert "glow, uniform noise (`toy`) | test, 16 images; small" in (tmp_path / "docs" / "results.md").read_text()
@@ -776,9 +774,9 @@ def test_hardware_counts_devices():
 
 def test_json_is_written_in_one_piece(tmp_path):
     path = tmp_path / "record.json"
-    train.write_json({"a": 1}, path)
+    write_json({"a": 1}, path)
     with pytest.raises(TypeError):
-        train.write_json({"a": object()}, path)
+        write_json({"a": object()}, path)
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 

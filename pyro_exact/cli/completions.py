@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_size, printable
-from pyro_exact.cli.source import Device, Split, check_picture, images_of, some_of
+from pyro_exact.cli.source import Device, Split, check_picture, checkpoint_of, images_of, model_of, some_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ def complete(
     """Draw the hidden part of real images from an autoregressive model, a row for each image.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write: in each row what is seen, completions, and the image itself.
         n: How many images, drawn at random; 8 by default, or as many as there are.
         completions: How many of each image.
@@ -51,11 +51,11 @@ def complete(
 
     from pyro_exact.data.image_files import read_images
     from pyro_exact.plots import check_grid, save_grids
-    from pyro_exact.train import load_model
 
     check_size("complete", "--completions", completions, 1, LARGEST_COUNT)
     check_picture(out)
-    model, run = load_model(checkpoint, device)
+    checkpoint = checkpoint_of(checkpoint)
+    model, run = model_of(checkpoint, device)
     given = _conditioned(checkpoint, model, run.recipe.model["name"], label)
 
     if image is None:

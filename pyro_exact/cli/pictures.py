@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
-from pyro_exact.cli.source import Device, Split, check_picture, images_of, some_of
+from pyro_exact.cli.source import Device, Split, check_picture, checkpoint_of, images_of, model_of, some_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ def sample(
     """Draw images from a trained model.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write.
         n: How many images of each temperature, spread evenly over the classes where there are any; by default 64, or of
             several temperatures 8.
@@ -49,11 +49,10 @@ def sample(
 
     from pyro_exact.data import nearest as nearest_of
     from pyro_exact.plots import check_grid, save_grids
-    from pyro_exact.train import load_model
 
     temperatures = temperature if isinstance(temperature, list) else [temperature]
     if not temperatures:
-        raise ValueError("sample expects at least one --temperature; got none. Leave it out, or pass one.")
+        raise ValueError("sample expects at least one temperature; got none. Leave --temperature out, or name one.")
     for t in temperatures:
         if t is not None:
             check_number("sample", "--temperature", t, 0)
@@ -62,7 +61,8 @@ def sample(
         raise ValueError("sample expects --data together with --nearest only; got it alone. Add --nearest.")
 
     check_picture(out)
-    model, run = load_model(checkpoint, device)
+    checkpoint = checkpoint_of(checkpoint)
+    model, run = model_of(checkpoint, device)
     labels = list(range(model.classes or 0)) if label is None else [label] if isinstance(label, int) else label
     if label == []:
         raise ValueError("sample expects at least one --label; got none. Leave it out for all classes.")
@@ -95,7 +95,7 @@ def interpolate(
     """Walk from one real image to another on a straight line in the noise of a trained flow, a row for each pair.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write.
         n: How many pairs of images, drawn at random; 8 by default, or as many as there are.
         steps: Images in a row, with the two real ones at its ends.
@@ -111,7 +111,7 @@ def interpolate(
 
     check_size("interpolate", "--steps", steps, 2, LARGEST_COUNT)
     check_picture(out)
-    model, run = _flow(checkpoint, device)
+    model, run = _flow(checkpoint_of(checkpoint), device)
     images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=8, each=2)
     check_grid(len(images) // 2 * steps, run.shape, steps)
 
@@ -135,7 +135,7 @@ def reconstruct(
     """Send real images through a trained flow to noise and back, and print how far they are from what they were.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write: the images, those that came back, and the error, much enlarged.
         n: How many images, drawn at random; 64 by default, or as many as there are.
         data: Name, .npz file or folder; the images that it was trained on by default.
@@ -149,7 +149,7 @@ def reconstruct(
     from pyro_exact.plots import check_grid, save_grids
 
     check_picture(out)
-    model, run = _flow(checkpoint, device)
+    model, run = _flow(checkpoint_of(checkpoint), device)
     images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=64)
     check_grid(len(images), run.shape)
     images = images.to(next(model.parameters()).device)
@@ -180,7 +180,7 @@ def diagnose(
     """Say how well the guide of a trained VAE fits, and whether its latent is used: a verdict, numbers and pictures.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: Folder for diagnosis.json, diagnosis.nc (for ArviZ) and diagnosis.png; that of the checkpoint by default.
         n: How many images, drawn at random; 100 by default, or as many as there are.
         k: Samples per image, of which the importance-weighted bounds are.
@@ -192,21 +192,23 @@ def diagnose(
     """
     from pyro_exact.diagnostics import diagnose as diagnosis_of
     from pyro_exact.diagnostics import inference_data, save_page
-    from pyro_exact.train import check_writable, in_one_piece, load_model, write_json
+    from pyro_exact.files import check_writable, in_one_piece, write_json
 
+    checkpoint = checkpoint_of(checkpoint)
     out = out or checkpoint.parent
     check_writable(out)
-    model, run = load_model(checkpoint, device)
+    model, run = model_of(checkpoint, device)
     images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=100)
     found = diagnosis_of(model, images, k, seed=seed)
+    for name, bound in found.summary()["bounds"].items():
+        print(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
+    print(found.verdict)  # before it is written, for a disk may be full
     kept = inference_data(found)
     write_json({"recipe": run.recipe.name, "split": split, "seed": seed} | found.summary(), out / "diagnosis.json")
     with in_one_piece(out / "diagnosis.nc") as partial:
         kept.to_netcdf(str(partial))
     save_page(found, kept, run.levels, out / "diagnosis.png", f"{run.recipe.name}, {len(images)} {split} images")
-    for name, bound in found.summary()["bounds"].items():
-        print(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
-    print(f"{found.verdict}\n{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
+    print(f"{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
 
 
 def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: list[int]) -> Tensor:
@@ -227,9 +229,8 @@ def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: lis
 def _flow(checkpoint: Path, device: str) -> tuple[Dequantized, Run]:
     """Load a model whose images are behind a flow."""
     from pyro_exact.models import Dequantized
-    from pyro_exact.train import load_model
 
-    model, run = load_model(checkpoint, device)
+    model, run = model_of(checkpoint, device)
     if not isinstance(model, Dequantized):
         raise ValueError(
             f"{checkpoint}: expected the model of a flow, which maps images to noise and back; got "

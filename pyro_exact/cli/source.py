@@ -1,4 +1,4 @@
-"""Which images a command is about, and where its picture goes."""
+"""Which model and which images a command is about, and where its picture goes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyro_exact.data import Images
+    from pyro_exact.models import GenerativeModel
     from pyro_exact.train import Run
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -35,6 +36,31 @@ def load_images(name: str, **options: Any) -> Images:
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return images
+
+
+def checkpoint_of(given: Path) -> Path:
+    """Return the checkpoint that is meant: of the folder of a run its best one, and say which."""
+    from pyro_exact.train import BEST, LAST
+
+    if not given.is_dir():
+        return given
+    best, last = given / BEST, given / LAST
+    if best.exists():
+        print(f"Taking {best}, the state with the lowest validation loss.")
+        return best
+    if last.exists():
+        print(f"Taking {last}, the last state: there is no {BEST} beside it.")
+        return last
+    raise ValueError(f"{given} expects a checkpoint, {BEST} or {LAST}; got none. Name the folder of a run, or a file.")
+
+
+def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, Run]:
+    """Load the model of a checkpoint, and make sure that its weights are finite."""
+    from pyro_exact.train import check_weights, load_model
+
+    model, run = load_model(checkpoint, device)
+    check_weights(model, str(checkpoint))
+    return model, run
 
 
 def images_of(run: Run, data: str | None, data_root: Path | None, download: bool) -> Images:
@@ -101,7 +127,7 @@ def some_of(images: Images, split: Split, n: int | None, seed: int, default: int
 
 def check_picture(out: Path) -> None:
     """Make sure, before anything is computed, that a picture can be written there."""
-    from pyro_exact.train import check_writable
+    from pyro_exact.files import check_writable
 
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out expects the name of a .png file; got {printable(out)!r}. Correct the suffix.")

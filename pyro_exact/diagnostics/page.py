@@ -12,8 +12,8 @@ import torch
 from pyro_exact.checks import check_finite, printable
 from pyro_exact.diagnostics.diagnosis import ACTIVE, Diagnosis
 from pyro_exact.diagnostics.inference_data import plot_ppc
+from pyro_exact.files import in_one_piece
 from pyro_exact.plots import check_drawable, drawable_grid
-from pyro_exact.train.files import in_one_piece
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

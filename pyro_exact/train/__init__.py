@@ -2,10 +2,9 @@
 
 from pyro_exact.train.checkpoint import BEST, LAST, load_model, read_checkpoint
 from pyro_exact.train.device import first_process
-from pyro_exact.train.divergence import DivergedError
+from pyro_exact.train.divergence import DivergedError, NotFiniteError, check_weights
 from pyro_exact.train.elbo import AnnealedELBO, FreeBitsELBO
 from pyro_exact.train.evaluate import Evaluation, evaluate, labels_for
-from pyro_exact.train.files import UnwritableError, check_writable, in_one_piece, write_json
 from pyro_exact.train.fit import fit
 from pyro_exact.train.run import Run
 
@@ -16,15 +15,13 @@ __all__ = [
     "DivergedError",
     "Evaluation",
     "FreeBitsELBO",
+    "NotFiniteError",
     "Run",
-    "UnwritableError",
-    "check_writable",
+    "check_weights",
     "evaluate",
     "first_process",
     "fit",
-    "in_one_piece",
     "labels_for",
     "load_model",
     "read_checkpoint",
-    "write_json",
 ]

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from pyro_exact.provenance import commit, today
 from pyro_exact.recipes import Recipe
 from pyro_exact.recipes.check import arguments
 from pyro_exact.train.evaluate import Evaluation
-from pyro_exact.train.record import commit, today
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,10 +17,11 @@ from torch.utils.data import DataLoader
 from pyro_exact.data import Batches, Images
 from pyro_exact.data.batches import Batch
 from pyro_exact.models import GenerativeModel
+from pyro_exact.noise import SharedNoise
 from pyro_exact.recipes import Training
 from pyro_exact.train.checkpoint import KEY
 from pyro_exact.train.device import CLOCKS
-from pyro_exact.train.divergence import DivergedError, all_finite, first_non_finite
+from pyro_exact.train.divergence import DivergedError, NotFiniteError, all_finite, first_non_finite
 from pyro_exact.train.elbo import AnnealedELBO, training_elbo
 from pyro_exact.train.evaluate import evaluate, labels_for
 from pyro_exact.train.run import Run
@@ -38,11 +39,12 @@ class Task(lightning.LightningModule):
         model: What is trained.
         run: What the checkpoints will say of the run; it is kept up to date.
         last: The checkpoint to name when the run diverges.
+        processes: How many share a batch.
     """
 
-    def __init__(self, model: GenerativeModel, run: Run, last: Path) -> None:
+    def __init__(self, model: GenerativeModel, run: Run, last: Path, processes: int = 1) -> None:
         super().__init__()
-        self.model, self.run, self.last = model, run, last
+        self.model, self.run, self.last, self.processes = model, run, last, processes
         self.settings = run.recipe.training
         self.elbo = training_elbo(self.settings.elbo)
         self.asked_to_stop = self.stopped = False
@@ -51,14 +53,24 @@ class Task(lightning.LightningModule):
     # The loss --------------------------------------------------------------------------------------------------------
 
     def bits_per_dim(self, batch: Batch) -> Tensor:
-        """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the rank."""
-        _seed(self.run.seed, _NOISE, self.global_step, self.global_rank)
+        """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the place."""
+        _seed(self.run.seed, _NOISE, self.global_step)
         if isinstance(self.elbo, AnnealedELBO):
             self.elbo.step = self.global_step
         x, label = _parts(batch)
         model, plate = self.model if label is None else self.model.condition(label), pyro.plate("data", len(x))
-        loss: Tensor = self.elbo.differentiable_loss(plate(model.generate), plate(model.infer), x)
+        with self._noise_of(x):
+            loss: Tensor = self.elbo.differentiable_loss(plate(model.generate), plate(model.infer), x)
         return loss / (x.numel() * math.log(2))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        with self._noise_of(_parts(self._batch)[0]):  # what is computed again in the backward pass may draw again
+            loss.backward(*args, **kwargs)
+
+    def _noise_of(self, x: Tensor) -> AbstractContextManager[object]:
+        if self.processes == 1:
+            return nullcontext()
+        return SharedNoise(self.global_rank, self.processes, len(x))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.bits_per_dim(batch)
@@ -72,31 +84,33 @@ class Task(lightning.LightningModule):
             torch.nn.utils.clip_grad_norm_(parameters, limit)
         # Ranks decide together: one that stopped alone would leave the others waiting.
         if not self.trainer.strategy.reduce_boolean_decision(finite):
-            self._diverged("loss or its gradient", lambda: self.bits_per_dim(self._batch))
+            self._diverged("loss or its gradient", self._culprit())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if self.stopped and self.global_step % self.settings.validate_every:
             return  # the user waits, and the run will look when it is resumed
         images, labels = _parts(batch)
-        score = evaluate(self.model, images, batch_size=self.settings.batch_size, labels=labels)
+        try:
+            score = evaluate(self.model, images, batch_size=self.settings.batch_size, labels=labels)
+        except NotFiniteError as error:
+            self._diverged("validation loss", error.culprit)
         bits = self.trainer.strategy.broadcast(score.bits_per_dim)  # ranks pick the best by the same number
-        if not math.isfinite(bits):
-            self._diverged("validation loss", lambda: evaluate(self.model, images, labels=labels))
         self.run.curve["valid"].append([self.global_step, self.run.seconds, bits])
         self.log("valid bits/dim", bits, prog_bar=True, rank_zero_only=True, batch_size=1)
 
-    def _diverged(self, what: str, compute: Callable[[], object]) -> NoReturn:
+    def _diverged(self, what: str, culprit: str) -> NoReturn:
         kept = (
             f"The last good checkpoint, {self.last}, is kept." if self.last.exists() else "There is no checkpoint yet."
         )
         raise DivergedError(
-            f"The {what} is not finite after {self.global_step} steps; first so is {self._culprit(compute)}. {kept} "
-            f"Lower training.learning_rate, raise training.warmup_steps, or set training.gradient_clip."
+            f"The {what} is not finite after {self.global_step} steps; first so is {culprit}. {kept} "
+            f"Lower training.learning_rate, raise training.warmup_steps, or set training.gradient_clip.",
+            culprit,
         )
 
-    def _culprit(self, compute: Callable[[], object]) -> str:
+    def _culprit(self) -> str:
         with self.trainer.precision_plugin.train_step_context():
-            layer = first_non_finite(self.model, compute)
+            layer = first_non_finite(self.model, lambda: self.bits_per_dim(self._batch))
         if layer is not None:
             return f"the output of {layer}"
         gradients = ((name, p.grad) for name, p in self.model.named_parameters() if p.grad is not None)
@@ -128,7 +142,7 @@ class Task(lightning.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.run.step = self.global_step
-        self.run.recent.append(self.loss.item())
+        self.run.recent.append(self.trainer.strategy.reduce(self.loss.clone(), reduce_op="mean").item())
         if self.run.step % CURVE_EVERY == 0:
             mean = sum(self.run.recent) / len(self.run.recent)
             self.run.curve["train"].append([self.run.step, self.run.seconds, mean])
@@ -150,9 +164,10 @@ class Task(lightning.LightningModule):
         self.asked_to_stop = True
 
     def _look_at_clock(self) -> None:
-        """End the run if its budget is spent, or the user wants it; all ranks do as the first."""
-        mine = self._now() - self._started, self.asked_to_stop
-        self.run.seconds, self.stopped = self.trainer.strategy.broadcast(mine)
+        """End the run if its budget is spent, by the clock of the first process, or if any of them was told to stop."""
+        strategy = self.trainer.strategy
+        self.run.seconds = strategy.broadcast(self._now() - self._started)
+        self.stopped = strategy.reduce_boolean_decision(self.asked_to_stop, all=False)
         if self.stopped or spent(self.settings, self.global_step, self.run.seconds) >= 1:
             self.trainer.should_stop = True
 
