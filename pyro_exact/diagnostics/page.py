@@ -97,7 +97,7 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
     axis.hist(k[np.isfinite(k)], bins=30)
     axis.axvline(diagnosis.reliable_k, color="tab:red", ls="--", label=f"reliable up to {diagnosis.reliable_k:.2f}")
     axis.set(xlabel="Pareto's k of a datum", ylabel="data")
-    _titled(axis, f"tail of the weights: too heavy for {diagnosis.unreliable} of {len(k)} data")
+    _titled(axis, f"tail of the weights: too heavy for {diagnosis.unreliable} of {len(k)}")
     axis.legend()
 
 
