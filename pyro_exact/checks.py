@@ -180,3 +180,16 @@ def check_number(
         wanted = " that is " + " and ".join(ends) if ends else ""
         raise ValueError(f"{owner} expects {name} as a finite number{wanted}; got {value}. Choose another one.")
     return value
+
+
+def printable(text: object) -> str:
+    r"""Return text in which each character that a terminal would obey, and not show, is written as an escape.
+
+    Use it for names from elsewhere, such as those of files and of arrays in a file: a control sequence in one of them
+    could hide a message, or rewrite it.
+
+    Example:
+        >>> printable("a\x1b[2Jb")
+        'a\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))

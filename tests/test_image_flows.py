@@ -316,9 +316,9 @@ def test_a_model_given_classes_draws_from_each(by_class):
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (torch.tensor([0, 3]), r"integer classes from 0 to 2; got \[0, 3\]"),
-        (torch.tensor([-1]), r"integer classes from 0 to 2; got \[-1\]"),
-        (torch.tensor([0.5]), r"integer classes from 0 to 2; got \[0\.5\]"),
+        (torch.tensor([0, 3]), r"integer classes from 0 to 2; got 3, and 1 of 2 labels"),
+        (torch.tensor([-1]), r"integer classes from 0 to 2; got -1, and 1 of 1 labels"),
+        (torch.tensor([0.5]), r"integer classes from 0 to 2; got torch\.float"),
     ],
     ids=str,
 )
