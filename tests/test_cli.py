@@ -363,7 +363,7 @@ def test_help_explains_every_setting(run):
     code, out, _ = run("train", "--help")
     assert code == 0
     plain = " ".join(out.split())
-    assert "--training.batch_size BATCH_SIZE Images per step and device. (type: int)" in plain
+    assert "--training.batch_size BATCH_SIZE Images per step; several processes share them evenly. (type: int)" in plain
     assert "--resume" in plain
     assert "Whether to go on from the checkpoint in the output folder" in plain
     assert "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}" in run("--help")[1]

@@ -21,6 +21,7 @@ ORDER = [
     "checks",
     "files",
     "provenance",
+    "noise",
     "nn",
     "transforms",
     "testing",

@@ -160,7 +160,7 @@ def test_an_interrupt_is_left_alone_outside_the_main_thread():
     import threading
 
     def enter():
-        with callbacks.first_interrupt(lambda: None):
+        with callbacks.Interrupts(lambda: None).heard():
             entered.append(signal.getsignal(signal.SIGINT))
 
     handler, entered = signal.getsignal(signal.SIGINT), []

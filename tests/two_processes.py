@@ -32,7 +32,7 @@ FAMILY = Family(noiseless, MODELS["glow"].settings)
 
 def run(folder, devices):
     model = {"name": "noiseless", "scales": 1, "depth": 1, "width": 4}
-    training = {"steps": 5, "batch_size": 16 // devices, "validate_every": 2, "ema_decay": 0.5, "flip": True}
+    training = {"steps": 5, "batch_size": 16, "validate_every": 2, "ema_decay": 0.5, "flip": True}
     training |= {"gradient_clip": 1.0, "minutes": 10.0, "decay": "cosine", "learning_rate": 1e-2}
     recipe = recipes.Recipe.from_dict({"name": "t", "model": model, "data": "toy", "training": training}, "the test")
     digits = data.load("digits")

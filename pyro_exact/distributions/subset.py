@@ -10,6 +10,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_exact.noise import rows_of_batch
+
 Shape = torch.Size | list[int] | tuple[int, ...]
 
 
@@ -54,7 +56,8 @@ class Subset(TorchDistribution):
         shape = torch.Size(sample_shape) + self.batch_shape
         rows, sites = shape.numel(), self.event_shape.numel()
         # One site stays out. The others are in with a probability that is itself uniform, which makes their number so.
-        even = torch.arange(rows, device=self.device) / max(rows, 1)
+        first, total = rows_of_batch(rows)
+        even = torch.arange(first, first + rows, device=self.device) / max(total, 1)
         chance = (even + torch.rand((), device=self.device)) % 1
         subset = torch.rand(rows, sites, device=self.device) < chance[:, None]
         out = torch.randint(sites, (rows, 1), device=self.device)

@@ -49,7 +49,7 @@ class Training:
         minutes: Time at most; `None` for no limit. On a CPU it is the time that the training thread computes, whatever
             else the machine does; on a GPU it is wall time. The learning rate decays by whichever budget is nearer its
             end.
-        batch_size: Images per step and device.
+        batch_size: Images per step; several processes share them evenly.
         optimizer: One optimiser for all parameters, fused where torch has that.
         learning_rate: Its peak.
         betas: Decay rates of the moments.

@@ -1,4 +1,4 @@
-"""What Lightning calls during training: checkpoints, the progress bar and Ctrl-C."""
+"""What Lightning calls during training: the progress bar, and signals that end it."""
 
 from __future__ import annotations
 
@@ -6,44 +6,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from pyro_exact.train.checkpoint import BEST, LAST
 from pyro_exact.train.task import spent
-
-
-class Checkpoints(Callback):
-    """Save after each look at the validation split and at the end; keep the best apart.
-
-    It has to stand before `WeightAveraging`, which at the end replaces the weights that a resumed run needs.
-
-    Args:
-        folder: For the two files, ``checkpoint.ckpt`` and ``best.ckpt``.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._saved: int | None = None
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._save(trainer)
-        valid = pl_module.run.curve["valid"]
-        if valid and min(valid, key=lambda point: point[2])[0] == trainer.global_step:
-            trainer.save_checkpoint(self.folder / BEST)
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._save(trainer)
-
-    def _save(self, trainer: lightning.Trainer) -> None:
-        if trainer.global_step != self._saved:
-            trainer.save_checkpoint(self.folder / LAST)
-            self._saved = trainer.global_step
 
 
 class Progress(TQDMProgressBar):
@@ -72,21 +42,48 @@ class Progress(TQDMProgressBar):
         super().on_train_batch_end(trainer, pl_module, *rest)
 
 
-@contextmanager
-def first_interrupt(call: Callable[[], None]) -> Iterator[None]:
-    """Turn the first Ctrl-C into a call; the second one interrupts as ever."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python allows signal handlers in the main thread only
-        return
-    before = signal.getsignal(signal.SIGINT)
+class Interrupts(Callback):
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a call; the second one acts as ever.
 
-    def handle(*_: Any) -> None:
-        signal.signal(signal.SIGINT, before)
-        os.write(2, b"\nStopping after this step. Ctrl-C again stops at once, and loses what is not in a checkpoint.\n")
-        call()
+    SIGTERM is the notice of a cluster, SIGHUP that of a terminal that closes. What the process was told to ignore, as
+    `nohup` does with SIGHUP, it still ignores.
 
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    Args:
+        call: For example to stop after this step.
+    """
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._before: dict[int, Any] = {}
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Hear them in a with-block."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python allows signal handlers in the main thread only
+            return
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        self._before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
+        self._hear()
+        try:
+            yield
+        finally:
+            self._leave()
+            self._before = {}
+
+    def on_train_start(self, *_: Any) -> None:
+        self._hear()  # for Lightning has put a handler of its own before ours, which ends the run without saving it
+
+    def _hear(self) -> None:
+        for number in self._before:
+            signal.signal(number, self._handle)
+
+    def _leave(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, *_: Any) -> None:
+        self._leave()
+        with suppress(OSError):  # a terminal that is gone
+            os.write(2, b"\nStopping after this step. The same again stops at once, and loses what was not saved.\n")
+        self._call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,17 +17,21 @@ import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from pyro_exact.data import Batches, Images
-from pyro_exact.files import check_writable
+from pyro_exact.files import check_writable, remove_partial
 from pyro_exact.models import GenerativeModel
 from pyro_exact.provenance import hardware
 from pyro_exact.recipes import Elbo, Recipe
 from pyro_exact.train.average import average_weights
-from pyro_exact.train.callbacks import Checkpoints, Progress, first_interrupt
-from pyro_exact.train.checkpoint import KEY, LAST, AtomicCheckpointIO, load_model, read_checkpoint
+from pyro_exact.train.callbacks import Interrupts, Progress
+from pyro_exact.train.checkpoint import BEST, KEY, LAST, AtomicCheckpointIO, load_model, read_checkpoint
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.evaluate import labels_for
+from pyro_exact.train.lock import one_writer
 from pyro_exact.train.run import Run
+from pyro_exact.train.saving import Checkpoints
 from pyro_exact.train.task import Data, Task
+
+FILES = (LAST, BEST, "recipe.yaml", "train.json", "curve.png")  # of a run, with those that the command line adds
 
 
 def fit(
@@ -50,7 +55,12 @@ def fit(
 
     Two files appear in ``out`` at each look at the validation split: ``checkpoint.ckpt``, the last state, from which a
     run is resumed and which is returned; and ``best.ckpt``, the state with the lowest validation loss so far. Both load
-    with `load_model`, with averaged weights where the recipe asks for them. Ctrl-C stops after the step and saves.
+    with `load_model`, with averaged weights where the recipe asks for them. Ctrl-C, SIGTERM (the notice of a cluster)
+    and SIGHUP stop after the step and save. A run that is killed goes on from ``checkpoint.ckpt``, and what it was
+    writing is removed. While a run is in it, no other one can begin in the folder.
+
+    Several processes share the batch of ``batch_size`` images, and the noise of an image depends on its place in the
+    batch: so a run may go on with another number of them, and its losses are then the same but for rounding.
 
     Args:
         recipe: The model and how it is trained.
@@ -61,16 +71,17 @@ def fit(
         source: Arguments of `pyro_exact.data.load` that give ``images`` again, for the checkpoint to remember.
         progress: Whether to show a progress bar.
         device: ``"cuda"``, ``"cpu"``, or ``"auto"`` for the first of them that there is.
-        devices: How many on each machine; more than one trains with DDP.
+        devices: How many on each machine; more than one trains with DDP. The batch is divided among all.
         nodes: How many machines, each started by ``torchrun``.
 
     Returns:
         The trained model on the CPU, in evaluation mode.
 
     Raises:
-        ValueError: If the data or the loss does not fit the model, or ``out`` holds another run or cannot be written.
+        ValueError: If the data or the loss does not fit the model, or ``out`` holds another run, is in use by one, or
+            cannot be written.
         DivergedError: If the loss or its gradient is not finite; the last good checkpoint stays.
-        KeyboardInterrupt: After Ctrl-C, with the step and how to go on.
+        KeyboardInterrupt: After Ctrl-C or one of those signals, with the step and how to go on.
     """
     folder = Path(out)
     device = pick_device(device)
@@ -81,24 +92,24 @@ def fit(
         raise ValueError(
             f"training.elbo is for models with latents; {recipe.model['name']} has an exact likelihood. Leave it out."
         )
-    labels = labels_for(model, images, "train")
-    batches = Batches(
-        images.train, settings.batch_size, seed, world_size=devices * nodes, flip=settings.flip, labels=labels
-    )
+    labels, processes = labels_for(model, images, "train"), devices * nodes
+    each = _images_each(settings.batch_size, processes)
+    batches = Batches(images.train, each, seed, world_size=processes, flip=settings.flip, labels=labels)
     run = Run(
         recipe.filled(),
         images.shape,
         images.levels,
         repr(images),
         seed,
-        hardware(device, devices * nodes),
+        hardware(device, processes),
         source,
         clock="computing" if device == "cpu" else "wall",
     )
     last = folder / LAST
     _check_start(run, last, resume)
     check_writable(folder)
-    task = Task(model, run, last)
+    task = Task(model, run, last, processes)
+    interrupts = Interrupts(task.stop)
     with _quiet(), _matmul_precision(settings.matmul_precision):
         trainer = lightning.Trainer(
             accelerator=device,
@@ -107,7 +118,7 @@ def fit(
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
             max_steps=settings.steps,
             max_epochs=-1,
-            callbacks=_callbacks(recipe, folder, progress),
+            callbacks=[*_callbacks(recipe, folder, progress), interrupts],
             plugins=[AtomicCheckpointIO()],
             logger=False,
             enable_checkpointing=False,
@@ -118,8 +129,33 @@ def fit(
             check_val_every_n_epoch=None,
             use_distributed_sampler=False,
         )
-        _train(trainer, task, Data(images, batches), last if resume else None)
+        with _only_run(folder, trainer.is_global_zero), interrupts.heard():
+            if not resume:
+                _check_start(run, last, resume)  # again, for another run may have begun and ended since
+            _train(trainer, task, Data(images, batches), last if resume else None)
     return load_model(last)[0]
+
+
+@contextmanager
+def _only_run(folder: Path, first: bool) -> Iterator[None]:
+    """Keep a folder to the first process of this run, and remove what one that was killed left half-written in it."""
+    if not first:
+        yield
+        return
+    with one_writer(folder):
+        for name in FILES:
+            remove_partial(folder / name, of_the_living=True)
+        yield
+
+
+def _images_each(batch_size: int, processes: int) -> int:
+    """Return how many images of a batch each process takes."""
+    if processes < 1 or batch_size % processes:
+        raise ValueError(
+            f"training.batch_size expects a multiple of the number of processes (devices times nodes), which share a "
+            f"batch; got {batch_size} for {processes}. Change one of them."
+        )
+    return batch_size // processes
 
 
 def _callbacks(recipe: Recipe, folder: Path, progress: bool) -> list[Callback]:
@@ -132,8 +168,7 @@ def _callbacks(recipe: Recipe, folder: Path, progress: bool) -> list[Callback]:
 
 def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path | None) -> None:
     try:
-        with first_interrupt(task.stop):
-            trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     except SystemExit as error:  # what Lightning makes of a KeyboardInterrupt, here of the second Ctrl-C
         left = f"{task.last} is the last checkpoint" if task.last.exists() else "There is no checkpoint yet"
         raise KeyboardInterrupt(f"Stopped at once. {left}.") from error
@@ -144,10 +179,9 @@ def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path 
 def _check_start(run: Run, last: Path, resume: bool) -> None:
     """Make sure that a run starts in a new place, or goes on from a checkpoint of its own; budgets may differ."""
     if not resume:
-        if last.exists():
-            raise ValueError(
-                f"{last} exists. Go on from it with resume=True (--resume), or choose another folder (--out)."
-            )
+        for kept, how in ((last, "Go on from it with resume=True (--resume), or c"), (last.with_name(BEST), "C")):
+            if os.path.exists(kept):
+                raise ValueError(f"{kept} exists. {how}hoose another folder (--out).")
         return
     found, wanted = (_identity(r) for r in (Run.from_dict(read_checkpoint(last)[KEY], str(last)), run))
     differences = [

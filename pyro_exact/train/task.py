@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 from pyro_exact.data import Batches, Images
 from pyro_exact.data.batches import Batch
 from pyro_exact.models import GenerativeModel
+from pyro_exact.noise import SharedNoise
 from pyro_exact.recipes import Training
 from pyro_exact.train.checkpoint import KEY
 from pyro_exact.train.device import CLOCKS
@@ -36,11 +38,12 @@ class Task(lightning.LightningModule):
         model: What is trained.
         run: What the checkpoints will say of the run; it is kept up to date.
         last: The checkpoint to name when the run diverges.
+        processes: How many share a batch.
     """
 
-    def __init__(self, model: GenerativeModel, run: Run, last: Path) -> None:
+    def __init__(self, model: GenerativeModel, run: Run, last: Path, processes: int = 1) -> None:
         super().__init__()
-        self.model, self.run, self.last = model, run, last
+        self.model, self.run, self.last, self.processes = model, run, last, processes
         self.settings = run.recipe.training
         self.elbo = training_elbo(self.settings.elbo)
         self.asked_to_stop = self.stopped = False
@@ -49,14 +52,24 @@ class Task(lightning.LightningModule):
     # The loss --------------------------------------------------------------------------------------------------------
 
     def bits_per_dim(self, batch: Batch) -> Tensor:
-        """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the rank."""
-        _seed(self.run.seed, _NOISE, self.global_step, self.global_rank)
+        """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the place."""
+        _seed(self.run.seed, _NOISE, self.global_step)
         if isinstance(self.elbo, AnnealedELBO):
             self.elbo.step = self.global_step
         x, label = _parts(batch)
         model, plate = self.model if label is None else self.model.condition(label), pyro.plate("data", len(x))
-        loss: Tensor = self.elbo.differentiable_loss(plate(model.generate), plate(model.infer), x)
+        with self._noise_of(x):
+            loss: Tensor = self.elbo.differentiable_loss(plate(model.generate), plate(model.infer), x)
         return loss / (x.numel() * math.log(2))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        with self._noise_of(_parts(self._batch)[0]):  # what is computed again in the backward pass may draw again
+            loss.backward(*args, **kwargs)
+
+    def _noise_of(self, x: Tensor) -> AbstractContextManager[object]:
+        if self.processes == 1:
+            return nullcontext()
+        return SharedNoise(self.global_rank, self.processes, len(x))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.bits_per_dim(batch)
@@ -126,7 +139,7 @@ class Task(lightning.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.run.step = self.global_step
-        self.run.recent.append(self.loss.item())
+        self.run.recent.append(self.trainer.strategy.reduce(self.loss.clone(), reduce_op="mean").item())
         if self.run.step % CURVE_EVERY == 0:
             mean = sum(self.run.recent) / len(self.run.recent)
             self.run.curve["train"].append([self.run.step, self.run.seconds, mean])
@@ -148,9 +161,10 @@ class Task(lightning.LightningModule):
         self.asked_to_stop = True
 
     def _look_at_clock(self) -> None:
-        """End the run if its budget is spent, or the user wants it; all ranks do as the first."""
-        mine = self._now() - self._started, self.asked_to_stop
-        self.run.seconds, self.stopped = self.trainer.strategy.broadcast(mine)
+        """End the run if its budget is spent, by the clock of the first process, or if any of them was told to stop."""
+        strategy = self.trainer.strategy
+        self.run.seconds = strategy.broadcast(self._now() - self._started)
+        self.stopped = strategy.reduce_boolean_decision(self.asked_to_stop, all=False)
         if self.stopped or spent(self.settings, self.global_step, self.run.seconds) >= 1:
             self.trainer.should_stop = True
 
