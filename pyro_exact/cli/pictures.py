@@ -6,6 +6,7 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyro_exact.cli.output import tell
 from pyro_exact.cli.source import Device, Split, images_of, some_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def sample(
         if among is not None:
             grids[f"{title}: nearest training images"] = nearest_of(drawn.cpu(), among)
     save_grids(grids, run.levels, out, columns=each if len(labels) > 1 else 8, rows=len(temperatures))
-    print(f"Wrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def complete(
@@ -140,7 +141,7 @@ def complete(
     hidden = images.where(seen, torch.tensor((run.levels - 1) / 2))
     rows = torch.cat((hidden[None], drawn.cpu(), images[None])).transpose(0, 1).flatten(0, 1)
     save_grids({"seen, completions, image": rows}, run.levels, out, columns=completions + 2)
-    print(f"Wrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def interpolate(
@@ -179,7 +180,7 @@ def interpolate(
     weights = torch.linspace(0, 1, steps, device=ends.device)[:, None]
     rows = [model.decode(torch.lerp(first, last, weights)) for first, last in zip(ends[:n], ends[n:], strict=True)]
     save_grids({"real, between, real": torch.cat(rows)}, run.levels, out, columns=steps)
-    print(f"Wrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def reconstruct(
@@ -215,12 +216,12 @@ def reconstruct(
         z = model.flow.bijection.inv(v).clone()  # of the noise itself the flow would remember the image
         error = (model.flow.bijection(z) - v).abs()
     back = model.decode(z)
-    print(f"largest error {error.max():.2g} of a grey level, mean {error.mean():.2g}")
-    print(f"{int((back != images).sum())} of {images.numel()} numbers came back as another level")
+    tell(f"largest error {error.max():.2g} of a grey level, mean {error.mean():.2g}")
+    tell(f"{int((back != images).sum())} of {images.numel()} numbers came back as another level")
     grids = {"images": images, "to noise and back": back}
     grids[f"error, white is {error.max():.2g} of a level"] = (run.levels - 1) * error / error.max().clamp(min=1e-30)
     save_grids(grids, run.levels, out)
-    print(f"Wrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def diagnose(
@@ -263,8 +264,8 @@ def diagnose(
         kept.to_netcdf(str(partial))
     save_page(found, kept, run.levels, out / "diagnosis.png", f"{run.recipe.name}, {n} {split} images")
     for name, bound in found.summary()["bounds"].items():
-        print(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
-    print(f"{found.verdict}\n{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
+        tell(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
+    tell(f"{found.verdict}\n{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
 
 
 def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: list[int]) -> Tensor:

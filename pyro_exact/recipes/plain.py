@@ -16,6 +16,7 @@ LARGEST_FILE = 2**16  # bytes of YAML; our recipes have less than 2,000
 MOST_VALUES = 10_000
 MOST_LEVELS = 16
 LONGEST_TEXT = 10_000
+_SHORT = 2 * MOST_LEVELS  # characters, of which a text needs more to be deep
 LOADER = "plain_yaml"  # name of the loader that parsers of jsonargparse use
 
 
@@ -98,15 +99,35 @@ def _check_events(text: str | bytes) -> None:
             raise yaml.YAMLError(f"it has a tag, {shown(event.tag)}; only plain values are read")
 
 
+def expands(text: str) -> bool:
+    """Return whether a text would be more than it is, or deep, if it were taken for YAML, as jsonargparse does."""
+    if "&" not in text and len(text) < _SHORT:
+        return False
+    anchors, level = set[str](), 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent) and event.anchor in anchors:
+                return True
+            anchors.add(getattr(event, "anchor", None) or "")
+            level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if level > MOST_LEVELS:
+                return True
+    except yaml.YAMLError:  # then it is a text, and no YAML
+        return False
+    return False
+
+
 def _load(text: str) -> Any:
     """Load what jsonargparse takes for YAML: a file with arguments, and every value that is no simple one."""
     if len(text) > LARGEST_FILE:
         raise yaml.YAMLError(f"it has more than {LARGEST_FILE} bytes")
     _check_events(text)
     try:
-        return _load_as_ever(text)
+        loaded = _load_as_ever(text)
+        plain(loaded, "the file")
     except ValueError as error:
         raise yaml.YAMLError(str(error)) from error
+    return loaded
 
 
 def _key(key: object, name: str) -> str:
@@ -119,6 +140,8 @@ def _scalar(value: object, name: str) -> Any:
     if value is None or isinstance(value, (bool, str)):
         if isinstance(value, str) and len(value) > LONGEST_TEXT:
             raise ValueError(f"{name} expects at most {LONGEST_TEXT} characters; got {len(value)}. Shorten it.")
+        if isinstance(value, str) and expands(value):
+            raise ValueError(f"{name} expects a text; got {shown(value)}, which is YAML in it. Write its values out.")
         return value
 
     if isinstance(value, float):

@@ -25,7 +25,7 @@ from pyro_exact.autoregressive import (
     RowLSTM,
     scans,
 )
-from pyro_exact.checks import check_size, check_sizes, shown
+from pyro_exact.checks import LARGEST_SIZE, check_size, check_sizes, shown
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import (
@@ -37,7 +37,7 @@ from pyro_exact.models import (
     PixelVAE,
     iaf_vae,
 )
-from pyro_exact.recipes.allowance import LARGEST_MODEL, build_within
+from pyro_exact.recipes.allowance import LARGEST_MODEL, Limits, build_within, is_out_of_memory
 from pyro_exact.recipes.check import arguments, check_name, nearest
 from pyro_exact.recipes.plain import plain
 from pyro_exact.recipes.training import Training
@@ -237,13 +237,13 @@ class Recipe:
         values["training"]["betas"] = list(self.training.betas)
         return values
 
-    def build(self, shape: tuple[int, int, int], levels: int, most: int = LARGEST_MODEL) -> GenerativeModel:
+    def build(self, shape: tuple[int, int, int], levels: int, limits: Limits = LARGEST_MODEL) -> GenerativeModel:
         """Return the model for images of ``shape`` (C, H, W) with that many pixel levels.
 
         Args:
             shape: Of one image.
             levels: Number of pixel levels.
-            most: Bytes that building it may take.
+            limits: What building it may take.
 
         Raises:
             ValueError: If the model does not fit that shape, or takes more than it may, before it does.
@@ -251,7 +251,16 @@ class Recipe:
         source = f"recipe {self.name}"
         shape = check_image(shape, levels, source)
         build, settings = MODELS[self.model["name"]].build, self._settings()
-        return build_within(lambda: build(shape, levels, **settings), source, most)
+        try:
+            return build_within(lambda: build(shape, levels, **settings), source, limits)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+            if is_out_of_memory(error):
+                raise
+            # A builder checks its arguments one by one, and not whatever torch has against all of them together.
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{source} does not build a model of images of shape {shape}: {reason}. Change its settings."
+            ) from error
 
     def _settings(self) -> dict[str, Any]:
         source = f"recipe {self.name}: model"
@@ -261,6 +270,9 @@ class Recipe:
             raise ValueError(f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint}")
         family = MODELS[name]
         settings = {key: value for key, value in self.model.items() if key != "name"}
+        for key, value in settings.items():
+            if isinstance(value, int) and abs(value) > LARGEST_SIZE and key != "seed":
+                raise ValueError(f"{source}: {key} expects at most {LARGEST_SIZE}; got {shown(value)}. Lower it.")
         noise = settings.pop("noise", None) if family.dequantized else None
         checked = arguments(family.settings, settings, source, leave_out=PROVIDED)
         if noise is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -104,3 +104,19 @@ class Training:
             value = getattr(self, name)
             if value is not None and not holds(value):
                 raise ValueError(f"training.{name} expects {expected}; got {shown(value)}. Choose another one.")
+
+
+def caution(made_for: Training, given: Mapping[str, Any]) -> str | None:
+    """Return a warning if a batch is smaller than the one that a learning rate and its warm-up were chosen for.
+
+    Args:
+        made_for: The training of a recipe.
+        given: Settings that are to differ from it; whoever gives another rate or warm-up is not warned.
+    """
+    batch_size = given.get("batch_size", made_for.batch_size)
+    if batch_size >= made_for.batch_size or {"learning_rate", "warmup_steps"} & {*given}:
+        return None
+    return (
+        f"The learning rate and the warm-up of this recipe are for batches of {made_for.batch_size} images; with "
+        f"{batch_size} the first steps may diverge. Lower training.learning_rate, or raise training.warmup_steps."
+    )

@@ -119,8 +119,8 @@ def check_fields(checkpoint: object, key: str) -> dict[str, Any]:
     if _is_averaged(checkpoint[key]):
         for name, (holds, expected) in _AVERAGES.items():
             _expect(checkpoint, name, holds, expected)
-        if _shapes(checkpoint["current_model_state"]) != _shapes(checkpoint["state_dict"]):
-            raise DamagedError("the field current_model_state expects the shapes of the averages; got others")
+        if _kinds(checkpoint["current_model_state"]) != _kinds(checkpoint["state_dict"]):
+            raise DamagedError("the field current_model_state expects the shapes and dtypes of state_dict; got others")
     return checkpoint
 
 
@@ -154,13 +154,13 @@ def _is_averaged(run: Mapping[str, Any]) -> bool:
     return isinstance(training, Mapping) and training.get("ema_decay") is not None
 
 
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in weights.items()}
+def _kinds(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
 
 
 def _fits(state: Mapping[int, Any], weights: Mapping[str, Tensor]) -> bool:
     """Return whether the moments of an optimiser have the shapes of some of the weights, in their order."""
-    shapes = iter(_shapes(weights).values())
+    shapes = iter([tensor.shape for tensor in weights.values()])
     moments = [[moment.shape for name, moment in state[i].items() if name != "step"] for i in sorted(state)]
     return all(any(found == [shape] * len(found) for shape in shapes) for found in moments)
 
@@ -219,5 +219,6 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 _AVERAGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "current_model_state": (_is_weights, "tensors by name"),
+    "callbacks": (lambda value: "WeightAveraging" in value, "that of the averages"),
     "averaging_state": (lambda value: _is_weights(value) and "n_averaged" in value, "the number of averages"),
 }

@@ -81,7 +81,11 @@ class Run:
             _check_losses(copy.get("recent", []), f"{source}: recent")
             if copy.get("source") is not None:
                 arguments(load, copy["source"], f"{source}: source", leave_out=["download"])
-        return cls(**arguments(cls, copy, source))
+        checked = arguments(cls, copy, source)
+        try:
+            return cls(**checked)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
