@@ -57,7 +57,7 @@ gpu: .venv/.test .venv/.bench  ## everything that waits for a GPU: the tests, th
 	@set -e; for recipe in $(GPU_RECIPES); do \
 		echo "$$recipe"; \
 		$(BIN)/pyro-exact train "$$recipe" --data-root $(DATA_ROOT) --download --training.minutes $(GPU_MINUTES); \
-		$(BIN)/pyro-exact evaluate "runs/$$recipe/checkpoint.ckpt"; \
+		$(BIN)/pyro-exact evaluate "runs/$$recipe"; \
 	done
 
 clean:  ## remove what the build, the tests and the docs leave behind; .venv and runs/ stay

@@ -17,6 +17,7 @@ import normflows as nf
 import numpy as np
 import torch
 
+from pyro_exact.files import write_json
 from pyro_exact.provenance import provenance
 
 
@@ -97,7 +98,7 @@ def main() -> None:
         },
         "ema": False,
     }
-    args.out.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(record, args.out)
     print(json.dumps(record, indent=2))
 
 

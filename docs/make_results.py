@@ -32,7 +32,7 @@ RUN = {
     "seconds": NUMBER,
     "clock": str,
     "parameters": int,
-    "metric": {"unit": str, "value": NUMBER, "standard_error": NUMBER, "bound": str, "k": int},
+    "metric": {"unit": str, "value": NUMBER, "standard_error": MAYBE, "bound": str, "k": int},
     "ema": bool,
     "date": str,
 }
@@ -137,7 +137,8 @@ def digits(unit: str) -> int:
 def ours(metric: dict[str, Any], ema: bool) -> str:
     """The measured number, its standard error and how it was measured."""
     n = digits(metric["unit"])
-    number = f"**{metric['value']:.{n}f}** ± {metric['standard_error']:.{n}f} {metric['unit']}"
+    error = "" if metric["standard_error"] is None else f" ± {metric['standard_error']:.{n}f}"
+    number = f"**{metric['value']:.{n}f}**{error} {metric['unit']}"
     k = "" if metric["bound"] == "exact" else f", k = {metric['k']:,}"
     return f"{number} ({metric['bound']}{k}{', EMA' if ema else ''})"
 

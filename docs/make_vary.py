@@ -1,6 +1,6 @@
 """Draw docs/images/vary.png: samples of a two-level PixelVAE in which the noise of one level alone varies.
 
-python docs/make_vary.py runs/hierarchical_pixel_vae_cifar10_small/checkpoint.ckpt
+python docs/make_vary.py runs/hierarchical_pixel_vae_cifar10_small/best.ckpt
 """
 
 from pathlib import Path

@@ -80,7 +80,7 @@ def main(
         nets = {name: train(model, images, 2 if smoke else steps) for name, model in models.items()}
     else:
         test = data.load("binarized_mnist", root=data_root).test.float()
-        nets = {name: load_model(runs / recipe / "checkpoint.ckpt")[0].net for name, recipe in RECIPES.items()}
+        nets = {name: load_model(runs / recipe / "best.ckpt")[0].net for name, recipe in RECIPES.items()}
 
     torch.manual_seed(0)
     test = test[torch.randperm(len(test))]

@@ -12,6 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+ADVICE = {
+    errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.EISDIR: "Move that folder away, or choose another name",
+    errno.EROFS: "Choose a folder that can be written",
+    errno.EACCES: "Choose a folder that you may write",
+}
 LONGEST_STEM = 40  # characters of a name that its partial file keeps: both then stay within a file system's limit
 
 
@@ -55,9 +61,8 @@ def in_one_piece(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        kept = "The previous one is kept." if os.path.exists(path) else "There is none before it."
-        shorter = error.errno == errno.ENAMETOOLONG
-        advice = "Choose a shorter name" if shorter else "Make room, or choose another folder"
+        kept = "The previous one is kept." if os.path.isfile(path) else "There is none before it."
+        advice = ADVICE.get(error.errno or 0, "Make room, or choose another folder")
         raise UnwritableError(f"{path} could not be written: {_reason(error)}. {kept} {advice}.") from error
     finally:
         _remove(partial)

@@ -15,6 +15,7 @@ from PIL import Image
 from pyro_exact import __version__, train
 from pyro_exact.cli import main
 from pyro_exact.recipes import load_recipe
+from pyro_exact.train.checkpoint import AtomicCheckpointIO
 from pyro_exact.train.task import Task
 
 SMALL = ["--model.scales", "1", "--model.depth", "1", "--model.width", "4", "--training.batch-size", "8"]
@@ -103,10 +104,61 @@ def test_evaluate_takes_options(here, trained, run):
     assert json.loads((here / "score.json").read_text())["metric"]["k"] == 4
 
 
-def test_the_recipe_that_was_left_trains_again(trained, run):
-    code, _, err = run("train", "out/recipe.yaml", "--data", "toy.npz", "--out", "again")
+def test_the_recipe_that_was_left_trains_again_on_the_same_data(trained, run):
+    assert yaml.safe_load(open("out/recipe.yaml"))["data"] == os.path.abspath("toy.npz")
+    code, _, err = run("train", "out/recipe.yaml", "--out", "again")
     assert (code, err) == (0, "")
     assert yaml.safe_load(open("out/recipe.yaml")) == yaml.safe_load(open("again/recipe.yaml"))
+
+
+def test_of_the_folder_of_a_run_the_best_checkpoint_is_taken(here, trained, run):
+    for command in ("evaluate", "sample --n 2", "interpolate --n 1", "reconstruct --n 2"):
+        name, *flags = command.split()
+        code, out, err = run(name, "out", *flags)
+        assert (code, err) == (0, "")
+        assert out.startswith("Taking out/best.ckpt, the state with the lowest validation loss.\n")
+    assert (here / "out" / "best-test.json").exists()
+    (here / "out" / "best.ckpt").unlink()
+    assert run("evaluate", "out")[1].startswith("Taking out/checkpoint.ckpt, the last state: there is no best.ckpt")
+    (here / "empty").mkdir()
+    code, _, err = run("evaluate", "empty")
+    assert (code, "empty expects a checkpoint, best.ckpt or checkpoint.ckpt; got none" in err) == (1, True)
+
+
+def test_each_evaluation_has_a_record_of_its_own(here, trained, run):
+    np.savez("other.npz", **np.load("toy.npz"))
+    flags = ["", "--k 2", "--seed 1", "--precision bf16", "--data other.npz", "--split valid", "--k 2 --seed 1"]
+    for checkpoint in ("best", "checkpoint"):
+        for given in flags:
+            assert run("evaluate", f"out/{checkpoint}.ckpt", *given.split())[0] == 0
+    records = [json.loads(path.read_text()) for path in (here / "out").glob("*-*.json")]
+    assert len(records) == 2 * len(flags)
+    assert len(list((here / "out").glob("best-*.json"))) == len(flags)
+    assert json.loads((here / "out" / "best-test-k2-seed1.json").read_text())["metric"]["k"] == 2
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sample", "interpolate", "reconstruct", "diagnose"])
+def test_weights_that_are_not_finite_leave_no_record_and_no_picture(here, trained, run, command):
+    checkpoint = train.read_checkpoint("out/best.ckpt")
+    name = next(name for name in checkpoint["state_dict"] if name.endswith("bias"))
+    checkpoint["state_dict"][name].view(-1)[0] = float("nan")
+    AtomicCheckpointIO().save_checkpoint(checkpoint, "out/best.ckpt")
+    before = sorted(here.rglob("*"))
+    code, _, err = run(command, "out")
+    layer = name.removeprefix("model.").removesuffix(".bias")
+    assert code == 1
+    assert f"best.ckpt expects finite weights; got NaN in bias of {layer} (" in err
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_score_is_printed_though_its_record_cannot_be_written(trained, run, monkeypatch):
+    def full_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    code, out, err = run("evaluate", "out")
+    assert (code, "No space left on device" in err) == (1, True)
+    assert re.search(r"glow_digits on toy, test: \d\.\d{4} ± .*\n.* nats per image\n", out)
 
 
 def test_each_of_several_temperatures_has_a_row_of_the_same_noise(trained, run, monkeypatch):
@@ -336,7 +388,8 @@ def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
     assert metrics["data"]["images"] == 400
     assert metrics["anchors"]["uniform code"] == pytest.approx(np.log2(17))
     assert metrics["anchors"]["independent pixels"] == pytest.approx(2.43, abs=0.05)
-    assert f"{metrics['metric']['value']:.3f} ± {metrics['metric']['standard_error']:.3f}" in out
+    assert f"{metrics['metric']['value']:.4f} ± {metrics['metric']['standard_error']:.4f}" in out
+    assert "test bits/dim of best.ckpt, the state after 4 of 4 steps" in out
     assert run("demo", "--training.steps", "1", "--out", "demo")[0] == 0  # it replaces what it left
 
 
@@ -412,7 +465,7 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
         ("train glow_digits --training.ema 0.9", 2, r"Did you mean 'training.ema_decay'"),
         ("train glow_digits --training.batch 8", 2, r"Did you mean 'training.batch_size'"),
         ("train " + "n" * 300 + ".yaml", 1, "There is no recipe file nnn"),
-        ("evaluate " + "n" * 300, 1, "There is no checkpoint nnn"),
+        ("evaluate " + "n" * 300, 1, "nnn: File name too long. Check the name"),
         ("train \x1b[2J.yaml", 1, r"There is no recipe file \\x1b\[2J\.yaml"),
         ("evaluate \x1b[2J", 1, r"There is no checkpoint \\x1b\[2J"),
         ("evaluate \x1b[2J --device cpu --split \x1b[2J", 2, r"\\x1b\[2J"),
@@ -428,7 +481,10 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
         ("evaluate nothing.ckpt", 1, "There is no checkpoint nothing.ckpt"),
         ("evaluate toy.npz", 1, "toy.npz is (damaged|refused|no checkpoint)"),
         ("sample nothing.ckpt", 1, "There is no checkpoint nothing.ckpt"),
-        ("sample nothing.ckpt --n 0", 1, "at least one image"),
+        ("sample nothing.ckpt --n 0", 1, "sample expects --n from 1 to .*; got 0"),
+        ("sample nothing.ckpt --temperature []", 1, "at least one temperature"),
+        (f"evaluate {'n' * 300}", 1, "File name too long. Check the name"),
+        (f"train glow_digits --out {'n' * 300}", 1, "cannot be written: File name too long"),
         ("sample nothing.ckpt --temperature warm", 2, "--temperature: Expected .*float.* Given value: warm"),
         ("recipes --show nothing", 1, "There is no recipe 'nothing'"),
     ],

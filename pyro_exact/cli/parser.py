@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if is_out_of_memory(error):
             _fail(f"There is not enough memory. Lower {_LOWER.get(command, _MODEL)}.", 1)
         if isinstance(error, (ModuleNotFoundError, OSError)):
-            _fail(str(error), 1)
+            _fail(_told(error), 1)
         raise
     except (ValueError, TypeError, FloatingPointError) as error:
         _fail(str(error), 1)
@@ -118,6 +118,15 @@ def _readable(message: str) -> str:
     known = {*_flags(), *COMMANDS}
     words = [word for word in re.findall(r"(?:--|')([\w.]+)", message) if word not in known]
     return message + next((f".{hint}" for word in words if (hint := nearest(word, known))), "")
+
+
+def _told(error: Exception) -> str:
+    """Return an error in words; those of the operating system begin with a number, and say nothing of what to do."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if error.filename is None:
+        return f"{error.strerror}. Check where the output goes."  # a pipe whose reader has left, or a full disk
+    return f"{error.filename}: {error.strerror}. Check the name and its permissions, or choose another one."
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -6,8 +6,9 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyro_exact.checks import check_size
 from pyro_exact.cli.output import tell
-from pyro_exact.cli.source import Device, Split, images_of, some_of
+from pyro_exact.cli.source import Device, Split, checkpoint_of, images_of, model_of, some_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ def sample(
     """Draw images from a trained model.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write.
         n: How many images of each temperature, spread evenly over the classes where there are any; by default 64, or of
             several temperatures 8.
@@ -49,14 +50,15 @@ def sample(
 
     from pyro_exact.data import nearest as nearest_of
     from pyro_exact.plots import save_grids
-    from pyro_exact.train import load_model
 
     temperatures = temperature if isinstance(temperature, list) else [temperature]
     n = n if n is not None else 64 if len(temperatures) == 1 else 8
-    if n < 1 or not temperatures:
-        raise ValueError(f"sample expects at least one image and temperature; got n = {n} and {temperature}.")
+    check_size("sample", "--n", n)
+    if not temperatures:
+        raise ValueError("sample expects at least one temperature; got none. Leave --temperature out, or name one.")
     _check_picture(out)
-    model, run = load_model(checkpoint, device)
+    checkpoint = checkpoint_of(checkpoint)
+    model, run = model_of(checkpoint, device)
     labels = list(range(model.classes or 0)) if label is None else [label] if isinstance(label, int) else label
     each = max(1, n // len(labels)) if labels else n
     among = images_of(run, data, data_root, download=False).train if nearest else None
@@ -88,7 +90,7 @@ def complete(
     """Draw what is hidden of real images from an autoregressive model, a row for each image.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write: in each row what is seen, completions, and the image itself.
         n: How many images, drawn at random.
         completions: How many of each image.
@@ -108,12 +110,12 @@ def complete(
     from pyro_exact.distributions import Autoregressive
     from pyro_exact.models import Density
     from pyro_exact.plots import save_grids
-    from pyro_exact.train import load_model
 
     if completions < 1:
         raise ValueError(f"complete expects at least one completion; got {completions}.")
     _check_picture(out)
-    model, run = load_model(checkpoint, device)
+    checkpoint = checkpoint_of(checkpoint)
+    model, run = model_of(checkpoint, device)
     if not isinstance(model, Density) or not isinstance(model.distribution, Autoregressive):
         raise ValueError(
             f"{checkpoint}: expected an autoregressive model; got {run.recipe.model['name']}. Choose another "
@@ -158,7 +160,7 @@ def interpolate(
     """Walk from one real image to another on a straight line in the noise of a trained flow, a row for each pair.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write.
         n: How many pairs of images, drawn at random.
         steps: Images in a row, with the two real ones at its ends.
@@ -175,6 +177,7 @@ def interpolate(
     if n < 1 or steps < 2:
         raise ValueError(f"interpolate expects n of at least 1 and steps of at least 2; got {n} and {steps}.")
     _check_picture(out)
+    checkpoint = checkpoint_of(checkpoint)
     model, run, images = _flow_and_images(checkpoint, device, data, data_root, split, 2 * n, seed)
     ends = model.encode(images)
     weights = torch.linspace(0, 1, steps, device=ends.device)[:, None]
@@ -196,7 +199,7 @@ def reconstruct(
     """Send real images through a trained flow to noise and back, and print how far they are from what they were.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write: the images, those that came back, and the error, much enlarged.
         n: How many images, drawn at random.
         data: Name, .npz file or folder; the images that it was trained on by default.
@@ -210,6 +213,7 @@ def reconstruct(
     from pyro_exact.plots import save_grids
 
     _check_picture(out)
+    checkpoint = checkpoint_of(checkpoint)
     model, run, images = _flow_and_images(checkpoint, device, data, data_root, split, n, seed)
     with torch.no_grad():
         v = model.noise_of(images).sample()
@@ -238,7 +242,7 @@ def diagnose(
     """Say how well the guide of a trained VAE fits, and whether its latent is used: a verdict, numbers and pictures.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: Folder for diagnosis.json, diagnosis.nc (for ArviZ) and diagnosis.png; that of the checkpoint by default.
         n: How many images, drawn at random.
         k: Samples per image, of which the importance-weighted bounds are.
@@ -251,21 +255,22 @@ def diagnose(
     from pyro_exact.diagnostics import diagnose as diagnosis_of
     from pyro_exact.diagnostics import inference_data, save_page
     from pyro_exact.files import check_writable, in_one_piece, write_json
-    from pyro_exact.train import load_model
 
+    checkpoint = checkpoint_of(checkpoint)
     out = out or checkpoint.parent
     check_writable(out)
-    model, run = load_model(checkpoint, device)
+    model, run = model_of(checkpoint, device)
     images = some_of(images_of(run, data, data_root, download=False), split, n, seed)
     found = diagnosis_of(model, images, k, seed=seed)
+    for name, bound in found.summary()["bounds"].items():
+        tell(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
+    tell(found.verdict)  # before it is written, for a disk may be full
     kept = inference_data(found)
     write_json({"recipe": run.recipe.name, "split": split, "seed": seed} | found.summary(), out / "diagnosis.json")
     with in_one_piece(out / "diagnosis.nc") as partial:
         kept.to_netcdf(str(partial))
     save_page(found, kept, run.levels, out / "diagnosis.png", f"{run.recipe.name}, {n} {split} images")
-    for name, bound in found.summary()["bounds"].items():
-        tell(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
-    tell(f"{found.verdict}\n{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
+    tell(f"{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
 
 
 def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: list[int]) -> Tensor:
@@ -297,9 +302,8 @@ def _flow_and_images(
 ) -> tuple[Dequantized, Run, Tensor]:
     """Load a model whose images are behind a flow, and n images drawn at random; seed the noise that follows."""
     from pyro_exact.models import Dequantized
-    from pyro_exact.train import load_model
 
-    model, run = load_model(checkpoint, device)
+    model, run = model_of(checkpoint, device)
     if not isinstance(model, Dequantized):
         raise ValueError(
             f"{checkpoint}: expected the model of a flow, which maps images to noise and back; got "

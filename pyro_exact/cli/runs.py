@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from pyro_exact.cli.output import say, tell
-from pyro_exact.cli.source import Device, Split, images_of, source_of
+from pyro_exact.cli.source import Device, Split, checkpoint_of, images_of, model_of, source_of
 from pyro_exact.recipes import load_recipe, recipe_names
 from pyro_exact.recipes.training import caution
 
@@ -70,17 +72,23 @@ def train(
         "seed": seed,
     }
     images = load(download=download, **asked)
-    fit(chosen, images, out, seed, resume, source_of(asked, images), device=device, devices=devices, nodes=nodes)
+    source = source_of(asked, images)
+    chosen = dataclasses.replace(chosen, data=source["name"])  # what the run was trained on, not what it was made for
+    fit(chosen, images, out, seed, resume, source, device=device, devices=devices, nodes=nodes)
     if not first_process():
         return
     trained, run = load_model(out / LAST, device)
     some, labels = looked_at(images, chosen.training), labels_for(trained, images, "valid")
     score = score_of(trained, images.valid[some], labels=None if labels is None else labels[some])
+    tell(f"validation: {score}, {score.in_nats()}")  # before it is written, for a disk may be full
+    step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
+    if step != run.step:
+        tell(f"lowest: {lowest:.4f} bits/dim after {step} steps, in {BEST}")
     write_json(_record(run, trained, images, "valid", score), out / "train.json")
     with in_one_piece(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))
     save_curve(run.curve, out / "curve.png")
-    tell(f"validation: {score}, {score.in_nats()}\n{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
+    tell(f"{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
 
 
 def evaluate(
@@ -100,7 +108,7 @@ def evaluate(
     """Score a trained model on a split: nats per image and bits per dimension, with standard error; write a record.
 
     Args:
-        checkpoint: A file that `pyro-exact train` wrote; it carries its recipe.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint; it carries its recipe.
         data: Name, .npz file or folder; the images that it was trained on by default.
         data_root: Folder of the torchvision data sets.
         download: Whether to download a torchvision data set that is not there.
@@ -111,24 +119,28 @@ def evaluate(
         device: Where to run; auto is cuda where there is one.
         precision: bf16 runs the networks under autocast: faster on many devices, and not quite the same score.
         note: A remark on the data for the record, e.g. "first 1,000 of the test set".
-        out: The record; NAME-SPLIT.json beside the checkpoint NAME.ckpt by default.
+        out: The record; by default NAME-SPLIT.json beside the checkpoint NAME.ckpt, with what else was asked for in the
+            name: best-test-k50.json.
     """
     import torch
 
     from pyro_exact.files import check_writable, write_json
     from pyro_exact.train import evaluate as score_of
-    from pyro_exact.train import labels_for, load_model
+    from pyro_exact.train import labels_for
 
-    out = out or checkpoint.with_name(f"{checkpoint.stem}-{split}.json")
+    checkpoint = checkpoint_of(checkpoint)
+    asked = [Path(data).stem if data else "", f"k{k}" if k > 1 else "", f"seed{seed}" if seed else ""]
+    named = [checkpoint.stem, split, *asked, "bf16" if precision == "bf16" else ""]
+    out = out or checkpoint.with_name("-".join(filter(None, named)) + ".json")  # a record for each evaluation
     check_writable(out.parent)
-    model, run = load_model(checkpoint, device)
+    model, run = model_of(checkpoint, device)
     images = images_of(run, data, data_root, download)
     with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=precision == "bf16"):
         score = score_of(model, images.split(split), k, batch_size, seed, labels_for(model, images, split))
     notes = [note, "networks in bfloat16" if precision == "bf16" else None]
+    tell(f"{run.recipe.name} on {images.name}, {split}: {score}\n{score.in_nats()}")  # before a disk can be full
     write_json(_record(run, model, images, split, score, "; ".join(filter(None, notes))), out)
-    tell(f"{run.recipe.name} on {images.name}, {split}: {score}")
-    tell(f"{score.in_nats()}\nWrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def recipes(show: str | None = None) -> None:
@@ -159,37 +171,39 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
     import torch
 
     from pyro_exact.data import load
-    from pyro_exact.files import write_json
+    from pyro_exact.files import check_writable, write_json
     from pyro_exact.plots import save_curve, save_grids
     from pyro_exact.train import BEST, LAST, fit, load_model
     from pyro_exact.train import evaluate as score_of
+    from pyro_exact.train.lock import one_writer
 
     torch.set_num_threads(1)  # the tensors are tiny: a second thread hardly helps, and on a busy machine it waits
     recipe = load_recipe("glow_digits").changed({}, training or {})
-    for name in (LAST, BEST):
-        (out / name).unlink(missing_ok=True)
+    check_writable(out)
+    with one_writer(out):
+        for name in (LAST, BEST):
+            (out / name).unlink(missing_ok=True)
     source: dict[str, Any] = {"name": recipe.data, "seed": seed}
     images = load(**source)
     tell(f"Training {recipe.name} on {len(images.train)} images of shape {images.shape}, {images.levels} levels.")
     fit(recipe, images, out, seed, source=source, device="cpu")
-    model, run = load_model(out / LAST)
+    model, best = load_model(out / BEST)
+    _, last = load_model(out / LAST)
     elbo, bound = score_of(model, images.test), score_of(model, images.test, k=16)
     anchors = _anchors(images)
+    tell(f"\ntest bits/dim of {BEST}, the state after {best.step} of {last.step} steps")
+    for name, value in anchors.items():
+        tell(f"  {name:<20}{value:.3f}")
+    for score in (elbo, bound):
+        tell(f"  {recipe.name:<20}{score}")
     extra = {"anchors": anchors, "importance_weighted": bound.metric("bits/dim")}
-    write_json(_record(run, model, images, "test", elbo) | extra, out / "metrics.json")
+    write_json(_record(best, model, images, "test", elbo) | extra, out / "metrics.json")
     torch.manual_seed(seed)
     grids = {"test images": images.test[:64]}
     grids |= {f"samples at {t:g}": model.sample(64, t) for t in (1.0, 0.7)}
     save_grids(grids, images.levels, out / "samples.png")
-    save_curve(run.curve, out / "curve.png", anchors)
-    tell("\ntest bits/dim")
-    for name, value in anchors.items():
-        tell(f"  {name:<20}{value:.3f}")
-    for score in (elbo, bound):
-        tell(
-            f"  {recipe.name:<20}{score.bits_per_dim:.3f} ± {score.standard_error:.3f}  ({score.bound}, k = {score.k})"
-        )
-    tell(f"\n{out}: {LAST}, metrics.json, samples.png, curve.png")
+    save_curve(last.curve, out / "curve.png", anchors)
+    tell(f"\n{out}: {BEST}, {LAST}, metrics.json, samples.png, curve.png")
 
 
 def _record(

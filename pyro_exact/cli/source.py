@@ -1,4 +1,4 @@
-"""Which images a command is about."""
+"""Which model and which images a command is about."""
 
 from __future__ import annotations
 
@@ -10,10 +10,36 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyro_exact.data import Images
+    from pyro_exact.models import GenerativeModel
     from pyro_exact.train import Run
 
 Device = Literal["auto", "cpu", "cuda"]
 Split = Literal["test", "valid", "train"]
+
+
+def checkpoint_of(given: Path) -> Path:
+    """Return the checkpoint that is meant: of the folder of a run its best one, and say which."""
+    from pyro_exact.train import BEST, LAST
+
+    if not given.is_dir():
+        return given
+    best, last = given / BEST, given / LAST
+    if best.exists():
+        print(f"Taking {best}, the state with the lowest validation loss.")
+        return best
+    if last.exists():
+        print(f"Taking {last}, the last state: there is no {BEST} beside it.")
+        return last
+    raise ValueError(f"{given} expects a checkpoint, {BEST} or {LAST}; got none. Name the folder of a run, or a file.")
+
+
+def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, Run]:
+    """Load the model of a checkpoint, and make sure that its weights are finite."""
+    from pyro_exact.train import check_weights, load_model
+
+    model, run = load_model(checkpoint, device)
+    check_weights(model, str(checkpoint))
+    return model, run
 
 
 def images_of(run: Run, data: str | None, data_root: Path | None, download: bool) -> Images:

@@ -2,7 +2,7 @@
 
 from pyro_exact.train.checkpoint import BEST, LAST, load_model, read_checkpoint
 from pyro_exact.train.device import first_process
-from pyro_exact.train.divergence import DivergedError
+from pyro_exact.train.divergence import DivergedError, NotFiniteError, check_weights
 from pyro_exact.train.elbo import AnnealedELBO, FreeBitsELBO
 from pyro_exact.train.evaluate import Evaluation, evaluate, labels_for
 from pyro_exact.train.fit import fit
@@ -15,7 +15,9 @@ __all__ = [
     "DivergedError",
     "Evaluation",
     "FreeBitsELBO",
+    "NotFiniteError",
     "Run",
+    "check_weights",
     "evaluate",
     "first_process",
     "fit",

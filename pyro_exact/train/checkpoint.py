@@ -36,9 +36,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with in_one_piece(Path(path)) as partial:
             try:
-                torch.save(checkpoint, partial)
-            except RuntimeError as error:  # what torch's zip writer raises on a full disk
-                raise OSError(str(error)) from error
+                with partial.open("wb") as file:
+                    torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch's zip writer hides what the file said, that the disk is full
+                raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
             write_seal(partial)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:

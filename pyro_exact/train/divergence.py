@@ -1,4 +1,4 @@
-"""Finding where a computation first went non-finite."""
+"""Finding where weights, or a computation, first went non-finite."""
 
 from __future__ import annotations
 
@@ -12,8 +12,52 @@ from torch import Tensor, nn
 from pyro_exact.transforms import Bijection
 
 
-class DivergedError(FloatingPointError):
+class NotFiniteError(FloatingPointError):
+    """Weights or scores that are NaN or infinite.
+
+    Args:
+        message: The whole error.
+        culprit: What first was so.
+    """
+
+    def __init__(self, message: str, culprit: str = "") -> None:
+        super().__init__(message)
+        self.culprit = culprit
+
+
+class DivergedError(NotFiniteError):
     """Training met a loss or a gradient that is not finite."""
+
+
+def check_weights(model: nn.Module, source: str) -> None:
+    """Make sure that all weights of a model are finite: of others, scores are NaN and samples may look like any other.
+
+    Args:
+        model: Any module.
+        source: Where the weights come from, for the error.
+
+    Raises:
+        NotFiniteError: If not, with the name of the first such weight and its layer.
+    """
+    weight = first_non_finite_weight(model)
+    if weight is not None:
+        raise NotFiniteError(
+            f"{source} expects finite weights; got {weight}. Take an earlier checkpoint, or train again, with a lower "
+            f"training.learning_rate or with training.gradient_clip.",
+            weight,
+        )
+
+
+@torch.no_grad()
+def first_non_finite_weight(model: nn.Module) -> str | None:
+    """Return the name, and the layer, of the first parameter or buffer of a model with a NaN or infinite element."""
+    for name, layer in model.named_modules():
+        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+        for weight, values in own:
+            if values.is_floating_point() and not bool(values.isfinite().all()):
+                kind = "NaN" if bool(values.isnan().any()) else "infinite elements"
+                return f"{kind} in {weight} of {name or 'the model'} ({type(layer).__name__})"
+    return None
 
 
 @torch.no_grad()

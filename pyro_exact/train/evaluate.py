@@ -13,6 +13,7 @@ from pyro_exact.data import Images
 from pyro_exact.models import GenerativeModel
 from pyro_exact.models.generative_model import evaluating
 from pyro_exact.recipes import Unit
+from pyro_exact.train.divergence import NotFiniteError, check_weights, first_non_finite
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Evaluation:
     Attributes:
         nats: Mean of -log p(x) per image, or of its upper bound.
         bits_per_dim: The same per number and in bits: nats / (D log 2).
-        standard_error: Of ``bits_per_dim``: standard deviation over images / sqrt(n).
+        standard_error: Of ``bits_per_dim``: standard deviation over images / sqrt(n); `None` of a single image.
         standard_error_nats: Of ``nats``.
         images: n.
         dims: D, numbers per image.
@@ -32,8 +33,8 @@ class Evaluation:
 
     nats: float
     bits_per_dim: float
-    standard_error: float
-    standard_error_nats: float
+    standard_error: float | None
+    standard_error_nats: float | None
     images: int
     dims: int
     bound: str
@@ -41,11 +42,12 @@ class Evaluation:
 
     def __str__(self) -> str:
         k = "" if self.bound == "exact" else f", k = {self.k}"
-        return f"{self.bits_per_dim:.4f} ± {self.standard_error:.4f} bits/dim ({self.bound}{k}, {self.images} images)"
+        images = f"{self.images} image{'s' if self.images > 1 else ''}"
+        return f"{self.bits_per_dim:.4f}{_error(self.standard_error, 4)} bits/dim ({self.bound}{k}, {images})"
 
     def in_nats(self) -> str:
         """Return the mean and its error in nats per image."""
-        return f"{self.nats:.2f} ± {self.standard_error_nats:.2f} nats per image"
+        return f"{self.nats:.2f}{_error(self.standard_error_nats, 2)} nats per image"
 
     def metric(self, unit: Unit) -> dict[str, Any]:
         """Return value, error and bound in a unit, as a record keeps them."""
@@ -68,6 +70,9 @@ def evaluate(
 
     The model is put into evaluation mode and back. The random state of the caller is left alone.
 
+    Pyro's effect handlers, torch's random state and the mode of a model belong to the whole process. So two threads
+    that score at the same time disturb each other: give each a process of its own, or let one wait for the other.
+
     Args:
         model: What to score, on its own device.
         images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes.
@@ -78,6 +83,7 @@ def evaluate(
 
     Raises:
         ValueError: If there are no images, or they hold what the model cannot score.
+        NotFiniteError: If a weight or a score is NaN or infinite, with the first layer where it is so.
 
     Reference:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equation 8.
@@ -87,6 +93,7 @@ def evaluate(
     if len(images) == 0:
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
     model.check(images)
+    check_weights(model, "evaluate")
     device = next(model.parameters()).device
     rows = max(1, batch_size // k)
 
@@ -99,10 +106,23 @@ def evaluate(
     with evaluating(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         nats = -torch.cat([log_p(first) for first in range(0, len(images), rows)]).double().cpu()
+        bad = (~nats.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            torch.manual_seed(seed)
+            layer = first_non_finite(model, lambda: [log_p(first) for first in range(0, bad[0] + 1, rows)])
+            culprit = f"the output of {layer}" if layer else "its probability, although all layers are finite"
+            raise NotFiniteError(
+                f"evaluate expects finite scores; got {len(bad)} of {len(nats)} that are not, first {nats[bad[0]]} "
+                f"nats of image {bad[0]}; first so is {culprit}. Take another checkpoint, or look at the image.",
+                culprit,
+            )
+
     n, dims = len(nats), images[0].numel()
-    error = nats.std().item() / math.sqrt(n) if n > 1 else math.nan
+    error = nats.std().item() / math.sqrt(n) if n > 1 else None
     mean, bits = nats.mean().item(), dims * math.log(2)
-    return Evaluation(mean, mean / bits, error / bits, error, n, dims, _bound_name(model, k), k)
+    return Evaluation(
+        mean, mean / bits, None if error is None else error / bits, error, n, dims, _bound_name(model, k), k
+    )
 
 
 def labels_for(model: GenerativeModel, images: Images, split: str) -> Tensor | None:
@@ -120,6 +140,10 @@ def labels_for(model: GenerativeModel, images: Images, split: str) -> Tensor | N
             f"none. Choose data with labels, or a model without classes."
         )
     return labels
+
+
+def _error(error: float | None, digits: int) -> str:
+    return "" if error is None else f" ± {error:.{digits}f}"
 
 
 def _bound_name(model: GenerativeModel, k: int) -> str:

@@ -27,6 +27,7 @@ from pyro_exact.train.checkpoint import BEST, KEY, LAST, AtomicCheckpointIO, loa
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.evaluate import labels_for
 from pyro_exact.train.lock import one_writer
+from pyro_exact.train.processes import all_or_none
 from pyro_exact.train.run import Run
 from pyro_exact.train.saving import Checkpoints
 from pyro_exact.train.task import Data, Task
@@ -81,6 +82,7 @@ def fit(
         ValueError: If the data or the loss does not fit the model, or ``out`` holds another run, is in use by one, or
             cannot be written.
         DivergedError: If the loss or its gradient is not finite; the last good checkpoint stays.
+        ConnectionError: If another process of the run has died.
         KeyboardInterrupt: After Ctrl-C or one of those signals, with the step and how to go on.
     """
     folder = Path(out)
@@ -167,8 +169,10 @@ def _callbacks(recipe: Recipe, folder: Path, progress: bool) -> list[Callback]:
 
 
 def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path | None) -> None:
+    left = f"{task.last} is the last checkpoint, if there is one; --resume goes on from it."
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
+        with all_or_none(trainer, left):
+            trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     except SystemExit as error:  # what Lightning makes of a KeyboardInterrupt, here of the second Ctrl-C
         left = f"{task.last} is the last checkpoint" if task.last.exists() else "There is no checkpoint yet"
         raise KeyboardInterrupt(f"Stopped at once. {left}.") from error
@@ -179,9 +183,13 @@ def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path 
 def _check_start(run: Run, last: Path, resume: bool) -> None:
     """Make sure that a run starts in a new place, or goes on from a checkpoint of its own; budgets may differ."""
     if not resume:
-        for kept, how in ((last, "Go on from it with resume=True (--resume), or c"), (last.with_name(BEST), "C")):
-            if os.path.exists(kept):
-                raise ValueError(f"{kept} exists. {how}hoose another folder (--out).")
+        best = last.with_name(BEST)
+        if os.path.exists(last):
+            raise ValueError(
+                f"{last} exists. Go on from it with resume=True (--resume), or choose another folder (--out)."
+            )
+        if os.path.exists(best):
+            raise ValueError(f"{best} exists, of a run whose last state is gone. Choose another folder (--out).")
         return
     found, wanted = (_identity(r) for r in (Run.from_dict(read_checkpoint(last)[KEY], str(last)), run))
     differences = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +21,7 @@ from pyro_exact.noise import SharedNoise
 from pyro_exact.recipes import Training
 from pyro_exact.train.checkpoint import KEY
 from pyro_exact.train.device import CLOCKS
-from pyro_exact.train.divergence import DivergedError, all_finite, first_non_finite
+from pyro_exact.train.divergence import DivergedError, NotFiniteError, all_finite, first_non_finite
 from pyro_exact.train.elbo import AnnealedELBO, training_elbo
 from pyro_exact.train.evaluate import evaluate, labels_for
 from pyro_exact.train.run import CURVE_EVERY, Run
@@ -83,31 +82,33 @@ class Task(lightning.LightningModule):
             torch.nn.utils.clip_grad_norm_(parameters, limit)
         # Ranks decide together: one that stopped alone would leave the others waiting.
         if not self.trainer.strategy.reduce_boolean_decision(finite):
-            self._diverged("loss or its gradient", lambda: self.bits_per_dim(self._batch))
+            self._diverged("loss or its gradient", self._culprit())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         if self.stopped and self.global_step % self.settings.validate_every:
             return  # the user waits, and the run will look when it is resumed
         images, labels = _parts(batch)
-        score = evaluate(self.model, images, batch_size=self.settings.batch_size, labels=labels)
+        try:
+            score = evaluate(self.model, images, batch_size=self.settings.batch_size, labels=labels)
+        except NotFiniteError as error:
+            self._diverged("validation loss", error.culprit)
         bits = self.trainer.strategy.broadcast(score.bits_per_dim)  # ranks pick the best by the same number
-        if not math.isfinite(bits):
-            self._diverged("validation loss", lambda: evaluate(self.model, images, labels=labels))
         self.run.curve["valid"].append([self.global_step, self.run.seconds, bits])
         self.log("valid bits/dim", bits, prog_bar=True, rank_zero_only=True, batch_size=1)
 
-    def _diverged(self, what: str, compute: Callable[[], object]) -> NoReturn:
+    def _diverged(self, what: str, culprit: str) -> NoReturn:
         kept = (
             f"The last good checkpoint, {self.last}, is kept." if self.last.exists() else "There is no checkpoint yet."
         )
         raise DivergedError(
-            f"The {what} is not finite after {self.global_step} steps; first so is {self._culprit(compute)}. {kept} "
-            f"Lower training.learning_rate, raise training.warmup_steps, or set training.gradient_clip."
+            f"The {what} is not finite after {self.global_step} steps; first so is {culprit}. {kept} "
+            f"Lower training.learning_rate, raise training.warmup_steps, or set training.gradient_clip.",
+            culprit,
         )
 
-    def _culprit(self, compute: Callable[[], object]) -> str:
+    def _culprit(self) -> str:
         with self.trainer.precision_plugin.train_step_context():
-            layer = first_non_finite(self.model, compute)
+            layer = first_non_finite(self.model, lambda: self.bits_per_dim(self._batch))
         if layer is not None:
             return f"the output of {layer}"
         gradients = ((name, p.grad) for name, p in self.model.named_parameters() if p.grad is not None)
