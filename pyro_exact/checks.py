@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,37 @@ from torch import Tensor
 
 LARGEST_SIZE = 2**24  # of one dimension: a larger one is a mistake, or an attack
 LARGEST_COUNT = 10_000  # of layers, blocks and other repeated parts
+
+LONGEST_SHOWN = 200  # characters of a value in an error
+
+
+def shown(value: object) -> str:
+    """Return a short `repr` of a value from elsewhere, however large, deep or self-containing it is.
+
+    Example:
+        >>> shown([[1, 2], list(range(10**6)), 10**10_000])
+        '[[1, 2], [0, 1, 2, 3, 4, 5, 6, 7, ...], an integer of 33220 bits]'
+    """
+    text = _Short().repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+class _Short(reprlib.Repr):
+    """Elements, levels and characters are counted before they are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 80, 80
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 8
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() <= 128 else f"an integer of {x.bit_length()} bits"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        return repr(x[: self.maxstring]) + ("..." if len(x) > self.maxstring else "")
+
+    def repr_instance(self, x: object, level: int) -> str:
+        return repr(x) if isinstance(x, (bool, float, complex, type(None))) else f"<{type(x).__name__}>"
 
 
 def check_tensor(owner: str, name: str, value: object) -> Tensor:

@@ -20,7 +20,7 @@ from pyro_exact.train.checkpoint import AtomicCheckpointIO
 from pyro_exact.train.task import Task
 
 SMALL = ["--model.scales", "1", "--model.depth", "1", "--model.width", "4", "--training.batch-size", "8"]
-SMALL += ["--training.minutes", "null", "--training.validate-every", "2"]
+SMALL += ["--training.minutes", "null", "--training.validate-every", "2", "--training.warmup-steps", "50"]
 
 
 @pytest.fixture(autouse=True)
@@ -213,7 +213,8 @@ def test_an_autoregressive_recipe_from_training_to_samples(here, run):
     np.savez("bits.npz", train=bits[:20], valid=bits[20:30], test=bits[30:])
     small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
     code, out, err = run("train", "nade_mnist", "--data", "bits.npz", "--out", "out", *small)
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert re.fullmatch(r"pyro-exact: Warning: .* are for batches of 100 images; with 5 the first steps .*\n", err)
     assert re.search(r"validation: \d\.\d{4} ± .* \(exact, 10 images\), \d+\.\d\d ± \d\.\d\d nats per image", out)
     assert json.loads((here / "out" / "train.json").read_text())["metric"]["unit"] == "nats"
     assert run("sample", "out/checkpoint.ckpt", "--n", "2")[0] == 0
@@ -467,7 +468,7 @@ def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
     monkeypatch.setattr(
         "pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {})
     )
-    code, out, err = run("demo", "--training.steps", "4", "--training.batch_size", "8", "--out", "demo")
+    code, out, err = run("demo", "--training.steps", "4", "--out", "demo", *SMALL[6:8], *SMALL[12:])
     assert (code, err) == (0, "")
     assert sorted(path.name for path in (here / "demo").iterdir()) == [
         "best.ckpt", "checkpoint.ckpt", "curve.png", "metrics.json", "samples.png",
@@ -548,7 +549,15 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
         ),
         ("train glow_digits --model.deph 8", 1, r"unknown key 'deph'\. Did you mean 'depth'"),
         ("train glow_digits --model.depth deep", 1, "depth expects int; got 'deep'"),
-        ("train glow_digits --training.steps 0", 1, "training.steps expects a positive number; got 0"),
+        ("train glow_digits --training.steps 0", 1, "training.steps expects a positive number of at most 1\\d+; got 0"),
+        ("train glow_digits --training.lr 8", 2, r"training.lr 8\. Did you mean 'training.learning_rate'"),
+        ("train glow_digits --training.ema 0.9", 2, r"Did you mean 'training.ema_decay'"),
+        ("train glow_digits --training.batch 8", 2, r"Did you mean 'training.batch_size'"),
+        ("train " + "n" * 300 + ".yaml", 1, "There is no recipe file nnn"),
+        ("evaluate " + "n" * 300, 1, "nnn: File name too long. Check the name"),
+        ("train \x1b[2J.yaml", 1, r"There is no recipe file \\x1b\[2J\.yaml"),
+        ("evaluate \x1b[2J", 1, r"There is no checkpoint \\x1b\[2J"),
+        ("evaluate \x1b[2J --device cpu --split \x1b[2J", 2, r"\\x1b\[2J"),
         ("train glow_digit", 1, r"no recipe 'glow_digit'\. Did you mean 'glow_digits'"),
         ("train glow_digits --data cifar", 1, "Did you mean cifar10"),
         ("train glow_cifar10_small", 1, "--data-root"),
@@ -578,6 +587,42 @@ def test_errors_are_one_line_and_leave_nothing(here, run, arguments, code, messa
     assert (found, out) == (code, "")
     assert re.fullmatch(rf"pyro-exact: .*{message}.*\n", err), err
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+        ImportError("libx.so: failed to map segment from shared object"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_end_of_memory_is_one_line_that_says_what_to_lower(run, monkeypatch, error):
+    def load(**_):
+        raise error
+
+    monkeypatch.setattr("pyro_exact.data.load", load)
+    code, _, err = run("train", "glow_digits")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "not enough memory. Lower --training.batch_size" in err
+
+
+def test_other_errors_of_torch_are_not_taken_for_the_end_of_memory(run, monkeypatch):
+    def load(**_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("pyro_exact.data.load", load)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run("train", "glow_digits")
+
+
+def test_names_from_elsewhere_reach_no_terminal_as_they_are(here, trained, run):
+    code, out, _ = run("evaluate", "out/checkpoint.ckpt", "--out", "\x1b[2J.json")
+    assert code == 0
+    assert out.endswith("Wrote \\x1b[2J.json.\n")
 
 
 def test_a_model_that_diverges_is_an_error_in_one_line(run):

@@ -1,14 +1,20 @@
 """Recipes: what ships, what a file may say, and what is refused."""
 
-import math
+import functools
+import resource
+import time
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from pyro_exact import recipes
-from pyro_exact.recipes import Recipe, Training, load_recipe, recipe_names
+from pyro_exact.cli import main
+from pyro_exact.recipes import MODELS, Recipe, Training, load_recipe, recipe_names
+from pyro_exact.recipes.allowance import LARGEST_MODEL, rehearse
 from pyro_exact.recipes.check import arguments
+from pyro_exact.recipes.training import caution
 
 SHAPES = {
     "binarized_mnist": ((1, 28, 28), 2),
@@ -150,7 +156,7 @@ def test_a_filled_recipe_spells_out_the_defaults():
         (changed(model={"name": "glov"}), r"name expects one of .*glow, .*; got 'glov'\. Did you mean 'glow'\?"),
         (changed(model={"name": "os.system"}), r"name expects one of .*glow, .*; got 'os\.system'\."),
         (changed(model={"name": ["glow"]}), "name expects one of .*glow"),
-        (changed(model={"width": 3}), "name expects one of .*glow, .*; got 'None'"),
+        (changed(model={"width": 3}), "name expects one of .*glow, .*; got None"),
         (changed(model={"name": "glow", "shape": [1, 2, 2]}), "unknown key 'shape'"),
         (changed(model={"name": "glow", "width": "wide"}), "model: width expects int; got 'wide'"),
         (changed(model={"name": "glow", "width": 1.5}), r"width expects int; got 1\.5"),
@@ -165,9 +171,12 @@ def test_a_filled_recipe_spells_out_the_defaults():
         (changed(training={"steps": True}), "steps expects int; got True"),
         (changed(training={"betas": [0.9]}), r"betas expects tuple\[float, float\]; got \[0\.9\]"),
         (changed(training={"minutes": "long"}), r"minutes expects float \| None; got 'long'"),
-        (changed(training={"steps": 0}), r"training\.steps expects a positive number; got 0"),
+        (changed(training={"steps": 0}), r"training\.steps expects a positive number of at most \d+; got 0"),
         (changed(training={"learning_rate": -1.0}), r"training\.learning_rate expects a positive number"),
-        (changed(training={"learning_rate": math.nan}), r"training\.learning_rate expects a positive number; got nan"),
+        (
+            changed(training={"learning_rate": float("nan")}),
+            r"training: learning_rate expects a finite number; got nan",
+        ),
         (changed(training={"gradient_clip": 0.0}), r"training\.gradient_clip expects a positive number"),
         (changed(training={"ema_decay": 1.0}), r"training\.ema_decay expects a number in \[0, 1\)"),
         (changed(training={"warmup_steps": -1}), r"training\.warmup_steps expects 0 or more"),
@@ -247,3 +256,133 @@ def test_arguments_of_a_function():
     with pytest.raises(ValueError, match=r"x: sizes expects list\[int\]; got \[1, 'a'\]"):
         arguments(builder, {"dim": 1, "sizes": [1, "a"]}, "x")
     assert recipes.MODELS["glow"].settings.__name__ == "glow"
+
+
+# Recipes from elsewhere -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escape", "/absolute", "a/b", "..", ".", "", "x\0y", "\x1b[31m", "a\\b", "n" * 256]
+)
+def test_a_name_that_leaves_the_folder_is_refused(name):
+    with pytest.raises(ValueError, match="a recipe expects as its name one that a folder can have") as caught:
+        Recipe.from_dict(changed(name=name), "the test")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["glow", "-rf", ".hidden", "ü 2 (new)", "n" * 255])
+def test_other_names_are_taken(name):
+    assert Recipe.from_dict(changed(name=name), "the test").name == name
+
+
+LAUGHS = ", ".join(f"&a{i} [{', '.join(['lol' if i == 0 else f'*a{i - 1}'] * 10)}]" for i in range(11))
+LAUGHS = f"[{LAUGHS}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, "has an anchor or an alias"),
+        ("&a [*a]", "has an anchor or an alias"),
+        ("[" * 3000 + "]" * 3000, "holds more than 16 levels"),
+        ("[" * 60_000, "holds more than 16 levels"),
+        ("- 1\n" * 15_000, "at most 10000 values; got more"),
+        ("a: " + "x" * 70_000, "at most 65536 bytes"),
+        ("a: " + "9" * 5000, "not valid YAML: Exceeds the limit"),
+        ("a: 0x" + "f" * 5000, "integers of at most 64 bits; got an integer of 20000 bits"),
+        ("a: 2020-13-45", "not valid YAML: month must be in"),
+        ("a: !!int x", "has a tag"),
+        ("a: 1\na: 2", "has 'a' twice"),
+        ("1: 2", "got the name 1"),
+        ("data: 2020-01-01", "data expects text, numbers and lists of them; got <date>"),
+        (f"model: {{name: glow, depth: '{LAUGHS}'}}\ndata: digits", "depth expects a text; got .* YAML in it"),
+        (f"model: '{LAUGHS}'\ndata: digits", "model expects a text; got .* YAML in it"),
+    ],
+)
+def test_a_file_is_refused_before_it_is_expanded(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(ValueError, match=message) as caught:
+        load_recipe(str(path))
+    assert time.process_time() - start < 2
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("text", [LAUGHS, f"training: {{steps: 1}}\nmodel: '{LAUGHS}'", "[" * 3000])
+def test_what_an_argument_holds_is_not_expanded_either(tmp_path, capsys, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    for flags in (["--model", text], ["--config", str(path)]):
+        with pytest.raises(SystemExit):
+            main(["train", "glow_digits", *flags])
+        assert len(capsys.readouterr().err) < 1000
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"name": "glow", "depth": 10**9}, "depth expects at most"),
+        ({"name": "glow", "scales": 10**9}, "scales expects at most"),
+        ({"name": "glow", "scales": 2, "width": 10**6}, "would take more than 8,192 MiB"),
+        ({"name": "made", "hidden": 10**7}, "would take more than"),
+        ({"name": "vae", "hidden": 10**5, "layers": 100}, "would take more than"),
+        ({"name": "glow", "scales": 2, "depth": 10**5}, "takes more than 1000 calls"),
+    ],
+)
+def test_a_model_without_end_is_refused_before_it_is_built(model, message):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_dict(changed(model=model), "the test").build((1, 28, 28), 2, LARGEST_MODEL._replace(calls=1000))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels", "message"),
+    [
+        ((1, 10**6, 10**6), 17, "images of at most 4194304 numbers"),
+        ((-1, 8, 8), 17, "each of shape from 1"),
+        ((8, 8), 17, "3 sizes in shape"),
+        ((1, 8, 8), 1, "levels from 2"),
+        ((1, 8, 8), 10**9, "levels from 2 to 65536"),
+    ],
+)
+def test_images_that_cannot_be_are_refused(shape, levels, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_dict(VALUES, "the test").build(shape, levels)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_can_be_rehearsed_without_a_trace(name):
+    build = functools.partial(MODELS[name].build, (1, 24, 24), 2, **SMALL[name])
+    torch.manual_seed(0)
+    taken = rehearse(build, name)
+    torch.manual_seed(0)
+    kept = sum(weight.nbytes for weight in build().state_dict().values())
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    build()
+    assert torch.equal(torch.rand(1), drawn)
+    assert kept <= taken
+
+
+def test_every_integer_type_is_an_integer():
+    recipe = Recipe.from_dict(
+        changed(model={"name": "glow", "depth": np.int64(2)}, training={"steps": np.int32(3)}), "x"
+    )
+    assert (recipe.model["depth"], recipe.training.steps) == (2, 3)
+    assert {type(recipe.model["depth"]), type(recipe.training.steps)} == {int}
+
+
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [
+        ({}, False),
+        ({"batch_size": 64}, False),
+        ({"batch_size": 8}, True),
+        ({"batch_size": 8, "warmup_steps": 100}, False),
+        ({"batch_size": 8, "learning_rate": 1e-4}, False),
+    ],
+)
+def test_a_smaller_batch_than_a_recipe_was_made_for_is_warned_of(given, warned):
+    assert (caution(Training(batch_size=64), given) is not None) == warned

@@ -28,6 +28,7 @@ from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
 from pyro_exact.train.divergence import all_finite
 from pyro_exact.train.run import Run
+from pyro_exact.train.seal import write_seal
 from pyro_exact.train.task import Task, learning_rate_factor
 from pyro_exact.transforms import Conv1x1
 
@@ -537,9 +538,9 @@ def test_a_truncated_checkpoint_is_refused(copied, part):
     path = copied / train.LAST
     whole = path.read_bytes()
     path.write_bytes(whole[: int(part * len(whole))])
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="truncated"):
         train.load_model(path)
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="truncated"):
         fit(recipe(ema_decay=0.9), copied, resume=True)
 
 
@@ -551,13 +552,25 @@ class Malicious:
         return os.system, (f"touch {self.target}",)
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))])
-def test_a_malicious_checkpoint_runs_no_code(copied, save):
+def sealed(value, path):
+    torch.save(value, path)
+    write_seal(path)
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        (sealed, "never runs code"),
+        (torch.save, "without a checksum"),
+        (lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2)), "without a checksum"),
+    ],
+)
+def test_a_malicious_checkpoint_runs_no_code(copied, save, message):
     path, target = copied / train.LAST, copied / "ran"
     save({**contents(copied), "callbacks": Malicious(target)}, path)
-    with pytest.raises(ValueError, match=r"refused.*never runs code"):
+    with pytest.raises(ValueError, match=rf"refused.*{message}"):
         train.load_model(path)
-    with pytest.raises(ValueError, match=r"refused.*never runs code"):
+    with pytest.raises(ValueError, match=rf"refused.*{message}"):
         fit(recipe(ema_decay=0.9), copied, resume=True)
     assert not target.exists()
 
@@ -566,7 +579,7 @@ def edited(path, edit):
     """Change what a checkpoint says of its run."""
     checkpoint = train.read_checkpoint(path)
     edit(checkpoint)
-    torch.save(checkpoint, path)
+    AtomicCheckpointIO().save_checkpoint(checkpoint, path)
 
 
 @pytest.mark.parametrize(
@@ -580,9 +593,9 @@ def edited(path, edit):
         (lambda c: c["pyro_exact"]["recipe"]["model"].update(width=8), "do not fit its recipe 'toy'"),
         (lambda c: c["pyro_exact"].pop("shape"), "lacks shape"),
         (lambda c: c["pyro_exact"].update(levels="many"), "levels expects int; got 'many'"),
-        (lambda c: c.update(pyro_exact=3), "expects names with values; got 3"),
-        (lambda c: c.pop("pyro_exact"), "no checkpoint of pyro_exact"),
-        (lambda c: c["state_dict"].clear(), "do not fit its recipe"),
+        (lambda c: c.update(pyro_exact=3), "the field pyro_exact expects .*; got 3"),
+        (lambda c: c.pop("pyro_exact"), "the field pyro_exact is missing"),
+        (lambda c: c["state_dict"].clear(), "expects the shapes of the weights"),
     ],
 )
 def test_an_edited_checkpoint_is_refused(copied, edit, message):

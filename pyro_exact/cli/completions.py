@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_size, printable
+from pyro_exact.cli.output import tell
 from pyro_exact.cli.source import Device, Split, check_picture, checkpoint_of, images_of, model_of, some_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def complete(
     hidden = images.where(seen, torch.tensor((run.levels - 1) / 2))
     rows = torch.cat((hidden[None], drawn, images[None])).transpose(0, 1).flatten(0, 1)
     save_grids({"seen, completions, image": rows}, run.levels, out, columns=completions + 2)
-    print(f"Wrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def _conditioned(checkpoint: Path, model: object, name: str, label: int | None) -> Density | OrderAgnostic:

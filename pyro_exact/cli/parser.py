@@ -14,27 +14,53 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from pyro_exact import __version__
 from pyro_exact.cli.completions import complete
+from pyro_exact.cli.output import say
 from pyro_exact.cli.pictures import diagnose, interpolate, reconstruct, sample
 from pyro_exact.cli.runs import demo, evaluate, recipes, train
 from pyro_exact.recipes import Training
+from pyro_exact.recipes.allowance import is_out_of_memory
 from pyro_exact.recipes.check import nearest
+from pyro_exact.recipes.plain import LARGEST_FILE, LOADER, expands
 
 COMMANDS: dict[str, Callable[..., None]] = {
     f.__name__: f for f in (train, evaluate, sample, complete, interpolate, reconstruct, diagnose, recipes, demo)
 }
 
+# Settings that take the memory of a command.
+_MODEL = "the size of the model, as its depth and width in --model"
+_LOWER = {
+    "train": f"--training.batch_size, --training.initial_images or {_MODEL}",
+    "evaluate": "--batch_size or --k",
+    "sample": "--n",
+    "complete": "--n or --completions",
+    "interpolate": "--n or --steps",
+    "reconstruct": "--n",
+    "diagnose": "--n or --k",
+    "demo": "--training.batch_size",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: exit code 2 for a wrong command, 1 for what went wrong later, 130 for Ctrl-C."""
+    command, given = "", sys.argv[1:] if arguments is None else arguments
     try:
-        parsed = _parser().parse_args(list(_normal(sys.argv[1:] if arguments is None else arguments)))
-        values = parsed[parsed.subcommand].as_dict()
+        if any(len(argument) > LARGEST_FILE or expands(argument) for argument in given):
+            raise ArgumentError(None, "An argument is too long, or holds YAML with anchors. Write its values out.")
+        parsed = _parser().parse_args(list(_normal(given)))
+        command = parsed.subcommand
+        values = parsed[command].as_dict()
         del values["config"]
-        COMMANDS[parsed.subcommand](**values)
+        COMMANDS[command](**values)
     except ArgumentError as error:
         _fail(_readable(str(error)), 2)
-    except (ValueError, TypeError, OSError, ModuleNotFoundError, FloatingPointError) as error:
-        _fail(_told(error), 1)
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        if is_out_of_memory(error):
+            _fail(f"There is not enough memory. Lower {_LOWER.get(command, _MODEL)}.", 1)
+        if isinstance(error, (ModuleNotFoundError, OSError)):
+            _fail(_told(error), 1)
+        raise
+    except (ValueError, TypeError, FloatingPointError) as error:
+        _fail(str(error), 1)
     except KeyboardInterrupt as error:
         _fail(str(error) or "interrupted", 130)
 
@@ -45,11 +71,13 @@ def _parser() -> ArgumentParser:
         description="Generative models with exact or exactly bounded likelihood.",
         version=__version__,
         exit_on_error=False,
+        parser_mode=LOADER,
+        allow_abbrev=False,  # a flag that another one comes to abbreviate would change its meaning
     )
     commands = parser.add_subcommands(required=True)
     for name, function in COMMANDS.items():
         summary = (function.__doc__ or "").splitlines()[0]
-        command = ArgumentParser(description=summary, exit_on_error=False)
+        command = ArgumentParser(description=summary, exit_on_error=False, parser_mode=LOADER, allow_abbrev=False)
         command.add_argument("--config", action="config", help="A YAML file with any of these arguments.")
         command.add_function_arguments(function, as_positional=True, skip={"training"})
         if "training" in inspect.signature(function).parameters:
@@ -103,5 +131,5 @@ def _told(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"pyro-exact: {message}", file=sys.stderr)
+    say(message)
     sys.exit(code)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
+from pyro_exact.cli.output import tell
 from pyro_exact.cli.source import Device, Split, check_picture, checkpoint_of, images_of, model_of, some_of
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def sample(
         if among is not None:
             grids[f"{title}: nearest training images"] = nearest_of(drawn.cpu(), among)
     save_grids(grids, run.levels, out, columns=columns, rows=len(temperatures))
-    print(f"Wrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def interpolate(
@@ -119,7 +120,7 @@ def interpolate(
     weights = torch.linspace(0, 1, steps, device=first.device)[:, None]
     rows = [model.decode(torch.lerp(*ends, weights)) for ends in zip(first, last, strict=True)]
     save_grids({"real, between, real": torch.cat(rows)}, run.levels, out, columns=steps)
-    print(f"Wrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def reconstruct(
@@ -158,12 +159,12 @@ def reconstruct(
         z = model.flow.bijection.inv(v).clone()  # of the noise itself the flow would remember the image
         error = (model.flow.bijection(z) - v).abs()
     back = model.decode(z)
-    print(f"largest error {error.max():.2g} of a grey level, mean {error.mean():.2g}")
-    print(f"{int((back != images).sum())} of {images.numel()} numbers came back as another level")
+    tell(f"largest error {error.max():.2g} of a grey level, mean {error.mean():.2g}")
+    tell(f"{int((back != images).sum())} of {images.numel()} numbers came back as another level")
     grids = {"images": images, "to noise and back": back}
     grids[f"error, white is {error.max():.2g} of a level"] = (run.levels - 1) * (error / error.max().clamp(min=1e-30))
     save_grids(grids, run.levels, out)
-    print(f"Wrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def diagnose(
@@ -201,14 +202,14 @@ def diagnose(
     images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=100)
     found = diagnosis_of(model, images, k, seed=seed)
     for name, bound in found.summary()["bounds"].items():
-        print(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
-    print(found.verdict)  # before it is written, for a disk may be full
+        tell(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
+    tell(found.verdict)  # before it is written, for a disk may be full
     kept = inference_data(found)
     write_json({"recipe": run.recipe.name, "split": split, "seed": seed} | found.summary(), out / "diagnosis.json")
     with in_one_piece(out / "diagnosis.nc") as partial:
         kept.to_netcdf(str(partial))
     save_page(found, kept, run.levels, out / "diagnosis.png", f"{run.recipe.name}, {len(images)} {split} images")
-    print(f"{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
+    tell(f"{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
 
 
 def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: list[int]) -> Tensor:

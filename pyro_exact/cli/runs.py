@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.source import (
     Device,
     Split,
@@ -19,6 +20,7 @@ from pyro_exact.cli.source import (
     source_of,
 )
 from pyro_exact.recipes import load_recipe, recipe_names
+from pyro_exact.recipes.training import caution
 
 if TYPE_CHECKING:
     from pyro_exact.data import Images
@@ -65,7 +67,10 @@ def train(
     from pyro_exact.train import evaluate as score_of
     from pyro_exact.train.task import looked_at
 
-    chosen = load_recipe(recipe).changed(model or {}, training or {})
+    original = load_recipe(recipe)
+    chosen = original.changed(model or {}, training or {})
+    if (warning := caution(original.training, training or {})) is not None:
+        say(f"Warning: {warning}")
     out = out or Path("runs") / chosen.name
     asked: dict[str, Any] = {
         "name": data or chosen.data,
@@ -82,15 +87,15 @@ def train(
     trained, run = load_model(out / LAST, device)
     some, labels = looked_at(images, chosen.training), labels_for(trained, images, "valid")
     score = score_of(trained, images.valid[some], labels=None if labels is None else labels[some])
-    print(f"validation: {score}, {score.in_nats()}")  # before it is written, for a disk may be full
+    tell(f"validation: {score}, {score.in_nats()}")  # before it is written, for a disk may be full
     step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
     if step != run.step:
-        print(f"lowest: {lowest:.4f} bits/dim after {step} steps, in {BEST}")
+        tell(f"lowest: {lowest:.4f} bits/dim after {step} steps, in {BEST}")
     write_json(_record(run, trained, images, "valid", score), out / "train.json")
     with in_one_piece(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))
     save_curve(run.curve, out / "curve.png")
-    print(f"{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
+    tell(f"{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
 
 
 def evaluate(
@@ -140,9 +145,9 @@ def evaluate(
     with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=precision == "bf16"):
         score = score_of(model, images.split(split), k, batch_size, seed, labels_for(model, images, split))
     notes = [note, "networks in bfloat16" if precision == "bf16" else None]
-    print(f"{run.recipe.name} on {images.name}, {split}: {score}\n{score.in_nats()}")  # before a disk can be full
+    tell(f"{run.recipe.name} on {images.name}, {split}: {score}\n{score.in_nats()}")  # before a disk can be full
     write_json(_record(run, model, images, split, score, "; ".join(filter(None, notes))), out)
-    print(f"Wrote {out}.")
+    tell(f"Wrote {out}.")
 
 
 def recipes(show: str | None = None) -> None:
@@ -152,14 +157,14 @@ def recipes(show: str | None = None) -> None:
         show: Name of a recipe to print with all its settings, as YAML; change it, and pass the file to train.
     """
     if show is not None:
-        print(yaml.safe_dump(load_recipe(show).filled().to_dict(), sort_keys=False), end="")
+        tell(yaml.safe_dump(load_recipe(show).filled().to_dict(), sort_keys=False), end="")
         return
     loaded = [load_recipe(name) for name in recipe_names()]
     width, data_width = max(len(r.name) for r in loaded), max(len(r.data) for r in loaded)
     for r in loaded:
         paper = None if r.paper is None or r.paper.value is None else r.paper
         number = "no published number" if paper is None else f"{paper.value} {paper.unit}  {paper.reference}"
-        print(f"{r.name:<{width}}  {r.data:<{data_width}}  {number}")
+        tell(f"{r.name:<{width}}  {r.data:<{data_width}}  {number}")
 
 
 def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] | None = None) -> None:
@@ -187,17 +192,17 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
             (out / name).unlink(missing_ok=True)
     source: dict[str, Any] = {"name": recipe.data, "seed": seed}
     images = load(**source)
-    print(f"Training {recipe.name} on {len(images.train)} images of shape {images.shape}, {images.levels} levels.")
+    tell(f"Training {recipe.name} on {len(images.train)} images of shape {images.shape}, {images.levels} levels.")
     fit(recipe, images, out, seed, source=source, device="cpu")
     model, best = load_model(out / BEST)
     _, last = load_model(out / LAST)
     elbo, bound = score_of(model, images.test), score_of(model, images.test, k=16)
     anchors = _anchors(images)
-    print(f"\ntest bits/dim of {BEST}, the state after {best.step} of {last.step} steps")
+    tell(f"\ntest bits/dim of {BEST}, the state after {best.step} of {last.step} steps")
     for name, value in anchors.items():
-        print(f"  {name:<20}{value:.3f}")
+        tell(f"  {name:<20}{value:.3f}")
     for score in (elbo, bound):
-        print(f"  {recipe.name:<20}{score}")
+        tell(f"  {recipe.name:<20}{score}")
     extra = {"anchors": anchors, "importance_weighted": bound.metric("bits/dim")}
     write_json(_record(best, model, images, "test", elbo) | extra, out / "metrics.json")
     torch.manual_seed(seed)
@@ -205,7 +210,7 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
     grids |= {f"samples at {t:g}": model.sample(64, t) for t in (1.0, 0.7)}
     save_grids(grids, images.levels, out / "samples.png")
     save_curve(last.curve, out / "curve.png", anchors)
-    print(f"\n{out}: {BEST}, {LAST}, metrics.json, samples.png, curve.png")
+    tell(f"\n{out}: {BEST}, {LAST}, metrics.json, samples.png, curve.png")
 
 
 def _record(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyro_exact.checks import check_size, printable
+from pyro_exact.cli.output import say, tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ def load_images(name: str, **options: Any) -> Images:
         images = load(name=name, **options)
     for warning in caught:
         if issubclass(warning.category, DataWarning):
-            print(f"pyro-exact: {warning.message}", file=sys.stderr)
+            say(str(warning.message))
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return images
@@ -46,10 +46,10 @@ def checkpoint_of(given: Path) -> Path:
         return given
     best, last = given / BEST, given / LAST
     if best.exists():
-        print(f"Taking {best}, the state with the lowest validation loss.")
+        tell(f"Taking {best}, the state with the lowest validation loss.")
         return best
     if last.exists():
-        print(f"Taking {last}, the last state: there is no {BEST} beside it.")
+        tell(f"Taking {last}, the last state: there is no {BEST} beside it.")
         return last
     raise ValueError(f"{given} expects a checkpoint, {BEST} or {LAST}; got none. Name the folder of a run, or a file.")
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
+
+from pyro_exact.checks import shown
+from pyro_exact.recipes.plain import LOADER
+
+LONGEST_NAME = 255  # bytes, as file systems have it
 
 
 def arguments(
@@ -30,12 +35,12 @@ def arguments(
         ValueError: On an unknown name, with the nearest known one, a missing one, or a value of another type.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{source} expects names with values; got {values!r}. Write `name: value`, one a line.")
+        raise ValueError(f"{source} expects names with values; got {shown(values)}. Write `name: value`, one a line.")
     parameters = {k: p for k, p in inspect.signature(function).parameters.items() if k not in leave_out}
     for name in values:
         if name not in parameters:
             hint = nearest(str(name), parameters)
-            raise ValueError(f"{source} has an unknown key {name!r}.{hint} Known: {', '.join(parameters)}.")
+            raise ValueError(f"{source} has an unknown key {shown(name)}.{hint} Known: {', '.join(parameters)}.")
     missing = [name for name, p in parameters.items() if p.default is p.empty and name not in values]
     if missing:
         raise ValueError(
@@ -45,10 +50,45 @@ def arguments(
     return {name: _typed(value, hints[name], f"{source}: {name}") for name, value in values.items()}
 
 
+def check_name(name: str, owner: str) -> str:
+    """Return a name if a folder can be called so: one part of a path, and nothing that a terminal would obey.
+
+    Args:
+        name: What came.
+        owner: What is called so, for the error.
+
+    Raises:
+        ValueError: If it is empty, ``.`` or ``..``, too long, or has slashes or control characters.
+    """
+    right = name.isprintable() and name not in ("", ".", "..") and not {"/", "\\"} & {*name}
+    if not right or len(name.encode()) > LONGEST_NAME:
+        raise ValueError(
+            f"{owner} expects as its name one that a folder can have, of at most {LONGEST_NAME} bytes; got "
+            f"{shown(name)}. Choose one without slashes and control characters."
+        )
+    return name
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the nearest known name, or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {found[0]!r}?" if found else ""
+    """Return a hint at the nearest known name, or nothing: one spelled alike, or that ``name`` abbreviates.
+
+    Of names in parts, as ``training.lr``, those with the same parts before the last one come first.
+    """
+    names = list(known)
+    before, _, _ = name.rpartition(".")
+    siblings = [other for other in names if before and other.rpartition(".")[0] == before]
+    found = _alike(name, siblings) or _alike(name, names)
+    return f" Did you mean {found!r}?" if found else ""
+
+
+def _alike(name: str, known: Sequence[str]) -> str | None:
+    """Return the name that is spelled most alike, or whose words have the same initials, or that begins so."""
+    last = name.rpartition(".")[2]
+    by_last = {other.rpartition(".")[2]: other for other in known}
+    close = difflib.get_close_matches(last, by_last, n=1)
+    initials = [other for other in by_last if "".join(word[:1] for word in other.split("_")) == last]
+    longer = [other for other in by_last if len(last) > 1 and other.startswith(last)]
+    return next((by_last[other] for other in (*close, *initials, *longer)), None)
 
 
 def _typed(value: object, hint: Any, source: str) -> object:
@@ -56,11 +96,11 @@ def _typed(value: object, hint: Any, source: str) -> object:
     for option in options:
         if is_dataclass(option) and isinstance(option, type) and value is not None:
             return option(**arguments(option, value, source))
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False, parser_mode=LOADER)
     parser.add_argument("--value", type=hint)
     try:
         if value is None and type(None) not in options:  # which jsonargparse takes for anything
             raise ArgumentError(None, "")
         return parser.parse_object({"value": value}).value
     except ArgumentError:
-        raise ValueError(f"{source} expects {inspect.formatannotation(hint)}; got {value!r}.") from None
+        raise ValueError(f"{source} expects {inspect.formatannotation(hint)}; got {shown(value)}.") from None

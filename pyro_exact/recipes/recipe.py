@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from math import prod
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
-import yaml
 
 from pyro_exact import flows
 from pyro_exact.autoregressive import (
@@ -28,6 +25,7 @@ from pyro_exact.autoregressive import (
     RowLSTM,
     scans,
 )
+from pyro_exact.checks import LARGEST_SIZE, check_size, check_sizes, shown
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import (
@@ -39,12 +37,17 @@ from pyro_exact.models import (
     PixelVAE,
     iaf_vae,
 )
-from pyro_exact.recipes.check import arguments, nearest
+from pyro_exact.recipes.allowance import LARGEST_MODEL, Limits, build_within, is_out_of_memory
+from pyro_exact.recipes.check import arguments, check_name, nearest
+from pyro_exact.recipes.plain import plain
+from pyro_exact.recipes.training import Training
 from pyro_exact.recipes.vae import conv_vae, vae
 from pyro_exact.transforms import Bijection
 
 Unit = Literal["bits/dim", "nats"]
 Net = TypeVar("Net", bound=CausalNet)
+LARGEST_IMAGE = 2**22  # numbers of one image: a larger one is a mistake, or an attack
+MOST_LEVELS = 2**16
 
 
 @dataclass(frozen=True)
@@ -62,95 +65,6 @@ class Paper:
     value: float | None = None
     unit: Unit = "bits/dim"
     budget: str = ""
-
-
-@dataclass(frozen=True)
-class Elbo:
-    """What the training loss is on its way to the ELBO; without any settings it is the ELBO itself.
-
-    Attributes:
-        anneal: ``"energy"`` or ``"kl"``, whose weight is to rise from ``start``; see `pyro_exact.train.AnnealedELBO`.
-        start: The weight at first.
-        steps: Steps in which the weight would rise by one.
-        free_nats: Nats of each latent that cost nothing; see `pyro_exact.train.FreeBitsELBO`.
-        per: What has them, each ``"site"`` or each ``"channel"`` of one.
-    """
-
-    anneal: Literal["energy", "kl"] | None = None
-    start: float = 0.01
-    steps: int = 10_000
-    free_nats: float = 0.0
-    per: Literal["site", "channel"] = "site"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.start <= 1 or self.steps < 1 or self.free_nats < 0:
-            raise ValueError(
-                f"training.elbo expects start in [0, 1], positive steps and free_nats of at least 0; got {self.start}, "
-                f"{self.steps} and {self.free_nats}."
-            )
-        if self.anneal is not None and self.free_nats:
-            raise ValueError("training.elbo expects anneal or free_nats; got both. Choose one.")
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a model is trained.
-
-    Attributes:
-        steps: Optimiser steps at most.
-        minutes: Time at most; `None` for no limit. On a CPU it is the time that the training thread computes, whatever
-            else the machine does; on a GPU it is wall time. The learning rate decays by whichever budget is nearer its
-            end.
-        batch_size: Images per step; several processes share them evenly.
-        optimizer: One optimiser for all parameters, fused where torch has that.
-        learning_rate: Its peak.
-        betas: Decay rates of the moments.
-        weight_decay: As the optimiser defines it.
-        warmup_steps: Steps of linear warm-up.
-        decay: What follows the warm-up: a constant rate, or a cosine down to zero at the end of the budget.
-        gradient_clip: Largest norm of the gradient of all parameters; `None` for no limit.
-        ema_decay: Decay of the exponential moving average of the weights that is evaluated; `None` for none.
-        precision: ``"bf16"`` runs the networks under autocast; the flow itself stays in float32.
-        matmul_precision: Of float32 matrix products while it trains, as `torch.set_float32_matmul_precision` has it:
-            with ``"high"`` or ``"medium"`` GPUs use their fast units (TF32), and some CPUs a faster library.
-        initial_images: Number of training images for the data-dependent initialisation.
-        flip: Whether to mirror training images at random.
-        validate_every: Steps between two looks at the validation split, and between two checkpoints.
-        validate_on: Number of validation images that such a look scores, at most, and a run at its end; `None` for all.
-        elbo: See `Elbo`.
-    """
-
-    steps: int = 1000
-    minutes: float | None = None
-    batch_size: int = 64
-    optimizer: Literal["adam", "adamw", "adamax"] = "adam"
-    learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    warmup_steps: int = 0
-    decay: Literal["constant", "cosine"] = "constant"
-    gradient_clip: float | None = None
-    ema_decay: float | None = None
-    precision: Literal["float32", "bf16"] = "float32"
-    matmul_precision: Literal["highest", "high", "medium"] = "highest"
-    initial_images: int = 256
-    flip: bool = False
-    validate_every: int = 500
-    validate_on: int | None = 1000
-    elbo: Elbo = field(default_factory=Elbo)
-
-    def __post_init__(self) -> None:
-        positive = ("steps", "minutes", "batch_size", "learning_rate", "gradient_clip", "initial_images")
-        self._expect((*positive, "validate_every", "validate_on"), lambda n: n > 0, "a positive number")
-        self._expect(("warmup_steps", "weight_decay"), lambda n: n >= 0, "0 or more")
-        self._expect(("ema_decay",), lambda n: 0 <= n < 1, "a number in [0, 1)")
-        self._expect(("betas",), lambda pair: all(0 <= n < 1 for n in pair), "numbers in [0, 1)")
-
-    def _expect(self, names: Iterable[str], holds: Callable[[Any], bool], expected: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not holds(value):
-                raise ValueError(f"training.{name} expects {expected}; got {value}.")
 
 
 def _dequantized(builder: Callable[..., Bijection]) -> Callable[..., GenerativeModel]:
@@ -286,6 +200,7 @@ class Recipe:
     paper: Paper | None = None
 
     def __post_init__(self) -> None:
+        check_name(self.name, "a recipe")
         self._settings()
 
     @classmethod
@@ -299,7 +214,7 @@ class Recipe:
         Raises:
             ValueError: On an unknown, missing or ill-typed key, with the nearest known name.
         """
-        return cls(**arguments(cls, values, source))
+        return cls(**arguments(cls, plain(values, source), source))
 
     def changed(self, model: Mapping[str, Any], training: Mapping[str, Any]) -> Recipe:
         """Return the recipe with other settings where they are given; raise ValueError as `from_dict`."""
@@ -322,21 +237,42 @@ class Recipe:
         values["training"]["betas"] = list(self.training.betas)
         return values
 
-    def build(self, shape: tuple[int, int, int], levels: int) -> GenerativeModel:
+    def build(self, shape: tuple[int, int, int], levels: int, limits: Limits = LARGEST_MODEL) -> GenerativeModel:
         """Return the model for images of ``shape`` (C, H, W) with that many pixel levels.
 
+        Args:
+            shape: Of one image.
+            levels: Number of pixel levels.
+            limits: What building it may take.
+
         Raises:
-            ValueError: If the model does not fit that shape.
+            ValueError: If the model does not fit that shape, or takes more than it may, before it does.
         """
-        return MODELS[self.model["name"]].build(shape, levels, **self._settings())
+        source = f"recipe {self.name}"
+        shape = check_image(shape, levels, source)
+        build, settings = MODELS[self.model["name"]].build, self._settings()
+        try:
+            return build_within(lambda: build(shape, levels, **settings), source, limits)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+            if is_out_of_memory(error):
+                raise
+            # A builder checks its arguments one by one, and not whatever torch has against all of them together.
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{source} does not build a model of images of shape {shape}: {reason}. Change its settings."
+            ) from error
 
     def _settings(self) -> dict[str, Any]:
         source = f"recipe {self.name}: model"
-        name = str(self.model.get("name"))
-        if name not in MODELS:
-            raise ValueError(f"{source}: name expects one of {', '.join(MODELS)}; got {name!r}.{nearest(name, MODELS)}")
+        name = self.model.get("name")
+        if not isinstance(name, str) or name not in MODELS:
+            hint = nearest(str(name), MODELS) if isinstance(name, str) else ""
+            raise ValueError(f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint}")
         family = MODELS[name]
         settings = {key: value for key, value in self.model.items() if key != "name"}
+        for key, value in settings.items():
+            if isinstance(value, int) and abs(value) > LARGEST_SIZE and key != "seed":
+                raise ValueError(f"{source}: {key} expects at most {LARGEST_SIZE}; got {shown(value)}. Lower it.")
         noise = settings.pop("noise", None) if family.dequantized else None
         checked = arguments(family.settings, settings, source, leave_out=PROVIDED)
         if noise is not None:
@@ -350,35 +286,13 @@ def _defaults(function: Callable[..., object]) -> dict[str, Any]:
     return {name: p.default for name, p in parameters if name not in PROVIDED}
 
 
-def load_recipe(name: str) -> Recipe:
-    """Read a recipe that ships with the library, or a YAML file.
-
-    Args:
-        name: A name that `recipe_names` returns, or the path of a YAML file.
-
-    Raises:
-        ValueError: If there is no such recipe, with the nearest known name, or if the file is not right.
-    """
-    if name in recipe_names():
-        text = resources.files(__package__).joinpath(f"{name}.yaml").read_bytes()
-    elif Path(name).suffix in (".yaml", ".yml"):
-        if not Path(name).is_file():
-            raise ValueError(f"There is no recipe file {name}. Check the path; `pyro-exact recipes` lists our own.")
-        text = Path(name).read_bytes()
-    else:
+def check_image(shape: object, levels: object, source: str) -> tuple[int, int, int]:
+    """Return the shape of an image, if it and the number of its levels are possible; raise ValueError if not."""
+    channels, height, width = check_sizes(source, "shape", shape, length=3)
+    check_size(source, "levels", levels, least=2, most=MOST_LEVELS)
+    if channels * height * width > LARGEST_IMAGE:
         raise ValueError(
-            f"There is no recipe {name!r}.{nearest(name, recipe_names())} "
-            f"Pass one of {', '.join(recipe_names())}, or the path of a .yaml file."
+            f"{source} expects images of at most {LARGEST_IMAGE} numbers; got {channels} x {height} x {width}. Scale "
+            f"them down."
         )
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeError) as error:
-        raise ValueError(f"Recipe {name} is not valid YAML: {error}") from error
-    named = {"name": Path(name).stem, **values} if isinstance(values, dict) else values
-    return Recipe.from_dict(named, f"recipe {name}")
-
-
-def recipe_names() -> list[str]:
-    """Return the names of the recipes that ship with the library."""
-    files = (Path(str(entry)) for entry in resources.files(__package__).iterdir())
-    return sorted(path.stem for path in files if path.suffix == ".yaml")
+    return channels, height, width

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
+from pyro_exact.checks import printable
 from pyro_exact.files import in_one_piece
 from pyro_exact.models import GenerativeModel
+from pyro_exact.recipes.allowance import LARGEST_MODEL, TooLargeError
+from pyro_exact.train.contents import check_fields, check_members, check_values
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.run import Run
+from pyro_exact.train.seal import DamagedError, check_seal, write_seal
 
 LAST, BEST = "checkpoint.ckpt", "best.ckpt"
 KEY = "pyro_exact"  # of our part in the checkpoint, which otherwise is Lightning's
 
+_PREFIX = "model."  # of the names of weights, where the model is in the task that trains it
+
+_SPARE = 2**28  # bytes that building a model may take, beside four times those of its weights; ours take up to twice
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint in one piece: whatever happens, the previous one survives."""
+    """Write a checkpoint in one piece, with its checksum: whatever happens, the previous one survives."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         with in_one_piece(Path(path)) as partial:
@@ -29,6 +40,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     torch.save(checkpoint, file)
             except RuntimeError as error:  # torch's zip writer hides what the file said, that the disk is full
                 raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
+            write_seal(partial)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
         return read_checkpoint(path)
@@ -37,27 +49,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return the contents of a checkpoint, on the CPU; only tensors and plain values are ever loaded.
 
+    The checksum of the file comes first, then the sizes that it declares, then what it holds: so a flipped bit is
+    found wherever it is, and a file takes no more memory than its own size.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated, holds code, or was not written by this library.
+        ValueError: If it is truncated, changed, holds code or more than was written, or was not written by this
+            version of the library; the field is named.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint {path}. `pyro-exact train` writes one into its output folder.")
+    if not os.path.isfile(path):  # False for a name that is too long, where Path.is_file raises
+        raise FileNotFoundError(
+            f"There is no checkpoint {printable(path)}. `pyro-exact train` writes one into its output folder."
+        )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        return _contents(path)
+    except DamagedError as error:
         raise ValueError(
-            f"{path} is refused: it holds something else than tensors and plain values, or is damaged; loading a "
-            f"checkpoint never runs code. Use one that `pyro-exact train` wrote."
-        ) from error  # whose text advises to load it without that protection
-    except Exception as error:  # a damaged file fails anywhere between its zip archive and its tensors
-        raise ValueError(f"{path} is damaged; it may be truncated. Use another one. ({error})") from error
-    if not isinstance(checkpoint, dict) or not {KEY, "state_dict", "global_step"} <= checkpoint.keys():
-        raise ValueError(f"{path} is no checkpoint of pyro_exact: it carries no recipe. Train with `pyro-exact train`.")
-    return checkpoint
+            f"{printable(path)} is refused: {error}. Use a checkpoint that `pyro-exact train` wrote."
+        ) from error
 
 
 def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, Run]:
@@ -74,15 +84,59 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
         FileNotFoundError: If there is no such file.
         ValueError: As `read_checkpoint`, or if the weights do not fit the recipe.
     """
+    device = pick_device(device)
     checkpoint = read_checkpoint(path)
-    run = Run.from_dict(checkpoint[KEY], str(path))
-    model = run.recipe.build(run.shape, run.levels)
-    weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
+    run = Run.from_dict(checkpoint[KEY], printable(path))
+    weights: Mapping[str, Tensor] = checkpoint["state_dict"]
+
+    most = 4 * sum(weight.nbytes for weight in weights.values()) + _SPARE
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
+        model = run.recipe.build(run.shape, run.levels, LARGEST_MODEL._replace(bytes=most))
+        expected = {_PREFIX + name: weight for name, weight in model.state_dict().items()}
+        _check_fit(expected, weights)
+    except (TooLargeError, DamagedError) as error:
         raise ValueError(
-            f"The weights in {path} do not fit its recipe {run.recipe.name!r}: {error}. "
+            f"The weights in {printable(path)} do not fit its recipe {run.recipe.name!r}: {error}. "
             f"It was written by another version, or edited; train again."
         ) from error
-    return model.eval().to(pick_device(device)), run
+    model.load_state_dict({name.removeprefix(_PREFIX): weight for name, weight in weights.items()})
+    return model.eval().to(device), run
+
+
+def _contents(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; raise DamagedError at whatever is not as it was written."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        check_seal(file)
+        pickle_size = check_members(file, size)
+        file.seek(0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
+                checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except MemoryError:
+            raise
+        except pickle.UnpicklingError as error:  # whose text advises to load it without that protection
+            raise DamagedError(
+                "it holds something else than tensors and plain values; loading a checkpoint never runs code"
+            ) from error
+        except Exception as error:  # a damaged file fails anywhere between its zip archive and its tensors
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DamagedError(f"it cannot be read ({reason})") from error
+    check_values(checkpoint, size, pickle_size)
+    return check_fields(checkpoint, KEY)
+
+
+def _check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Raise DamagedError at the first weight that a model lacks, or has in another shape or dtype."""
+    for name in [*expected, *weights]:
+        if name not in weights:
+            raise DamagedError(f"state_dict lacks {printable(name)}")
+        if name not in expected:
+            raise DamagedError(f"state_dict has {printable(name)}, which the model has not")
+        wanted, found = expected[name], weights[name]
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise DamagedError(
+                f"state_dict expects {name} of shape {tuple(wanted.shape)} and {wanted.dtype}; got "
+                f"{tuple(found.shape)} and {found.dtype}"
+            )

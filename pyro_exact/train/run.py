@@ -10,10 +10,20 @@ from typing import Any
 
 import torch
 
+from pyro_exact.checks import check_number, check_size, shown
+from pyro_exact.data import load
 from pyro_exact.provenance import commit, today
 from pyro_exact.recipes import Recipe
 from pyro_exact.recipes.check import arguments
+from pyro_exact.recipes.plain import plain
+from pyro_exact.recipes.recipe import check_image
+from pyro_exact.recipes.training import MOST_STEPS
+from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.evaluate import Evaluation
+
+CURVE_EVERY = 10  # steps of which the curve has the mean
+LARGEST_SEED = 2**32 - 1  # of NumPy, which Pyro seeds too
+MOST_VALUES = 2**26  # in what a run says of itself; most are its curve
 
 
 @dataclass
@@ -54,10 +64,28 @@ class Run:
     )
     recent: list[float] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        check_image(self.shape, self.levels, "a run")
+        check_size("a run", "seed", self.seed, least=0, most=LARGEST_SEED)
+        check_size("a run", "step", self.step, least=0, most=MOST_STEPS)
+        check_number("a run", "seconds", self.seconds, least=0)
+        if self.clock not in CLOCKS:
+            raise ValueError(f"a run expects clock as one of {', '.join(CLOCKS)}; got {shown(self.clock)}.")
+
     @classmethod
     def from_dict(cls, values: object, source: str) -> Run:
         """Check plain values, and make a run of them; raise ValueError as `Recipe.from_dict`."""
-        return cls(**arguments(cls, values, source))
+        copy = plain(values, source, MOST_VALUES)
+        if isinstance(copy, dict):
+            _check_curve(copy.get("curve", {"train": [], "valid": []}), f"{source}: curve")
+            _check_losses(copy.get("recent", []), f"{source}: recent")
+            if copy.get("source") is not None:
+                arguments(load, copy["source"], f"{source}: source", leave_out=["download"])
+        checked = arguments(cls, copy, source)
+        try:
+            return cls(**checked)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -96,3 +124,26 @@ class Run:
             "ema": self.recipe.training.ema_decay is not None,
             "date": today(),
         }
+
+
+def _check_curve(curve: object, name: str) -> None:
+    """Raise ValueError unless a curve is lists of (step, seconds, bits/dim) of both splits."""
+    if not isinstance(curve, dict) or {*curve} != {"train", "valid"}:
+        raise ValueError(f"{name} expects train and valid; got {shown(curve)}. Use another checkpoint.")
+    for split, points in curve.items():
+        if not isinstance(points, list) or not all(_is_point(point) for point in points):
+            raise ValueError(
+                f"{name}: {split} expects a list of (step, seconds, bits/dim); got {shown(points)}. Use another "
+                f"checkpoint."
+            )
+
+
+def _check_losses(recent: object, name: str) -> None:
+    if not isinstance(recent, list) or len(recent) >= CURVE_EVERY:
+        raise ValueError(
+            f"{name} expects a list of fewer than {CURVE_EVERY} losses; got {shown(recent)}. Use another checkpoint."
+        )
+
+
+def _is_point(point: Any) -> bool:
+    return isinstance(point, list) and [type(number) for number in point] in ([int, float, float], [int, int, float])

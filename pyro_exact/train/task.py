@@ -24,9 +24,7 @@ from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.divergence import DivergedError, NotFiniteError, all_finite, first_non_finite
 from pyro_exact.train.elbo import AnnealedELBO, training_elbo
 from pyro_exact.train.evaluate import evaluate, labels_for
-from pyro_exact.train.run import Run
-
-CURVE_EVERY = 10
+from pyro_exact.train.run import CURVE_EVERY, Run
 
 # What a random number is for, beside the order and the flips of `Batches`, which are 0 and 1.
 _NOISE, _INITIAL = 2, 3

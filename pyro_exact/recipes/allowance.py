@@ -1,0 +1,149 @@
+"""A bound on how much a model takes, found by a rehearsal that builds it without memory for its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+_WEIGHTS = {"empty", "eye", "full", "normal", "ones", "rand", "randn", "zeros"}  # what makes them
+_NO_MEMORY = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "could not create a memory",
+    "could not create a primitive",
+    "failed to map segment",
+    "can't start new thread",
+)
+_Model = TypeVar("_Model")
+
+
+class Limits(NamedTuple):
+    """What building a model may take.
+
+    Attributes:
+        bytes: Allocated on the way, all together.
+        calls: Of torch, which are mostly one for each weight and each step of its initialisation.
+    """
+
+    bytes: int
+    calls: int
+
+
+LARGEST_MODEL = Limits(2**33, 20_000)  # two billion weights; the largest recipe that ships takes 4,000 calls
+
+
+class TooLargeError(ValueError):
+    """A model takes more than it may."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error is one of the many that torch, and what is below it, raise where memory ends."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    kinds = (RuntimeError, ImportError, OSError)
+    return isinstance(error, kinds) and any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+def build_within(build: Callable[[], _Model], source: str, limits: Limits = LARGEST_MODEL) -> _Model:
+    """Build a model, if what it takes stays within limits.
+
+    A rehearsal finds that out; where there can be none, each allocation is compared with the limits as it comes.
+
+    Args:
+        build: What makes the model.
+        source: What to call it in an error.
+        limits: The bounds.
+
+    Raises:
+        TooLargeError: If it takes more, or has too many parts, before it allocates any of that.
+    """
+    try:
+        rehearse(build, source, limits)
+    except TooLargeError:
+        raise
+    except Exception:  # its settings are wrong, which is told below, or it must see a weight to be built
+        with _Allowance(source, limits, rehearsal=False):
+            return build()
+    return build()
+
+
+def rehearse(build: Callable[[], object], source: str, limits: Limits = LARGEST_MODEL) -> int:
+    """Build a model with its weights on the meta device, where a tensor has no memory; return the bytes it would take.
+
+    Orders and masks are real, for they decide what is built. Random states are left as they were.
+
+    Raises:
+        TooLargeError: As `build_within`.
+        Exception: If the model must see a weight to be built.
+    """
+    with torch.random.fork_rng(devices=[]), _Allowance(source, limits, rehearsal=True) as allowance:
+        build()
+    return allowance.bytes
+
+
+class _Allowance(TorchDispatchMode):
+    """Count the calls of torch, and the bytes that each is going to allocate."""
+
+    def __init__(self, source: str, limits: Limits, rehearsal: bool) -> None:
+        super().__init__()
+        self.source, self.limits, self.rehearsal = source, limits, rehearsal
+        self.calls = self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        self.calls += 1
+        if self.calls > self.limits.calls:
+            raise TooLargeError(
+                f"{self.source} takes more than {self.limits.calls} calls to be built. Use fewer layers."
+            )
+
+        of_weights = any(tensor.is_meta for tensor in tensors) or _makes_weights(func, tensors, args, kwargs)
+        if self.rehearsal and of_weights:
+            made, new = _on_meta(func, args, kwargs)
+            self._count(new)
+            return made
+
+        with suppress(NotImplementedError, RuntimeError):  # where sizes depend on values, which were counted before
+            self._count(_on_meta(func, args, kwargs)[1])
+        return func(*args, **kwargs)
+
+    def _count(self, new: int) -> None:
+        self.bytes += new
+        if self.bytes > self.limits.bytes:
+            raise TooLargeError(
+                f"{self.source} would take more than {self.limits.bytes / 2**20:,.0f} MiB of memory. "
+                f"Use fewer or narrower layers, or smaller images."
+            )
+
+
+def _makes_weights(func: Any, tensors: list[Tensor], args: Any, kwargs: dict[str, Any]) -> bool:
+    """Return whether a call makes numbers of which no order and no mask is made."""
+    name, dtype = func.overloadpacket.__name__, kwargs.get("dtype")
+    if tensors or name not in _WEIGHTS or kwargs.get("generator") is not None:
+        return False
+    if name == "full" and dtype is None:
+        return isinstance(args[1], float)
+    return dtype in (None, torch.get_default_dtype())
+
+
+def _on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, int]:
+    """Return what a call would return, without memory, and the bytes that it would allocate."""
+    if kwargs.get("generator") is not None:
+        func, kwargs = func.overloadpacket.default, {k: v for k, v in kwargs.items() if k != "generator"}
+    args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
+    known = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+    if any(argument.name == "device" for argument in func._schema.arguments):
+        kwargs = {**kwargs, "device": torch.device("meta")}
+
+    made = func(*args, **kwargs)
+    storages = [t.untyped_storage() for t in tree_leaves(made) if isinstance(t, Tensor)]
+    return made, sum(storage.nbytes() for storage in storages if storage._cdata not in known)

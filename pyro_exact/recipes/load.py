@@ -1,0 +1,49 @@
+"""Where recipes come from: those that ship with the library, and YAML files from anywhere."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+
+from pyro_exact.checks import printable, shown
+from pyro_exact.recipes.check import nearest
+from pyro_exact.recipes.plain import LARGEST_FILE, read_yaml
+from pyro_exact.recipes.recipe import Recipe
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read a recipe that ships with the library, or a YAML file.
+
+    Args:
+        name: A name that `recipe_names` returns, or the path of a YAML file.
+
+    Raises:
+        ValueError: If there is no such recipe, with the nearest known name, or if the file is not right.
+    """
+    path, known = Path(name), recipe_names()
+    if name in known:
+        text = resources.files(__package__).joinpath(f"{name}.yaml").read_bytes()
+    elif path.suffix in (".yaml", ".yml"):
+        if not os.path.isfile(name):  # False for a name that is too long, where Path.is_file raises
+            raise ValueError(
+                f"There is no recipe file {printable(name)}. Check the path; `pyro-exact recipes` lists our own."
+            )
+        with path.open("rb") as file:
+            text = file.read(LARGEST_FILE + 1)
+    else:
+        raise ValueError(
+            f"There is no recipe {shown(name)}.{nearest(name, known)} "
+            f"Pass one of {', '.join(known)}, or the path of a .yaml file."
+        )
+
+    source = f"recipe {printable(name)}"
+    values = read_yaml(text, source)
+    named = {"name": path.stem, **values} if isinstance(values, dict) else values
+    return Recipe.from_dict(named, source)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that ship with the library."""
+    files = (Path(str(entry)) for entry in resources.files(__package__).iterdir())
+    return sorted(path.stem for path in files if path.suffix == ".yaml")
