@@ -32,7 +32,7 @@ def glow(
     scales: int = 3,
     depth: int = 32,
     width: int = 512,
-    scale: Literal["tanh", "sigmoid"] | None = "sigmoid",
+    scale: Literal["tanh", "sigmoid"] | None = "tanh",
     factorized: bool = False,
     logit_margin: float | None = None,
     edge: bool = True,
@@ -51,7 +51,9 @@ def glow(
         scales: L of the paper.
         depth: K of the paper, steps per scale.
         width: Hidden channels of the conditioners.
-        scale: Scale of the affine formula; see `Affine`. The official code has ``"sigmoid"``. `None` makes the
+        scale: Scale of the affine formula; see `Affine`. ``"tanh"`` bounds it on both sides, so that one coupling
+            stretches no sample by more than e³. ``"sigmoid"`` is the form of the official code: it has no lower bound,
+            and rare samples of a trained model, or most of them at a temperature of 3, overflow. `None` makes the
             couplings additive, as in the paper's 5-bit models.
         factorized: Whether the 1x1 convolutions learn PLU factors; the official code does not.
         logit_margin: `None` scales the pixels to [-1/2, 1/2), as the official code does; a number takes their `Logit`
