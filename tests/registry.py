@@ -275,9 +275,7 @@ TRANSFORMS: dict[str, Case] = {
     ),
     "glow": Case(small_glow, (1, 4, 4), True, pixels, std=0.1),
     "glow recompute": Case(lambda c: small_glow(c, recompute=True), (1, 4, 4), True, pixels, std=0.1),
-    "glow logit": Case(
-        lambda c: small_glow(c, logit_margin=0.05, factorized=True), (1, 4, 4), True, pixels, std=0.1
-    ),
+    "glow logit": Case(lambda c: small_glow(c, logit_margin=0.05, factorized=True), (1, 4, 4), True, pixels, std=0.1),
     "glow official": Case(lambda c: small_glow(c, scale="sigmoid"), (1, 4, 4), True, pixels, std=0.1),
     "glow additive": Case(lambda c: small_glow(c, scale=None), (1, 4, 4), True, pixels, std=0.1),
     "iaf": Case(lambda c: iaf(3, 2, (6,), c), (3,), True, std=0.2),

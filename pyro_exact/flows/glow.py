@@ -7,7 +7,8 @@ from typing import Literal
 
 from torch import nn
 
-from pyro_exact.flows.arguments import image_shape
+from pyro_exact.checks import LARGEST_COUNT, check_size
+from pyro_exact.flows.arguments import check_scales, image_shape
 from pyro_exact.nn.conditioner import ConvConditioner, PriorConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
@@ -76,6 +77,7 @@ def glow(
         torch.Size([5, 64])
     """
     shape = image_shape("glow", shape, levels)
+    width = check_size("glow", "width", width)
     formula: Elementwise = Additive() if scale is None else Affine(scale)
 
     def coupling(half: Channels) -> Coupling:
@@ -103,11 +105,8 @@ def multi_scale(
     recompute: bool = False,
 ) -> Compose:
     """Build what follows the scaling of the pixels in a `glow`, around any coupling of the halves of the channels."""
-    if scales < 1 or depth < 1 or shape[1] % 2**scales or shape[2] % 2**scales:
-        raise ValueError(
-            f"{builder} expects depth >= 1, scales >= 1, and height and width that are multiples of 2^scales = "
-            f"{2**scales}; got depth {depth}, scales {scales} and shape {shape}. Use fewer scales, or pad the images."
-        )
+    scales = check_scales(builder, shape, scales)
+    depth = check_size(builder, "depth", depth, most=LARGEST_COUNT)
 
     def step(channels: int) -> Bijection:
         last = coupling(Channels(channels))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_number
 from pyro_exact.nn.statistics import channel_statistics
 from pyro_exact.transforms.act_norm import channels_fit, has_channels
 from pyro_exact.transforms.bijection import Bijection, Shape
@@ -56,13 +57,11 @@ class BatchNorm(Bijection):
     running_variance: Tensor
 
     def __init__(self, channels: int, event_dim: int = 1, momentum: float = 0.1, epsilon: float = 1e-4) -> None:
+        channels, event_dim = has_channels(self, channels, event_dim)
         super().__init__(event_dim)
-        has_channels(self, channels, event_dim)
-        if not 0 <= momentum <= 1 or not epsilon > 0:
-            raise ValueError(
-                f"BatchNorm expects a momentum in [0, 1] and a positive epsilon; got {momentum} and {epsilon}."
-            )
-        self.channels, self.momentum, self.epsilon = channels, momentum, epsilon
+        self.channels = channels
+        self.momentum = check_number("BatchNorm", "momentum", momentum, 0, 1)
+        self.epsilon = check_number("BatchNorm", "epsilon", epsilon, 1e-30, 1e30)
         shape = (channels, *[1] * (event_dim - 1))
         self.register_buffer("running_mean", torch.zeros(shape))
         self.register_buffer("running_variance", torch.ones(shape))

@@ -7,6 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_sizes
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.bijection import Bijection, Shape, common_context_shape, context_for
 from pyro_exact.transforms.flatten import event_fits
@@ -58,15 +59,16 @@ class FactorOut(Bijection):
         prior: nn.Module | None = None,
         elementwise: Affine | None = None,
     ) -> None:
+        channels, height, width = check_sizes("FactorOut", "shape", shape, length=3)
         context_shape = common_context_shape("FactorOut", (rest.context_shape, getattr(prior, "context_shape", None)))
         super().__init__(3, context_shape, output_event_dim=1)
-        if len(shape) != 3 or shape[0] < 2:
+        if channels < 2:
             raise ValueError(
                 f"FactorOut expects at least two channels in a shape (C, H, W); got {tuple(shape)}. Start with Squeeze."
             )
-        self.shape, self.partition = tuple(shape), Channels(shape[0])
-        self.rest, self.prior, self.elementwise = rest, prior, elementwise or Affine()
-        kept = (self.partition.fixed_size, *self.shape[1:])
+        self.shape, self.partition = (channels, height, width), Channels(channels)
+        self.rest, self.prior, self.elementwise = rest, prior, Affine() if elementwise is None else elementwise
+        kept = (self.partition.fixed_size, height, width)
         self.rest_dim = prod(kept)
         if tuple(rest.forward_shape(kept)) != (self.rest_dim,):
             raise ValueError(
@@ -93,8 +95,12 @@ class FactorOut(Bijection):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
-            self.rest.initialize(self.partition.split(x)[0], context_for(self.rest, context))
-            return self.forward_and_ladj(x, context)[0]
+            kept, out = self.partition.split(x)
+            noise = self.rest.initialize(kept, context_for(self.rest, context))
+            if self.prior is not None:
+                theta = self.elementwise.fitting(self.prior(kept, context), out)
+                out, _ = self.elementwise.inverse_and_ladj(out, theta)
+            return torch.cat((noise, out.flatten(-3)), dim=-1)
 
     def per_scale(self, y: Tensor) -> list[Tensor]:
         """Return the noise by scales, the coarsest first: vectors of shape (*batch, dimension of the scale)."""

@@ -7,6 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_sizes
 from pyro_exact.transforms.bijection import Bijection, Shape
 
 
@@ -34,8 +35,9 @@ class Flatten(Bijection):
     """
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__(len(shape), output_event_dim=1)
-        self.shape = tuple(shape)
+        event = check_sizes("Flatten", "shape", shape)
+        super().__init__(len(event), output_event_dim=1)
+        self.shape = event
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.reshape(self.forward_shape(x.shape)), x.new_zeros(x.shape[: x.dim() - len(self.shape)])

@@ -123,8 +123,8 @@ def test_a_new_glow_on_a_single_step_is_a_rotation_of_its_pixels():
     ("options", "message"),
     [
         ({"scales": 3}, r"multiples of 2\^scales = 8; got .* shape \(1, 4, 4\)"),
-        ({"scales": 0}, "scales >= 1"),
-        ({"depth": 0}, "depth >= 1"),
+        ({"scales": 0}, "glow expects scales from 1 to 20; got 0"),
+        ({"depth": 0}, "glow expects depth from 1 to 10000; got 0"),
     ],
 )
 def test_glow_refuses_impossible_sizes(options, message):
