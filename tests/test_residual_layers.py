@@ -66,7 +66,7 @@ def scaled(actual, expected, tolerance):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_root_is_exact_to_rounding_for_any_stretch_and_target(dtype):
+def test_root_is_as_exact_as_its_arguments_for_any_stretch_and_target(dtype):
     near = torch.logspace(-12, -0.01, 60)
     stretch = torch.cat([torch.logspace(-30, 12, 300), 1 - near, 1 + near, 1 + near * 1e3])[:, None]
     spread = 1 + torch.randn(len(stretch), 300) * torch.logspace(-8, 0, 300)
@@ -75,13 +75,16 @@ def test_root_is_exact_to_rounding_for_any_stretch_and_target(dtype):
     a = root(stretch, target)
     assert_close(root(stretch, -target), -a, rtol=0, atol=0)
 
-    # the residual in extended precision, in units of what rounding its largest term costs
+    # The error of the root, from its residual in extended precision, in units of what rounding moves it by.
     s, t, x = (v.double().numpy().astype(np.longdouble) for v in (stretch, target, a))
     tanh = np.tanh(x)
-    rest = np.where(x < 1e-3, x**3 / 3 - 2 * x**5 / 15, x - tanh)
-    residual = abs(s * tanh + rest - t) / (x + abs(s - 1) * tanh + t) / torch.finfo(dtype).eps
+    series = sum(c * x**n for n, c in ((3, 1 / 3), (5, -2 / 15), (7, 17 / 315), (9, -62 / 2835), (11, 1382 / 155925)))
+    rest = np.where(x < 0.03, series, x - tanh)
+    derivative = tanh**2 + s / np.cosh(np.minimum(x, 1e3)) ** 2
+    rounding = torch.finfo(dtype).eps * (x + (s * tanh + t) / derivative)
+    error = abs(s * tanh + rest - t) / derivative / rounding
     normal = torch.as_tensor(target / stretch > 1e3 * torch.finfo(dtype).tiny).numpy()
-    assert residual[normal].max() < 8  # below 1 unless 1 + c is itself all rounding
+    assert error[normal].max() < 8
 
 
 def test_root_at_the_ends():
