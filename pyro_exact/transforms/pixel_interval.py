@@ -50,7 +50,8 @@ class PixelInterval(Bijection):
     def __init__(self, event_dim: int = 3, context_shape: Shape | None = None) -> None:
         event_dim = check_size("PixelInterval", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM)
         super().__init__(event_dim, context_shape)
-        self.codomain = of_event(constraints.half_open_interval(0.0, 1.0), event_dim)
+        if context_shape is None:
+            self.codomain = of_event(constraints.half_open_interval(0.0, 1.0), event_dim)
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, low = self._in_full_precision(x, context)
@@ -67,7 +68,7 @@ class PixelInterval(Bijection):
 
     def condition(self, context: Tensor) -> Bijection:
         bound = super().condition(context)
-        if bound is not self:
+        if self.context_shape is not None:
             bound.codomain = of_event(constraints.half_open_interval(context, context + 1), self.domain.event_dim)
         return bound
 

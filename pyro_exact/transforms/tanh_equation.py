@@ -26,9 +26,9 @@ def slope(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
 def root(stretch: Tensor, target: Tensor) -> Tensor:
     r"""Return the :math:`a` with :math:`a + (s - 1) \tanh a = t`, as exactly as :math:`s` and :math:`t` determine it.
 
-    Its error is at most eight times what it moves by when :math:`a`, :math:`s` and :math:`t` are rounded. That holds for
-    any stretch, however near to zero: the left side is computed as :math:`(a - \tanh a) + s \tanh a`, a sum of terms of
-    one sign.
+    Its error is at most eight times what it moves by when :math:`a`, :math:`s` and :math:`t` are rounded. That holds
+    for any stretch, however near to zero: the left side is computed as :math:`(a - \tanh a) + s \tanh a`, a sum of
+    terms of one sign.
 
     The last two Newton steps are part of the graph. From a root the first makes the derivatives in ``stretch`` and
     ``target`` exact to first order, the second to third.
