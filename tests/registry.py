@@ -198,6 +198,11 @@ def pixels(shape: tuple[int, ...]) -> Tensor:
     return 4 * torch.rand(shape)
 
 
+def logits(shape: tuple[int, ...]) -> Tensor:
+    """Numbers that a sigmoid does not round to an end of the interval."""
+    return torch.randn(shape)
+
+
 TRANSFORMS: dict[str, Case] = {
     "ActNorm": Case(lambda c: ActNorm(3, context_dim=c), (3,), True),
     "ActNorm image": Case(lambda c: ActNorm(3, 3, c), (3, 2, 2), True),
@@ -240,7 +245,7 @@ TRANSFORMS: dict[str, Case] = {
     "LinearLU": Case(lambda c: LinearLU(4, c), (4,), True),
     "Logit": Case(lambda c: Logit(4), (1, 2, 2), draw=pixels),
     "Logit without margin": Case(lambda c: Logit(4, margin=0, event_dim=1), (3,), draw=pixels),
-    "Logit inv": Case(lambda c: Logit(4).inv, (1, 2, 2)),
+    "Logit inv": Case(lambda c: Logit(4).inv, (1, 2, 2), draw=logits),
     "MaskedAutoregressive": Case(lambda c: masked(4, Affine(), c), (4,), True),
     "MaskedAutoregressive mixture": Case(lambda c: masked(3, MixtureCDF(3), c), (3,), True),
     "MaskedAutoregressive spline": Case(lambda c: masked(3, Spline(4), c), (3,), True),

@@ -258,16 +258,16 @@ def test_five_bits_are_the_units_of_the_images():
 
 
 def test_samples_of_glow_are_finite_at_high_temperature():
-    """The official form, with the same weights, overflows in most of them."""
+    """The official form, with the same weights, overflows in all of them."""
 
     def overflows(**settings):
         torch.manual_seed(0)
-        bijection = perturb(flows.glow((1, 8, 8), levels=17, scales=2, depth=4, width=16, **settings), 0.1)
+        bijection = perturb(flows.glow((1, 8, 8), levels=17, scales=2, depth=4, width=16, **settings), 0.2)
         images = Flow(StandardNormal(64), bijection.inv).float()(temperature=3.0).sample((200,))
         return int((~images.isfinite()).flatten(1).any(1).sum())
 
     assert overflows() == 0
-    assert overflows(scale="sigmoid") > 100
+    assert overflows(scale="sigmoid") == 200
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
