@@ -584,6 +584,23 @@ def test_builders_start_as_the_identity(name):
     assert_close((y, ladj), (x, torch.zeros(5)))
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda formula: flows.maf(2, 3, elementwise=formula),
+        lambda formula: flows.iaf(2, 3, elementwise=formula),
+        lambda formula: flows.couplings((2,), formula, 3),
+    ],
+    ids=["maf", "iaf", "couplings"],
+)
+def test_each_layer_of_a_builder_learns_a_formula_of_its_own(build):
+    given = Affine("learned")
+    flow = perturb(build(given))
+    multiples = [module.multiple for module in flow.modules() if isinstance(module, Affine)]
+    assert len({*map(id, multiples), id(given.multiple)}) == 4
+    assert len({multiple.item() for multiple in multiples}) == 3
+
+
 @pytest.mark.parametrize("name", ["maf", "real_nvp", "spline_coupling", "couplings", "nice"])
 def test_builders_are_initialised_from_data(name):
     x = 5 + 3 * torch.randn(1000, 2)

@@ -19,7 +19,19 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from pyro_exact import flows
-from pyro_exact.transforms import BatchNorm, Compose, Householder, LinearLU, Planar, Radial, Sylvester
+from pyro_exact.transforms import (
+    ActNorm,
+    BatchNorm,
+    Compose,
+    FactorOut,
+    Flatten,
+    Householder,
+    LinearLU,
+    Permute,
+    Planar,
+    Radial,
+    Sylvester,
+)
 from pyro_exact.transforms.tanh_equation import root, slope
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -511,6 +523,19 @@ def test_batch_norm_moves_its_averages_in_train_mode_only():
     assert_close(other(x.clone()), layer(x), rtol=0, atol=0)
 
 
+def test_the_inverse_of_batch_norm_in_training_undoes_the_last_batch():
+    """Of the very output, which memory knows, as of a copy; also within other layers, and for the density."""
+    for layer in (BatchNorm(2), Compose([ActNorm(2), BatchNorm(2), Permute([1, 0])])):
+        x = 5 + 3 * torch.randn(50, 2)
+        y = layer(x)
+        assert_close(layer.inv(y.clone()), x)
+        assert_close(layer.inv(y), x)
+
+        d = TransformedDistribution(Normal(torch.zeros(2), 1.0).to_event(1), [layer])
+        sample = d.sample((50,))
+        assert_close(d.log_prob(sample), d.log_prob(sample.clone()))
+
+
 def test_batch_norm_in_evaluation_is_a_bijection():
     layer = BatchNorm(2).eval()
     layer.running_mean.normal_()
@@ -527,6 +552,17 @@ def test_batch_norm_can_be_initialised():
     y = layer.initialize(x)
     assert_close(y.std(0, correction=0), torch.ones(2))
     assert_close(layer.eval()(x), y)
+
+
+def test_a_container_initialises_batch_norm_once():
+    """In training mode a second pass would move the averages away from what they were set to."""
+    alone, inner = BatchNorm(2, 3), BatchNorm(2, 3)
+    whole = FactorOut((4, 2, 2), Compose([inner, Flatten((2, 2, 2))]))
+    x = 5 + 3 * torch.randn(20, 4, 2, 2)
+    y = whole.initialize(x)
+    alone.initialize(x[:, :2])
+    assert_close(inner.state_dict(), alone.state_dict(), rtol=0, atol=0)
+    assert_close(y, whole.eval()(x))
 
 
 def test_batch_norm_refuses_a_batch_of_one_in_training():
