@@ -66,6 +66,8 @@ SIZES = {
     "Sylvester reflections": lambda n: Sylvester(4, 2, "householder", reflections=n),
     "TopPrior": lambda n: TopPrior((2, n)),
     "couplings dim": lambda n: flows.couplings((n,), Affine(), 1, (2,)),
+    "couplings context": lambda n: flows.couplings((2,), Affine(), 1, (2,), context_dim=n),
+    "couplings hidden": lambda n: flows.couplings((2,), Affine(), 1, (2, n)),
     "couplings length": lambda n: flows.couplings((2,), Affine(), n, (2,)),
     "flow_pp levels": lambda n: flows.flow_pp(IMAGE, **{**SMALL_FLOW_PP, "levels": n}),
     "flow_pp width": lambda n: flows.flow_pp(IMAGE, **{**SMALL_FLOW_PP, "width": n}),
@@ -77,9 +79,12 @@ SIZES = {
     "glow shape": lambda n: flows.glow((n, 4, 4), **SMALL_GLOW),
     "glow levels": lambda n: flows.glow(IMAGE, **{**SMALL_GLOW, "levels": n}),
     "glow scales": lambda n: flows.glow(IMAGE, **{**SMALL_GLOW, "scales": n}),
+    "glow context": lambda n: flows.glow(IMAGE, **SMALL_GLOW, context_dim=n),
     "glow depth": lambda n: flows.glow(IMAGE, **{**SMALL_GLOW, "depth": n}),
     "glow width": lambda n: flows.glow(IMAGE, **{**SMALL_GLOW, "width": n}),
     "iaf dim": lambda n: flows.iaf(n, 1, (4,)),
+    "iaf context": lambda n: flows.iaf(2, 1, (4,), n),
+    "iaf hidden": lambda n: flows.iaf(1, 1, (4, n)),
     "iaf length": lambda n: flows.iaf(2, n, (4,)),
     "maf length": lambda n: flows.maf(2, n, (4,)),
     "nice dim": lambda n: flows.nice((n,), 1, (2,)),
@@ -88,6 +93,7 @@ SIZES = {
     "planar dim": lambda n: flows.planar(n, 1),
     "planar length": lambda n: flows.planar(2, n),
     "radial length": lambda n: flows.radial(2, n),
+    "real_nvp context": lambda n: flows.real_nvp(IMAGE, levels=4, scales=1, width=2, blocks=1, context_dim=n),
     "real_nvp length": lambda n: flows.real_nvp((2,), n, (2,)),
     "real_nvp scales": lambda n: flows.real_nvp(IMAGE, levels=4, scales=n, width=2, blocks=1),
     "real_nvp width": lambda n: flows.real_nvp(IMAGE, levels=4, scales=1, width=n, blocks=1),
@@ -102,7 +108,7 @@ SIZES = {
     "sylvester rank": lambda n: flows.sylvester(2, 1, n),
 }
 NO_SIZES = [0, -1, 10**9, 2**70, 1.5, math.nan, math.inf, -math.inf, "3", [1], 1j, True]
-HAS_DEFAULT = {"Householder reflections", "Sylvester rank", "sylvester rank"}
+HAS_DEFAULT = {"Householder reflections", "Sylvester rank", "sylvester rank"} | {n for n in SIZES if "context" in n}
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -132,8 +138,10 @@ NUMBERS = {
     "Spline min_width": lambda x: Spline(min_width=x),
     "Spline min_height": lambda x: Spline(min_height=x),
     "Spline min_derivative": lambda x: Spline(min_derivative=x),
+    "flow_pp_dequantizer dropout": lambda x: flows.flow_pp_dequantizer(IMAGE, **SMALL_FLOW_PP, dropout=x),
     "flow_pp dropout": lambda x: flows.flow_pp(IMAGE, **SMALL_FLOW_PP, dropout=x),
     "flow_pp logit_margin": lambda x: flows.flow_pp(IMAGE, **SMALL_FLOW_PP, logit_margin=x),
+    "glow log_scale_factor": lambda x: flows.glow(IMAGE, **SMALL_GLOW, log_scale_factor=x),
     "glow logit_margin": lambda x: flows.glow(IMAGE, **SMALL_GLOW, logit_margin=x),
     "spline_coupling bound": lambda x: flows.spline_coupling((2,), 1, bound=x),
 }

@@ -57,6 +57,11 @@ def check_length(length: int) -> int:
     return check_size("A flow", "length", length, most=LARGEST_COUNT)
 
 
+def check_context_dim(builder: str, context_dim: int | None) -> int | None:
+    """Return the size of a context, or `None` for none."""
+    return None if context_dim is None else check_size(builder, "context_dim", context_dim)
+
+
 def check_unused(builder: Callable[..., object], shape: Sequence[int], **arguments: object) -> None:
     """Say so if an argument that a builder does not use for this kind of shape differs from its default."""
     parameters = inspect.signature(builder).parameters

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 
-from pyro_exact.checks import check_size
-from pyro_exact.flows.arguments import check_length
+from pyro_exact.checks import check_size, check_sizes
+from pyro_exact.flows.arguments import check_context_dim, check_length
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine
@@ -94,6 +94,8 @@ def _layers(
     elementwise: Elementwise | None,
 ) -> list[MaskedAutoregressive]:
     dim, length = check_size("A flow", "dim", dim), check_length(length)
+    hidden_dims = None if hidden_dims is None else check_sizes("A flow", "hidden_dims", hidden_dims)
+    context_dim = check_context_dim("A flow", context_dim)
     formula = Affine() if elementwise is None else elementwise
     orders = list(range(dim)), list(range(dim - 1, -1, -1))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 
-from pyro_exact.flows.arguments import check_length, vector_dim
+from pyro_exact.checks import check_sizes
+from pyro_exact.flows.arguments import check_context_dim, check_length, vector_dim
 from pyro_exact.nn.conditioner import DenseConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
@@ -43,6 +44,8 @@ def couplings(
     """
     dim = vector_dim("couplings", shape)
     length = check_length(length)
+    hidden_dims = check_sizes("couplings", "hidden_dims", hidden_dims)
+    context_dim = check_context_dim("couplings", context_dim)
 
     def coupling(swap: bool) -> Coupling:
         halves = Halves(dim, swap)

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import nn
 
-from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.flows.arguments import check_scales, image_shape
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
+from pyro_exact.flows.arguments import check_context_dim, check_scales, image_shape
 from pyro_exact.nn.conditioner import ConvConditioner, PriorConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
@@ -78,6 +78,8 @@ def glow(
     """
     shape = image_shape("glow", shape, levels)
     width = check_size("glow", "width", width)
+    log_scale_factor = check_number("glow", "log_scale_factor", log_scale_factor, 0, 100)
+    context_dim = check_context_dim("glow", context_dim)
     formula: Elementwise = Additive() if scale is None else Affine(scale)
 
     def coupling(half: Channels) -> Coupling:

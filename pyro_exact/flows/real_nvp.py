@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.flows.arguments import check_scales, check_shape, check_unused, image_shape
+from pyro_exact.flows.arguments import check_context_dim, check_scales, check_shape, check_unused, image_shape
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.nn.residual import ResidualConditioner
 from pyro_exact.transforms.act_norm import ActNorm
@@ -103,6 +103,7 @@ def image_real_nvp(
     """
     shape = image_shape("real_nvp", shape, levels)
     scales = check_scales("real_nvp", shape, scales)
+    context_dim = check_context_dim("real_nvp", context_dim)
     width = check_size("real_nvp", "width", width)
     blocks = check_size("real_nvp", "blocks", blocks, most=LARGEST_COUNT)
 
