@@ -1,12 +1,14 @@
 """`check_bijection` names the law that a layer breaks: every law has a layer that breaks it."""
 
 import copy
+import math
 
 import pyro
 import pytest
 import torch
 from pyro.distributions import transforms as peers
 from torch import nn
+from torch.distributions import constraints
 from torch.nn import functional as F
 
 from pyro_exact.nn import Parameters
@@ -164,6 +166,47 @@ class UnusedParameter(Bent):
         self.unused = nn.Parameter(torch.zeros(2))
 
 
+class DetachedWeightsOfTheLadj(Bent):
+    def ladj(self, x, y, log_scale):
+        return super().ladj(x, y, log_scale.detach())
+
+
+class DetachedWeightsOfTheOutput(Bent):
+    """In both directions: a round trip has no gradient whatever it is."""
+
+    def theta_of(self, context):
+        shift, log_scale = self.theta(context)
+        return shift, log_scale.detach()
+
+    def transform(self, x, context=None):
+        shift, log_scale = self.theta_of(context)
+        y = (log_scale.exp() * x.asinh() + shift).sinh()
+        return y, self.ladj(x, y, self.theta(context)[1])
+
+    def invert(self, y, context=None):
+        shift, log_scale = self.theta_of(context)
+        x = ((y.asinh() - shift) * (-log_scale).exp()).sinh()
+        return x, -self.ladj(x, y, self.theta(context)[1])
+
+
+class HalvedParameters(Parameters):
+    """One of them has half of its gradient."""
+
+    def __init__(self, halved):
+        super().__init__({"shift": torch.zeros(DIM), "log_scale": torch.zeros(DIM)})
+        self.halved = halved
+
+    def forward(self, context=None):
+        theta = zip(self.names, super().forward(context), strict=True)
+        return tuple((p + p.detach()) / 2 if name == self.halved else p for name, p in theta)
+
+
+class HalvedGradient(Bent):
+    def __init__(self, halved):
+        super().__init__()
+        self.theta = HalvedParameters(halved)
+
+
 class DetachedContext(Bent):
     def transform(self, x, context=None):
         return super().transform(x, context.detach())
@@ -231,9 +274,9 @@ class ReturnsTheOldOutput(InitializesItsShift):
 
 
 class ReturnsAGraph(InitializesItsShift):
-    def initialize(self, x, context=None):
-        super().initialize(x, context)
-        return self.forward_and_ladj(x, context)[0]
+    def data_init(self, x, context=None):
+        super().data_init(x, context)
+        return self.transform(x, context)[0]
 
 
 class ReturnsNothing(InitializesItsShift):
@@ -335,7 +378,7 @@ class TakesAnyNumberOfDimensions(Bent):
 class TakesAnything(Bent):
     """The check of the arguments is taken off."""
 
-    def forward_and_ladj(self, x, context=None):
+    def transform(self, x, context=None):
         return self.transform(x, context)
 
 
@@ -359,6 +402,7 @@ BROKEN = {
     "batches_of_input_and_context_broadcast": lambda: ConcatenatesTheContext(2),
     "derivatives_are_those_of_finite_differences": DetachedInverse,
     "every_parameter_gets_a_gradient": UnusedParameter,
+    "weight_gradients_are_those_of_finite_differences": DetachedWeightsOfTheLadj,
     "the_context_gets_a_gradient": lambda: DetachedContext(2),
     "a_round_trip_has_no_gradient": DetachedShift,
     "a_sample_without_gradient_is_scored_with_one": Remembers,
@@ -406,6 +450,21 @@ def test_a_broken_law_is_named(name):
         check_bijection(layer, (DIM,), dim)
 
 
+@pytest.mark.parametrize(
+    ("make", "weight"),
+    [
+        (DetachedWeightsOfTheLadj, "theta.log_scale"),
+        (DetachedWeightsOfTheOutput, "theta.log_scale"),
+        (lambda: HalvedGradient("shift"), "theta.shift"),
+        (lambda: HalvedGradient("log_scale"), "theta.log_scale"),
+    ],
+)
+def test_a_wrong_gradient_of_a_weight_is_named(make, weight):
+    message = rf"weight_gradients_are_those_of_finite_differences: .+\n    the gradient of {weight} in f.+; got"
+    with pytest.raises(AssertionError, match=message):
+        check_bijection(make(), (DIM,))
+
+
 def test_every_law_can_be_broken():
     trials = [Trial.of(Bent(context_dim), (DIM,), context_dim) for context_dim in (None, 2)]
     assert {law.name for trial in trials for law in laws(trial)} == set(BROKEN)
@@ -440,10 +499,48 @@ def test_it_leaves_everything_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
+class Softplus(Bijection):
+    """Any number to a positive one, which it says or not."""
+
+    def __init__(self, declared=True):
+        super().__init__(1)
+        if declared:
+            self.codomain = constraints.independent(constraints.positive, 1)
+
+    def transform(self, x, context=None):
+        return F.softplus(x), F.logsigmoid(x).sum(-1)
+
+    def invert(self, y, context=None):
+        x = y + torch.log(-torch.expm1(-y))
+        return x, -F.logsigmoid(x).sum(-1)
+
+
+class LeakyReLU(Bijection):
+    """Without parameters; it may have a context that it does not use, to stand among layers that have one."""
+
+    def transform(self, x, context=None):
+        return torch.where(x > 0, x, x / 2), torch.where(x > 0, 0.0, -math.log(2)).to(x).sum(-1)
+
+    def invert(self, y, context=None):
+        return torch.where(y > 0, y, y * 2), torch.where(y > 0, 0.0, math.log(2)).to(y).sum(-1)
+
+
 def test_a_layer_is_checked_where_it_is_defined():
     check_bijection(Logit(1, margin=0, event_dim=1), (DIM,), draw=torch.rand)
-    with pytest.raises(AssertionError, match="Logit breaks"):
-        check_bijection(Logit(1, margin=0, event_dim=1), (DIM,))
+    check_bijection(Softplus(declared=False).inv, (DIM,), draw=torch.rand)
+    with pytest.raises(AssertionError, match="Inverse breaks"):
+        check_bijection(Softplus(declared=False).inv, (DIM,))
+
+
+def test_a_layer_with_a_bounded_side_that_it_declares_needs_nothing_else():
+    check_bijection(Softplus(), (DIM,))
+    check_bijection(Softplus().inv, (DIM,))
+    with pytest.raises(AssertionError, match="forward_undoes_inverse"):
+        check_bijection(Softplus(declared=False), (DIM,))
+
+
+def test_a_layer_without_parameters_may_have_a_context_that_it_does_not_use():
+    check_bijection(LeakyReLU(1, (2,)), (DIM,), context_dim=2)
 
 
 @pytest.mark.gpu

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_number, check_size
 from pyro_exact.flows.arguments import image_shape
 from pyro_exact.flows.flow_pp import Formula, coupling_steps
 from pyro_exact.nn.attention import GatedEncoder
@@ -61,7 +62,9 @@ def flow_pp_dequantizer(
         >>> bool((v.floor() == pixels).all())
         True
     """
-    channels, _, _ = image_shape("flow_pp_dequantizer", shape, levels)
+    channels, _, _ = shape = image_shape("flow_pp_dequantizer", shape, levels)
+    context_width = check_size("flow_pp_dequantizer", "context_width", context_width)
+    dropout = check_number("flow_pp_dequantizer", "dropout", dropout, 0, 0.99)
     partition = (Checkerboard if checkerboard else Columns)(channels)
     fixed, free = partition.split(torch.empty(shape, device="meta"))
     encoder = GatedEncoder(fixed.shape[0] + free.shape[0], context_width, dropout=dropout)

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_size
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.precision import full_precision
-from pyro_exact.transforms.act_norm import has_channels
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.numerics import LARGEST_MATRIX
 
 
 class Conv1x1(Bijection):
@@ -57,8 +58,8 @@ class Conv1x1(Bijection):
     def __init__(
         self, channels: int, context_dim: int | None = None, factorized: bool = True, rotated: bool = True
     ) -> None:
+        channels = check_size("Conv1x1", "channels", channels, most=LARGEST_MATRIX)
         super().__init__((channels, None, None), context_dim=context_dim)
-        has_channels(self, channels, 3)
         self.channels, self.factorized = channels, factorized
         noise = torch.randn(channels, channels, dtype=torch.float64)
         matrix = torch.linalg.qr(noise)[0] if rotated else torch.eye(channels, dtype=noise.dtype) + 0.001 * noise

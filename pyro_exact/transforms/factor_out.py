@@ -7,6 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_sizes
 from pyro_exact.nn.conditioner import Conditioner
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.bijection import Bijection, common_context_shape, context_for
@@ -58,17 +59,19 @@ class FactorOut(Bijection):
         prior: Conditioner | None = None,
         elementwise: Affine | None = None,
     ) -> None:
+        channels, height, width = check_sizes("FactorOut", "shape", shape, length=3)
+        shape = channels, height, width
         context_shape = common_context_shape(
             "FactorOut", (rest.context_shape, None if prior is None else prior.context_shape)
         )
         super().__init__(shape, (prod(shape),), context_shape)
-        if len(shape) != 3 or shape[0] < 2:
+        if channels < 2:
             raise ValueError(
                 f"FactorOut expects at least two channels in a shape (C, H, W); got {tuple(shape)}. Start with Squeeze."
             )
-        self.shape, self.partition = tuple(shape), Channels(shape[0])
-        self.rest, self.prior, self.elementwise = rest, prior, elementwise or Affine()
-        kept = (self.partition.fixed_size, *self.shape[1:])
+        self.shape, self.partition = (channels, height, width), Channels(channels)
+        self.rest, self.prior, self.elementwise = rest, prior, Affine() if elementwise is None else elementwise
+        kept = (self.partition.fixed_size, height, width)
         self.rest_dim = prod(kept)
         if tuple(rest.forward_shape(kept)) != (self.rest_dim,):
             raise ValueError(

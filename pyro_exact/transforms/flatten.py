@@ -6,6 +6,7 @@ from math import prod
 
 from torch import Tensor
 
+from pyro_exact.checks import check_sizes
 from pyro_exact.transforms.bijection import Bijection, Shape
 
 
@@ -33,8 +34,9 @@ class Flatten(Bijection):
     """
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__(shape, (prod(shape),))
-        self.shape = tuple(shape)
+        sizes = check_sizes("Flatten", "shape", shape)
+        super().__init__(sizes, (prod(sizes),))
+        self.shape = sizes
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = x.shape[: x.dim() - len(self.event)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.transforms.bijection import Bijection
 
@@ -19,7 +20,7 @@ class Householder(Bijection):
 
     Args:
         dim: Dimension of the vectors.
-        reflections: :math:`K`, the number of reflections.
+        reflections: :math:`K`, the number of reflections; `None` for ``dim`` of them.
         context_dim: Size of the context vector that the reflections may depend on.
 
     Cost:
@@ -41,10 +42,11 @@ class Householder(Bijection):
         True
     """
 
-    def __init__(self, dim: int, reflections: int, context_dim: int | None = None) -> None:
+    def __init__(self, dim: int, reflections: int | None = None, context_dim: int | None = None) -> None:
+        dim = check_size("Householder", "dim", dim)
+        count = dim if reflections is None else reflections
+        reflections = check_size("Householder", "reflections", count, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
-        if dim < 1 or reflections < 1:
-            raise ValueError(f"Householder expects positive dim and reflections; got {dim} and {reflections}.")
         self.dim = dim
         self.theta = Parameters({"v": torch.randn(reflections, dim) * dim**-0.5}, context_dim)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_size
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.precision import full_precision
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.numerics import LARGEST_MATRIX
 
 
 class LinearLU(Bijection):
@@ -50,9 +52,8 @@ class LinearLU(Bijection):
     signs: Tensor
 
     def __init__(self, dim: int, context_dim: int | None = None) -> None:
+        dim = check_size("LinearLU", "dim", dim, most=LARGEST_MATRIX)
         super().__init__((dim,), context_dim=context_dim)
-        if dim < 1:
-            raise ValueError(f"LinearLU expects a positive dim; got {dim}.")
         self.dim = dim
         rotation = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64))[0]
         permutation, lower, upper = torch.linalg.lu(rotation)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_sizes
 from pyro_exact.transforms.act_norm import has_channels
 from pyro_exact.transforms.bijection import Bijection
 
@@ -40,15 +41,12 @@ class Permute(Bijection):
     back: Tensor
 
     def __init__(self, order: Sequence[int] | Tensor, event_dim: int = 1) -> None:
-        indices = torch.as_tensor(order)
-        if (
-            indices.dim() != 1
-            or indices.is_floating_point()
-            or sorted(indices.tolist()) != list(range(indices.numel()))
-        ):
-            raise ValueError(f"Permute expects each of 0, ..., n - 1 once; got {indices.tolist()}.")
-        super().__init__((len(indices), *[None] * (event_dim - 1)))
-        has_channels(self, len(indices), event_dim)
+        places = check_sizes("Permute", "order", order.tolist() if isinstance(order, Tensor) else order, least=0)
+        if sorted(places) != list(range(len(places))):
+            raise ValueError(f"Permute expects each of 0, ..., n - 1 once; got {list(places)}. Use torch.randperm(n).")
+        _, event_dim = has_channels(self, len(places), event_dim)
+        super().__init__((len(places), *[None] * (event_dim - 1)))
+        indices = torch.tensor(places)
         self.register_buffer("order", indices)
         self.register_buffer("back", indices.argsort())
 

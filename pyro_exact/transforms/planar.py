@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.tanh_equation import root, slope
@@ -67,9 +68,9 @@ class Planar(Bijection):
         parametrization: Literal["shifted", "paper"] = "shifted",
         length: int = 1,
     ) -> None:
+        dim = check_size("Planar", "dim", dim)
+        length = check_size("Planar", "length", length, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
-        if dim < 1 or length < 1:
-            raise ValueError(f"Planar expects positive dim and length; got {dim} and {length}.")
         if parametrization not in ("shifted", "paper"):
             raise ValueError(f"Planar expects parametrization 'shifted' or 'paper'; got {parametrization!r}.")
         self.dim, self.parametrization, self.length = dim, parametrization, length

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.transforms.bijection import Bijection
 
@@ -51,9 +52,9 @@ class Radial(Bijection):
     """
 
     def __init__(self, dim: int, context_dim: int | None = None, length: int = 1) -> None:
+        dim = check_size("Radial", "dim", dim)
+        length = check_size("Radial", "length", length, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
-        if dim < 1 or length < 1:
-            raise ValueError(f"Radial expects positive dim and length; got {dim} and {length}.")
         self.dim, self.length = dim, length
         bound = dim**-0.5
         shapes = {"center": (length, dim), "raw_alpha": (length,), "raw_sum": (length,)}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_size
 from pyro_exact.transforms.bijection import Bijection, Shape
+
+LARGEST_FACTOR = 4096  # its square counts channels
 
 
 class Squeeze(Bijection):
@@ -41,9 +44,7 @@ class Squeeze(Bijection):
 
     def __init__(self, factor: int = 2) -> None:
         super().__init__([None] * 3)
-        if factor < 1:
-            raise ValueError(f"Squeeze expects a positive factor; got {factor}.")
-        self.factor = factor
+        self.factor = check_size("Squeeze", "factor", factor, most=LARGEST_FACTOR)
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shape, f = self.forward_shape(x.shape), self.factor

@@ -7,11 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.precision import full_precision
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.householder import reflect
 from pyro_exact.transforms.linear_lu import multiply
+from pyro_exact.transforms.numerics import LARGEST_MATRIX
 from pyro_exact.transforms.tanh_equation import root, slope
 
 
@@ -36,8 +38,8 @@ class Sylvester(Bijection):
 
     Args:
         dim: Dimension :math:`D` of the vectors.
-        rank: :math:`M`, the number of hidden units, at most ``dim``. The paper's Householder and triangular variants
-            have ``rank = dim``.
+        rank: :math:`M`, the number of hidden units, at most ``dim``; `None` for ``dim``, as in the paper's Householder
+            and triangular variants.
         variant: Which :math:`Q`.
         context_dim: Size of the context vector that all parameters may depend on.
         reflections: Number of reflections of the Householder variant.
@@ -67,18 +69,16 @@ class Sylvester(Bijection):
     def __init__(
         self,
         dim: int,
-        rank: int,
+        rank: int | None = None,
         variant: Literal["orthogonal", "householder", "triangular"] = "orthogonal",
         context_dim: int | None = None,
         reflections: int = 8,
         reverse: bool = False,
     ) -> None:
+        dim = check_size("Sylvester", "dim", dim, most=LARGEST_MATRIX)
+        rank = check_size("Sylvester", "rank", dim if rank is None else rank, most=dim)
+        reflections = check_size("Sylvester", "reflections", reflections, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
-        if not 1 <= rank <= dim or reflections < 1:
-            raise ValueError(
-                f"Sylvester expects 1 <= rank <= dim and at least one reflection; got rank {rank}, dim {dim} and "
-                f"{reflections} reflections."
-            )
         if variant not in ("orthogonal", "householder", "triangular"):
             raise ValueError(f"Sylvester expects variant 'orthogonal', 'householder' or 'triangular'; got {variant!r}.")
         self.dim, self.rank, self.variant, self.reverse = dim, rank, variant, reverse
