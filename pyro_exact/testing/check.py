@@ -80,7 +80,7 @@ def _check_arguments(layer: Bijection, event_shape: Shape, context_dim: int | No
     if layer.context_shape != expected:
         raise ValueError(
             f"check_bijection expects a layer with context_shape {expected}; got {layer.context_shape}. "
-            f"Pass its context_dim, or let the layer tell its context_shape to Bijection.__init__."
+            f"Pass its context_dim, or let the layer tell its context_dim to Bijection.__init__."
         )
     if layer.domain.event_dim != len(event_shape):
         raise ValueError(

@@ -21,6 +21,8 @@ from pyro_exact.transforms.memory import FORWARD, INVERSE, Memory
 Shape = Sequence[int]
 Event = Sequence[int | None]
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleMeta):
     r"""Base class of every flow layer: an invertible map :math:`y = f(x)`, plain or conditional.
@@ -44,7 +46,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         context_dim: Size of the context vector, or the shape of a context; `None` for a plain layer.
 
     Shape:
-        - x: (\*batch, \*event), floating point. It is cast to the dtype of the weights, to float32 at least.
+        - x: (\*batch, \*event), floating point. It is cast to the dtype of the weights, which is float32 or float64.
         - context: (\*batch, \*context_shape). `condition` broadcasts its batch shape with that of ``x``; the pure
           methods expect an ``x`` that has been expanded to both.
         - ladj: (\*batch).
@@ -201,8 +203,10 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
             check_active(self)
 
         weight = _first_weight(self)
-        if weight is not None and weight.dtype != x.dtype:
-            x = x.to(torch.promote_types(weight.dtype, torch.float32))
+        if weight is None:
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+        elif weight.dtype != x.dtype or weight.dtype in HALF:
+            x = x.to(precise(self, weight.dtype))
 
         cut = x.dim() - len(self.event if direction == FORWARD else self.output)
         key = (direction, cut < 0, *x.shape[cut:])
@@ -290,6 +294,16 @@ def check_conditioner(owner: str, conditioner: object, expected: type[nn.Module]
 def sum_event(ladj: Tensor, event_dim: int) -> Tensor:
     """Sum the log-derivatives of the elements of an event."""
     return ladj.sum(tuple(range(-event_dim, 0))) if event_dim else ladj
+
+
+def precise(layer: Bijection, dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of the weights, or refuse half precision: its log-determinants would have three digits."""
+    if dtype in HALF:
+        raise TypeError(
+            f"{type(layer).__name__} expects weights in float32 or float64; got {dtype}. "
+            f"Keep them there, and use torch.autocast to run its networks in half precision."
+        )
+    return dtype
 
 
 def check_active(layer: PyroModule) -> None:
