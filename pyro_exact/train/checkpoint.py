@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_exact.checks import printable
 from pyro_exact.files import in_one_piece
 from pyro_exact.models import GenerativeModel
-from pyro_exact.recipes.allowance import LARGEST_MODEL, TooLargeError
+from pyro_exact.recipes.allowance import LARGEST_MODEL, TooLargeError, is_out_of_memory
 from pyro_exact.train.contents import check_fields, check_members, check_values
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.run import Run
@@ -114,13 +114,13 @@ def _contents(path: Path) -> dict[str, Any]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
                 checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except MemoryError:
-            raise
         except pickle.UnpicklingError as error:  # whose text advises to load it without that protection
             raise DamagedError(
                 "it holds something else than tensors and plain values; loading a checkpoint never runs code"
             ) from error
         except Exception as error:  # a damaged file fails anywhere between its zip archive and its tensors
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DamagedError(f"it cannot be read ({reason})") from error
     check_values(checkpoint, size, pickle_size)
