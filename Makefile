@@ -2,12 +2,13 @@
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs results bench gpu clean venv
+.PHONY: help demo test docs results gallery bench gpu clean venv
 
 PYTHON ?= python3
 GPU_RECIPES ?= glow_cifar10 flow_pp_cifar10 gated_pixel_cnn_mnist pixel_cnn_pp_cifar10 conv_vae_mnist iaf_vae_cifar10
 GPU_MINUTES ?= 60
 DATA_ROOT ?= runs/data
+RUNS ?= runs
 
 BIN := .venv/bin
 METADATA := setup.cfg pyproject.toml
@@ -43,6 +44,9 @@ results: .venv/.run  ## write docs/results.md and its curves from the records, a
 	$(BIN)/python docs/make_results.py
 	$(BIN)/python docs/make_curves.py
 	$(BIN)/python docs/make_layers.py
+
+gallery: .venv/.bench  ## draw the pictures of docs/ again, from the runs in runs/ (RUNS, DATA_ROOT), after code that draws changed
+	$(BIN)/python docs/make_gallery.py --runs $(RUNS) --data_root $(DATA_ROOT)
 
 bench: .venv/.bench  ## run every script in benchmarks/, ours beside the peers
 	$(call heading,benchmarks)

@@ -41,7 +41,7 @@ def main() -> None:
     images = torch.randint(0, 256, (16, *SHAPE), dtype=torch.uint8, device=DEVICE)
     peer = normflows_glow(scales=3, depth=8, width=128, shape=SHAPE).to(DEVICE)
     flows = {
-        name: glow(SHAPE, scales=3, depth=8, width=128, recompute=name == "ours, recompute").to(DEVICE)
+        name: glow(SHAPE, scales=3, depth=8, width=128, scale="sigmoid", recompute=name == "ours, recompute").to(DEVICE)
         for name in ("ours", "ours, recompute")
     }
 

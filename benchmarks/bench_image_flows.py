@@ -72,7 +72,7 @@ def main() -> None:
         return flow
 
     flows = {
-        "glow": ours(glow(SHAPE, scales=3, depth=DEPTH, width=WIDTH)),
+        "glow": ours(glow(SHAPE, scales=3, depth=DEPTH, width=WIDTH, scale="sigmoid")),
         "real_nvp": ours(real_nvp(SHAPE, width=16, blocks=2)),
         "flow_pp": ours(flow_pp(SHAPE, width=16, blocks=1, components=4)),
     }

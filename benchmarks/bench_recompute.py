@@ -45,7 +45,7 @@ def main() -> None:
     activations: dict[bool, list[float]] = {False: [], True: []}
     for recompute, found in activations.items():
         for depth in DEPTHS:
-            flow = glow(SHAPE, scales=1, depth=depth, width=WIDTH, recompute=recompute).to(DEVICE)
+            flow = glow(SHAPE, scales=1, depth=depth, width=WIDTH, scale="sigmoid", recompute=recompute).to(DEVICE)
             flow.initialize(images)
             name = f"K = {depth}, {NAMES[recompute]}"
             steps[name] = lambda flow=flow: step(flow, images)

@@ -8,7 +8,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,29 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
+def parser(what: str) -> argparse.ArgumentParser:
+    """Return the options that all benchmarks share."""
+    options = argparse.ArgumentParser(description=what)
+    options.add_argument(
+        "--record",
+        type=Path,
+        nargs="?",
+        const=RECORDS,
+        metavar="FOLDER",
+        help="write the record; without a folder, to where docs/results.md shows it",
+    )
+    return options
+
+
+def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the arguments, or refuse to replace the record that is shown by one of a part."""
+    arguments = options.parse_args()
+    given = [name for name, value in vars(arguments).items() if name != "record" and value != options.get_default(name)]
+    if arguments.record == RECORDS and given:
+        options.error(f"--record expects a folder beside --{given[0]}: the record that is shown is one of the whole")
+    return arguments
+
+
 def report(
     benchmark: str,
     what: str,
@@ -88,9 +111,7 @@ def report(
     ratios: list[dict[str, Any]],
 ) -> None:
     """Print the rows and the ratios; with ``--record``, write them to docs/results/benchmarks."""
-    parser = argparse.ArgumentParser(description=what)
-    parser.add_argument("--record", action="store_true", help="write the record that docs/results.md shows")
-    record = parser.parse_args().record
+    folder = parser(what).parse_args().record
     print(f"{benchmark}: {what}\n  on {hardware()}, torch {torch.__version__}")
     rows = [
         {"name": name, "milliseconds": milliseconds.get(name), "peak_megabytes": peaks.get(name)}
@@ -102,12 +123,32 @@ def report(
         print(f"  {row['name']:<32} {'  '.join(shown)}")
     for ratio in ratios:
         print(f"  {ratio['what']}: {ratio['value']:.2f} (bar: {ratio['bar']})")
-    if record:
-        values = {
-            "benchmark": benchmark,
-            "what": what,
-            **provenance(),
-            "rows": rows,
-            "ratios": ratios,
-        }
-        write_json(values, RECORDS / f"{benchmark}-{DEVICE.type}.json")
+    if folder:
+        write(folder, benchmark, what, {"rows": rows, "ratios": ratios})
+
+
+def report_cells(benchmark: str, what: str, rows: Iterable[list[dict[str, Any]]], folder: Path | None) -> None:
+    """Print each row as soon as it is measured; with a folder, write the record.
+
+    A row is a list of cells, one for each contender, the first of which is ours. A cell has the ``group`` and the
+    ``size`` of its row, a ``name``, ``milliseconds`` and ``parameters``.
+    """
+    print(f"{benchmark}: {what}\n  on {hardware()}, torch {torch.__version__}")
+    print("  our time; the times of the others divided by it; numbers of parameters", flush=True)
+    cells = []
+    for row in rows:
+        mine = row[0]
+        title = f"{mine['group']}, {mine['size']}"
+        ratios = [f"{cell['name']} {cell['milliseconds'] / mine['milliseconds']:5.2f}" for cell in row[1:]]
+        counts = [f"{cell['name']} {cell['parameters']:,}" for cell in row]
+        shown = f"{title:<62} {mine['milliseconds']:8.3f} ms  {'  '.join(ratios):<54}  {', '.join(counts)}"
+        print(f"  {shown}", flush=True)
+        cells += row
+    if folder:
+        write(folder, benchmark, what, {"rows": [], "ratios": [], "cells": cells})
+
+
+def write(folder: Path, benchmark: str, what: str, measured: dict[str, Any]) -> None:
+    """Write a record."""
+    values = {"benchmark": benchmark, "what": what, **provenance(), **measured}
+    write_json(values, folder / f"{benchmark}-{DEVICE.type}.json")

@@ -46,6 +46,8 @@ BENCHMARK = {
     "ratios": [{"what": str, "value": NUMBER, "bar": str}],
     "date": str,
 }
+# A benchmark that compares contenders in many settings has cells: a row for each group and size, the first cell ours.
+CELLS = [{"group": str, "size": str, "name": str, "milliseconds": NUMBER, "parameters": int}]
 
 EXAMPLE = {
     "example": str,
@@ -107,6 +109,8 @@ def read(folder: Path, schema: dict[str, Any]) -> list[dict[str, Any]]:
         check(record, schema, str(path))
         if record.get("paper"):
             check(record["paper"], PAPER, f"{path}: paper")
+        if "cells" in record:
+            check(record["cells"], CELLS, f"{path}: cells")
         records.append(record | {"file": path.name})
     return records
 
@@ -215,10 +219,43 @@ def benchmark(record: dict[str, Any]) -> str:
     rows = [(r["name"], measured(r["milliseconds"], 2), measured(r["peak_megabytes"], 0)) for r in record["rows"]]
     ratios = [(r["what"], f"**{r['value']:.2f}**", r["bar"]) for r in record["ratios"]]
     source = f"{record['hardware']}, torch {record['torch']}, commit {commit(record)}, {record['date']}"
-    parts = [f"### {record['benchmark']}", f"{record['what']}.", table(["", "ms", "peak MB"], rows).rstrip()]
+    parts = [f"### {record['benchmark']}", f"{record['what']}."]
+    if rows:
+        parts.append(table(["", "ms", "peak MB"], rows).rstrip())
     if ratios:
         parts.append(table(["ratio", "measured", "bar"], ratios).rstrip())
+    if record.get("cells"):
+        parts += [RATIOS, beside(record["cells"]).rstrip()]
     return "\n\n".join([*parts, f"{source}; {link(record, 'results/benchmarks')}"]) + "\n"
+
+
+RATIOS = """\
+`ms` is our time. The other columns are the times of the others divided by ours, so above 1 ours is faster. Where the
+constructor of another allows no equal number of parameters, its number stands in brackets."""
+
+
+def beside(cells: list[dict[str, Any]]) -> str:
+    """A row for each group and size: our time and number of parameters, then a ratio for each of the others."""
+    others = list(dict.fromkeys(cell["name"] for cell in cells if cell["name"] != "ours"))
+
+    def row(group: str, size: str, found: dict[str, dict[str, Any]]) -> list[str]:
+        mine = found["ours"]
+
+        def ratio(name: str) -> str:
+            if name not in found:
+                return ""
+            other = found[name]
+            unequal = other["parameters"] != mine["parameters"]
+            count = f" ({other['parameters']:,})" if unequal else ""
+            return f"{other['milliseconds'] / mine['milliseconds']:.2f}{count}"
+
+        return [group, size, f"{mine['milliseconds']:.3g}", *map(ratio, others), f"{mine['parameters']:,}"]
+
+    def place(cell: dict[str, Any]) -> tuple[str, str]:
+        return cell["group"], cell["size"]
+
+    rows = [row(*key, {cell["name"]: cell for cell in group}) for key, group in groupby(cells, place)]
+    return table(["", "size", "ms", *others, "parameters"], rows)
 
 
 def example(record: dict[str, Any]) -> str:

@@ -173,7 +173,7 @@ def check_sizes(
         TypeError: If it is no sequence of integers.
         ValueError: If a size is out of range, or there are more or fewer than there must be.
     """
-    if isinstance(sizes, str) or not hasattr(sizes, "__iter__"):
+    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__iter__") or getattr(sizes, "ndim", 1) == 0:
         raise TypeError(f"{owner} expects {name} as a sequence of integers; got {sizes!r}. Pass a tuple.")
     found = tuple(check_size(owner, f"each of {name}", size, least, most) for size in sizes)
     if length is not None and len(found) != length:

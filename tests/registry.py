@@ -198,6 +198,11 @@ def pixels(shape: tuple[int, ...]) -> Tensor:
     return 4 * torch.rand(shape)
 
 
+def logits(shape: tuple[int, ...]) -> Tensor:
+    """Numbers that a sigmoid does not round to an end of the interval."""
+    return torch.randn(shape)
+
+
 TRANSFORMS: dict[str, Case] = {
     "ActNorm": Case(lambda c: ActNorm(3, context_dim=c), (3,), True),
     "ActNorm image": Case(lambda c: ActNorm(3, 3, c), (3, 2, 2), True),
@@ -240,6 +245,7 @@ TRANSFORMS: dict[str, Case] = {
     "LinearLU": Case(lambda c: LinearLU(4, c), (4,), True),
     "Logit": Case(lambda c: Logit(4), (1, 2, 2), draw=pixels),
     "Logit without margin": Case(lambda c: Logit(4, margin=0, event_dim=1), (3,), draw=pixels),
+    "Logit inv": Case(lambda c: Logit(4).inv, (1, 2, 2), draw=logits),
     "MaskedAutoregressive": Case(lambda c: masked(4, Affine(), c), (4,), True),
     "MaskedAutoregressive mixture": Case(lambda c: masked(3, MixtureCDF(3), c), (3,), True),
     "MaskedAutoregressive spline": Case(lambda c: masked(3, Spline(4), c), (3,), True),
@@ -247,6 +253,7 @@ TRANSFORMS: dict[str, Case] = {
     "Pair columns": Case(lambda c: Pair(Columns(2), Conv1x1(2), ActNorm(2, 3, c)), (2, 2, 4), True),
     "Permute": Case(lambda c: Permute([2, 0, 1]), (3,)),
     "Permute channels": Case(lambda c: Permute(torch.tensor([2, 0, 1]), event_dim=3), (3, 2, 2)),
+    "PixelInterval of numbers": Case(lambda c: PixelInterval(1), (3,)),
     "PixelInterval inv": Case(lambda c: PixelInterval().inv, (1, 2, 2), draw=torch.rand),
     "PixelInterval of numbers inv": Case(lambda c: PixelInterval(1).inv, (3,), draw=torch.rand),
     "Planar": Case(lambda c: Planar(4, c), (4,), True),
@@ -275,9 +282,8 @@ TRANSFORMS: dict[str, Case] = {
     ),
     "glow": Case(small_glow, (1, 4, 4), True, pixels, std=0.1),
     "glow recompute": Case(lambda c: small_glow(c, recompute=True), (1, 4, 4), True, pixels, std=0.1),
-    "glow logit": Case(
-        lambda c: small_glow(c, logit_margin=0.05, factorized=True, scale="tanh"), (1, 4, 4), True, pixels, std=0.1
-    ),
+    "glow logit": Case(lambda c: small_glow(c, logit_margin=0.05, factorized=True), (1, 4, 4), True, pixels, std=0.1),
+    "glow official": Case(lambda c: small_glow(c, scale="sigmoid"), (1, 4, 4), True, pixels, std=0.1),
     "glow additive": Case(lambda c: small_glow(c, scale=None), (1, 4, 4), True, pixels, std=0.1),
     "iaf": Case(lambda c: iaf(3, 2, (6,), c), (3,), True, std=0.2),
     "maf": Case(lambda c: maf(3, 2, (6,), c), (3,), True, std=0.2),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from registry import TRANSFORMS, conv, dense, masked
 from torch.testing import assert_close
 
-from pyro_exact.nn import ScaledConv2d
+from pyro_exact.nn import DenseConditioner, ScaledConv2d
 from pyro_exact.transforms import (
     ActNorm,
     Additive,
@@ -44,7 +44,14 @@ LAYERS = {
     for context_dim in ([None, CONTEXT_DIM] if case.conditional else [None])
     if name[0].isupper()  # the others are stacks of these
 }
-FORMULAS = {"Additive": Additive, "Affine": Affine, "MixtureCDF": lambda: MixtureCDF(3), "Spline": lambda: Spline(4)}
+FORMULAS = {
+    "Additive": Additive,
+    "Affine": Affine,
+    "Affine sigmoid": lambda: Affine("sigmoid"),
+    "Affine learned": lambda: perturb(Affine("learned"), 1000.0),
+    "MixtureCDF": lambda: MixtureCDF(3),
+    "Spline": lambda: Spline(4),
+}
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 
 
@@ -198,6 +205,72 @@ def test_any_dimension_and_batch(make, dim, batch, context_dim, seed):
 
 
 # Edges ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", FORMULAS.values(), ids=list(FORMULAS))
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_formulas_are_finite_at_extreme_parameters_and_inputs(make, dtype):
+    """Both directions, their log-determinants and their gradients; computed in float32 at least."""
+    formula = make().to(dtype)
+    sizes = torch.tensor([0, 1e-40, 1e-30, 1e-8, 0.5, 1, 2.9999999, 3, 10, 1e4, 1e8])
+    parameters = torch.tensor([0, 1, 10, 90, 1e4, 1e9])
+    x = pick(sizes, 2000).to(dtype).requires_grad_()
+    theta = pick(parameters, 2000, formula.num_params).to(dtype).requires_grad_()
+    y, ladj = formula.forward_and_ladj(x, theta)
+    for value, slope in ((y, ladj), formula.inverse_and_ladj(x, theta), formula.inverse_and_ladj(y.detach(), theta)):
+        assert value.dtype == slope.dtype == torch.promote_types(dtype, torch.float32)
+        assert joined(value, slope).isfinite().all()
+    gradients = torch.autograd.grad((y.clamp(-1e4, 1e4) + ladj).sum(), [x, theta])
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def pick(sizes, *shape):
+    """Draw numbers of the given sizes and of either sign."""
+    return sizes[torch.randint(len(sizes), shape)] * torch.randn(shape).sign()
+
+
+@pytest.mark.parametrize("make", FORMULAS.values(), ids=list(FORMULAS))
+def test_a_coupling_under_autocast_on_a_half_precision_input(make):
+    """As it is in float32, but for the rounding of its network."""
+    torch.set_default_dtype(torch.float32)
+    formula = make()
+    layer = Coupling(Halves(4), formula, DenseConditioner(2, 2, formula.num_params, (16,)))
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(0.3 * torch.randn_like(p))
+    x = 2 * torch.randn(500, 4).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        y, ladj = layer.forward_and_ladj(x)
+        back, ladj_back = layer.inverse_and_ladj(y)
+    assert y.dtype == ladj.dtype == torch.float32
+    assert joined(y, ladj).isfinite().all()
+    assert_close(back, x.float(), rtol=1e-3, atol=1e-3)
+    assert_close(ladj_back, -ladj, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("raw", [-1e4, -90.0, 90.0, 1e4])
+@pytest.mark.parametrize("make", [lambda: ActNorm(3), lambda: TopPrior((3,))], ids=["ActNorm", "TopPrior"])
+def test_a_log_scale_that_has_run_away_is_cut(make, raw):
+    layer = make().float()
+    with torch.no_grad():
+        layer.theta.log_scale.fill_(raw)
+    x = torch.randn(5, 3, dtype=torch.float32)
+    y, ladj = layer.forward_and_ladj(x)
+    back, ladj_back = layer.inverse_and_ladj(y)
+    assert joined(y, ladj).isfinite().all()
+    assert_close((back, ladj_back), (x, -ladj))
+
+
+@pytest.mark.parametrize("levels", [1, 2, 256])
+@pytest.mark.parametrize("margin", [0, 1e-6, 0.05])
+def test_logit_next_to_the_last_level_keeps_its_digits(levels, margin):
+    """Where 1 - p is small, in float32 it is what it is in float64."""
+    layer = Logit(levels, margin, event_dim=0)
+    last = torch.tensor(float(levels), dtype=torch.float32).nextafter(torch.tensor(0.0, dtype=torch.float32))
+    for x in (last, levels - 4 * (levels - last), levels * torch.tensor(0.999, dtype=torch.float32)):
+        assert_close(
+            layer.forward_and_ladj(x), layer.forward_and_ladj(x.double()), check_dtype=False, rtol=4e-7, atol=0
+        )
 
 
 @dtypes

@@ -28,8 +28,8 @@ from pyro_exact.distributions import (
 )
 from pyro_exact.models import Density
 from pyro_exact.nn import MaskedDense
-from pyro_exact.nn.masked_linear import BLOCKS
 from pyro_exact.nn.state import progress
+from pyro_exact.ops.masked_product import BLOCKS
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -429,13 +429,13 @@ def test_a_copied_model_trains_its_own_network():
 
 def test_a_model_given_classes_keeps_what_else_was_asked_for():
     made = net("MADE conditional ensemble")
-    made.dense.dropout.eval()
+    made.dense.layers[0].eval()
     model = Density(Autoregressive(made, torch.zeros(2), member=1, validate_args=False))
     given = model.condition(torch.tensor([0, 1, 1]))
     x, context = torch.randint(2, (3, 10)).double(), torch.eye(2)[[0, 1, 1]]
     assert_close(given.log_weight(x), Autoregressive(made, context, member=1).log_prob(x))
     given.distribution.log_prob(x + 0.5)  # is not checked
-    assert (given.training, made.training, made.dense.dropout.training) == (True, True, False)
+    assert (given.training, made.training, made.dense.layers[0].training) == (True, True, False)
 
 
 def test_a_model_says_what_it_cannot_score():
@@ -611,7 +611,7 @@ def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
     x = torch.randint(2, (5, 40)).double()
     results = []
     for small in (10**6, 0):
-        monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", small)
+        monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", small)
         made = MADE(40, 50, layers=2, masks=masks)
         torch.manual_seed(3)
         for p in made.parameters():
@@ -619,7 +619,7 @@ def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
         y = made(x)
         results.append((y, torch.autograd.grad(y.square().sum(), list(made.parameters()))))
     assert_close(*results)
-    (blocks, *_) = made.dense.layers[0].plan.blocks
+    blocks = made.dense.layers[0].structure.blocks[0].blocks
     assert len(blocks) == (BLOCKS if masks == 1 else 1)
     if masks == 1:
         assert sum(block.reach for block in blocks) < 0.7 * BLOCKS * 40
@@ -628,7 +628,7 @@ def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
 
 @pytest.fixture(params=[10**6, 0], ids=["whole", "in blocks"])
 def small(request, monkeypatch):
-    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", request.param)
+    monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", request.param)
 
 
 @pytest.mark.usefixtures("small")
@@ -705,7 +705,7 @@ def test_dropout_is_for_training_only(kind):
 
 
 def test_masked_layers_have_second_derivatives(monkeypatch):
-    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", 0)
+    monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", 0)
     made = net("MADE gaussian")
     x = torch.randn(2, 4, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x, *_: made(x), (x, *made.parameters()), atol=1e-8)
@@ -713,9 +713,9 @@ def test_masked_layers_have_second_derivatives(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["MADE", "MADE of an order", "NADE"])
 def test_gradients_by_hand_serve_batches_of_gradients_and_functional_transforms(monkeypatch, kind):
-    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", 0)
+    monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", 0)
     some, x = net(kind), torch.rand(10)
-    assert kind == "NADE" or len(some.dense.layers[0].plan.blocks[0]) > 1
+    assert kind == "NADE" or len(some.dense.layers[0].structure.blocks[0]) > 1
     jacobian = torch.autograd.functional.jacobian(some, x)
     assert_close(torch.autograd.functional.jacobian(some, x, vectorize=True), jacobian)
     for transform in (torch.func.jacrev, torch.func.jacfwd):
@@ -735,7 +735,7 @@ def test_gradients_by_hand_serve_batches_of_gradients_and_functional_transforms(
 
 
 def test_masked_layers_have_derivatives_in_a_direction(monkeypatch):
-    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", 0)
+    monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", 0)
     made, x, v = net("MADE"), torch.rand(10), torch.randn(10)
     with torch.autograd.forward_ad.dual_level():
         tangent = torch.autograd.forward_ad.unpack_dual(made(torch.autograd.forward_ad.make_dual(x, v))).tangent
@@ -773,7 +773,8 @@ def test_a_compiler_takes_the_order_of_the_buffers():
 
 
 @pytest.mark.parametrize("order", [[2, 0, 3, 1], [3, 2, 1, 0]])
-def test_the_weights_of_a_single_mask_belong_to_places(order):
+def test_the_weights_of_a_single_large_mask_belong_to_places(order, monkeypatch):
+    monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", 0)
     raster, ordered = MADE(4, 9), MADE(4, 9, order=order)
     for p in raster.parameters():
         torch.nn.init.normal_(p)
@@ -784,7 +785,7 @@ def test_the_weights_of_a_single_mask_belong_to_places(order):
     ordered.initialize(x)
     marginal = ordered.likelihood.marginal(x)
     assert_close(ordered.dense.layers[-1].bias, marginal[order].flatten())
-    blocks = MADE(784, 500, order=list(range(783, -1, -1))).dense.layers[0].plan.blocks
+    blocks = MADE(784, 500, order=list(range(783, -1, -1))).dense.layers[0].structure.blocks
     assert len(blocks[0]) == BLOCKS
 
 

@@ -85,3 +85,8 @@ def test_check_number_refuses_what_is_not_finite_or_out_of_range():
         checks.check_number("Spline", "bound", 0.0, least=0, open_ends=True)
     with pytest.raises(TypeError, match="as a number"):
         checks.check_number("Spline", "bound", "3")
+
+
+def test_names_are_shown_with_their_escape_codes():
+    assert checks.printable("a b/é.png") == "a b/é.png"
+    assert checks.printable("\x1b[2J\n\udcff\u202e") == "\\x1b[2J\\n\\udcff\\u202e"

@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -194,7 +195,7 @@ def test_a_class_conditional_model_from_training_to_samples(here, run, monkeypat
         assert run("sample", "out/checkpoint.ckpt", "--n", "12", *label)[0] == 0
     assert [(len(grids["samples"]), columns) for grids, columns in seen] == [(12, 4), (12, 8), (12, 6)]
     for command, message in (
-        ("sample out/checkpoint.ckpt --label 3", "expects integer classes from 0 to 2; got [3]"),
+        ("sample out/checkpoint.ckpt --label 3", "expects integer classes from 0 to 2; got 3,"),
         ("interpolate out/checkpoint.ckpt", "expected a model whose noise has no classes; got one of 3 classes"),
         ("evaluate out/checkpoint.ckpt --data toy.npz", "toy, test: expected a label for each image"),
     ):
@@ -260,8 +261,9 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
         ),
         (["--image", "small.png"], r"small.png: expected an image of shape \(1, 4, 4\)"),
         (["--mask", "quarter.png"], "quarter.png"),
-        (["--completions", "0"], "at least one completion; got 0"),
-        (["--n", "11"], "--split test has 10 images; 11 were asked for"),
+        (["--completions", "0"], "complete expects --completions from 1 to .*; got 0"),
+        (["--n", "11"], "--n expects at most 10, because the split test of toy has 10 images; got 11"),
+        (["--label", "1"], "expects no --label, because its model has no classes"),
     ]:
         code, _, err = run(*command, *flags)
         assert code == 1
@@ -281,6 +283,64 @@ def test_complete_asks_for_the_class_and_for_an_autoregressive_model(trained, ru
         "",
     )
     assert run("sample", "by_class/checkpoint.ckpt", "--n", "20") == (0, "Wrote samples.png.\n", "")
+
+
+def test_a_network_of_any_order_completes_from_all_that_is_seen(here, run, monkeypatch):
+    shown = {}
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns: shown.update(grids, columns=columns))
+    bits = np.random.default_rng(0).integers(0, 2, (40, 4, 4), dtype=np.uint8)
+    np.savez("bits.npz", train=bits[:20], valid=bits[20:30], test=bits[30:])
+    small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
+    assert run("train", "deep_nade_mnist", "--data", "bits.npz", "--out", "out", *small)[0] == 0
+    Image.fromarray(np.uint8([[0, 0, 255, 255]] * 4)).save("right.png")
+    command = ["complete", "out/checkpoint.ckpt", "--completions", "30", "--n", "2"]
+    assert run(*command, "--mask", "right.png") == (0, "Wrote completions.png.\n", "")
+    rows = next(iter(shown.values())).view(2, 32, 4, 4)
+    assert torch.equal(rows[:, :31, :, 2:], rows[:, 31:, :, 2:].expand(2, 31, 4, 2))
+    assert 0.2 < rows[:, 1:31, :, :2].mean() < 0.8
+    assert (rows[:, 0, :, :2] == 0.5).all()
+
+    Image.new("L", (4, 4), 255).save("white.png")
+    code, _, err = run(*command, "--mask", "white.png")
+    assert (code, "expects a mask that hides a pixel; got one that is white" in err) == (1, True)
+
+
+def test_half_of_a_vector_is_seen(here, run, monkeypatch):
+    shown = {}
+    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns: shown.update(grids, columns=columns))
+    rows = np.random.default_rng(0).integers(0, 2, (30, 7), dtype=np.uint8)
+    np.savez("rows.npz", train=rows[:20], valid=rows[20:21], test=rows[21:22])
+    small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
+    assert run("train", "nade_debd", "--data", "rows.npz", "--out", "out", *small)[0] == 0
+    assert run("complete", "out/checkpoint.ckpt", "--completions", "20")[0] == 0
+    found = next(iter(shown.values()))[:, 0, 0]  # of the only image of the split
+    assert found.shape == (22, 7)
+    assert torch.equal(found[:21, :3], torch.from_numpy(rows[21, :3]).expand(21, 3).float())
+    assert (found[0, 3:] == 0.5).all()
+    assert len(found[1:21].unique(dim=0)) > 1
+
+
+def test_labels_of_every_split_are_checked_before_training(here, run):
+    pixels, labels = np.load("toy.npz")["train"], np.arange(30) % 3
+    flags = ["--out", "out", "--training.steps", "3", "--model.context_dim", "3", *SMALL]
+    for split in ("valid", "test"):
+        arrays = {f"{name}_labels": labels for name in ("train", "valid", "test")} | {f"{split}_labels": labels + 1}
+        np.savez("named.npz", train=pixels, valid=pixels, test=pixels, **arrays)
+        code, _, err = run("train", "glow_digits", "--data", "named.npz", *flags)
+        assert (code, err.count("\n")) == (1, 1)
+        assert f"named, {split}: expected classes from 0 to 2, as the model has them; got labels from 1 to 3" in err
+        assert not (here / "out").exists()
+
+
+def test_rules_by_which_data_are_read_are_printed(here, run):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    np.savez("last.npz", train=pixels, test=pixels, names=np.arange(3))
+    code, _, err = run("train", "glow_digits", "--data", "last.npz", "--model.scales", "9")
+    left_out, turned, _, error = err.splitlines()
+    assert code == 1
+    assert turned.startswith("pyro-exact: last.npz: train of shape (20, 8, 8, 3): read as (N, H, W, C)")
+    assert left_out.startswith("pyro-exact: last.npz: not read: names")
+    assert "scales" in error
 
 
 def test_interpolate_has_a_row_for_each_pair_with_the_real_images_at_its_ends(here, trained, run, monkeypatch):
@@ -307,9 +367,13 @@ def test_reconstruct_prints_its_error(here, trained, run):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["interpolate", "--steps", "1"], "steps of at least 2; got 8 and 1"),
-        (["interpolate", "--n", "6"], "--split test has 10 images; 12 were asked for"),
-        (["reconstruct", "--n", "11"], "--split test has 10 images; 11 were asked for"),
+        (["interpolate", "--steps", "1"], "interpolate expects --steps from 2 to 10000; got 1"),
+        (["interpolate", "--n", "6"], "--n expects at most 5, because the split test of toy has 10 images; got 6"),
+        (["reconstruct", "--n", "11"], "--n expects at most 10, because the split test of toy has 10 images; got 11"),
+        (["sample", "--temperature", "-1"], "--temperature as a finite number that is at least 0; got -1.0"),
+        (["sample", "--n", "100000000"], "--n from 1 to"),
+        (["sample", "--n", "10000000"], "Lower their number"),
+        (["sample", "--data", "toy.npz"], "Add --nearest"),
         (["reconstruct", "--out", "r.jpg"], "expects the name of a .png file"),
     ],
 )
@@ -328,6 +392,31 @@ def test_the_images_of_a_checkpoint_are_found_from_anywhere(here, trained, run, 
     assert code == 1
     assert re.search(r"not where they were\. .*toy\.npz: no such file.*--data", err)
     assert run("evaluate", "../out/checkpoint.ckpt", "--data", "../moved.npz")[0] == 0
+
+
+def test_a_folder_that_is_called_as_a_data_set_is_found_from_anywhere(here, run, monkeypatch):
+    (here / "digits").mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((4, 4), 20 * i, np.uint8)).save(here / "digits" / f"{i}.png")
+    flags = ["--out", "out", "--training.steps", "1", *SMALL]
+    assert run("train", "glow_digits", "--data", "./digits", *flags)[0] == 0
+    assert train.load_model("out/checkpoint.ckpt")[1].source["name"] == str(here / "digits")
+
+
+def test_a_checkpoint_with_another_source_is_refused(here, trained, run, monkeypatch):
+    model, of_run = train.load_model("out/checkpoint.ckpt")
+    changed = dataclasses.replace(of_run, source={**of_run.source, "download": True})
+    monkeypatch.setattr("pyro_exact.train.load_model", lambda *_: (model, changed))
+    code, _, err = run("evaluate", "out/checkpoint.ckpt")
+    assert (code, "expects a source of name, root, valid_fraction, seed; got download too" in err) == (1, True)
+
+
+def test_a_split_of_one_image_is_enough_but_for_pairs(here, trained, run):
+    pixels = np.load("toy.npz")["train"]
+    np.savez("one.npz", train=pixels[:1], valid=pixels[1:2], test=pixels[2:3], levels=256)
+    assert run("reconstruct", "out/checkpoint.ckpt", "--data", "one.npz")[0] == 0
+    code, _, err = run("interpolate", "out/checkpoint.ckpt", "--data", "one.npz")
+    assert (code, "The split test of one expects at least 2 images; got 1. Choose another split" in err) == (1, True)
 
 
 def test_a_split_is_that_of_the_training(trained, run):
@@ -474,7 +563,7 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
         ("train glow_cifar10_small", 1, "--data-root"),
         ("train glow_digits --data nothing.npz", 1, "nothing.npz: no such file"),
         ("train glow_digits --data odd.npz", 1, r"multiples of 2\^scales = 4; got .*\(1, 5, 5\)"),
-        ("train glow_digits --data half.npz", 1, "expected arrays train and test"),
+        ("train glow_digits --data half.npz", 1, "expects arrays train and test"),
         ("train glow_digits --out toy.npz/below", 1, "cannot be written: Not a directory.*--out"),
         ("train glow_digits --device tpu", 2, "tpu"),
         ("train glow_digits --config wrong.yaml", 2, "steppes.*Did you mean 'training.steps'"),

@@ -1,6 +1,7 @@
 """Every Python block of the README and of the documentation runs, page by page, in the order a reader would run it."""
 
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -35,3 +36,10 @@ def test_blocks_keep_their_lines():
         "\n\n\nx = 1\n",
         "\n" * 10 + "x\n",
     ]
+
+
+def test_every_picture_can_be_made_again():
+    made = runpy.run_path(str(ROOT / "docs" / "make_gallery.py"))["NAMES"]
+    pictures = {path.stem for path in (ROOT / "docs" / "images").iterdir()}
+    shown = set(re.findall(r"images/(\w+)\.png", "".join(page.read_text() for page in PAGES)))
+    assert set(made) == pictures == shown

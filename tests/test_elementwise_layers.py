@@ -27,7 +27,7 @@ from torch.testing import assert_close
 
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
-from pyro_exact.nn import ConvConditioner, DenseConditioner, MaskedDense
+from pyro_exact.nn import CausalConditioner, ConvConditioner, DenseConditioner, MaskedDense
 from pyro_exact.testing import Trial, precision
 from pyro_exact.transforms import (
     Additive,
@@ -460,12 +460,16 @@ def test_every_output_sees_everything_before_it(hidden_dims, context_dim):
 # Autoregressive layers ------------------------------------------------------------------------------------------------
 
 
-class Counting(nn.Module):
+class Counting(CausalConditioner):
     """A conditioner without steps, which counts its evaluations."""
 
     def __init__(self, net):
-        super().__init__()
-        self.net, self.context_shape, self.order, self.calls = net, net.context_shape, net.order, 0
+        super().__init__(net.dim, net.context_shape)
+        self.net, self.calls = net, 0
+
+    @property
+    def order(self):
+        return self.net.order
 
     def forward(self, x, context=None):
         self.calls += 1
@@ -584,6 +588,23 @@ def test_builders_start_as_the_identity(name):
     assert_close((y, ladj), (x, torch.zeros(5)))
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda formula: flows.maf(2, 3, elementwise=formula),
+        lambda formula: flows.iaf(2, 3, elementwise=formula),
+        lambda formula: flows.couplings((2,), formula, 3),
+    ],
+    ids=["maf", "iaf", "couplings"],
+)
+def test_each_layer_of_a_builder_learns_a_formula_of_its_own(build):
+    given = Affine("learned")
+    flow = perturb(build(given))
+    multiples = [module.multiple for module in flow.modules() if isinstance(module, Affine)]
+    assert len({*map(id, multiples), id(given.multiple)}) == 4
+    assert len({multiple.item() for multiple in multiples}) == 3
+
+
 @pytest.mark.parametrize("name", ["maf", "real_nvp", "spline_coupling", "couplings", "nice"])
 def test_builders_are_initialised_from_data(name):
     x = 5 + 3 * torch.randn(1000, 2)
@@ -597,14 +618,23 @@ def test_builders_are_initialised_from_data(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MixtureCDF(0), "MixtureCDF expects at least one component"),
-        (lambda: MixtureCDF(2, min_log_scale=0.5), "a negative min_log_scale; got 2 components and 0.5"),
-        (lambda: Spline(0), "Spline expects bins >= 1 and a positive bound; got bins 0 and bound 3.0"),
-        (lambda: Spline(bound=0), "Spline expects bins >= 1 and a positive bound; got bins 8 and bound 0"),
-        (lambda: Spline(10, min_width=0.1), r"min_width in \(0, 1 / bins\); got 0.1 with 10 bins"),
-        (lambda: Spline(10, min_height=-0.1), r"min_height in \(0, 1 / bins\); got -0.1"),
-        (lambda: Spline(min_derivative=1), r"min_derivative in \(0, 1\); got 1"),
-        (lambda: Checkerboard(0), "Checkerboard expects a positive size; got 0"),
+        (lambda: MixtureCDF(0), "MixtureCDF expects components from 1 to 10000; got 0"),
+        (
+            lambda: MixtureCDF(2, min_log_scale=0.5),
+            "min_log_scale as a finite number that is at least -20 and at most -1e-06; got 0.5",
+        ),
+        (lambda: Spline(0), "Spline expects bins from 1 to 10000; got 0"),
+        (lambda: Spline(bound=0), "Spline expects bound as a finite number that is at least 1e-12 .*; got 0"),
+        (lambda: Spline(10, min_width=0.1), "Spline expects min_width below 1 / bins; got 0.1 with 10 bins"),
+        (
+            lambda: Spline(10, min_height=-0.1),
+            "Spline expects min_height as a finite number that is at least 1e-06 .*; got -0.1",
+        ),
+        (
+            lambda: Spline(min_derivative=1),
+            "Spline expects min_derivative as a finite number .* at most 0.999999; got 1",
+        ),
+        (lambda: Checkerboard(0), r"Checkerboard expects size from 1 to \d+; got 0"),
         (lambda: MaskedDense(0, 1), "MaskedDense expects dim >= 1"),
         (lambda: MaskedDense(3, 1, order=[0, 1, 1]), r"an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]"),
         (lambda: MaskedDense(9, 1, (20, 7)), r"hidden widths of at least 8 for 9 dimensions; got \[20, 7\]"),

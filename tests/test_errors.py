@@ -205,28 +205,33 @@ CONSTRUCTORS = {
     "Logit": (
         lambda: Logit(4, event_dim=-1),
         ValueError,
-        r"an event_dim of at least 0; got -1. Vectors have 1, images",
+        r"Logit expects event_dim from 0 to 8; got -1. Choose",
     ),
-    "Scaling": (lambda: Scaling(2.0, event_dim=-2), ValueError, r"an event_dim of at least 0; got -2. Vectors have 1"),
+    "Scaling": (
+        lambda: Scaling(2.0, event_dim=-2),
+        ValueError,
+        r"Scaling expects event_dim from 0 to 8; got -2. Choose",
+    ),
     "ActNorm": (
         lambda: ActNorm(3, event_dim=0),
         ValueError,
-        r"ActNorm expects positive channels and event_dim; got 3 and 0",
+        r"ActNorm expects event_dim from 1 to 8; got 0. Choose",
     ),
     "BatchNorm": (
         lambda: BatchNorm(3, event_dim=0),
         ValueError,
-        r"positive channels and event_dim; got 3 and 0. The event",
+        r"BatchNorm expects event_dim from 1 to 8; got 0. Choose",
     ),
     "Permute": (
         lambda: Permute([1, 0], event_dim=0),
         ValueError,
-        r"positive channels and event_dim; got 2 and 0. The event",
+        r"Permute expects event_dim from 1 to 8; got 0. Choose",
     ),
-    "Permute of nothing": (lambda: Permute([]), ValueError, r"Permute expects each of 0, ..., n - 1 once; got \[\]"),
-    "Permute of floats": (lambda: Permute(torch.ones(1)), ValueError, r"each of 0, ..., n - 1 once; got \[1.0\]"),
-    "no channels": (lambda: ActNorm(0), ValueError, r"ActNorm expects positive channels and event_dim; got 0 and 1"),
-    "Conv1x1": (lambda: Conv1x1(0), ValueError, r"Conv1x1 expects positive channels and event_dim; got 0 and 3"),
+    "Permute of nothing": (lambda: Permute([]), ValueError, r"Permute expects channels from 1 to \d+; got 0. Choose"),
+    "Permute of floats": (lambda: Permute(torch.ones(1)), TypeError, r"each of order as an integer; got 1.0. Pass"),
+    "Permute of rows": (lambda: Permute([[0, 1]]), TypeError, r"each of order as an integer; got \[0, 1\]. Pass"),
+    "no channels": (lambda: ActNorm(0), ValueError, r"ActNorm expects channels from 1 to \d+; got 0. Choose"),
+    "Conv1x1": (lambda: Conv1x1(0), ValueError, r"Conv1x1 expects channels from 1 to 8192; got 0. Choose"),
     "a context of no size": (
         lambda: Planar(3, context_dim=0),
         ValueError,
@@ -245,7 +250,7 @@ CONSTRUCTORS = {
     "FactorOut": (
         lambda: FactorOut((4, 2), Flatten((2, 2))),
         ValueError,
-        r"a shape \(C, H, W\); got \(4, 2\). Start with",
+        r"FactorOut expects 3 sizes in shape; got \(4, 2\). Pass 3 of them",
     ),
 }
 

@@ -248,10 +248,10 @@ def test_a_context_may_have_another_dtype(kind, dtype):
     assert_close(net(x, one_hot.to(dtype)), net(x, one_hot))
 
 
-@pytest.mark.parametrize("small", [0, 2**16], ids=["in blocks", "whole"])
-def test_masked_layers_serve_the_transforms_of_functions(small, monkeypatch):
+@pytest.mark.parametrize("large", [0, 2**16], ids=["in blocks", "whole"])
+def test_masked_layers_serve_the_transforms_of_functions(large, monkeypatch):
     """By vmap as one after the other; under a transform a layer must do without blocks, which have no rule for it."""
-    monkeypatch.setattr("pyro_exact.nn.masked_linear.SMALL", small)
+    monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", large)
     net = perturb(MaskedDense(3, 2, (16, 16)))
     x, weight = torch.randn(4, 3), net.layers[1].weight.detach()
 

@@ -22,7 +22,7 @@ from torch.testing import assert_close
 
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
-from pyro_exact.transforms import ActNorm, Compose, Householder, LinearLU, Permute
+from pyro_exact.transforms import ActNorm, Compose, Householder, LinearLU, Permute, Planar, Radial, Sylvester
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -93,6 +93,13 @@ def test_in_an_automatic_guide(make):
     posterior = guide.get_posterior()
     z = posterior.sample((6,))
     assert posterior.log_prob(z).shape == (6,)
+
+
+@pytest.mark.parametrize("layer", [Sylvester, Householder, Planar, Radial, LinearLU, ActNorm, flows.maf, flows.iaf])
+def test_a_layer_is_made_by_an_automatic_guide_from_the_dimension_alone(layer):
+    guide = AutoNormalizingFlow(regression, layer)
+    guide(Y)
+    assert guide.get_posterior().sample().shape == (DIM,)
 
 
 def test_an_automatic_guide_follows_the_precision_of_its_flow():

@@ -143,6 +143,20 @@ def test_a_benchmark_shows_its_rows_and_its_ratios_with_the_bar(docs):
     assert "(results/benchmarks/conv1x1.json)" in page
 
 
+def cell(name, milliseconds, parameters=10, size="16 x 5"):
+    return {"group": "iaf", "size": size, "name": name, "milliseconds": milliseconds, "parameters": parameters}
+
+
+def test_a_benchmark_beside_peers_shows_our_time_and_the_ratios_of_theirs(docs):
+    cells = [cell("ours", 2.0), cell("Pyro", 3.0), cell("zuko", 1.0, parameters=1200)]
+    cells += [cell("ours", 4.0, size="64 x 10"), cell("zuko", 4.0, size="64 x 10")]
+    write(docs, BENCHMARK | {"rows": [], "ratios": [], "cells": cells}, "benchmarks/guides.json")
+    page = generate(docs)
+    assert "|  | size | ms | Pyro | zuko | parameters |\n" in page
+    assert "| iaf | 16 x 5 | 2 | 1.50 | 0.50 (1,200) | 10 |\n| iaf | 64 x 10 | 4 |  | 1.00 | 10 |\n" in page
+    assert "peak MB" not in page
+
+
 def test_an_example_is_a_row_for_each_target_and_a_column_for_each_flow(docs):
     write(docs, EXAMPLE, "examples/toy.json")
     section = generate(docs).split("### toy\n")[1]
@@ -194,6 +208,12 @@ def test_a_value_of_the_wrong_type_is_named(docs, change, message):
 def test_a_benchmark_row_is_checked_too(docs):
     write(docs, BENCHMARK | {"rows": [{"name": "ours", "milliseconds": 1.0}]}, "benchmarks/conv1x1.json")
     with pytest.raises(SystemExit, match=r"conv1x1\.json: rows\[0\]: missing key 'peak_megabytes'"):
+        make_results.main([], docs)
+
+
+def test_a_benchmark_cell_is_checked_too(docs):
+    write(docs, BENCHMARK | {"cells": [cell("ours", "fast")]}, "benchmarks/guides.json")
+    with pytest.raises(SystemExit, match=r"guides\.json: cells\[0\]: milliseconds: expected int or float, got 'fast'"):
         make_results.main([], docs)
 
 

@@ -1,12 +1,14 @@
 """`check_bijection` names the law that a layer breaks: every law has a layer that breaks it."""
 
 import copy
+import math
 
 import pyro
 import pytest
 import torch
 from pyro.distributions import transforms as peers
 from torch import nn
+from torch.distributions import constraints
 from torch.nn import functional as F
 
 from pyro_exact.nn import Parameters
@@ -19,16 +21,16 @@ DIM = 3
 class Bent(Bijection):
     """A layer that keeps every law: the sinh-arcsinh map of each dimension."""
 
-    def __init__(self, context_dim=None, output_event_dim=None):
-        super().__init__(1, None if context_dim is None else (context_dim,), output_event_dim)
+    def __init__(self, context_dim=None, output=None):
+        super().__init__((DIM,), output, context_dim)
         self.theta = Parameters({"shift": torch.zeros(DIM), "log_scale": torch.zeros(DIM)}, context_dim)
 
-    def forward_and_ladj(self, x, context=None):
+    def transform(self, x, context=None):
         shift, log_scale = self.theta(context)
         y = (log_scale.exp() * x.asinh() + shift).sinh()
         return y, self.ladj(x, y, log_scale)
 
-    def inverse_and_ladj(self, y, context=None):
+    def invert(self, y, context=None):
         shift, log_scale = self.theta(context)
         x = ((y.asinh() - shift) * (-log_scale).exp()).sinh()
         return x, -self.ladj(x, y, log_scale)
@@ -36,31 +38,23 @@ class Bent(Bijection):
     def ladj(self, x, y, log_scale):
         return (log_scale + (1 + y**2).log() / 2 - (1 + x**2).log() / 2).sum(-1)
 
-    def forward_shape(self, shape):
-        shape = super().forward_shape(shape)
-        if shape[-1] != DIM:
-            raise ValueError(f"Bent expects {DIM} dimensions; got {tuple(shape)}.")
-        return shape
-
-    inverse_shape = forward_shape
-
 
 class InverseIsOff(Bent):
-    def inverse_and_ladj(self, y, context=None):
-        x, ladj = super().inverse_and_ladj(y, context)
+    def invert(self, y, context=None):
+        x, ladj = super().invert(y, context)
         return x * (1 + 1e-6), ladj
 
 
 class ReachesAPart(Bent):
     """No number beyond 1 is an output."""
 
-    def forward_and_ladj(self, x, context=None):
-        y, ladj = super().forward_and_ladj(x, context)
+    def transform(self, x, context=None):
+        y, ladj = super().transform(x, context)
         return y.tanh(), ladj - 2 * y.cosh().log().sum(-1)
 
-    def inverse_and_ladj(self, y, context=None):
+    def invert(self, y, context=None):
         y = y.clamp(-1 + 1e-15, 1 - 1e-15)
-        x, ladj = super().inverse_and_ladj(y.atanh(), context)
+        x, ladj = super().invert(y.atanh(), context)
         return x, ladj - torch.log1p(-y.square()).sum(-1)
 
 
@@ -70,17 +64,17 @@ class WrongSign(Bent):
 
 
 class WrongSignInverse(Bent):
-    def inverse_and_ladj(self, y, context=None):
-        x, ladj = super().inverse_and_ladj(y, context)
+    def invert(self, y, context=None):
+        x, ladj = super().invert(y, context)
         return x, -ladj
 
 
 class MixesRows(Bent):
-    def forward_and_ladj(self, x, context=None):
-        return super().forward_and_ladj(x + self.mean(x), context)
+    def transform(self, x, context=None):
+        return super().transform(x + self.mean(x), context)
 
-    def inverse_and_ladj(self, y, context=None):
-        x, ladj = super().inverse_and_ladj(y, context)
+    def invert(self, y, context=None):
+        x, ladj = super().invert(y, context)
         return x - self.mean(x) / 2, ladj
 
     def mean(self, x):
@@ -88,18 +82,18 @@ class MixesRows(Bent):
 
 
 class ChangesItsInput(Bent):
-    def forward_and_ladj(self, x, context=None):
+    def transform(self, x, context=None):
         with torch.no_grad():
             x += 1
-        return super().forward_and_ladj(x, context)
+        return super().transform(x, context)
 
 
 class ForgetsTheContext(Bent):
-    def forward_and_ladj(self, x, context=None):
-        return super().forward_and_ladj(x, torch.zeros_like(context))
+    def transform(self, x, context=None):
+        return super().transform(x, torch.zeros_like(context))
 
-    def inverse_and_ladj(self, y, context=None):
-        return super().inverse_and_ladj(y, torch.zeros_like(context))
+    def invert(self, y, context=None):
+        return super().invert(y, torch.zeros_like(context))
 
 
 class WrongJacobian(Bent):
@@ -132,8 +126,8 @@ class FirstDimensionOnly(Bent):
 
 
 class LooksForTheLargest(Bent):
-    def forward_and_ladj(self, x, context=None):
-        return super().forward_and_ladj(x.clamp(max=2 * x.detach().abs().max()), context)
+    def transform(self, x, context=None):
+        return super().transform(x.clamp(max=2 * x.detach().abs().max()), context)
 
 
 class ConcatenatesTheContext(Bent):
@@ -143,24 +137,24 @@ class ConcatenatesTheContext(Bent):
         super().__init__(context_dim)
         self.net = nn.Linear(context_dim + 1, 2 * DIM)
 
-    def forward_and_ladj(self, x, context=None):
-        return super().forward_and_ladj(x, self.seen(x, context))
+    def transform(self, x, context=None):
+        return super().transform(x, self.seen(x, context))
 
-    def inverse_and_ladj(self, y, context=None):
-        return super().inverse_and_ladj(y, self.seen(y, context))
+    def invert(self, y, context=None):
+        return super().invert(y, self.seen(y, context))
 
     def seen(self, x, context):
         return torch.cat((context, torch.ones_like(x[..., :1])), -1)[..., :-1]
 
 
 class DetachedInverse(Bent):
-    def inverse_and_ladj(self, y, context=None):
-        x, ladj = super().inverse_and_ladj(y, context)
+    def invert(self, y, context=None):
+        x, ladj = super().invert(y, context)
         return x.detach(), ladj
 
 
 class DetachedShift(Bent):
-    def inverse_and_ladj(self, y, context=None):
+    def invert(self, y, context=None):
         shift, log_scale = self.theta(context)
         x = ((y.asinh() - shift.detach()) * (-log_scale).exp()).sinh()
         return x, -self.ladj(x, y, log_scale)
@@ -172,9 +166,50 @@ class UnusedParameter(Bent):
         self.unused = nn.Parameter(torch.zeros(2))
 
 
+class DetachedWeightsOfTheLadj(Bent):
+    def ladj(self, x, y, log_scale):
+        return super().ladj(x, y, log_scale.detach())
+
+
+class DetachedWeightsOfTheOutput(Bent):
+    """In both directions: a round trip has no gradient whatever it is."""
+
+    def theta_of(self, context):
+        shift, log_scale = self.theta(context)
+        return shift, log_scale.detach()
+
+    def transform(self, x, context=None):
+        shift, log_scale = self.theta_of(context)
+        y = (log_scale.exp() * x.asinh() + shift).sinh()
+        return y, self.ladj(x, y, self.theta(context)[1])
+
+    def invert(self, y, context=None):
+        shift, log_scale = self.theta_of(context)
+        x = ((y.asinh() - shift) * (-log_scale).exp()).sinh()
+        return x, -self.ladj(x, y, self.theta(context)[1])
+
+
+class HalvedParameters(Parameters):
+    """One of them has half of its gradient."""
+
+    def __init__(self, halved):
+        super().__init__({"shift": torch.zeros(DIM), "log_scale": torch.zeros(DIM)})
+        self.halved = halved
+
+    def forward(self, context=None):
+        theta = zip(self.names, super().forward(context), strict=True)
+        return tuple((p + p.detach()) / 2 if name == self.halved else p for name, p in theta)
+
+
+class HalvedGradient(Bent):
+    def __init__(self, halved):
+        super().__init__()
+        self.theta = HalvedParameters(halved)
+
+
 class DetachedContext(Bent):
-    def forward_and_ladj(self, x, context=None):
-        return super().forward_and_ladj(x, context.detach())
+    def transform(self, x, context=None):
+        return super().transform(x, context.detach())
 
 
 class Remembers(Bent):
@@ -205,7 +240,7 @@ class Remembers(Bent):
 class KeepsAGraph(Bent):
     """The scale is computed once."""
 
-    def forward_and_ladj(self, x, context=None):
+    def transform(self, x, context=None):
         shift, log_scale = self.theta(context)
         if not hasattr(self, "kept"):
             self.kept = [log_scale.exp()]
@@ -214,7 +249,7 @@ class KeepsAGraph(Bent):
 
 
 class KeepsANumber(Bent):
-    def forward_and_ladj(self, x, context=None):
+    def transform(self, x, context=None):
         shift, log_scale = self.theta(context)
         if not hasattr(self, "kept"):
             self.kept = log_scale.exp().tolist()
@@ -225,36 +260,36 @@ class KeepsANumber(Bent):
 class InitializesItsShift(Bent):
     """As an activation normalisation starts."""
 
-    def initialize(self, x, context=None):
+    def data_init(self, x, context=None):
         with torch.no_grad():
             self.theta.shift.copy_(-x.asinh().mean(0))
-            return self.forward_and_ladj(x, context)[0]
+            return self.transform(x, context)[0]
 
 
 class ReturnsTheOldOutput(InitializesItsShift):
-    def initialize(self, x, context=None):
-        y = self.forward_and_ladj(x.detach(), context)[0].detach()
-        super().initialize(x, context)
+    def data_init(self, x, context=None):
+        y = self.transform(x.detach(), context)[0].detach()
+        super().data_init(x, context)
         return y
 
 
 class ReturnsAGraph(InitializesItsShift):
-    def initialize(self, x, context=None):
-        super().initialize(x, context)
-        return self.forward_and_ladj(x, context)[0]
+    def data_init(self, x, context=None):
+        super().data_init(x, context)
+        return self.transform(x, context)[0]
 
 
 class ReturnsNothing(InitializesItsShift):
-    def initialize(self, x, context=None):
-        super().initialize(x, context)
+    def data_init(self, x, context=None):
+        super().data_init(x, context)
 
 
 class ReplacesItsShift(InitializesItsShift):
     """An optimiser that knows the old one would never train the new one."""
 
-    def initialize(self, x, context=None):
+    def data_init(self, x, context=None):
         self.theta.shift = nn.Parameter(self.theta.shift.detach().clone())
-        return super().initialize(x, context)
+        return super().data_init(x, context)
 
 
 class InitializesOneDirection(Bent):
@@ -264,12 +299,12 @@ class InitializesOneDirection(Bent):
         super().__init__()
         self.register_buffer("mean", torch.zeros(DIM))
 
-    def initialize(self, x, context=None):
+    def data_init(self, x, context=None):
         self.mean = x.detach().mean(0)
-        return super().initialize(x, context)
+        return super().data_init(x, context)
 
-    def forward_and_ladj(self, x, context=None):
-        return super().forward_and_ladj(x - self.mean, context)
+    def transform(self, x, context=None):
+        return super().transform(x - self.mean, context)
 
 
 class HoldsATensor(Bent):
@@ -289,17 +324,17 @@ class Transposed(Bent):
         super().__init__()
         self.pair = nn.Parameter(torch.zeros(DIM, 2).mT)
 
-    def forward_and_ladj(self, x, context=None):
-        return super().forward_and_ladj(x + self.pair.sum(0), context)
+    def transform(self, x, context=None):
+        return super().transform(x + self.pair.sum(0), context)
 
-    def inverse_and_ladj(self, y, context=None):
-        x, ladj = super().inverse_and_ladj(y, context)
+    def invert(self, y, context=None):
+        x, ladj = super().invert(y, context)
         return x - self.pair.sum(0), ladj
 
 
 class Cancels(Bent):
-    def forward_and_ladj(self, x, context=None):
-        return super().forward_and_ladj((x + 1e6) - 1e6, context)
+    def transform(self, x, context=None):
+        return super().transform((x + 1e6) - 1e6, context)
 
 
 class Rounds(Bent):
@@ -309,39 +344,43 @@ class Rounds(Bent):
         super().__init__()
         self.weight = nn.Parameter(torch.eye(DIM))
 
-    def forward_and_ladj(self, x, context=None):
-        y, ladj = super().forward_and_ladj(F.linear(x, self.weight))
+    def transform(self, x, context=None):
+        y, ladj = super().transform(F.linear(x, self.weight))
         return y, ladj + self.weight.slogdet().logabsdet
 
-    def inverse_and_ladj(self, y, context=None):
-        x, ladj = super().inverse_and_ladj(y)
+    def invert(self, y, context=None):
+        x, ladj = super().invert(y)
         return F.linear(x, self.weight.inverse()), ladj - self.weight.slogdet().logabsdet
 
 
 class BreaksTheGraph(Bent):
-    def forward_and_ladj(self, x, context=None):
-        return super().forward_and_ladj(x if (x < 1e9).all() else x / 2, context)
+    def transform(self, x, context=None):
+        return super().transform(x if (x < 1e9).all() else x / 2, context)
 
 
 class BreaksTheGraphOfTheInverse(Bent):
-    def inverse_and_ladj(self, y, context=None):
-        return super().inverse_and_ladj(y if (y < 1e9).all() else y / 2, context)
+    def invert(self, y, context=None):
+        return super().invert(y if (y < 1e9).all() else y / 2, context)
 
 
 class TakesAnyEvent(Bent):
-    forward_shape, inverse_shape = Bijection.forward_shape, Bijection.inverse_shape
-
-
-class TakesAnyNumberOfDimensions(Bent):
     def forward_shape(self, shape):
         return torch.Size(shape)
 
+    inverse_shape = forward_shape
+
+
+class TakesAnyNumberOfDimensions(Bent):
+    def _checked(self, x, context, direction):
+        return x, context
+
 
 class TakesAnything(Bent):
-    """The check of the arguments is taken off again."""
+    """The check of the arguments is taken off."""
 
+    def transform(self, x, context=None):
+        return self.transform(x, context)
 
-TakesAnything.forward_and_ladj = Bent.forward_and_ladj.__wrapped__
 
 BROKEN = {
     "inverse_undoes_forward": InverseIsOff,
@@ -357,12 +396,13 @@ BROKEN = {
     "in_a_conditional_transformed_distribution": lambda: ConditionedAsInPyro(2),
     "equal_contexts_get_noise_of_their_own": lambda: ConditionedAsInPyro(2),
     "a_plain_layer_conditions_to_itself": ConditionsToACopy,
-    "shapes_are_as_announced": lambda: Bent(output_event_dim=2),
+    "shapes_are_as_announced": lambda: Bent(output=(1, DIM)),
     "batches_have_any_shape": FirstDimensionOnly,
     "batches_may_be_empty": LooksForTheLargest,
     "batches_of_input_and_context_broadcast": lambda: ConcatenatesTheContext(2),
     "derivatives_are_those_of_finite_differences": DetachedInverse,
     "every_parameter_gets_a_gradient": UnusedParameter,
+    "weight_gradients_are_those_of_finite_differences": DetachedWeightsOfTheLadj,
     "the_context_gets_a_gradient": lambda: DetachedContext(2),
     "a_round_trip_has_no_gradient": DetachedShift,
     "a_sample_without_gradient_is_scored_with_one": Remembers,
@@ -410,6 +450,21 @@ def test_a_broken_law_is_named(name):
         check_bijection(layer, (DIM,), dim)
 
 
+@pytest.mark.parametrize(
+    ("make", "weight"),
+    [
+        (DetachedWeightsOfTheLadj, "theta.log_scale"),
+        (DetachedWeightsOfTheOutput, "theta.log_scale"),
+        (lambda: HalvedGradient("shift"), "theta.shift"),
+        (lambda: HalvedGradient("log_scale"), "theta.log_scale"),
+    ],
+)
+def test_a_wrong_gradient_of_a_weight_is_named(make, weight):
+    message = rf"weight_gradients_are_those_of_finite_differences: .+\n    the gradient of {weight} in f.+; got"
+    with pytest.raises(AssertionError, match=message):
+        check_bijection(make(), (DIM,))
+
+
 def test_every_law_can_be_broken():
     trials = [Trial.of(Bent(context_dim), (DIM,), context_dim) for context_dim in (None, 2)]
     assert {law.name for trial in trials for law in laws(trial)} == set(BROKEN)
@@ -444,10 +499,48 @@ def test_it_leaves_everything_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
+class Softplus(Bijection):
+    """Any number to a positive one, which it says or not."""
+
+    def __init__(self, declared=True):
+        super().__init__(1)
+        if declared:
+            self.codomain = constraints.independent(constraints.positive, 1)
+
+    def transform(self, x, context=None):
+        return F.softplus(x), F.logsigmoid(x).sum(-1)
+
+    def invert(self, y, context=None):
+        x = y + torch.log(-torch.expm1(-y))
+        return x, -F.logsigmoid(x).sum(-1)
+
+
+class LeakyReLU(Bijection):
+    """Without parameters; it may have a context that it does not use, to stand among layers that have one."""
+
+    def transform(self, x, context=None):
+        return torch.where(x > 0, x, x / 2), torch.where(x > 0, 0.0, -math.log(2)).to(x).sum(-1)
+
+    def invert(self, y, context=None):
+        return torch.where(y > 0, y, y * 2), torch.where(y > 0, 0.0, math.log(2)).to(y).sum(-1)
+
+
 def test_a_layer_is_checked_where_it_is_defined():
     check_bijection(Logit(1, margin=0, event_dim=1), (DIM,), draw=torch.rand)
-    with pytest.raises(AssertionError, match="Logit breaks"):
-        check_bijection(Logit(1, margin=0, event_dim=1), (DIM,))
+    check_bijection(Softplus(declared=False).inv, (DIM,), draw=torch.rand)
+    with pytest.raises(AssertionError, match="Inverse breaks"):
+        check_bijection(Softplus(declared=False).inv, (DIM,))
+
+
+def test_a_layer_with_a_bounded_side_that_it_declares_needs_nothing_else():
+    check_bijection(Softplus(), (DIM,))
+    check_bijection(Softplus().inv, (DIM,))
+    with pytest.raises(AssertionError, match="forward_undoes_inverse"):
+        check_bijection(Softplus(declared=False), (DIM,))
+
+
+def test_a_layer_without_parameters_may_have_a_context_that_it_does_not_use():
+    check_bijection(LeakyReLU(1, (2,)), (DIM,), context_dim=2)
 
 
 @pytest.mark.gpu

@@ -452,13 +452,13 @@ def spoilt(method, from_step, spoil):
     """A method of a layer that goes wrong after some training steps."""
     steps = 0
 
-    def forward_and_ladj(self, x, context=None):
+    def transform(self, x, context=None):
         nonlocal steps
         y, ladj = method(self, x, context)
         steps += torch.is_grad_enabled()
         return (spoil(y), ladj) if steps > from_step else (y, ladj)
 
-    return forward_and_ladj
+    return transform
 
 
 def nan_gradient(y):
@@ -480,7 +480,7 @@ def nan_gradient(y):
 def test_a_run_that_diverges_names_step_and_layer_and_keeps_the_last_checkpoint(tmp_path, monkeypatch, spoil, message):
     fit(recipe(steps=10), tmp_path)
     before = (tmp_path / train.LAST).read_bytes()
-    monkeypatch.setattr(Conv1x1, "forward_and_ladj", spoilt(Conv1x1.forward_and_ladj, 3, spoil))
+    monkeypatch.setattr(Conv1x1, "transform", spoilt(Conv1x1.transform, 3, spoil))
     with pytest.raises(train.DivergedError, match=message):
         fit(recipe(steps=20), tmp_path, resume=True)
     assert (tmp_path / train.LAST).read_bytes() == before

@@ -162,7 +162,7 @@ def test_formula_inverse_is_differentiable(formula):
 def test_formula_refuses_parameters_of_another_shape(formula):
     x, theta = numbers(formula, 4)
     with pytest.raises(ValueError, match="expects its conditioner to return parameters of shape"):
-        formula.fitting(theta[:1], x)
+        formula.check_theta(theta[:1], x)
 
 
 @given(data=st.data())

@@ -13,7 +13,7 @@ from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.state import State, progress
-from pyro_exact.nn.transformed import transformed
+from pyro_exact.ops.transformed import transformed
 
 
 class NADE(CausalNet):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import typing
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyro_exact.checks import check_size
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 from pyro_exact.cli.output import tell
-from pyro_exact.cli.source import Device, Split, checkpoint_of, images_of, model_of, some_of
+from pyro_exact.cli.source import Device, Split, check_picture, checkpoint_of, images_of, model_of, some_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,18 +49,27 @@ def sample(
     import torch
 
     from pyro_exact.data import nearest as nearest_of
-    from pyro_exact.plots import save_grids
+    from pyro_exact.plots import check_grid, save_grids
 
     temperatures = temperature if isinstance(temperature, list) else [temperature]
-    n = n if n is not None else 64 if len(temperatures) == 1 else 8
-    check_size("sample", "--n", n)
     if not temperatures:
         raise ValueError("sample expects at least one temperature; got none. Leave --temperature out, or name one.")
-    _check_picture(out)
+    for t in temperatures:
+        if t is not None:
+            check_number("sample", "--temperature", t, 0)
+    n = check_size("sample", "--n", n) if n is not None else 64 if len(temperatures) == 1 else 8
+    if data is not None and not nearest:
+        raise ValueError("sample expects --data together with --nearest only; got it alone. Add --nearest.")
+
+    check_picture(out)
     checkpoint = checkpoint_of(checkpoint)
     model, run = model_of(checkpoint, device)
     labels = list(range(model.classes or 0)) if label is None else [label] if isinstance(label, int) else label
+    if label == []:
+        raise ValueError("sample expects at least one --label; got none. Leave it out for all classes.")
     each = max(1, n // len(labels)) if labels else n
+    columns = each if len(labels) > 1 else max(8, math.isqrt(n - 1) + 1)
+    check_grid(each * max(1, len(labels)), run.shape, columns)
     among = images_of(run, data, data_root, download=False).train if nearest else None
     grids = {}
     for t in temperatures:
@@ -69,87 +78,14 @@ def sample(
         grids[title] = drawn = _draw(model, each, t, labels)
         if among is not None:
             grids[f"{title}: nearest training images"] = nearest_of(drawn.cpu(), among)
-    save_grids(grids, run.levels, out, columns=each if len(labels) > 1 else 8, rows=len(temperatures))
-    tell(f"Wrote {out}.")
-
-
-def complete(
-    checkpoint: Path,
-    out: Path = Path("completions.png"),
-    n: int = 8,
-    completions: int = 6,
-    mask: str = "half",
-    image: Path | None = None,
-    label: int | None = None,
-    data: str | None = None,
-    data_root: Path | None = None,
-    split: Split = "test",
-    seed: int = 0,
-    device: Device = "auto",
-) -> None:
-    """Draw what is hidden of real images from an autoregressive model, a row for each image.
-
-    Args:
-        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
-        out: The PNG file to write: in each row what is seen, completions, and the image itself.
-        n: How many images, drawn at random.
-        completions: How many of each image.
-        mask: What is seen: half for the upper half, or an image file, white where it is seen. What is seen below or to
-            the right of a hidden pixel is kept, but does not act on it.
-        image: An image file to complete, in place of images of the split.
-        label: The class of the images, for a class-conditional model.
-        data: Name, .npz file or folder; the images that it was trained on by default.
-        data_root: Folder of the torchvision data sets.
-        split: Which images.
-        seed: Of the choice of the images, and of the completions.
-        device: Where to run; auto is cuda where there is one.
-    """
-    import torch
-
-    from pyro_exact.data.folder import read
-    from pyro_exact.distributions import Autoregressive
-    from pyro_exact.models import Density
-    from pyro_exact.plots import save_grids
-
-    if completions < 1:
-        raise ValueError(f"complete expects at least one completion; got {completions}.")
-    _check_picture(out)
-    checkpoint = checkpoint_of(checkpoint)
-    model, run = model_of(checkpoint, device)
-    if not isinstance(model, Density) or not isinstance(model.distribution, Autoregressive):
-        raise ValueError(
-            f"{checkpoint}: expected an autoregressive model; got {run.recipe.model['name']}. Choose another "
-            f"checkpoint."
-        )
-    if image is None:
-        images = some_of(images_of(run, data, data_root, download=False), split, n, seed)
-    else:
-        images = read([image]).long() * run.levels // 256
-        torch.manual_seed(seed)
-    seen = torch.arange(run.shape[1])[:, None].expand(run.shape[1:]) < run.shape[1] // 2
-    if mask != "half":
-        seen = read([Path(mask)])[0].amin(0) > 127
-    for what, shape in ((image, tuple(images.shape[1:])), (mask, (run.shape[0], *seen.shape))):
-        if shape != run.shape:
-            raise ValueError(f"{what}: expected an image of shape {run.shape}, as the model's; got {shape}.")
-    device_of_model, given = next(model.parameters()).device, model
-    if model.classes is not None:
-        if label is None:
-            raise ValueError(f"{checkpoint}: expected the class of the images; got none. Say it with --label.")
-        given = typing.cast(Density, model.condition(torch.full((len(images),), label, device=device_of_model)))
-    distribution = typing.cast(Autoregressive, given.distribution)
-    x, known = images.to(device_of_model), seen.to(device_of_model)
-    drawn = distribution.sample((completions,), observed=x, mask=known, progress=True)
-    hidden = images.where(seen, torch.tensor((run.levels - 1) / 2))
-    rows = torch.cat((hidden[None], drawn.cpu(), images[None])).transpose(0, 1).flatten(0, 1)
-    save_grids({"seen, completions, image": rows}, run.levels, out, columns=completions + 2)
+    save_grids(grids, run.levels, out, columns=columns, rows=len(temperatures))
     tell(f"Wrote {out}.")
 
 
 def interpolate(
     checkpoint: Path,
     out: Path = Path("interpolation.png"),
-    n: int = 8,
+    n: int | None = None,
     steps: int = 8,
     data: str | None = None,
     data_root: Path | None = None,
@@ -162,7 +98,7 @@ def interpolate(
     Args:
         checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write.
-        n: How many pairs of images, drawn at random.
+        n: How many pairs of images, drawn at random; 8 by default, or as many as there are.
         steps: Images in a row, with the two real ones at its ends.
         data: Name, .npz file or folder; the images that it was trained on by default.
         data_root: Folder of the torchvision data sets.
@@ -172,16 +108,17 @@ def interpolate(
     """
     import torch
 
-    from pyro_exact.plots import save_grids
+    from pyro_exact.plots import check_grid, save_grids
 
-    if n < 1 or steps < 2:
-        raise ValueError(f"interpolate expects n of at least 1 and steps of at least 2; got {n} and {steps}.")
-    _check_picture(out)
-    checkpoint = checkpoint_of(checkpoint)
-    model, run, images = _flow_and_images(checkpoint, device, data, data_root, split, 2 * n, seed)
-    ends = model.encode(images)
-    weights = torch.linspace(0, 1, steps, device=ends.device)[:, None]
-    rows = [model.decode(torch.lerp(first, last, weights)) for first, last in zip(ends[:n], ends[n:], strict=True)]
+    check_size("interpolate", "--steps", steps, 2, LARGEST_COUNT)
+    check_picture(out)
+    model, run = _flow(checkpoint_of(checkpoint), device)
+    images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=8, each=2)
+    check_grid(len(images) // 2 * steps, run.shape, steps)
+
+    first, last = model.encode(images.to(next(model.parameters()).device)).chunk(2)
+    weights = torch.linspace(0, 1, steps, device=first.device)[:, None]
+    rows = [model.decode(torch.lerp(*ends, weights)) for ends in zip(first, last, strict=True)]
     save_grids({"real, between, real": torch.cat(rows)}, run.levels, out, columns=steps)
     tell(f"Wrote {out}.")
 
@@ -189,7 +126,7 @@ def interpolate(
 def reconstruct(
     checkpoint: Path,
     out: Path = Path("reconstruction.png"),
-    n: int = 64,
+    n: int | None = None,
     data: str | None = None,
     data_root: Path | None = None,
     split: Split = "test",
@@ -201,7 +138,7 @@ def reconstruct(
     Args:
         checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write: the images, those that came back, and the error, much enlarged.
-        n: How many images, drawn at random.
+        n: How many images, drawn at random; 64 by default, or as many as there are.
         data: Name, .npz file or folder; the images that it was trained on by default.
         data_root: Folder of the torchvision data sets.
         split: Which images.
@@ -210,11 +147,13 @@ def reconstruct(
     """
     import torch
 
-    from pyro_exact.plots import save_grids
+    from pyro_exact.plots import check_grid, save_grids
 
-    _check_picture(out)
-    checkpoint = checkpoint_of(checkpoint)
-    model, run, images = _flow_and_images(checkpoint, device, data, data_root, split, n, seed)
+    check_picture(out)
+    model, run = _flow(checkpoint_of(checkpoint), device)
+    images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=64)
+    check_grid(len(images), run.shape)
+    images = images.to(next(model.parameters()).device)
     with torch.no_grad():
         v = model.noise_of(images).sample()
         z = model.flow.bijection.inv(v).clone()  # of the noise itself the flow would remember the image
@@ -223,7 +162,7 @@ def reconstruct(
     tell(f"largest error {error.max():.2g} of a grey level, mean {error.mean():.2g}")
     tell(f"{int((back != images).sum())} of {images.numel()} numbers came back as another level")
     grids = {"images": images, "to noise and back": back}
-    grids[f"error, white is {error.max():.2g} of a level"] = (run.levels - 1) * error / error.max().clamp(min=1e-30)
+    grids[f"error, white is {error.max():.2g} of a level"] = (run.levels - 1) * (error / error.max().clamp(min=1e-30))
     save_grids(grids, run.levels, out)
     tell(f"Wrote {out}.")
 
@@ -231,7 +170,7 @@ def reconstruct(
 def diagnose(
     checkpoint: Path,
     out: Path | None = None,
-    n: int = 100,
+    n: int | None = None,
     k: int = 5000,
     data: str | None = None,
     data_root: Path | None = None,
@@ -244,7 +183,7 @@ def diagnose(
     Args:
         checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: Folder for diagnosis.json, diagnosis.nc (for ArviZ) and diagnosis.png; that of the checkpoint by default.
-        n: How many images, drawn at random.
+        n: How many images, drawn at random; 100 by default, or as many as there are.
         k: Samples per image, of which the importance-weighted bounds are.
         data: Name, .npz file or folder; the images that it was trained on by default.
         data_root: Folder of the torchvision data sets.
@@ -260,7 +199,7 @@ def diagnose(
     out = out or checkpoint.parent
     check_writable(out)
     model, run = model_of(checkpoint, device)
-    images = some_of(images_of(run, data, data_root, download=False), split, n, seed)
+    images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=100)
     found = diagnosis_of(model, images, k, seed=seed)
     for name, bound in found.summary()["bounds"].items():
         tell(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
@@ -269,7 +208,7 @@ def diagnose(
     write_json({"recipe": run.recipe.name, "split": split, "seed": seed} | found.summary(), out / "diagnosis.json")
     with in_one_piece(out / "diagnosis.nc") as partial:
         kept.to_netcdf(str(partial))
-    save_page(found, kept, run.levels, out / "diagnosis.png", f"{run.recipe.name}, {n} {split} images")
+    save_page(found, kept, run.levels, out / "diagnosis.png", f"{run.recipe.name}, {len(images)} {split} images")
     tell(f"{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
 
 
@@ -288,19 +227,8 @@ def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: lis
     return drawn.transpose(0, 1).flatten(0, 1) if labels else drawn
 
 
-def _check_picture(out: Path) -> None:
-    """Make sure, before anything is computed, that a picture can be written there."""
-    from pyro_exact.files import check_writable
-
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"--out expects the name of a .png file; got {str(out)!r}.")
-    check_writable(out.parent)
-
-
-def _flow_and_images(
-    checkpoint: Path, device: str, data: str | None, data_root: Path | None, split: Split, n: int, seed: int
-) -> tuple[Dequantized, Run, Tensor]:
-    """Load a model whose images are behind a flow, and n images drawn at random; seed the noise that follows."""
+def _flow(checkpoint: Path, device: str) -> tuple[Dequantized, Run]:
+    """Load a model whose images are behind a flow."""
     from pyro_exact.models import Dequantized
 
     model, run = model_of(checkpoint, device)
@@ -314,5 +242,4 @@ def _flow_and_images(
             f"{checkpoint}: expected a model whose noise has no classes; got one of {model.classes} classes. Choose "
             f"another checkpoint, or draw from this one with `pyro-exact sample`."
         )
-    images = some_of(images_of(run, data, data_root, download=False), split, n, seed)
-    return model, run, images.to(next(model.parameters()).device)
+    return model, run

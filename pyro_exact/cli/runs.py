@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from pyro_exact.cli.output import say, tell
-from pyro_exact.cli.source import Device, Split, checkpoint_of, images_of, model_of, source_of
+from pyro_exact.cli.source import (
+    Device,
+    Split,
+    checkpoint_of,
+    images_of,
+    load_images,
+    model_of,
+    source_of,
+)
 from pyro_exact.recipes import load_recipe, recipe_names
 from pyro_exact.recipes.training import caution
 
@@ -53,7 +61,6 @@ def train(
             pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
     """
-    from pyro_exact.data import load
     from pyro_exact.files import in_one_piece, write_json
     from pyro_exact.plots import save_curve
     from pyro_exact.train import BEST, LAST, first_process, fit, labels_for, load_model
@@ -71,8 +78,8 @@ def train(
         "valid_fraction": valid_fraction,
         "seed": seed,
     }
-    images = load(download=download, **asked)
-    source = source_of(asked, images)
+    images = load_images(download=download, **asked)
+    source = source_of(asked)
     chosen = dataclasses.replace(chosen, data=source["name"])  # what the run was trained on, not what it was made for
     fit(chosen, images, out, seed, resume, source, device=device, devices=devices, nodes=nodes)
     if not first_process():

@@ -8,10 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from pyro_exact.checks import check_size, check_tensor
+
 Batch = Tensor | tuple[Tensor, Tensor]
 
-# What a random number is for, so that no two uses share a stream.
+# The uses of random numbers, so that no two of them share a stream.
 _ORDER, _FLIP = 0, 1
+
+_LARGEST_SEED = 2**64 - 1
+_LARGEST_STEP = 2**63 - 1
 
 
 class Batches(IterableDataset[Batch]):
@@ -19,25 +24,26 @@ class Batches(IterableDataset[Batch]):
 
     An epoch is a permutation of the images, cut into batches; the images that do not fill a batch are left out of that
     epoch. Ranks share the permutation: the batches of all ranks at step t, one after another, are the batch of one
-    process with `batch_size * world_size`. So a run that is stopped, and started again with `start`, sees what it
-    would have seen. For a `DataLoader`, pass `batch_size=None` and leave `num_workers` at 0: all is in memory.
+    process with ``batch_size * world_size``. So a run that is stopped, and started again with ``start``, sees what it
+    would have seen. For a `DataLoader`, pass ``batch_size=None`` and leave ``num_workers`` at 0: all is in memory.
 
     Args:
-        images: pixel levels.
-        batch_size: images a batch, on each rank.
-        seed: not negative; it fixes the order of the images and the flips.
-        start: step of the first batch; may be set until iteration begins.
-        rank: which process this is, from 0 to `world_size - 1`.
-        world_size: how many processes train together.
-        flip: whether to mirror each image left to right with probability 1/2.
-        labels: classes of the images; if given, a batch is a pair (images, labels).
+        images: Pixel levels.
+        batch_size: Images a batch, on each rank.
+        seed: Not negative; it fixes the order of the images and the flips.
+        start: Step of the first batch; may be set until iteration begins.
+        rank: Which process this is, from 0 to ``world_size - 1``.
+        world_size: How many processes train together.
+        flip: Whether to mirror each image left to right with probability 1/2.
+        labels: Classes of the images; if given, a batch is a pair (images, labels).
 
     Shape:
         - images: (N, C, H, W); a batch is (B, C, H, W), of the same dtype.
         - labels: (N,); a batch has (B,).
 
     Raises:
-        ValueError: a number out of its range, `batch_size * world_size` above N, or shapes that do not fit.
+        TypeError: If a size is no integer, or images or labels are no tensor.
+        ValueError: If a size is out of its range, ``batch_size * world_size`` is above N, or shapes do not fit.
 
     Example:
         >>> batches = Batches(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), batch_size=4, seed=0)
@@ -58,15 +64,14 @@ class Batches(IterableDataset[Batch]):
         labels: Tensor | None = None,
     ) -> None:
         super().__init__()
-        _check_numbers(batch_size, seed, start, rank, world_size)
-        _check_tensors(images, labels, batch_size, world_size)
+        self.batch_size = check_size("Batches", "batch_size", batch_size)
+        self.seed = check_size("Batches", "seed", seed, 0, _LARGEST_SEED)
+        self.start = check_size("Batches", "start", start, 0, _LARGEST_STEP)
+        self.world_size = check_size("Batches", "world_size", world_size)
+        self.rank = check_size("Batches", "rank", rank, 0, self.world_size - 1)
+        _check_tensors(images, labels, self.batch_size, self.world_size)
         self.images = images
         self.labels = labels
-        self.batch_size = batch_size
-        self.seed = seed
-        self.start = start
-        self.rank = rank
-        self.world_size = world_size
         self.flip = flip
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
@@ -78,17 +83,16 @@ class Batches(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         if get_worker_info() is not None:
-            raise ValueError("Batches: expected num_workers=0; got a worker process. Leave num_workers at 0.")
+            raise ValueError("Batches expects num_workers=0; got a worker process. Leave num_workers at 0.")
         return map(self.batch, count(self.start))
 
     def batch(self, step: int) -> Batch:
-        """The batch of step `step`, of this rank.
+        """Return the batch of a step, of this rank.
 
         Raises:
-            ValueError: `step` is negative.
+            ValueError: If ``step`` is negative.
         """
-        if step < 0:
-            raise ValueError(f"Batches: expected a step of at least 0; got {step}. Start at 0 or later.")
+        step = check_size("Batches", "step", step, 0, _LARGEST_STEP)
         epoch, position = divmod(step, self.steps_per_epoch)
         begin = (position * self.world_size + self.rank) * self.batch_size
         index = self._permutation(epoch)[begin : begin + self.batch_size]
@@ -104,7 +108,7 @@ class Batches(IterableDataset[Batch]):
         return self._order
 
     def _mirrored(self, step: int) -> Tensor:
-        """Which images of this rank's batch are mirrored, (B, 1, 1, 1): drawn for all ranks, as the order is."""
+        """Return which images of this rank's batch are mirrored, (B, 1, 1, 1): drawn for all ranks, as the order is."""
         total = self.batch_size * self.world_size
         mirrored = torch.rand(total, generator=_generator(self.seed, _FLIP, step)) < 0.5
         return mirrored.view(self.world_size, -1, 1, 1, 1)[self.rank]
@@ -115,26 +119,18 @@ def _generator(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
-def _check_numbers(batch_size: int, seed: int, start: int, rank: int, world_size: int) -> None:
-    lowest = {"batch_size": (batch_size, 1), "seed": (seed, 0), "start": (start, 0), "world_size": (world_size, 1)}
-    for name, (number, least) in lowest.items():
-        if number < least:
-            raise ValueError(f"Batches: expected {name} of at least {least}; got {number}. Raise it.")
-    if not 0 <= rank < world_size:
-        raise ValueError(f"Batches: expected a rank from 0 to {world_size - 1}; got {rank}. Check world_size.")
-
-
 def _check_tensors(images: Tensor, labels: Tensor | None, batch_size: int, world_size: int) -> None:
+    check_tensor("Batches", "images", images)
     if images.ndim != 4:
-        raise ValueError(f"Batches: expected images of shape (N, C, H, W); got {tuple(images.shape)}. Reshape them.")
+        raise ValueError(f"Batches expects images of shape (N, C, H, W); got {tuple(images.shape)}. Reshape them.")
     total = len(images)
     if batch_size * world_size > total:
         raise ValueError(
-            f"Batches: expected batch_size * world_size of at most {total}, the number of images; "
-            f"got {batch_size} * {world_size}. Lower batch_size, or give more images."
+            f"Batches expects batch_size * world_size of at most {total}, the number of images; "
+            f"got {batch_size} * {world_size}. Lower batch_size, or pass more images."
         )
-    if labels is not None and tuple(labels.shape) != (total,):
+    if labels is not None and tuple(check_tensor("Batches", "labels", labels).shape) != (total,):
         raise ValueError(
-            f"Batches: expected labels of shape ({total},), one an image; got {tuple(labels.shape)}. "
-            "Give the labels of these images."
+            f"Batches expects labels of shape ({total},), one an image; got {tuple(labels.shape)}. "
+            "Pass the labels of these images."
         )

@@ -3,50 +3,47 @@
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_finite, check_tensor
+
 
 def check_images(x: Tensor, shape: tuple[int, int, int], levels: int) -> None:
     """Raise an error that says what is wrong with a batch of images, if anything is.
 
     Args:
-        x: images in pixel levels: any integer dtype, or floats that hold whole numbers.
-        shape: shape (C, H, W) that an image must have.
-        levels: how many values a pixel can take; they are 0, ..., levels - 1.
+        x: Images in pixel levels: any integer dtype, or floats that hold whole numbers.
+        shape: Shape (C, H, W) that an image must have.
+        levels: How many values a pixel can take; they are 0, ..., levels - 1.
 
     Shape:
         - x: (*, C, H, W), with any batch shape, also none.
 
     Raises:
-        TypeError: `x` is not a tensor of integers or floats.
-        ValueError: wrong channels, height or width; an empty batch; a pixel that is NaN, infinite, not whole or
-            outside the levels.
+        TypeError: If ``x`` is no dense tensor of integers or floats.
+        ValueError: On wrong channels, height or width; on an empty batch; on a pixel that is NaN, infinite, not whole
+            or outside the levels.
 
     Example:
         >>> check_images(torch.tensor([[[[0.0, 255.0]]]]), (1, 1, 2), levels=256)
         >>> check_images(torch.tensor([[[[0.0, 0.5]]]]), (1, 1, 2), levels=256)
         Traceback (most recent call last):
         ...
-        ValueError: images: expected whole pixel levels from 0 to 255; got 0.5. Undo the scaling to [0, 1]:
+        ValueError: check_images expects whole pixel levels from 0 to 255; got 0.5. Undo the scaling to [0, 1]:
         (x * 255).round().
     """
-    _check_dtype(x)
+    check_tensor("check_images", "images", x)
+    if x.dtype == torch.bool:
+        raise TypeError(
+            f"check_images expects images of integers, or of floats that hold integers; got {x.dtype}. "
+            "Convert them with x.to(torch.uint8)."
+        )
     _check_shape(x, shape)
     if x.is_floating_point():
         _check_whole(x, levels)
     lowest, highest = x.min().item(), x.max().item()
     if lowest < 0 or highest >= levels:
         raise ValueError(
-            f"images: expected pixel levels from 0 to {levels - 1}; got values from {lowest:g} to {highest:g}. "
+            f"check_images expects pixel levels from 0 to {levels - 1}; got values from {lowest:g} to {highest:g}. "
             "Undo any scaling or centring, and compare the number of levels with the model's."
-        )
-
-
-def _check_dtype(x: Tensor) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"images: expected a tensor; got {type(x).__name__}. Use torch.as_tensor.")
-    if x.dtype == torch.bool or x.is_complex():
-        raise TypeError(
-            f"images: expected integers, or floats that hold integers; got {x.dtype}. "
-            "Convert them with x.to(torch.uint8)."
         )
 
 
@@ -58,18 +55,15 @@ def _check_shape(x: Tensor, shape: tuple[int, int, int]) -> None:
             advice = "Channels come first: x.movedim(-1, -3)."
         elif channels == 1 and got[-2:] == (height, width):
             advice = "Add the channel: x.unsqueeze(-3)."
-        raise ValueError(f"images: expected shape (*, {channels}, {height}, {width}); got {got}. {advice}")
+        raise ValueError(
+            f"check_images expects images of shape (*, {channels}, {height}, {width}); got {got}. {advice}"
+        )
     if x.numel() == 0:
-        raise ValueError(f"images: expected at least one image; got an empty batch of shape {got}. Give it images.")
+        raise ValueError(f"check_images expects at least one image; got an empty batch of shape {got}. Pass images.")
 
 
 def _check_whole(x: Tensor, levels: int) -> None:
-    finite = torch.isfinite(x)
-    if not finite.all():
-        raise ValueError(
-            f"images: expected whole pixel levels from 0 to {levels - 1}; got {x[~finite][0].item()} in "
-            f"{int((~finite).sum())} of {x.numel()} pixels. Repair or drop these images."
-        )
+    check_finite("check_images", "images", x, "Repair or drop these images")
     fractional = x != x.round()
     if fractional.any():
         advice = "Round them, or undo the dequantization with x.floor()."
@@ -78,5 +72,5 @@ def _check_whole(x: Tensor, levels: int) -> None:
             if x.min() < 0:
                 advice = f"Undo the scaling to [-1, 1]: ((x + 1) / 2 * {levels - 1}).round()."
         raise ValueError(
-            f"images: expected whole pixel levels from 0 to {levels - 1}; got {x[fractional][0].item():g}. {advice}"
+            f"check_images expects whole pixel levels from 0 to {levels - 1}; got {x[fractional][0].item():g}. {advice}"
         )

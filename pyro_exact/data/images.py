@@ -1,11 +1,25 @@
 """A data set of images: three splits of one shape, as whole pixel levels."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_size, check_tensor
+from pyro_exact.data.note import DataWarning
+
 SPLITS = ("train", "valid", "test")
+
+
+def is_channels_last(shape: Sequence[int]) -> bool:
+    """Return whether a shape of three sizes is that of an image with 1, 3 or 4 channels in the last dimension.
+
+    The rule asks for at least 5 x 5 pixels: below that, (H, W, C) and (C, H, W) cannot be told apart.
+    """
+    first, second, last = shape
+    return last in (1, 3, 4) and first > 4 and second > 4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -16,23 +30,23 @@ class Images:
     correction.
 
     Args:
-        name: what results are filed under.
-        train: training images, uint8.
-        valid: validation images, uint8.
-        test: test images, uint8.
-        levels: how many values a pixel can take, from 2 (binary) to 256 (8-bit).
-        train_labels: classes of the training images, int64, or None.
-        valid_labels: classes of the validation images, int64, or None.
-        test_labels: classes of the test images, int64, or None.
+        name: What results are filed under.
+        train: Training images, uint8.
+        valid: Validation images, uint8.
+        test: Test images, uint8.
+        levels: How many values a pixel can take, from 2 (binary) to 256 (8-bit).
+        train_labels: Classes of the training images, int64, or ``None``.
+        valid_labels: Classes of the validation images, int64, or ``None``.
+        test_labels: Classes of the test images, int64, or ``None``.
 
     Shape:
         - train, valid, test: (N, C, H, W), each with its own N of at least 1 and all with the same C, H, W.
         - labels: (N,), with the N of their split.
 
     Raises:
-        TypeError: a split is not a uint8 tensor, or labels are not an int64 tensor.
-        ValueError: a split is empty, has another shape than the others or a pixel outside the levels, or labels do
-            not match their images.
+        TypeError: If a split is no uint8 tensor, or labels are no int64 tensor.
+        ValueError: If a split is empty, has another shape than the others or a pixel outside the levels, or labels do
+            not match their images or are negative.
 
     Example:
         >>> x = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
@@ -51,11 +65,18 @@ class Images:
     test_labels: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if not 2 <= self.levels <= 256:
-            raise ValueError(f"{self.name}: expected levels from 2 to 256; got {self.levels}. uint8 holds no others.")
+        check_size(f"Images {self.name}", "levels", self.levels, 2, 256)
         for split in SPLITS:
             self._check_images(split)
             self._check_labels(split)
+
+        if is_channels_last(self.shape):
+            warnings.warn(
+                f"Images {self.name}: shape {self.shape} means {self.shape[0]} channels. If these come last, turn the "
+                f"images with x.movedim(-1, 1).",
+                DataWarning,
+                stacklevel=3,
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,19 +85,19 @@ class Images:
         return channels, height, width
 
     def split(self, name: str) -> Tensor:
-        """Images of the split called `name`, uint8 (N, C, H, W).
+        """Return the images of the split called ``name``, uint8 (N, C, H, W).
 
         Raises:
-            ValueError: `name` is not "train", "valid" or "test".
+            ValueError: If ``name`` is not "train", "valid" or "test".
         """
         images: Tensor = getattr(self, self._known(name))
         return images
 
     def labels(self, name: str) -> Tensor | None:
-        """Labels of the split called `name`, int64 (N,), or None where the data set has none.
+        """Return the labels of the split called ``name``, int64 (N,), or ``None`` where the data set has none.
 
         Raises:
-            ValueError: `name` is not "train", "valid" or "test".
+            ValueError: If ``name`` is not "train", "valid" or "test".
         """
         labels: Tensor | None = getattr(self, f"{self._known(name)}_labels")
         return labels
@@ -88,46 +109,49 @@ class Images:
     def _known(self, name: str) -> str:
         if name not in SPLITS:
             raise ValueError(
-                f"{self.name}: expected a split out of {', '.join(SPLITS)}; got {name!r}. Name one of them."
+                f"Images {self.name} expects a split out of {', '.join(SPLITS)}; got {name!r}. Use one of them."
             )
         return name
 
     def _check_images(self, split: str) -> None:
-        images, subject = self.split(split), f"{self.name}: {split} images"
-        if not isinstance(images, Tensor):
-            raise TypeError(f"{subject}: expected a uint8 tensor; got {type(images).__name__}. Use torch.as_tensor.")
+        owner, name = f"Images {self.name}", f"{split} images"
+        images = check_tensor(owner, name, self.split(split))
         if images.dtype != torch.uint8:
             raise TypeError(
-                f"{subject}: expected uint8 pixel levels; got {images.dtype}. Give the integers of the image file: "
-                "models scale them themselves."
+                f"{owner} expects {name} of uint8 pixel levels; got {images.dtype}. Pass the integers of the image "
+                "file: models scale them themselves."
             )
         if images.ndim != 4:
             raise ValueError(
-                f"{subject}: expected shape (N, C, H, W); got {tuple(images.shape)}. Grey images have C = 1."
+                f"{owner} expects {name} of shape (N, C, H, W); got {tuple(images.shape)}. Grey images have C = 1."
             )
         if images.numel() == 0:
-            raise ValueError(f"{subject}: expected at least one image; got shape {tuple(images.shape)}.")
+            raise ValueError(
+                f"{owner} expects {name}, at least one; got an empty batch of shape {tuple(images.shape)}. Add images."
+            )
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(
-                f"{subject}: expected images of shape {self.shape}, as in train; got {tuple(images.shape[1:])}. "
+                f"{owner} expects {name} of shape {self.shape}, as in train; got {tuple(images.shape[1:])}. "
                 "Crop or resize them to one size."
             )
         if (highest := int(images.max())) >= self.levels:
             raise ValueError(
-                f"{subject}: expected pixels from 0 to {self.levels - 1} ({self.levels} levels); got {highest}. "
-                "Give the right number of levels."
+                f"{owner} expects {name} with pixels from 0 to {self.levels - 1} ({self.levels} levels); got "
+                f"{highest}. Correct the number of levels."
             )
 
     def _check_labels(self, split: str) -> None:
-        labels, subject = self.labels(split), f"{self.name}: {split} labels"
-        if labels is None:
+        owner, name = f"Images {self.name}", f"{split} labels"
+        if self.labels(split) is None:
             return
-        if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-            got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-            raise TypeError(f"{subject}: expected an int64 tensor; got {got}. Use labels.long().")
+        labels = check_tensor(owner, name, self.labels(split))
+        if labels.dtype != torch.int64:
+            raise TypeError(f"{owner} expects {name} of int64; got {labels.dtype}. Convert them with labels.long().")
         expected = (len(self.split(split)),)
         if tuple(labels.shape) != expected:
             raise ValueError(
-                f"{subject}: expected shape {expected}, one label an image; got {tuple(labels.shape)}. "
-                "Give the labels of these images."
+                f"{owner} expects {name} of shape {expected}, one an image; got {tuple(labels.shape)}. "
+                "Pass the labels of these images."
             )
+        if (lowest := int(labels.min())) < 0:
+            raise ValueError(f"{owner} expects {name} from 0 on; got {lowest}. Number the classes 0, 1, ...")

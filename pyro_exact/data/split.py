@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pyro_exact.data.images import Images
 
+ALIASES = {"val": "valid", "validation": "valid"}  # names that others give to a split
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -16,7 +18,7 @@ class Split:
 
     Args:
         images: uint8 pixel levels.
-        labels: int64 classes, or None.
+        labels: int64 classes, or ``None``.
 
     Shape:
         - images: (N, C, H, W).
@@ -26,17 +28,25 @@ class Split:
     images: Tensor
     labels: Tensor | None = None
 
-    def hold_out(self, fraction: float, seed: int) -> tuple[Split, Split]:
-        """Two parts, chosen by a permutation that `seed` fixes: all but `fraction` of the images, and the others.
+    def hold_out(self, fraction: float, seed: int, subject: str = "hold_out") -> tuple[Split, Split]:
+        """Return two parts, chosen by a permutation that ``seed`` fixes: the kept images, and those held out.
 
-        Each part keeps at least one image.
+        Each part has at least one image.
+
+        Args:
+            fraction: Share of the images that is held out.
+            seed: Which images these are.
+            subject: What the images are called in an error.
 
         Raises:
-            ValueError: there are fewer than two images.
+            ValueError: If there are fewer than two images.
         """
         total = len(self.images)
         if total < 2:
-            raise ValueError(f"Holding out images: expected at least 2 to choose from; got {total}. Give more images.")
+            raise ValueError(
+                f"{subject} expects at least 2 images, because one is held out for validation; got {total}. "
+                f"Add images, or a validation split."
+            )
         held = min(max(round(fraction * total), 1), total - 1)
         order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
         return self._take(order[held:]), self._take(order[:held])
@@ -48,7 +58,7 @@ class Split:
 def assemble(
     name: str, train: Split, valid: Split | None, test: Split, levels: int, fraction: float, seed: int
 ) -> Images:
-    """Put splits together; without `valid`, hold `fraction` of `train` out for it."""
+    """Put splits together; without ``valid``, hold ``fraction`` of ``train`` out for it."""
     if valid is None:
-        train, valid = train.hold_out(fraction, seed)
+        train, valid = train.hold_out(fraction, seed, f"{name}: train")
     return Images(name, train.images, valid.images, test.images, levels, train.labels, valid.labels, test.labels)

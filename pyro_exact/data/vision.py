@@ -9,6 +9,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import printable
 from pyro_exact.data.images import Images
 from pyro_exact.data.npz import npz
 from pyro_exact.data.split import Split, assemble
@@ -30,8 +31,8 @@ class Source(NamedTuple):
     """How one data set is read.
 
     Args:
-        folder: what the root must hold, for error messages.
-        read: (root, download) to splits.
+        folder: The content that the root must have, for error messages.
+        read: From (root, download) to splits.
     """
 
     folder: str
@@ -39,7 +40,7 @@ class Source(NamedTuple):
 
 
 def vision(name: str, root: Path, download: bool, fraction: float, seed: int) -> Images:
-    """Read the data set `name`, a key of `SOURCES`, from the folder `root`, laid out as torchvision does.
+    """Read the data set ``name``, a key of `SOURCES`, from the folder ``root``, laid out as torchvision does.
 
     - mnist, fashion_mnist: 28x28 grey. cifar10, svhn (without its "extra" images): 32x32 RGB. All with labels.
     - celeba: the aligned images, their central 148x148 pixels resized to 64x64, as in Dinh et al. (2017); its own
@@ -47,38 +48,39 @@ def vision(name: str, root: Path, download: bool, fraction: float, seed: int) ->
     - lsun_bedroom (or lsun), lsun_tower, lsun_church_outdoor: shorter side resized to 96, then the central 64x64
       pixels; Dinh et al. (2017) crop at random instead. Test is LSUN's "val", of 300 images. It needs the package
       lmdb, and memory for all images (12 kB each: 37 GB for the bedrooms, twice that while the validation split is
-      held out). torchvision leaves an index named `_cache_...` in the current directory.
+      held out). torchvision leaves an index named ``_cache_...`` in the current directory.
 
     Args:
-        name: the data set.
-        root: the folder that torchvision calls `root`.
-        download: whether to download what is not there.
-        fraction: share of train that becomes valid, for data sets that come without a validation split.
-        seed: which images these are.
+        name: The data set.
+        root: The folder that torchvision calls ``root``.
+        download: Whether to download what is not there.
+        fraction: Share of train that becomes valid, for data sets that come without a validation split.
+        seed: Which images these are.
 
     Raises:
-        FileNotFoundError: the data are not there, or incomplete.
-        ModuleNotFoundError: LSUN without the package lmdb.
-        OSError: the download failed.
-        ValueError: the data are damaged.
+        FileNotFoundError: If the data are not there, or incomplete.
+        ModuleNotFoundError: If LSUN is asked for without the package lmdb.
+        OSError: If the download failed.
+        ValueError: If the data are damaged.
 
     Reference:
         Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio (2017), Density estimation using Real NVP, section 4.1.
     """
     source = SOURCES[name]
-    where = f"{name}: expected the data as {root / source.folder}"
-    damaged = ValueError(f"{where}; the files there are damaged. Delete them and download them again.")
+    where = f"{name} expects its data in {printable(root / source.folder)}"
+    damaged = ValueError(f"{where}; got files that are damaged. Delete them and download them again.")
     try:
         parts = source.read(root, download)
     except (RuntimeError, URLError) as error:
         if download:
-            raise OSError(f"{name}: the download to {root} failed: {error}. Check the network and the disk.") from error
+            raise OSError(
+                f"{name}: the download to {printable(root)} failed: {error}. Check the network and the disk."
+            ) from error
         # torchvision has no other sign for absent files (and for those with a wrong checksum) than these words.
         if "not found" not in str(error):
             raise damaged from error
         raise FileNotFoundError(
-            f"{where}; it is missing or incomplete. Give another root (--data-root), "
-            "or pass download=True (--download)."
+            f"{where}; got nothing, or a part of it. Pass another root (--data-root), or download=True (--download)."
         ) from error
     except (AssertionError, EOFError, KeyError, TypeError, ValueError) as error:
         raise damaged from error
@@ -89,15 +91,16 @@ def binarized_mnist(root: Path, fraction: float, seed: int) -> Images:
     """Larochelle's fixed binarization of MNIST, with its own validation split and without labels.
 
     Raises:
-        FileNotFoundError: the file is neither in `root` nor in its subfolder BinarizedMNIST.
+        FileNotFoundError: If the file is neither in ``root`` nor in its subfolder BinarizedMNIST.
     """
     places = [root / "binarized_mnist.npz", root / "BinarizedMNIST" / "binarized_mnist.npz"]
     for place in places:
         if place.is_file():
             return npz(place, "binarized_mnist", fraction, seed)
     raise FileNotFoundError(
-        f"binarized_mnist: expected the file {places[0]} or {places[1]}; found neither. It cannot be downloaded here: "
-        "write it with numpy.savez, as uint8 arrays train, valid and test of shape (N, 28, 28) that hold 0 and 1."
+        f"binarized_mnist expects the file {printable(places[0])} or {printable(places[1])}; got neither. It cannot be "
+        "downloaded here: write it with numpy.savez, as uint8 arrays train, valid and test of shape (N, 28, 28) that "
+        "hold 0 and 1."
     )
 
 
@@ -159,11 +162,11 @@ def _lsun(category: str) -> Source:
         for place in (root / f"{category}_{name}_lmdb" for name in ("train", "val")):
             if not place.is_dir():
                 raise FileNotFoundError(
-                    f"lsun: expected the folder {place}; it is not there, and torchvision cannot download it. "
+                    f"lsun expects the folder {printable(place)}; got none, and torchvision cannot download it. "
                     "Download it from the authors of LSUN and unpack it there."
                 )
         if find_spec("lmdb") is None:
-            raise ModuleNotFoundError("lsun: expected the package lmdb; it is not installed. Run pip install lmdb.")
+            raise ModuleNotFoundError("lsun expects the package lmdb; got none. Run pip install lmdb.")
         crop = transforms.CenterCrop(SIZE)
         transform = transforms.Compose([transforms.Resize(LSUN_SHORT_SIDE), crop, transforms.PILToTensor()])
 
@@ -180,7 +183,7 @@ class _Pairs(Sized, Protocol):
 
 
 def _stack(dataset: _Pairs) -> Tensor:
-    """The images of (image, target) pairs, uint8 (N, 3, 64, 64); made in place, as a list of them would double it."""
+    """Return the images of (image, target) pairs, uint8 (N, 3, 64, 64), in place: a list of them would double it."""
     images = torch.empty(len(dataset), 3, SIZE, SIZE, dtype=torch.uint8)
     for index in range(len(dataset)):
         images[index] = dataset[index][0]

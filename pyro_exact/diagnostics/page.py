@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pyro_exact.checks import check_finite, printable
 from pyro_exact.diagnostics.diagnosis import ACTIVE, Diagnosis
 from pyro_exact.diagnostics.inference_data import plot_ppc
 from pyro_exact.files import in_one_piece
-from pyro_exact.plots import image_grid
+from pyro_exact.plots import check_drawable, drawable_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
+
+
+SIZE = (13, 8)  # inches
+DPI, HIGHEST_DPI = 100, 400
+IMAGE_INCHES = 3  # of a grid of images on the page, at least
+SHOWN = 48  # images
 
 
 def save_page(diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, title: str = "") -> None:
@@ -28,22 +35,46 @@ def save_page(diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, ti
         levels: Number of pixel levels.
         path: A PNG file.
         title: Of the page.
+
+    Raises:
+        ValueError: If a bound, a divergence, an activity or an image is not finite.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 8), layout="constrained")
+    _check(diagnosis)
+    figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots(2, 3)
     _bounds(diagnosis, axes[0, 0])
     _pareto(diagnosis, axes[0, 1])
     _units(diagnosis, axes[0, 2])
     plot_ppc(data, "mean_level", axes[1, 0])
-    axes[1, 0].set(title="mean level: data, and what the model draws", xlabel="mean level", yticks=[])
+    _titled(axes[1, 0], "mean level: data, and what the model draws")
+    axes[1, 0].set(xlabel="mean level", yticks=[])
+
     pairs = torch.stack((diagnosis.data.float(), diagnosis.reconstructed.float()), dim=1).flatten(0, 1)
-    _images(pairs, levels, "data, each beside one draw given its latent", axes[1, 1])
-    _images(diagnosis.predicted[0], levels, "samples", axes[1, 2])
-    figure.suptitle(f"{title}\n{textwrap.fill(diagnosis.verdict, 150)}".strip(), fontsize=11)
+    largest = max(
+        _images(pairs, levels, "data, each beside one draw given its latent", axes[1, 1]),
+        _images(diagnosis.predicted[0], levels, "samples", axes[1, 2]),
+    )
+    words = [textwrap.fill(printable(text), 150) for text in (title, diagnosis.verdict) if text]
+    figure.suptitle("\n".join(words), fontsize=11, parse_math=False)
+    dpi = min(max(DPI, -(-largest // IMAGE_INCHES)), HIGHEST_DPI)  # each pixel of an image takes one or more
     with in_one_piece(Path(path)) as partial:
-        figure.savefig(partial, dpi=100, format="png")
+        figure.savefig(partial, dpi=dpi, format="png")
+
+
+def _check(diagnosis: Diagnosis) -> None:
+    """Say so if a number is not finite: a picture would leave it out in silence."""
+    advice = "Look at the guide where its weights are extreme, or train longer"
+    for k, bound in diagnosis.bounds.items():
+        check_finite("save_page", f"the bound of {k} samples", bound, advice)
+    for name, level in diagnosis.levels.items():
+        check_finite("save_page", f"the divergence of {name}", level.kl, advice)
+        check_finite("save_page", f"the activity of {name}", level.activity, advice)
+
+
+def _titled(axis: Axes, title: str) -> None:
+    axis.set_title(textwrap.fill(printable(title), 44), fontsize=11, parse_math=False)
 
 
 def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
@@ -53,9 +84,11 @@ def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
     axis.fill_between(ks, *np.quantile(gaps, (0.05, 0.95), axis=1), alpha=0.2, lw=0, label="90 % of the data")
     axis.plot(ks, gaps.mean(1), marker="o", ms=4, label="mean")
     axis.set(
-        xscale="log", xlabel="samples k", ylabel=f"nats above the bound of k = {ks[-1]:,}",
-        title=f"bound: {nats[0].mean():.2f} (ELBO) to {nats[-1].mean():.2f} nats",
-    )  # fmt: skip
+        xscale="log",
+        xlabel="samples k",
+        ylabel=f"nats above the bound of k = {ks[-1]:,}",
+    )
+    _titled(axis, f"bound: {nats[0].mean():.2f} (ELBO) to {nats[-1].mean():.2f} nats")
     axis.legend()
 
 
@@ -63,11 +96,8 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
     k = diagnosis.pareto_k.numpy()
     axis.hist(k[np.isfinite(k)], bins=30)
     axis.axvline(diagnosis.reliable_k, color="tab:red", ls="--", label=f"reliable up to {diagnosis.reliable_k:.2f}")
-    axis.set(
-        xlabel="Pareto's k of a datum",
-        ylabel="data",
-        title=f"tail of the weights: too heavy for {diagnosis.unreliable}",
-    )
+    axis.set(xlabel="Pareto's k of a datum", ylabel="data")
+    _titled(axis, f"tail of the weights: too heavy for {diagnosis.unreliable} of {len(k)}")
     axis.legend()
 
 
@@ -77,22 +107,26 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
     for name, level in diagnosis.levels.items():
         shown = level.kl_by_unit if exact and level.kl_by_unit is not None else level.activity
         values = np.sort(shown.flatten().numpy())[::-1]
-        told = f"{name}: {level.kl.mean():.1f} nats, {level.active} active"
+        told = f"{printable(name)}: {level.kl.mean():.1f} nats, {level.active} active"
         axis.plot(np.arange(1, len(values) + 1), values, marker="o", ms=4, label=told)
-    if not exact:
+    if exact:
+        _titled(axis, f"KL from the prior: {diagnosis.kl:.2f} nats")
+    else:
+        # Behind a flow the divergence is that of all units together: each has only its activity.
         axis.set_yscale("log")
         axis.axhline(ACTIVE, color="tab:red", ls="--", label="active above")
-    axis.set_ylabel("KL in nats" if exact else "activity: variance of the posterior mean")
-    axis.set(xlabel="unit of the latent, sorted", title=f"KL from the prior: {diagnosis.kl:.2f} nats")
+        _titled(axis, f"activity of the units; KL of all from the prior: {diagnosis.kl:.2f} nats")
+    axis.set(xlabel="unit of the latent, sorted", ylabel="KL in nats" if exact else "variance of the posterior mean")
     axis.legend()
 
 
-def _images(images: Tensor, levels: int, title: str, axis: Axes) -> None:
-    if images.dim() != 4:
-        axis.axis("off")
-        return
-    images = images if images.shape[1] == 3 else images[:, :1]  # of other channels the first
-    pixels = image_grid(images[:48].float() / (levels - 1), 8).clamp(0, 1).movedim(0, -1).squeeze(-1)
-    axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axis.set_title(title)
+def _images(images: Tensor, levels: int, title: str, axis: Axes) -> int:
+    """Draw some images; return how many pixels their grid has on its longer side. Vectors have no picture here."""
     axis.axis("off")
+    if images.dim() != 4:
+        return 0
+    check_drawable("save_page", title, images, levels)
+    grid = drawable_grid(images[:SHOWN].float() / (levels - 1))
+    axis.imshow(grid.movedim(0, -1).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    _titled(axis, title)
+    return max(grid.shape)

@@ -11,8 +11,8 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_exact.transforms.bijection import Ledger
 from pyro_exact.transforms.elementwise import Elementwise
+from pyro_exact.transforms.memory import FORWARD, Memory
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 
@@ -73,7 +73,7 @@ class InverseAutoregressive(TorchDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.base, self.conditioner, self.formula = Normal(mean, std), conditioner, formula
-        self._ledger = Ledger()
+        self._memory = Memory()
         super().__init__(self.base.batch_shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> InverseAutoregressive:
@@ -83,12 +83,12 @@ class InverseAutoregressive(TorchDistribution):
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         noise = self.base.rsample(sample_shape)
         z, ladj = self.formula.forward_and_ladj(noise, self._theta(noise))
-        self._ledger.write(z, noise, ladj, 1, (), [])
+        self._memory.write(self.formula, z, noise, noise, ladj, FORWARD)
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of each number given those before it, of the batch shape."""
-        record = self._ledger.find(value, 1, lambda: ((), []))
+        record = self._memory.find(self.formula, value, FORWARD)
         if record is not None:
             return self.base.log_prob(record.source) - record.ladj
         if self._validate_args:
@@ -107,4 +107,4 @@ class InverseAutoregressive(TorchDistribution):
         return noise, ladj
 
     def _theta(self, noise: Tensor) -> Tensor:
-        return self.formula.fitting(self.conditioner(noise), noise)
+        return self.formula.check_theta(self.conditioner(noise), noise)

@@ -1,42 +1,65 @@
-"""What the builders refuse."""
+"""Checks of the arguments that builders share."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
 
+from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
 
-def check_shape(builder: str, shape: Sequence[int]) -> None:
-    """Say so if a shape is neither that of a vector nor that of an image."""
-    if not (_has_sizes(shape, 1) or _has_sizes(shape, 3)):
+LARGEST_SCALES = 20  # 2 to this power is more than any image has of pixels in a row
+
+
+def check_shape(builder: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of a vector or of an image, or say that it is neither."""
+    sizes = _sizes(shape)
+    if len(sizes) not in (1, 3):
         raise ValueError(
             f"{builder} expects a shape (dim,) of a vector or (C, H, W) of an image; got {shape}. Pass a tuple of "
             f"positive integers, such as (2,) or (3, 32, 32)."
         )
+    return sizes
 
 
 def vector_dim(builder: str, shape: Sequence[int]) -> int:
     """Return the dimension of a vector of that shape, or say that it is none."""
-    if not _has_sizes(shape, 1):
+    sizes = _sizes(shape)
+    if len(sizes) != 1:
         raise ValueError(f"{builder} expects a shape (dim,) of a vector; got {shape}. For images, see glow.")
-    return shape[0]
+    return sizes[0]
 
 
 def image_shape(builder: str, shape: Sequence[int], levels: int) -> tuple[int, int, int]:
     """Return the shape of an image, or say that it is none, or that pixels have no levels."""
-    if not _has_sizes(shape, 3) or levels < 1:
-        raise ValueError(
-            f"{builder} expects a shape (C, H, W) of images and at least one level; got {shape} and {levels} levels. "
-            f"For vectors, see couplings."
-        )
-    channels, height, width = shape
+    sizes = _sizes(shape)
+    if len(sizes) != 3:
+        raise ValueError(f"{builder} expects a shape (C, H, W) of images; got {shape}. For vectors, see couplings.")
+    check_size(builder, "levels", levels)
+    channels, height, width = sizes
     return channels, height, width
 
 
-def check_length(length: int) -> None:
-    """Say so if a flow has no layers."""
-    if length < 1:
-        raise ValueError(f"A flow expects a length of at least 1; got {length}. Leave it out instead.")
+def check_scales(builder: str, shape: Sequence[int], scales: int) -> int:
+    """Return the number of scales, or say that an image of that shape does not have so many."""
+    scales = check_size(builder, "scales", scales, most=LARGEST_SCALES)
+    factor = 2**scales
+    if shape[-2] % factor or shape[-1] % factor:
+        advice = "Pad the images" if scales == 1 else "Use fewer scales, or pad the images"
+        raise ValueError(
+            f"{builder} expects height and width that are multiples of 2^scales = {factor}; got scales {scales} and "
+            f"shape {tuple(shape)}. {advice}."
+        )
+    return scales
+
+
+def check_length(length: int) -> int:
+    """Return the number of layers of a flow, or say that there are none, or too many."""
+    return check_size("A flow", "length", length, most=LARGEST_COUNT)
+
+
+def check_context_dim(builder: str, context_dim: int | None) -> int | None:
+    """Return the size of a context, or `None` for none."""
+    return None if context_dim is None else check_size(builder, "context_dim", context_dim)
 
 
 def check_unused(builder: Callable[..., object], shape: Sequence[int], **arguments: object) -> None:
@@ -51,5 +74,9 @@ def check_unused(builder: Callable[..., object], shape: Sequence[int], **argumen
         )
 
 
-def _has_sizes(shape: Sequence[int], count: int) -> bool:
-    return isinstance(shape, Sequence) and len(shape) == count and all(isinstance(n, int) and n > 0 for n in shape)
+def _sizes(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape as integers, and an empty one for whatever is no shape."""
+    try:
+        return check_sizes("A flow", "shape", shape)
+    except (TypeError, ValueError):
+        return ()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 
-from pyro_exact.flows.arguments import check_length
+from pyro_exact.checks import check_size, check_sizes
+from pyro_exact.flows.arguments import check_context_dim, check_length
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine
@@ -30,7 +32,8 @@ def iaf(
         length: T of the paper, the number of layers.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`.
         context_dim: Size of a context vector that every network sees, e.g. the h of the paper's encoder.
-        elementwise: The formula; `None` for ``Affine()``. The paper's gate is ``Affine("sigmoid")``, up to its shift.
+        elementwise: The formula, of which each layer gets a copy; `None` for ``Affine()``. The paper's gate is
+            ``Affine("sigmoid")``, up to its shift.
 
     Raises:
         ValueError: If the dimension or the length is not positive, or a hidden layer is too narrow.
@@ -64,7 +67,7 @@ def maf(
         length: Number of layers; the paper has 5 and 10.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`.
         context_dim: Size of a context vector that every network sees.
-        elementwise: The formula; `None` for ``Affine()``, as in the paper.
+        elementwise: The formula, of which each layer gets a copy; `None` for ``Affine()``, as in the paper.
         act_norm: Whether an `ActNorm` precedes each layer, in place of the paper's batch normalisation; ``initialize``
             sets it from data.
 
@@ -90,10 +93,14 @@ def _layers(
     context_dim: int | None,
     elementwise: Elementwise | None,
 ) -> list[MaskedAutoregressive]:
-    check_length(length)
-    formula = elementwise or Affine()
+    dim, length = check_size("A flow", "dim", dim), check_length(length)
+    hidden_dims = None if hidden_dims is None else check_sizes("A flow", "hidden_dims", hidden_dims)
+    context_dim = check_context_dim("A flow", context_dim)
+    formula = Affine() if elementwise is None else elementwise
     orders = list(range(dim)), list(range(dim - 1, -1, -1))
-    return [
-        MaskedAutoregressive(formula, MaskedDense(dim, formula.num_params, hidden_dims, context_dim, orders[i % 2]))
-        for i in range(length)
-    ]
+
+    def layer(order: list[int]) -> MaskedAutoregressive:
+        net = MaskedDense(dim, formula.num_params, hidden_dims, context_dim, order)
+        return MaskedAutoregressive(deepcopy(formula), net)  # it may learn: each layer has its own
+
+    return [layer(orders[i % 2]) for i in range(length)]

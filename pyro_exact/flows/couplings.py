@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 
-from pyro_exact.flows.arguments import check_length, vector_dim
+from pyro_exact.checks import check_sizes
+from pyro_exact.flows.arguments import check_context_dim, check_length, vector_dim
 from pyro_exact.nn.conditioner import DenseConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
@@ -26,7 +28,7 @@ def couplings(
 
     Args:
         shape: (dim,), the shape of a vector.
-        elementwise: The formula, e.g. ``MixtureCDF(8)``.
+        elementwise: The formula, e.g. ``MixtureCDF(8)``, of which each coupling gets a copy.
         length: Number of couplings.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.DenseConditioner`.
         context_dim: Size of a context vector that every conditioner sees.
@@ -41,12 +43,15 @@ def couplings(
         torch.Size([5, 3])
     """
     dim = vector_dim("couplings", shape)
-    check_length(length)
+    length = check_length(length)
+    hidden_dims = check_sizes("couplings", "hidden_dims", hidden_dims)
+    context_dim = check_context_dim("couplings", context_dim)
 
     def coupling(swap: bool) -> Coupling:
         halves = Halves(dim, swap)
         sizes = halves.fixed_size, halves.free_size
-        return Coupling(halves, elementwise, DenseConditioner(*sizes, elementwise.num_params, hidden_dims, context_dim))
+        net = DenseConditioner(*sizes, elementwise.num_params, hidden_dims, context_dim)
+        return Coupling(halves, deepcopy(elementwise), net)  # it may learn: each coupling has its own
 
     parts: list[Bijection] = []
     for i in range(length):

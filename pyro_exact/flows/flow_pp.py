@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import torch
 
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 from pyro_exact.flows.arguments import image_shape
 from pyro_exact.nn.attention import AttentionConditioner
 from pyro_exact.transforms.act_norm import ActNorm
@@ -74,7 +75,7 @@ def flow_pp(
         >>> flow.eval()(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
-    channels, height, breadth = image_shape("flow_pp", shape, levels)
+    channels, height, breadth = shape = image_shape("flow_pp", shape, levels)
     if height % (4 if checkerboard else 2) or breadth % 4:
         raise ValueError(
             f"flow_pp expects an even height and a width that is a multiple of 4, with a checkerboard both multiples "
@@ -114,7 +115,11 @@ def coupling_steps(
 ) -> list[Bijection]:
     """Return a row of Flow++'s steps on images of ``shape``, neighbours with exchanged parts; see `flow_pp`."""
     if formula not in get_args(Formula):
-        raise ValueError(f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}.")
+        raise ValueError(f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}. Choose one of them.")
+    length = check_size("Flow++", "length", length, most=LARGEST_COUNT)
+    blocks = check_size("Flow++", "blocks", blocks, most=LARGEST_COUNT)
+    width, heads = check_size("Flow++", "width", width), check_size("Flow++", "heads", heads)
+    dropout = check_number("Flow++", "dropout", dropout, 0, 0.99)
 
     def step(split: Partition) -> Bijection:
         fixed, free = split.split(torch.empty(*shape, device="meta"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_number, check_size
 from pyro_exact.flows.arguments import image_shape
 from pyro_exact.flows.flow_pp import Formula, coupling_steps
 from pyro_exact.nn.attention import GatedEncoder
@@ -61,7 +62,9 @@ def flow_pp_dequantizer(
         >>> bool((v.floor() == pixels).all())
         True
     """
-    channels, _, _ = image_shape("flow_pp_dequantizer", shape, levels)
+    channels, _, _ = shape = image_shape("flow_pp_dequantizer", shape, levels)
+    context_width = check_size("flow_pp_dequantizer", "context_width", context_width)
+    dropout = check_number("flow_pp_dequantizer", "dropout", dropout, 0, 0.99)
     partition = (Checkerboard if checkerboard else Columns)(channels)
     fixed, free = partition.split(torch.empty(shape, device="meta"))
     encoder = GatedEncoder(fixed.shape[0] + free.shape[0], context_width, dropout=dropout)
@@ -78,17 +81,17 @@ class _Encoded(Bijection):
     def __init__(
         self, bijection: Bijection, encoder: GatedEncoder, partition: Partition, shape: Shape, levels: int
     ) -> None:
-        super().__init__(bijection.domain.event_dim, shape, bijection.codomain.event_dim)
+        super().__init__(bijection.event, bijection.output, shape)
         self.bijection, self.encoder, self.partition, self.levels = bijection, encoder, partition, levels
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.bijection.forward_and_ladj(x, self.encoder(self._parts(x, context)))
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.transform(x, self.encoder(self._parts(x, context)))
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.bijection.inverse_and_ladj(y, self.encoder(self._parts(y, context)))
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.invert(y, self.encoder(self._parts(y, context)))
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.bijection.initialize(x, self.encoder.initialize(self._parts(x, context)))
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.bijection.data_init(x, self.encoder.initialize(self._parts(x, context)))
 
     def forward_shape(self, shape: Shape) -> torch.Size:
         return self.bijection.forward_shape(shape)

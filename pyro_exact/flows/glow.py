@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from torch import nn
-
-from pyro_exact.flows.arguments import image_shape
-from pyro_exact.nn.conditioner import ConvConditioner, PriorConditioner
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
+from pyro_exact.flows.arguments import check_context_dim, check_scales, image_shape
+from pyro_exact.nn.conditioner import Conditioner, ConvConditioner, PriorConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
 from pyro_exact.transforms.affine import Affine
@@ -32,7 +31,7 @@ def glow(
     scales: int = 3,
     depth: int = 32,
     width: int = 512,
-    scale: Literal["tanh", "sigmoid"] | None = "sigmoid",
+    scale: Literal["tanh", "sigmoid"] | None = "tanh",
     factorized: bool = False,
     logit_margin: float | None = None,
     edge: bool = True,
@@ -51,7 +50,9 @@ def glow(
         scales: L of the paper.
         depth: K of the paper, steps per scale.
         width: Hidden channels of the conditioners.
-        scale: Scale of the affine formula; see `Affine`. The official code has ``"sigmoid"``. `None` makes the
+        scale: Scale of the affine formula; see `Affine`. ``"tanh"`` bounds it on both sides, so that one coupling
+            stretches no sample by more than e³. ``"sigmoid"`` is the form of the official code: it has no lower bound,
+            and rare samples of a trained model, or most of them at a temperature of 3, overflow. `None` makes the
             couplings additive, as in the paper's 5-bit models.
         factorized: Whether the 1x1 convolutions learn PLU factors; the official code does not.
         logit_margin: `None` scales the pixels to [-1/2, 1/2), as the official code does; a number takes their `Logit`
@@ -74,6 +75,9 @@ def glow(
         torch.Size([5, 64])
     """
     shape = image_shape("glow", shape, levels)
+    width = check_size("glow", "width", width)
+    log_scale_factor = check_number("glow", "log_scale_factor", log_scale_factor, 0, 100)
+    context_dim = check_context_dim("glow", context_dim)
     formula: Elementwise = Additive() if scale is None else Affine(scale)
 
     def coupling(half: Channels) -> Coupling:
@@ -95,17 +99,14 @@ def multi_scale(
     scales: int,
     depth: int,
     coupling: Callable[[Channels], Coupling],
-    prior: Callable[[int], nn.Module],
+    prior: Callable[[int], Conditioner],
     context_dim: int | None,
     factorized: bool = False,
     recompute: bool = False,
 ) -> Compose:
     """Build what follows the scaling of the pixels in a `glow`, around any coupling of the halves of the channels."""
-    if scales < 1 or depth < 1 or shape[1] % 2**scales or shape[2] % 2**scales:
-        raise ValueError(
-            f"{builder} expects depth >= 1, scales >= 1, and height and width that are multiples of 2^scales = "
-            f"{2**scales}; got depth {depth}, scales {scales} and shape {shape}. Use fewer scales, or pad the images."
-        )
+    scales = check_scales(builder, shape, scales)
+    depth = check_size(builder, "depth", depth, most=LARGEST_COUNT)
 
     def step(channels: int) -> Bijection:
         last = coupling(Channels(channels))

@@ -51,10 +51,11 @@ def nice(
     """
     check_shape("nice", shape)
     if len(shape) == 3:
-        dim = prod(image_shape("nice", shape, levels))
+        image = image_shape("nice", shape, levels)
+        dim = prod(image)
         even_first = [*range(0, dim, 2), *range(1, dim, 2)]
         vector = nice((dim,), length, hidden_dims, context_dim)
-        return Compose([Scaling(1 / levels), Flatten(shape), Permute(even_first), vector])
+        return Compose([Scaling(1 / levels), Flatten(image), Permute(even_first), vector])
     check_unused(nice, shape, levels=levels)
     layers = couplings(shape, Additive(), length, hidden_dims, context_dim, act_norm=False)
     return Compose([*layers.parts, ActNorm(vector_dim("nice", shape))])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pyro_exact.flows.arguments import check_shape, check_unused, image_shape
+from pyro_exact.checks import LARGEST_COUNT, check_size
+from pyro_exact.flows.arguments import check_context_dim, check_scales, check_shape, check_unused, image_shape
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.nn.residual import ResidualConditioner
 from pyro_exact.transforms.act_norm import ActNorm
@@ -100,12 +101,11 @@ def image_real_nvp(
     factors out the positions of one colour of a checkerboard; the last scale has four with a checkerboard. Every
     squeeze doubles the hidden channels. The log-scales are a learned multiple of tanh.
     """
-    _, height, breadth = shape = image_shape("real_nvp", shape, levels)
-    if scales < 1 or height % 2**scales or breadth % 2**scales:
-        raise ValueError(
-            f"real_nvp expects scales >= 1, and height and width that are multiples of 2^scales = {2**scales}; got "
-            f"scales {scales} and shape {tuple(shape)}. Use fewer scales, or pad the images."
-        )
+    shape = image_shape("real_nvp", shape, levels)
+    scales = check_scales("real_nvp", shape, scales)
+    context_dim = check_context_dim("real_nvp", context_dim)
+    width = check_size("real_nvp", "width", width)
+    blocks = check_size("real_nvp", "blocks", blocks, most=LARGEST_COUNT)
 
     def row(partition: Callable[[int, bool], Partition], channels: int, width: int, length: int) -> list[Bijection]:
         layers: list[Bijection] = []

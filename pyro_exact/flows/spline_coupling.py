@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyro_exact.flows.arguments import check_length, check_shape, check_unused, image_shape
+from pyro_exact.checks import LARGEST_COUNT, check_size
+from pyro_exact.flows.arguments import check_context_dim, check_length, check_shape, check_unused, image_shape
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.flows.glow import multi_scale
 from pyro_exact.nn.conditioner import PriorConditioner
@@ -70,7 +71,10 @@ def spline_coupling(
         check_unused(spline_coupling, shape, levels=levels, scales=scales, width=width, blocks=blocks)
         return couplings(shape, formula, length, hidden_dims, context_dim, act_norm)
     check_unused(spline_coupling, shape, hidden_dims=hidden_dims, act_norm=act_norm)
-    check_length(length)
+    length = check_length(length)
+    context_dim = check_context_dim("spline_coupling", context_dim)
+    width = check_size("spline_coupling", "width", width)
+    blocks = check_size("spline_coupling", "blocks", blocks, most=LARGEST_COUNT)
 
     def coupling(half: Channels) -> Coupling:
         sizes = half.fixed_size, half.free_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pyro_exact.checks import check_size
 from pyro_exact.flows.arguments import check_length
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
@@ -13,7 +14,7 @@ from pyro_exact.transforms.sylvester import Sylvester
 def sylvester(
     dim: int,
     length: int,
-    rank: int,
+    rank: int | None = None,
     variant: Literal["orthogonal", "householder", "triangular"] = "orthogonal",
     context_dim: int | None = None,
     reflections: int = 8,
@@ -25,8 +26,9 @@ def sylvester(
     Args:
         dim: Dimension of the vectors.
         length: Number of layers; the paper has 4.
-        rank: Number of hidden units of each layer, at most ``dim``.
-        variant: See `Sylvester`; the paper's Householder and triangular variants have ``rank = dim``.
+        rank: Number of hidden units of each layer, at most ``dim``; `None` for ``dim``, as in the paper's Householder
+            and triangular variants.
+        variant: See `Sylvester`.
         context_dim: Size of a context vector that all parameters depend on; an encoder's output amortises them.
         reflections: Number of reflections of each layer of the Householder variant; the paper has 8.
 
@@ -42,7 +44,7 @@ def sylvester(
         >>> flow(torch.randn(5, 6)).shape
         torch.Size([5, 6])
     """
-    check_length(length)
+    dim, length = check_size("sylvester", "dim", dim), check_length(length)
     layers = [
         Sylvester(dim, rank, variant, context_dim, reflections, reverse=variant == "triangular" and i % 2 == 1)
         for i in range(length)

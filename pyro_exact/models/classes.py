@@ -7,6 +7,14 @@ from torch.nn import functional as F
 
 def one_hot(label: Tensor, classes: int, owner: str) -> Tensor:
     """Return the context of each datum, (*shape of the labels, classes); raise ValueError if there is no such class."""
-    if label.is_floating_point() or bool(((label < 0) | (label >= classes)).any()):
-        raise ValueError(f"This {owner} expects integer classes from 0 to {classes - 1}; got {label.tolist()}.")
+    if label.is_floating_point():
+        raise ValueError(
+            f"This {owner} expects integer classes from 0 to {classes - 1}; got {label.dtype}. Use label.long()."
+        )
+    wrong = label[(label < 0) | (label >= classes)]
+    if len(wrong):
+        raise ValueError(
+            f"This {owner} expects integer classes from 0 to {classes - 1}; got {wrong[0].item()}, and {len(wrong)} of "
+            f"{label.numel()} labels are such. Number the classes 0, 1, ..."
+        )
     return F.one_hot(label.long(), classes).to(torch.get_default_dtype())

@@ -7,6 +7,7 @@ import torch
 from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_finite
 from pyro_exact.data.check import check_images
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.flow import Flow
@@ -104,7 +105,7 @@ class Dequantized(GenerativeModel):
 
         Given classes, it draws ``n`` of each, of shape (n, classes, C, H, W).
         """
-        return self._pixels(self.flow(temperature).sample((n,)))
+        return self._pixels("sample", self.flow(temperature).sample((n,)))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -115,7 +116,10 @@ class Dequantized(GenerativeModel):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Return the images of a noise, of dtype int64; after `encode` they are what they were."""
-        return self._pixels(self.flow.bijection(z))
+        return self._pixels("decode", self.flow.bijection(z))
 
-    def _pixels(self, v: Tensor) -> Tensor:
+    def _pixels(self, method: str, v: Tensor) -> Tensor:
+        """Return the images that v lies in, if it is finite: as an integer a NaN would be some pixel."""
+        advice = "Lower the temperature, or look at the weights: the flow overflows, or has not been trained well"
+        check_finite(f"Dequantized.{method}", "the output of its flow", v, advice)
         return v.floor().clamp(0, self.levels - 1).long()

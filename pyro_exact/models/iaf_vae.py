@@ -25,8 +25,9 @@ from pyro_exact.nn.elu import elu
 from pyro_exact.nn.map_convolution import AutoregressiveMap, CentredConv2d, DoublingConv2d
 from pyro_exact.nn.rescaled import initialize_once
 from pyro_exact.nn.shifted_convolution import WeightNormed
+from pyro_exact.transforms import memory
 from pyro_exact.transforms.affine import Affine
-from pyro_exact.transforms.bijection import Ledger, State, states
+from pyro_exact.transforms.memory import State, states
 
 LOGISTIC = 0.5 * math.log(3 / math.pi**2)  # of a logistic, the log of its scale less that of its standard deviation
 
@@ -127,20 +128,20 @@ class Memory:
     """What was seen below latents on the last way down, remembered by them for as long as they live.
 
     The model goes down the way that its guide went: it is given the same tensors, and need not compute it again. A
-    record is not found once anything has changed that it depends on; see `pyro_exact.transforms.bijection.Ledger`.
+    record is not found once anything has changed that it depends on; see `pyro_exact.transforms.memory.Memory`.
     """
 
     def __init__(self) -> None:
         self._records = WeakTensorKeyDictionary()
 
-    def find(self, z: Tensor, above: Tensor | None, weights: list[State]) -> TopDown | None:
+    def find(self, z: Tensor, above: Tensor | None, weights: State) -> TopDown | None:
         """Return what was seen below latents z of one layer, if those above them were the same too."""
         if torch.is_grad_enabled() and z.is_leaf:
             return None  # it may be given again once a backward pass has freed what was computed from it
         known_above, stamp, seen = self._records.get(z, (None, None, None))
         return seen if known_above is above and stamp == self._stamp(z, weights) else None
 
-    def write(self, z: Tensor, above: Tensor | None, weights: list[State], seen: TopDown) -> None:
+    def write(self, z: Tensor, above: Tensor | None, weights: State, seen: TopDown) -> None:
         """Remember what was seen below z; with the latents of the top a new way begins."""
         if above is None:
             self._records = WeakTensorKeyDictionary()
@@ -152,8 +153,8 @@ class Memory:
     def __reduce__(self) -> tuple[type[Memory], tuple[()]]:
         return Memory, ()
 
-    def _stamp(self, z: Tensor, weights: list[State]) -> tuple[Any, ...]:
-        return Ledger.steps, torch.is_grad_enabled(), weights, states((z,))
+    def _stamp(self, z: Tensor, weights: State) -> tuple[Any, ...]:
+        return memory.Memory.steps, torch.is_grad_enabled(), weights, states((z,))
 
 
 class ResNetVAE(GenerativeModel):
@@ -255,7 +256,7 @@ class ResNetVAE(GenerativeModel):
         self, draw: Callable[[str, StochasticLayer, TopDown], Tensor], batch: Sequence[int] = ()
     ) -> tuple[TopDown, Tensor]:
         """Go down the layers with latents that ``draw`` gives; return what the lowest one sees, and its latents."""
-        layers, above, weights = self._named()[::-1], None, states(self.parameters())
+        layers, above, weights = self._named()[::-1], None, states(tuple(self.parameters()))
         seen = layers[0][1].look(self.top.expand(*batch, *self.grid, -1))
         for (name, layer), (_, lower) in pairwise(layers):
             z = draw(name, layer, seen)

@@ -1,7 +1,13 @@
 """Networks in pure torch: tensors in, tensors out."""
 
 from pyro_exact.nn.attention import AttentionConditioner, GatedEncoder
-from pyro_exact.nn.conditioner import ConvConditioner, DenseConditioner, PriorConditioner
+from pyro_exact.nn.conditioner import (
+    CausalConditioner,
+    Conditioner,
+    ConvConditioner,
+    DenseConditioner,
+    PriorConditioner,
+)
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
@@ -20,6 +26,8 @@ from pyro_exact.nn.swept_lstm import SweptLSTM
 __all__ = [
     "AttentionConditioner",
     "AutoregressiveMap",
+    "CausalConditioner",
+    "Conditioner",
     "ConvConditioner",
     "DenseConditioner",
     "DenseDecoder",

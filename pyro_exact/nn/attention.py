@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.nn.concat_elu import concat_elu
-from pyro_exact.nn.conditioner import by_number, required
+from pyro_exact.nn.conditioner import Conditioner, by_number, required
 from pyro_exact.nn.rescaled import RescaledConv2d, initialize_once
 
 
@@ -96,7 +96,7 @@ class GatedBlock(nn.Module):
         return self.attention_norm(self.attention(h, position))
 
 
-class AttentionConditioner(nn.Module):
+class AttentionConditioner(Conditioner):
     r"""The network of Flow++'s couplings: a row of `GatedBlock`.
 
     A learned embedding of the positions enters every attention. `initialize` rescales all convolutions once, from data.
@@ -135,13 +135,11 @@ class AttentionConditioner(nn.Module):
         dropout: float = 0.2,
         context_channels: int | None = None,
     ) -> None:
-        super().__init__()
-        self.fixed_size = in_channels
+        super().__init__(in_channels, None if context_channels is None else (context_channels, *size))
         if width < 1 or heads < 1 or width % heads:
             raise ValueError(f"AttentionConditioner expects a width that is a multiple of heads; got {width}, {heads}.")
         if blocks < 1:
             raise ValueError(f"AttentionConditioner expects at least one block; got {blocks}.")
-        self.context_shape = None if context_channels is None else (context_channels, *size)
         self.num_params = num_params
         self.position = nn.Parameter(0.01 * torch.randn(width, *size))
         self.first = RescaledConv2d(in_channels, width, 3)

@@ -2,18 +2,101 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.nn.abstract import AbstractModuleMeta
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.parameters import hypernet
 
 Layer = Callable[[Tensor], Tensor]
 
 
-class DenseConditioner(nn.Module):
+class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
+    r"""Base class of a network theta = g(x, context), which computes the parameters of a formula.
+
+    Derive from it to use a network of your own in `pyro_exact.transforms.Coupling` or
+    `pyro_exact.transforms.FactorOut`.
+
+    Attributes:
+        in_size: Channels (or dimension) of the input that the network was built for; `None` for any.
+        context_shape: Shape of one context; `None` for a network that takes none.
+
+    Shape:
+        - x: (\*batch, \*event); context: (\*batch, \*context_shape), or one that broadcasts to it.
+        - theta: (\*batch, \*event of the free part, num_params).
+
+    Example:
+        >>> class Constant(Conditioner):
+        ...     def __init__(self):
+        ...         super().__init__(in_size=2)
+        ...         self.theta = nn.Parameter(torch.zeros(2, 2))
+        ...     def forward(self, x, context=None):
+        ...         return self.theta.expand(*x.shape[:-1], 2, 2)
+        >>> Coupling(Halves(4), Affine(), Constant())(torch.ones(3, 4)).shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(self, in_size: int | None = None, context_shape: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.in_size = in_size
+        self.context_shape = None if context_shape is None else tuple(context_shape)
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the parameters for an input."""
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set the weights that depend on data from the batch ``x``, without gradient. By default there are none."""
+
+
+class CausalConditioner(Conditioner):
+    r"""Base class of a conditioner whose theta of a dimension depends on the dimensions before it alone.
+
+    Derive from it to use a network of your own in `pyro_exact.transforms.MaskedAutoregressive`. Write `start` and
+    `step` if a step can cost less than a whole pass; by default, each step is a pass.
+
+    Attributes:
+        dim: Dimension of the vectors.
+        order: The order in which the dimensions come: a permutation of 0, ..., dim - 1.
+
+    Shape:
+        - x: (\*batch, dim); context: (\*batch, \*context_shape); theta: (\*batch, dim, num_params).
+    """
+
+    def __init__(self, dim: int, context_shape: Sequence[int] | None = None) -> None:
+        super().__init__(dim, context_shape)
+        self.dim = dim
+
+    @property
+    def order(self) -> Sequence[int]:
+        """The order in which the dimensions come."""
+        return range(self.dim)
+
+    def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> Any:
+        """Return the state before the first step."""
+        weight = next(self.parameters(), torch.zeros(()))
+        return weight.new_zeros(*batch_shape, self.dim), context, 0
+
+    def step(self, state: Any, previous: Tensor | None = None) -> tuple[Tensor, Any]:
+        r"""Return theta of the next dimension in the order, (\*batch, num_params), and the next state.
+
+        Args:
+            state: From `start`, or from the step before.
+            previous: The input of the dimension of the step before, (\*batch); `None` at the first step.
+        """
+        x, context, done = state
+        if previous is not None:
+            column = torch.full_like(x[..., :1], self.order[done - 1], dtype=torch.long)
+            x = x.to(previous.dtype).scatter(-1, column, previous.unsqueeze(-1))
+        return self(x, context)[..., self.order[done], :], (x, context, done + 1)
+
+
+class DenseConditioner(Conditioner):
     r"""A multilayer perceptron from a vector, and a context, to the parameters of a formula.
 
     Its last layer starts at zero: with any of our formulas the coupling starts as the identity.
@@ -38,9 +121,7 @@ class DenseConditioner(nn.Module):
         hidden_dims: Sequence[int] = (64, 64),
         context_dim: int | None = None,
     ) -> None:
-        super().__init__()
-        self.fixed_size = in_features
-        self.context_shape = None if context_dim is None else (context_dim,)
+        super().__init__(in_features, None if context_dim is None else (context_dim,))
         self.num_params = num_params
         self.net = hypernet(in_features + (context_dim or 0), out_features * num_params, hidden_dims)
 
@@ -56,7 +137,7 @@ class DenseConditioner(nn.Module):
         return theta.unflatten(-1, (-1, self.num_params))
 
 
-class ConvConditioner(nn.Module):
+class ConvConditioner(Conditioner):
     r"""Glow's convolutional network: 3x3, 1x1, 3x3, with activation normalisation inside and a zero start.
 
     The parameters of one number lie in neighbouring channels of the last convolution (shift, scale, shift, scale, ...),
@@ -89,9 +170,7 @@ class ConvConditioner(nn.Module):
         edge: bool = True,
         log_scale_factor: float = 3.0,
     ) -> None:
-        super().__init__()
-        self.fixed_size = in_channels
-        self.context_shape = None if context_dim is None else (context_dim,)
+        super().__init__(in_channels, None if context_dim is None else (context_dim,))
         self.num_params = num_params
         self.first = ScaledConv2d(in_channels, width, 3, edge=edge, log_scale_factor=log_scale_factor)
         self.second = ScaledConv2d(width, width, 1, log_scale_factor=log_scale_factor)
@@ -120,7 +199,7 @@ class ConvConditioner(nn.Module):
         return second(h.relu_()).relu_()  # in place: no convolution needs its own output again
 
 
-class PriorConditioner(nn.Module):
+class PriorConditioner(Conditioner):
     r"""One 3x3 convolution that starts at zero: the learned prior of the channels that Glow factors out.
 
     Args:
@@ -137,7 +216,7 @@ class PriorConditioner(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, edge: bool = True, log_scale_factor: float = 3.0) -> None:
-        super().__init__()
+        super().__init__(in_channels)
         self.conv = ScaledConv2d(
             in_channels, 2 * out_channels, 3, zero=True, edge=edge, log_scale_factor=log_scale_factor
         )

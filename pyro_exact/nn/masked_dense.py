@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.nn.conditioner import required
-from pyro_exact.nn.derived import Derived, derive_when_loaded
+from pyro_exact.nn.conditioner import CausalConditioner, required
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
 from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.state import State, progress
-from pyro_exact.nn.transformed import transformed
+from pyro_exact.ops.derived import Derived, derive_when_loaded
+from pyro_exact.ops.masked_product import is_large
+from pyro_exact.ops.transformed import transformed
 
 
-class MaskedDense(nn.Module):
+class MaskedDense(CausalConditioner):
     r"""A multilayer perceptron whose output for a dimension is a function of the dimensions before it, and a context.
 
     `forward` evaluates all dimensions at once. `start` and `step` evaluate them one after the other, where each input
@@ -75,7 +76,7 @@ class MaskedDense(nn.Module):
         direct: bool = False,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(dim, None if context_dim is None else (context_dim,))
         hidden_dims = [max(64, 2 * dim)] * 2 if hidden_dims is None else list(hidden_dims)
         if dim < 1 or masks < 1 or (masks > 1 and seed is None):
             raise ValueError(
@@ -87,8 +88,7 @@ class MaskedDense(nn.Module):
             raise ValueError(
                 f"MaskedDense expects one order, or one for each of {masks} masks; got {len(orders)} orders."
             )
-        self.dim, self.num_params = dim, num_params
-        self.context_shape = None if context_dim is None else (context_dim,)
+        self.num_params = num_params
         # The k-th input in the order has degree k, from 1; a context has degree 0. A hidden unit sees what comes up to
         # its degree, an output what comes before its dimension.
         least = 1 if context_dim is None and dim > 1 else 0
@@ -105,16 +105,23 @@ class MaskedDense(nn.Module):
             if order is None and masks > 1:
                 self.orders = torch.stack([torch.randperm(dim, generator=generator) for _ in range(masks)])
             hidden = _random_degrees(masks, hidden_dims, least, max(least, dim - 1), generator)
+
+        # Large layers work in blocks, for which the columns must come in the order of the degrees.
+        widths = [dim + (context_dim or 0), *hidden_dims, dim * num_params]
+        self.sorted = masks == 1 and any(is_large(below * above) for below, above in pairwise(widths))
         places = self._columns().argsort() + 1
         context = torch.zeros(masks, context_dim or 0, dtype=torch.long)
-        outputs = (places - 1).repeat_interleave(num_params, dim=-1)
+        outputs = (
+            (places - 1).repeat(1, num_params) if self._grouped else (places - 1).repeat_interleave(num_params, -1)
+        )
+
         degrees = [torch.cat((context, places), dim=-1), *hidden, outputs]
         saved = seed is not None
         self.layers: Sequence[MaskedLinear] = nn.ModuleList(  # type: ignore[assignment]
             MaskedLinear(below, above, saved=saved) for below, above in pairwise(degrees)
         )
         self.direct = MaskedLinear(places, outputs, bias=False, saved=saved) if direct else None
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout) if dropout != 0 else None
         for parameter in (*self.layers[-1].parameters(), *(self.direct.parameters() if self.direct else ())):
             nn.init.zeros_(parameter)
         self._order = Derived(_first_order, self.orders)
@@ -122,25 +129,33 @@ class MaskedDense(nn.Module):
 
     @property
     def order(self) -> list[int]:
-        """In which order the dimensions come under the first mask; `MaskedAutoregressive` asks for it."""
+        """The order of the dimensions under the first mask."""
         return self._order.of(self.orders)
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
-        looked_on = torch.compiler.is_compiling() or transformed()  # then what was derived may be of another order
-        permuted = len(self.orders) == 1 and (looked_on or self.order != list(range(self.dim)))
+        *hidden, last = self.layers
+        if x.dtype != last.weight.dtype:
+            x = x.to(last.weight.dtype)
+        permuted = self.sorted and self._permuted()
         if permuted:
             x = x.index_select(-1, self.orders[0])
+
         h = x
         if self.context_shape is not None:
             context = required(context, self.context_shape, x)
             h = torch.cat((context.expand(*x.shape[:-1], -1), h), dim=-1)
-        for layer in self.layers[:-1]:
-            h = self.dropout(layer(h, member).relu())
-        theta = self.layers[-1](h, member)
+
+        for layer in hidden:
+            h = (layer(h, member) if layer.large else layer.product(h, member)).relu()
+            if self.dropout is not None:
+                h = self.dropout(h)
+        theta = last(h, member) if last.large else last.product(h, member)
+
         if self.direct is not None:
             theta = theta + self.direct(x, member)
-        theta = theta.unflatten(-1, (self.dim, self.num_params))
+        theta = self._by_dimension(theta)
+
         # The gradient of `index_copy` is a selection, that of `index_select` would be a sum.
         return torch.empty_like(theta).index_copy(-2, self.orders[0], theta) if permuted else theta
 
@@ -171,19 +186,36 @@ class MaskedDense(nn.Module):
             complete = below.complete(degree, member)
             new = received[i].index_select(-1, complete).relu()
             received[i + 1] = received[i + 1] + F.linear(new, above.weight.index_select(1, complete))
-        theta = received[-1].unflatten(-1, (self.dim, self.num_params))
+        theta = self._by_dimension(received[-1])
         theta = theta.index_select(-2, column_of[degree : degree + 1]).squeeze(-2)
         return theta, (progress(member, degree + 1), *received)
 
     @torch.no_grad()
     def set_output_bias(self, theta: Tensor) -> None:
         """Set the outputs of a network without weights, (dim, num_params)."""
-        by_column = theta.index_select(0, self.orders[0]) if len(self.orders) == 1 else theta
-        self.layers[-1].bias.copy_(by_column.flatten())
+        by_column = theta.index_select(0, self.orders[0]) if self.sorted else theta
+        self._by_dimension(self.layers[-1].bias).copy_(by_column)
 
     def _columns(self) -> Tensor:
         """Return the columns of the inputs, and of the outputs, in the order in which they come, (masks, dim)."""
-        return self.orders if len(self.orders) > 1 else torch.arange(self.dim, device=self.orders.device)[None]
+        return torch.arange(self.dim, device=self.orders.device)[None] if self.sorted else self.orders
+
+    def _permuted(self) -> bool:
+        """Return whether the columns of the weights are in another order than the dimensions."""
+        if torch.compiler.is_compiling() or transformed():
+            return True  # these may swap the order itself, which Python then does not see
+        return self.order != list(range(self.dim))
+
+    @property
+    def _grouped(self) -> bool:
+        """Whether the outputs hold the first parameter of all dimensions, then the second: quicker to take apart."""
+        return self.num_params <= 2
+
+    def _by_dimension(self, theta: Tensor) -> Tensor:
+        """View the outputs as (*batch, dim, num_params)."""
+        if self._grouped:
+            return theta.unflatten(-1, (self.num_params, self.dim)).mT
+        return theta.unflatten(-1, (self.dim, self.num_params))
 
     def extra_repr(self) -> str:
         return f"{self.dim}, num_params={self.num_params}"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.nn.conditioner import by_number, required
+from pyro_exact.nn.conditioner import Conditioner, by_number, required
 from pyro_exact.nn.parameters import hypernet
 
 
@@ -49,7 +49,7 @@ class WeightNormConv2d(nn.Module):
         return f"{in_channels}, {out_channels}, kernel_size={size}"
 
 
-class ResidualConditioner(nn.Module):
+class ResidualConditioner(Conditioner):
     r"""RealNVP's residual network: every block adds to the output through a 1x1 convolution of its own.
 
     The last layer starts at zero. The paper's batch normalisation inside the network is left out: with it, the
@@ -82,11 +82,9 @@ class ResidualConditioner(nn.Module):
         blocks: int = 8,
         context_dim: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, None if context_dim is None else (context_dim,))
         if width < 1 or blocks < 1:
             raise ValueError(f"ResidualConditioner expects a width and blocks of at least 1; got {width}, {blocks}.")
-        self.fixed_size = in_channels
-        self.context_shape = None if context_dim is None else (context_dim,)
         self.num_params = num_params
         self.first = WeightNormConv2d(2 * in_channels, width, 3)
         self.shift = None if context_dim is None else hypernet(context_dim, width)

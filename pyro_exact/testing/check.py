@@ -17,7 +17,7 @@ def check_bijection(
     layer: Bijection,
     event_shape: Shape,
     context_dim: int | None = None,
-    draw: Draw = torch.randn,
+    draw: Draw | None = None,
     std: float = 0.5,
 ) -> None:
     r"""Check that a layer keeps every law that the layers of this package keep, or say which ones it breaks.
@@ -27,10 +27,12 @@ def check_bijection(
     numbers stay as they are; what ``torch.compile`` has compiled so far is dropped.
 
     Args:
-        layer: The layer. Any number may be its output; of a layer with bounded outputs, check the ``inv``.
+        layer: The layer. Inputs may be anything in its ``domain``, and outputs in its ``codomain``: the real numbers,
+            unless the layer declares something else, such as an interval.
         event_shape: Shape of one event of its input.
         context_dim: Size of its context vector, `None` for a plain layer.
-        draw: Makes a tensor of a given shape, of inputs for which the layer is defined.
+        draw: Makes a tensor of a given shape, of inputs for which the layer is defined; `None` for standard normal
+            numbers, mapped to the ``domain`` of the layer.
         std: How far the weights are moved. Less for a deep stack: large weights may bend its outputs beyond what
             float64 can undo.
 

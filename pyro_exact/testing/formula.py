@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from pyro_exact.testing.law import agree, always, conditional, law
+from pyro_exact.testing.law import agree, always, law, learns_from_context
 from pyro_exact.testing.trial import ROWS, Trial
 from pyro_exact.transforms.bijection import Bijection
 
@@ -75,9 +75,12 @@ def calls_change_nothing(trial: Trial) -> None:
         agree(f"{name} after the calls", value, state[name], 0)
 
 
-@law(conditional)
+@law(learns_from_context)
 def the_context_matters(trial: Trial) -> None:
     """Another context gives another output."""
     other = trial.given(trial.contexts(ROWS))
     if torch.equal(trial.bound.forward_and_ladj(trial.x)[0], other.forward_and_ladj(trial.x)[0]):
-        raise AssertionError("the outputs for two contexts: expected different ones; got the same.")
+        raise AssertionError(
+            "the outputs for two contexts: expected different ones; got the same. Build a layer that should use none "
+            "without a context: a plain layer may stand among conditional ones."
+        )

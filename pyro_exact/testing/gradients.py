@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from pyro_exact.testing.law import agree, always, conditional, law, learns
-from pyro_exact.testing.trial import ROWS, Trial
+from pyro_exact.testing.law import agree, always, law, learns, learns_from_context
+from pyro_exact.testing.trial import ROWS, Direction, Trial
 
 
 @law(always)
@@ -40,7 +40,63 @@ def every_parameter_gets_a_gradient(trial: Trial) -> None:
                 raise AssertionError(f"the gradient of {weight} in {name}: expected numbers; got {gradient}.")
 
 
-@law(conditional)
+@law(learns)
+def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
+    """The gradients of both directions and their log-determinants, in each weight, are those of finite differences."""
+    y = trial.bound.forward_and_ladj(trial.x)[0].detach()
+    for name, direction, source in (
+        ("forward_and_ladj", trial.bound.forward_and_ladj, trial.x),
+        ("inverse_and_ladj", trial.bound.inverse_and_ladj, y),
+    ):
+        sums = _random_sums(direction, source)
+        gradients = [trial.gradients(value) for value in sums()]
+        moves = {weight: torch.randn_like(p) / _length(gradients, weight) for weight, p in trial.weights().items()}
+
+        # All weights are moved together at first: if that agrees, each of them does.
+        if _difference(trial, moves, gradients, sums) is None:
+            continue
+        for weight, move in moves.items():
+            difference = _difference(trial, {weight: move}, gradients, sums)
+            if difference is not None:
+                raise AssertionError(f"the gradient of {weight} in {name}, along a random move: {difference}")
+
+
+def _random_sums(direction: Direction, source: Tensor) -> Callable[[], list[Tensor]]:
+    """Return a function that evaluates a direction, and gives a random sum of the output and one of the ladj."""
+    factors = [torch.randn_like(value) for value in direction(source)]
+    return lambda: [(value * factor).sum() for value, factor in zip(direction(source), factors, strict=True)]
+
+
+def _length(gradients: list[dict[str, Tensor]], weight: str) -> float:
+    """Return the length of the gradients of a weight: moved by its inverse, no weight hides behind another."""
+    return max(0.1, *(gradient[weight].norm().item() for gradient in gradients))
+
+
+def _difference(
+    trial: Trial, moves: dict[str, Tensor], gradients: list[dict[str, Tensor]], sums: Callable[[], list[Tensor]]
+) -> str | None:
+    """Say how derivatives along a move of weights differ from central differences; `None` if they do not."""
+    step, weights, values = 1e-7, trial.weights(), []  # so small that hardly ever a kink of a network is passed
+    with torch.no_grad():
+        for sign in (1, -2):  # there, and to the other side
+            _move(weights, moves, sign * step)
+            values.append(sums())
+        _move(weights, moves, step)
+
+    for what, gradient, ahead, behind in zip(("output", "ladj"), gradients, *values, strict=True):
+        parts = torch.stack([(gradient[name] * move).sum() for name, move in moves.items()])
+        found, expected = parts.sum().item(), ((ahead - behind) / (2 * step)).item()
+        if not abs(found - expected) <= 1e-4 * (1 + parts.abs().sum().item()):
+            return f"expected {expected:.6g} for the {what}; got {found:.6g}."
+    return None
+
+
+def _move(weights: dict[str, Tensor], moves: dict[str, Tensor], step: float) -> None:
+    for name, move in moves.items():
+        weights[name].add_(move, alpha=step)
+
+
+@law(learns_from_context)
 def the_context_gets_a_gradient(trial: Trial) -> None:
     """Both directions give every number of the context a gradient that is finite and not zero."""
     context = cast(Tensor, trial.contexts(ROWS)).requires_grad_()

@@ -58,6 +58,11 @@ def learns(trial: Trial) -> bool:
     return bool(trial.weights())
 
 
+def learns_from_context(trial: Trial) -> bool:
+    """A layer with a context and with parameters: one without any may have a context only to stand among others."""
+    return conditional(trial) and learns(trial)
+
+
 def keeps_shape(trial: Trial) -> bool:
     """A layer whose outputs have the shape of its inputs."""
     return trial.output_shape == trial.event_shape

@@ -9,16 +9,20 @@ from typing import Any
 import torch
 
 from pyro_exact.testing.law import agree, always, conditional, has_shape, law, plain
-from pyro_exact.testing.trial import ROWS, Trial
+from pyro_exact.testing.trial import ROWS, Trial, within
 
 
 @law(always)
 def a_wrong_event_works_or_is_refused(trial: Trial) -> None:
     """An event of another shape raises a ValueError, or is transformed as its shape says."""
-    for shape, t in ((trial.event_shape, trial.bound), (trial.output_shape, trial.bound.inv)):
+    sides = (
+        (trial.event_shape, trial.bound, trial.draw),
+        (trial.output_shape, trial.bound.inv, within(trial.layer.codomain)),
+    )
+    for shape, t, draw in sides:
         for axis, size in enumerate(shape):
             for wrong in (1, size + 1):  # one number might broadcast
-                x = trial.draw((ROWS, *shape[:axis], wrong, *shape[axis + 1 :])).double()
+                x = draw((ROWS, *shape[:axis], wrong, *shape[axis + 1 :])).double()
                 try:
                     y = t(x)
                 except ValueError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from pyro.distributions import Distribution, Normal, TransformedDistribution
 from torch import Tensor
+from torch.distributions import biject_to, constraints
 
 from pyro_exact.transforms.bijection import Bijection, Shape
 
@@ -16,6 +17,12 @@ Draw = Callable[[tuple[int, ...]], Tensor]
 Direction = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 ROWS = 3
+
+
+def within(constraint: constraints.Constraint) -> Draw:
+    """Return a function that makes a tensor of a given shape, of numbers that keep a constraint."""
+    inside = biject_to(constraint)
+    return lambda shape: inside(torch.randn(shape, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Trial:
         layer: Bijection,
         event_shape: Shape,
         context_dim: int | None = None,
-        draw: Draw = torch.randn,
+        draw: Draw | None = None,
         std: float = 0.5,
     ) -> Trial:
         """Copy a layer and move its weights; the arguments are those of `pyro_exact.testing.check_bijection`."""
@@ -49,6 +56,7 @@ class Trial:
             for p in layer.parameters():
                 p.add_(std * torch.randn_like(p))
         context = None if context_dim is None else torch.randn(ROWS, context_dim, dtype=torch.float64)
+        draw = within(layer.domain) if draw is None else draw
         return cls(layer, draw((ROWS, *event_shape)).double(), context, draw)
 
     @property
@@ -77,8 +85,8 @@ class Trial:
         return self.draw((*batch, *self.event_shape)).double()
 
     def outputs(self, *batch: int) -> Tensor:
-        """Draw a batch of outputs."""
-        return torch.randn(*batch, *self.output_shape, dtype=torch.float64)
+        """Draw a batch of outputs, anywhere in the codomain of the layer."""
+        return within(self.layer.codomain)((*batch, *self.output_shape))
 
     def contexts(self, *batch: int) -> Tensor | None:
         """Draw a batch of contexts, `None` for a plain layer."""
@@ -94,9 +102,13 @@ class Trial:
         return TransformedDistribution(self.base(), [self.bound.inv])
 
     def base(self) -> Distribution:
-        """Return a normal with a scale for each number: a rotation of the standard normal would change no density."""
+        """Return a normal with a scale for each element, mapped to the codomain.
+
+        A rotation of the standard normal would change no density.
+        """
         scale = torch.linspace(1, 2, self.output_shape.numel(), dtype=torch.float64).view(self.output_shape)
-        return Normal(torch.zeros_like(scale), scale).to_event(scale.dim())
+        normal = Normal(torch.zeros_like(scale), scale).to_event(scale.dim())
+        return TransformedDistribution(normal, [biject_to(self.layer.codomain)])
 
     def weights(self) -> dict[str, Tensor]:
         """Return the parameters that learn and have numbers in them."""

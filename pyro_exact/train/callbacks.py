@@ -45,8 +45,9 @@ class Progress(TQDMProgressBar):
 class Interrupts(Callback):
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a call; the second one acts as ever.
 
-    SIGTERM is the notice of a cluster, SIGHUP that of a terminal that closes. What the process was told to ignore, as
-    `nohup` does with SIGHUP, it still ignores.
+    SIGTERM is the notice of a cluster, SIGHUP that of a terminal that closes. Where `nohup` has the process ignore that
+    one, it still does. Ctrl-C is heard in any case: a script that starts a run in the background has it ignored, and
+    the run could not be told to stop.
 
     Args:
         call: For example to stop after this step.
@@ -63,7 +64,8 @@ class Interrupts(Callback):
             yield  # Python allows signal handlers in the main thread only
             return
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        self._before = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
+        ignored = {number for number, handler in handlers.items() if handler == signal.SIG_IGN} - {signal.SIGINT}
+        self._before = {number: handler for number, handler in handlers.items() if number not in ignored}
         self._hear()
         try:
             yield

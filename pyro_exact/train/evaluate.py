@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.data import Images
+from pyro_exact.data.images import SPLITS
 from pyro_exact.models import GenerativeModel
 from pyro_exact.models.generative_model import evaluating
 from pyro_exact.recipes import Unit
@@ -129,7 +130,7 @@ def labels_for(model: GenerativeModel, images: Images, split: str) -> Tensor | N
     """Return the classes of a split for a class-conditional model, and none for any other.
 
     Raises:
-        ValueError: If the model is class-conditional, and the data have no classes.
+        ValueError: If the model is class-conditional, and the data have no classes, or others.
     """
     if model.classes is None:
         return None
@@ -139,7 +140,24 @@ def labels_for(model: GenerativeModel, images: Images, split: str) -> Tensor | N
             f"{images.name}, {split}: expected a label for each image, for a model of {model.classes} classes; got "
             f"none. Choose data with labels, or a model without classes."
         )
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= model.classes:
+        raise ValueError(
+            f"{images.name}, {split}: expected classes from 0 to {model.classes - 1}, as the model has them; got "
+            f"labels from {lowest} to {highest}. Number the classes 0, 1, ..., or give the model more of them."
+        )
     return labels
+
+
+def check_labels(model: GenerativeModel, images: Images) -> None:
+    """Say so before a run if the classes of any split do not fit the model; those of the test split may be missing.
+
+    Raises:
+        ValueError: As `labels_for`.
+    """
+    for split in SPLITS:
+        if split != "test" or images.labels(split) is not None:
+            labels_for(model, images, split)
 
 
 def _error(error: float | None, digits: int) -> str:

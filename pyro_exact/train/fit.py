@@ -25,7 +25,7 @@ from pyro_exact.train.average import average_weights
 from pyro_exact.train.callbacks import Interrupts, Progress
 from pyro_exact.train.checkpoint import BEST, KEY, LAST, AtomicCheckpointIO, load_model, read_checkpoint
 from pyro_exact.train.device import pick_device
-from pyro_exact.train.evaluate import labels_for
+from pyro_exact.train.evaluate import check_labels, labels_for
 from pyro_exact.train.lock import one_writer
 from pyro_exact.train.processes import all_or_none
 from pyro_exact.train.run import Run
@@ -94,6 +94,7 @@ def fit(
         raise ValueError(
             f"training.elbo is for models with latents; {recipe.model['name']} has an exact likelihood. Leave it out."
         )
+    check_labels(model, images)
     labels, processes = labels_for(model, images, "train"), devices * nodes
     each = _images_each(settings.batch_size, processes)
     batches = Batches(images.train, each, seed, world_size=processes, flip=settings.flip, labels=labels)

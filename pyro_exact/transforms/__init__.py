@@ -4,14 +4,16 @@ from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.batch_norm import BatchNorm
-from pyro_exact.transforms.bijection import Bijection, Conditioned, Inverse
+from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
+from pyro_exact.transforms.conditioned import Conditioned
 from pyro_exact.transforms.conv1x1 import Conv1x1
 from pyro_exact.transforms.coupling import Coupling
 from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.factor_out import FactorOut
 from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.householder import Householder
+from pyro_exact.transforms.inverse import Inverse
 from pyro_exact.transforms.linear_lu import LinearLU
 from pyro_exact.transforms.logit import Logit
 from pyro_exact.transforms.masked_autoregressive import MaskedAutoregressive

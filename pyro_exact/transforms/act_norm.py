@@ -7,9 +7,13 @@ import warnings
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_number, check_size
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.statistics import channel_statistics
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, limited
+
+LEAST_STD = 1e-27  # its logarithm is -62: see `limited`
 
 
 class ActNorm(Bijection):
@@ -19,7 +23,8 @@ class ActNorm(Bijection):
 
     A new layer is the identity. `initialize` sets :math:`b = -\mathrm{mean}` and :math:`s = -\log \mathrm{std}` per
     channel, over all ranks when ``torch.distributed`` is initialised; nothing else ever does, so sampling first,
-    ``eval()`` and loading a ``state_dict`` are safe.
+    ``eval()`` and loading a ``state_dict`` are safe. The log-scale is cut at :math:`|s| = 64`, where the scale and its
+    inverse still are numbers in float32.
 
     Args:
         channels: Number of channels, or the dimension of a vector.
@@ -48,21 +53,22 @@ class ActNorm(Bijection):
     """
 
     def __init__(self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-4) -> None:
-        super().__init__(event_dim, None if context_dim is None else (context_dim,))
-        has_channels(self, channels, event_dim)
-        self.channels, self.floor = channels, floor
+        channels, event_dim = has_channels(self, channels, event_dim)
+        super().__init__((channels, *[None] * (event_dim - 1)), context_dim=context_dim)
+        self.channels = channels
+        self.floor = check_number("ActNorm", "floor", floor, LEAST_STD, 1 / LEAST_STD)
         zeros = torch.zeros(channels, *[1] * (event_dim - 1))
         self.theta = Parameters({"shift": zeros, "log_scale": zeros}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self.theta(context)
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self._theta(context)
         return (x + shift) * log_scale.exp(), self._ladj(x, log_scale)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self.theta(context)
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self._theta(context)
         return y * (-log_scale).exp() - shift, -self._ladj(y, log_scale)
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             mean, std = channel_statistics(x, self.domain.event_dim)
             if bool((std < self.floor).any()):
@@ -75,28 +81,26 @@ class ActNorm(Bijection):
             shift, log_scale = self.theta.free()
             shift.copy_(-mean)
             log_scale.copy_(-std.clamp(min=self.floor).log())
-            return self.forward_and_ladj(x, context)[0]
+            return self.transform(x, context)[0]
+
+    def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the shift and the log-scale."""
+        shift, log_scale = self.theta(context)
+        return shift, limited(log_scale)
 
     def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:
         event_dim = self.domain.event_dim
         positions = x.shape[x.dim() - event_dim + 1 :].numel()
         return (positions * log_scale.sum(list(range(-event_dim, 0)))).expand(x.shape[: x.dim() - event_dim])
 
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        shape = super()._fitting(shape, event_dim)
-        return channels_fit(self, shape, self.channels, event_dim)
-
     def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}"
 
 
-def has_channels(layer: Bijection, channels: int, event_dim: int) -> None:
-    """Say so if a layer is built without channels, or for events that have none."""
-    if channels < 1 or event_dim < 1:
-        raise ValueError(
-            f"{type(layer).__name__} expects positive channels and event_dim; got {channels} and {event_dim}. "
-            f"The event_dim of vectors is 1, of images 3."
-        )
+def has_channels(layer: Bijection, channels: int, event_dim: int) -> tuple[int, int]:
+    """Return the number of channels and the event_dim of a layer, or say which of them is none."""
+    owner = type(layer).__name__
+    return check_size(owner, "channels", channels), check_size(owner, "event_dim", event_dim, most=LARGEST_EVENT_DIM)
 
 
 def channels_fit(layer: Bijection, shape: torch.Size, channels: int, event_dim: int) -> torch.Size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyro_exact.transforms.elementwise import Elementwise
+from pyro_exact.transforms.numerics import at_least_float32
 
 
 class Additive(Elementwise):
@@ -33,7 +34,9 @@ class Additive(Elementwise):
     num_params = 1
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        x, theta = at_least_float32(x, theta)
         return x + theta.squeeze(-1), x.new_zeros(x.shape)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        y, theta = at_least_float32(y, theta)
         return y - theta.squeeze(-1), y.new_zeros(y.shape)

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_number
 from pyro_exact.transforms.elementwise import Elementwise, bounded
+from pyro_exact.transforms.numerics import LARGEST_LOG_SCALE, at_least_float32, limited
 
 
 class Affine(Elementwise):
@@ -19,13 +21,17 @@ class Affine(Elementwise):
     The two parameters are :math:`t` and :math:`r`, and :math:`s` is smoothly bounded:
 
     - ``"tanh"``: :math:`s = b \tanh(r / b)`, so that :math:`|s| < b`, and zero parameters give the identity;
-    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, Glow's official choice. It only contracts: pair it with `ActNorm`;
+    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, Glow's official choice. It only contracts: pair it with `ActNorm`.
+      Its inverse, the direction of samples, stretches without a bound that a sample would notice;
     - ``"learned"``: :math:`s = a \tanh r`, RealNVP's choice, with one learned number :math:`a` for the layer. It starts
       at 1: at 0, and after a conditioner that starts at zero, neither would get a gradient.
 
+    The last two are cut at :math:`|s| = 64`, where :math:`e^{|s|}` still is a number in float32. All of it is computed
+    in float32 or better.
+
     Args:
         scale: Which bound.
-        bound: :math:`b`, in nats per number; used by ``"tanh"``.
+        bound: :math:`b`, in nats per element, at most 64; used by ``"tanh"``.
 
     Cost:
         - forward: one exponential a number.
@@ -48,28 +54,29 @@ class Affine(Elementwise):
         super().__init__()
         if scale not in ("tanh", "sigmoid", "learned"):
             raise ValueError(f"Affine expects scale 'tanh', 'sigmoid' or 'learned'; got {scale!r}.")
-        if not bound > 0:
-            raise ValueError(f"Affine expects a positive bound; got {bound}.")
-        self.scale, self.bound = scale, bound
+        self.scale = scale
+        self.bound = check_number("Affine", "bound", bound, least=1e-6, most=LARGEST_LOG_SCALE)
         if scale == "learned":
             self.multiple = nn.Parameter(torch.ones(()))
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        x, theta = at_least_float32(x, theta)
         shift, log_scale = self._parts(theta, 1)
         return (x + shift) * log_scale.exp(), log_scale
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        y, theta = at_least_float32(y, theta)
         shift, ladj = self._parts(theta, -1)
         return y * ladj.exp() - shift, ladj
 
     def _parts(self, theta: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         """Return the shift, and sign times the log-scale."""
-        last = -min(2, theta.dim())  # where `DenseConditioner` has them: quickest to put their gradients together
-        shift, raw = theta.movedim(-1, last).unbind(last)
+        # A dense network has the parameters of a vector one after the other: quickest to put their gradients together.
+        shift, raw = theta.mT.unbind(-2) if theta.dim() > 1 else theta.unbind(-1)
         if self.scale == "sigmoid":
-            return shift, sign * F.logsigmoid(raw + 2)
+            return shift, sign * limited(F.logsigmoid(raw + 2))
         if self.scale == "learned":
-            return shift, self.multiple * bounded(raw, 1.0, sign)
+            return shift, limited(self.multiple * bounded(raw, 1.0, sign))
         return shift, bounded(raw, self.bound, sign)
 
     def extra_repr(self) -> str:

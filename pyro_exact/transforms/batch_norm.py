@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_number
 from pyro_exact.nn.statistics import channel_statistics
-from pyro_exact.transforms.act_norm import channels_fit, has_channels
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.act_norm import has_channels
+from pyro_exact.transforms.bijection import Bijection
 
 
 class BatchNorm(Bijection):
@@ -21,9 +22,10 @@ class BatchNorm(Bijection):
     sends gradients through them, and moves the running averages:
     :math:`\bar\mu \leftarrow (1 - \rho) \bar\mu + \rho \mu`, and likewise :math:`\bar\sigma^2`, the biased variance.
     The ladj takes the statistics as constants, as in the paper, so an event's depends on its batch, and it is not the
-    determinant of the map from batch to batch. The inverse uses the running averages in both modes; so it undoes the
-    forward direction only after ``eval()``, as scores and round trips need. `ActNorm` has no such difference.
-    Do not recompute activations through this layer in train mode (``recompute`` of `Compose`).
+    determinant of the map from batch to batch. The inverse in train mode takes the statistics of the last batch that
+    went forwards (of a new layer: the running averages). So it undoes that batch, and no other; after ``eval()`` it
+    takes the running averages. Score and sample after ``eval()``. `ActNorm` has no such difference. Do not recompute
+    activations through this layer in train mode (``recompute`` of `Compose`).
 
     Args:
         channels: Number of channels, or the dimension of a vector.
@@ -33,7 +35,7 @@ class BatchNorm(Bijection):
 
     Cost:
         - forward: :math:`O(D)`; in train mode, one more pass for the statistics.
-        - inverse: closed form from the running averages, :math:`O(D)`.
+        - inverse: closed form, :math:`O(D)`.
 
     Shape:
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
@@ -54,33 +56,38 @@ class BatchNorm(Bijection):
 
     running_mean: Tensor
     running_variance: Tensor
+    batch_mean: Tensor
+    batch_variance: Tensor
 
     def __init__(self, channels: int, event_dim: int = 1, momentum: float = 0.1, epsilon: float = 1e-4) -> None:
-        super().__init__(event_dim)
-        has_channels(self, channels, event_dim)
-        if not 0 <= momentum <= 1 or not epsilon > 0:
-            raise ValueError(
-                f"BatchNorm expects a momentum in [0, 1] and a positive epsilon; got {momentum} and {epsilon}."
-            )
-        self.channels, self.momentum, self.epsilon = channels, momentum, epsilon
+        channels, event_dim = has_channels(self, channels, event_dim)
+        super().__init__((channels, *[None] * (event_dim - 1)))
+        self.channels = channels
+        self.momentum = check_number("BatchNorm", "momentum", momentum, 0, 1)
+        self.epsilon = check_number("BatchNorm", "epsilon", epsilon, 1e-30, 1e30)
         shape = (channels, *[1] * (event_dim - 1))
-        self.register_buffer("running_mean", torch.zeros(shape))
-        self.register_buffer("running_variance", torch.ones(shape))
+        for name in ("running", "batch"):
+            self.register_buffer(f"{name}_mean", torch.zeros(shape))
+            self.register_buffer(f"{name}_variance", torch.ones(shape))
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, variance = self._batch_statistics(x) if self.training else (self.running_mean, self.running_variance)
         variance = variance + self.epsilon
         return (x - mean) * variance.rsqrt(), -self._half_log(x, variance)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        variance = self.running_variance + self.epsilon
-        return y * variance.sqrt() + self.running_mean, self._half_log(y, variance)
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        of_batch = self.batch_mean, self.batch_variance
+        mean, variance = of_batch if self.training else (self.running_mean, self.running_variance)
+        variance = variance + self.epsilon
+        return y * variance.sqrt() + mean, self._half_log(y, variance)
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             mean, std = channel_statistics(x, self.domain.event_dim)
-            self.running_mean.copy_(mean)
-            self.running_variance.copy_(std.square())
+            for mine in (self.running_mean, self.batch_mean):
+                mine.copy_(mean)
+            for mine in (self.running_variance, self.batch_variance):
+                mine.copy_(std.square())
             return (x - mean) * (std.square() + self.epsilon).rsqrt()
 
     def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,6 +103,8 @@ class BatchNorm(Bijection):
         variance, mean = torch.var_mean(values, others, correction=0)
         mean, variance = mean.view(shape), variance.view(shape)
         with torch.no_grad():
+            self.batch_mean.copy_(mean)
+            self.batch_variance.copy_(variance)
             self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
             self.running_variance.lerp_(variance.to(self.running_variance), self.momentum)
         return mean, variance
@@ -105,9 +114,6 @@ class BatchNorm(Bijection):
         event_dim = self.domain.event_dim
         positions = x.shape[x.dim() - event_dim + 1 :].numel()
         return (positions / 2 * variance.log().sum()).expand(x.shape[: x.dim() - event_dim])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.channels, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}, momentum={self.momentum}"

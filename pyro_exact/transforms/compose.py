@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.transforms.bijection import Bijection, Conditioned, Shape, common_context_shape, context_for
+from pyro_exact.nn.dropout import Dropout
+from pyro_exact.transforms.bijection import Bijection, Shape, common_context_shape, context_for
+from pyro_exact.transforms.conditioned import Conditioned
+from pyro_exact.transforms.coupling import Coupling
+
+FEW = 4  # terms that are added up one by one faster than as a stack
 
 
 class Compose(Bijection):
@@ -66,33 +72,34 @@ class Compose(Bijection):
                 "Conditioned. Compose the conditional layers, and condition the whole."
             )
         context_shape = common_context_shape("Compose", (part.context_shape for part in parts))
-        super().__init__(parts[0].domain.event_dim, context_shape, parts[-1].codomain.event_dim)
+        super().__init__(parts[0].event, parts[-1].output, context_shape)
         self.domain, self.codomain = parts[0].domain, parts[-1].codomain
         self.parts: Sequence[Bijection] = nn.ModuleList(parts)  # type: ignore[assignment]
         self.recompute = recompute
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         # A compiled graph plans its memory itself.
         if self.recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            check_replayable(self.parts)
             weights = [p for p in self.parameters() if p.requires_grad]
             output: tuple[Tensor, Tensor] = _Recompute.apply(self, x, context, *weights)
             return output
         ladjs = []
         for part in self.parts:
-            x, ladj = part.forward_and_ladj(x, context_for(part, context))
+            x, ladj = part.transform(x, None if part.context_shape is None else context)
             ladjs.append(ladj)
         return x, _sum(ladjs)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         ladjs = []
         for part in reversed(self.parts):
-            y, ladj = part.inverse_and_ladj(y, context_for(part, context))
+            y, ladj = part.invert(y, None if part.context_shape is None else context)
             ladjs.append(ladj)
         return y, _sum(ladjs)
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for part in self.parts:
-            x = part.initialize(x, context_for(part, context))
+            x = part.data_init(x, context_for(part, context))
         return x
 
     def forward_shape(self, shape: Shape) -> torch.Size:
@@ -106,9 +113,49 @@ class Compose(Bijection):
         return torch.Size(shape)
 
 
+def check_replayable(parts: Sequence[Bijection]) -> None:
+    """Check that recomputation would drop the same units: it draws again, in the order of the inverse.
+
+    Raises:
+        ValueError: If a part has dropout in training mode, and its two directions may draw in another order.
+    """
+    for part in parts:
+        if not _replayable(part):
+            raise ValueError(
+                f"Compose with recompute expects parts that drop the same units in both directions, as a Coupling "
+                f"does; got {type(part).__name__} with dropout in training mode. Build it with recompute=False, or "
+                f"without dropout."
+            )
+
+
+def _replayable(part: nn.Module) -> bool:
+    """Return whether both directions of a part draw the same random numbers in the same order."""
+    if isinstance(part, Coupling) or not _dropouts(part):
+        return True  # one evaluation of its network, in either direction
+    inside = [layer for layer in _inside(part) if _dropouts(layer)]
+    all_inside = sum(map(_dropouts, inside)) == _dropouts(part)
+    return all_inside and len(inside) == 1 and _replayable(inside[0])
+
+
+def _inside(part: nn.Module) -> list[Bijection]:
+    """Return the layers that a container holds directly."""
+    found: list[Bijection] = []
+    for child in part.children():
+        found += [child] if isinstance(child, Bijection) else _inside(child)
+    return found
+
+
+def _dropouts(module: nn.Module) -> int:
+    """Return the number of dropouts in training mode."""
+    kinds = (Dropout, nn.Dropout, nn.Dropout2d)
+    return sum(isinstance(part, kinds) and part.training and part.p > 0 for part in module.modules())
+
+
 def _sum(ladjs: list[Tensor]) -> Tensor:
-    """Return the sum of log-determinants, all of one batch shape."""
-    return ladjs[0] if len(ladjs) == 1 else torch.stack(ladjs).sum(0)
+    """Return the sum of log-determinants; a bound context may have given some of them a larger batch shape."""
+    if len(ladjs) <= FEW:
+        return reduce(torch.add, ladjs)
+    return torch.stack(torch.broadcast_tensors(*ladjs)).sum(0)
 
 
 class _Recompute(torch.autograd.Function):
@@ -128,7 +175,7 @@ class _Recompute(torch.autograd.Function):
         with torch.no_grad(), torch.autocast(**ctx.autocast):
             for part in compose.parts:
                 ctx.random.append(_random_state(x.device))
-                x, ladj = part.forward_and_ladj(x, context_for(part, context))
+                x, ladj = part.transform(x, context_for(part, context))
                 total = total + ladj
         ctx.save_for_backward(x, context)
         return x, total
@@ -150,11 +197,11 @@ class _Recompute(torch.autograd.Function):
             for part, random in zip(reversed(ctx.compose.parts), reversed(ctx.random), strict=True):
                 with torch.no_grad():
                     _set_random_state(y.device, random)
-                    x, _ = part.inverse_and_ladj(y, context_for(part, context))
+                    x, _ = part.invert(y, context_for(part, context))
                 with torch.enable_grad():
                     _set_random_state(y.device, random)
                     x = x.detach().requires_grad_()
-                    output, ladj = part.forward_and_ladj(x, context_for(part, context))
+                    output, ladj = part.transform(x, context_for(part, context))
                 weights = [p for p in part.parameters() if p.requires_grad]
                 outputs = [(o, g) for o, g in ((output, grad), (ladj, grad_ladj)) if o.requires_grad]
                 inputs = [x, *weights, *through_context]

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_size
 from pyro_exact.nn.parameters import Parameters
-from pyro_exact.transforms.act_norm import channels_fit, has_channels
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.nn.precision import full_precision
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.numerics import LARGEST_MATRIX
 
 
 class Conv1x1(Bijection):
@@ -56,8 +58,8 @@ class Conv1x1(Bijection):
     def __init__(
         self, channels: int, context_dim: int | None = None, factorized: bool = True, rotated: bool = True
     ) -> None:
-        super().__init__(3, None if context_dim is None else (context_dim,))
-        has_channels(self, channels, 3)
+        channels = check_size("Conv1x1", "channels", channels, most=LARGEST_MATRIX)
+        super().__init__((channels, None, None), context_dim=context_dim)
         self.channels, self.factorized = channels, factorized
         noise = torch.randn(channels, channels, dtype=torch.float64)
         matrix = torch.linalg.qr(noise)[0] if rotated else torch.eye(channels, dtype=noise.dtype) + 0.001 * noise
@@ -71,8 +73,8 @@ class Conv1x1(Bijection):
             initial = {"weight": matrix}
         self.theta = Parameters({k: v.to(torch.get_default_dtype()) for k, v in initial.items()}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with full_precision(x):
             theta = self._theta(x, context)
             if self.factorized:
                 lower, upper = self._triangular(theta)
@@ -81,8 +83,8 @@ class Conv1x1(Bijection):
                 (weight,) = theta
             return _multiply(weight, x), self._ladj(x, theta)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(y.device.type, enabled=False):
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with full_precision(y):
             theta = self._theta(y, context)
             if self.factorized:
                 lower, upper = (factor.double() for factor in self._triangular(theta))
@@ -106,9 +108,6 @@ class Conv1x1(Bijection):
     def _ladj(self, x: Tensor, theta: tuple[Tensor, ...]) -> Tensor:
         log_det = theta[-1].sum(-1) if self.factorized else torch.linalg.slogdet(theta[0])[1]
         return (x.shape[-2] * x.shape[-1] * log_det).expand(x.shape[:-3])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.channels, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, factorized={self.factorized}"

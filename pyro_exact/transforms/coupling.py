@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from pyro_exact.transforms.act_norm import channels_fit
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.nn.conditioner import Conditioner
+from pyro_exact.transforms.bijection import Bijection, check_conditioner, sum_event
 from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.partition import Partition
 
@@ -26,10 +23,9 @@ class Coupling(Bijection):
     Args:
         partition: How the event is split, e.g. ``Channels(12)`` or ``Halves(5)``.
         elementwise: The formula :math:`f`, e.g. ``Affine()``.
-        conditioner: Any module ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free event, num_params),
-            e.g. `pyro_exact.nn.ConvConditioner` or `pyro_exact.nn.DenseConditioner`. Its ``context_shape``, if it has
-            one, becomes that of the layer; its ``fixed_size``, if it has one, must be that of the partition;
-            `initialize` calls its ``initialize(fixed, context)``, if it has one.
+        conditioner: A network ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free event, num_params),
+            for example `pyro_exact.nn.ConvConditioner`, `pyro_exact.nn.DenseConditioner`, or a
+            `pyro_exact.nn.Conditioner` of your own. Its ``context_shape`` becomes that of the layer.
 
     Cost:
         - forward: one evaluation of :math:`g` and of the formula.
@@ -51,41 +47,32 @@ class Coupling(Bijection):
         torch.Size([3, 4])
     """
 
-    def __init__(self, partition: Partition, elementwise: Elementwise, conditioner: nn.Module) -> None:
-        super().__init__(partition.event_dim, getattr(conditioner, "context_shape", None))
+    def __init__(self, partition: Partition, elementwise: Elementwise, conditioner: Conditioner) -> None:
+        check_conditioner("Coupling", conditioner, Conditioner)
+        super().__init__(partition.event, context_dim=conditioner.context_shape)
         self.partition, self.elementwise, self.conditioner = partition, elementwise, conditioner
-        found = getattr(conditioner, "fixed_size", partition.fixed_size)
-        if found != partition.fixed_size:
+
+        if conditioner.in_size not in (None, partition.fixed_size):
             raise ValueError(
                 f"Coupling expects a conditioner that takes the fixed part of {partition}, of size "
-                f"{partition.fixed_size}; got one that takes {found}. Build it for that size."
+                f"{partition.fixed_size}; got one that takes {conditioner.in_size}. Build it for that size."
             )
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(x)
-        free, ladj = self.elementwise.forward_and_ladj(free, self._theta(fixed, free, context))
-        return self.partition.join(fixed, free), self._sum(ladj)
+        theta = self.elementwise.check_theta(self.conditioner(fixed, context), free)
+        free, ladj = self.elementwise.forward_and_ladj(free, theta)
+        return self.partition.join(fixed, free), sum_event(ladj, self.partition.event_dim)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(y)
-        free, ladj = self.elementwise.inverse_and_ladj(free, self._theta(fixed, free, context))
-        return self.partition.join(fixed, free), self._sum(ladj)
+        theta = self.elementwise.check_theta(self.conditioner(fixed, context), free)
+        free, ladj = self.elementwise.inverse_and_ladj(free, theta)
+        return self.partition.join(fixed, free), sum_event(ladj, self.partition.event_dim)
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        with torch.no_grad():
-            initialize: Callable[..., object] | None = getattr(self.conditioner, "initialize", None)
-            if initialize is not None:
-                initialize(self.partition.split(x)[0], context)
-            return self.forward_and_ladj(x, context)[0]
-
-    def _theta(self, fixed: Tensor, free: Tensor, context: Tensor | None) -> Tensor:
-        return self.elementwise.fitting(self.conditioner(fixed, context), free)
-
-    def _sum(self, ladj: Tensor) -> Tensor:
-        return ladj.sum(list(range(-self.domain.event_dim, 0)))
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.partition.size, event_dim)
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        self.conditioner.initialize(self.partition.split(x)[0], context)
+        return self.transform(x, context)[0]
 
     def extra_repr(self) -> str:
         return repr(self.partition)

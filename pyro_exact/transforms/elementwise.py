@@ -1,12 +1,19 @@
-"""What a coupling or an autoregressive layer does to each number: a scalar formula with parameters."""
+"""A formula that a coupling or an autoregressive layer applies to each element, with parameters of its own."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from torch import Tensor, nn
 
+from pyro_exact.nn.abstract import AbstractModuleMeta
 
-class Elementwise(nn.Module):
-    r"""A scalar bijection :math:`y = f(x; \theta)`, applied to each number with its own parameters.
+
+class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
+    r"""Base class of a scalar bijection :math:`y = f(x; \theta)`, applied to each element with its own parameters.
+
+    Attributes:
+        num_params: Number of parameters of each element.
 
     Shape:
         - x, y, ladj: any shape.
@@ -15,27 +22,28 @@ class Elementwise(nn.Module):
 
     num_params: int
 
-    def fitting(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Return the parameters of ``x`` in its own precision, also under autocast, or say how they do not fit.
+    @abstractmethod
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return :math:`y` and :math:`\log|\partial y/\partial x|` of each element."""
+
+    @abstractmethod
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return :math:`x` and :math:`\log|\partial x/\partial y|` of each element."""
+
+    def check_theta(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Return the parameters in the precision of ``x``, also under autocast.
 
         Raises:
-            ValueError: If ``theta`` does not have ``num_params`` numbers for each number of ``x``.
+            ValueError: If ``theta`` does not have ``num_params`` parameters for each element of ``x``.
         """
-        expected = (*x.shape, self.num_params)
-        if theta.shape != expected:
+        shape = theta.shape
+        if shape[:-1] != x.shape or shape[-1] != self.num_params:
             raise ValueError(
-                f"{type(self).__name__} expects its conditioner to return parameters of shape {expected}; got "
-                f"{tuple(theta.shape)}. Build the conditioner for a free part of shape {tuple(x.shape)}."
+                f"{type(self).__name__} expects its conditioner to return parameters of shape "
+                f"{(*x.shape, self.num_params)}; got {tuple(shape)}. "
+                f"Build the conditioner for a free part of shape {tuple(x.shape)}."
             )
-        return theta.to(x.dtype)
-
-    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Return :math:`y` and :math:`\log|\partial y/\partial x|` of each number."""
-        raise NotImplementedError
-
-    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Return :math:`x` and :math:`\log|\partial x/\partial y|` of each number."""
-        raise NotImplementedError
+        return theta if theta.dtype == x.dtype else theta.to(x.dtype)
 
 
 def bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import prod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pyro_exact.checks import check_sizes
+from pyro_exact.nn.conditioner import Conditioner
 from pyro_exact.transforms.affine import Affine
-from pyro_exact.transforms.bijection import Bijection, Shape, common_context_shape, context_for
-from pyro_exact.transforms.flatten import event_fits
+from pyro_exact.transforms.bijection import Bijection, common_context_shape, context_for
 from pyro_exact.transforms.partition import Channels
 
 
@@ -28,7 +29,7 @@ class FactorOut(Bijection):
     Args:
         shape: (C, H, W), with at least two channels.
         rest: A bijection from (C // 2, H, W) to a vector.
-        prior: A module ``theta = g(a, context)`` of shape (\*batch, C - C // 2, H, W, 2) as in `Coupling`; `None` for
+        prior: A network ``theta = g(a, context)`` of shape (\*batch, C - C // 2, H, W, 2) as in `Coupling`; `None` for
             no learned prior.
         elementwise: The formula that uses theta; its inverse takes :math:`b` to noise.
 
@@ -55,18 +56,22 @@ class FactorOut(Bijection):
         self,
         shape: tuple[int, int, int],
         rest: Bijection,
-        prior: nn.Module | None = None,
+        prior: Conditioner | None = None,
         elementwise: Affine | None = None,
     ) -> None:
-        context_shape = common_context_shape("FactorOut", (rest.context_shape, getattr(prior, "context_shape", None)))
-        super().__init__(3, context_shape, output_event_dim=1)
-        if len(shape) != 3 or shape[0] < 2:
+        channels, height, width = check_sizes("FactorOut", "shape", shape, length=3)
+        shape = channels, height, width
+        context_shape = common_context_shape(
+            "FactorOut", (rest.context_shape, None if prior is None else prior.context_shape)
+        )
+        super().__init__(shape, (prod(shape),), context_shape)
+        if channels < 2:
             raise ValueError(
                 f"FactorOut expects at least two channels in a shape (C, H, W); got {tuple(shape)}. Start with Squeeze."
             )
-        self.shape, self.partition = tuple(shape), Channels(shape[0])
-        self.rest, self.prior, self.elementwise = rest, prior, elementwise or Affine()
-        kept = (self.partition.fixed_size, *self.shape[1:])
+        self.shape, self.partition = (channels, height, width), Channels(channels)
+        self.rest, self.prior, self.elementwise = rest, prior, Affine() if elementwise is None else elementwise
+        kept = (self.partition.fixed_size, height, width)
         self.rest_dim = prod(kept)
         if tuple(rest.forward_shape(kept)) != (self.rest_dim,):
             raise ValueError(
@@ -74,39 +79,45 @@ class FactorOut(Bijection):
                 f"{tuple(rest.forward_shape(kept))}. End the rest with Flatten or another FactorOut."
             )
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         kept, out = self.partition.split(x)
-        noise, ladj_rest = self.rest.forward_and_ladj(kept, context_for(self.rest, context))
-        if self.prior is None:
-            return torch.cat((noise, out.flatten(-3)), dim=-1), ladj_rest
-        out, ladj = self.elementwise.inverse_and_ladj(out, self.elementwise.fitting(self.prior(kept, context), out))
-        return torch.cat((noise, out.flatten(-3)), dim=-1), ladj_rest + ladj.sum((-3, -2, -1))
+        noise, ladj = self.rest.transform(kept, context_for(self.rest, context))
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.prior is not None:
+            theta = self.elementwise.check_theta(self.prior(kept, context), out)
+            out, ladj_out = self.elementwise.inverse_and_ladj(out, theta)
+            ladj = ladj + ladj_out.sum((-3, -2, -1))
+
+        return torch.cat((noise, out.flatten(-3)), dim=-1), ladj
+
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         noise, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
-        kept, ladj_rest = self.rest.inverse_and_ladj(noise, context_for(self.rest, context))
+        kept, ladj = self.rest.invert(noise, context_for(self.rest, context))
         out = out.unflatten(-1, (self.partition.free_size, *self.shape[1:]))
-        if self.prior is None:
-            return self.partition.join(kept, out), ladj_rest
-        out, ladj = self.elementwise.forward_and_ladj(out, self.elementwise.fitting(self.prior(kept, context), out))
-        return self.partition.join(kept, out), ladj_rest + ladj.sum((-3, -2, -1))
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        with torch.no_grad():
-            self.rest.initialize(self.partition.split(x)[0], context_for(self.rest, context))
-            return self.forward_and_ladj(x, context)[0]
+        if self.prior is not None:
+            theta = self.elementwise.check_theta(self.prior(kept, context), out)
+            out, ladj_out = self.elementwise.forward_and_ladj(out, theta)
+            ladj = ladj + ladj_out.sum((-3, -2, -1))
+
+        return self.partition.join(kept, out), ladj
+
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        kept, out = self.partition.split(x)
+        noise = self.rest.data_init(kept, context_for(self.rest, context))
+
+        if self.prior is not None:
+            self.prior.initialize(kept, context)
+            theta = self.elementwise.check_theta(self.prior(kept, context), out)
+            out, _ = self.elementwise.inverse_and_ladj(out, theta)
+
+        return torch.cat((noise, out.flatten(-3)), dim=-1)
 
     def per_scale(self, y: Tensor) -> list[Tensor]:
         """Return the noise by scales, the coarsest first: vectors of shape (*batch, dimension of the scale)."""
         kept, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
         last = getattr(self.rest, "parts", [self.rest])[-1]
         return [*(last.per_scale(kept) if isinstance(last, FactorOut) else [kept]), out]
-
-    def forward_shape(self, shape: Shape) -> torch.Size:
-        return torch.Size((*event_fits(self, super().forward_shape(shape), self.shape), prod(self.shape)))
-
-    def inverse_shape(self, shape: Shape) -> torch.Size:
-        return torch.Size((*event_fits(self, super().inverse_shape(shape), (prod(self.shape),)), *self.shape))
 
     def extra_repr(self) -> str:
         return f"{self.shape}"

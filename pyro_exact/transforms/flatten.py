@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
-import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_sizes
 from pyro_exact.transforms.bijection import Bijection, Shape
 
 
@@ -34,33 +34,17 @@ class Flatten(Bijection):
     """
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__(len(shape), output_event_dim=1)
-        self.shape = tuple(shape)
+        sizes = check_sizes("Flatten", "shape", shape)
+        super().__init__(sizes, (prod(sizes),))
+        self.shape = sizes
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.reshape(self.forward_shape(x.shape)), x.new_zeros(x.shape[: x.dim() - len(self.shape)])
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        batch = x.shape[: x.dim() - len(self.event)]
+        return x.reshape(*batch, *self.output), x.new_zeros(batch)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return y.reshape(self.inverse_shape(y.shape)), y.new_zeros(y.shape[:-1])
-
-    def forward_shape(self, shape: Shape) -> torch.Size:
-        shape = super().forward_shape(shape)
-        return torch.Size((*event_fits(self, shape, self.shape), prod(self.shape)))
-
-    def inverse_shape(self, shape: Shape) -> torch.Size:
-        shape = super().inverse_shape(shape)
-        return torch.Size((*event_fits(self, shape, (prod(self.shape),)), *self.shape))
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        batch = y.shape[:-1]
+        return y.reshape(*batch, *self.event), y.new_zeros(batch)
 
     def extra_repr(self) -> str:
         return f"{self.shape}"
-
-
-def event_fits(layer: Bijection, shape: torch.Size, event: Shape) -> torch.Size:
-    """Return the batch shape in front of an event of the expected shape, or say how it does not fit."""
-    cut = len(shape) - len(event)
-    if tuple(shape[cut:]) != tuple(event):
-        raise ValueError(
-            f"{type(layer).__name__} expects events of shape {tuple(event)}; got {tuple(shape)}. "
-            f"Build the layer for that shape."
-        )
-    return shape[:cut]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.parameters import Parameters
-from pyro_exact.transforms.act_norm import channels_fit
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
 
 
 class Householder(Bijection):
@@ -20,7 +20,7 @@ class Householder(Bijection):
 
     Args:
         dim: Dimension of the vectors.
-        reflections: :math:`K`, the number of reflections.
+        reflections: :math:`K`, the number of reflections; `None` for ``dim`` of them.
         context_dim: Size of the context vector that the reflections may depend on.
 
     Cost:
@@ -42,25 +42,23 @@ class Householder(Bijection):
         True
     """
 
-    def __init__(self, dim: int, reflections: int, context_dim: int | None = None) -> None:
-        super().__init__(1, None if context_dim is None else (context_dim,))
-        if dim < 1 or reflections < 1:
-            raise ValueError(f"Householder expects positive dim and reflections; got {dim} and {reflections}.")
+    def __init__(self, dim: int, reflections: int | None = None, context_dim: int | None = None) -> None:
+        dim = check_size("Householder", "dim", dim)
+        count = dim if reflections is None else reflections
+        reflections = check_size("Householder", "reflections", count, most=LARGEST_COUNT)
+        super().__init__((dim,), context_dim=context_dim)
         self.dim = dim
         self.theta = Parameters({"v": torch.randn(reflections, dim) * dim**-0.5}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (v,) = self.theta(context)
         y = reflect(x, v)
         return y, y.new_zeros(y.shape[:-1])
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (v,) = self.theta(context)
         x = reflect(y, v.flip(-2))
         return x, x.new_zeros(x.shape[:-1])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.dim, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.dim}"

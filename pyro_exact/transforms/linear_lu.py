@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_size
 from pyro_exact.nn.parameters import Parameters
-from pyro_exact.transforms.act_norm import channels_fit
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.nn.precision import full_precision
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.numerics import LARGEST_MATRIX
 
 
 class LinearLU(Bijection):
@@ -50,9 +52,8 @@ class LinearLU(Bijection):
     signs: Tensor
 
     def __init__(self, dim: int, context_dim: int | None = None) -> None:
-        super().__init__(1, None if context_dim is None else (context_dim,))
-        if dim < 1:
-            raise ValueError(f"LinearLU expects a positive dim; got {dim}.")
+        dim = check_size("LinearLU", "dim", dim, most=LARGEST_MATRIX)
+        super().__init__((dim,), context_dim=context_dim)
         self.dim = dim
         rotation = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64))[0]
         permutation, lower, upper = torch.linalg.lu(rotation)
@@ -68,14 +69,14 @@ class LinearLU(Bijection):
         self.register_buffer("back", permutation.argmax(0))
         self.register_buffer("signs", diagonal.sign().to(torch.get_default_dtype()))
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with full_precision(x):
             x, lower, upper, shift, log_det = self._theta(x, context)
             y = multiply(multiply(x, upper.mT), lower.mT).index_select(-1, self.order) + shift
             return y, log_det.expand(y.shape[:-1])
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(y.device.type, enabled=False):
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with full_precision(y):
             y, lower, upper, shift, log_det = self._theta(y, context)
             x = (y - shift).index_select(-1, self.back).double()
             x = _divide(_divide(x, lower.mT.double(), upper=True), upper.mT.double(), upper=False).to(y.dtype)
@@ -88,9 +89,6 @@ class LinearLU(Bijection):
         lower = lower.tril(-1) + torch.eye(self.dim, dtype=dtype, device=x.device)
         upper = upper.triu(1) + torch.diag_embed(self.signs.to(dtype) * log_diagonal.exp())
         return x.to(dtype), lower, upper, shift, log_diagonal.sum(-1)
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.dim, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.dim}"

@@ -6,9 +6,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_number, check_size
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, of_event
 
 
 class Logit(Bijection):
@@ -19,13 +22,15 @@ class Logit(Bijection):
     .. math:: \log|\det \partial y/\partial x| = \sum \log(1 - 2\alpha) - \log \mathrm{levels} - \log p - \log(1 - p)
 
     The margin :math:`\alpha` keeps :math:`y` finite at the ends; a small one (0.001) makes pixels at the ends dominate
-    the density. Both logarithms are taken in float32 or better, and the inverse takes its ladj from ``y``. Where ``x``
-    lies so far outside that :math:`p` leaves [0, 1], ``y`` is NaN, as it is for `torch.logit`: to look at all numbers
-    would make every call wait for its device.
+    the density. Both logarithms are taken in float32 or better, and the inverse takes its ladj from ``y``.
+
+    The ``domain`` is the interval of the ``x`` whose :math:`p` lies in [0, 1], as that of the inverse of torch's
+    `SigmoidTransform`; so a distribution that ends with the inverse has it as its support. Outside, ``y`` is NaN, as it
+    is for `torch.logit`: to look at all elements would make every call wait for its device.
 
     Args:
         levels: Number of pixel levels; 1 for numbers in [0, 1].
-        margin: :math:`\alpha`, at least 0 and less than 1/2.
+        margin: :math:`\alpha`, from 0 to 0.49.
         event_dim: Number of dimensions of an event.
 
     Cost:
@@ -47,21 +52,26 @@ class Logit(Bijection):
     """
 
     def __init__(self, levels: int = 256, margin: float = 0.05, event_dim: int = 3) -> None:
-        super().__init__(event_dim)
-        if levels < 1 or not 0 <= margin < 0.5:
-            raise ValueError(f"Logit expects levels >= 1 and a margin in [0, 0.5); got {levels} and {margin}.")
-        self.levels, self.margin = levels, margin
+        event_dim = check_size("Logit", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM)
+        super().__init__([None] * event_dim)
+        self.levels = check_size("Logit", "levels", levels)
+        self.margin = check_number("Logit", "margin", margin, 0, 0.49)
+        beyond = self.margin / (1 - 2 * self.margin) * self.levels
+        self.ends = -beyond, self.levels + beyond  # where p is 0 and 1
+        self.domain = of_event(constraints.interval(*self.ends), event_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        p = self.margin + (1 - 2 * self.margin) * (x / self.levels)
-        log_p, log_q = p.log(), torch.log1p(-p)
+        # 1 - p from the complement of x: subtracted from 1, p would lose it next to the last level.
+        log_p, log_q = (
+            (self.margin + (1 - 2 * self.margin) * (part / self.levels)).log() for part in (x, self.levels - x)
+        )
         return log_p - log_q, self._sum(self._log_slope - log_p - log_q)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         x = (y.sigmoid() - self.margin) / (1 - 2 * self.margin) * self.levels
-        return x, self._sum(F.logsigmoid(y) + F.logsigmoid(-y) - self._log_slope)
+        return x.clamp(*self.ends), self._sum(F.logsigmoid(y) + F.logsigmoid(-y) - self._log_slope)
 
     @property
     def _log_slope(self) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_exact.transforms.act_norm import channels_fit
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.nn.conditioner import CausalConditioner
+from pyro_exact.nn.precision import full_precision
+from pyro_exact.transforms.bijection import Bijection, check_conditioner
 from pyro_exact.transforms.elementwise import Elementwise
 
 
@@ -54,34 +53,28 @@ class MaskedAutoregressive(Bijection):
         torch.Size([5, 3])
     """
 
-    def __init__(self, elementwise: Elementwise, conditioner: nn.Module) -> None:
-        super().__init__(1, getattr(conditioner, "context_shape", None))
+    def __init__(self, elementwise: Elementwise, conditioner: CausalConditioner) -> None:
+        check_conditioner("MaskedAutoregressive", conditioner, CausalConditioner)
+        super().__init__((conditioner.dim,), context_dim=conditioner.context_shape)
         self.elementwise, self.conditioner = elementwise, conditioner
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
-            theta = self.elementwise.fitting(self.conditioner(x, context), x)
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with full_precision(x):
+            theta = self.elementwise.check_theta(self.conditioner(x, context), x)
             y, ladj = self.elementwise.forward_and_ladj(x, theta)
         return y, ladj.sum(-1)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        conditioner: Any = self.conditioner
-        incremental, state, previous = hasattr(conditioner, "step"), None, None
-        x, ladj = list(torch.zeros_like(y).unbind(-1)), y.new_zeros(y.shape[:-1])
-        with torch.autocast(y.device.type, enabled=False):
-            if incremental:
-                state = conditioner.start(y.shape[:-1], context)
-            for i in getattr(conditioner, "order", range(len(x))):
-                if incremental:
-                    theta, state = conditioner.step(state, previous)
-                else:
-                    theta = conditioner(torch.stack(x, dim=-1), context)[..., i, :]
-                theta = self.elementwise.fitting(theta, y[..., i])
-                x[i], found = self.elementwise.inverse_and_ladj(y[..., i], theta)
-                previous, ladj = x[i], ladj + found
-        return torch.stack(x, dim=-1), ladj
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        found = list(torch.zeros_like(y).unbind(-1))
+        ladj = y.new_zeros(y.shape[:-1])
+        previous: Tensor | None = None
 
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        shape = super()._fitting(shape, event_dim)
-        dim = getattr(self.conditioner, "dim", None)
-        return shape if dim is None else channels_fit(self, shape, dim, event_dim)
+        with full_precision(y):
+            state = self.conditioner.start(y.shape[:-1], context)
+            for i in self.conditioner.order:
+                theta, state = self.conditioner.step(state, previous)
+                theta = self.elementwise.check_theta(theta, y[..., i])
+                previous, ladj_i = self.elementwise.inverse_and_ladj(y[..., i], theta)
+                found[i], ladj = previous, ladj + ladj_i
+
+        return torch.stack(found, dim=-1), ladj

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 from pyro_exact.transforms.compiled import compiled
 from pyro_exact.transforms.elementwise import Elementwise, bounded
+from pyro_exact.transforms.numerics import at_least_float32
 
 Function = Callable[..., tuple[Tensor, Tensor]]
 
@@ -35,7 +37,7 @@ class MixtureCDF(Elementwise):
 
     Args:
         components: K, the number of components.
-        min_log_scale: :math:`m`, the least log-scale of a component.
+        min_log_scale: :math:`m`, the least log-scale of a component, from -20 to 0.
         spread: The :math:`c_k` reach from minus to plus this, in units of ``x``.
         compiled: Whether to fuse the arithmetic with ``torch.compile``: about twice as fast, after a minute for the
             compiler.
@@ -49,7 +51,7 @@ class MixtureCDF(Elementwise):
         - x, y, ladj: any shape; theta: (\*shape of x, 2 + 3 components).
 
     Raises:
-        ValueError: If there is no component, or the least log-scale is not negative.
+        ValueError: If there is no component, or the least log-scale is out of range.
 
     Reference:
         Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, equations 13-15, and the official code for the bounds.
@@ -67,20 +69,20 @@ class MixtureCDF(Elementwise):
         self, components: int = 32, min_log_scale: float = -7.0, spread: float = 1.0, compiled: bool = False
     ) -> None:
         super().__init__()
-        if components < 1 or not min_log_scale < 0:
-            raise ValueError(
-                f"MixtureCDF expects at least one component and a negative min_log_scale; got {components} components "
-                f"and {min_log_scale}."
-            )
-        self.components, self.min_log_scale, self.spread, self.compiled = components, min_log_scale, spread, compiled
+        self.components = components = check_size("MixtureCDF", "components", components, most=LARGEST_COUNT)
+        self.min_log_scale = check_number("MixtureCDF", "min_log_scale", min_log_scale, -20, -1e-6)
+        self.spread = spread = check_number("MixtureCDF", "spread", spread, -1e6, 1e6)
+        self.compiled = compiled
         self.num_params = 2 + 3 * components
         places = (2 * torch.arange(components) + 1) / components - 1
         self.register_buffer("offsets", spread * places.to(torch.get_default_dtype()), persistent=False)
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        x, theta = at_least_float32(x, theta)
         return self._fused(mixture_cdf)(x, theta, self.offsets, self.min_log_scale)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        y, theta = at_least_float32(y, theta)
         shift, log_scale, mixture = unpack(theta, self.offsets, self.min_log_scale)
         u = (y - shift) * (-log_scale).exp()
         with torch.no_grad():

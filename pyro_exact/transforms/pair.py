@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from pyro_exact.transforms.act_norm import channels_fit
-from pyro_exact.transforms.bijection import Bijection, Shape, common_context_shape, context_for
+from pyro_exact.transforms.bijection import Bijection, common_context_shape, context_for
 from pyro_exact.transforms.partition import Partition
 
 
@@ -43,30 +41,27 @@ class Pair(Bijection):
 
     def __init__(self, partition: Partition, fixed: Bijection, free: Bijection) -> None:
         super().__init__(
-            partition.event_dim, common_context_shape("Pair", (part.context_shape for part in (fixed, free)))
+            partition.event, context_dim=common_context_shape("Pair", (fixed.context_shape, free.context_shape))
         )
         self.partition, self.fixed, self.free = partition, fixed, free
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(x)
-        fixed, ladj_fixed = self.fixed.forward_and_ladj(fixed, context_for(self.fixed, context))
-        free, ladj_free = self.free.forward_and_ladj(free, context_for(self.free, context))
+        fixed, ladj_fixed = self.fixed.transform(fixed, context_for(self.fixed, context))
+        free, ladj_free = self.free.transform(free, context_for(self.free, context))
         return self.partition.join(fixed, free), ladj_fixed + ladj_free
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(y)
-        fixed, ladj_fixed = self.fixed.inverse_and_ladj(fixed, context_for(self.fixed, context))
-        free, ladj_free = self.free.inverse_and_ladj(free, context_for(self.free, context))
+        fixed, ladj_fixed = self.fixed.invert(fixed, context_for(self.fixed, context))
+        free, ladj_free = self.free.invert(free, context_for(self.free, context))
         return self.partition.join(fixed, free), ladj_fixed + ladj_free
 
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         fixed, free = self.partition.split(x)
-        fixed = self.fixed.initialize(fixed, context_for(self.fixed, context))
-        free = self.free.initialize(free, context_for(self.free, context))
+        fixed = self.fixed.data_init(fixed, context_for(self.fixed, context))
+        free = self.free.data_init(free, context_for(self.free, context))
         return self.partition.join(fixed, free)
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.partition.size, event_dim)
 
     def extra_repr(self) -> str:
         return repr(self.partition)

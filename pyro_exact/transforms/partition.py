@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_size
+
 
 class Partition(ABC):
     """A split of an event into a fixed and a free part, and back.
@@ -19,6 +21,11 @@ class Partition(ABC):
     size: int
     fixed_size: int
     free_size: int
+
+    @property
+    def event(self) -> tuple[int | None, ...]:
+        """Shape of one event, with `None` for a dimension of any size."""
+        return (self.size, *[None] * (self.event_dim - 1))
 
     @abstractmethod
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,8 +40,7 @@ class _HalfOfAxis(Partition):
     """The first half of one axis is fixed, the second free; swapped, the other way round."""
 
     def __init__(self, size: int, swap: bool = False) -> None:
-        if size < 1:
-            raise ValueError(f"{type(self).__name__} expects a positive size; got {size}.")
+        size = check_size(type(self).__name__, "size", size)
         self.size, self.swap = size, swap
         sizes = (size // 2, size - size // 2)
         self.fixed_size, self.free_size = sizes[::-1] if swap else sizes
@@ -100,8 +106,7 @@ class Checkerboard(Partition):
     event_dim = 3
 
     def __init__(self, size: int, swap: bool = False) -> None:
-        if size < 1:
-            raise ValueError(f"Checkerboard expects a positive size; got {size}.")
+        size = check_size("Checkerboard", "size", size)
         self.size, self.swap = size, swap
         self.fixed_size = self.free_size = 2 * size
 
@@ -151,8 +156,7 @@ class Columns(Partition):
     event_dim = 3
 
     def __init__(self, size: int, swap: bool = False) -> None:
-        if size < 1:
-            raise ValueError(f"Columns expects a positive size; got {size}.")
+        size = check_size("Columns", "size", size)
         self.size, self.swap = size, swap
         self.fixed_size = self.free_size = size
 

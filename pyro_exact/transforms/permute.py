@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pyro_exact.transforms.act_norm import channels_fit, has_channels
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.checks import check_sizes
+from pyro_exact.transforms.act_norm import has_channels
+from pyro_exact.transforms.bijection import Bijection
 
 
 class Permute(Bijection):
@@ -40,28 +41,22 @@ class Permute(Bijection):
     back: Tensor
 
     def __init__(self, order: Sequence[int] | Tensor, event_dim: int = 1) -> None:
-        super().__init__(event_dim)
-        indices = torch.as_tensor(order)
-        if (
-            indices.dim() != 1
-            or indices.is_floating_point()
-            or sorted(indices.tolist()) != list(range(indices.numel()))
-        ):
-            raise ValueError(f"Permute expects each of 0, ..., n - 1 once; got {indices.tolist()}.")
-        has_channels(self, len(indices), event_dim)
+        places = check_sizes("Permute", "order", order.tolist() if isinstance(order, Tensor) else order, least=0)
+        if sorted(places) != list(range(len(places))):
+            raise ValueError(f"Permute expects each of 0, ..., n - 1 once; got {list(places)}. Use torch.randperm(n).")
+        _, event_dim = has_channels(self, len(places), event_dim)
+        super().__init__((len(places), *[None] * (event_dim - 1)))
+        indices = torch.tensor(places)
         self.register_buffer("order", indices)
         self.register_buffer("back", indices.argsort())
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         axis = x.dim() - self.domain.event_dim
         return x.index_select(axis, self.order), x.new_zeros(x.shape[:axis])
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         axis = y.dim() - self.domain.event_dim
         return y.index_select(axis, self.back), y.new_zeros(y.shape[:axis])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), len(self.order), event_dim)
 
     def extra_repr(self) -> str:
         return f"{len(self.order)}, event_dim={self.domain.event_dim}"

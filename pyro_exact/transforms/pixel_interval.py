@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_size
 from pyro_exact.transforms.bijection import Bijection, Shape
-from pyro_exact.transforms.flatten import event_fits
+from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, of_event
 
 
 class PixelInterval(Bijection):
@@ -17,7 +19,8 @@ class PixelInterval(Bijection):
 
     The last layer of learned dequantisation noise: whatever came before, the floor of ``y`` is c. In float32
     :math:`c + \sigma(x)` can round up to c + 1, which would be another image; such a number becomes the largest below.
-    The inverse of a number outside of its interval is NaN.
+    The interval is the ``codomain`` of the layer, once its context is bound, and so the support of a distribution that
+    ends with it. The inverse of a number outside is NaN.
 
     Args:
         event_dim: Number of dimensions of an event.
@@ -44,20 +47,29 @@ class PixelInterval(Bijection):
     """
 
     def __init__(self, event_dim: int = 3, context_shape: Shape | None = None) -> None:
-        super().__init__(event_dim, context_shape)
+        event_dim = check_size("PixelInterval", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM)
+        super().__init__([None] * event_dim if context_shape is None else context_shape, context_dim=context_shape)
+        if context_shape is None:
+            self.codomain = of_event(constraints.half_open_interval(0.0, 1.0), event_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, low = self._in_full_precision(x, context)
         with torch.no_grad():
             greatest = torch.nextafter(low + 1, low)
         return torch.minimum(low + x.sigmoid(), greatest), self._sum(F.logsigmoid(x) + F.logsigmoid(-x))
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, low = self._in_full_precision(y, context)
         u = y - low
         u = torch.where(u == 0, torch.finfo(u.dtype).tiny, u)  # the lower end belongs to the interval
         log_u, log_rest = u.log(), torch.log1p(-u)
         return log_u - log_rest, -self._sum(log_u + log_rest)
+
+    def condition(self, context: Tensor) -> Bijection:
+        bound = super().condition(context)
+        if self.context_shape is not None:
+            bound.codomain = of_event(constraints.half_open_interval(context, context + 1), self.domain.event_dim)
+        return bound
 
     def _in_full_precision(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the numbers and the lower ends of their intervals: half precision has no room below a pixel."""
@@ -66,12 +78,6 @@ class PixelInterval(Bijection):
 
     def _sum(self, ladj: Tensor) -> Tensor:
         return ladj.sum(list(range(-self.domain.event_dim, 0))) if self.domain.event_dim else ladj
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        shape = super()._fitting(shape, event_dim)
-        if self.context_shape is not None:
-            event_fits(self, shape, self.context_shape)
-        return shape
 
     def extra_repr(self) -> str:
         return f"event_dim={self.domain.event_dim}, context_shape={self.context_shape}"

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.parameters import Parameters
-from pyro_exact.transforms.act_norm import channels_fit
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.tanh_equation import root, slope
 
 
@@ -68,9 +68,9 @@ class Planar(Bijection):
         parametrization: Literal["shifted", "paper"] = "shifted",
         length: int = 1,
     ) -> None:
-        super().__init__(1, None if context_dim is None else (context_dim,))
-        if dim < 1 or length < 1:
-            raise ValueError(f"Planar expects positive dim and length; got {dim} and {length}.")
+        dim = check_size("Planar", "dim", dim)
+        length = check_size("Planar", "length", length, most=LARGEST_COUNT)
+        super().__init__((dim,), context_dim=context_dim)
         if parametrization not in ("shifted", "paper"):
             raise ValueError(f"Planar expects parametrization 'shifted' or 'paper'; got {parametrization!r}.")
         self.dim, self.parametrization, self.length = dim, parametrization, length
@@ -78,7 +78,7 @@ class Planar(Bijection):
         u, w = (torch.empty(length, dim).uniform_(-bound, bound) for _ in range(2))
         self.theta = Parameters({"u": u, "w": w, "b": torch.zeros(length)}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, u_hat, w, b, stretch = self._theta(x, context)
         batch, a = x.shape[:-1], []
         if w.dim() == 2 and not torch.is_autocast_enabled(x.device.type):
@@ -92,7 +92,7 @@ class Planar(Bijection):
                 x = x + u_k * a[-1].tanh()
         return x.view(*batch, self.dim), _ladj(torch.cat(a, -1), stretch).view(batch)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, u_hat, w, b, stretch = self._theta(y, context)
         a = []
         for k in reversed(range(self.length)):
@@ -119,9 +119,6 @@ class Planar(Bijection):
             stretch = F.softplus(product, threshold=40).masked_fill(vanishes, 1)
             weight = (stretch - product - 1).masked_fill(vanishes, 0) / norm2.masked_fill(vanishes, 1)
         return x.to(dtype), torch.addcmul(u, weight.unsqueeze(-1), w), w, b, stretch + number.tiny
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.dim, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, parametrization={self.parametrization!r}, length={self.length}"

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.parameters import Parameters
-from pyro_exact.transforms.act_norm import channels_fit
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
 
 FLOOR = 1e-3  # of alpha, and of alpha + beta: what the distance from the centre is divided by
 
@@ -52,15 +52,15 @@ class Radial(Bijection):
     """
 
     def __init__(self, dim: int, context_dim: int | None = None, length: int = 1) -> None:
-        super().__init__(1, None if context_dim is None else (context_dim,))
-        if dim < 1 or length < 1:
-            raise ValueError(f"Radial expects positive dim and length; got {dim} and {length}.")
+        dim = check_size("Radial", "dim", dim)
+        length = check_size("Radial", "length", length, most=LARGEST_COUNT)
+        super().__init__((dim,), context_dim=context_dim)
         self.dim, self.length = dim, length
         bound = dim**-0.5
         shapes = {"center": (length, dim), "raw_alpha": (length,), "raw_sum": (length,)}
         self.theta = Parameters({k: torch.empty(s).uniform_(-bound, bound) for k, s in shapes.items()}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
         distances = []
         for x_0, alpha_k, total_k in zip(center.unbind(-2), alpha.split(1, -1), total.split(1, -1), strict=True):
@@ -69,7 +69,7 @@ class Radial(Bijection):
             distances.append(r)
         return x, self._ladj(torch.cat(distances, -1), alpha, total)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
         distances = []
         for k in reversed(range(self.length)):
@@ -89,9 +89,6 @@ class Radial(Bijection):
         across = _log_ratio(total + r, below, beta / below)
         along = _log_ratio(r * (r + 2 * alpha) + alpha * total, below * below, alpha * beta / (below * below))
         return ((self.dim - 1) * across + along).sum(-1)
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.dim, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, length={self.length}"

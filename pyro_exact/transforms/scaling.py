@@ -6,7 +6,11 @@ import math
 
 from torch import Tensor
 
+from pyro_exact.checks import check_number, check_size
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM
+
+LARGEST_SCALE = 1e27  # of a scale and of its inverse: with either, the products of float32 stay finite
 
 
 class Scaling(Bijection):
@@ -30,7 +34,7 @@ class Scaling(Bijection):
         - x, y: (\*batch, \*event); ladj: (\*batch).
 
     Raises:
-        ValueError: If the scale is zero or not finite.
+        ValueError: If the scale is zero, or it or the shift is not finite.
 
     Example:
         >>> Scaling(1 / 256, -0.5)(torch.tensor([[[0.0, 128.0]]]))
@@ -38,15 +42,17 @@ class Scaling(Bijection):
     """
 
     def __init__(self, scale: float, shift: float = 0.0, event_dim: int = 3) -> None:
-        super().__init__(event_dim)
-        if not math.isfinite(scale) or scale == 0:
-            raise ValueError(f"Scaling expects a finite scale other than 0; got {scale}.")
-        self.scale, self.shift = scale, shift
+        event_dim = check_size("Scaling", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM)
+        super().__init__([None] * event_dim)
+        self.scale = check_number("Scaling", "scale", scale, -LARGEST_SCALE, LARGEST_SCALE)
+        self.shift = check_number("Scaling", "shift", shift)
+        if abs(self.scale) < 1 / LARGEST_SCALE:
+            raise ValueError(f"Scaling expects a scale that is not 0 in float32; got {scale}. Choose a larger one.")
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x * self.scale + self.shift, self._ladj(x)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return (y - self.shift) / self.scale, -self._ladj(y)
 
     def _ladj(self, x: Tensor) -> Tensor:

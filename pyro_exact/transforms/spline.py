@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 from pyro_exact.transforms.elementwise import Elementwise
+from pyro_exact.transforms.numerics import at_least_float32
+
+LEAST_FRACTION = 1e-6  # of the interval: in float32 a narrower bin may have no width at all
+LARGEST_BOUND = 1e12
 
 
 class Spline(Elementwise):
@@ -26,13 +31,14 @@ class Spline(Elementwise):
     All of these are sums of positive terms, so nothing cancels. The inverse is in closed form. The parameters are the
     ``bins`` widths and ``bins`` heights, before a softmax, and the ``bins - 1`` inner derivatives, before a softplus.
     The outer derivatives are 1, so that the slope is continuous at :math:`\pm B`. Zero parameters give the identity.
+    All of it is computed in float32 or better.
 
     Args:
         bins: Number of bins.
         bound: :math:`B`, in units of ``x``.
-        min_width: Least width of a bin, as a fraction of the interval.
-        min_height: Least height of a bin, as a fraction of the interval.
-        min_derivative: Least derivative at an inner knot; below 1.
+        min_width: Least width of a bin, as a fraction of the interval; at least 1e-6.
+        min_height: Least height of a bin, as a fraction of the interval; at least 1e-6.
+        min_derivative: Least derivative at an inner knot; at least 1e-6, and below 1.
 
     Cost:
         - forward: :math:`O(K)` a number, for :math:`K` bins.
@@ -42,7 +48,7 @@ class Spline(Elementwise):
         - x, y, ladj: any shape; theta: (\*shape of x, 3 bins - 1).
 
     Raises:
-        ValueError: If the least sizes leave no room for the bins, or an argument is not positive.
+        ValueError: If the least sizes leave no room for the bins, or an argument is out of range.
 
     Reference:
         Durkan, Bekasov, Murray and Papamakarios (2019), Neural Spline Flows, equations 4-5 and 6-8.
@@ -62,17 +68,20 @@ class Spline(Elementwise):
         min_derivative: float = 1e-3,
     ) -> None:
         super().__init__()
-        if bins < 1 or not bound > 0:
-            raise ValueError(f"Spline expects bins >= 1 and a positive bound; got bins {bins} and bound {bound}.")
-        for name, least in (("min_width", min_width), ("min_height", min_height)):
-            if not 0 < least * bins < 1:
-                raise ValueError(f"Spline expects {name} in (0, 1 / bins); got {least} with {bins} bins.")
-        if not 0 < min_derivative < 1:
-            raise ValueError(f"Spline expects min_derivative in (0, 1); got {min_derivative}.")
-        self.bins, self.bound, self.num_params = bins, bound, 3 * bins - 1
-        self.min_width, self.min_height, self.min_derivative = min_width, min_height, min_derivative
+        self.bins = bins = check_size("Spline", "bins", bins, most=LARGEST_COUNT)
+        self.bound = check_number("Spline", "bound", bound, 1 / LARGEST_BOUND, LARGEST_BOUND)
+        self.min_width = check_number("Spline", "min_width", min_width, LEAST_FRACTION, 1)
+        self.min_height = check_number("Spline", "min_height", min_height, LEAST_FRACTION, 1)
+        for name, least in (("min_width", self.min_width), ("min_height", self.min_height)):
+            if not least * bins < 1:
+                raise ValueError(
+                    f"Spline expects {name} below 1 / bins; got {least} with {bins} bins. Lower it, or take fewer bins."
+                )
+        self.min_derivative = check_number("Spline", "min_derivative", min_derivative, LEAST_FRACTION, 1 - 1e-6)
+        self.num_params = 3 * bins - 1
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        x, theta = at_least_float32(x, theta)
         inside = x.abs() < self.bound
         xs, ys, derivatives = self._knots(theta)
         within = x.clamp(-self.bound, self.bound)
@@ -82,6 +91,7 @@ class Spline(Elementwise):
         return torch.where(inside, y, x), torch.where(inside, bin.ladj(xi, eta), 0.0)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        y, theta = at_least_float32(y, theta)
         inside = y.abs() < self.bound
         xs, ys, derivatives = self._knots(theta)
         within = y.clamp(-self.bound, self.bound)

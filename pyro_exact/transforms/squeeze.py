@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_size
 from pyro_exact.transforms.bijection import Bijection, Shape
+
+LARGEST_FACTOR = 4096  # its square counts channels
 
 
 class Squeeze(Bijection):
@@ -40,19 +43,17 @@ class Squeeze(Bijection):
     """
 
     def __init__(self, factor: int = 2) -> None:
-        super().__init__(3)
-        if factor < 1:
-            raise ValueError(f"Squeeze expects a positive factor; got {factor}.")
-        self.factor = factor
+        super().__init__([None] * 3)
+        self.factor = check_size("Squeeze", "factor", factor, most=LARGEST_FACTOR)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shape, f = self.forward_shape(x.shape), self.factor
         # Views and one copy: F.pixel_unshuffle is slower, and gives an empty batch another shape.
         blocks = x.unflatten(-1, (-1, f)).unflatten(-3, (-1, f))  # (*batch, C, H / f, f, W / f, f)
         rows = blocks.movedim((-5, -3, -1), (-3, -2, -1)).reshape(*shape[:-3], *shape[-2:], shape[-3])
         return rows.movedim(-1, -3), x.new_zeros(x.shape[:-3])
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shape, f = self.inverse_shape(y.shape), self.factor
         blocks = y.unflatten(-3, (-1, f, f))  # (*batch, C, f, f, H / f, W / f)
         return blocks.movedim((-4, -3), (-3, -1)).reshape(shape), y.new_zeros(y.shape[:-3])

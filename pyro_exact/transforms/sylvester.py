@@ -7,11 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.parameters import Parameters
-from pyro_exact.transforms.act_norm import channels_fit
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.nn.precision import full_precision
+from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.householder import reflect
 from pyro_exact.transforms.linear_lu import multiply
+from pyro_exact.transforms.numerics import LARGEST_MATRIX
 from pyro_exact.transforms.tanh_equation import root, slope
 
 
@@ -36,8 +38,8 @@ class Sylvester(Bijection):
 
     Args:
         dim: Dimension :math:`D` of the vectors.
-        rank: :math:`M`, the number of hidden units, at most ``dim``. The paper's Householder and triangular variants
-            have ``rank = dim``.
+        rank: :math:`M`, the number of hidden units, at most ``dim``; `None` for ``dim``, as in the paper's Householder
+            and triangular variants.
         variant: Which :math:`Q`.
         context_dim: Size of the context vector that all parameters may depend on.
         reflections: Number of reflections of the Householder variant.
@@ -67,18 +69,16 @@ class Sylvester(Bijection):
     def __init__(
         self,
         dim: int,
-        rank: int,
+        rank: int | None = None,
         variant: Literal["orthogonal", "householder", "triangular"] = "orthogonal",
         context_dim: int | None = None,
         reflections: int = 8,
         reverse: bool = False,
     ) -> None:
-        super().__init__(1, None if context_dim is None else (context_dim,))
-        if not 1 <= rank <= dim or reflections < 1:
-            raise ValueError(
-                f"Sylvester expects 1 <= rank <= dim and at least one reflection; got rank {rank}, dim {dim} and "
-                f"{reflections} reflections."
-            )
+        dim = check_size("Sylvester", "dim", dim, most=LARGEST_MATRIX)
+        rank = check_size("Sylvester", "rank", dim if rank is None else rank, most=dim)
+        reflections = check_size("Sylvester", "reflections", reflections, most=LARGEST_COUNT)
+        super().__init__((dim,), context_dim=context_dim)
         if variant not in ("orthogonal", "householder", "triangular"):
             raise ValueError(f"Sylvester expects variant 'orthogonal', 'householder' or 'triangular'; got {variant!r}.")
         self.dim, self.rank, self.variant, self.reverse = dim, rank, variant, reverse
@@ -89,15 +89,15 @@ class Sylvester(Bijection):
             initial["q"] = torch.randn((dim, rank) if variant == "orthogonal" else (reflections, dim)) * bound
         self.theta = Parameters(initial, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with full_precision(x):
             x, q, r, s, b, stretch = self._theta(x, context)
             a = multiply(multiply(x, q), s.mT) + b
             tanh = a.tanh()
             return x + multiply(multiply(tanh, r.mT), q.mT), slope(a, tanh, stretch).log().sum(-1)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(y.device.type, enabled=False):
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with full_precision(y):
             y, q, r, s, b, stretch = self._theta(y, context)
             # Row i of v + R tanh(S v + b) = Q^T y has one unknown, v_i, once the rows below it are known. Times S_ii,
             # plus b_i and what S takes from the rows below, it is a_i + R_ii S_ii tanh(a_i) = target.
@@ -129,9 +129,6 @@ class Sylvester(Bijection):
         if free is not None:
             return reflect(identity, free.unsqueeze(-3)).mT
         return (identity.flip(-1) if self.reverse else identity).mT
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        return channels_fit(self, super()._fitting(shape, event_dim), self.dim, event_dim)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, rank={self.rank}, variant={self.variant!r}" + (", reverse=True" if self.reverse else "")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_size, check_sizes
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.transforms.bijection import Bijection, Shape
-from pyro_exact.transforms.flatten import event_fits
+from pyro_exact.transforms.numerics import limited
+
+LARGEST_EVENT = 2**28  # elements, each of which has two parameters
 
 
 class TopPrior(Bijection):
@@ -17,7 +22,7 @@ class TopPrior(Bijection):
 
     Followed by N(0, 1) it is the prior :math:`N(m, e^{2 s})` that Glow learns for its last scale, and with a class as
     context Glow's class-conditional prior. Glow's varies over positions only by an edge effect; here every element is
-    free.
+    free. The log-scale is cut at :math:`|s| = 64`, where the scale and its inverse still are numbers in float32.
 
     Args:
         shape: Shape of the event, e.g. (C, H, W).
@@ -42,26 +47,28 @@ class TopPrior(Bijection):
     """
 
     def __init__(self, shape: Shape, context_dim: int | None = None) -> None:
-        super().__init__(len(shape), None if context_dim is None else (context_dim,))
-        self.shape = tuple(shape)
+        shape = check_sizes("TopPrior", "shape", shape)
+        check_size("TopPrior", "the number of elements", prod(shape), most=LARGEST_EVENT)
+        super().__init__(shape, context_dim=context_dim)
+        self.shape = shape
         self.theta = Parameters({"mean": torch.zeros(self.shape), "log_scale": torch.zeros(self.shape)}, context_dim)
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean, log_scale = self.theta(context)
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mean, log_scale = self._theta(context)
         return (x - mean) * (-log_scale).exp(), -self._sum(x, log_scale)
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean, log_scale = self.theta(context)
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mean, log_scale = self._theta(context)
         return y * log_scale.exp() + mean, self._sum(y, log_scale)
+
+    def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the mean and the log-scale."""
+        mean, log_scale = self.theta(context)
+        return mean, limited(log_scale)
 
     def _sum(self, x: Tensor, log_scale: Tensor) -> Tensor:
         total = log_scale.sum(list(range(-len(self.shape), 0)))
         return total.expand(x.shape[: x.dim() - len(self.shape)])
-
-    def _fitting(self, shape: Shape, event_dim: int) -> torch.Size:
-        shape = super()._fitting(shape, event_dim)
-        event_fits(self, shape, self.shape)
-        return shape
 
     def extra_repr(self) -> str:
         return f"{self.shape}"

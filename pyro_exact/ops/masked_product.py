@@ -1,0 +1,142 @@
+r"""The product of a batch with masked weights, block by block.
+
+The plain formula is ``x @ (weight * mask).T``. Where units and inputs come in the order of their degrees, the mask is
+close to a triangle: a block of units sees all inputs up to some place, none from another place on, and a mask counts
+only between the two. Blocks leave out nearly half of the arithmetic.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_exact.ops.transformed import transformed
+
+Degrees = tuple[Tensor, Tensor]  # of the inputs, and of the units, under one mask
+
+LARGE = 2**18  # weights of a layer from which on blocks pay
+BLOCKS = 6
+ENOUGH = 0.8  # of the products of weights and inputs: where blocks do not leave out the rest, there is one
+
+
+def degree_mask(in_degrees: Tensor, out_degrees: Tensor) -> Tensor:
+    """Return the mask of equations 8 and 9 of MADE: 1 where a unit has at least the degree of an input, else 0.
+
+    It is a tensor of floats, because products with one of bools are slow.
+    """
+    return (out_degrees.unsqueeze(-1) >= in_degrees.unsqueeze(-2)).to(torch.get_default_dtype())
+
+
+def is_large(weights: int) -> bool:
+    """Return whether blocks pay for a layer with that many weights."""
+    return weights >= LARGE
+
+
+class Block(NamedTuple):
+    """Neighbouring units; all of them see the inputs before ``whole``, none those from ``reach`` on."""
+
+    units: slice
+    whole: int
+    reach: int
+
+
+class Blocks:
+    """The blocks of a layer under one mask, and the mask within each of them.
+
+    Args:
+        in_degrees: Degree of each input.
+        out_degrees: Degree of each unit.
+    """
+
+    def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
+        self.degrees = in_degrees, out_degrees
+        self.blocks = _blocks(in_degrees.cpu(), out_degrees.cpu())
+        self.masks = [degree_mask(in_degrees[whole:reach], out_degrees[units]) for units, whole, reach in self.blocks]
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+
+def masked_product(x: Tensor, weight: Tensor, blocks: Blocks) -> Tensor:
+    """Return ``x @ (weight * mask).T``, of shape (n, out), for x of shape (n, in) and weights of shape (out, in)."""
+    masks = [mask.to(weight.dtype) for mask in blocks.masks]
+    product: Tensor = MaskedProduct.apply(x, weight, blocks.degrees, blocks.blocks, masks)
+    return product
+
+
+class MaskedProduct(torch.autograd.Function):
+    """The product, with gradients that are written into one tensor.
+
+    Autograd would put them together from those of the blocks, and of the parts of each block, which takes longer than
+    the arithmetic that the blocks leave out.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, degrees: Degrees, blocks: list[Block], masks: list[Tensor]
+    ) -> Tensor:
+        """Return the product."""
+        ctx.degrees, ctx.blocks, ctx.masks = degrees, blocks, masks
+        ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(x, weight)
+
+        y = x.new_zeros(len(x), len(weight))
+        for (units, whole, reach), mask in zip(blocks, masks, strict=True):
+            y_block, rows = y[:, units], weight[units]
+            y_block.addmm_(x[:, :whole], rows[:, :whole].T)
+            y_block.addmm_(x[:, whole:reach], (rows[:, whole:reach] * mask).T)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the batch and of the weights."""
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, *_ = ctx.needs_input_grad
+
+        if torch.is_grad_enabled() or transformed(grad):  # the gradient is to be differentiated, or comes in batches
+            mask = degree_mask(*ctx.degrees).to(weight.dtype)
+            grad_x = grad @ (weight * mask) if needs_x else None
+            return grad_x, (grad.T @ x) * mask if needs_weight else None, None, None, None
+
+        grad_x = torch.zeros_like(x) if needs_x else None
+        grad_weight = torch.empty_like(weight) if needs_weight else None
+        for (units, whole, reach), mask in zip(ctx.blocks, ctx.masks, strict=True):
+            grad_y, rows = grad[:, units], weight[units]
+            if grad_x is not None:
+                grad_x[:, :whole].addmm_(grad_y, rows[:, :whole])
+                grad_x[:, whole:reach].addmm_(grad_y, rows[:, whole:reach] * mask)
+            if grad_weight is not None:
+                block = grad_weight[units]
+                block[:, :reach].addmm_(grad_y.T, x[:, :reach], beta=0)
+                block[:, whole:reach] *= mask
+                block[:, reach:] = 0
+        return grad_x, grad_weight, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, x_tangent: Tensor, weight_tangent: Tensor, *_: object) -> Tensor:
+        """Return the derivative in a direction."""
+        x, weight = ctx.saved_tensors
+        mask = degree_mask(*ctx.degrees).to(weight.dtype)
+        return x_tangent @ (weight * mask).T + x @ (weight_tangent * mask).T
+
+
+def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
+    units, inputs = len(out_degrees), len(in_degrees)
+    size = max(1, -(-units // BLOCKS))
+    blocks = [_block(in_degrees, out_degrees, slice(first, first + size)) for first in range(0, units, size)]
+
+    products = sum(len(out_degrees[block.units]) * block.reach for block in blocks)
+    if not is_large(units * inputs) or products > ENOUGH * units * inputs:
+        return [_block(in_degrees, out_degrees, slice(0, units))]
+    return blocks
+
+
+def _block(in_degrees: Tensor, out_degrees: Tensor, units: slice) -> Block:
+    degrees = out_degrees[units]
+    unseen = (in_degrees > degrees.min()).nonzero()
+    seen = (in_degrees <= degrees.max()).nonzero()
+    whole = int(unseen[0]) if len(unseen) else len(in_degrees)
+    reach = int(seen[-1]) + 1 if len(seen) else 0
+    return Block(units, min(whole, reach), reach)

@@ -1,0 +1,74 @@
+"""A conditional layer with its context bound."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_exact.transforms.bijection import Bijection, Shape, context_batch_shape
+
+
+class Conditioned(Bijection):
+    """A conditional bijection with its context bound: what `Bijection.condition` returns.
+
+    The batch shape of the context is part of its shapes. So a stock `TransformedDistribution` expands its base to that
+    batch, and equal contexts get noise of their own.
+
+    Args:
+        bijection: A layer that takes a context.
+        context: Of shape (*batch, *context_shape).
+
+    Raises:
+        TypeError: If the context is no tensor of real numbers.
+        ValueError: If it does not have the shape that the layer was built for, or its batch shape does not broadcast
+            with that of the input.
+    """
+
+    context: Tensor
+
+    def __init__(self, bijection: Bijection, context: Tensor) -> None:
+        super().__init__(bijection.event, bijection.output)
+        self.bijection = bijection
+        self.domain, self.codomain = bijection.domain, bijection.codomain
+        self.context_batch = context_batch_shape(bijection, context)
+        self.register_buffer("context", context, persistent=False)
+        self.training = bijection.training
+
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.transform(x, self.context.to(x.dtype))
+
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.invert(y, self.context.to(y.dtype))
+
+    def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.bijection.data_init(x, self.context.to(x.dtype))
+
+    @property
+    def inv(self) -> Bijection:
+        from pyro_exact.transforms.inverse import Inverse
+
+        return Inverse(self)  # a new one: in a cycle with it, the graph of the context would outlive its step
+
+    def forward_shape(self, shape: Shape) -> torch.Size:
+        return self._broadcast(self.bijection.forward_shape(shape), len(self.output))
+
+    def inverse_shape(self, shape: Shape) -> torch.Size:
+        return self._broadcast(self.bijection.inverse_shape(shape), len(self.event))
+
+    def _checked(self, x: Tensor, context: Tensor | None, direction: int) -> tuple[Tensor, Tensor | None]:
+        x, context = super()._checked(x, context, direction)
+        event = self.event if direction > 0 else self.output
+        shape = self._broadcast(x.shape, len(event))
+        return x if x.shape == shape else x.expand(shape), context
+
+    def _broadcast(self, shape: Shape, event_dim: int) -> torch.Size:
+        """Return a shape with the batch dimensions of the context."""
+        cut = len(shape) - event_dim
+        try:
+            batch = torch.broadcast_shapes(shape[:cut], self.context_batch)
+        except RuntimeError:
+            raise ValueError(
+                f"{type(self.bijection).__name__} expects batch shapes of input and context that broadcast; got "
+                f"{tuple(shape[:cut])} and {tuple(self.context_batch)}. Pass a context for each input, or one for all."
+            ) from None
+        return torch.Size((*batch, *shape[cut:]))

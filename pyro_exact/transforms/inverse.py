@@ -1,0 +1,52 @@
+"""The inverse of a layer, as a layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_exact.transforms.bijection import Bijection, Shape
+
+
+class Inverse(Bijection):
+    r"""The inverse :math:`f^{-1}` of a bijection :math:`f`: what `Bijection.inv` returns.
+
+    It shares parameters and memory with the original.
+
+    Args:
+        bijection: The original.
+    """
+
+    def __init__(self, bijection: Bijection) -> None:
+        super().__init__(bijection.output, bijection.event, bijection.context_shape)
+        self.bijection = bijection
+        self.domain, self.codomain = bijection.codomain, bijection.domain
+        self.training = bijection.training
+
+    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.invert(x, context)
+
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.transform(y, context)
+
+    def forward_shape(self, shape: Shape) -> torch.Size:
+        return self.bijection.inverse_shape(shape)
+
+    def inverse_shape(self, shape: Shape) -> torch.Size:
+        return self.bijection.forward_shape(shape)
+
+    @property
+    def inv(self) -> Bijection:
+        return self.bijection
+
+    def condition(self, context: Tensor) -> Bijection:
+        return self if self.context_shape is None else self.bijection.condition(context).inv
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return -self.bijection.log_abs_det_jacobian(y, x)
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.bijection._inverse(x)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self.bijection._call(y)

@@ -1,0 +1,170 @@
+"""A memory of log-determinants: of each output of a layer, for as long as the output lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.weak import WeakTensorKeyDictionary
+
+FORWARD, INVERSE = 1, -1
+
+State = tuple[Any, ...]  # compared for equality
+
+
+class Record(NamedTuple):
+    """Where an output comes from.
+
+    Attributes:
+        given: The tensor that was passed.
+        source: The same in the dtype of the weights, and with the batch shape of the context.
+        ladj: The log-determinant in the direction that was taken.
+        direction: `FORWARD` or `INVERSE`.
+        with_grad: Whether gradients were recorded.
+        seen: A copy of the output, where a write into it would go unnoticed by its version counter.
+        state: State of the weights, and of the tensors above.
+        weights: The weights themselves: as long as they are held, no other tensor gets their ids.
+    """
+
+    given: Tensor
+    source: Tensor
+    ladj: Tensor
+    direction: int
+    with_grad: bool
+    seen: Tensor | None
+    state: State
+    weights: list[Tensor]
+
+
+class Memory:
+    """A weak map from an output tensor to its `Record`.
+
+    A stock distribution calls ``layer(x)``, and later ``layer.inv(y)`` and ``layer.log_abs_det_jacobian(x, y)``. With
+    this memory a sample and its score are one evaluation of the layer. A record dies with its output, and is left
+    behind by ``pickle`` and ``deepcopy``. It is not found
+
+    - in the direction that made it, so that ``t(t(x))`` is not undone;
+    - by a query with gradient, when it was made without;
+    - after a step of any optimiser, or a change of a weight, a buffer or a training mode;
+    - after a write into the output, its source or the log-determinant;
+    - when a part is a `PyroModule`, whose weights may be drawn anew.
+
+    Writes through ``.data`` of a weight cannot be seen, as by autograd itself: score before such a write, or score a
+    copy (``y.clone()``) after it.
+    """
+
+    steps = 0  # of all optimisers: fused ones write into the weights without raising their version
+
+    def __init__(self) -> None:
+        self._records = WeakTensorKeyDictionary()
+        self._weights = Weights()
+
+    def find(self, layer: nn.Module, output: Tensor, direction: int) -> Record | None:
+        """Return the record of an output that was made in the given direction, if it is still true."""
+        record: Record | None = self._records.get(output)
+        if record is None or record.direction != direction:
+            return None
+        if torch.is_grad_enabled() and not record.with_grad:
+            return None
+        if record.seen is not None and not torch.equal(record.seen, output):
+            return None
+
+        weights = self._weights.of(layer)
+        now = self._state(layer, weights, (output, record.given, record.source, record.ladj))
+        return record if now == record.state else None
+
+    def write(
+        self, layer: nn.Module, output: Tensor, given: Tensor, source: Tensor, ladj: Tensor, direction: int
+    ) -> None:
+        """Remember where ``output`` comes from."""
+        weights = self._weights.of(layer)
+        if self._weights.drawn:
+            return
+
+        # A write through a NumPy view raises no version, and a tensor of inference mode has none.
+        shared = output.device.type == "cpu" and not output.requires_grad
+        seen = output.detach().clone() if shared or output.is_inference() else None
+
+        state = self._state(layer, weights, (output, given, source, ladj))
+        with_grad = torch.is_grad_enabled()
+        self._records[output] = Record(given, source, ladj, direction, with_grad, seen, state, weights)
+
+    def _state(self, layer: nn.Module, weights: list[Tensor], tensors: tuple[Tensor, ...]) -> State:
+        return Memory.steps, layer.training, self._weights.modes(), states([*weights, *tensors])
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __reduce__(self) -> tuple[type[Memory], tuple[()]]:
+        return Memory, ()
+
+
+class Weights:
+    """The parameters, buffers and modes of a layer, listed without a walk through its modules.
+
+    Such a walk takes as long as a small flow. So the dictionaries of the modules are kept, and the walk is repeated
+    only after a module has been replaced, or a tensor added or removed.
+
+    Attributes:
+        drawn: Whether a part is a `PyroModule` whose weights are random variables, which may be drawn anew.
+    """
+
+    drawn: bool = False
+
+    def __init__(self) -> None:
+        self._inner: list[nn.Module] = []  # all modules but the layer itself: a cycle would keep its graphs alive
+        self._parts: list[dict[str, nn.Module | None]] = []
+        self._tensors: list[dict[str, Tensor | None]] = []
+        self._children: list[nn.Module | None] | None = None
+        self._count = 0
+
+    def of(self, layer: nn.Module) -> list[Tensor]:
+        """Return the parameters and buffers."""
+        tensors = self._listed()
+        if self._children != [*chain.from_iterable(map(dict.values, self._parts))] or len(tensors) != self._count:
+            self._walk(layer)
+            tensors = self._listed()
+        return tensors
+
+    def modes(self) -> list[bool]:
+        """Return which of the inner modules are in training mode."""
+        return [*map(attrgetter("training"), self._inner)]
+
+    def _listed(self) -> list[Tensor]:
+        return [tensor for tensor in chain.from_iterable(map(dict.values, self._tensors)) if tensor is not None]
+
+    def _walk(self, layer: nn.Module) -> None:
+        modules = list(layer.modules())
+        self._inner = modules[1:]
+        self._parts = [module._modules for module in modules if module._modules]
+        found: Iterable[Any] = chain.from_iterable((module._parameters, module._buffers) for module in modules)
+        self._tensors = [tensors for tensors in found if tensors]
+        self._children = [*chain.from_iterable(map(dict.values, self._parts))]
+        self._count = len(self._listed())
+        self.drawn = any(isinstance(module, PyroModule) and module._pyro_samples for module in modules)
+
+
+def states(tensors: Sequence[Tensor]) -> State:
+    """Return what changes when a tensor is replaced, written to, frozen or thawed.
+
+    The address is among it because other memory may be put behind a parameter, as by
+    `torch.nn.utils.vector_to_parameters`.
+    """
+    try:
+        versions, addresses = [*map(attrgetter("_version"), tensors)], [*map(Tensor.data_ptr, tensors)]
+    except RuntimeError:  # a tensor of inference mode has no version, one within `torch.func` no address
+        versions, addresses = [0 if tensor.is_inference() else tensor._version for tensor in tensors], []
+    return [*map(id, tensors)], versions, addresses, [*map(attrgetter("requires_grad"), tensors)]
+
+
+def _count_step(*_: object) -> None:
+    Memory.steps += 1
+
+
+register_optimizer_step_post_hook(_count_step)

@@ -1,0 +1,36 @@
+"""What layers share so that their elements stay finite, and say in which range they lie."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+LARGEST_MATRIX = 8192  # rows of a square matrix that a layer learns
+LARGEST_EVENT_DIM = 8
+LARGEST_LOG_SCALE = 64.0  # e^64 is 6e27: its product with any number up to 5e10 is finite in float32
+
+
+def at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors in one dtype, the widest among them and float32.
+
+    In half precision a bin of a spline has no width, and a sum of log-determinants three digits.
+    """
+    kinds = {tensor.dtype for tensor in tensors}
+    if len(kinds) == 1 and kinds <= {torch.float32, torch.float64}:
+        return tensors
+
+    dtype = reduce(torch.promote_types, kinds, torch.float32)
+    return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def limited(log_scale: Tensor) -> Tensor:
+    r"""Return a log-scale cut to :math:`[-64, 64]`, so that neither the scale nor its inverse overflows."""
+    return log_scale.clamp(-LARGEST_LOG_SCALE, LARGEST_LOG_SCALE)
+
+
+def of_event(constraint: constraints.Constraint, event_dim: int) -> constraints.Constraint:
+    """Return the constraint of an event all of whose elements keep the given one."""
+    return constraints.independent(constraint, event_dim) if event_dim else constraint
