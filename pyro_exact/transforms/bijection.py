@@ -14,7 +14,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_exact.checks import check_floating, check_sizes
+from pyro_exact.checks import check_floating, check_size, check_sizes
 from pyro_exact.nn.abstract import AbstractModuleMeta
 from pyro_exact.transforms.boundary import (
     HALF,
@@ -79,8 +79,10 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     def _context_shape(self, context_dim: int | Sequence[int] | None) -> tuple[int, ...] | None:
         if context_dim is None:
             return None
-        sizes = context_dim if hasattr(context_dim, "__iter__") else (context_dim,)
-        return check_sizes(type(self).__name__, "context_dim", sizes)
+        name = type(self).__name__
+        if hasattr(context_dim, "__iter__"):
+            return check_sizes(name, "context_dim", context_dim)
+        return (check_size(name, "context_dim", context_dim),)
 
     # To be written by a layer ----------------------------------------------------------------------------------------
 
@@ -203,7 +205,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
     def _checked(self, x: Tensor, context: Tensor | None, direction: int) -> tuple[Tensor, Tensor | None]:
         """Return an input and its context in the dtype of the weights, if their shapes fit the layer."""
-        check_floating(type(self).__name__, "its input", x)
+        check_floating(type(self).__name__, "x" if direction == FORWARD else "y", x)
         if isinstance(self, PyroModule):
             check_active(self)
 

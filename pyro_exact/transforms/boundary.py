@@ -56,7 +56,7 @@ def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
     name, expected = type(layer).__name__, layer.context_shape
     if expected is None:
         raise ValueError(f"{name} takes no context; got a {type(context).__name__}. Build it with a context.")
-    tensor = check_tensor(name, "a context", context)
+    tensor = check_tensor(name, "context", context)
     cut = tensor.dim() - len(expected)
     if cut < 0 or tuple(tensor.shape[cut:]) != expected:
         raise ValueError(
