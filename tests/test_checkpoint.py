@@ -121,7 +121,11 @@ def holding_itself():
         (lambda c: run_of(c).update(data=holding_itself()), r"pyro_exact\.data holds more values"),
         (lambda c: run_of(c).update(data="x" * 10**6), "data expects at most 10000 characters"),
         (lambda c: run_of(c)["recipe"].update(name="../../escape"), "a name that a folder can have|a folder can have"),
-        (lambda c: run_of(c)["recipe"]["model"].update(width=10**5), "recipe toy would take more than 256 MiB"),
+        (lambda c: run_of(c)["recipe"]["model"].update(width=10**4), "state_dict expects .* of shape .*10000.*; got"),
+        (
+            lambda c: run_of(c)["recipe"]["model"].update(width=10**6),
+            "do not fit its recipe 'toy': recipe toy would take more",
+        ),
         (lambda c: run_of(c)["recipe"]["model"].update(scales=10**9), "scales expects at most"),
         (lambda c: c.update(state_dict=[]), r"the field state_dict expects tensors by name; got \[\]"),
         (lambda c: c.update(state_dict={1: torch.zeros(1)}), "the field state_dict expects tensors by name"),

@@ -179,8 +179,9 @@ def test_a_draw_is_scored_anew_once_what_it_depends_on_has_changed(change):
 
 
 def test_a_draw_of_a_conditioner_that_hides_its_weights_is_scored_anew():
-    q, scale = step(5), torch.ones(())
-    net, q.conditioner = q.conditioner, lambda noise: scale * net(noise)
+    known, scale = step(5), torch.ones(())
+    net = known.conditioner
+    q = InverseAutoregressive(known.base.loc, known.base.scale, lambda noise: scale * net(noise), known.formula)
     with torch.no_grad():
         z = q.sample()
         scale.mul_(2)

@@ -297,7 +297,7 @@ def test_pixels_are_the_floor_of_the_latent():
     [
         (lambda x: x / 4, ValueError, "whole pixel levels from 0 to 3"),
         (lambda x: x + 3, ValueError, "levels from 0 to 3; got values from 3 to 6"),
-        (lambda x: x * math.nan, ValueError, "got nan"),
+        (lambda x: x * math.nan, ValueError, "to be finite; got 512 of 512 elements NaN"),
         (lambda x: x.expand(-1, 3, -1, -1), ValueError, r"shape \(\*, 1, 4, 4\)"),
         (lambda x: x[:0], ValueError, "at least one image"),
         (lambda x: x > 1, TypeError, r"got torch\.bool"),

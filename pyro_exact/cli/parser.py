@@ -14,7 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from pyro_exact import __version__
 from pyro_exact.cli.completions import complete
 from pyro_exact.cli.output import say
-from pyro_exact.cli.pictures import diagnose, interpolate, reconstruct, sample
+from pyro_exact.cli.pictures import diagnose_checkpoint, interpolate, reconstruct, sample
 from pyro_exact.cli.runs import demo, evaluate, recipes, train
 from pyro_exact.recipes import Training
 from pyro_exact.recipes.check import nearest
@@ -22,7 +22,15 @@ from pyro_exact.recipes.limits import is_out_of_memory
 from pyro_exact.recipes.plain import LARGEST_FILE, LOADER, expands
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (train, evaluate, sample, complete, interpolate, reconstruct, diagnose, recipes, demo)
+    "train": train,
+    "evaluate": evaluate,
+    "sample": sample,
+    "complete": complete,
+    "interpolate": interpolate,
+    "reconstruct": reconstruct,
+    "diagnose": diagnose_checkpoint,  # jsonargparse looks for a function in `pyro_exact` too, whose `diagnose` is late
+    "recipes": recipes,
+    "demo": demo,
 }
 
 # Settings that take the memory of a command.

@@ -17,7 +17,12 @@ _WEIGHTS = {"empty", "eye", "full", "normal", "ones", "rand", "randn", "zeros"} 
 _Model = TypeVar("_Model")
 
 
-def build_within(build: Callable[[], _Model], source: str, limits: Limits = LARGEST_MODEL) -> _Model:
+def build_within(
+    build: Callable[[], _Model],
+    source: str,
+    limits: Limits = LARGEST_MODEL,
+    check: Callable[[_Model], object] = lambda model: None,
+) -> _Model:
     """Build a model, if what it takes stays within limits.
 
     A rehearsal finds that out; where there can be none, each allocation is compared with the limits as it comes.
@@ -26,32 +31,37 @@ def build_within(build: Callable[[], _Model], source: str, limits: Limits = LARG
         build: What makes the model.
         source: What to call it in an error.
         limits: The bounds.
+        check: Called with the model before its weights have memory, to refuse it by their shapes.
 
     Raises:
         TooLargeError: If it takes more, or has too many parts, before it allocates any of that.
     """
     try:
-        rehearse(build, source, limits)
+        rehearsed, _ = rehearse(build, source, limits)
     except TooLargeError:
         raise
     except Exception:  # its settings are wrong, which is told below, or it must see a weight to be built
         with _Allowance(source, limits, rehearsal=False):
             return build()
+    check(rehearsed)
     return build()
 
 
-def rehearse(build: Callable[[], object], source: str, limits: Limits = LARGEST_MODEL) -> int:
-    """Build a model with its weights on the meta device, where a tensor has no memory; return the bytes it would take.
+def rehearse(build: Callable[[], _Model], source: str, limits: Limits = LARGEST_MODEL) -> tuple[_Model, int]:
+    """Build a model with its weights on the meta device, where a tensor has no memory.
 
     Orders and masks are real, for they decide what is built. Random states are left as they were.
+
+    Returns:
+        The model, and the bytes that building it as it is would allocate, all together.
 
     Raises:
         TooLargeError: As `build_within`.
         Exception: If the model must see a weight to be built.
     """
     with torch.random.fork_rng(devices=[]), _Allowance(source, limits, rehearsal=True) as allowance:
-        build()
-    return allowance.bytes
+        model = build()
+    return model, allowance.bytes
 
 
 class _Allowance(TorchDispatchMode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -98,13 +98,20 @@ class Recipe:
         values["training"]["betas"] = list(self.training.betas)
         return values
 
-    def build(self, shape: tuple[int, int, int], levels: int, limits: Limits = LARGEST_MODEL) -> GenerativeModel:
+    def build(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        limits: Limits = LARGEST_MODEL,
+        check: Callable[[GenerativeModel], object] = lambda model: None,
+    ) -> GenerativeModel:
         """Return the model for images of ``shape`` (C, H, W) with that many pixel levels.
 
         Args:
             shape: Of one image.
             levels: Number of pixel levels.
             limits: What building it may take.
+            check: Called with the model before its weights have memory, to refuse it by their shapes.
 
         Raises:
             ValueError: If the model does not fit that shape, or takes more than it may, before it does.
@@ -116,7 +123,7 @@ class Recipe:
         shape = check_image(shape, levels, source)
         build, settings = MODELS[self.model["name"]].build, self._settings()
         try:
-            return build_within(lambda: build(shape, levels, **settings), source, limits)
+            return build_within(lambda: build(shape, levels, **settings), source, limits, check)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
             if is_out_of_memory(error):
                 raise

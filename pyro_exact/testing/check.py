@@ -10,7 +10,8 @@ import torch
 from pyro_exact.testing import copies, formula, gradients, initialization, precision, refusals, shapes, stock
 from pyro_exact.testing.law import Law
 from pyro_exact.testing.trial import Draw, Trial
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape
 
 
 def check_bijection(

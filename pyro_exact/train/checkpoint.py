@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_exact.checks import printable
 from pyro_exact.files import in_one_piece
 from pyro_exact.models import GenerativeModel
-from pyro_exact.recipes.limits import LARGEST_MODEL, TooLargeError
+from pyro_exact.recipes.limits import TooLargeError, is_out_of_memory
 from pyro_exact.train.contents import check_fields, check_members, check_values
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.run import Run
@@ -26,8 +26,6 @@ LAST, BEST = "checkpoint.ckpt", "best.ckpt"
 KEY = "pyro_exact"  # of our part in the checkpoint, which otherwise is Lightning's
 
 _PREFIX = "model."  # of the names of weights, where the model is in the task that trains it
-
-_SPARE = 2**28  # bytes that building a model may take, beside four times those of its weights; ours take up to twice
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -89,11 +87,12 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
     run = Run.from_dict(checkpoint[KEY], printable(path))
     weights: Mapping[str, Tensor] = checkpoint["state_dict"]
 
-    most = 4 * sum(weight.nbytes for weight in weights.values()) + _SPARE
+    def check(model: GenerativeModel) -> None:
+        _check_fit({_PREFIX + name: weight for name, weight in model.state_dict().items()}, weights)
+
     try:
-        model = run.recipe.build(run.shape, run.levels, LARGEST_MODEL._replace(bytes=most))
-        expected = {_PREFIX + name: weight for name, weight in model.state_dict().items()}
-        _check_fit(expected, weights)
+        model = run.recipe.build(run.shape, run.levels, check=check)
+        check(model)
     except (TooLargeError, DamagedError) as error:
         raise ValueError(
             f"The weights in {printable(path)} do not fit its recipe {run.recipe.name!r}: {error}. "
@@ -114,13 +113,13 @@ def _contents(path: Path) -> dict[str, Any]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
                 checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except MemoryError:
-            raise
         except pickle.UnpicklingError as error:  # whose text advises to load it without that protection
             raise DamagedError(
                 "it holds something else than tensors and plain values; loading a checkpoint never runs code"
             ) from error
         except Exception as error:  # a damaged file fails anywhere between its zip archive and its tensors
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DamagedError(f"it cannot be read ({reason})") from error
     check_values(checkpoint, size, pickle_size)
