@@ -24,11 +24,11 @@ from pyro_exact.autoregressive import GatedPixelCNN
 from pyro_exact.diagnostics import Diagnosis, diagnose
 from pyro_exact.distributions import BernoulliLikelihood, FlowPosterior, StandardNormal
 from pyro_exact.files import write_json
+from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder
 from pyro_exact.plots import image_grid
 from pyro_exact.provenance import provenance
-from pyro_exact.train import AnnealedELBO, FreeBitsELBO
 
 SHAPE, LATENTS, HIDDEN = (1, 8, 8), 8, 100
 LAYERS, SHOWN = (0, 1, 2, 4), 8

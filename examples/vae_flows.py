@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from pyro_exact import data, flows
 from pyro_exact.distributions import FlowPosterior
 from pyro_exact.files import write_json
+from pyro_exact.infer import AnnealedELBO
 from pyro_exact.nn import DenseDecoder, DenseEncoder
 from pyro_exact.provenance import provenance
-from pyro_exact.train import AnnealedELBO
 
 SHAPE, HIDDEN, LENGTHS = (1, 8, 8), 100, (0, 4, 16)
 ONE_AXIS = torch.linspace(-4, 4, 121)

@@ -6,9 +6,14 @@ import math
 import operator
 import reprlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# The command line checks and prints names before it knows whether it needs torch, whose import takes seconds. So the
+# checks of tensors import it themselves.
 
 LARGEST_SIZE = 2**24  # of one dimension: a larger one is a mistake, or an attack
 LARGEST_COUNT = 10_000  # of layers, blocks and other repeated parts
@@ -58,7 +63,9 @@ def check_tensor(owner: str, name: str, value: object) -> Tensor:
     Raises:
         TypeError: If it is no tensor (an array or a list, for example), complex, sparse or quantised.
     """
-    if not isinstance(value, Tensor):
+    import torch
+
+    if not isinstance(value, torch.Tensor):
         advice = "Leave it out, or pass a tensor" if value is None else "Convert it with torch.as_tensor"
         raise TypeError(f"{owner} expects {name} as a tensor; got {type(value).__name__}. {advice}.")
     if value.is_complex():
@@ -151,6 +158,8 @@ def check_mask(owner: str, name: str, value: object) -> Tensor:
         TypeError: If it is no dense tensor of real numbers.
         ValueError: If it holds anything else.
     """
+    import torch
+
     mask = check_numbers(owner, name, check_tensor(owner, name, value))
     if mask.dtype == torch.bool:
         return mask
@@ -165,6 +174,8 @@ def check_broadcast(owner: str, name: str, shape: Sequence[int], other: str, oth
     Raises:
         ValueError: If they do not.
     """
+    import torch
+
     try:
         return torch.broadcast_shapes(tuple(shape), tuple(others))
     except RuntimeError:

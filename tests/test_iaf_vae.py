@@ -17,14 +17,16 @@ from torch.testing import assert_close
 from pyro_exact.data import Images
 from pyro_exact.diagnostics import diagnose
 from pyro_exact.distributions import InverseAutoregressive
+from pyro_exact.infer import FreeBitsELBO
+from pyro_exact.infer.free_bits import by_channel
 from pyro_exact.models import ResNetVAE, iaf_vae
 from pyro_exact.models.iaf_vae import StochasticLayer
 from pyro_exact.nn import AutoregressiveMap
 from pyro_exact.nn.elu import elu
 from pyro_exact.nn.shifted_convolution import LEAST, WeightNormed
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
-from pyro_exact.train import FreeBitsELBO, evaluate, fit
-from pyro_exact.train.elbo import by_channel, training_elbo
+from pyro_exact.train import evaluate, fit
+from pyro_exact.train.elbo import training_elbo
 from pyro_exact.transforms import Affine
 
 pytestmark = pytest.mark.usefixtures("double")

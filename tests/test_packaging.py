@@ -31,6 +31,7 @@ ORDER = [
     "flows",
     "data",
     "models",
+    "infer",
     "recipes",
     "train",
     "plots",
@@ -41,6 +42,7 @@ LEAVES = {"ops", "nn", "data"}  # a network knows no distribution, an image no m
 GROUND = {"checks", "ops"}
 ONLY_IN = {"matplotlib": {"plots", "diagnostics"}}
 LATE = ["lightning", "torchvision", "sklearn", "arviz", "matplotlib"]  # loaded where they are used, not on import
+HEAVY = ["torch", "pyro", "numpy", *LATE]  # what the command line does without, until a command runs
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -109,9 +111,51 @@ def python(code: str, folder: Path, *options: str, **environment: str) -> str:
     return result.stdout
 
 
-def test_import_is_light(tmp_path):
-    code = "import sys, pyro; before = set(sys.modules); import pyro_exact; print(*set(sys.modules) - before)"
-    assert set(python(code, tmp_path).split()).isdisjoint(LATE)
+@pytest.mark.parametrize(
+    ("modules", "late"),
+    [
+        ("pyro_exact.checks, pyro_exact.files", HEAVY),
+        ("pyro_exact.recipes, pyro_exact.cli", HEAVY),
+        ("pyro_exact.plots, pyro_exact.infer, pyro_exact.data, pyro_exact.models, pyro_exact.diagnostics", LATE),
+    ],
+)
+def test_imports_are_light(tmp_path, modules, late):
+    loaded = set(python(f"import sys, {modules}; print(*sys.modules)", tmp_path).split())
+    assert set(modules.split(", ")) <= loaded
+    assert loaded.isdisjoint(late)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("--help", "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}"),
+        ("--version", "0.1"),
+        ("recipes", "glow_cifar10"),
+        ("train --help", "--training.learning_rate"),
+        ("sample --help", "Standard deviation of a flow's base noise"),
+        ("diagnose --help", "Folder for diagnosis.json"),
+        ("trian", "'trian'"),
+        ("sample x --temprature 1", "Did you mean 'temperature'?"),
+        ("train glow_digits --training.steps x", "--training.steps"),
+        ("train glow_digts", "Did you mean 'glow_digits'?"),
+        ("train nowhere.yaml", "There is no recipe file nowhere.yaml."),
+        ("recipes --show glow_digts", "Did you mean 'glow_digits'?"),
+    ],
+)
+def test_the_command_line_starts_without_torch(tmp_path, command, said):
+    code = f"""
+import sys
+from pyro_exact.cli import main
+sys.stderr = sys.stdout
+try:
+    main({command.split()})
+except SystemExit:
+    pass
+print("LOADED", *sys.modules)
+"""
+    output, _, loaded = python(code, tmp_path).partition("LOADED")
+    assert said in output
+    assert set(loaded.split()).isdisjoint(HEAVY)
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ import pytest
 import torch
 import yaml
 
-from pyro_exact import recipes
 from pyro_exact.cli import main
-from pyro_exact.recipes import MODELS, Recipe, Training, load_recipe, recipe_names
-from pyro_exact.recipes.allowance import LARGEST_MODEL, rehearse
+from pyro_exact.recipes import Recipe, Training, load_recipe, recipe_names
+from pyro_exact.recipes.allowance import rehearse
 from pyro_exact.recipes.check import arguments
+from pyro_exact.recipes.families import MODELS
+from pyro_exact.recipes.limits import LARGEST_MODEL
 from pyro_exact.recipes.training import caution
 
 SHAPES = {
@@ -255,7 +256,7 @@ def test_arguments_of_a_function():
     assert arguments(builder, {"dim": 1, "sizes": [], "name": None}, "x")["name"] is None
     with pytest.raises(ValueError, match=r"x: sizes expects list\[int\]; got \[1, 'a'\]"):
         arguments(builder, {"dim": 1, "sizes": [1, "a"]}, "x")
-    assert recipes.MODELS["glow"].settings.__name__ == "glow"
+    assert MODELS["glow"].settings.__name__ == "glow"
 
 
 # Recipes from elsewhere -----------------------------------------------------------------------------------------------

@@ -24,10 +24,11 @@ from pyro_exact.distributions import (
     StandardNormal,
 )
 from pyro_exact.distributions.normal import exponential_normal, softplus_normal
+from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
 from pyro_exact.models import VAE, GenerativeModel, HierarchicalPixelVAE, PixelVAE, iaf_vae
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
-from pyro_exact.train import AnnealedELBO, FreeBitsELBO, evaluate, fit
+from pyro_exact.train import evaluate, fit
 from pyro_exact.train.elbo import training_elbo
 from pyro_exact.transforms import Planar
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 import typing
@@ -15,15 +14,23 @@ from jsonargparse import ArgumentError, ArgumentParser
 from pyro_exact import __version__
 from pyro_exact.cli.completions import complete
 from pyro_exact.cli.output import say
-from pyro_exact.cli.pictures import diagnose, interpolate, reconstruct, sample
+from pyro_exact.cli.pictures import diagnose_checkpoint, interpolate, reconstruct, sample
 from pyro_exact.cli.runs import demo, evaluate, recipes, train
 from pyro_exact.recipes import Training
-from pyro_exact.recipes.allowance import is_out_of_memory
 from pyro_exact.recipes.check import nearest
+from pyro_exact.recipes.limits import is_out_of_memory
 from pyro_exact.recipes.plain import LARGEST_FILE, LOADER, expands
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    f.__name__: f for f in (train, evaluate, sample, complete, interpolate, reconstruct, diagnose, recipes, demo)
+    "train": train,
+    "evaluate": evaluate,
+    "sample": sample,
+    "complete": complete,
+    "interpolate": interpolate,
+    "reconstruct": reconstruct,
+    "diagnose": diagnose_checkpoint,  # jsonargparse looks for a function in `pyro_exact` too, whose `diagnose` is late
+    "recipes": recipes,
+    "demo": demo,
 }
 
 # Settings that take the memory of a command.
@@ -46,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if any(len(argument) > LARGEST_FILE or expands(argument) for argument in given):
             raise ArgumentError(None, "An argument is too long, or holds YAML with anchors. Write its values out.")
-        parsed = _parser().parse_args(list(_normal(given)))
+        parsed = _parser(given).parse_args(list(_normal(given)))
         command = parsed.subcommand
         values = parsed[command].as_dict()
         del values["config"]
@@ -65,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error) or "interrupted", 130)
 
 
-def _parser() -> ArgumentParser:
+def _parser(given: Sequence[str]) -> ArgumentParser:
+    """Return the parser for given arguments; the arguments of commands that are not among them are left out."""
     parser = ArgumentParser(
         prog="pyro-exact",
         description="Generative models with exact or exactly bounded likelihood.",
@@ -78,15 +86,25 @@ def _parser() -> ArgumentParser:
     for name, function in COMMANDS.items():
         summary = (function.__doc__ or "").splitlines()[0]
         command = ArgumentParser(description=summary, exit_on_error=False, parser_mode=LOADER, allow_abbrev=False)
-        command.add_argument("--config", action="config", help="A YAML file with any of these arguments.")
-        command.add_function_arguments(function, as_positional=True, skip={"training"})
-        if "training" in inspect.signature(function).parameters:
-            command.add_class_arguments(Training, "training")
-            # Only what is given may differ from the recipe.
-            settings = [key for key in command.get_defaults().keys() if key.startswith("training.")]
-            command.set_defaults(dict.fromkeys(settings, SUPPRESS))
+        if name in given:
+            _add_arguments(command, function)
         commands.add_subcommand(name, command, help=summary)
     return parser
+
+
+def _add_arguments(command: ArgumentParser, function: Callable[..., None]) -> None:
+    """Add the arguments of a function to the parser of its command."""
+    # Where annotations are text, jsonargparse also runs what a module imports for type checking alone, such as torch.
+    # So they are resolved here.
+    function.__annotations__ = typing.get_type_hints(function)
+
+    command.add_argument("--config", action="config", help="A YAML file with any of these arguments.")
+    command.add_function_arguments(function, as_positional=True, skip={"training"})
+    if "training" in function.__annotations__:
+        command.add_class_arguments(Training, "training")
+        # Only what is given may differ from the recipe.
+        settings = [key for key in command.get_defaults().keys() if key.startswith("training.")]
+        command.set_defaults(dict.fromkeys(settings, SUPPRESS))
 
 
 def _normal(arguments: Sequence[str]) -> Iterator[str]:

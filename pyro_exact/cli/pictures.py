@@ -167,7 +167,7 @@ def reconstruct(
     tell(f"Wrote {out}.")
 
 
-def diagnose(
+def diagnose_checkpoint(
     checkpoint: Path,
     out: Path | None = None,
     n: int | None = None,

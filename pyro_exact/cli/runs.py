@@ -19,7 +19,7 @@ from pyro_exact.cli.source import (
     model_of,
     source_of,
 )
-from pyro_exact.recipes import load_recipe, recipe_names
+from pyro_exact.recipes import list_recipes, load_recipe
 from pyro_exact.recipes.training import caution
 
 if TYPE_CHECKING:
@@ -61,13 +61,14 @@ def train(
             pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
     """
+    original = load_recipe(recipe)  # before torch is imported: a wrong name is told at once
+
     from pyro_exact.files import in_one_piece, write_json
     from pyro_exact.plots import save_curve
     from pyro_exact.train import BEST, LAST, first_process, fit, labels_for, load_model
     from pyro_exact.train import evaluate as score_of
     from pyro_exact.train.task import looked_at
 
-    original = load_recipe(recipe)
     chosen = original.changed(model or {}, training or {})
     if (warning := caution(original.training, training or {})) is not None:
         say(f"Warning: {warning}")
@@ -159,9 +160,9 @@ def recipes(show: str | None = None) -> None:
     if show is not None:
         tell(yaml.safe_dump(load_recipe(show).filled().to_dict(), sort_keys=False), end="")
         return
-    loaded = [load_recipe(name) for name in recipe_names()]
-    width, data_width = max(len(r.name) for r in loaded), max(len(r.data) for r in loaded)
-    for r in loaded:
+    entries = list_recipes()
+    width, data_width = max(len(r.name) for r in entries), max(len(r.data) for r in entries)
+    for r in entries:
         paper = None if r.paper is None or r.paper.value is None else r.paper
         number = "no published number" if paper is None else f"{paper.value} {paper.unit}  {paper.reference}"
         tell(f"{r.name:<{width}}  {r.data:<{data_width}}  {number}")

@@ -4,52 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from pyro_exact.recipes.limits import LARGEST_MODEL, Limits, TooLargeError
+
 _WEIGHTS = {"empty", "eye", "full", "normal", "ones", "rand", "randn", "zeros"}  # what makes them
-_NO_MEMORY = (
-    "allocate memory",
-    "not enough memory",
-    "out of memory",
-    "bad_alloc",
-    "could not create a memory",
-    "could not create a primitive",
-    "failed to map segment",
-    "can't start new thread",
-)
 _Model = TypeVar("_Model")
-
-
-class Limits(NamedTuple):
-    """What building a model may take.
-
-    Attributes:
-        bytes: Allocated on the way, all together.
-        calls: Of torch, which are mostly one for each weight and each step of its initialisation.
-    """
-
-    bytes: int
-    calls: int
-
-
-LARGEST_MODEL = Limits(2**34, 20_000)  # bytes of four billion weights; the largest recipe that ships takes 4,000 calls
-
-
-class TooLargeError(ValueError):
-    """A model takes more than it may."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error is one of the many that torch, and what is below it, raise where memory ends."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    kinds = (RuntimeError, ImportError, OSError)
-    return isinstance(error, kinds) and any(words in str(error).lower() for words in _NO_MEMORY)
 
 
 def build_within(

@@ -5,11 +5,26 @@ from __future__ import annotations
 import os
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from pyro_exact.checks import printable, shown
 from pyro_exact.recipes.check import nearest
 from pyro_exact.recipes.plain import LARGEST_FILE, read_yaml
-from pyro_exact.recipes.recipe import Recipe
+from pyro_exact.recipes.recipe import Paper, Recipe
+
+
+class Entry(NamedTuple):
+    """A line in the list of the recipes that ship with the library.
+
+    Attributes:
+        name: Name of the recipe.
+        data: Name of the data set the recipe was made for.
+        paper: See `Paper`.
+    """
+
+    name: str
+    data: str
+    paper: Paper | None
 
 
 def load_recipe(name: str) -> Recipe:
@@ -23,7 +38,7 @@ def load_recipe(name: str) -> Recipe:
     """
     path, known = Path(name), recipe_names()
     if name in known:
-        text = resources.files(__package__).joinpath(f"{name}.yaml").read_bytes()
+        text = _shipped(name)
     elif path.suffix in (".yaml", ".yml"):
         if not os.path.isfile(name):  # False for a name that is too long, where Path.is_file raises
             raise ValueError(
@@ -47,3 +62,17 @@ def recipe_names() -> list[str]:
     """Return the names of the recipes that ship with the library."""
     files = (Path(str(entry)) for entry in resources.files(__package__).iterdir())
     return sorted(path.stem for path in files if path.suffix == ".yaml")
+
+
+def list_recipes() -> list[Entry]:
+    """Return name, data set and paper of each recipe that ships with the library; it imports no model, and no torch."""
+    entries = []
+    for name in recipe_names():
+        values = read_yaml(_shipped(name), f"recipe {name}")
+        paper = values.get("paper")
+        entries.append(Entry(name, values["data"], None if paper is None else Paper(**paper)))
+    return entries
+
+
+def _shipped(name: str) -> bytes:
+    return resources.files(__package__).joinpath(f"{name}.yaml").read_bytes()

@@ -17,10 +17,10 @@ class Elbo:
     """What the training loss is on its way to the ELBO; without any settings it is the ELBO itself.
 
     Attributes:
-        anneal: ``"energy"`` or ``"kl"``, whose weight is to rise from ``start``; see `pyro_exact.train.AnnealedELBO`.
+        anneal: ``"energy"`` or ``"kl"``, whose weight is to rise from ``start``; see `pyro_exact.infer.AnnealedELBO`.
         start: The weight at first.
         steps: Steps in which the weight would rise by one.
-        free_nats: Nats of each latent that cost nothing; see `pyro_exact.train.FreeBitsELBO`.
+        free_nats: Nats of each latent that cost nothing; see `pyro_exact.infer.FreeBitsELBO`.
         per: What has them, each ``"site"`` or each ``"channel"`` of one.
     """
 

@@ -3,7 +3,6 @@
 from pyro_exact.train.checkpoint import BEST, LAST, load_model, read_checkpoint
 from pyro_exact.train.device import first_process
 from pyro_exact.train.divergence import DivergedError, NotFiniteError, check_weights
-from pyro_exact.train.elbo import AnnealedELBO, FreeBitsELBO
 from pyro_exact.train.evaluate import Evaluation, evaluate, labels_for
 from pyro_exact.train.fit import fit
 from pyro_exact.train.run import Run
@@ -11,10 +10,8 @@ from pyro_exact.train.run import Run
 __all__ = [
     "BEST",
     "LAST",
-    "AnnealedELBO",
     "DivergedError",
     "Evaluation",
-    "FreeBitsELBO",
     "NotFiniteError",
     "Run",
     "check_weights",

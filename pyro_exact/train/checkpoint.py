@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_exact.checks import printable
 from pyro_exact.files import in_one_piece
 from pyro_exact.models import GenerativeModel
-from pyro_exact.recipes.allowance import TooLargeError, is_out_of_memory
+from pyro_exact.recipes.limits import TooLargeError, is_out_of_memory
 from pyro_exact.train.contents import check_fields, check_members, check_values
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.run import Run

@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader
 
 from pyro_exact.data import Batches, Images
 from pyro_exact.data.batches import Batch
+from pyro_exact.infer import AnnealedELBO
 from pyro_exact.models import GenerativeModel
 from pyro_exact.noise import SharedNoise
 from pyro_exact.recipes import Training
 from pyro_exact.train.checkpoint import KEY
 from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.divergence import DivergedError, NotFiniteError, all_finite, first_non_finite
-from pyro_exact.train.elbo import AnnealedELBO, training_elbo
+from pyro_exact.train.elbo import training_elbo
 from pyro_exact.train.evaluate import evaluate, labels_for
 from pyro_exact.train.run import CURVE_EVERY, Run
 
