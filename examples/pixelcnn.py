@@ -43,6 +43,7 @@ def main(steps: int = 1000, out: Path = Path("runs/examples"), smoke: bool = Fal
         with pyro.plate("data", len(x)):
             pyro.sample("x", given(label), obs=x)
 
+    pyro.clear_param_store()
     schedule = {"optimizer": torch.optim.AdamW, "optim_args": {"lr": 3e-3, "weight_decay": 0.1}, "T_max": steps}
     scheduler = pyro.optim.CosineAnnealingLR(schedule)
     svi = SVI(model, lambda x, label: None, scheduler, Trace_ELBO())

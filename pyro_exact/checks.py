@@ -63,9 +63,12 @@ def check_tensor(owner: str, name: str, value: object) -> Tensor:
         raise TypeError(f"{owner} expects {name} as a tensor; got {type(value).__name__}. {advice}.")
     if value.is_complex():
         raise TypeError(f"{owner} expects {name} of real numbers; got {value.dtype}. Pass its .real, or its .abs().")
-    if value.layout != torch.strided or value.is_quantized:
-        kind = "quantised" if value.is_quantized else str(value.layout).removeprefix("torch.")
+    if value.layout != torch.strided or value.is_quantized or value.is_nested:
+        layout = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
+        kind = "quantised" if value.is_quantized else layout
         convert = "value.dequantize()" if value.is_quantized else "value.to_dense()"
+        if value.is_nested:
+            convert = "value.to_padded_tensor(0.0)"
         raise TypeError(f"{owner} expects {name} as a dense tensor; got a {kind} one. Convert it with {convert}.")
     return value
 
@@ -83,6 +86,17 @@ def check_floating(owner: str, name: str, value: object) -> Tensor:
             f"Convert it, for example with {name}.float()."
         )
     return tensor
+
+
+def check_numbers(owner: str, name: str, value: Tensor) -> Tensor:
+    """Return a tensor if it holds numbers that can be looked at.
+
+    Raises:
+        TypeError: If it is a meta tensor, which has a shape only.
+    """
+    if value.is_meta:
+        raise TypeError(f"{owner} expects {name} with numbers; got a meta tensor. Move data and model to a device.")
+    return value
 
 
 def check_event(owner: str, name: str, value: Tensor, event_shape: Sequence[int], batch_dims: int = 0) -> torch.Size:
@@ -110,6 +124,56 @@ def check_event(owner: str, name: str, value: Tensor, event_shape: Sequence[int]
     raise ValueError(f"{owner} expects {name} of shape ({expected}); got {tuple(value.shape)}. {advice}.")
 
 
+def check_batch(owner: str, name: str, value: object, event_shape: Sequence[int]) -> Tensor:
+    """Return ``value`` if it is a batch of shape (N, *event_shape) that is not empty.
+
+    Raises:
+        TypeError: If it is no dense tensor of real numbers.
+        ValueError: If it has another shape, or no rows.
+    """
+    batch = check_tensor(owner, name, value)
+    rows = check_event(owner, name, batch, event_shape, batch_dims=1)
+    if len(rows) > 1 or rows.numel() == 0:
+        expected = ", ".join(["N", *map(str, event_shape)])
+        advice = (
+            f"Flatten the batch: {name}.flatten(0, {len(rows) - 1})" if len(rows) > 1 else "Leave empty batches out"
+        )
+        raise ValueError(
+            f"{owner} expects {name} of shape ({expected}), N of at least 1; got {tuple(batch.shape)}. {advice}."
+        )
+    return batch
+
+
+def check_mask(owner: str, name: str, value: object) -> Tensor:
+    """Return a mask as a tensor of booleans; zeros and ones of any type are one.
+
+    Raises:
+        TypeError: If it is no dense tensor of real numbers.
+        ValueError: If it holds anything else.
+    """
+    mask = check_numbers(owner, name, check_tensor(owner, name, value))
+    if mask.dtype == torch.bool:
+        return mask
+    if bool(((mask != 0) & (mask != 1)).any()):
+        raise ValueError(f"{owner} expects {name} of True and False; got other numbers. Compare with a threshold.")
+    return mask.bool()
+
+
+def check_broadcast(owner: str, name: str, shape: Sequence[int], other: str, others: Sequence[int]) -> torch.Size:
+    """Return the shape to which two batch shapes broadcast.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    try:
+        return torch.broadcast_shapes(tuple(shape), tuple(others))
+    except RuntimeError:
+        raise ValueError(
+            f"{owner} expects a batch shape of {name} that broadcasts with that of {other}, {tuple(others)}; got "
+            f"{tuple(shape)}. Add dimensions of size 1, or pass as many."
+        ) from None
+
+
 def check_finite(owner: str, name: str, value: Tensor, advice: str) -> Tensor:
     """Return ``value`` if none of its elements is NaN or infinite.
 
@@ -124,7 +188,7 @@ def check_finite(owner: str, name: str, value: Tensor, advice: str) -> Tensor:
     Raises:
         ValueError: If an element is NaN or infinite.
     """
-    if bool(value.isfinite().all()):
+    if bool(check_numbers(owner, name, value).isfinite().all()):
         return value
     bad = int((~value.isfinite()).sum())
     kind = "NaN" if bool(value.isnan().any()) else "infinite"
@@ -179,6 +243,57 @@ def check_sizes(
     if length is not None and len(found) != length:
         raise ValueError(f"{owner} expects {length} sizes in {name}; got {found}. Pass {length} of them.")
     return found
+
+
+def check_seed(owner: str, seed: object) -> int:
+    """Return a seed as an integer of 64 bits.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is out of range.
+    """
+    return check_size(owner, "seed", seed, least=-(2**63), most=2**63 - 1)
+
+
+def check_share(owner: str, name: str, share: object) -> float:
+    """Return the share of elements that are dropped: a number in [0, 1).
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is out of range.
+    """
+    value = check_number(owner, name, share)
+    if not 0 <= value < 1:
+        raise ValueError(f"{owner} expects {name} as a share in [0, 1); got {value}. Use 0 to drop nothing.")
+    return value
+
+
+def check_shape(owner: str, name: str, shape: object) -> tuple[int, ...]:
+    """Return the shape of a vector, given by its size alone, or of anything else, as a tuple of positive integers.
+
+    Raises:
+        TypeError: If it is neither an integer nor a sequence of integers.
+        ValueError: If a size is out of range, there is none, or there are too many elements.
+    """
+    single = not hasattr(shape, "__iter__") or getattr(shape, "ndim", 1) == 0
+    sizes = check_sizes(owner, name, (shape,) if single else shape)
+    if not sizes:
+        raise ValueError(f"{owner} expects {name} of at least one size; got (). Use (1,) for a single number.")
+    check_size(owner, f"the number of elements of {name}", math.prod(sizes))
+    return sizes
+
+
+def check_kernel(owner: str, name: str, size: object) -> int:
+    """Return the side of a kernel that has a centre.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is even, or out of range.
+    """
+    side = check_size(owner, name, size, most=LARGEST_COUNT)
+    if side % 2 == 0:
+        raise ValueError(f"{owner} expects an odd {name}; got {side}. Use {side + 1}.")
+    return side
 
 
 def check_number(

@@ -5,6 +5,7 @@ import pickle
 from collections import Counter
 from functools import partial
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -105,7 +106,7 @@ def number(x, count):
 
 
 def test_every_exported_network_is_registered():
-    others = {"CausalNet", "OrderAgnosticNet", "PixelNet", "scans"}
+    others = {"CausalNet", "Completion", "OrderAgnosticNet", "PixelNet", "scans"}
     assert {name.split()[0] for name in NETS} == set(autoregressive.__all__) - others
 
 
@@ -387,6 +388,39 @@ def test_real_numbers_can_be_drawn_in_half_precision(dtype):
     assert (x.dtype, x.isfinite().all().item()) == (dtype, True)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_samples_under_autocast_are_those_without(name):
+    torch.set_default_dtype(torch.float32)
+    each = net(name)
+    d = Autoregressive(each, None if each.context_shape is None else torch.ones(each.context_shape))
+    torch.manual_seed(3)
+    expected = d.sample((3,))
+    torch.manual_seed(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(d.sample((3,)), expected)
+
+
+@pytest.mark.parametrize("member", [0.0, True, "0", 1, -1])
+def test_a_member_is_the_number_of_an_order(member):
+    with pytest.raises((TypeError, ValueError), match=r"Autoregressive expects member .*; got"):
+        Autoregressive(net("NADE"), member=member)
+
+
+@pytest.mark.parametrize(
+    ("observed", "mask"),
+    [
+        (np.zeros(10), torch.ones(10)),
+        (torch.zeros(10), [True] * 10),
+        (torch.zeros(10), torch.full((10,), torch.nan)),
+        (torch.zeros(10, dtype=torch.cfloat), torch.ones(10)),
+    ],
+    ids=["array", "list", "NaN", "complex"],
+)
+def test_what_is_observed_and_its_mask_are_tensors_of_numbers(observed, mask):
+    with pytest.raises((TypeError, ValueError), match=r"Autoregressive.sample expects (observed|mask) .*; got"):
+        Autoregressive(net("NADE")).sample(observed=observed, mask=mask)
+
+
 def test_a_sample_takes_the_steps_of_the_members_that_draw_rows():
     d = Autoregressive(net("MADE ensemble"))
     for rows, passes in ((0, {0}), (1, {10}), (2, {10, 20}), (100, {30})):
@@ -456,7 +490,7 @@ def test_an_autoregressive_model_has_no_temperature():
         (torch.full((3, 10), 0.5), r"expects values 0 and 1; got 0\.5, and 30 of 30 numbers are such"),
         (torch.tensor([0.0] * 9 + [2.0]), "got 2, and 1 of 10"),
         (torch.tensor([torch.nan] + [0.0] * 9), "got nan, and 1 of 10"),
-        (torch.zeros(3, 9), r"expects values of shape \(\*batch, 10\); got \(3, 9\)"),
+        (torch.zeros(3, 9), r"expects value of shape \(\*batch, 10\); got \(3, 9\)"),
         (torch.zeros(()), r"got \(\)"),
     ],
     ids=str,
@@ -511,14 +545,14 @@ def test_every_mask_has_the_order_that_it_is_given():
         (lambda: MADE(2, 4, masks=3, order=[[0, 1], [1, 0]]), "one order, or one for each of 3 masks; got 2"),
         (lambda: scans((3, 2, 2)), r"scans expects the shape \(H, W\) or \(1, H, W\) of an image; got \(3, 2, 2\)"),
         (lambda: scans((4,)), r"scans expects .*; got \(4,\)"),
-        (lambda: scans((0, 4)), r"scans expects .*; got \(0, 4\)"),
-        (lambda: NADE(3, 0), "at least one hidden unit; got 0"),
-        (lambda: NADE(0), "expects a shape of positive sizes; got 0"),
-        (lambda: MADE((1, 0, 3)), r"expects a shape of positive sizes; got \(1, 0, 3\)"),
-        (lambda: MADE(()), "expects a shape of positive sizes"),
-        (lambda: MADE(3, 0), "positive hidden, layers and masks; got 0, 1 and 1"),
-        (lambda: MADE(3, 4, masks=0), "got 4, 1 and 0"),
-        (lambda: MADE(3, 4, context_dim=0), "a positive context_dim, or none; got 0"),
+        (lambda: scans((0, 4)), r"expects each of shape from 1 to \d+; got 0"),
+        (lambda: NADE(3, 0), r"expects hidden from 1 to \d+; got 0"),
+        (lambda: NADE(0), r"expects each of shape from 1 to \d+; got 0"),
+        (lambda: MADE((1, 0, 3)), r"expects each of shape from 1 to \d+; got 0"),
+        (lambda: MADE(()), r"expects shape of at least one size; got \(\)"),
+        (lambda: MADE(3, 0), r"expects hidden from 1 to \d+; got 0"),
+        (lambda: MADE(3, 4, masks=0), r"expects masks from 1 to \d+; got 0"),
+        (lambda: MADE(3, 4, context_dim=0), r"expects context_dim from 1 to \d+; got 0"),
         (lambda: NADE(3, 4, iter([0, 1, 1])), r"got \[0, 1, 1\]"),
         (lambda: NADE(3, 4, torch.tensor([0, 1, 1])), r"got \[0, 1, 1\]"),
         (lambda: NADE(3, 4, torch.eye(3)), r"once; got \[1.0, 0.0, 0.0\]"),
@@ -529,17 +563,23 @@ def test_every_mask_has_the_order_that_it_is_given():
         (lambda: DeepNADE(3, 4, orders=[0, 1]), r"DeepNADE expects an order .* once; got \[0, 1\]"),
         (lambda: DeepNADE(3, 4, orders=[]), "DeepNADE expects at least one order; got none"),
         (lambda: MADE(3, 4, context_dim=2)(torch.zeros(3), torch.zeros(5)), r"shape \(\*batch, 2\); got \(5,\)"),
-        (lambda: MADE(3, 4)(torch.zeros(5, 4)), r"MADE expects shape \(\*batch, 3\); got \(5, 4\)"),
-        (lambda: NADE((1, 2, 2), 4)(torch.zeros(4)), r"NADE expects shape \(\*batch, 1, 2, 2\); got \(4,\)"),
+        (lambda: MADE(3, 4)(torch.zeros(5, 4)), r"expects x of shape \(\*batch, 3\); got \(5, 4\)"),
+        (lambda: NADE((1, 2, 2), 4)(torch.zeros(4)), r"expects x of shape \(\*batch, 1, 2, 2\); got \(4,\)"),
         (lambda: MaskedDense(3, 1, masks=2), "one mask, or several and a seed; got dim 3, 2 masks and seed None"),
         (lambda: Autoregressive(NADE(3, 4), torch.zeros(2)), r"expects no context for this network; got one of shape"),
         (
             lambda: Autoregressive(MADE(3, 4, context_dim=2)),
-            r"expects a context of shape \(\*batch, 2\) for this network; got none",
+            r"expects a context of shape \(\*batch, 2\); got none",
         ),
-        (lambda: Autoregressive(MADE(3, 4, context_dim=2), torch.zeros(5, 3)), r"got one of shape \(5, 3\)"),
-        (lambda: Autoregressive(MADE(3, 4, context_dim=2), torch.zeros(())), r"got one of shape \(\)"),
-        (lambda: Autoregressive(NADE(3, 4), member=1), "expects a member below 1; got 1"),
+        (
+            lambda: Autoregressive(MADE(3, 4, context_dim=2), torch.zeros(5, 3)),
+            r"expects context of shape \(\*batch, 2\); got \(5, 3\)",
+        ),
+        (
+            lambda: Autoregressive(MADE(3, 4, context_dim=2), torch.zeros(())),
+            r"expects context of shape \(\*batch, 2\); got \(\)",
+        ),
+        (lambda: Autoregressive(NADE(3, 4), member=1), "expects member from 0 to 0; got 1"),
         (lambda: Autoregressive(NADE(3, 4)).sample(observed=torch.zeros(3)), "observed and mask together"),
         (lambda: Autoregressive(NADE(3, 4)).sample(mask=torch.ones(3)), "observed and mask together"),
     ],

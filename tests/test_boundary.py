@@ -84,6 +84,13 @@ def test_a_bfloat16_input_is_transformed_in_float32_under_autocast():
     assert_close((y, ladj), flow.forward_and_ladj(x.float()), rtol=0, atol=0)
 
 
+@every_builder
+def test_weights_in_half_precision_are_refused(build):
+    flow = build().bfloat16()
+    with pytest.raises(TypeError, match=r"expects weights in float32 or float64; got torch.bfloat16. Keep them there"):
+        flow(torch.randn(5, 3).bfloat16())
+
+
 # Weights that are random variables ------------------------------------------------------------------------------------
 
 

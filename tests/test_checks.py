@@ -90,3 +90,57 @@ def test_check_number_refuses_what_is_not_finite_or_out_of_range():
 def test_names_are_shown_with_their_escape_codes():
     assert checks.printable("a b/é.png") == "a b/é.png"
     assert checks.printable("\x1b[2J\n\udcff\u202e") == "\\x1b[2J\\n\\udcff\\u202e"
+
+
+def test_check_batch_refuses_one_datum_an_empty_batch_and_two_batch_dimensions():
+    assert checks.check_batch("VAE", "x", torch.zeros(5, 3), (3,)).shape == (5, 3)
+    for shape, message in [
+        ((3,), r"\(N, 3\); got \(3,\). Add the batch dimension"),
+        ((0, 3), r"N of at least 1; got \(0, 3\). Leave"),
+        ((2, 5, 3), r"got \(2, 5, 3\). Flatten the batch: x.flatten\(0, 1\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            checks.check_batch("VAE", "x", torch.zeros(shape), (3,))
+
+
+def test_check_mask_takes_zeros_and_ones_of_any_type():
+    for mask in (torch.tensor([True, False]), torch.tensor([1, 0]), torch.tensor([1.0, 0.0])):
+        assert checks.check_mask("sample", "mask", mask).tolist() == [True, False]
+    for bad in (0.5, math.nan):
+        with pytest.raises(ValueError, match="sample expects mask of True and False"):
+            checks.check_mask("sample", "mask", torch.tensor([1.0, bad]))
+
+
+def test_check_broadcast_returns_the_common_shape():
+    assert checks.check_broadcast("d", "value", (3, 1), "x", (5,)) == (3, 5)
+    with pytest.raises(ValueError, match=r"of value that broadcasts with that of x, \(5,\); got \(3,\)"):
+        checks.check_broadcast("d", "value", (3,), "x", (5,))
+
+
+def test_check_numbers_refuses_a_tensor_that_holds_none():
+    with pytest.raises(TypeError, match="expects x with numbers; got a meta tensor"):
+        checks.check_finite("Glow", "x", torch.zeros(3, device="meta"), "Move it")
+
+
+@pytest.mark.parametrize(("shape", "expected"), [(3, (3,)), (np.int64(3), (3,)), ([1, 4, 4], (1, 4, 4))])
+def test_check_shape_takes_the_size_of_a_vector_too(shape, expected):
+    assert checks.check_shape("NADE", "shape", shape) == expected
+
+
+@pytest.mark.parametrize("shape", [(), (3, 0), (2**13, 2**13)])
+def test_check_shape_refuses_no_elements_and_too_many(shape):
+    with pytest.raises(ValueError, match=r"NADE expects .*shape"):
+        checks.check_shape("NADE", "shape", shape)
+
+
+def test_check_kernel_share_and_seed():
+    assert checks.check_kernel("Conv", "kernel_size", np.int64(3)) == 3
+    assert checks.check_share("Dropout", "p", 0) == 0.0
+    assert checks.check_seed("MADE", -1) == -1
+    for check in (
+        lambda: checks.check_kernel("Conv", "kernel_size", 4),
+        lambda: checks.check_share("Dropout", "p", 1.0),
+        lambda: checks.check_seed("MADE", 2**70),
+    ):
+        with pytest.raises(ValueError, match=r"expects .*; got"):
+            check()

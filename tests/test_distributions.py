@@ -6,12 +6,12 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyro.distributions import Normal
-from registry import DISTRIBUTIONS, LIKELIHOODS, dense, flow, stack
+from pyro.distributions import Independent, Normal
+from registry import DISTRIBUTIONS, LIKELIHOODS, dense, flow, small_dequantizer, small_glow, stack
 from torch.testing import assert_close
 
 from pyro_exact import distributions
-from pyro_exact.distributions import Flow, StandardNormal, UniformDequantizer
+from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal, UniformDequantizer
 from pyro_exact.transforms import ActNorm, Affine, Compose, Coupling, Halves, Logit, Scaling
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -51,6 +51,39 @@ def test_expand_draws_every_row_by_itself(d):
     assert x.shape == (4, *d.batch_shape, *d.event_shape)
     assert_close(wide.log_prob(x), d.log_prob(x))
     assert not torch.allclose(x[0], x[1])
+
+
+def test_a_batch_that_would_have_to_change_is_not_expanded(d):
+    batch = (2, 1, *d.batch_shape)
+    wide = d.expand(batch)
+    assert wide.expand((4, *batch)).batch_shape == (4, *batch)
+    assert wide.expand((2, 3, *d.batch_shape)).batch_shape == (2, 3, *d.batch_shape)
+    for wrong in [(4, 1, *d.batch_shape), d.batch_shape]:
+        with pytest.raises((ValueError, RuntimeError)):
+            wide.expand(wrong)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x: x.numpy(),
+        lambda x: x.tolist(),
+        lambda x: None,
+        lambda x: x.to(torch.complex64),
+        lambda x: x[..., :0],
+        lambda x: torch.cat((x, x), dim=-1),
+    ],
+    ids=["array", "list", "None", "complex", "no columns", "more columns"],
+)
+def test_a_value_that_is_no_tensor_of_events_is_refused(d, spoil):
+    if isinstance(d, Independent):
+        return  # a stock distribution
+    with pytest.raises((TypeError, ValueError)):
+        d.log_prob(spoil(d.sample((2,))))
+
+
+def test_it_has_a_repr(d):
+    assert type(d).__name__ in repr(d)
 
 
 def test_rows_of_a_batch_are_drawn_by_themselves():
@@ -95,7 +128,7 @@ def test_at_temperature_zero_every_sample_is_the_image_of_the_origin():
 
 @pytest.mark.parametrize("temperature", [-0.1, math.nan, math.inf])
 def test_an_impossible_temperature_is_refused(temperature):
-    with pytest.raises(ValueError, match="expects a finite temperature of at least 0"):
+    with pytest.raises(ValueError, match="expects temperature as a finite number that is at least 0; got"):
         StandardNormal(3)(temperature)
 
 
@@ -269,6 +302,26 @@ def test_only_values_in_the_cell_have_density():
 def test_the_forced_noise_would_round_up():
     x = torch.tensor(255.0, dtype=torch.float32)
     assert x + torch.nextafter(torch.ones_like(x), torch.zeros_like(x)) == 256
+
+
+def test_noise_that_is_learned_has_no_density_outside_of_the_cell_either():
+    noise, x = FlowDequantizer(small_dequantizer(None)), torch.randint(4, (3, 1, 2, 4)).double()
+    d = noise(x)
+    v = x + 0.5
+    assert torch.equal(d.log_prob(v), noise.flow.condition(x).log_prob(v))
+    v[1, 0, 1, 2] += 1
+    assert d.log_prob(v).isfinite().tolist() == [True, False, True]
+    assert d.log_prob(v)[1] == -math.inf
+
+
+def test_a_flow_that_goes_the_other_way_says_so():
+    with pytest.raises(ValueError, match=r"expects a bijection from noise, here of shape \(16,\), .*: pass glow.inv"):
+        Flow(StandardNormal(16), small_glow(None))()
+
+
+def test_a_flow_of_something_else_is_refused():
+    with pytest.raises(TypeError, match=r"Flow expects a Bijection, such as .*; got list"):
+        Flow(StandardNormal(2), [ActNorm(2)])
 
 
 def test_an_empty_batch_of_images():

@@ -221,18 +221,21 @@ def test_the_recipe_has_the_size_of_the_official_code():
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: small(layers=0), "at least 1; .*layers=0"),
-        (lambda: small(top=0), "at least 1; got top=0"),
+        (lambda: small(layers=0), r"expects layers from 1 to \d+; got 0"),
+        (lambda: small(top=0), r"expects top from 1 to \d+; got 0"),
         (lambda: small((1, 6, 8)), r"that 4 divides; got \(1, 6, 8\)"),
-        (lambda: small(levels=1), "at least 2 levels; got 1"),
+        (lambda: small(levels=1), r"expects levels from 2 to \d+; got 1"),
         (lambda: small().model(bits() + 1), "values 0 and 1; got 2"),
-        (lambda: small().model(bits(0)), "at least one image"),
+        (lambda: small().model(bits(0)), r"expects x of shape \(N, 1, 8, 12\), N of at least 1; got \(0, 1, 8, 12\)"),
         (
             lambda: small().guide(bits(shape=(1, 8, 8))),
-            r"one image of shape \(1, 8, 12\); got data of shape \(5, 1, 8, 8\)",
+            r"expects x of shape \(N, 1, 8, 12\); got \(5, 1, 8, 8\)",
         ),
         (lambda: small().sample(2, vary="middle"), "'top', 'bottom' or 'pixels'; got 'middle'"),
-        (lambda: small().likelihood_of(torch.randn(2, 2, 2)), r"a context of shape \(\*batch, 3, 8, 12\).*\(3, 8, 8\)"),
+        (
+            lambda: small().likelihood_of(torch.randn(2, 2, 2)),
+            r"expects z1 of shape \(\*batch, 2, 2, 3\); got \(2, 2, 2\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(act, message):

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from pyro_exact import models
 from pyro_exact.distributions import Flow, StandardNormal, UniformDequantizer
+from pyro_exact.flows import planar, real_nvp
 from pyro_exact.models import Density, Dequantized
 from pyro_exact.transforms import ActNorm, Affine, Compose, Flatten, Halves, Scaling
 
@@ -128,8 +129,9 @@ def test_a_reloaded_model_has_the_same_loss(model, case, tmp_path):
 def test_parameters_are_registered_once_and_under_their_names(model, case):
     poutine.trace(model.model).get_trace(case.data())
     poutine.trace(model.guide).get_trace(case.data())
-    names = {f"model$$${name}" for name, _ in model.named_parameters()}
-    assert set(pyro.get_param_store().keys()) == names
+    modules, names = zip(*(key.split("$$$") for key in pyro.get_param_store()), strict=True)
+    assert len(set(modules)) == 1
+    assert list(names) == [name for name, _ in model.named_parameters()]
 
 
 def test_in_predictive(model, case):
@@ -155,6 +157,54 @@ def test_it_can_move_to_another_precision(model, case):
     weights = single.log_weight(x)
     assert weights.dtype == torch.float32
     assert weights.isfinite().all()
+
+
+DOORS = ["model", "guide", "initialize", "log_weight"]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_one_datum_without_a_batch_dimension_is_refused(case, door):
+    with pytest.raises(ValueError, match=r"expects .*\(N, .*got .*batch"):
+        getattr(case.make(), door)(case.data()[0])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda x: x[:0], ValueError),
+        (lambda x: x[None], ValueError),
+        (lambda x: x.double() * math.nan, ValueError),
+        (lambda x: x.numpy(), TypeError),
+        (lambda x: x.tolist(), TypeError),
+        (lambda x: None, TypeError),
+        (lambda x: x.to(torch.complex64), TypeError),
+        (lambda x: x.to_sparse(), (TypeError, ValueError)),
+    ],
+    ids=["empty", "two batch dimensions", "NaN", "array", "list", "None", "complex", "sparse"],
+)
+def test_data_that_are_no_batch_of_numbers_are_refused(case, spoil, error):
+    with pytest.raises(error, match=r"expected .*; got|expects .*; got"):
+        case.make().log_weight(spoil(case.data()))
+
+
+@pytest.mark.parametrize("n", [-1, 2.0, math.nan, "3", None])
+def test_a_count_of_samples_is_an_integer_of_at_least_0(case, n):
+    with pytest.raises((TypeError, ValueError), match=r"sample expects n .*; got"):
+        case.make().sample(n)
+
+
+def test_no_samples_are_an_empty_batch(case):
+    assert case.make().sample(0).shape == (0, *case.data().shape[1:])
+
+
+def test_floats_of_another_precision_are_cast_to_that_of_the_weights(case):
+    model, x = case.make(), case.data()[:4]
+    model.initialize(x.float() if x.is_floating_point() else x)
+    torch.manual_seed(3)
+    expected = model.log_weight(x.float().double())
+    torch.manual_seed(3)
+    assert torch.equal(model.log_weight(x.float()), expected)
+    assert expected.dtype == torch.float64
 
 
 @pytest.mark.gpu
@@ -185,6 +235,23 @@ def test_initialize_reaches_the_act_norm_behind_the_inverse():
     model.initialize(x)
     act_norm = model.distribution.bijection.inv.parts[0]
     assert_close(act_norm(x).mean(0), torch.zeros(2), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_initialize_says_which_way_round_a_flow_goes(inverse):
+    flow, x = real_nvp((2,), 2), MODELS["Density"].data()
+    model = Density(Flow(StandardNormal(2), flow.inv if inverse else flow))
+    if inverse:
+        before = model.log_weight(x).mean()
+        model.initialize(x)
+        assert model.log_weight(x).mean() > before + 1
+    else:
+        with pytest.raises(ValueError, match=r"from data to noise; .* Build it as Flow\(base, bijection.inv\)"):
+            model.initialize(x)
+
+
+def test_a_flow_without_parameters_from_data_may_go_either_way():
+    Density(Flow(StandardNormal(2), planar(2, 3))).initialize(MODELS["Density"].data())
 
 
 def test_the_temperature_of_a_sample():
@@ -230,7 +297,7 @@ def test_pixels_are_the_floor_of_the_latent():
     [
         (lambda x: x / 4, ValueError, "whole pixel levels from 0 to 3"),
         (lambda x: x + 3, ValueError, "levels from 0 to 3; got values from 3 to 6"),
-        (lambda x: x * math.nan, ValueError, "got nan"),
+        (lambda x: x * math.nan, ValueError, "to be finite; got 512 of 512 elements NaN"),
         (lambda x: x.expand(-1, 3, -1, -1), ValueError, r"shape \(\*, 1, 4, 4\)"),
         (lambda x: x[:0], ValueError, "at least one image"),
         (lambda x: x > 1, TypeError, r"got torch\.bool"),

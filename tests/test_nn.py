@@ -6,7 +6,16 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from pyro_exact.nn import ConvConditioner, DenseConditioner, MaskedDense, Parameters, PriorConditioner, ScaledConv2d
+from pyro_exact.nn import (
+    AttentionConditioner,
+    ConvConditioner,
+    DenseConditioner,
+    MaskedDense,
+    Parameters,
+    PriorConditioner,
+    ScaledConv2d,
+)
+from pyro_exact.nn.attend import attend
 from pyro_exact.nn.statistics import channel_statistics
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -72,7 +81,9 @@ def test_initialize_survives_constant_input():
     assert y.isfinite().all()
 
 
-@pytest.mark.parametrize(("sizes", "message"), [((2, 4, 2), "odd kernel size"), ((0, 4), "0 in"), ((4, 0), "0 out")])
+@pytest.mark.parametrize(
+    ("sizes", "message"), [((2, 4, 2), "expects an odd kernel_size; got 2"), ((0, 4), "0 in"), ((4, 0), "0 out")]
+)
 def test_scaled_convolution_refuses_impossible_sizes(sizes, message):
     with pytest.raises(ValueError, match=message):
         ScaledConv2d(*sizes)
@@ -262,3 +273,40 @@ def test_masked_layers_serve_the_transforms_of_functions(large, monkeypatch):
     assert_close(of_input(x[0]), torch.autograd.functional.jacobian(net, x[0]))
     for function in (of_input, torch.func.jacrev(of_input), lambda x: torch.func.jacrev(of_weight)(weight, x)):
         assert_close(torch.func.vmap(function)(x), torch.stack([function(row) for row in x]))
+
+
+# Attention ------------------------------------------------------------------------------------------------------------
+
+
+def attention(*parts):
+    query, key, value = parts
+    return ((query @ key.mT / query.shape[-1] ** 0.5).softmax(-1) @ value).square()
+
+
+def test_attention_has_the_gradients_of_its_formula_to_the_second():
+    parts = [torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+
+    def gradients(formula):
+        first = torch.autograd.grad(formula(*parts).sum(), parts, create_graph=True)
+        return *first, *torch.autograd.grad(sum(g.square().sum() for g in first), parts)
+
+    assert_close(gradients(lambda *parts: attend(*parts).square()), gradients(attention))
+
+
+def test_the_gradient_of_attention_may_be_asked_for_twice():
+    parts = [torch.randn(2, 5, 4, requires_grad=True) for _ in range(3)]
+    total = attend(*parts).square().sum()
+    first = torch.autograd.grad(total, parts, retain_graph=True)
+    assert_close(torch.autograd.grad(total, parts), first, rtol=0, atol=0)
+
+
+def test_the_conditioner_of_flow_pp_has_a_hessian_by_either_way():
+    net = perturb(AttentionConditioner(1, 1, 2, (2, 2), width=4, blocks=1, heads=2, dropout=0.0).double())
+    x = torch.randn(1, 2, 2, dtype=torch.float64)
+
+    def total(x):
+        return net(x[None]).square().sum()
+
+    expected = torch.autograd.functional.hessian(total, x)
+    assert expected.abs().max() > 0
+    assert_close(torch.func.hessian(total)(x), expected)

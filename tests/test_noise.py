@@ -32,7 +32,7 @@ DRAWS = {
     ),
     "reparametrised": lambda x: Normal(x, 1.0).rsample(),
     "base": lambda x: StandardNormal(6)().sample((len(x),)),
-    "dequantizer": lambda x: UniformDequantizer(x).sample(),
+    "dequantizer": lambda x: UniformDequantizer(x, event_dim=1).sample(),
     "subset": lambda x: Subset((1, 2, 3)).sample((len(x),)),
     "one for all": lambda x: x + torch.randn(()) + torch.randint(3, ()),
     "one after another": lambda x: torch.rand_like(x) + F.dropout(torch.randn(len(x), 4), 0.5),

@@ -208,7 +208,7 @@ def test_condition_on_can_be_a_pyro_site(small):
     [
         (torch.zeros(10), torch.ones(10), r"leaves a site unknown; got one of shape \(10,\) and 10 observed sites"),
         (torch.zeros(10), torch.zeros(9), r"expects a mask of shape \(10,\)"),
-        (torch.zeros(9), torch.zeros(10), r"expects shape \(\*batch, 10\); got \(9,\)"),
+        (torch.zeros(9), torch.zeros(10), r"expects x of shape \(\*batch, 10\); got \(9,\)"),
         (torch.full((10,), 0.5), torch.arange(10) < 3, "expects values 0 and 1 where the mask is True"),
     ],
     ids=str,
@@ -226,6 +226,88 @@ def test_a_mask_may_be_a_list(small):
 
 
 # Orders ---------------------------------------------------------------------------------------------------------------
+
+
+# A mask for each row, as of data of which some are missing ------------------------------------------------------------
+
+
+@pytest.fixture
+def rows():
+    """Images with other pixels known in each row: some, all, and none."""
+    x = torch.randint(2, (5, 1, 2, 3)).double()
+    known = torch.rand(5, 1, 2, 3) < 0.5
+    known[3], known[4] = True, False
+    return x, known
+
+
+def test_with_a_mask_for_each_row_each_row_has_its_own_conditional(small, rows):
+    x, known = rows
+    d = small.condition_on(x.where(known, torch.nan), known)
+    drawn = d.sample((3,))
+    assert (d.batch_shape, d.event_shape, drawn.shape) == ((5,), (1, 2, 3), (3, 5, 1, 2, 3))
+    assert torch.equal(drawn.where(known, 0), x.where(known, 0).expand(3, -1, -1, -1, -1))
+    log_p = d.log_prob(drawn)
+    for i in (0, 1, 2, 4):
+        one = small.condition_on(x[i], known[i])
+        assert_close(log_p[:, i], one.log_prob(drawn[:, i, ~known[i]]), rtol=1e-10, atol=1e-10)
+    assert torch.equal(log_p[:, 3], torch.zeros(3))  # where all is known, nothing is left to chance
+
+
+def test_rows_are_drawn_as_often_as_is_likely(small, rows):
+    x, known = rows
+    d = small.condition_on(x[:1], known[:1])
+    drawn = d.sample((4000,))
+    unique, counts = drawn.unique(dim=0, return_counts=True)
+    expected = 4000 * d.log_prob(unique).exp().squeeze(-1)
+    assert chisquare(counts.numpy(), (expected / expected.sum() * 4000).detach().numpy()).pvalue > 1e-3
+
+
+def test_wanted_sites_of_each_row_are_scored_and_the_rest_is_summed_out(small, rows):
+    x, known = rows
+    wanted = ~known & (torch.rand(known.shape) < 0.5)
+    wanted[0] = ~known[0] & (torch.arange(6).view(1, 2, 3) == (~known[0]).flatten().nonzero()[0])
+    d = small.condition_on(x, known, wanted)
+    drawn = d.sample()
+    assert torch.equal(drawn.where(~wanted, 0), x.where(~wanted, 0))
+    one = small.condition_on(x[0], known[0], wanted[0])
+    assert_close(d.log_prob(drawn)[0], one.log_prob(drawn[0, wanted[0]]))
+
+
+def test_a_value_that_contradicts_what_is_observed_has_no_probability(small, rows):
+    x, known = rows
+    d, value = small.condition_on(x, known), x.clone()
+    value[3, 0, 0, 0] = 1 - value[3, 0, 0, 0]
+    assert d.log_prob(value).isneginf().tolist() == [False, False, False, True, False]
+
+
+def test_missing_data_can_be_a_pyro_site(small, rows):
+    x, known = rows
+    with pyro.plate("data", 5), poutine.trace() as trace:
+        completed = pyro.sample("x", small.condition_on(x, known))
+    assert completed.shape == x.shape
+    assert trace.trace.log_prob_sum().isfinite()
+
+
+@pytest.mark.parametrize(
+    ("x", "known", "wanted"),
+    [
+        (torch.full((2, 10), 0.5), torch.ones(2, 10), None),
+        (torch.zeros(2, 10), torch.ones(3, 10), None),
+        (torch.zeros(2, 10), torch.ones(2, 9), None),
+        (torch.zeros(2, 10), torch.full((2, 10), 0.5), None),
+        (torch.zeros(2, 10), torch.ones(2, 10), torch.ones(2, 10)),
+    ],
+    ids=["values", "rows", "sites", "no mask", "wanted"],
+)
+def test_what_cannot_be_missing_is_refused(x, known, wanted):
+    with pytest.raises(ValueError, match=r"expects .*; got"):
+        net("DeepNADE").condition_on(x, known, wanted)
+
+
+@pytest.mark.parametrize("mask", ["a", None, [[1], [1, 0]]])
+def test_what_is_no_mask_is_refused(mask):
+    with pytest.raises(TypeError, match="expects mask of True and False; got"):
+        net("DeepNADE").condition_on(torch.zeros(10), mask)
 
 
 def test_orders_are_those_of_the_seed_and_are_saved():
@@ -273,18 +355,21 @@ def test_an_ensemble_is_the_mixture_of_joint_probabilities(small):
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda: DeepNADE(10, 0), "positive hidden and layers; got 0 and 2"),
-        (lambda: DeepNADE(10, 5, layers=0), "got 5 and 0"),
-        (lambda: DeepNADE(10, 5, orders=0), "DeepNADE expects at least one order; got none"),
-        (lambda: DeepNADE(0), "expects a shape of positive sizes; got 0"),
+        (lambda: DeepNADE(10, 0), r"expects hidden from 1 to \d+; got 0"),
+        (lambda: DeepNADE(10, 5, layers=0), r"expects layers from 1 to \d+; got 0"),
+        (lambda: DeepNADE(10, 5, orders=0), r"expects orders from 1 to \d+; got 0"),
+        (lambda: DeepNADE(0), r"expects each of shape from 1 to \d+; got 0"),
         (lambda: ConvNADE((1, 21, 40)), r"of more than 21 pixels a side for kernels \[8, 4, 6, 7\]; got \(1, 21, 40\)"),
         (lambda: ConvNADE((28, 28)), r"expects images \(C, H, W\)"),
-        (lambda: ConvNADE((1, 4, 4), 0, [2]), "positive channels and kernels; got 0"),
-        (lambda: ConvNADE((1, 4, 4), 2, []), r"got 2 and \[\]"),
+        (lambda: ConvNADE((1, 4, 4), 0, [2]), r"expects channels from 1 to \d+; got 0"),
+        (lambda: ConvNADE((1, 4, 4), 2, []), "expects a kernel or more; got none"),
         (lambda: OrderAgnostic(net("DeepNADE")).sample(2, temperature=0.5), "no base noise to scale"),
         (lambda: OrderAgnostic(net("DeepNADE")).model(torch.full((3, 10), 0.5)), "expects values 0 and 1; got 0.5"),
-        (lambda: OrderAgnostic(net("DeepNADE")).guide(torch.zeros(3, 9)), r"shape \(\*batch, 10\); got \(3, 9\)"),
-        (lambda: Subset((2, 3)).log_prob(torch.zeros(3)), r"masks of shape \(\*batch, 2, 3\); got \(3,\)"),
+        (
+            lambda: OrderAgnostic(net("DeepNADE")).guide(torch.zeros(3, 9)),
+            r"expects x of shape \(N, 10\); got \(3, 9\)",
+        ),
+        (lambda: Subset((2, 3)).log_prob(torch.zeros(3)), r"expects value of shape \(\*batch, 2, 3\); got \(3,\)"),
     ],
 )
 def test_what_cannot_be_is_refused(run, message):

@@ -14,9 +14,11 @@ from pyro.distributions import (
     constraints,
 )
 from pyro.distributions import transforms as stock
-from pyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO
+from pyro.infer import MCMC, NUTS, SVI, JitTrace_ELBO, Predictive, Trace_ELBO
 from pyro.infer.autoguide import AutoNormalizingFlow
+from pyro.infer.inspect import get_model_relations
 from pyro.infer.reparam import NeuTraReparam
+from registry import MODELS
 from torch import nn
 from torch.testing import assert_close
 
@@ -326,3 +328,41 @@ def test_an_automatic_guide_on_a_gpu():
 def on_gpu(model, y=None):
     with torch.device("cuda"):
         return model(y)
+
+
+# What looks at a program from outside ---------------------------------------------------------------------------------
+
+VECTOR_FLOWS = {
+    "maf": lambda: flows.maf(2, 2).inv,
+    "nice": lambda: flows.nice((2,)).inv,
+    "planar": lambda: flows.planar(2, 2),
+    "real_nvp": lambda: flows.real_nvp((2,), 2).inv,
+    "spline_coupling": lambda: flows.spline_coupling((2,), 2).inv,
+}
+
+
+@pytest.mark.parametrize("name", VECTOR_FLOWS)
+def test_pyro_finds_the_relations_of_a_model_with_a_flow(name):
+    flow = Flow(StandardNormal(2), VECTOR_FLOWS[name]())
+
+    def model():
+        z = pyro.sample("z", flow())
+        pyro.sample("x", Normal(z, 1.0).to_event(1))
+
+    assert get_model_relations(model)["sample_sample"] == {"z": [], "x": ["z"]}
+
+
+@pytest.mark.parametrize("name", ["Dequantized", "Dequantized logit", "Density gated_pixel_cnn", "VAE planar"])
+def test_pyro_finds_the_relations_of_our_models(name):
+    case = MODELS[name]
+    relations = get_model_relations(case.make().model, (case.data(),))
+    assert "x" in relations["sample_sample"]
+
+
+def test_a_model_trains_when_it_is_traced_for_speed():
+    case = MODELS["Dequantized"]
+    model, x = case.make(), case.data()
+    model.initialize(x)
+    svi = SVI(model.model, model.guide, pyro.optim.Adam({"lr": 0.01}), JitTrace_ELBO(ignore_jit_warnings=True))
+    losses = [svi.step(x) for _ in range(20)]
+    assert sum(losses[-5:]) < sum(losses[:5])

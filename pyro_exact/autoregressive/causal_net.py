@@ -8,8 +8,10 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_broadcast, check_event, check_numbers, check_shape, check_tensor
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn.conditioner import required
+from pyro_exact.nn.precision import cast, weight_of
 from pyro_exact.nn.state import State, progress
 
 
@@ -44,20 +46,23 @@ class CausalNet(nn.Module, ABC):
         self, shape: int | Sequence[int], likelihood: Likelihood, context: int | Sequence[int] | None = None
     ) -> None:
         super().__init__()
-        self.event_shape = torch.Size([shape] if isinstance(shape, int) else shape)
-        if not self.event_shape or min(self.event_shape) < 1:
-            raise ValueError(f"{type(self).__name__} expects a shape of positive sizes; got {shape}.")
+        name = type(self).__name__
+        if not isinstance(likelihood, Likelihood):
+            raise TypeError(
+                f"{name} expects a Likelihood, such as those of pyro_exact.distributions; got "
+                f"{type(likelihood).__name__}. Pass one, not its class."
+            )
+        self.event_shape = torch.Size(check_shape(name, "shape", shape))
         values = len(likelihood.site_shape)
         if self.event_shape[:values] != likelihood.site_shape:
             raise ValueError(
-                f"{type(self).__name__} expects a shape that begins with that of the values of its likelihood, "
-                f"{likelihood.site_shape}; got {tuple(self.event_shape)}."
+                f"{name} expects a shape that begins with that of the values of its likelihood, "
+                f"{likelihood.site_shape}; got {tuple(self.event_shape)}. Build the likelihood for that shape."
             )
         self.grid = self.event_shape[values:]
         self.sites = self.grid.numel()
         self.likelihood = likelihood
-        context = (context,) if isinstance(context, int) else context
-        self.context_shape: tuple[int, ...] | None = None if context is None else tuple(context)
+        self.context_shape = None if context is None else check_shape(name, "context", context)
 
     @property
     def incremental(self) -> bool:
@@ -126,22 +131,40 @@ class CausalNet(nn.Module, ABC):
         """
         rows = self.to_sites(x)
         if rows.dim() == 1 + len(self.likelihood.site_shape) or not len(rows):
-            raise ValueError(f"{type(self).__name__} starts from a batch of data; got shape {tuple(x.shape)}.")
+            raise ValueError(
+                f"{type(self).__name__} starts from a batch of data; got shape {tuple(x.shape)}. Add the batch "
+                f"dimension."
+            )
+        check_numbers(type(self).__name__, "data", x)
         if not (self.likelihood.support.check(x) & x.isfinite()).all():
-            raise ValueError(f"{type(self).__name__} starts from {self.likelihood.values}; got others.")
-        return rows.reshape(-1, self.sites, *self.likelihood.site_shape).to(next(self.parameters()).dtype)
+            raise ValueError(
+                f"{type(self).__name__} starts from {self.likelihood.values}; got others. Compare the data with the "
+                f"likelihood."
+            )
+        return cast(rows.reshape(-1, self.sites, *self.likelihood.site_shape), weight_of(self))
 
     def contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
         """Return the context of each vector or image of a batch in a row: (N, *context_shape)."""
         if self.context_shape is None:
             return None
         context = required(context, self.context_shape, next(self.parameters()))
+        rows = context.shape[: context.dim() - len(self.context_shape)]
+        if check_broadcast(type(self).__name__, "context", rows, "x", batch_shape) != torch.Size(batch_shape):
+            raise ValueError(
+                f"{type(self).__name__} expects x of the batch shape of its context, {tuple(rows)}; got "
+                f"{tuple(batch_shape)}. Expand x to it."
+            )
         return context.expand(*batch_shape, *self.context_shape).reshape(-1, *self.context_shape)
+
+    def values(self, x: Tensor) -> Tensor:
+        """Return values in the precision of the weights, or say that their shape is wrong."""
+        x, weight = self._checked(x), weight_of(self)
+        if not weight.is_meta:
+            check_numbers(type(self).__name__, "x", x)
+        return cast(x, weight)
 
     def _checked(self, x: Tensor) -> Tensor:
         """Return x, or say that its shape is wrong."""
-        batch_dims = x.dim() - len(self.event_shape)
-        if batch_dims < 0 or x.shape[batch_dims:] != self.event_shape:
-            expected = ", ".join(map(str, self.event_shape))
-            raise ValueError(f"{type(self).__name__} expects shape (*batch, {expected}); got {tuple(x.shape)}.")
+        name = type(self).__name__
+        check_event(name, "x", check_tensor(name, "x", x), self.event_shape)
         return x

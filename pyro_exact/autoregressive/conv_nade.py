@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from pyro_exact.autoregressive.deep_nade import DeepNADE
 from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet, Orders
+from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.nn.layout import channels_last
 
 
 class ConvNADE(OrderAgnosticNet):
@@ -20,7 +22,7 @@ class ConvNADE(OrderAgnosticNet):
 
     The convolutions :math:`f` see the mask as a second image. Valid ones make it smaller, and full ones of the same
     kernels bring it back; all but the last are followed by a relu. The companion :math:`g` is a `DeepNADE`. A step is a
-    whole pass. There is no `torch.func.vmap` over memory with channels innermost.
+    whole pass.
 
     Args:
         shape: Shape of the images, (C, H, W), whose pixels are numbered row by row.
@@ -60,14 +62,16 @@ class ConvNADE(OrderAgnosticNet):
         seed: int = 0,
     ) -> None:
         super().__init__(shape, BernoulliLikelihood(), orders, seed)
+        kernels = check_sizes("ConvNADE", "kernels", kernels, most=LARGEST_COUNT)
+        channels = check_size("ConvNADE", "channels", channels)
         shrunk = sum(kernel - 1 for kernel in kernels)
         if len(self.event_shape) != 3 or shrunk >= min(self.event_shape[1:]):
             raise ValueError(
                 f"ConvNADE expects images (C, H, W) of more than {shrunk} pixels a side for kernels {list(kernels)}; "
-                f"got {tuple(self.event_shape)}."
+                f"got {tuple(self.event_shape)}. Choose smaller kernels."
             )
-        if channels < 1 or not kernels or min(kernels) < 1:
-            raise ValueError(f"ConvNADE expects positive channels and kernels; got {channels} and {list(kernels)}.")
+        if not kernels:
+            raise ValueError("ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no convolutions.")
         colours = self.event_shape[0]
         down = [2 * colours, *[channels] * len(kernels)]
         up = [*[channels] * len(kernels), colours]
@@ -81,7 +85,7 @@ class ConvNADE(OrderAgnosticNet):
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
         known = mask.expand_as(x).to(x.dtype)
         images = torch.cat((x * known, known), dim=-3).reshape(-1, 2 * x.shape[-3], *x.shape[-2:])
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = channels_last(images)
         logits = self.convolutions(images).reshape(x.shape).unsqueeze(-1)
         return self.companion.conditionals(x, mask) + logits
 

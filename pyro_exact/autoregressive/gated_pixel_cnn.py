@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.pixel_net import Cursor, PixelNet
+from pyro_exact.checks import LARGEST_COUNT, check_kernel, check_size
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.masked_convolution import MaskedConv2d, Prepared, groups, spans
@@ -75,8 +76,9 @@ class GatedPixelCNN(PixelNet):
     ) -> None:
         super().__init__(shape, levels, context, likelihood)
         name = type(self).__name__
-        if layers < 0:
-            raise ValueError(f"{name} expects layers of at least 0; got {layers}.")
+        layers = check_size(name, "layers", layers, least=0, most=LARGEST_COUNT)
+        kernel_size, hidden = check_kernel(name, "kernel_size", kernel_size), check_size(name, "hidden", hidden)
+        head = check_size(name, "head", head)
         if self.context_shape is not None and self.context_shape[1:] not in ((), (self.height, self.width)):
             raise ValueError(
                 f"{name} expects a context vector, or a map of shape (channels, {self.height}, {self.width}); got the "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.checks import LARGEST_COUNT, check_seed, check_share, check_size
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn.masked_dense import MaskedDense
@@ -68,11 +69,12 @@ class MADE(CausalNet):
         context_dim: int | None = None,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(shape, likelihood or BernoulliLikelihood(), context_dim)
-        if hidden < 1 or layers < 1 or masks < 1:
-            raise ValueError(f"MADE expects positive hidden, layers and masks; got {hidden}, {layers} and {masks}.")
-        if context_dim is not None and context_dim < 1:
-            raise ValueError(f"MADE expects a positive context_dim, or none; got {context_dim}.")
+        if context_dim is not None:
+            context_dim = check_size("MADE", "context_dim", context_dim)
+        super().__init__(shape, BernoulliLikelihood() if likelihood is None else likelihood, context_dim)
+        hidden, layers = check_size("MADE", "hidden", hidden), check_size("MADE", "layers", layers, most=LARGEST_COUNT)
+        masks = check_size("MADE", "masks", masks, most=LARGEST_COUNT)
+        seed, dropout = check_seed("MADE", seed), check_share("MADE", "dropout", dropout)
         orders = None if order is None else permutations(order, self.sites, "MADE")
         self.dense = MaskedDense(
             self.sites,
@@ -91,7 +93,7 @@ class MADE(CausalNet):
         return self.dense.orders
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        theta: Tensor = self.dense(self.to_sites(x), context, member)
+        theta: Tensor = self.dense(self.to_sites(self.values(x)), context, member)
         return theta.unflatten(-2, self.event_shape)
 
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.checks import check_size
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.state import State, progress
@@ -56,11 +57,10 @@ class NADE(CausalNet):
 
     def __init__(self, shape: int | Sequence[int], hidden: int = 500, order: Sequence[int] | None = None) -> None:
         super().__init__(shape, BernoulliLikelihood())
-        if hidden < 1:
-            raise ValueError(f"NADE expects at least one hidden unit; got {hidden}.")
+        hidden = check_size("NADE", "hidden", hidden)
         orders = permutations(range(self.sites) if order is None else order, self.sites, "NADE")
         if len(orders) > 1:
-            raise ValueError(f"NADE expects one order; got {len(orders)}.")
+            raise ValueError(f"NADE expects one order; got {len(orders)}. MADE takes several.")
         self.register_buffer("order", orders[0])
         self.W = nn.Parameter(0.01 * torch.randn(self.sites, hidden))
         self.V = nn.Parameter(0.01 * torch.randn(self.sites, hidden))
@@ -72,7 +72,7 @@ class NADE(CausalNet):
         return self.order[None]
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        flat = self.to_sites(x)
+        flat = self.to_sites(self.values(x))
         inputs = flat.reshape(-1, self.sites).index_select(-1, self.order)
         with torch.autocast(x.device.type, enabled=False):
             sums = _sums if transformed() else Recursion.apply

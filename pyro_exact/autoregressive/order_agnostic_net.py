@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.autoregressive.completion import Completion
+from pyro_exact.autoregressive.conditioned import Conditioned, mask_of
+from pyro_exact.checks import LARGEST_COUNT, check_seed, check_size
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.likelihood import Likelihood
-from pyro_exact.nn.conditioner import required
 from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.state import State, progress
 
@@ -53,9 +55,10 @@ class OrderAgnosticNet(CausalNet):
 
     def __init__(self, shape: int | Sequence[int], likelihood: Likelihood, orders: Orders = 1, seed: int = 0) -> None:
         super().__init__(shape, likelihood)
-        if isinstance(orders, int):
-            generator = torch.Generator().manual_seed(seed)
-            orders = [torch.randperm(self.sites, generator=generator).tolist() for _ in range(orders)]
+        if not isinstance(orders, Iterable):
+            count = check_size(type(self).__name__, "orders", orders, most=LARGEST_COUNT)
+            generator = torch.Generator().manual_seed(check_seed(type(self).__name__, seed))
+            orders = [torch.randperm(self.sites, generator=generator).tolist() for _ in range(count)]
         self.register_buffer("ensemble", permutations(orders, self.sites, type(self).__name__))
 
     @property
@@ -106,7 +109,7 @@ class OrderAgnosticNet(CausalNet):
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         order = self.orders[member]
         theta = []
-        for rows in self.to_sites(x).reshape(-1, self.sites).index_select(-1, order).split(self.rows):
+        for rows in self.to_sites(self.values(x)).reshape(-1, self.sites).index_select(-1, order).split(self.rows):
             theta.append(self.follow(self._nothing(rows.shape[:1]), rows, order).index_select(-2, order.argsort()))
         return torch.cat(theta).view(*x.shape, self.likelihood.num_params)
 
@@ -127,95 +130,36 @@ class OrderAgnosticNet(CausalNet):
 
     def condition_on(
         self, observed: Tensor, mask: Tensor | Sequence[Any], wanted: Tensor | Sequence[Any] | None = None
-    ) -> Autoregressive:
+    ) -> Autoregressive | Completion:
         r"""Return the distribution of some sites given others: a pass for each of those that are wanted.
 
-        Its vectors hold the wanted sites in the order of their numbers, and it has a member for each of our orders. It
-        is the conditional of an order that begins with what is observed, goes on with what is wanted, and ends with the
-        rest, which so is summed out.
+        It is the conditional of an order that begins with what is observed, goes on with what is wanted, and ends with
+        the rest, which so is summed out; and the mixture of those of all our orders.
+
+        With one mask for all rows its vectors hold the wanted sites in the order of their numbers. With a mask for each
+        row, as of data of which some are missing, they are whole vectors or images: see `Completion`.
 
         Args:
             observed: (\*batch, \*event_shape), any numbers out of the mask; the batch is that of the distribution.
-            mask: True where a value is observed, of the shape of one vector or image.
-            wanted: True at the sites whose distribution this is, of the same shape; all others by default.
+            mask: True where a value is observed, of the shape of one vector or image, or of as many as there are rows.
+            wanted: True at the sites whose distribution this is, of either shape; all others by default.
 
         Raises:
+            TypeError: If a mask is none, or what is observed is no tensor.
             ValueError: If everything is observed or nothing wanted, what is wanted is observed, or a shape or an
                 observed value is impossible.
         """
-        conditioned = Conditioned(self, mask, wanted)
-        flat = self.to_sites(observed).to(next(self.parameters()).dtype)
-        known = flat[..., conditioned.mask]
-        if not self.likelihood.support.check(known).all():
-            raise ValueError(f"condition_on expects {self.likelihood.values} where the mask is True; got others.")
+        known, chosen = mask_of("mask", mask), None if wanted is None else mask_of("wanted", wanted)
+        x = self.values(observed)
+        if max(known.dim(), 0 if chosen is None else chosen.dim()) > len(self.event_shape):
+            return Completion(self, x, known, chosen)
+
+        conditioned = Conditioned(self, known, chosen)
+        flat = self.to_sites(x)
+        seen = flat[..., conditioned.mask]
+        if not (self.likelihood.support.check(seen) & seen.isfinite()).all():
+            raise ValueError(
+                f"condition_on expects {self.likelihood.values} where the mask is True; got others. Compare the data "
+                f"with the mask."
+            )
         return Autoregressive(conditioned, flat.where(conditioned.mask, 0))
-
-
-class Conditioned(CausalNet):
-    r"""What an order-agnostic network says of some sites, given the others as a context.
-
-    Args:
-        net: The network.
-        mask: True at the sites that the context gives, of the shape of one vector or image.
-        wanted: True at the sites of which it says something, of the same shape; all others by default.
-
-    Shape:
-        - x: (\*batch, wanted); context: (\*batch, sites), any numbers out of the mask.
-        - theta: (\*batch, wanted, num_params).
-
-    Raises:
-        ValueError: If no site is unknown or wanted, one is both wanted and given, or a mask has another shape.
-    """
-
-    mask: Tensor
-    wanted: Tensor
-    kept: Tensor
-
-    def __init__(
-        self, net: OrderAgnosticNet, mask: Tensor | Sequence[Any], wanted: Tensor | Sequence[Any] | None = None
-    ) -> None:
-        mask = torch.as_tensor(mask).bool()
-        if mask.shape != net.event_shape or mask.all():
-            raise ValueError(
-                f"Conditioned expects a mask of shape {tuple(net.event_shape)} that leaves a site unknown; got one of "
-                f"shape {tuple(mask.shape)} and {int(mask.sum())} observed sites."
-            )
-        chosen = ~mask if wanted is None else torch.as_tensor(wanted, device=mask.device).bool()
-        if chosen.shape != mask.shape or not chosen.any() or (chosen & mask).any():
-            raise ValueError(
-                f"Conditioned expects as wanted a mask of shape {tuple(mask.shape)} with sites that are not observed; "
-                f"got one of shape {tuple(chosen.shape)} and {int(chosen.sum())} sites."
-            )
-        flat, chosen = mask.flatten(), chosen.flatten()
-        super().__init__(int(chosen.sum()), net.likelihood, context=net.sites)
-        self.net = net
-        self.register_buffer("mask", flat, persistent=False)
-        self.register_buffer("wanted", chosen.nonzero().squeeze(-1), persistent=False)
-        places = chosen.cumsum(0) - 1
-        orders = net.orders[chosen[net.orders]].view(-1, self.sites)
-        self.register_buffer("kept", places[orders], persistent=False)
-
-    @property
-    def orders(self) -> Tensor:
-        return self.kept
-
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        order = self.orders[member]
-        rows = self.to_sites(x).reshape(-1, self.sites).index_select(-1, order)
-        state = self.net.know(self._observed(x.shape[:-1], context).reshape(-1, self.net.sites), self.mask)
-        theta = self.net.follow(state, rows, self.wanted[order]).index_select(-2, order.argsort())
-        return theta.view(*x.shape, self.likelihood.num_params)
-
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
-        return progress(member, 0), *self.net.know(self._observed(batch_shape, context), self.mask)
-
-    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
-        (member, done, _), known = state[0].shape, state[1:]
-        sites = self.wanted[self.orders[member, max(done - 1, 0) : done + 1]]
-        if previous is not None:
-            known = self.net.learn(known, sites[:1], previous)
-        return self.net.tell(known, sites[-1:]), (progress(member, done + 1), *known)
-
-    def _observed(self, batch_shape: Sequence[int], context: Tensor | None) -> Tensor:
-        context = required(context, (self.net.sites,), next(self.parameters()))
-        return context.expand(*batch_shape, self.net.sites)

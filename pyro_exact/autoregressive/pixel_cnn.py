@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.pixel_net import Cursor, PixelNet
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.masked_convolution import MaskedConv2d, Prepared, groups, spans
 
@@ -52,8 +53,8 @@ class PixelCNN(PixelNet):
         self, shape: Sequence[int], levels: int = 256, hidden: int = 128, blocks: int = 15, head: int = 1024
     ) -> None:
         super().__init__(shape, levels)
-        if blocks < 1:
-            raise ValueError(f"PixelCNN expects at least one residual block; got {blocks}.")
+        blocks = check_size("PixelCNN", "blocks", blocks, most=LARGEST_COUNT)
+        hidden = check_size("PixelCNN", "hidden", hidden)
         widths = 2 * hidden, hidden, head
         image, (stream, middle, last) = groups(self.colours, self.colours), (groups(n, self.colours) for n in widths)
         self.first = MaskedConv2d(image, stream, (7, 7), strict=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
 from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.rescaled import initialize_once
@@ -85,13 +86,18 @@ class PixelCNNpp(CausalNet):
         context: int | None = None,
     ) -> None:
         name = type(self).__name__
-        if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
+        shape = check_sizes(name, "shape", shape, length=3)
+        if shape[1] % 4 or shape[2] % 4:
             raise ValueError(
                 f"{name} expects a shape (C, H, W) with height and width that 4 divides; got {tuple(shape)}. Pad the "
                 f"images."
             )
-        if resnets < 1 or filters < 1:
-            raise ValueError(f"{name} expects positive resnets and filters; got {resnets} and {filters}.")
+        resnets, filters = (
+            check_size(name, "resnets", resnets, most=LARGEST_COUNT),
+            check_size(name, "filters", filters),
+        )
+        if context is not None:
+            context = check_size(name, "context", context)
         super().__init__(shape, DiscretizedLogisticMixture(shape[0], levels, components), context)
         self.levels, self.height, self.width = levels, *self.grid
         channels = shape[0] + 1
@@ -108,8 +114,9 @@ class PixelCNNpp(CausalNet):
         return self.order[None]
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        batch = self._checked(x).shape[:-3]
-        pixels = self._pixels(x.to(self.last.bias.dtype).reshape(-1, *self.event_shape).movedim(1, -1))
+        x = self.values(x)
+        batch = x.shape[:-3]
+        pixels = self._pixels(x.reshape(-1, *self.event_shape).movedim(1, -1))
         context = self.contexts(context, batch)
         above = self.above(_below(self.first_above(pixels)), None, context)
         first = _below(self.first_beside(pixels)) + _rightwards(self.first_left(pixels))
@@ -120,8 +127,10 @@ class PixelCNNpp(CausalNet):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Give every layer normalised outputs on a batch, with a context of zeros if there is one."""
-        context = None if self.context_shape is None else x.new_zeros(len(x), *self.context_shape)
-        initialize_once(self, x.to(self.last.bias.dtype), context, kind=WeightNormed)
+        self.examples(x)
+        weight = self.last.bias
+        context = None if self.context_shape is None else weight.new_zeros(len(x), *self.context_shape)
+        initialize_once(self, x.to(weight.dtype), context, kind=WeightNormed)
 
     @torch.no_grad()
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:

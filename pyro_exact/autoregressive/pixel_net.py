@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.checks import check_size
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.categorical import CategoricalLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
@@ -69,13 +70,18 @@ class PixelNet(CausalNet):
         context: int | Sequence[int] | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
-        super().__init__(shape, likelihood or of_levels(levels), context)
+        name = type(self).__name__
+        if levels is not None:
+            levels = check_size(name, "levels", levels, least=2)
+        super().__init__(shape, of_levels(levels) if likelihood is None else likelihood, context)
         if len(self.event_shape) != 3:
-            raise ValueError(f"{type(self).__name__} expects a shape (C, H, W); got {tuple(self.event_shape)}.")
+            raise ValueError(
+                f"{name} expects a shape (C, H, W); got {tuple(self.event_shape)}. For vectors, see MADE or NADE."
+            )
         if self.likelihood.levels != levels:
             raise ValueError(
-                f"{type(self).__name__} expects as many levels as its likelihood; got levels={levels} and a "
-                f"{type(self.likelihood).__name__} of {self.likelihood.values}."
+                f"{name} expects as many levels as its likelihood; got levels={levels} and a "
+                f"{type(self.likelihood).__name__} of {self.likelihood.values}. Give both the same number."
             )
         self.channels, self.height, self.width = self.event_shape
         self.numbers = prod(self.likelihood.site_shape)
@@ -89,7 +95,7 @@ class PixelNet(CausalNet):
         return self.order[None]
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        images = self.scaled(self._checked(x).to(next(self.parameters()).dtype)).reshape(-1, *self.event_shape)
+        images = self.scaled(self.values(x)).reshape(-1, *self.event_shape)
         theta = self.theta(images, self.contexts(context, x.shape[:-3]))
         num_params = self.likelihood.num_params
         return by_number(theta, num_params, x).reshape(*x.shape[:-3], *self.grid, num_params)
@@ -130,6 +136,7 @@ class PixelNet(CausalNet):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set the last bias to the marginal distribution of each colour in a batch."""
+        self.examples(x)
         if self.last.bias is not None:
             colours = x.to(self.last.bias.dtype).movedim(1, -1).flatten(0, -2)
             self.last.bias.copy_(self.likelihood.marginal(colours).flatten())

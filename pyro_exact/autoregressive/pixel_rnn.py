@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.pixel_net import Cursor, PixelNet
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.masked_convolution import MaskedConv2d, Prepared, groups
 from pyro_exact.nn.swept_lstm import SweptLSTM, lstm_cell
@@ -55,8 +56,8 @@ class PixelRNN(PixelNet):
         maps: int = 1,
     ) -> None:
         super().__init__(shape, levels)
-        if layers < 1:
-            raise ValueError(f"{type(self).__name__} expects at least one layer; got {layers}.")
+        layers = check_size(type(self).__name__, "layers", layers, most=LARGEST_COUNT)
+        units = check_size(type(self).__name__, "units", units)
         image, narrow, stream, last = (groups(n, self.colours) for n in (self.colours, units, 2 * units, head))
         self.maps = maps
         self.first = MaskedConv2d(image, stream, (7, 7), strict=True)

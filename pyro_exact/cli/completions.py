@@ -125,7 +125,8 @@ def _drawn(model: Density | OrderAgnostic, images: Tensor, seen: Tensor, complet
     x, known = images.to(device), seen.to(device)
     if isinstance(model, OrderAgnostic):
         # The hidden sites given all others, in orders that begin with these.
-        rest = model.net.condition_on(x, known).sample((completions,), progress=True)
+        hidden = typing.cast(Autoregressive, model.net.condition_on(x, known))
+        rest = hidden.sample((completions,), progress=True)
         drawn = x.to(rest.dtype).repeat(completions, 1, 1, 1, 1)
         drawn[..., ~known] = rest
         return drawn.cpu()

@@ -12,9 +12,18 @@ from torch import Tensor
 from torch.distributions import constraints
 from tqdm import tqdm
 
+from pyro_exact.checks import (
+    check_broadcast,
+    check_event,
+    check_mask,
+    check_size,
+    check_tensor,
+)
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded
+from pyro_exact.distributions.independent_sites import check_values
 from pyro_exact.distributions.steps import Causal, Rows, Steps
-
-Shape = torch.Size | list[int] | tuple[int, ...]
+from pyro_exact.nn.finite import check_output
+from pyro_exact.nn.precision import cast
 
 
 class Autoregressive(TorchDistribution):
@@ -71,23 +80,29 @@ class Autoregressive(TorchDistribution):
         member: int | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        self.net, self.context, self.member = net, context, member
-        if member is not None and not 0 <= member < len(self.net.orders):
-            raise ValueError(f"Autoregressive expects a member below {len(self.net.orders)}; got {member}.")
-        super().__init__(self._context_batch(), self.net.event_shape, validate_args=validate_args)
+        if member is not None:
+            member = check_size("Autoregressive", "member", member, least=0, most=len(net.orders) - 1)
+        self.net, self.member, self.context = net, member, self._checked_context(net, context)
+        batch = torch.Size() if self.context is None else self._context_batch(self.context)
+        super().__init__(batch, self.net.event_shape, validate_args=validate_args)
 
-    def _context_batch(self) -> torch.Size:
-        """Return the batch shape of the context, or say what is wrong with it."""
-        shape, context = self.net.context_shape, self.context
-        if context is None and shape is None:
-            return torch.Size()
-        if context is not None and shape is not None:
-            batch = context.shape[: context.dim() - len(shape)]
-            if context.shape == batch + shape:
-                return batch
-        needed = "no context" if shape is None else f"a context of shape (*batch, {', '.join(map(str, shape))})"
-        got = "none" if context is None else f"one of shape {tuple(context.shape)}"
-        raise ValueError(f"Autoregressive expects {needed} for this network; got {got}.")
+    def _checked_context(self, net: Causal, context: Tensor | None) -> Tensor | None:
+        """Return the context in the precision of the network, or say that it is missing, or not needed."""
+        shape, name = net.context_shape, "Autoregressive"
+        if context is not None:
+            check_tensor(name, "context", context)
+            if shape is not None:
+                return cast(context, _weight(net))
+            found = tuple(context.shape)
+            raise ValueError(f"{name} expects no context for this network; got one of shape {found}. Leave it out.")
+        if shape is not None:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(f"{name} expects a context of shape (*batch, {expected}); got none. Pass one.")
+        return None
+
+    def _context_batch(self, context: Tensor) -> torch.Size:
+        """Return the batch shape of the context, or say how its shape is wrong."""
+        return check_event("Autoregressive", "context", context, self.net.context_shape or ())
 
     @property
     def support(self) -> constraints.Constraint:
@@ -95,7 +110,7 @@ class Autoregressive(TorchDistribution):
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> Autoregressive:
         new: Autoregressive = self._get_checked_instance(Autoregressive, _instance)
-        batch_shape = torch.Size(batch_shape)
+        batch_shape = expanded("Autoregressive", self.batch_shape, batch_shape)
         new.net, new.member, new.context = self.net, self.member, self._contexts(batch_shape)
         super(Autoregressive, new).__init__(batch_shape, self.event_shape, validate_args=self._validate_args)
         return new
@@ -110,10 +125,12 @@ class Autoregressive(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return log p in nats, of shape (\*batch)."""
+        name = "Autoregressive.log_prob"
+        rows = check_event(name, "value", check_tensor(name, "value", value), self.event_shape)
         if self._validate_args:
             self._validate_sample(value)
-        batch = torch.broadcast_shapes(value.shape[: -len(self.event_shape)], self.batch_shape)
-        x = value.to(next(self.net.parameters()).dtype).expand(batch + self.event_shape)
+        batch = check_broadcast(name, "value", rows, "the context", self.batch_shape)
+        x = cast(value, _weight(self.net)).expand(batch + self.event_shape)
         values = self.net.to_sites(x).unflatten(len(batch), self.net.grid)
         context, grid = self._contexts(batch), list(range(-len(self.net.grid), 0))
         joint = []
@@ -153,17 +170,31 @@ class Autoregressive(TorchDistribution):
             shared_noise: Whether all draws come from the same noise, so that they differ by their contexts alone.
 
         Raises:
-            ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is impossible, or a mask
-                divides a site.
+            ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is impossible, a mask
+                divides a site, or the network computes NaN.
         """
         if (observed is None) != (mask is None):
-            raise ValueError("Autoregressive.sample expects observed and mask together; got one of them.")
+            raise ValueError(
+                "Autoregressive.sample expects observed and mask together; got one of them. Pass both, or none."
+            )
         batch = self.batch_shape
         if observed is not None and mask is not None:
             observed, mask = self._given(observed, mask)
-            batch = torch.broadcast_shapes(batch, observed.shape[: -len(self.event_shape)])
-        shape, members = torch.Size(sample_shape) + batch, self._members()
-        weight, likelihood = next(self.net.parameters()), self.net.likelihood
+            rows = observed.shape[: -len(self.event_shape)]
+            batch = check_broadcast("Autoregressive.sample", "observed", rows, "the context", batch)
+        shape = checked_shape("Autoregressive.sample", sample_shape) + batch
+
+        # The steps write into tensors of the precision of the weights: autocast would give them others.
+        with torch.autocast(_weight(self.net).device.type, enabled=False):
+            x = self._draw(shape, observed, mask, progress, shared_noise)
+        return check_output("Autoregressive.sample", "what it draws", x, self.net)
+
+    def _draw(
+        self, shape: torch.Size, observed: Tensor | None, mask: Tensor | None, progress: bool, shared_noise: bool
+    ) -> Tensor:
+        """Draw values of a batch shape, from noise that comes first."""
+        members = self._members()
+        weight, likelihood = _weight(self.net), self.net.likelihood
         count = self.net.sites * likelihood.num_noise
         # An ensemble takes one more number a row, which chooses the member.
         width = count + (len(members) > 1)
@@ -172,13 +203,13 @@ class Autoregressive(TorchDistribution):
         noise = noise.expand(shape.numel(), -1)
         every = noise[:, :count].view(-1, self.net.sites, likelihood.num_noise)
 
-        def rows(values: Tensor | None, event: Sequence[int]) -> Tensor | None:
+        def by_row(values: Tensor | None, event: Sequence[int]) -> Tensor | None:
             return None if values is None else values.expand(*shape, *event).reshape(len(noise), *event)
 
         seen = (
-            None if v is None else self.net.to_sites(v) for v in (rows(v, self.event_shape) for v in (observed, mask))
+            None if v is None else self.net.to_sites(v) for v in (by_row(v, self.event_shape) for v in (observed, mask))
         )
-        given = Rows(every, rows(self.context, self.net.context_shape or ()), *seen)
+        given = Rows(every, by_row(self.context, self.net.context_shape or ()), *seen)
         x = weight.new_empty(len(noise), self.net.sites, *likelihood.site_shape)
         draw = self._steps if self.net.incremental or not self.support.is_discrete else self._passes
         self.passes = 0
@@ -188,22 +219,19 @@ class Autoregressive(TorchDistribution):
 
     def _given(self, observed: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is observed and where, of one shape, or say what is wrong with them."""
-        try:
-            observed, mask = torch.broadcast_tensors(observed, mask.bool())
-        except RuntimeError as error:
-            raise ValueError(
-                f"Autoregressive.sample expects a mask of a shape that broadcasts with that of observed, "
-                f"{tuple(observed.shape)}; got {tuple(mask.shape)}."
-            ) from error
+        name = "Autoregressive.sample"
+        observed, mask = check_tensor(name, "observed", observed), check_mask(name, "mask", mask)
+        shape = check_broadcast(name, "mask", mask.shape, "observed", observed.shape)
+        observed, mask = observed.expand(shape), mask.expand(shape)
         self._validate_sample(observed, mask)
         if self.net.likelihood.site_shape:
             pixels = self.net.to_sites(mask).flatten(-len(self.net.likelihood.site_shape))
             if not torch.equal(pixels.all(-1), pixels.any(-1)):
                 raise ValueError(
                     "Autoregressive.sample expects a mask that is the same for all channels of a pixel, which this "
-                    "network draws at once; got one that divides a pixel."
+                    "network draws at once; got one that divides a pixel. Take all of its channels, or none."
                 )
-        return observed.to(next(self.net.parameters()).dtype), mask
+        return cast(observed, _weight(self.net)), mask
 
     def _steps(self, member: int, given: Rows, progress: bool) -> Tensor:
         """Draw rows, (n, sites, *site_shape), one site after the other in the order of a member."""
@@ -215,13 +243,13 @@ class Autoregressive(TorchDistribution):
 
     def _passes(self, member: int, given: Rows, progress: bool) -> Tensor:
         """Draw the same rows by whole passes: after each of them at least one more site is as it will stay."""
-        weight, likelihood = next(self.net.parameters()), self.net.likelihood
+        weight, likelihood = _weight(self.net), self.net.likelihood
         x = weight.new_zeros(*given.noise.shape[:2], *likelihood.site_shape)
         for _ in tqdm(range(self.net.sites), disable=not progress, delay=1, leave=False):
             theta = self.net(self.net.from_sites(x), given.context, member).flatten(1, -2)
             before, x = x, given.kept(likelihood.draw(theta.to(given.noise.dtype), given.noise).to(x.dtype))
             self.passes += 1
-            if torch.equal(before, x):
+            if torch.equal(before, x) or bool(x.isnan().any()):  # NaN equals nothing, and is refused at the end
                 break
         return x
 
@@ -235,17 +263,13 @@ class Autoregressive(TorchDistribution):
 
     def _validate_sample(self, value: Tensor, mask: Tensor | None = None) -> None:
         """Say what is wrong with a value, where it is in the mask."""
-        dims = len(self.event_shape)
-        if value.shape[-dims:] != self.event_shape:
-            expected = ", ".join(map(str, self.event_shape))
-            raise ValueError(f"Autoregressive expects values of shape (*batch, {expected}); got {tuple(value.shape)}.")
-        possible = self.net.likelihood.support.check(value) & value.isfinite()
-        bad = value[~possible if mask is None else mask & ~possible]
-        if len(bad):
-            raise ValueError(
-                f"Autoregressive expects {self.net.likelihood.values}; got {bad[0].item():g}, and {len(bad)} of "
-                f"{value.numel()} numbers are such."
-            )
+        check_event("Autoregressive", "value", value, self.event_shape)
+        check_values(value, self.net.likelihood, mask)
+
+
+def _weight(net: Causal) -> Tensor:
+    """Return a tensor with the dtype and the device of the weights of a network."""
+    return next(net.parameters())
 
 
 def _shares(noise: Tensor, members: Sequence[int]) -> Iterator[tuple[int, Tensor | slice]]:

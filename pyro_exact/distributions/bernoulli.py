@@ -31,7 +31,8 @@ class BernoulliLikelihood(Likelihood):
         return -F.binary_cross_entropy_with_logits(theta.squeeze(-1), x, reduction="none")
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
-        return (noise < theta.sigmoid()).squeeze(-1).to(noise.dtype)
+        chance = theta.sigmoid()
+        return (noise < chance).to(noise.dtype).add(chance, alpha=0).squeeze(-1)  # NaN stays NaN
 
     def marginal(self, x: Tensor) -> Tensor:
         ones = x.sum(0)

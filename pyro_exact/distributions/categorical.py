@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_size
 from pyro_exact.distributions.likelihood import Likelihood
 
 
@@ -33,9 +34,7 @@ class CategoricalLikelihood(Likelihood):
     """
 
     def __init__(self, levels: int) -> None:
-        if levels < 2:
-            raise ValueError(f"CategoricalLikelihood expects at least 2 levels; got {levels}.")
-        self.num_params = self.levels = levels
+        self.num_params = self.levels = levels = check_size("CategoricalLikelihood", "levels", levels, least=2)
         self.support = constraints.integer_interval(0, levels - 1)
         self.values = f"integers from 0 to {levels - 1}"
 
@@ -46,8 +45,9 @@ class CategoricalLikelihood(Likelihood):
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
         cumulative = theta.softmax(-1).cumsum(-1)
         # Of the sum as it was rounded, so that a level of probability 0 is never drawn, not even the last one.
-        below = cumulative[..., :-1] <= noise * cumulative[..., -1:]
-        return below.sum(-1).to(noise.dtype)
+        total = cumulative[..., -1:]
+        below = cumulative[..., :-1] <= noise * total
+        return below.sum(-1).to(noise.dtype).add(total.squeeze(-1), alpha=0)  # NaN stays NaN
 
     def marginal(self, x: Tensor) -> Tensor:
         counts = torch.stack([(x == level).sum(0) for level in range(self.num_params)], dim=-1)

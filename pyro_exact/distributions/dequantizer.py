@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from math import prod
+from typing import ClassVar, cast
 
 import torch
 from pyro.distributions import TorchDistribution, TransformedDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_exact.checks import check_broadcast, check_event, check_floating, check_numbers, check_size, check_tensor
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.transforms.bijection import Bijection
-
-Shape = torch.Size | list[int] | tuple[int, ...]
+from pyro_exact.transforms.conditioned import Conditioned
 
 
 class UniformDequantizer(TorchDistribution):
@@ -33,10 +35,12 @@ class UniformDequantizer(TorchDistribution):
         True
     """
 
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = True
 
     def __init__(self, x: Tensor, event_dim: int = 3) -> None:
-        self.x = x
+        self.x = x = check_floating("UniformDequantizer", "x", x)
+        event_dim = check_size("UniformDequantizer", "event_dim", event_dim, least=0, most=x.dim())
         cut = x.dim() - event_dim
         super().__init__(x.shape[:cut], x.shape[cut:], validate_args=False)
 
@@ -45,18 +49,42 @@ class UniformDequantizer(TorchDistribution):
         return constraints.independent(constraints.half_open_interval(self.x, self.x + 1), len(self.event_shape))
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> UniformDequantizer:
-        batch_shape = torch.Size(batch_shape)
+        batch_shape = expanded("UniformDequantizer", self.batch_shape, batch_shape)
         return UniformDequantizer(self.x.expand(batch_shape + self.event_shape), len(self.event_shape))
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
-        x = self.x.expand(torch.Size(sample_shape) + self.x.shape)
+        x = self.x.expand(checked_shape("UniformDequantizer.sample", sample_shape) + self.x.shape)
         return torch.minimum(x + torch.rand_like(x), torch.nextafter(x + 1, x))
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return 0 nats where the value lies in [x, x + 1), else minus infinity, of shape (\*batch)."""
-        log_prob = (value.floor() == self.x).to(value.dtype).log()
+        name = "UniformDequantizer.log_prob"
+        rows = check_event(
+            name, "value", check_numbers(name, "value", check_floating(name, "value", value)), self.event_shape
+        )
+        check_broadcast(name, "value", rows, "x", self.batch_shape)
+        log_prob = (value.floor() == self.x).to(self.x.dtype).log()
         event = list(range(-len(self.event_shape), 0))
         return log_prob.sum(event) if event else log_prob
+
+
+class CellFlow(TransformedDistribution):  # type: ignore[misc]
+    """The distribution of a `FlowDequantizer`: a flow into [x, x + 1), with no density anywhere else."""
+
+    def expand(self, batch_shape: Shape, _instance: object = None) -> CellFlow:
+        new: CellFlow = super().expand(expanded("FlowDequantizer", self.batch_shape, batch_shape), _instance)
+        return new
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r"""Return the log-density in nats, minus infinity outside of the cell, of shape (\*batch)."""
+        name, flow = "FlowDequantizer.log_prob", cast(Conditioned, self.transforms[0])
+        rows = check_event(
+            name, "value", check_numbers(name, "value", check_floating(name, "value", value)), self.event_shape
+        )
+        check_broadcast(name, "value", rows, "x", self.batch_shape)
+        inside = (value.floor() == flow.context).flatten(-len(self.event_shape)).all(-1)
+        log_prob: Tensor = super().log_prob(value)
+        return log_prob.where(inside, -torch.inf)
 
 
 class FlowDequantizer(nn.Module):
@@ -89,13 +117,24 @@ class FlowDequantizer(nn.Module):
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
         if bijection.context_shape is None:
-            raise ValueError("FlowDequantizer expects a bijection whose context is the image; got one without context.")
+            raise ValueError(
+                "FlowDequantizer expects a bijection whose context is the image; got one without context. Build it "
+                "with context_shape, or by flows.flow_pp_dequantizer."
+            )
         self.flow = Flow(StandardNormal(prod(bijection.context_shape)), bijection)
 
     def forward(self, x: Tensor) -> TransformedDistribution:
         """Return q(v | x)."""
-        return self.flow.condition(x)
+        check_tensor("FlowDequantizer", "x", x)
+        flow = self.flow.condition(x)
+        return CellFlow(flow.base_dist, flow.transforms, validate_args=False)
 
     def initialize(self, x: Tensor) -> Tensor:
         """Set the parameters that depend on data from a batch of images; return a sample of q(v | x) for each."""
         return self.flow.bijection.initialize(self.flow.base().sample(x.shape[:1]), x)
+
+
+def _check_value(d: TorchDistribution, name: str, value: Tensor) -> None:
+    """Say what is wrong with a value that is scored, if anything is."""
+    check_numbers(name, "value", check_floating(name, "value", value))
+    check_broadcast(name, "value", check_event(name, "value", value, d.event_shape), "x", d.batch_shape)

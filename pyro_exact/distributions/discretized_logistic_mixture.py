@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
+from pyro_exact.checks import check_size
 from pyro_exact.distributions.likelihood import Likelihood
 
 LOG_SCALES = -7.0, 60.0  # the least as in the paper; the greatest leaves every probability above zero in float32
 FAR = 1e34  # the outer end of the first and the last interval, in levels; times the greatest rate it is finite
+MOST_CHANNELS = 256  # every pair of them has parameters
 CHUNK = 2048  # pixels whose numbers fit into the cache of a core
 
 
@@ -60,12 +62,10 @@ class DiscretizedLogisticMixture(Likelihood):
     levels: int
 
     def __init__(self, channels: int = 3, levels: int = 256, components: int = 10) -> None:
-        if channels < 1 or levels < 2 or components < 1:
-            raise ValueError(
-                f"DiscretizedLogisticMixture expects a channel, two levels and a component, or more; got {channels} "
-                f"channels, {levels} levels and {components} components."
-            )
-        self.channels, self.levels, self.components = channels, levels, components
+        name = "DiscretizedLogisticMixture"
+        self.channels = channels = check_size(name, "channels", channels, most=MOST_CHANNELS)
+        self.levels = levels = check_size(name, "levels", levels, least=2)
+        self.components = components = check_size(name, "components", components)
         self.sizes = [k * components for k in (1, channels, channels, math.comb(channels, 2))]
         self.pairs = [(b, c) for c in range(channels) for b in range(c)]
         self.num_params = sum(self.sizes)
@@ -83,7 +83,8 @@ class DiscretizedLogisticMixture(Likelihood):
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
         logits, *rest = theta.to(noise.dtype).split(self.sizes, dim=-1)
-        below = logits.softmax(-1).cumsum(-1)[..., :-1]
+        cumulative = logits.softmax(-1).cumsum(-1)
+        below = cumulative[..., :-1]
         component = (noise[..., :1] >= below).sum(-1, keepdim=True)
         mean, log_scale, slope = (self._of(component, part) for part in rest)
         spread = log_scale.clamp(*LOG_SCALES).exp() * noise[..., 1:].logit()
@@ -94,7 +95,7 @@ class DiscretizedLogisticMixture(Likelihood):
             for b, earlier in enumerate(drawn):
                 value = value + slope[..., c * (c - 1) // 2 + b].tanh() * (earlier / half - 1)
             drawn.append(((value + 1) * half + 0.5).floor().clamp(0, self.levels - 1))
-        return torch.stack(drawn, dim=-1)
+        return torch.stack(drawn, dim=-1).add(cumulative[..., -1:], alpha=0)  # NaN stays NaN
 
     def marginal(self, x: Tensor) -> Tensor:
         """Return components at the quantiles of the data, all of one width, and no slopes."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
 from pyro.distributions import Distribution, Normal, TransformedDistribution
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_number, check_size, check_tensor
 from pyro_exact.distributions.normal import least_std
 from pyro_exact.transforms.bijection import Bijection
 
@@ -27,7 +28,7 @@ class StandardNormal(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.register_buffer("origin", torch.zeros(dim), persistent=False)
+        self.register_buffer("origin", torch.zeros(check_size("StandardNormal", "dim", dim)), persistent=False)
 
     def forward(self, temperature: float = 1.0) -> Distribution:
         """Return the distribution.
@@ -38,8 +39,7 @@ class StandardNormal(nn.Module):
         Raises:
             ValueError: If the temperature is out of range.
         """
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"StandardNormal expects a finite temperature of at least 0; got {temperature}.")
+        temperature = check_number("StandardNormal", "temperature", temperature, least=0)
         scale = max(temperature, least_std(self.origin.dtype))  # a normal of zero width has no density
         return Normal(self.origin, torch.full_like(self.origin, scale), validate_args=False).to_event(1)
 
@@ -59,6 +59,9 @@ class Flow(nn.Module):
             accepted too, but does not move with the module to another device.)
         bijection: The map from noise to data.
 
+    Raises:
+        TypeError: If the bijection is none of ours.
+
     Example:
         >>> from pyro_exact.flows import glow
         >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, depth=2, width=8).inv)
@@ -68,6 +71,11 @@ class Flow(nn.Module):
 
     def __init__(self, base: nn.Module | Distribution, bijection: Bijection) -> None:
         super().__init__()
+        if not isinstance(bijection, Bijection):
+            raise TypeError(
+                f"Flow expects a Bijection, such as those of pyro_exact.flows; got {type(bijection).__name__}. Put "
+                f"several layers into transforms.Compose; with transforms of Pyro, use its TransformedDistribution."
+            )
         self.base, self.bijection = base, bijection
 
     def forward(self, temperature: float | None = None) -> TransformedDistribution:
@@ -84,7 +92,7 @@ class Flow(nn.Module):
                 f"This flow expects a context of shape (*batch, {', '.join(map(str, self.bijection.context_shape))}); "
                 f"got none. Call flow.condition(context) instead of flow()."
             )
-        return TransformedDistribution(self._base(temperature), [self.bijection])
+        return self._distribution(temperature, self.bijection)
 
     def condition(self, context: Tensor, temperature: float | None = None) -> TransformedDistribution:
         """Return the distribution given a context; its batch shape is that of the context.
@@ -92,14 +100,30 @@ class Flow(nn.Module):
         Raises:
             ValueError: If the flow takes no context, or one of another shape.
         """
+        check_tensor("Flow.condition", "context", context)
         if self.bijection.context_shape is None:
             raise ValueError(f"This flow takes no context; got one of shape {tuple(context.shape)}. Call flow().")
-        return TransformedDistribution(self._base(temperature), [self.bijection.condition(context)])
+        return self._distribution(temperature, self.bijection.condition(context))
 
-    def _base(self, temperature: float | None) -> Distribution:
+    def _distribution(self, temperature: float | None, bijection: Bijection) -> TransformedDistribution:
+        """Return the distribution behind a bijection, or say that it goes the other way."""
+        base = self.noise(temperature)
+        try:
+            return TransformedDistribution(base, [bijection])
+        except ValueError as error:
+            shape = tuple(base.batch_shape + base.event_shape)
+            raise ValueError(
+                f"Flow expects a bijection from noise, here of shape {shape}, to data; got one that does not "
+                f"take it: {error} A flow of images, such as glow, goes from data to noise: pass glow.inv."
+            ) from None
+
+    def noise(self, temperature: float | None = None) -> Any:
+        """Return the distribution of the noise; the temperature is as in `forward`."""
         if isinstance(self.base, nn.Module):
-            base: Distribution = self.base() if temperature is None else self.base(temperature)
-            return base
+            return self.base() if temperature is None else self.base(temperature)
         if temperature is not None:
-            raise ValueError("A temperature needs a base that is a module, such as StandardNormal.")
+            raise ValueError(
+                "A temperature needs a base that is a module, such as StandardNormal; got a bare distribution. Leave "
+                "the temperature out, or change the base."
+            )
         return self.base

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pyro.distributions import TorchDistribution, TransformedDistribution
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_event, check_floating, check_size
 from pyro_exact.distributions.normal import softplus_normal
-from pyro_exact.nn.sizes import positive
+from pyro_exact.nn.precision import cast
 from pyro_exact.transforms.bijection import Bijection
 
 
@@ -46,8 +47,9 @@ class FlowPosterior(nn.Module):
 
     def __init__(self, features: int, dim: int, flow: Bijection | None = None) -> None:
         super().__init__()
-        positive("FlowPosterior", features=features, dim=dim)
-        self.features, self.dim, self.flow = features, dim, flow
+        self.features = features = check_size("FlowPosterior", "features", features)
+        self.dim = dim = check_size("FlowPosterior", "dim", dim)
+        self.flow = flow
         if flow is not None:
             if not isinstance(flow, Bijection):
                 raise TypeError(
@@ -59,15 +61,15 @@ class FlowPosterior(nn.Module):
                     f"shape {flow.context_shape}. Build the flow with context_dim={features}, or without one."
                 )
             if tuple(flow.forward_shape((dim,))) != (dim,):
-                raise ValueError(f"FlowPosterior expects a flow from {dim} numbers to as many; got {flow}.")
+                raise ValueError(
+                    f"FlowPosterior expects a flow from {dim} numbers to as many; got {flow}. Build it for that "
+                    f"dimension."
+                )
         self.normal = nn.Linear(features, 2 * dim)
 
     def forward(self, h: Tensor) -> TorchDistribution:
         """Return q(z | x)."""
-        if h.shape[-1:] != (self.features,):
-            raise ValueError(
-                f"FlowPosterior expects features of shape (*batch, {self.features}); got {tuple(h.shape)}. "
-                f"Compare it with what the encoder returns."
-            )
+        check_event("FlowPosterior", "features", check_floating("FlowPosterior", "features", h), (self.features,))
+        h = cast(h, self.normal.weight)
         base: TorchDistribution = softplus_normal(*self.normal(h).chunk(2, dim=-1)).to_event(1)
         return base if self.flow is None else TransformedDistribution(base, [self.flow.condition(h)])

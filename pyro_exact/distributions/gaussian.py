@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_exact.checks import check_size
 from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.distributions.normal import least_std
 
 
 class GaussianLikelihood(Likelihood):
@@ -19,6 +21,8 @@ class GaussianLikelihood(Likelihood):
     Args:
         channels: Numbers of a site, C, such as those of a pixel of a latent map; `None` for one number that has no
             dimension of its own.
+
+    A standard deviation is at least that of the narrowest normal whose density is a number, 1e-19 in float32.
 
     Shape:
         - theta: (\*sites, 2 C), means, then log standard deviations; x: (\*sites, C), or (\*sites) for one number.
@@ -35,19 +39,19 @@ class GaussianLikelihood(Likelihood):
     values = "finite numbers"
 
     def __init__(self, channels: int | None = None) -> None:
-        if channels is not None and channels < 1:
-            raise ValueError(f"GaussianLikelihood expects at least one channel; got {channels}.")
+        if channels is not None:
+            channels = check_size("GaussianLikelihood", "channels", channels)
         self.site_shape = () if channels is None else (channels,)
         self.num_noise = channels or 1
         self.num_params = 2 * self.num_noise
 
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
-        mean, log_std = theta.chunk(2, dim=-1)
+        mean, log_std = self._parts(theta)
         error = (self._numbers(x) - mean) * (-log_std).exp()
         return (-0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
-        mean, log_std = theta.chunk(2, dim=-1)
+        mean, log_std = self._parts(theta)
         inside = noise.clamp_min(torch.finfo(noise.dtype).eps / 4)  # 0 would be minus infinity
         x = mean + log_std.exp() * torch.special.ndtri(inside)
         return x if self.site_shape else x.squeeze(-1)
@@ -57,6 +61,11 @@ class GaussianLikelihood(Likelihood):
         mean, std = numbers.mean(0), numbers.std(0, correction=0)
         rounding = 10 * torch.finfo(x.dtype).eps * numbers.abs().amax(0)
         return torch.cat((mean, std.where(std > rounding, 1).log()), dim=-1)  # a constant has no scale of its own
+
+    def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log standard deviations, none below that of the narrowest normal with a density."""
+        mean, log_std = theta.chunk(2, dim=-1)
+        return mean, log_std.clamp_min(math.log(least_std(theta.dtype)))
 
     def _numbers(self, x: Tensor) -> Tensor:
         """Return the numbers of each site in a dimension of their own."""

@@ -9,9 +9,18 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_exact.checks import (
+    check_broadcast,
+    check_event,
+    check_finite,
+    check_floating,
+    check_numbers,
+    check_size,
+    check_tensor,
+)
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded
 from pyro_exact.distributions.likelihood import Likelihood
-
-Shape = torch.Size | list[int] | tuple[int, ...]
+from pyro_exact.nn.precision import cast
 
 
 class IndependentSites(TorchDistribution):
@@ -44,6 +53,8 @@ class IndependentSites(TorchDistribution):
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(self, theta: Tensor, likelihood: Likelihood, grid_dim: int, validate_args: bool | None = None) -> None:
+        theta = check_floating("IndependentSites", "theta", theta)
+        grid_dim = check_size("IndependentSites", "grid_dim", grid_dim)
         cut = theta.dim() - 1 - grid_dim
         if cut < 0 or theta.shape[-1] != likelihood.num_params:
             raise ValueError(
@@ -59,15 +70,17 @@ class IndependentSites(TorchDistribution):
         return constraints.independent(self.likelihood.support, len(self.event_shape))
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> IndependentSites:
-        theta = self._theta(torch.Size(batch_shape))
+        theta = self._theta(expanded("IndependentSites", self.batch_shape, batch_shape))
         return IndependentSites(theta, self.likelihood, len(self.grid), self._validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return log p in nats, of shape (\*batch)."""
+        value = check_tensor("IndependentSites.log_prob", "value", value)
+        rows = check_event("IndependentSites.log_prob", "value", value, self.event_shape)
         if self._validate_args:
             self._validate_sample(value)
-        batch = torch.broadcast_shapes(value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
-        x = value.to(self.theta.dtype).expand(batch + self.event_shape)
+        batch = check_broadcast("IndependentSites.log_prob", "value", rows, "theta", self.batch_shape)
+        x = cast(value, self.theta).expand(batch + self.event_shape)
         channels = len(self.likelihood.site_shape)
         if channels:
             x = x.movedim(list(range(len(batch), len(batch) + channels)), list(range(-channels, 0)))
@@ -75,9 +88,10 @@ class IndependentSites(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
-        theta = self._theta(torch.Size(sample_shape) + self.batch_shape)
+        theta = self._theta(checked_shape("IndependentSites.sample", sample_shape) + self.batch_shape)
         noise = torch.rand((*theta.shape[:-1], self.likelihood.num_noise), dtype=theta.dtype, device=theta.device)
         x, channels = self.likelihood.draw(theta, noise), len(self.likelihood.site_shape)
+        check_finite("IndependentSites.sample", "what it draws", x, "Look at theta, and at what computed it")
         cut = theta.dim() - 1 - len(self.grid)
         return x.movedim(list(range(-channels, 0)), list(range(cut, cut + channels))) if channels else x
 
@@ -86,18 +100,14 @@ class IndependentSites(TorchDistribution):
         return self.theta.expand(*batch, *self.grid, -1)
 
     def _validate_sample(self, value: Tensor) -> None:
-        dims = len(self.event_shape)
-        if value.shape[value.dim() - dims :] != self.event_shape:
-            raise ValueError(
-                f"IndependentSites expects values of shape (*batch, {', '.join(map(str, self.event_shape))}); got "
-                f"{tuple(value.shape)}. Compare the decoder's output with the data."
-            )
+        check_event("IndependentSites", "value", value, self.event_shape)
         check_values(value, self.likelihood)
 
 
-def check_values(x: Tensor, likelihood: Likelihood) -> None:
-    """Raise a ValueError if a likelihood cannot take some of the numbers."""
-    bad = x[~likelihood.support.check(x)]
+def check_values(x: Tensor, likelihood: Likelihood, where: Tensor | None = None) -> None:
+    """Raise an error if a likelihood cannot take some of the numbers, or, given a mask, some of those in it."""
+    possible = likelihood.support.check(check_numbers(type(likelihood).__name__, "values", x)) & x.isfinite()
+    bad = x[~possible if where is None else where & ~possible]
     if len(bad):
         raise ValueError(
             f"{type(likelihood).__name__} expects {likelihood.values}; got {bad[0].item():g}, and {len(bad)} of "

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import ClassVar
 
 import torch
 from pyro.distributions import Normal, TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_exact.checks import check_broadcast, check_floating, check_numbers
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded
+from pyro_exact.nn.precision import cast
 from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.memory import FORWARD, Memory
-
-Shape = torch.Size | list[int] | tuple[int, ...]
 
 
 class InverseAutoregressive(TorchDistribution):
@@ -27,9 +29,10 @@ class InverseAutoregressive(TorchDistribution):
     Its batch holds the numbers of the map, and its log-density is that of each number given those before it, so that
     sums over any of them can be had; ``.to_event(3)`` is the distribution of the map.
 
-    To draw takes one evaluation of :math:`g`, and a draw is scored by what was computed for it. For any other map the
-    noise is found by evaluations until nothing changes: each makes at least one number more exact, the k-th is done
-    after k, and as a rule all are after a few.
+    To draw takes one evaluation of :math:`g`, and a draw is scored by what was computed for it, as long as no weight
+    has changed since (which is known where the conditioner is a module, or a `functools.partial` of one). For any other
+    map the noise is found by evaluations until nothing changes: each makes at least one number more exact, the k-th is
+    done after k, and as a rule all are after a few.
 
     Args:
         mean: :math:`\mu`.
@@ -72,28 +75,36 @@ class InverseAutoregressive(TorchDistribution):
         formula: Elementwise,
         validate_args: bool | None = None,
     ) -> None:
+        mean = check_floating("InverseAutoregressive", "mean", mean)
+        std = check_floating("InverseAutoregressive", "std", std)
+        check_broadcast("InverseAutoregressive", "std", std.shape, "mean", mean.shape)
         self.base, self.conditioner, self.formula = Normal(mean, std), conditioner, formula
+        self._parts = _Parts.of(conditioner, formula)
         self._memory = Memory()
         super().__init__(self.base.batch_shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> InverseAutoregressive:
-        base = self.base.expand(batch_shape)
+        base = self.base.expand(expanded("InverseAutoregressive", self.batch_shape, batch_shape))
         return InverseAutoregressive(base.loc, base.scale, self.conditioner, self.formula, self._validate_args)
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
-        noise = self.base.rsample(sample_shape)
+        noise = self.base.rsample(checked_shape("InverseAutoregressive.sample", sample_shape))
         z, ladj = self.formula.forward_and_ladj(noise, self._theta(noise))
-        self._memory.write(self.formula, z, noise, noise, ladj, FORWARD)
+        if self._parts is not None:
+            self._memory.write(self._parts, z, noise, noise, ladj, FORWARD)
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of each number given those before it, of the batch shape."""
-        record = self._memory.find(self.formula, value, FORWARD)
+        name = "InverseAutoregressive.log_prob"
+        value = cast(check_numbers(name, "value", check_floating(name, "value", value)), self.base.loc)
+        record = None if self._parts is None else self._memory.find(self._parts, value, FORWARD)
         if record is not None:
             return self.base.log_prob(record.source) - record.ladj
+        shape = check_broadcast(name, "value", value.shape, "the distribution", self.batch_shape)
         if self._validate_args:
             self._validate_sample(value)
-        noise, ladj = self._inverse(value.expand(torch.broadcast_shapes(value.shape, self.batch_shape)))
+        noise, ladj = self._inverse(value.expand(shape))
         return self.base.log_prob(noise) + ladj
 
     def _inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,3 +119,20 @@ class InverseAutoregressive(TorchDistribution):
 
     def _theta(self, noise: Tensor) -> Tensor:
         return self.formula.check_theta(self.conditioner(noise), noise)
+
+
+class _Parts(nn.Module):
+    """The tensors that a density depends on: those of its network, its formula, and what is bound to the network."""
+
+    def __init__(self, net: nn.Module, formula: Elementwise, bound: list[Tensor]) -> None:
+        super().__init__()
+        self.net, self.formula = net, formula
+        for i, tensor in enumerate(bound):
+            self.register_buffer(f"bound{i}", tensor, persistent=False)
+
+    @classmethod
+    def of(cls, conditioner: Callable[[Tensor], Tensor], formula: Elementwise) -> _Parts | None:
+        """Return the parts, or `None` if the conditioner does not tell its own: then nothing can be remembered."""
+        given = conditioner if isinstance(conditioner, partial) else partial(conditioner)
+        bound = [value for value in (*given.args, *given.keywords.values()) if isinstance(value, Tensor)]
+        return cls(given.func, formula, bound) if isinstance(given.func, nn.Module) else None

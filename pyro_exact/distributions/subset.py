@@ -10,9 +10,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_exact.checks import check_broadcast, check_event, check_shape, check_tensor
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded
 from pyro_exact.noise import rows_of_batch
-
-Shape = torch.Size | list[int] | tuple[int, ...]
 
 
 class Subset(TorchDistribution):
@@ -43,17 +43,18 @@ class Subset(TorchDistribution):
 
     def __init__(self, shape: Sequence[int], device: torch.device | str | None = None, batch: Shape = ()) -> None:
         self.device = device
-        super().__init__(torch.Size(batch), torch.Size(shape), validate_args=False)
+        event = check_shape("Subset", "shape", shape)
+        super().__init__(checked_shape("Subset", batch), torch.Size(event), validate_args=False)
 
     @property
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.boolean, len(self.event_shape))
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> Subset:
-        return Subset(self.event_shape, self.device, batch_shape)
+        return Subset(self.event_shape, self.device, expanded("Subset", self.batch_shape, batch_shape))
 
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
-        shape = torch.Size(sample_shape) + self.batch_shape
+        shape = checked_shape("Subset.sample", sample_shape) + self.batch_shape
         rows, sites = shape.numel(), self.event_shape.numel()
         # One site stays out. The others are in with a probability that is itself uniform, which makes their number so.
         first, total = rows_of_batch(rows)
@@ -65,13 +66,14 @@ class Subset(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return log p in nats, of shape (\*batch)."""
-        if value.shape[max(0, value.dim() - len(self.event_shape)) :] != self.event_shape:
-            raise ValueError(
-                f"Subset expects masks of shape (*batch, {', '.join(map(str, self.event_shape))}); got "
-                f"{tuple(value.shape)}."
-            )
+        rows = check_event(
+            "Subset.log_prob", "value", check_tensor("Subset.log_prob", "value", value), self.event_shape
+        )
+        batch = check_broadcast("Subset.log_prob", "value", rows, "the distribution", self.batch_shape)
+        if value.dtype != torch.bool:
+            value = value.where((value == 0) | (value == 1), torch.nan)
         sites = torch.tensor(float(self.event_shape.numel()), device=value.device)
         size = value.sum(list(range(-len(self.event_shape), 0))).to(sites.dtype)
         ways = (sites + 1).lgamma() - (size + 1).lgamma() - (sites - size + 1).lgamma()
         log_p = torch.where(size < sites, -ways - sites.log(), -torch.inf)
-        return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
+        return log_p.expand(batch)

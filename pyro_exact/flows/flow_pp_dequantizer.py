@@ -10,7 +10,8 @@ from pyro_exact.flows.arguments import image_shape
 from pyro_exact.flows.flow_pp import Formula, coupling_steps
 from pyro_exact.nn.attention import GatedEncoder
 from pyro_exact.nn.conditioner import required
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.partition import Checkerboard, Columns, Partition

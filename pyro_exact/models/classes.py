@@ -4,13 +4,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_numbers, check_tensor
+
 
 def one_hot(label: Tensor, classes: int, owner: str) -> Tensor:
     """Return the context of each datum, (*shape of the labels, classes); raise ValueError if there is no such class."""
+    check_numbers(owner, "label", check_tensor(owner, "label", label))
     if label.is_floating_point():
         raise ValueError(
             f"This {owner} expects integer classes from 0 to {classes - 1}; got {label.dtype}. Use label.long()."
         )
+
     wrong = label[(label < 0) | (label >= classes)]
     if len(wrong):
         raise ValueError(

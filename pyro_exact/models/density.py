@@ -9,10 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.checks import check_floating
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.flow import Flow
 from pyro_exact.models.classes import one_hot
-from pyro_exact.models.generative_model import GenerativeModel, refuse_temperature
+from pyro_exact.models.generative_model import GenerativeModel, checked_count, refuse_temperature
+from pyro_exact.models.initialization import initialize_flow
+from pyro_exact.nn.finite import check_output
+from pyro_exact.nn.precision import cast as cast_to
+from pyro_exact.nn.precision import weight_of
 
 
 class Density(GenerativeModel):
@@ -38,6 +43,12 @@ class Density(GenerativeModel):
             self.net = cast(CausalNet, distribution.net)  # its parameters are ours; a module registers itself
 
     @property
+    def event_shape(self) -> torch.Size:
+        """Shape of one datum."""
+        shape: torch.Size = self._made().event_shape
+        return shape
+
+    @property
     def classes(self) -> int | None:
         """Number of classes of a class-conditional model; `None` for any other."""
         shape = self.net.context_shape if isinstance(self.distribution, Autoregressive) else None
@@ -55,18 +66,23 @@ class Density(GenerativeModel):
         made = self._made()
         if self.training and isinstance(made, Autoregressive):
             made = made.one_member()
-        sample: Tensor = pyro.sample("x", made, obs=x)
+        observed = None if x is None else self._cast(x)
+        sample: Tensor = pyro.sample("x", made, obs=observed)
         return sample
 
     def check(self, x: Tensor) -> None:
+        super().check(x)
         if isinstance(self.distribution, Autoregressive):
             self.distribution._validate_sample(x)
+        elif isinstance(self.distribution, Flow):
+            check_floating("Density", "x", x)
 
     def initialize(self, x: Tensor) -> None:
+        super().initialize(x)
         if isinstance(self.distribution, Autoregressive):
             self.net.initialize(x)
         elif isinstance(self.distribution, Flow):
-            self.distribution.bijection.inv.initialize(x)
+            initialize_flow(self.distribution, self._cast(x), "Density")
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None, progress: bool = False) -> Tensor:
@@ -78,11 +94,19 @@ class Density(GenerativeModel):
             progress: Whether to show a progress bar, if an autoregressive model takes long.
 
         Raises:
-            ValueError: If a temperature is given and the distribution is `Autoregressive`.
+            ValueError: If a temperature is given and the distribution is `Autoregressive`; if the weights, or what they
+                compute, are not finite.
         """
-        made = self._made(temperature)
-        sample: Tensor = made.sample((n,), **({"progress": progress} if isinstance(made, Autoregressive) else {}))
-        return sample
+        made, n = self._made(temperature), checked_count(self, n)
+        if isinstance(made, Autoregressive):
+            return made.sample((n,), progress=progress)
+        return check_output("Density.sample", "what it draws", made.sample((n,)), self)
+
+    def _cast(self, x: Tensor) -> Tensor:
+        """Return data in the precision of the weights; values of a discrete distribution are any numbers."""
+        if isinstance(self.distribution, Autoregressive) or not x.is_floating_point():
+            return x
+        return cast_to(x, weight_of(self))
 
     def _made(self, temperature: float | None = None) -> Any:
         made: Any = self.distribution

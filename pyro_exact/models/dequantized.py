@@ -7,12 +7,15 @@ import torch
 from pyro.distributions import Delta, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_exact.checks import check_finite
+from pyro_exact.checks import check_event, check_floating, check_numbers, check_size, check_tensor
 from pyro_exact.data.check import check_images
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.flow import Flow
 from pyro_exact.models.classes import one_hot
-from pyro_exact.models.generative_model import GenerativeModel
+from pyro_exact.models.generative_model import GenerativeModel, checked_count
+from pyro_exact.models.initialization import initialize_flow
+from pyro_exact.nn.finite import check_output
+from pyro_exact.nn.precision import cast, weight_of
 
 
 class Dequantized(GenerativeModel):
@@ -50,13 +53,19 @@ class Dequantized(GenerativeModel):
 
     def __init__(self, flow: Flow, levels: int = 256, noise: nn.Module | None = None) -> None:
         super().__init__()
-        self.flow, self.levels, self.noise = flow, levels, noise
+        self.flow, self.noise = flow, noise
+        self.levels = check_size("Dequantized", "levels", levels)
 
     @property
     def shape(self) -> torch.Size:
         """(C, H, W) of the images."""
         flow = self.flow() if self.classes is None else self.flow.condition(torch.zeros(self.classes))
         return flow.event_shape
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """(C, H, W) of the images."""
+        return self.shape
 
     @property
     def classes(self) -> int | None:
@@ -71,10 +80,14 @@ class Dequantized(GenerativeModel):
         return Dequantized(Flow(self.flow.base, self.flow.bijection.condition(context)), self.levels, self.noise)
 
     def check(self, x: Tensor) -> None:
-        channels, height, width = self.shape
+        check_numbers("Dequantized", "x", check_tensor("Dequantized", "x", x))
+        channels, height, width = self.event_shape
         check_images(x, (channels, height, width), self.levels)
         if x.dim() != 4:
-            raise ValueError(f"Dequantized expects a batch of shape (N, C, H, W); got {tuple(x.shape)}. Reshape it.")
+            raise ValueError(
+                f"Dequantized expects a batch of shape (N, C, H, W); got {tuple(x.shape)}. Add the batch dimension, or "
+                f"flatten it."
+            )
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         v = pyro.sample("v", self.flow())
@@ -90,12 +103,12 @@ class Dequantized(GenerativeModel):
         self.check(x)
         if isinstance(self.noise, FlowDequantizer):
             self.noise.initialize(x)
-        self.flow.bijection.inv.initialize(self.noise_of(x).sample())
+        initialize_flow(self.flow, self.noise_of(x).sample(), "Dequantized")
 
     def noise_of(self, x: Tensor) -> TorchDistribution:
         """Return q(v | x), the distribution of the guide on [x, x + 1)."""
-        weights = next(self.parameters(), torch.empty(0))
-        x = x.to(torch.promote_types(weights.dtype, torch.float32))  # half precision has no room below the pixels
+        precise = torch.promote_types(weight_of(self).dtype, torch.float32)
+        x = x.to(precise)  # half precision has no room below the pixels
         noise: TorchDistribution = UniformDequantizer(x) if self.noise is None else self.noise(x)
         return noise
 
@@ -105,21 +118,22 @@ class Dequantized(GenerativeModel):
 
         Given classes, it draws ``n`` of each, of shape (n, classes, C, H, W).
         """
-        return self._pixels("sample", self.flow(temperature).sample((n,)))
+        return self._pixels(self.flow(temperature).sample((checked_count(self, n),)), "sample")
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Return the noise behind one draw of v for each image, of shape (N, dimension of the base)."""
+        self.check(x)
         z: Tensor = self.flow.bijection.inv(self.noise_of(x).sample())
-        return z
+        return check_output("Dequantized.encode", "the noise", z, self)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Return the images of a noise, of dtype int64; after `encode` they are what they were."""
-        return self._pixels("decode", self.flow.bijection(z))
+        z = check_floating("Dequantized.decode", "z", z)
+        check_event("Dequantized.decode", "z", z, self.flow.noise().event_shape)
+        return self._pixels(self.flow.bijection(cast(z, weight_of(self))), "decode")
 
-    def _pixels(self, method: str, v: Tensor) -> Tensor:
-        """Return the images that v lies in, if it is finite: as an integer a NaN would be some pixel."""
-        advice = "Lower the temperature, or look at the weights: the flow overflows, or has not been trained well"
-        check_finite(f"Dequantized.{method}", "the output of its flow", v, advice)
+    def _pixels(self, v: Tensor, method: str) -> Tensor:
+        v = check_output(f"Dequantized.{method}", "the image", v, self)  # NaN would become an ordinary integer
         return v.floor().clamp(0, self.levels - 1).long()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pyro
 import pyro.poutine as poutine
@@ -12,13 +13,26 @@ import torch
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_batch, check_finite, check_size, check_tensor
+from pyro_exact.models.registration import forget, register
+
 
 class GenerativeModel(nn.Module, ABC):
     """A model p(x, z) with its guide q(z | x), for stock `SVI` and for `pyro_exact.train.fit`.
 
     A subclass writes `generate` and `infer` as ``pyro.sample`` statements for one batch inside the data plate. With an
-    empty `infer` the likelihood is exact, and `Trace_ELBO` is log p(x).
+    empty `infer` the likelihood is exact, and `Trace_ELBO` is log p(x). With `event_shape` it says what a datum is, and
+    all that enters through `model`, `guide`, `initialize` and `log_weight` is checked.
     """
+
+    def __getstate__(self) -> dict[str, Any]:
+        forget(self)  # a model that stock SVI has trained is to be pickled like any other
+        return vars(self)
+
+    @property
+    def event_shape(self) -> torch.Size | None:
+        """Shape of one datum; `None` if any will do."""
+        return None
 
     @property
     def exact(self) -> bool:
@@ -35,14 +49,14 @@ class GenerativeModel(nn.Module, ABC):
     def model(self, x: Tensor) -> Tensor:
         """`generate` inside the data plate with its parameters registered, for stock `SVI`; ``x`` is checked."""
         self.check(x)
-        pyro.module("model", self)
+        register(self)
         with pyro.plate("data", len(x)):
             return self.generate(x)
 
     def guide(self, x: Tensor) -> None:
         """`infer` inside the data plate with its parameters registered, for stock `SVI`; ``x`` is checked."""
         self.check(x)
-        pyro.module("model", self)
+        register(self)
         with pyro.plate("data", len(x)):
             self.infer(x)
 
@@ -67,10 +81,27 @@ class GenerativeModel(nn.Module, ABC):
         raise ValueError(f"This {type(self).__name__} is not class-conditional. Use it without labels.")
 
     def check(self, x: Tensor) -> None:
-        """Raise an error that says what is wrong with data that the model cannot score; by default nothing is."""
+        """Raise an error that says what is wrong with data that the model cannot score.
+
+        By default data are a batch, (N, *event_shape), of finite numbers.
+
+        Raises:
+            TypeError: If it is no dense tensor of real numbers.
+            ValueError: If it is no batch of such data.
+        """
+        name = type(self).__name__
+        if self.event_shape is not None:
+            check_batch(name, "x", x, self.event_shape)
+        elif check_tensor(name, "x", x).dim() == 0 or len(x) == 0:
+            raise ValueError(
+                f"{name} expects x of shape (N, ...) with N of at least 1; got {tuple(x.shape)}. Add the batch "
+                f"dimension."
+            )
+        check_finite(name, "x", x, "Repair these data, or leave them out")
 
     def initialize(self, x: Tensor) -> None:
-        """Set the parameters that depend on data from a batch; see `Bijection.initialize`."""
+        """Set the parameters that depend on data from a batch; see `Bijection.initialize`. ``x`` is checked."""
+        self.check(x)
 
     def log_weight(self, x: Tensor, samples: int | None = None) -> Tensor:
         r"""Return one sample of log p(x, z) - log q(z | x) for each x, in nats, of shape (len(x),).
@@ -96,8 +127,8 @@ class GenerativeModel(nn.Module, ABC):
             samples: As in `log_weight`.
         """
         self.check(x)
-        if samples is not None and samples < 1:
-            raise ValueError(f"{type(self).__name__} expects samples of at least 1; got {samples}.")
+        if samples is not None:
+            samples = check_size(f"{type(self).__name__}.log_weight", "samples", samples)
         with ExitStack() as plates:
             if samples is not None:
                 plates.enter_context(pyro.plate("samples", samples, dim=-2))
@@ -121,11 +152,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def checked_count(model: nn.Module, n: int) -> int:
+    """Return how many data to draw, or say that it is no such number."""
+    return check_size(f"{type(model).__name__}.sample", "n", n, least=0)
+
+
 def refuse_temperature(temperature: float | None) -> None:
     """Raise ValueError if an autoregressive model is given a temperature."""
     if temperature is not None:
         raise ValueError(
-            f"An autoregressive model has no base noise to scale; got temperature {temperature:g}. Leave it out."
+            f"An autoregressive model has no base noise to scale; got temperature {temperature!r}. Leave it out."
         )
 
 

@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from pyro_exact.checks import LARGEST_COUNT, check_event, check_floating, check_size
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.flow import StandardNormal
@@ -17,9 +18,10 @@ from pyro_exact.distributions.flow_posterior import FlowPosterior
 from pyro_exact.distributions.gaussian import GaussianLikelihood
 from pyro_exact.distributions.independent_sites import check_values
 from pyro_exact.distributions.normal import softplus_normal
-from pyro_exact.models.generative_model import GenerativeModel
+from pyro_exact.models.generative_model import GenerativeModel, checked_count
+from pyro_exact.nn.finite import check_output
 from pyro_exact.nn.gated_convolution import Gated, Maps, narrowing, quarter, widening
-from pyro_exact.nn.sizes import positive
+from pyro_exact.nn.precision import cast, weight_of
 
 
 class HierarchicalPixelVAE(GenerativeModel):
@@ -82,8 +84,12 @@ class HierarchicalPixelVAE(GenerativeModel):
         components: int | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"top": top, "bottom": bottom, "width": width, "features": features}
-        positive("HierarchicalPixelVAE", **sizes, layers=layers, prior_layers=prior_layers)
+        name = "HierarchicalPixelVAE"
+        top, bottom = check_size(name, "top", top), check_size(name, "bottom", bottom)
+        width, features = check_size(name, "width", width), check_size(name, "features", features)
+        layers = check_size(name, "layers", layers, most=LARGEST_COUNT)
+        prior_layers = check_size(name, "prior_layers", prior_layers, most=LARGEST_COUNT)
+        prior_hidden, levels = check_size(name, "prior_hidden", prior_hidden), check_size(name, "levels", levels, 2)
         sides, wide = quarter(shape), 2 * width
         self.encoder = Maps(*narrowing(shape[0], width))
         self.to_bottom = Maps(nn.Conv2d(wide, 2 * bottom, 1))
@@ -102,13 +108,13 @@ class HierarchicalPixelVAE(GenerativeModel):
             None if components is None else DiscretizedLogisticMixture(shape[0], levels, components),
         )  # fmt: skip
 
+    @property
+    def event_shape(self) -> torch.Size:
+        """(C, H, W) of the images."""
+        return self.likelihood.event_shape
+
     def check(self, x: Tensor) -> None:
-        expected = tuple(self.likelihood.event_shape)
-        if len(x) == 0 or x.shape[1:] != expected:
-            raise ValueError(
-                f"HierarchicalPixelVAE expects at least one image of shape {expected}; got data of shape "
-                f"{tuple(x.shape)}."
-            )
+        super().check(x)
         check_values(x, self.likelihood.likelihood)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
@@ -123,11 +129,12 @@ class HierarchicalPixelVAE(GenerativeModel):
         pyro.sample("z1", bottom)
 
     def initialize(self, x: Tensor) -> None:
+        super().initialize(x)
         self.likelihood.initialize(x)
 
     def posteriors_of(self, x: Tensor) -> tuple[TorchDistribution, TorchDistribution]:
         """Return q(z2 | x) and q(z1 | x)."""
-        h = self.encoder(self.likelihood.scaled(x.to(next(self.parameters()).dtype)))
+        h = self.encoder(self.likelihood.scaled(cast(x, weight_of(self))))
         bottom: TorchDistribution = softplus_normal(*self.to_bottom(h).chunk(2, dim=-3)).to_event(3)
         return self.top_posterior(self.to_top(h).flatten(-3)), bottom
 
@@ -137,7 +144,9 @@ class HierarchicalPixelVAE(GenerativeModel):
 
     def likelihood_of(self, z1: Tensor) -> Autoregressive:
         """Return p(x | z1); z1 may have any batch shape."""
-        return Autoregressive(self.likelihood, self.from_bottom(z1))
+        z1 = check_floating("HierarchicalPixelVAE", "z1", z1)
+        check_event("HierarchicalPixelVAE", "z1", z1, self.bottom_prior.event_shape)
+        return Autoregressive(self.likelihood, self.from_bottom(cast(z1, weight_of(self))))
 
     @torch.no_grad()
     def sample(
@@ -155,9 +164,13 @@ class HierarchicalPixelVAE(GenerativeModel):
             ValueError: If there is no such level.
         """
         if vary not in (None, "top", "bottom", "pixels"):
-            raise ValueError(f"HierarchicalPixelVAE expects vary to be 'top', 'bottom' or 'pixels'; got {vary!r}.")
+            raise ValueError(
+                f"HierarchicalPixelVAE expects vary to be 'top', 'bottom' or 'pixels'; got {vary!r}. Leave it out for "
+                f"independent images."
+            )
         top, bottom, pixels = (vary not in (None, level) for level in ("top", "bottom", "pixels"))  # which are shared
         prior = self.top_prior() if temperature is None else self.top_prior(temperature)
+        n = checked_count(self, n)
         z2 = prior.sample((1 if top else n,)).expand(n, -1)
         z1 = self.bottom_prior_of(z2).sample(shared_noise=bottom)
         return self.likelihood_of(z1).sample(shared_noise=pixels)
@@ -171,4 +184,5 @@ class HierarchicalPixelVAE(GenerativeModel):
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return what is drawn from p(x | z1), for one draw of z1 from q(z1 | x): what the map keeps of the image."""
         self.check(x)
-        return self.decode(self.posteriors_of(x)[1].sample())
+        z1 = self.posteriors_of(x)[1].sample()
+        return self.decode(check_output("HierarchicalPixelVAE.reconstruct", "the latent map", z1, self))

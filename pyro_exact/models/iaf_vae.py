@@ -14,12 +14,13 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.independent_sites import IndependentSites, check_values
 from pyro_exact.distributions.inverse_autoregressive import InverseAutoregressive
 from pyro_exact.distributions.normal import exponential_normal, least_std
 from pyro_exact.flows.arguments import image_shape
-from pyro_exact.models.generative_model import GenerativeModel
+from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.dense import scaled
 from pyro_exact.nn.elu import elu
 from pyro_exact.nn.map_convolution import AutoregressiveMap, CentredConv2d, DoublingConv2d
@@ -191,6 +192,7 @@ class ResNetVAE(GenerativeModel):
         halvings = 2
         for layer in layers:
             halvings *= layer.stride
+        levels = check_size("ResNetVAE", "levels", levels, least=2)
         channels, height, side = image_shape("ResNetVAE", shape, levels)
         if not layers or height % halvings or side % halvings:
             raise ValueError(
@@ -206,12 +208,13 @@ class ResNetVAE(GenerativeModel):
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self._memory = Memory()
 
+    @property
+    def event_shape(self) -> torch.Size:
+        """(C, H, W) of the images."""
+        return torch.Size(self.shape)
+
     def check(self, x: Tensor) -> None:
-        if x.shape[1:] != self.shape or len(x) == 0:
-            raise ValueError(
-                f"ResNetVAE expects images of shape (N, {', '.join(map(str, self.shape))}) with N of at least 1; got "
-                f"{tuple(x.shape)}."
-            )
+        super().check(x)
         check_values(x, self.likelihood)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
@@ -224,6 +227,7 @@ class ResNetVAE(GenerativeModel):
         self.top_down(lambda name, layer, seen: pyro.sample(name, layer.posterior(seen, said[name])))
 
     def initialize(self, x: Tensor) -> None:
+        super().initialize(x)
         means = initialize_once(self, x, kind=WeightNormed)
         with torch.no_grad():
             error = self._pixels(x) - means
@@ -238,9 +242,8 @@ class ResNetVAE(GenerativeModel):
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` images; ``temperature`` scales the width of every p(z_l | z_{>l})."""
-        scale = 1.0 if temperature is None else temperature
-        if not 0 <= scale < math.inf:
-            raise ValueError(f"ResNetVAE expects a finite temperature of at least 0; got {scale}.")
+        n = checked_count(self, n)
+        scale = 1.0 if temperature is None else check_number("ResNetVAE", "temperature", temperature, least=0)
         drawn = self.top_down(lambda name, layer, seen: layer.prior(seen, scale).sample(), (n,))
         x: Tensor = self.likelihood_of(self.means_of(*drawn)).sample()
         return x
@@ -320,11 +323,9 @@ def iaf_vae(
         >>> model.log_weight(model.sample(5)).shape
         torch.Size([5])
     """
-    if latents < 1 or width < latents or depth < 1 or blocks < 1:
-        raise ValueError(
-            f"iaf_vae expects latents, width of at least as much, depth and blocks; got {latents}, {width}, {depth} "
-            f"and {blocks}."
-        )
+    latents, depth = check_size("iaf_vae", "latents", latents), check_size("iaf_vae", "depth", depth, most=24)
+    width = check_size("iaf_vae", "width", width, least=latents)
+    blocks = check_size("iaf_vae", "blocks", blocks, most=LARGEST_COUNT)
     strides = [2 if i and not j else 1 for i in range(depth) for j in range(blocks)]
     *below, top = [partial(StochasticLayer, latents, width, stride, flow) for stride in strides]
     return ResNetVAE(shape, levels, [*(layer() for layer in below), top(top=True)], width)

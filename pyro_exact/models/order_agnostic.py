@@ -9,7 +9,8 @@ from torch import Tensor
 from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.subset import Subset
-from pyro_exact.models.generative_model import GenerativeModel, refuse_temperature
+from pyro_exact.models.generative_model import GenerativeModel, checked_count, refuse_temperature
+from pyro_exact.nn.precision import cast, weight_of
 
 
 class OrderAgnostic(GenerativeModel):
@@ -44,6 +45,11 @@ class OrderAgnostic(GenerativeModel):
         self.net = net
 
     @property
+    def event_shape(self) -> torch.Size:
+        """Shape of one datum."""
+        return self.net.event_shape
+
+    @property
     def exact(self) -> bool:
         return True
 
@@ -60,15 +66,17 @@ class OrderAgnostic(GenerativeModel):
 
     def estimate(self, x: Tensor, known: Tensor) -> Tensor:
         r"""Return D / (D - d) times the log-probability of what is not known given what is, for each x: (\*batch)."""
-        x = x.to(next(self.net.parameters()).dtype).expand(known.shape)
+        x = cast(x, weight_of(self.net)).expand(known.shape)
         unknown, event = (~known).to(x.dtype), list(range(-len(self.net.event_shape), 0))
         log_p = self.net.likelihood.log_prob(self.net.conditionals(x, known), x) * unknown
         return log_p.sum(event) * (self.net.sites / unknown.sum(event))
 
     def check(self, x: Tensor) -> None:
+        super().check(x)
         Autoregressive(self.net)._validate_sample(x)
 
     def initialize(self, x: Tensor) -> None:
+        super().initialize(x)
         self.net.initialize(x)
 
     @torch.no_grad()
@@ -84,7 +92,7 @@ class OrderAgnostic(GenerativeModel):
             ValueError: If a temperature is given.
         """
         refuse_temperature(temperature)
-        return Autoregressive(self.net).sample((n,), progress=progress)
+        return Autoregressive(self.net).sample((checked_count(self, n),), progress=progress)
 
     def _known(self) -> Tensor:
         device = next(self.net.parameters()).device

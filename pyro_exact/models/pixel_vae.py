@@ -9,6 +9,7 @@ from torch import nn
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from pyro_exact.autoregressive.pixel_net import of_levels
+from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
 from pyro_exact.distributions.flow import StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
 from pyro_exact.distributions.likelihood import Likelihood
@@ -69,8 +70,11 @@ class PixelVAE(VAE):
         width: int = 32,
         features: int = 256,
     ) -> None:
-        if latents < 1 or layers < 0:
-            raise ValueError(f"PixelVAE expects latents, and layers of at least 0; got {latents} and {layers}.")
+        channels, height, side = check_sizes("PixelVAE", "shape", shape, length=3)
+        shape, levels = (channels, height, side), check_size("PixelVAE", "levels", levels, least=2)
+        latents = check_size("PixelVAE", "latents", latents)
+        layers = check_size("PixelVAE", "layers", layers, least=0, most=LARGEST_COUNT)
+        width = check_size("PixelVAE", "width", width)
         upsampled = (width, *shape[1:])
         gated = partial(GatedPixelCNN, shape, levels, hidden, layers - 1, kernel_size, head)
         decoder: nn.Module = nn.Identity()

@@ -8,10 +8,13 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.checks import check_event, check_finite, check_floating
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.independent_sites import IndependentSites, check_values
 from pyro_exact.distributions.likelihood import Likelihood
-from pyro_exact.models.generative_model import GenerativeModel
+from pyro_exact.models.generative_model import GenerativeModel, checked_count
+from pyro_exact.nn.finite import check_output
+from pyro_exact.nn.precision import cast, weight_of
 
 
 class VAE(GenerativeModel):
@@ -66,9 +69,16 @@ class VAE(GenerativeModel):
         self.encoder, self.decoder, self.posterior, self.prior = encoder, decoder, posterior, prior
         self.likelihood = likelihood
 
+    @property
+    def event_shape(self) -> torch.Size | None:
+        """Shape of one datum, where the likelihood or the encoder says it, as ours do."""
+        if isinstance(self.likelihood, CausalNet):
+            return self.likelihood.event_shape
+        shape = getattr(self.encoder, "shape", None)
+        return torch.Size(shape) if isinstance(shape, tuple) else None
+
     def check(self, x: Tensor) -> None:
-        if len(x) == 0:
-            raise ValueError(f"VAE expects at least one row of data; got shape {tuple(x.shape)}.")
+        super().check(x)
         check_values(x, self.likelihood.likelihood if isinstance(self.likelihood, CausalNet) else self.likelihood)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
@@ -80,12 +90,13 @@ class VAE(GenerativeModel):
         pyro.sample("z", self.posterior_of(x))
 
     def initialize(self, x: Tensor) -> None:
+        super().initialize(x)
         if isinstance(self.likelihood, CausalNet):
             self.likelihood.initialize(x)
 
     def posterior_of(self, x: Tensor) -> TorchDistribution:
         """Return q(z | x)."""
-        h = self.encoder(x.to(next(self.parameters()).dtype))
+        h = self.encoder(cast(x, weight_of(self)))
         posterior: TorchDistribution = self.posterior(h)
         expected = x.shape[:1], self.prior().event_shape
         if (posterior.batch_shape, posterior.event_shape) != expected:
@@ -99,38 +110,36 @@ class VAE(GenerativeModel):
 
     def likelihood_of(self, z: Tensor) -> TorchDistribution:
         """Return p(x | z); z may have any batch shape."""
-        latent = self.prior().event_shape
-        if z.shape[z.dim() - len(latent) :] != latent:
-            raise ValueError(
-                f"VAE expects a latent of shape (*batch, {', '.join(map(str, latent))}); got {tuple(z.shape)}."
-            )
+        z = cast(check_floating("VAE", "latent", z), weight_of(self))
+        batch = check_event("VAE", "latent", z, self.prior().event_shape)
         output = self.decoder(z)
         if isinstance(self.likelihood, CausalNet):
             return Autoregressive(self.likelihood, output)
-        batch_dims = z.dim() - len(latent)
-        if output.shape[:batch_dims] != z.shape[:batch_dims]:
+        if output.shape[: len(batch)] != batch:
             raise ValueError(
-                f"VAE expects a decoder that keeps the batch shape of z, {tuple(z.shape[:batch_dims])}; got output of "
+                f"VAE expects a decoder that keeps the batch shape of z, {tuple(batch)}; got output of "
                 f"shape {tuple(output.shape)}. Let it take a z with any batch shape."
             )
-        return IndependentSites(output, self.likelihood, output.dim() - 1 - batch_dims)
+        return IndependentSites(output, self.likelihood, output.dim() - 1 - len(batch))
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` data; ``temperature`` is that of the prior, as in `Flow` and `StandardNormal`."""
         prior = self.prior() if temperature is None else self.prior(temperature)
-        return self.decode(prior.sample((n,)))
+        return self.decode(prior.sample((checked_count(self, n),)))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Return one draw of z from q(z | x) for each row of data."""
         self.check(x)
         z: Tensor = self.posterior_of(x).sample()
-        return z
+        return check_output(f"{type(self).__name__}.encode", "the latent", z, self)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Return one draw of x from p(x | z) for each z."""
+        name = f"{type(self).__name__}.decode"
+        check_finite(name, "z", check_floating(name, "z", z), "Look at what computed it")
         x: Tensor = self.likelihood_of(z).sample()
         return x
 

@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_share, check_size, check_sizes
+from pyro_exact.nn.attend import attend
 from pyro_exact.nn.concat_elu import concat_elu
 from pyro_exact.nn.conditioner import Conditioner, by_number, required
+from pyro_exact.nn.layout import channels_last
 from pyro_exact.nn.rescaled import RescaledConv2d, initialize_once
 
 
@@ -68,7 +71,7 @@ class GatedAttention(nn.Module):
         """Return the block's output; ``position`` is added to what attends and is attended to."""
         parts = self.first(x + position).flatten(2).unflatten(1, (3, self.heads, -1))
         query, key, value = parts.transpose(-1, -2).unbind(1)  # each (N, heads, positions, channels)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(-1, -2)
+        attended = attend(query, key, value).transpose(-1, -2)
         return x + F.glu(self.last(self.dropout(attended.reshape(x.shape))), dim=1)
 
 
@@ -135,13 +138,21 @@ class AttentionConditioner(Conditioner):
         dropout: float = 0.2,
         context_channels: int | None = None,
     ) -> None:
-        super().__init__(in_channels, None if context_channels is None else (context_channels, *size))
-        if width < 1 or heads < 1 or width % heads:
-            raise ValueError(f"AttentionConditioner expects a width that is a multiple of heads; got {width}, {heads}.")
-        if blocks < 1:
-            raise ValueError(f"AttentionConditioner expects at least one block; got {blocks}.")
+        name = "AttentionConditioner"
+        width, heads = check_size(name, "width", width), check_size(name, "heads", heads)
+        if width % heads:
+            raise ValueError(
+                f"{name} expects a width that is a multiple of heads; got {width}, {heads}. Choose {heads * width}."
+            )
+        blocks = check_size(name, "blocks", blocks, most=LARGEST_COUNT)
+        sides, dropout = check_sizes(name, "size", size, length=2), check_share(name, "dropout", dropout)
+        num_params = check_size(name, "num_params", num_params)
+        out_channels = check_size(name, "out_channels", out_channels)
+        if context_channels is not None:
+            context_channels = check_size(name, "context_channels", context_channels)
+        super().__init__(in_channels, None if context_channels is None else (context_channels, *sides))
         self.num_params = num_params
-        self.position = nn.Parameter(0.01 * torch.randn(width, *size))
+        self.position = nn.Parameter(0.01 * torch.randn(width, *sides))
         self.first = RescaledConv2d(in_channels, width, 3)
         self.blocks = nn.ModuleList(GatedBlock(width, heads, dropout, context_channels) for _ in range(blocks))
         self.last = RescaledConv2d(width, out_channels * num_params, 3, gain=0.1)
@@ -151,7 +162,7 @@ class AttentionConditioner(Conditioner):
         if self.context_shape is not None:
             context = required(context, self.context_shape, x)
             context = context.expand(*x.shape[:-3], *self.context_shape).reshape(-1, *self.context_shape)
-        h = self.first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
+        h = self.first(channels_last(x.reshape(-1, *x.shape[-3:])))
         for block in self.blocks:
             h = block(h, self.position, context)
         return by_number(self.last(h), self.num_params, x)
@@ -179,6 +190,8 @@ class GatedEncoder(nn.Module):
 
     def __init__(self, in_channels: int, width: int = 32, blocks: int = 3, dropout: float = 0.2) -> None:
         super().__init__()
+        blocks = check_size("GatedEncoder", "blocks", blocks, least=0, most=LARGEST_COUNT)
+        dropout = check_share("GatedEncoder", "dropout", dropout)
         self.layers = nn.Sequential(
             RescaledConv2d(in_channels, width, 3),
             *(GatedConv(width, kernel_size=3, dropout=dropout) for _ in range(blocks)),
@@ -186,7 +199,7 @@ class GatedEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the image."""
-        images = x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        images = channels_last(x.reshape(-1, *x.shape[-3:]))
         features = self.layers(images)
         return features.reshape(x.shape[:-3] + features.shape[1:])
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from pyro_exact.ops.transformed import transformed
 
 
 def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
@@ -21,6 +24,8 @@ def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
         >>> concat_elu(torch.tensor([2.0, -1.0]))
         tensor([ 2.0000, -0.6321, -0.8647,  1.0000])
     """
+    if transformed():
+        return torch.cat((F.elu(x), F.elu(-x)), dim=dim)
     activated: Tensor = ConcatELU.apply(x.movedim(dim, -1))
     return activated.movedim(-1, dim)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_kernel, check_number, check_size
 from pyro_exact.nn.statistics import channel_statistics
 
 
@@ -46,14 +47,17 @@ class ScaledConv2d(nn.Module):
         log_scale_factor: float = 3.0,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"ScaledConv2d expects an odd kernel size; got {kernel_size}.")
-        if in_channels < 1 or out_channels < 1:
+        kernel_size = check_kernel("ScaledConv2d", "kernel_size", kernel_size)
+        if in_channels == 0 or out_channels == 0:
             raise ValueError(
                 f"ScaledConv2d expects channels on both sides; got {in_channels} in and {out_channels} out. "
                 f"One channel has no halves: start with Squeeze."
             )
+        in_channels = check_size("ScaledConv2d", "in_channels", in_channels)
+        out_channels = check_size("ScaledConv2d", "out_channels", out_channels)
+        log_scale_factor = check_number("ScaledConv2d", "log_scale_factor", log_scale_factor)
         self.zero, self.padding, self.log_scale_factor = zero, kernel_size // 2, log_scale_factor
+        self.size = kernel_size  # a number: in a trace the sizes of a tensor are none
         std = 0.0 if zero else 0.05
         kernel = (kernel_size, kernel_size)
         self.weight = nn.Parameter(std * torch.randn(out_channels, in_channels, *kernel))
@@ -85,8 +89,7 @@ class ScaledConv2d(nn.Module):
 
     def _edge(self, height: int, breadth: int) -> Tensor:
         """Return which positions of the kernel lie on the padding, of shape (height * breadth, positions)."""
-        size = self.weight.shape[-1]
-        inside = F.unfold(self.weight.new_ones(1, 1, height, breadth), size, padding=self.padding)
+        inside = F.unfold(self.weight.new_ones(1, 1, height, breadth), self.size, padding=self.padding)
         return 1 - inside.squeeze(0).T
 
     def extra_repr(self) -> str:

@@ -8,7 +8,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from pyro_exact.nn.sizes import positive
+from pyro_exact.checks import check_event, check_shape, check_size, check_sizes, check_tensor
 
 
 class DenseEncoder(nn.Module):
@@ -28,9 +28,10 @@ class DenseEncoder(nn.Module):
 
     def __init__(self, shape: Sequence[int], hidden_dims: Sequence[int] = (400, 400), levels: int = 2) -> None:
         super().__init__()
-        positive("DenseEncoder", hidden_dims=min(hidden_dims, default=1))
-        self.shape, self.levels = tuple(shape), levels
-        self.layers = _hidden([prod(shape), *hidden_dims])
+        self.shape = check_shape("DenseEncoder", "shape", shape)
+        self.levels = check_size("DenseEncoder", "levels", levels, least=2)
+        hidden_dims = check_sizes("DenseEncoder", "hidden_dims", hidden_dims)
+        self.layers = _hidden([prod(self.shape), *hidden_dims])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the data."""
@@ -58,9 +59,10 @@ class DenseDecoder(nn.Module):
         self, dim: int, shape: Sequence[int], num_params: int = 1, hidden_dims: Sequence[int] = (400, 400)
     ) -> None:
         super().__init__()
-        positive("DenseDecoder", dim=dim, num_params=num_params, hidden_dims=min(hidden_dims, default=1))
-        self.shape = (*shape, num_params)
-        self.layers = _hidden([dim, *hidden_dims]).append(nn.Linear([dim, *hidden_dims][-1], prod(self.shape)))
+        name = "DenseDecoder"
+        self.shape = (*check_shape(name, "shape", shape), check_size(name, "num_params", num_params))
+        widths = [check_size(name, "dim", dim), *check_sizes(name, "hidden_dims", hidden_dims)]
+        self.layers = _hidden(widths).append(nn.Linear(widths[-1], prod(self.shape)))
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the parameters of each site."""
@@ -70,11 +72,7 @@ class DenseDecoder(nn.Module):
 
 def scaled(x: Tensor, shape: tuple[int, ...], levels: int) -> Tensor:
     """Return pixel levels in [-1, 1], or say that their shape is wrong."""
-    if x.shape[-len(shape) :] != shape:
-        raise ValueError(
-            f"The encoder expects data of shape (*batch, {', '.join(map(str, shape))}); got {tuple(x.shape)}. "
-            f"Build it for that shape."
-        )
+    check_event("The encoder", "x", check_tensor("The encoder", "x", x), shape)
     return x * (2 / (levels - 1)) - 1
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_share
+
 
 class Dropout(nn.Module):
     """Dropout that draws 16 random bits for a number; torch's own takes several times as long on a CPU.
@@ -16,9 +18,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout expects a share in [0, 1); got {p}.")
-        self.p = p
+        self.p = check_share("Dropout", "p", p)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers, some of them zero and the others larger, or as they are in evaluation."""

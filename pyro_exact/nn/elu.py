@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from pyro_exact.ops.transformed import transformed
 
 
 def elu(x: Tensor) -> Tensor:
@@ -18,6 +21,8 @@ def elu(x: Tensor) -> Tensor:
         >>> elu(torch.tensor([2.0, -1.0]))
         tensor([ 2.0000, -0.6321])
     """
+    if transformed():
+        return F.elu(x)
     activated: Tensor = ELU.apply(x)
     return activated
 

@@ -6,12 +6,12 @@ from itertools import pairwise
 from math import prod
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_event, check_floating, check_size, check_sizes
 from pyro_exact.nn.dense import scaled
-from pyro_exact.nn.sizes import positive
+from pyro_exact.nn.layout import channels_last
 
 
 class GatedConvEncoder(nn.Module):
@@ -38,15 +38,17 @@ class GatedConvEncoder(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], features: int = 256, width: int = 32, levels: int = 2) -> None:
         super().__init__()
-        positive("GatedConvEncoder", features=features, width=width)
-        self.shape, self.levels = tuple(shape), levels
+        name = "GatedConvEncoder"
+        features, width = check_size(name, "features", features), check_size(name, "width", width)
+        self.levels = check_size(name, "levels", levels, least=2)
         rest = quarter(shape)
+        self.shape = tuple(map(int, shape))
         self.layers = nn.Sequential(*narrowing(shape[0], width), Gated(nn.Conv2d(2 * width, 2 * features, rest)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the images."""
         images = scaled(x, self.shape, self.levels).reshape(-1, *self.shape)
-        features: Tensor = self.layers(images.contiguous(memory_format=torch.channels_last))
+        features: Tensor = self.layers(channels_last(images))
         return features.reshape(*x.shape[:-3], -1)
 
 
@@ -71,9 +73,11 @@ class GatedConvDecoder(nn.Module):
 
     def __init__(self, dim: int, shape: tuple[int, int, int], num_params: int = 1, width: int = 32) -> None:
         super().__init__()
-        positive("GatedConvDecoder", dim=dim, num_params=num_params, width=width)
-        self.shape, self.num_params = tuple(shape), num_params
+        name = "GatedConvDecoder"
+        self.dim, width = check_size(name, "dim", dim), check_size(name, "width", width)
+        self.num_params = num_params = check_size(name, "num_params", num_params)
         rest = quarter(shape)
+        self.shape = tuple(map(int, shape))
         self.layers = nn.Sequential(
             Gated(nn.ConvTranspose2d(dim, 4 * width, rest), places=1),
             *widening(2 * width, width),
@@ -82,6 +86,7 @@ class GatedConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the parameters of each site."""
+        check_event("GatedConvDecoder", "z", check_floating("GatedConvDecoder", "z", z), (self.dim,))
         theta = self.layers(z.reshape(-1, z.shape[-1], 1, 1))
         by_number = theta.unflatten(1, (self.shape[0], self.num_params)).movedim(2, -1)
         return by_number.reshape(*z.shape[:-1], *self.shape, self.num_params)
@@ -115,7 +120,7 @@ class Maps(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the last layer makes."""
-        maps = x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        maps = channels_last(x.reshape(-1, *x.shape[-3:]))
         y: Tensor = super().forward(maps)
         return y.reshape(*x.shape[:-3], *y.shape[1:])
 
@@ -145,10 +150,10 @@ def widening(channels: int, width: int) -> list[Gated]:
 
 def quarter(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return the sides of an image that was halved twice."""
-    if len(shape) != 3 or min(shape) < 1 or shape[1] % 4 or shape[2] % 4:
+    _, height, width = check_sizes("A gated convolutional network", "the shape (C, H, W) of images", shape, length=3)
+    if height % 4 or width % 4:
         raise ValueError(
-            f"The gated convolutions expect a shape (C, H, W) of images with height and width that 4 divides; got "
-            f"{tuple(shape)}. Pad the images, or use the dense networks."
+            f"A gated convolutional network expects a shape (C, H, W) of images with height and width that 4 divides; "
+            f"got {tuple(shape)}. Pad the images, or use the dense networks."
         )
-    _, height, width = shape
     return height // 4, width // 4

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.concat_elu import concat_elu
 from pyro_exact.nn.dropout import Dropout
@@ -68,6 +69,10 @@ class GatedResnet(nn.Module):
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
+        filters = check_size("GatedResnet", "filters", filters)
+        sides = check_size("GatedResnet", "sides", sides, least=0, most=LARGEST_COUNT)
+        if context_dim is not None:
+            context_dim = check_size("GatedResnet", "context_dim", context_dim)
         self.first = ShiftedConv2d(2 * filters, filters, kernel_size, centred)
         self.side = Pointwise(2 * filters * sides, filters) if sides else None
         self.dropout = Dropout(dropout)

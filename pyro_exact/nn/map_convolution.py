@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_kernel, check_size
 from pyro_exact.nn.elu import elu
 from pyro_exact.nn.masked_convolution import groups, visible
 from pyro_exact.nn.shifted_convolution import WeightNormed
@@ -31,8 +32,9 @@ class CentredConv2d(WeightNormed):
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, gain: float = 1.0
     ) -> None:
-        super().__init__(in_channels, out_channels, (kernel_size, kernel_size), gain)
-        self.stride = stride
+        side = check_kernel("CentredConv2d", "kernel_size", kernel_size)
+        super().__init__(in_channels, out_channels, (side, side), gain)
+        self.stride = check_size("CentredConv2d", "stride", stride, most=LARGEST_COUNT)
 
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
         y = F.conv2d(_images(inputs[0]), weight, bias, self.stride, self.rows // 2)
@@ -53,7 +55,8 @@ class DoublingConv2d(WeightNormed):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, gain: float = 1.0) -> None:
-        super().__init__(in_channels, out_channels, (kernel_size, kernel_size), gain)
+        side = check_kernel("DoublingConv2d", "kernel_size", kernel_size)
+        super().__init__(in_channels, out_channels, (side, side), gain)
 
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
         y = F.conv_transpose2d(_images(inputs[0]), weight.transpose(0, 1), bias, 2, self.rows // 2, 1)
@@ -115,12 +118,11 @@ class AutoregressiveMap(nn.Module):
 
     def __init__(self, channels: int, num_params: int, width: int, layers: int = 2, gain: float = 0.1) -> None:
         super().__init__()
-        if width < channels or layers < 1:
-            raise ValueError(
-                f"AutoregressiveMap expects a hidden layer, with at least as many channels as the map; got {layers} "
-                f"layers, and {width} channels for {channels}."
-            )
-        self.channels, self.num_params = channels, num_params
+        name = "AutoregressiveMap"
+        channels, num_params = check_size(name, "channels", channels), check_size(name, "num_params", num_params)
+        width = check_size(name, "width", width, least=channels)
+        layers = check_size(name, "layers", layers, most=LARGEST_COUNT)
+        self.channels, self.num_params, self.width = channels, num_params, width
         order, hidden = torch.arange(channels), groups(width, channels)
         self.first = CausalConv2d(order, hidden, strict=True)
         self.hidden = nn.ModuleList(CausalConv2d(hidden, hidden) for _ in range(layers - 1))
@@ -128,6 +130,11 @@ class AutoregressiveMap(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Return the parameters of each number of ``x``."""
+        if context.shape[-1] != self.width:
+            raise ValueError(
+                f"AutoregressiveMap expects a context of {self.width} channels, its last dimension; got shape "
+                f"{tuple(context.shape)}. Build the network with that width."
+            )
         h = elu(self.first(x.movedim(-3, -1)) + context)
         for layer in self.hidden:
             h = elu(layer(h))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_kernel, check_size, check_sizes
 from pyro_exact.nn import line_buffer
 
 Prepared = tuple[Tensor, Tensor]
@@ -19,8 +20,11 @@ def groups(channels: int, colours: int) -> Tensor:
     Raises:
         ValueError: If there are fewer channels than colours.
     """
+    channels = check_size("Masked convolutions", "channels", channels)
     if channels < colours:
-        raise ValueError(f"Masked convolutions expect a channel for each of {colours} colours; got {channels}.")
+        raise ValueError(
+            f"Masked convolutions expect a channel for each of {colours} colours; got {channels}. Widen the layer."
+        )
     return torch.arange(channels) * colours // channels
 
 
@@ -86,9 +90,8 @@ class MaskedConv2d(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        height, width = kernel_size
-        if not height % 2 or not width % 2:
-            raise ValueError(f"MaskedConv2d expects a kernel with odd sides; got {kernel_size}.")
+        sides = check_sizes("MaskedConv2d", "kernel_size", kernel_size, length=2)
+        height, width = (check_kernel("MaskedConv2d", "side of the kernel", side) for side in sides)
         self.left = width // 2
         self.right = self.left if height > 1 else 0
         self.rows, self.columns = height // 2 + 1, self.left + 1 + self.right

@@ -17,12 +17,14 @@ def permutations(orders: Iterable[Any], sites: int, owner: str) -> Tensor:
     """
     rows = _listed(orders)
     if rows == []:
-        raise ValueError(f"{owner} expects at least one order; got none.")
+        raise ValueError(f"{owner} expects at least one order; got none. Leave it out for the default.")
     if not isinstance(rows, list) or not any(isinstance(row, list) for row in rows):
         rows = [rows]
     for row in rows:
         if not _is_permutation(row, sites):
-            raise ValueError(f"{owner} expects an order that holds each of 0, ..., {sites - 1} once; got {row}.")
+            raise ValueError(
+                f"{owner} expects an order that holds each of 0, ..., {sites - 1} once; got {row}. Give a permutation."
+            )
     return torch.tensor(rows, dtype=torch.long)
 
 

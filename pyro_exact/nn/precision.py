@@ -1,13 +1,34 @@
-"""Arithmetic that autocast must not round."""
+"""The precision of a network: to which everything that enters it is cast, and which autocast must not round."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 NOTHING = nullcontext()
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """Return a tensor with the dtype and the device of the weights.
+
+    That is the first parameter, or buffer, of floating-point numbers; a module without any has the default dtype.
+    """
+    tensors = chain(module.parameters(), module.buffers())
+    return next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+
+
+def cast(value: Tensor, weight: Tensor) -> Tensor:
+    """Return a value in the dtype of the weights.
+
+    A tensor that was made in inference mode is copied: autograd could not keep it.
+    """
+    value = value.to(weight.dtype)
+    if torch.compiler.is_compiling():
+        return value
+    return value.clone() if value.is_inference() and torch.is_grad_enabled() else value
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:

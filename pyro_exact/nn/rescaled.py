@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_kernel, check_number, check_size
 from pyro_exact.nn.statistics import channel_statistics
 
 
@@ -32,8 +33,11 @@ class RescaledConv2d(nn.Conv2d):
     bias: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float = 1.0) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-        self.gain = gain
+        name = "RescaledConv2d"
+        kernel_size = check_kernel(name, "kernel_size", kernel_size)
+        channels = check_size(name, "in_channels", in_channels), check_size(name, "out_channels", out_channels)
+        super().__init__(*channels, kernel_size, padding=kernel_size // 2)
+        self.gain = check_number(name, "gain", gain)
         nn.init.normal_(self.weight, std=0.05)
         nn.init.zeros_(self.bias)
 

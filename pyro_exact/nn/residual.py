@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_kernel, check_number, check_size
 from pyro_exact.nn.conditioner import Conditioner, by_number, required
+from pyro_exact.nn.layout import channels_last
 from pyro_exact.nn.parameters import hypernet
 
 
@@ -33,6 +35,11 @@ class WeightNormConv2d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, magnitude: float = 1.0) -> None:
         super().__init__()
+        name = "WeightNormConv2d"
+        kernel_size = check_kernel(name, "kernel_size", kernel_size)
+        in_channels = check_size(name, "in_channels", in_channels)
+        out_channels = check_size(name, "out_channels", out_channels)
+        magnitude = check_number(name, "magnitude", magnitude)
         self.padding = kernel_size // 2
         self.direction = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.magnitude = nn.Parameter(torch.full((out_channels,), magnitude))
@@ -82,9 +89,13 @@ class ResidualConditioner(Conditioner):
         blocks: int = 8,
         context_dim: int | None = None,
     ) -> None:
+        name = "ResidualConditioner"
+        in_channels, out_channels = (check_size(name, "channels", n) for n in (in_channels, out_channels))
+        num_params, width = check_size(name, "num_params", num_params), check_size(name, "width", width)
+        blocks = check_size(name, "blocks", blocks, most=LARGEST_COUNT)
+        if context_dim is not None:
+            context_dim = check_size(name, "context_dim", context_dim)
         super().__init__(in_channels, None if context_dim is None else (context_dim,))
-        if width < 1 or blocks < 1:
-            raise ValueError(f"ResidualConditioner expects a width and blocks of at least 1; got {width}, {blocks}.")
         self.num_params = num_params
         self.first = WeightNormConv2d(2 * in_channels, width, 3)
         self.shift = None if context_dim is None else hypernet(context_dim, width)
@@ -102,7 +113,7 @@ class ResidualConditioner(Conditioner):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
-        images = x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last)
+        images = channels_last(x.reshape(-1, *x.shape[-3:]))
         h = self.first(torch.cat((images, -images), dim=1).relu())
         if self.shift is not None and self.context_shape is not None:
             context = required(context, self.context_shape, x)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size, check_sizes
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.statistics import channel_statistics
 
@@ -46,9 +47,12 @@ class WeightNormed(nn.Module, ABC):
         self, in_channels: int, out_channels: int, kernel_size: tuple[int, int] = (1, 1), gain: float = 1.0
     ) -> None:
         super().__init__()
-        self.rows, self.columns = kernel_size
-        self.gain = gain
-        self.direction = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, *kernel_size))
+        name = type(self).__name__
+        self.rows, self.columns = check_sizes(name, "kernel_size", kernel_size, most=LARGEST_COUNT, length=2)
+        in_channels = check_size(name, "in_channels", in_channels)
+        out_channels = check_size(name, "out_channels", out_channels)
+        self.gain = gain = check_number(name, "gain", gain)
+        self.direction = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, self.rows, self.columns))
         self.magnitude = nn.Parameter(torch.full((out_channels,), gain))
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
@@ -109,7 +113,7 @@ class ShiftedConv2d(WeightNormed):
         super().__init__(in_channels, out_channels, kernel_size, gain)
         self.right = self.columns // 2 if centred else 0
         self.left = self.columns - 1 - self.right
-        self.stride = stride
+        self.stride = check_size("ShiftedConv2d", "stride", stride, most=LARGEST_COUNT)
 
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
         padded = F.pad(inputs[0], (0, 0, self.left, self.right, self.rows - 1, 0))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.gated_resnet import Feature, GatedResnet, Memory, feature, record
 from pyro_exact.nn.shifted_convolution import Prepared, ShiftedConv2d, ShiftedConvTranspose2d
 
@@ -66,6 +67,7 @@ class ShiftedStream(nn.Module):
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
+        resnets = check_size("ShiftedStream", "resnets", resnets, most=LARGEST_COUNT)
         # Numbers of the blocks at each scale, on the way there and back.
         self.there = [range(s * resnets, (s + 1) * resnets) for s in range(SCALES)]
         ends = [6 * resnets + 2, 5 * resnets + 1, 4 * resnets, 3 * resnets]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, distributed
 
+from pyro_exact.checks import check_floating, check_size
+
 
 def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
     """Return mean and biased standard deviation per channel, over the batch, the positions and all ranks.
@@ -18,6 +20,8 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: If there is only one value per channel, or one that is not finite.
     """
+    x = check_floating("channel_statistics", "x", x)
+    event_dim = check_size("channel_statistics", "event_dim", event_dim, most=x.dim())
     values = x.double().movedim(x.dim() - event_dim, 0)
     values = values.reshape(len(values), -1)
     count = _sum_over_ranks(values.new_tensor([values.shape[1]]))

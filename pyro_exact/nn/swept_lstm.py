@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from pyro_exact.checks import LARGEST_COUNT, check_size
+
 Window = tuple[int, int]
 
 BEFORE = 1  # cells of padding before the first one: the first tap is the neighbour before, never one behind
@@ -48,6 +50,9 @@ class SweptLSTM(nn.Module):
 
     def __init__(self, units: int, taps: int, maps: int = 1) -> None:
         super().__init__()
+        units = check_size("SweptLSTM", "units", units)
+        taps = check_size("SweptLSTM", "taps", taps, least=2, most=3)
+        maps = check_size("SweptLSTM", "maps", maps, most=LARGEST_COUNT)
         bound = (units * taps) ** -0.5
         self.weight = nn.Parameter(torch.empty(maps, 4 * units, units, taps).uniform_(-bound, bound))
         self.hidden = nn.Parameter(torch.zeros(maps, units))

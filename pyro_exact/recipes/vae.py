@@ -7,6 +7,7 @@ from typing import Literal
 from torch import nn
 
 from pyro_exact import flows
+from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.distributions import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -17,7 +18,6 @@ from pyro_exact.distributions import (
 )
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
-from pyro_exact.nn.sizes import positive
 from pyro_exact.transforms import Bijection
 
 FlowName = Literal["planar", "radial", "iaf", "coupling", "spline", "sylvester"]
@@ -51,7 +51,8 @@ def vae(
         pixels: Their likelihood: bits, levels that each have a logit, or logistics cut at the levels. `None` for bits
             where there are two levels, and logistics where there are more.
     """
-    positive("vae", latents=latents, hidden=hidden, layers=layers)
+    latents, hidden = check_size("vae", "latents", latents), check_size("vae", "hidden", hidden)
+    layers = check_size("vae", "layers", layers, most=LARGEST_COUNT)
     likelihood, grid = _likelihood(pixels, shape, levels)
     encoder = DenseEncoder(shape, [hidden] * layers, levels)
     decoder = DenseDecoder(latents, grid, likelihood.num_params, [hidden] * layers)

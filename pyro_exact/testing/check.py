@@ -10,7 +10,8 @@ import torch
 from pyro_exact.testing import copies, formula, gradients, initialization, precision, refusals, shapes, stock
 from pyro_exact.testing.law import Law
 from pyro_exact.testing.trial import Draw, Trial
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape
 
 
 def check_bijection(
@@ -80,7 +81,7 @@ def _check_arguments(layer: Bijection, event_shape: Shape, context_dim: int | No
     if layer.context_shape != expected:
         raise ValueError(
             f"check_bijection expects a layer with context_shape {expected}; got {layer.context_shape}. "
-            f"Pass its context_dim, or let the layer tell its context_shape to Bijection.__init__."
+            f"Pass its context_dim, or let the layer tell its context_dim to Bijection.__init__."
         )
     if layer.domain.event_dim != len(event_shape):
         raise ValueError(

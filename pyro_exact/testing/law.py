@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.testing.trial import Trial
-from pyro_exact.transforms.bijection import Shape
+from pyro_exact.transforms.boundary import Shape
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pyro.distributions import Distribution, Normal, TransformedDistribution
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape
 
 Draw = Callable[[tuple[int, ...]], Tensor]
 Direction = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_size
 from pyro_exact.data import Images
 from pyro_exact.data.images import SPLITS
 from pyro_exact.models import GenerativeModel
@@ -89,8 +90,7 @@ def evaluate(
     Reference:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equation 8.
     """
-    if k < 1 or batch_size < 1:
-        raise ValueError(f"evaluate expects k and batch_size of at least 1; got {k} and {batch_size}.")
+    k, batch_size = check_size("evaluate", "k", k), check_size("evaluate", "batch_size", batch_size)
     if len(images) == 0:
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
     model.check(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from math import prod
 
 import torch
 from torch import Tensor
@@ -90,7 +91,7 @@ class ActNorm(Bijection):
 
     def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:
         event_dim = self.domain.event_dim
-        positions = x.shape[x.dim() - event_dim + 1 :].numel()
+        positions = prod(x.shape[x.dim() - event_dim + 1 :])  # a tuple under `pyro.render_model`
         return (positions * log_scale.sum(list(range(-event_dim, 0)))).expand(x.shape[: x.dim() - event_dim])
 
     def extra_repr(self) -> str:

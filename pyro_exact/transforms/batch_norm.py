@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor
 
@@ -112,7 +114,7 @@ class BatchNorm(Bijection):
     def _half_log(self, x: Tensor, variance: Tensor) -> Tensor:
         """Return half the sum of log variances over an event."""
         event_dim = self.domain.event_dim
-        positions = x.shape[x.dim() - event_dim + 1 :].numel()
+        positions = prod(x.shape[x.dim() - event_dim + 1 :])  # a tuple under `pyro.render_model`
         return (positions / 2 * variance.log().sum()).expand(x.shape[: x.dim() - event_dim])
 
     def extra_repr(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,12 +14,19 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_exact.checks import check_floating, check_sizes, check_tensor
+from pyro_exact.checks import check_floating, check_sizes
 from pyro_exact.nn.abstract import AbstractModuleMeta
+from pyro_exact.transforms.boundary import (
+    HALF,
+    Event,
+    Shape,
+    check_active,
+    check_context,
+    first_weight,
+    other_shape,
+    precise,
+)
 from pyro_exact.transforms.memory import FORWARD, INVERSE, Memory
-
-Shape = Sequence[int]
-Event = Sequence[int | None]
 
 
 class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleMeta):
@@ -44,7 +51,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         context_dim: Size of the context vector, or the shape of a context; `None` for a plain layer.
 
     Shape:
-        - x: (\*batch, \*event), floating point. It is cast to the dtype of the weights, to float32 at least.
+        - x: (\*batch, \*event), floating point. It is cast to the dtype of the weights, which is float32 or float64.
         - context: (\*batch, \*context_shape). `condition` broadcasts its batch shape with that of ``x``; the pure
           methods expect an ``x`` that has been expanded to both.
         - ladj: (\*batch).
@@ -200,9 +207,11 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         if isinstance(self, PyroModule):
             check_active(self)
 
-        weight = _first_weight(self)
-        if weight is not None and weight.dtype != x.dtype:
-            x = x.to(torch.promote_types(weight.dtype, torch.float32))
+        weight = first_weight(self)
+        if weight is None:
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+        elif weight.dtype != x.dtype or weight.dtype in HALF:
+            x = x.to(precise(self, weight.dtype))
 
         cut = x.dim() - len(self.event if direction == FORWARD else self.output)
         key = (direction, cut < 0, *x.shape[cut:])
@@ -214,121 +223,6 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
             return x, None
         check_context(self, context, x.shape[:cut])
         return x, None if context is None else context.to(x.dtype)
-
-
-def other_shape(layer: Bijection, shape: Shape, event: Event, other: Event) -> torch.Size:
-    """Return the shape on the other side of a layer, or say how an event does not fit.
-
-    Args:
-        layer: The layer.
-        shape: Shape on this side, (*batch, *event).
-        event: Declared shape of an event on this side.
-        other: Declared shape of an event on the other side; the same, or without `None`.
-    """
-    cut = len(shape) - len(event)
-    found = shape[cut:] if cut >= 0 else ()
-    if len(found) == len(event) and all(size is None or size == mine for size, mine in zip(event, found, strict=True)):
-        return torch.Size(shape) if event == other else torch.Size((*shape[:cut], *other))  # type: ignore[arg-type]
-
-    name = type(layer).__name__
-    if cut < 0:
-        raise ValueError(
-            f"{name} expects at least {len(event)} dimensions in an event; got shape {tuple(shape)}. "
-            f"Add the missing dimensions."
-        )
-    if None in event[1:] or len(event) == 1:
-        kind = "channels" if len(event) > 1 else "dimensions"
-        raise ValueError(
-            f"{name} expects {event[0]} {kind}; got {found[0]} in shape {tuple(shape)}. "
-            f"Build the layer for {found[0]}, or check the order of the dimensions."
-        )
-    raise ValueError(
-        f"{name} expects events of shape {tuple(event)}; got {tuple(shape)}. Build the layer for that shape."
-    )
-
-
-def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
-    """Return the batch shape of a context, or say how it does not fit."""
-    name, expected = type(layer).__name__, layer.context_shape
-    if expected is None:
-        raise ValueError(f"{name} takes no context; got a {type(context).__name__}. Build it with a context.")
-    tensor = check_tensor(name, "a context", context)
-    cut = tensor.dim() - len(expected)
-    if cut < 0 or tuple(tensor.shape[cut:]) != expected:
-        raise ValueError(
-            f"{name} expects a context of shape (*batch, {', '.join(map(str, expected))}); got {tuple(tensor.shape)}. "
-            f"Pass a context of that size, or build the layer for yours."
-        )
-    return tensor.shape[:cut]
-
-
-def check_context(layer: Bijection, context: Tensor | None, batch: torch.Size) -> None:
-    """Check that a context fits the layer, and broadcasts to the batch shape of the input."""
-    if context is None and layer.context_shape is not None:
-        raise ValueError(
-            f"{type(layer).__name__} expects a context of shape (*batch, {', '.join(map(str, layer.context_shape))}); "
-            f"got none. Call layer.condition(context) first."
-        )
-
-    found = context_batch_shape(layer, context)
-    if len(found) > len(batch) or any(f not in (1, b) for f, b in zip(found[::-1], batch[::-1], strict=False)):
-        raise ValueError(
-            f"{type(layer).__name__} expects an input with the batch shape of its context; got {tuple(batch)} and "
-            f"{tuple(found)}. Expand the input, or call layer.condition(context), which does."
-        )
-
-
-def check_conditioner(owner: str, conditioner: object, expected: type[nn.Module]) -> None:
-    """Check that the network of a layer is one of the expected kind."""
-    if not isinstance(conditioner, expected):
-        raise TypeError(
-            f"{owner} expects a conditioner of type {expected.__name__}; got {type(conditioner).__name__}. "
-            f"Derive it from pyro_exact.nn.{expected.__name__}."
-        )
-
-
-def sum_event(ladj: Tensor, event_dim: int) -> Tensor:
-    """Sum the log-derivatives of the elements of an event."""
-    return ladj.sum(tuple(range(-event_dim, 0))) if event_dim else ladj
-
-
-def check_active(layer: PyroModule) -> None:
-    """Check that weights which are random variables are read where Pyro draws them.
-
-    A stock ``pyro.sample(..., obs=x)`` scores after the model has returned, when Pyro would draw other weights.
-    """
-    random = any(isinstance(part, PyroModule) and part._pyro_samples for part in layer.modules())
-    if random and not layer._pyro_context.active:
-        raise ValueError(
-            f"{type(layer).__name__} expects to be evaluated inside of the call of the PyroModule that holds it, "
-            f"because its weights are random variables; got a call outside. "
-            f'Score there, with pyro.factor("x", d.log_prob(x)) in place of pyro.sample("x", d, obs=x).'
-        )
-
-
-def context_for(part: Bijection, context: Tensor | None) -> Tensor | None:
-    """Return the context for a part of a container: a plain part gets none."""
-    return None if part.context_shape is None else context
-
-
-def common_context_shape(owner: str, shapes: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
-    """Return the context shape of parts that share one context, `None` if none of them takes any."""
-    found = set(shapes) - {None}
-    if len(found) > 1:
-        raise ValueError(f"{owner} expects one context shape; got {sorted(map(str, found))}. Use one for all parts.")
-    return found.pop() if found else None
-
-
-def _first_weight(module: nn.Module) -> Tensor | None:
-    """Return the first parameter of floating point: all of a layer share one dtype."""
-    for parameter in module._parameters.values():
-        if parameter is not None and parameter.is_floating_point():
-            return parameter
-    for part in module._modules.values():
-        weight = None if part is None else _first_weight(part)
-        if weight is not None:
-            return weight
-    return None
 
 
 @cache

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.nn.dropout import Dropout
-from pyro_exact.transforms.bijection import Bijection, Shape, common_context_shape, context_for
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape
 from pyro_exact.transforms.conditioned import Conditioned
-from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.parts import common_context_shape, context_for
+from pyro_exact.transforms.recompute import Recompute, check_replayable
 
 FEW = 4  # terms that are added up one by one faster than as a stack
 
@@ -82,7 +82,7 @@ class Compose(Bijection):
         if self.recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             check_replayable(self.parts)
             weights = [p for p in self.parameters() if p.requires_grad]
-            output: tuple[Tensor, Tensor] = _Recompute.apply(self, x, context, *weights)
+            output: tuple[Tensor, Tensor] = Recompute.apply(self, x, context, *weights)
             return output
         ladjs = []
         for part in self.parts:
@@ -113,116 +113,8 @@ class Compose(Bijection):
         return torch.Size(shape)
 
 
-def check_replayable(parts: Sequence[Bijection]) -> None:
-    """Check that recomputation would drop the same units: it draws again, in the order of the inverse.
-
-    Raises:
-        ValueError: If a part has dropout in training mode, and its two directions may draw in another order.
-    """
-    for part in parts:
-        if not _replayable(part):
-            raise ValueError(
-                f"Compose with recompute expects parts that drop the same units in both directions, as a Coupling "
-                f"does; got {type(part).__name__} with dropout in training mode. Build it with recompute=False, or "
-                f"without dropout."
-            )
-
-
-def _replayable(part: nn.Module) -> bool:
-    """Return whether both directions of a part draw the same random numbers in the same order."""
-    if isinstance(part, Coupling) or not _dropouts(part):
-        return True  # one evaluation of its network, in either direction
-    inside = [layer for layer in _inside(part) if _dropouts(layer)]
-    all_inside = sum(map(_dropouts, inside)) == _dropouts(part)
-    return all_inside and len(inside) == 1 and _replayable(inside[0])
-
-
-def _inside(part: nn.Module) -> list[Bijection]:
-    """Return the layers that a container holds directly."""
-    found: list[Bijection] = []
-    for child in part.children():
-        found += [child] if isinstance(child, Bijection) else _inside(child)
-    return found
-
-
-def _dropouts(module: nn.Module) -> int:
-    """Return the number of dropouts in training mode."""
-    kinds = (Dropout, nn.Dropout, nn.Dropout2d)
-    return sum(isinstance(part, kinds) and part.training and part.p > 0 for part in module.modules())
-
-
 def _sum(ladjs: list[Tensor]) -> Tensor:
     """Return the sum of log-determinants; a bound context may have given some of them a larger batch shape."""
     if len(ladjs) <= FEW:
         return reduce(torch.add, ladjs)
     return torch.stack(torch.broadcast_tensors(*ladjs)).sum(0)
-
-
-class _Recompute(torch.autograd.Function):
-    """The parts in a row, forwards without a graph; backwards one part at a time from its rebuilt input."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, compose: Compose, x: Tensor, context: Tensor | None, *weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        ctx.compose, ctx.weights, ctx.versions = compose, weights, [weight._version for weight in weights]
-        # No cache: casts of the weights made here would be without gradient for whoever uses them next.
-        device = x.device.type
-        modes = {"dtype": torch.get_autocast_dtype(device), "enabled": torch.is_autocast_enabled(device)}
-        ctx.autocast = {"device_type": device, **modes, "cache_enabled": False}
-        total = x.new_zeros(x.shape[: x.dim() - compose.domain.event_dim])
-        ctx.random = []
-        with torch.no_grad(), torch.autocast(**ctx.autocast):
-            for part in compose.parts:
-                ctx.random.append(_random_state(x.device))
-                x, ladj = part.transform(x, context_for(part, context))
-                total = total + ladj
-        ctx.save_for_backward(x, context)
-        return x, total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, grad_ladj: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # as with create_graph=True
-            raise RuntimeError("Compose with recompute has first derivatives only. Build it with recompute=False.")
-        if ctx.versions != [weight._version for weight in ctx.weights]:
-            raise RuntimeError("Compose with recompute expects the weights that forward had; some have changed since.")
-        y, context = ctx.saved_tensors
-        if context is not None:
-            context = context.detach().requires_grad_(ctx.needs_input_grad[2])
-        through_context = [context] if ctx.needs_input_grad[2] else []
-        index = {weight: i for i, weight in enumerate(ctx.weights)}
-        grads: list[Tensor | None] = [None] * len(ctx.weights)
-        grad_context: Tensor | None = None
-        with torch.random.fork_rng([y.device] if y.is_cuda else []), torch.autocast(**ctx.autocast):
-            for part, random in zip(reversed(ctx.compose.parts), reversed(ctx.random), strict=True):
-                with torch.no_grad():
-                    _set_random_state(y.device, random)
-                    x, _ = part.invert(y, context_for(part, context))
-                with torch.enable_grad():
-                    _set_random_state(y.device, random)
-                    x = x.detach().requires_grad_()
-                    output, ladj = part.transform(x, context_for(part, context))
-                weights = [p for p in part.parameters() if p.requires_grad]
-                outputs = [(o, g) for o, g in ((output, grad), (ladj, grad_ladj)) if o.requires_grad]
-                inputs = [x, *weights, *through_context]
-                found = torch.autograd.grad([o for o, _ in outputs], inputs, [g for _, g in outputs], allow_unused=True)
-                for weight, g in zip(weights, found[1:], strict=False):
-                    grads[index[weight]] = _add(grads[index[weight]], g)
-                if through_context:
-                    grad_context = _add(grad_context, found[-1])
-                y, grad = x.detach(), found[0]
-        return None, grad if ctx.needs_input_grad[1] else None, grad_context, *grads
-
-
-def _add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
-    return term if total is None else total if term is None else total + term
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-
-def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], device)

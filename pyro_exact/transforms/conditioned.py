@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_exact.transforms.bijection import Bijection, Shape, context_batch_shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape, context_batch_shape
 
 
 class Conditioned(Bijection):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyro_exact.nn.conditioner import Conditioner
-from pyro_exact.transforms.bijection import Bijection, check_conditioner, sum_event
+from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.partition import Partition
+from pyro_exact.transforms.parts import check_conditioner, sum_event
 
 
 class Coupling(Bijection):

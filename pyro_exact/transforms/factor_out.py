@@ -10,8 +10,9 @@ from torch import Tensor
 from pyro_exact.checks import check_sizes
 from pyro_exact.nn.conditioner import Conditioner
 from pyro_exact.transforms.affine import Affine
-from pyro_exact.transforms.bijection import Bijection, common_context_shape, context_for
+from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.partition import Channels
+from pyro_exact.transforms.parts import common_context_shape, context_for
 
 
 class FactorOut(Bijection):

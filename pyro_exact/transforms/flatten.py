@@ -7,7 +7,8 @@ from math import prod
 from torch import Tensor
 
 from pyro_exact.checks import check_sizes
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape
 
 
 class Flatten(Bijection):

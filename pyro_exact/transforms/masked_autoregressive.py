@@ -7,8 +7,9 @@ from torch import Tensor
 
 from pyro_exact.nn.conditioner import CausalConditioner
 from pyro_exact.nn.precision import full_precision
-from pyro_exact.transforms.bijection import Bijection, check_conditioner
+from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.elementwise import Elementwise
+from pyro_exact.transforms.parts import check_conditioner
 
 
 class MaskedAutoregressive(Bijection):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pyro_exact.transforms.bijection import Bijection, common_context_shape, context_for
+from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.partition import Partition
+from pyro_exact.transforms.parts import common_context_shape, context_for
 
 
 class Pair(Bijection):

@@ -8,7 +8,8 @@ from torch.distributions import constraints
 from torch.nn import functional as F
 
 from pyro_exact.checks import check_size
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape
 from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, of_event
 
 

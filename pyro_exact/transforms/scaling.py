@@ -57,7 +57,7 @@ class Scaling(Bijection):
 
     def _ladj(self, x: Tensor) -> Tensor:
         cut = x.dim() - self.domain.event_dim
-        return x.new_full(x.shape[:cut], x.shape[cut:].numel() * math.log(abs(self.scale)))
+        return x.new_full(x.shape[:cut], math.prod(x.shape[cut:]) * math.log(abs(self.scale)))
 
     def extra_repr(self) -> str:
         return f"{self.scale}, {self.shift}, event_dim={self.domain.event_dim}"

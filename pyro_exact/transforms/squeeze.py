@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import check_size
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape
 
 LARGEST_FACTOR = 4096  # its square counts channels
 

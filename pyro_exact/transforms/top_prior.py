@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pyro_exact.checks import check_size, check_sizes
 from pyro_exact.nn.parameters import Parameters
-from pyro_exact.transforms.bijection import Bijection, Shape
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import Shape
 from pyro_exact.transforms.numerics import limited
 
 LARGEST_EVENT = 2**28  # elements, each of which has two parameters

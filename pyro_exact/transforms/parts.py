@@ -1,0 +1,38 @@
+"""The parts of a layer that holds others: their networks, their contexts and their log-determinants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pyro_exact.transforms.bijection import Bijection
+
+
+def check_conditioner(owner: str, conditioner: object, expected: type[nn.Module]) -> None:
+    """Check that the network of a layer is one of the expected kind."""
+    if not isinstance(conditioner, expected):
+        raise TypeError(
+            f"{owner} expects a conditioner of type {expected.__name__}; got {type(conditioner).__name__}. "
+            f"Derive it from pyro_exact.nn.{expected.__name__}."
+        )
+
+
+def context_for(part: Bijection, context: Tensor | None) -> Tensor | None:
+    """Return the context for a part of a container: a plain part gets none."""
+    return None if part.context_shape is None else context
+
+
+def common_context_shape(owner: str, shapes: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
+    """Return the context shape of parts that share one context, `None` if none of them takes any."""
+    found = set(shapes) - {None}
+    if len(found) > 1:
+        raise ValueError(f"{owner} expects one context shape; got {sorted(map(str, found))}. Use one for all parts.")
+    return found.pop() if found else None
+
+
+def sum_event(ladj: Tensor, event_dim: int) -> Tensor:
+    """Sum the log-derivatives of the elements of an event."""
+    return ladj.sum(tuple(range(-event_dim, 0))) if event_dim else ladj

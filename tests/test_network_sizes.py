@@ -1,0 +1,110 @@
+"""Sizes of networks and models: any integer type is an integer, and none of them is NaN, infinite, negative or huge."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_exact import autoregressive, distributions, models, nn
+
+IMAGE, WIDE = (1, 4, 4), (1, 8, 8)
+
+# A constructor, with its other arguments, and those that are sizes with a small one each.
+BUILDERS = {
+    "MADE": (partial(autoregressive.MADE, 3), {"hidden": 4, "layers": 1, "masks": 1, "context_dim": 2}),
+    "NADE": (partial(autoregressive.NADE), {"shape": 3, "hidden": 4}),
+    "DeepNADE": (partial(autoregressive.DeepNADE, 3), {"hidden": 4, "layers": 1, "orders": 2}),
+    "ConvNADE": (partial(autoregressive.ConvNADE, IMAGE, kernels=[2]), {"channels": 2, "hidden": 4, "layers": 1}),
+    "PixelCNN": (partial(autoregressive.PixelCNN, IMAGE), {"levels": 4, "hidden": 2, "blocks": 1, "head": 2}),
+    "GatedPixelCNN": (
+        partial(autoregressive.GatedPixelCNN, IMAGE),
+        {"levels": 4, "hidden": 2, "layers": 1, "kernel_size": 3, "head": 2, "context": 2},
+    ),
+    "PixelCNNpp": (
+        partial(autoregressive.PixelCNNpp, IMAGE),
+        {"levels": 4, "resnets": 1, "filters": 2, "components": 1, "context": 2},
+    ),
+    "RowLSTM": (partial(autoregressive.RowLSTM, IMAGE), {"levels": 4, "units": 2, "layers": 1, "head": 2}),
+    "DiagonalBiLSTM": (
+        partial(autoregressive.DiagonalBiLSTM, IMAGE),
+        {"levels": 4, "units": 2, "layers": 1, "head": 2},
+    ),
+    "CategoricalLikelihood": (distributions.CategoricalLikelihood, {"levels": 4}),
+    "DiscretizedLogisticMixture": (
+        distributions.DiscretizedLogisticMixture,
+        {"channels": 1, "levels": 4, "components": 2},
+    ),
+    "GaussianLikelihood": (distributions.GaussianLikelihood, {"channels": 2}),
+    "StandardNormal": (distributions.StandardNormal, {"dim": 2}),
+    "FlowPosterior": (distributions.FlowPosterior, {"features": 2, "dim": 2}),
+    "PixelVAE": (
+        partial(models.PixelVAE, IMAGE),
+        {"levels": 4, "latents": 2, "layers": 1, "hidden": 2, "kernel_size": 3, "head": 2, "width": 2, "features": 2},
+    ),
+    "iaf_vae": (partial(models.iaf_vae, WIDE), {"levels": 4, "latents": 2, "width": 4, "depth": 1, "blocks": 1}),
+    "HierarchicalPixelVAE": (
+        partial(models.HierarchicalPixelVAE, WIDE, hidden=2, head=2, prior_layers=1),
+        {"levels": 4, "top": 2, "bottom": 2, "width": 2, "features": 2, "layers": 1, "prior_hidden": 2},
+    ),
+    "AttentionConditioner": (
+        partial(nn.AttentionConditioner, 1, size=(2, 2)),
+        {"out_channels": 1, "num_params": 2, "width": 4, "blocks": 1, "heads": 2, "context_channels": 1},
+    ),
+    "ResidualConditioner": (
+        nn.ResidualConditioner,
+        {"in_channels": 1, "out_channels": 1, "num_params": 2, "width": 2, "blocks": 1, "context_dim": 2},
+    ),
+    "ScaledConv2d": (nn.ScaledConv2d, {"in_channels": 1, "out_channels": 1, "kernel_size": 3}),
+    "RescaledConv2d": (nn.RescaledConv2d, {"in_channels": 1, "out_channels": 1, "kernel_size": 3}),
+    "WeightNormConv2d": (nn.WeightNormConv2d, {"in_channels": 1, "out_channels": 1, "kernel_size": 3}),
+    "ShiftedConv2d": (
+        partial(nn.ShiftedConv2d, kernel_size=(2, 3), centred=True),
+        {"in_channels": 1, "out_channels": 1, "stride": 1},
+    ),
+    "AutoregressiveMap": (nn.AutoregressiveMap, {"channels": 1, "num_params": 2, "width": 2, "layers": 1}),
+    "SweptLSTM": (nn.SweptLSTM, {"units": 2, "taps": 2, "maps": 1}),
+    "DenseDecoder": (partial(nn.DenseDecoder, shape=IMAGE), {"dim": 2, "num_params": 1}),
+    "GatedConvDecoder": (partial(nn.GatedConvDecoder, shape=IMAGE), {"dim": 2, "num_params": 1, "width": 2}),
+    "GatedConvEncoder": (partial(nn.GatedConvEncoder, IMAGE), {"features": 2, "width": 2, "levels": 2}),
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_integer_type_is_an_integer(name):
+    build, sizes = BUILDERS[name]
+    torch.manual_seed(0)
+    expected = build(**sizes)
+    torch.manual_seed(0)
+    found = build(**{size: np.int64(value) for size, value in sizes.items()})
+    if isinstance(expected, torch.nn.Module):
+        assert all(torch.equal(p, q) for p, q in zip(found.parameters(), expected.parameters(), strict=True))
+    else:
+        assert found.num_params == expected.num_params
+
+
+@pytest.mark.parametrize(("name", "size"), [(name, size) for name, (_, sizes) in BUILDERS.items() for size in sizes])
+def test_a_size_that_is_none_is_refused(name, size):
+    build, sizes = BUILDERS[name]
+    for bad in (math.nan, math.inf, -1, 10**9, 2.5, "3"):
+        with pytest.raises((TypeError, ValueError), match=r"expects? .*; got"):
+            build(**{**sizes, size: bad})
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda gain: nn.WeightNormConv2d(1, 1, 3, magnitude=gain),
+        lambda gain: nn.ShiftedConv2d(1, 1, (2, 3), True, gain=gain),
+        lambda gain: nn.RescaledConv2d(1, 1, 3, gain=gain),
+        lambda gain: nn.ScaledConv2d(1, 1, 3, log_scale_factor=gain),
+    ],
+    ids=["WeightNormConv2d", "ShiftedConv2d", "RescaledConv2d", "ScaledConv2d"],
+)
+def test_a_gain_is_any_finite_number(build):
+    for gain in (1, np.float32(1), 1.0):
+        assert all(p.is_floating_point() for p in build(gain).parameters())
+    for gain in (math.nan, math.inf, "1"):
+        with pytest.raises((TypeError, ValueError), match=r"expects .* number; got|as a finite number; got"):
+            build(gain)
