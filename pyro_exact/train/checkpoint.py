@@ -95,7 +95,7 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
         check(model)
     except (TooLargeError, DamagedError) as error:
         raise ValueError(
-            f"The weights in {printable(path)} do not fit its recipe {run.recipe.name!r}: {error}. "
+            f"The weights in {printable(path)} do not fit its recipe {run.recipe.name!r}: {str(error).rstrip('.')}. "
             f"It was written by another version, or edited; train again."
         ) from error
     model.load_state_dict({name.removeprefix(_PREFIX): weight for name, weight in weights.items()})
