@@ -706,7 +706,7 @@ def test_the_noise_is_that_of_the_seed_and_the_state_of_the_caller_is_left_alone
         (lambda x: x + LEVELS, ValueError, "pixel levels from 0 to 3"),
         (lambda x: x - 1.0, ValueError, "pixel levels from 0 to 3"),
         (lambda x: x / 2.0, ValueError, "whole pixel levels"),
-        (lambda x: x * math.nan, ValueError, "got nan"),
+        (lambda x: x * math.nan, ValueError, "to be finite; got 256 of 256 elements NaN"),
         (lambda x: x.expand(-1, 3, -1, -1), ValueError, r"\(\*, 1, 4, 4\); got \(\d+, 3, 4, 4\)"),
         (lambda x: x[..., :3], ValueError, r"\(\*, 1, 4, 4\); got \(\d+, 1, 4, 3\)"),
         (lambda x: x > 1, TypeError, "got torch.bool"),

@@ -100,7 +100,7 @@ def _watched(model: nn.Module, look: Callable[[str, Any], None]) -> Iterator[Non
         label = f"{name} ({type(module).__name__})"
         handles.append(module.register_forward_hook(lambda _, __, output, label=label: look(label, output)))
         if isinstance(module, Bijection):
-            for method in ("forward_and_ladj", "inverse_and_ladj"):
+            for method in ("transform", "invert"):
                 setattr(module, method, _looking(getattr(module, method), label, look))
                 wrapped.append((module, method))
     try:

@@ -4,10 +4,9 @@ from math import atanh, exp, log
 
 import pytest
 import torch
-from torch import nn
 from torch.testing import assert_close
 
-from pyro_exact.nn import MaskedDense
+from pyro_exact.nn import Conditioner, MaskedDense
 from pyro_exact.transforms import (
     Additive,
     Affine,
@@ -31,7 +30,7 @@ def check(formula: Elementwise, theta, x, y, ladj):
     assert_close(formula.inverse_and_ladj(y, theta), (x, -ladj), rtol=1e-12, atol=1e-12)
 
 
-class Fixed(nn.Module):
+class Fixed(Conditioner):
     """A conditioner with a hand-written function."""
 
     def __init__(self, function):
@@ -103,7 +102,7 @@ def test_the_colours_of_the_checkerboard():
 def test_autoregressive_affine():
     net = MaskedDense(2, 2, hidden_dims=())
     with torch.no_grad():
-        net.layers[0].weight.copy_(torch.tensor([[9.0, 9], [9, 9], [2, 9], [0, 9]]))  # 9: masked
+        net.layers[0].weight.copy_(torch.tensor([[9.0, 9], [2, 9], [9, 9], [0, 9]]))  # t_1, t_2, s_1, s_2; 9: masked
         net.layers[0].bias.copy_(torch.tensor([1, 0, 0, 3 * atanh(log(3) / 3)]))
     layer = MaskedAutoregressive(Affine(bound=3.0), net)
     y, ladj = layer.forward_and_ladj(torch.tensor([4.0, 5.0]))
