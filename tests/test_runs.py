@@ -53,7 +53,7 @@ def straight(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("name", "nth"), [(train.BEST, 1), (train.BEST, 3), (train.LAST, 3)])
+@pytest.mark.parametrize(("name", "nth"), [(train.BEST, 1), (train.BEST, 2), (train.LAST, 3)])
 def test_a_run_that_was_killed_while_it_saved_ends_as_one_that_was_not(tmp_path, killed, straight, name, nth):
     killed(name, nth)
     with pytest.raises(KilledError):
