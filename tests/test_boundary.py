@@ -10,12 +10,13 @@ from pyro.nn import PyroModule, PyroSample
 from pyro.nn.module import to_pyro_module_
 from registry import TRANSFORMS
 from torch import nn
+from torch.distributions.transforms import AffineTransform, SigmoidTransform
 from torch.testing import assert_close
 
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.nn import DenseConditioner, MaskedDense
-from pyro_exact.transforms import ActNorm, Affine, Compose, Coupling, Halves, MaskedAutoregressive
+from pyro_exact.transforms import ActNorm, Affine, Compose, Coupling, Halves, Logit, MaskedAutoregressive, Scaling
 
 BUILDERS = {
     "maf": lambda: flows.maf(3, length=2),
@@ -221,6 +222,49 @@ def test_a_sample_zeroed_in_inference_mode_is_scored_as_it_is():
         x = d.sample((4,))
         x.zero_()
         assert_close(d.log_prob(x), d.log_prob(torch.zeros(4, 3)))
+
+
+def test_a_sample_with_gradient_changed_through_numpy_is_scored_as_it_is():
+    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, length=1)).inv])
+    for write in (lambda x: x.detach().numpy().fill(0.5), lambda x: x.data.fill_(0.5)):
+        x = d.rsample((4,))
+        write(x)
+        assert_close(d.log_prob(x), d.log_prob(torch.full((4, 3), 0.5)))
+
+
+def test_a_sample_can_be_detached_in_place():
+    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, length=1)).inv])
+    x = d.rsample((4,)).detach_()
+    assert not x.requires_grad
+    assert_close(d.log_prob(x), d.log_prob(x.clone()))
+
+
+@every_builder
+def test_log_prob_is_mapped_over_a_batch_by_vmap(build):
+    d = TransformedDistribution(normal(3), [perturb(build()).inv], validate_args=False)
+    x = torch.randn(5, 3)
+    assert_close(torch.func.vmap(d.log_prob)(x), d.log_prob(x))
+
+
+# Distribution functions -----------------------------------------------------------------------------------------------
+
+
+def test_a_cdf_is_that_of_the_stock_transform():
+    x = torch.linspace(-3, 3, 7)
+    for scale in (2.0, -2.0):
+        ours = TransformedDistribution(Normal(0.0, 1.0), [Scaling(scale, 1.0, event_dim=0)])
+        stock = TransformedDistribution(Normal(0.0, 1.0), [AffineTransform(1.0, scale)])
+        assert_close(ours.cdf(x), stock.cdf(x))
+        assert_close(ours.icdf(x.sigmoid()), stock.icdf(x.sigmoid()))
+
+    ours = TransformedDistribution(Normal(0.0, 1.0), [Compose([Logit(1, 0, event_dim=0).inv])])
+    stock = TransformedDistribution(Normal(0.0, 1.0), [SigmoidTransform()])
+    assert_close(ours.cdf(x.sigmoid()), stock.cdf(x.sigmoid()))
+
+
+def test_a_layer_of_vectors_says_that_it_has_no_cdf():
+    with pytest.raises(NotImplementedError, match="ActNorm is no map of single numbers that rises or falls everywhere"):
+        _ = ActNorm(2).sign
 
 
 # Recomputation --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pyro_exact.checks import check_broadcast, check_floating, check_numbers
 from pyro_exact.distributions.batch import Shape, checked_shape, expanded
 from pyro_exact.nn.precision import cast
 from pyro_exact.transforms.elementwise import Elementwise
-from pyro_exact.transforms.memory import FORWARD, Memory
+from pyro_exact.transforms.memory import FORWARD, Memory, Record
 
 
 class InverseAutoregressive(TorchDistribution):
@@ -91,7 +91,7 @@ class InverseAutoregressive(TorchDistribution):
         noise = self.base.rsample(checked_shape("InverseAutoregressive.sample", sample_shape))
         z, ladj = self.formula.forward_and_ladj(noise, self._theta(noise))
         if self._parts is not None:
-            self._memory.write(self._parts, z, noise, noise, ladj, FORWARD)
+            self._memory.write(self._parts, z, Record(noise, noise, z.detach().clone(), ladj, FORWARD))
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:

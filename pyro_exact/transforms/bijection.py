@@ -26,7 +26,7 @@ from pyro_exact.transforms.boundary import (
     other_shape,
     precise,
 )
-from pyro_exact.transforms.memory import FORWARD, INVERSE, Memory
+from pyro_exact.transforms.memory import FORWARD, INVERSE, Memory, Record
 
 
 class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleMeta):
@@ -149,6 +149,14 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
         return self if self.context_shape is None else Conditioned(self, context)
 
+    @property
+    def sign(self) -> int:
+        """1 for a layer of single numbers that rises, -1 for one that falls: a stock ``cdf`` asks for it."""
+        raise NotImplementedError(
+            f"{type(self).__name__} is no map of single numbers that rises or falls everywhere; a cdf needs one, such "
+            f"as Scaling or Logit. Estimate the cdf from samples."
+        )
+
     def with_cache(self, cache_size: int = 1) -> Bijection:
         """Return the layer itself: its memory serves where torch would cache."""
         return self
@@ -178,15 +186,15 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
                 return record.source  # the opposite direction made `given`: an exact round trip
 
         source, context = self._checked(given, None, direction)
-        output, ladj = (self.transform if direction == FORWARD else self.invert)(source, context)
+        value, ladj = (self.transform if direction == FORWARD else self.invert)(source, context)
 
         if compiling:
-            self._traced = (output, given, ladj, direction)
-            return output
+            self._traced = (value, given, ladj, direction)
+            return value
 
         # The key must be a tensor that the graph of `ladj` does not hold, or the record would keep itself alive.
-        output = output.view_as(output)
-        self._memory.write(self, output, given, source, ladj, direction)
+        output = value.clone()
+        self._memory.write(self, output, Record(given, source, value.detach(), ladj, direction))
         return output
 
     def _remembered(self, output: Tensor, source: Tensor, direction: int) -> Tensor | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +102,10 @@ class Compose(Bijection):
         for part in self.parts:
             x = part.data_init(x, context_for(part, context))
         return x
+
+    @property
+    def sign(self) -> int:
+        return prod(part.sign for part in self.parts)
 
     def forward_shape(self, shape: Shape) -> torch.Size:
         for part in self.parts:

@@ -50,6 +50,10 @@ class Conditioned(Bijection):
 
         return Inverse(self)  # a new one: in a cycle with it, the graph of the context would outlive its step
 
+    @property
+    def sign(self) -> int:
+        return self.bijection.sign
+
     def forward_shape(self, shape: Shape) -> torch.Size:
         return self._broadcast(self.bijection.forward_shape(shape), len(self.output))
 

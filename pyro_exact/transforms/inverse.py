@@ -40,6 +40,10 @@ class Inverse(Bijection):
     def inv(self) -> Bijection:
         return self.bijection
 
+    @property
+    def sign(self) -> int:
+        return self.bijection.sign
+
     def condition(self, context: Tensor) -> Bijection:
         return self if self.context_shape is None else self.bijection.condition(context).inv
 

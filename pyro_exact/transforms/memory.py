@@ -24,22 +24,22 @@ class Record(NamedTuple):
     Attributes:
         given: The tensor that was passed.
         source: The same in the dtype of the weights, and with the batch shape of the context.
+        value: The values of the output, in memory that is no one else's.
         ladj: The log-determinant in the direction that was taken.
         direction: `FORWARD` or `INVERSE`.
         with_grad: Whether gradients were recorded.
-        seen: A copy of the output, where a write into it would go unnoticed by its version counter.
         state: State of the weights, and of the tensors above.
         weights: The weights themselves: as long as they are held, no other tensor gets their ids.
     """
 
     given: Tensor
     source: Tensor
+    value: Tensor
     ladj: Tensor
     direction: int
-    with_grad: bool
-    seen: Tensor | None
-    state: State
-    weights: list[Tensor]
+    with_grad: bool = False
+    state: State = ()
+    weights: tuple[Tensor, ...] = ()
 
 
 class Memory:
@@ -72,28 +72,22 @@ class Memory:
             return None
         if torch.is_grad_enabled() and not record.with_grad:
             return None
-        if record.seen is not None and not torch.equal(record.seen, output):
-            return None
 
         weights = self._weights.of(layer)
-        now = self._state(layer, weights, (output, record.given, record.source, record.ladj))
-        return record if now == record.state else None
+        if record.state != self._state(layer, weights, (output, record.given, record.source, record.ladj)):
+            return None
+        # A write through a NumPy view or ``.data`` raises no version, and a tensor of inference mode has none.
+        comparable = has_memory(output) and (output.device.type == "cpu" or output.is_inference())
+        return None if comparable and not torch.equal(record.value, output) else record
 
-    def write(
-        self, layer: nn.Module, output: Tensor, given: Tensor, source: Tensor, ladj: Tensor, direction: int
-    ) -> None:
+    def write(self, layer: nn.Module, output: Tensor, record: Record) -> None:
         """Remember where ``output`` comes from."""
         weights = self._weights.of(layer)
         if self._weights.drawn:
             return
 
-        # A write through a NumPy view raises no version, and a tensor of inference mode has none.
-        shared = output.device.type == "cpu" and not output.requires_grad
-        seen = output.detach().clone() if shared or output.is_inference() else None
-
-        state = self._state(layer, weights, (output, given, source, ladj))
-        with_grad = torch.is_grad_enabled()
-        self._records[output] = Record(given, source, ladj, direction, with_grad, seen, state, weights)
+        state = self._state(layer, weights, (output, record.given, record.source, record.ladj))
+        self._records[output] = record._replace(with_grad=torch.is_grad_enabled(), state=state, weights=tuple(weights))
 
     def _state(self, layer: nn.Module, weights: list[Tensor], tensors: tuple[Tensor, ...]) -> State:
         return Memory.steps, layer.training, self._weights.modes(), states([*weights, *tensors])
@@ -148,6 +142,14 @@ class Weights:
         self._children = [*chain.from_iterable(map(dict.values, self._parts))]
         self._count = len(self._listed())
         self.drawn = any(isinstance(module, PyroModule) and module._pyro_samples for module in modules)
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Return whether a tensor has values of its own: within `torch.func` one may stand for a batch of others."""
+    try:
+        return tensor.data_ptr() >= 0
+    except RuntimeError:
+        return False
 
 
 def states(tensors: Sequence[Tensor]) -> State:

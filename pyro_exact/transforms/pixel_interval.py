@@ -80,5 +80,9 @@ class PixelInterval(Bijection):
     def _sum(self, ladj: Tensor) -> Tensor:
         return ladj.sum(list(range(-self.domain.event_dim, 0))) if self.domain.event_dim else ladj
 
+    @property
+    def sign(self) -> int:
+        return 1
+
     def extra_repr(self) -> str:
         return f"event_dim={self.domain.event_dim}, context_shape={self.context_shape}"

@@ -59,5 +59,9 @@ class Scaling(Bijection):
         cut = x.dim() - self.domain.event_dim
         return x.new_full(x.shape[:cut], math.prod(x.shape[cut:]) * math.log(abs(self.scale)))
 
+    @property
+    def sign(self) -> int:
+        return 1 if self.scale > 0 else -1
+
     def extra_repr(self) -> str:
         return f"{self.scale}, {self.shift}, event_dim={self.domain.event_dim}"
