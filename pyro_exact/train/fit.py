@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def fit(
     device: str = "auto",
     devices: int = 1,
     nodes: int = 1,
+    locked: bool = False,
 ) -> GenerativeModel:
     """Train the model of a recipe on images, and leave checkpoints in ``out``.
 
@@ -74,6 +75,8 @@ def fit(
         device: ``"cuda"``, ``"cpu"``, or ``"auto"`` for the first of them that there is.
         devices: How many on each machine; more than one trains with DDP. The batch is divided among all.
         nodes: How many machines, each started by ``torchrun``.
+        locked: Whether the caller holds ``out`` already, by `pyro_exact.train.lock.one_writer`, because it writes there
+            before or after the run too.
 
     Returns:
         The trained model on the CPU, in evaluation mode.
@@ -132,7 +135,7 @@ def fit(
             check_val_every_n_epoch=None,
             use_distributed_sampler=False,
         )
-        with _only_run(folder, trainer.is_global_zero), interrupts.heard():
+        with _only_run(folder, trainer.is_global_zero, locked), interrupts.heard():
             if not resume:
                 _check_start(run, last, resume)  # again, for another run may have begun and ended since
             _train(trainer, task, Data(images, batches), last if resume else None)
@@ -140,12 +143,12 @@ def fit(
 
 
 @contextmanager
-def _only_run(folder: Path, first: bool) -> Iterator[None]:
+def _only_run(folder: Path, first: bool, locked: bool) -> Iterator[None]:
     """Keep a folder to the first process of this run, and remove what one that was killed left half-written in it."""
     if not first:
         yield
         return
-    with one_writer(folder):
+    with nullcontext() if locked else one_writer(folder):
         for name in FILES:
             remove_partial(folder / name, of_the_living=True)
         yield
