@@ -199,20 +199,18 @@ def _make_room(out: Path, recipe: Recipe) -> None:
     from pyro_exact.train.checkpoint import KEY, read_checkpoint
     from pyro_exact.train.run import Run
 
+    expected, advice = f"{out} expects nothing, or an earlier demo", "Choose another folder (--out)."
     found = [path for path in (out / LAST, out / BEST) if path.exists()]
-    advice = "Choose another folder (--out)."
     for path in (out / "recipe.yaml", out / "train.json"):  # which `train` leaves, and no demo
         if path.exists():
-            raise ValueError(f"{out} expects nothing, or an earlier demo; got {path.name} of another run. {advice}")
+            raise ValueError(f"{expected}; got {path.name} of another run. {advice}")
     for path in found:
         try:
             run = Run.from_dict(read_checkpoint(path)[KEY], str(path))
         except ValueError as error:
             raise ValueError(f"{error} A demo replaces only an earlier demo. {advice}") from error
         if run.recipe.model != recipe.filled().model or {*(run.source or {})} != {*_demo_source(recipe, run.seed)}:
-            raise ValueError(
-                f"{out} expects nothing, or an earlier demo; got {path.name} of another run, {run.recipe.name}. {advice}"
-            )
+            raise ValueError(f"{expected}; got {path.name} of another run, {run.recipe.name}. {advice}")
 
     for path in found:
         path.unlink()
