@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import reprlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -264,6 +266,17 @@ def check_seed(owner: str, seed: object) -> int:
         ValueError: If it is out of range.
     """
     return check_size(owner, "seed", seed, least=-(2**63), most=2**63 - 1)
+
+
+def check_path(owner: str, name: str, path: object) -> Path:
+    """Return the name of a file or a folder as a path.
+
+    Raises:
+        TypeError: If it is neither a string nor a path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{owner} expects {name} as a string or a path; got {shown(path)}. Pass the name of a file.")
+    return Path(path)
 
 
 def check_share(owner: str, name: str, share: object) -> float:

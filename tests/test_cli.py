@@ -17,6 +17,7 @@ from pyro_exact import __version__, train
 from pyro_exact.cli import main
 from pyro_exact.recipes import load_recipe
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
+from pyro_exact.train.lock import one_writer
 from pyro_exact.train.task import Task
 
 SMALL = ["--model.scales", "1", "--model.depth", "1", "--model.width", "4", "--training.batch-size", "8"]
@@ -482,6 +483,43 @@ def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
     assert run("demo", "--training.steps", "1", "--out", "demo")[0] == 0  # it replaces what it left
 
 
+@pytest.mark.parametrize("lost", [[], ["recipe.yaml", "train.json"]])
+def test_the_demo_leaves_another_run_alone(here, trained, run, monkeypatch, lost):
+    same = {"scales": 1, "depth": 1, "width": 4}  # a run of `train`, though of the same model
+    monkeypatch.setattr("pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed(same, {}))
+    for name in lost:  # as of a run that was killed
+        (here / trained / name).unlink()
+    before = {path.name: path.read_bytes() for path in (here / trained).iterdir()}
+    code, out, err = run("demo", "--training.steps", "1", "--out", trained)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"pyro-exact: out expects nothing, or an earlier demo; got .* of another run.*--out.*\n", err)
+    assert {path.name: path.read_bytes() for path in (here / trained).iterdir()} == before
+
+
+def test_the_demo_leaves_a_damaged_checkpoint_alone(here, run):
+    (here / "out").mkdir()
+    (here / "out" / "best.ckpt").write_bytes(b"mine")
+    code, out, err = run("demo", "--out", "out")
+    assert (code, out) == (1, "")
+    assert "A demo replaces only an earlier demo. Choose another folder (--out)." in err
+    assert (here / "out" / "best.ckpt").read_bytes() == b"mine"
+
+
+def test_the_demo_keeps_its_folder_to_the_end(here, run, monkeypatch):
+    def save_curve(*arguments):
+        with pytest.raises(ValueError, match="in use by another run"), one_writer(here / "demo"):
+            pass
+        seen.append(arguments)
+
+    seen = []
+    monkeypatch.setattr("pyro_exact.plots.save_curve", save_curve)
+    monkeypatch.setattr(
+        "pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {})
+    )
+    assert run("demo", "--training.steps", "1", "--out", "demo")[0] == 0
+    assert len(seen) == 1
+
+
 def test_recipes_are_listed_and_shown(run):
     code, out, _ = run("recipes")
     assert code == 0
@@ -541,11 +579,20 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
         ("train", 2, "train.recipe"),
         ("train glow_digits --training.batch_sise 8", 2, r"training.batch_sise 8\. Did you mean 'training.batch_size'"),
         ("train glow_digits --resumee", 2, "Did you mean 'resume'"),
-        ("train glow_digits --training.batch_size many", 2, "--training.batch_size: Expected a int. Got value: many"),
+        (
+            "train glow_digits --training.batch_size many",
+            2,
+            "--training.batch_size expects an integer; got many. Corr",
+        ),
         (
             "train glow_digits --training.minutes long",
             2,
-            "--training.minutes: Expected .*float.* Given value: long",
+            "--training.minutes expects a number or null; got long. Correct it",
+        ),
+        (
+            "train glow_digits --data toy.npz --model.scales 1 --model.depth 1000000000",
+            1,
+            "depth from 1 to 10000; got 10",
         ),
         ("train glow_digits --model.deph 8", 1, r"unknown key 'deph'\. Did you mean 'depth'"),
         ("train glow_digits --model.depth deep", 1, "depth expects int; got 'deep'"),
@@ -574,7 +621,18 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
         ("sample nothing.ckpt --temperature []", 1, "at least one temperature"),
         (f"evaluate {'n' * 300}", 1, "File name too long. Check the name"),
         (f"train glow_digits --out {'n' * 300}", 1, "cannot be written: File name too long"),
-        ("sample nothing.ckpt --temperature warm", 2, "--temperature: Expected .*float.* Given value: warm"),
+        (
+            "sample nothing.ckpt --temperature nan",
+            2,
+            "expects a number, a list of numbers or null; got nan. Correct it",
+        ),
+        (
+            "sample nothing.ckpt --temperature .nan",
+            1,
+            "--temperature as a finite number .*; got nan. Choose",
+        ),
+        ("evaluate nothing.ckpt --precision half", 2, "--precision expects Literal.*; got half. Correct it; --help"),
+        ("demo --seed -1", 1, r"demo expects --seed from 0 to \d+; got -1"),
         ("recipes --show nothing", 1, "There is no recipe 'nothing'"),
     ],
 )

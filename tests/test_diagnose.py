@@ -375,6 +375,7 @@ def test_models_without_latents_are_refused(name, message):
 @pytest.mark.parametrize(
     ("data", "samples", "message"),
     [
+        (lambda: torch.tensor(1.0), 200, r"\(N, \.\.\.\); got .*\. Stack them"),
         (lambda: bits(5), 10, r"100 samples \(k\) and 2 data \(n\) at least; got 10 and 5"),
         (lambda: bits(1), 200, "got 200 and 1"),
         (lambda: bits(5) / 2 + 0.25, 200, "values 0 and 1"),
@@ -384,3 +385,22 @@ def test_models_without_latents_are_refused(name, message):
 def test_what_cannot_be_diagnosed_is_refused(data, samples, message):
     with pytest.raises(ValueError, match=message):
         diagnose(small(), data(), samples)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": "a"}, "expects seed as an integer; got 'a'"),
+        ({"seed": 1.5}, r"expects seed as an integer; got 1\.5"),
+        ({"seed": 2**70}, "expects seed from .*; got"),
+        ({"samples": 200.0}, r"expects samples as an integer; got 200\.0"),
+        ({"ks": 5}, "expects ks as a sequence of integers; got 5"),
+        ({"ks": (0, 1)}, "expects each of ks from 1 to .*; got 0"),
+        ({"data": None}, "expects data as a tensor; got NoneType"),
+        ({"data": [[1.0]]}, "expects data as a tensor; got list"),
+        ({"model": None}, "expects a GenerativeModel; got NoneType. Pass one"),
+    ],
+)
+def test_arguments_of_other_types_are_refused(arguments, message):
+    with pytest.raises((TypeError, ValueError), match=f"diagnose {message}"):
+        diagnose(**{"model": small(), "data": bits(5), "samples": 200, **arguments})

@@ -130,6 +130,8 @@ def test_additive_couplings_of_glow_leave_the_volume_to_the_other_layers():
         (lambda: flows.flow_pp((1, 4, 4), formula="mix"), "expects formula 'mixture' or 'affine'; got 'mix'"),
         (lambda: flows.flow_pp_dequantizer((1, 4, 3)), "Columns expects an even width"),
         (lambda: flows.real_nvp((1, 6, 6)), r"multiples of 2\^scales = 4; got scales 2 and shape \(1, 6, 6\)"),
+        (lambda: flows.glow((1, 1, 32), scales=2), r"got scales 2 and shape \(1, 1, 32\)\. Pad the images\."),
+        (lambda: flows.glow((1, 12, 32), scales=3), r"shape \(1, 12, 32\)\. Use at most 2 scales, or pad"),
         (
             lambda: flows.spline_coupling((1, 6, 6)),
             r"spline_coupling expects .* of 2\^scales = 4; got scales 2",

@@ -64,6 +64,8 @@ def test_impossible_settings_are_refused(make, message):
 def test_an_odd_image_cannot_be_squeezed():
     with pytest.raises(ValueError, match=r"height and width that are multiples of 2; got \(3, 5, 4\). Pad the image"):
         Squeeze()(torch.zeros(2, 3, 5, 4))
+    with pytest.raises(ValueError, match=r"Pad the image, or use a factor that divides 6\."):
+        Squeeze(4)(torch.zeros(2, 3, 6, 12))
     with pytest.raises(ValueError, match=r"expects a multiple of 4 channels; got \(3, 2, 2\)"):
         Squeeze().inv(torch.zeros(3, 2, 2))
 

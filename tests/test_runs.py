@@ -1,6 +1,7 @@
 """The life of a run: killed, told to end, alone in its folder, and shared by processes."""
 
 import json
+import math
 import os
 import signal
 import time
@@ -243,6 +244,14 @@ def test_a_score_from_weights_that_are_not_finite_names_the_layer(value, kind):
     message = rf"evaluate expects finite weights; got {kind} in bias of {name.rpartition('.')[0]} \("
     with pytest.raises(train.NotFiniteError, match=message):
         train.evaluate(model, images().test)
+
+
+def test_one_clause_catches_all_that_is_not_finite():
+    model = recipe().build((1, 4, 4), 4)
+    for parameter in model.parameters():
+        parameter.data.fill_(math.nan)
+    with pytest.raises(ValueError, match="finite weights"):
+        train.evaluate(model, torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
 
 
 def test_a_score_that_is_not_finite_names_the_image():

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -718,10 +719,73 @@ def test_images_that_the_model_cannot_score_are_refused(finished, spoil, error, 
         train.evaluate(model, spoil(images().test))
 
 
-@pytest.mark.parametrize("arguments", [{"k": 0}, {"k": 2.0}, {"batch_size": 0}, {"batch_size": math.nan}])
+SEEDS = [{"seed": seed} for seed in ("a", None, 2**70, 1.5)]
+
+
+@pytest.mark.parametrize("arguments", [{"k": 0}, {"k": 2.0}, {"batch_size": 0}, {"batch_size": math.nan}, *SEEDS])
 def test_senseless_numbers_are_refused(exact, arguments):
-    with pytest.raises((ValueError, TypeError), match=r"evaluate expects (k|batch_size) .*; got"):
+    with pytest.raises((ValueError, TypeError), match=r"evaluate expects (k|batch_size|seed) .*; got .*\. \w+"):
         train.evaluate(exact, images().test, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (None, TypeError, "expects images as a tensor; got NoneType"),
+        (np.zeros((2, 1, 4, 4)), TypeError, "expects images as a tensor; got ndarray"),
+        (torch.tensor(1), ValueError, r"images of shape \(N, \.\.\.\); got .*\(\)\. Stack them"),
+    ],
+)
+def test_what_is_no_batch_is_not_scored(exact, given, error, message):
+    with pytest.raises(error, match=message):
+        train.evaluate(exact, given)
+
+
+def test_only_models_are_scored():
+    with pytest.raises(TypeError, match=r"evaluate expects a GenerativeModel; got Linear\. Pass one"):
+        train.evaluate(torch.nn.Linear(2, 2), images().test)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (np.zeros(3, int), TypeError, "labels as a tensor; got ndarray"),
+        ([0, 1, 0], TypeError, "labels as a tensor; got list"),
+        (torch.zeros(2, dtype=torch.long), ValueError, r"labels of shape \(3,\), one an image; got \(2,\)\. Pass"),
+        (torch.zeros(3, 1, dtype=torch.long), ValueError, r"labels of shape \(3,\), one an image; got \(3, 1\)\. Pass"),
+        (torch.zeros(3), ValueError, r"integer classes from 0 to 2; got torch\.float32\. Use"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels, error, message):
+    settings = {"name": "gated_pixel_cnn", "hidden": 2, "layers": 1, "head": 2, "context": 3}
+    model = recipes.Recipe("t", settings, "toy").build((1, 4, 4), LEVELS)
+    with pytest.raises(error, match=message):
+        train.evaluate(model, images().test[:3], labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *((seed, "fit expects seed .*; got") for seed in [*SEEDS, {"seed": -1}]),
+        ({"recipe": "glow_digits"}, "fit expects a Recipe; got str. Read one with load_recipe"),
+        ({"images": torch.zeros(3, 1, 4, 4)}, "fit expects Images; got Tensor. Load them"),
+        ({"out": None}, "fit expects out as a string or a path; got None"),
+        ({"devices": 0}, "fit expects devices from 1"),
+        ({"nodes": 1.5}, "fit expects nodes as an integer"),
+        ({"device": "tpu"}, "device expects auto, cpu or cuda; got 'tpu'. Choose one"),
+    ],
+)
+def test_a_run_with_wrong_arguments_does_not_begin(tmp_path, arguments, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        train.fit(**{"recipe": recipe(), "images": images(), "out": tmp_path, **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("read", [train.load_model, recipes.load_recipe, data.load])
+@pytest.mark.parametrize("name", [None, 3, b"name"])
+def test_what_is_no_path_is_not_read(read, name):
+    with pytest.raises(TypeError, match=r"expects .* as a string or a path; got .*\. Pass the name of a file"):
+        read(name)
 
 
 def test_the_model_goes_back_to_training_after_an_error(finished):

@@ -46,6 +46,15 @@ _LOWER = {
     "demo": "--training.batch_size",
 }
 
+_IN_WORDS = {
+    "NoneType": "null",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "an integer",
+    "list[float]": "a list of numbers",
+    "list[int]": "a list of integers",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: exit code 2 for a wrong command, 1 for what went wrong later, 130 for Ctrl-C."""
@@ -66,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(error, (ModuleNotFoundError, OSError)):
             _fail(_told(error), 1)
         raise
-    except (ValueError, TypeError, FloatingPointError) as error:
+    except (ValueError, TypeError) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt as error:
         _fail(str(error) or "interrupted", 130)
@@ -134,9 +143,18 @@ def _readable(message: str) -> str:
         r"Does not validate against any.* Subtypes: \[(.*?)\] Errors:.*(Given value: )", r"Expected \1. \2", message
     )
     message = re.sub(r'Parser key "(.+?)"', r"--\1", message)
+    message, mistyped = re.subn(r": Expected (?:an? )?(.+)\. (?:Given|Got) value: (.*)", _mistyped, message)
     known = {*_flags(), *COMMANDS}
     words = [word for word in re.findall(r"(?:--|')([\w.]+)", message) if word not in known]
-    return message + next((f".{hint}" for word in words if (hint := nearest(word, known))), "")
+    message += next((f".{hint}" for word in words if (hint := nearest(word, known))), "")
+    return f"{message}. Correct it; --help explains it." if mistyped else message
+
+
+def _mistyped(found: re.Match[str]) -> str:
+    """Return in words which types an argument takes, and what came."""
+    types = re.split(r", (?![^\[]*\])", found[1])  # commas within brackets belong to one type
+    *others, last = (_IN_WORDS.get(kind, kind) for kind in types)
+    return f" expects {', '.join(others)}{' or ' if others else ''}{last}; got {found[2]}"
 
 
 def _told(error: Exception) -> str:

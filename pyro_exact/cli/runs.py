@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from pyro_exact.checks import check_size
 from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.source import (
     Device,
@@ -25,6 +26,7 @@ from pyro_exact.recipes.training import caution
 if TYPE_CHECKING:
     from pyro_exact.data import Images
     from pyro_exact.models import GenerativeModel
+    from pyro_exact.recipes import Recipe
     from pyro_exact.train import Evaluation, Run
 
 
@@ -172,29 +174,67 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
     """Train a small Glow on scikit-learn's digits, and show what it learned; it needs no data and no network.
 
     Args:
-        out: Output folder; what an earlier demo left there is replaced.
+        out: Output folder; what an earlier demo left there is replaced, and any other run is refused.
         seed: Of everything.
         training: Settings that differ from the recipe glow_digits.
     """
     import torch
 
-    from pyro_exact.data import load
-    from pyro_exact.files import check_writable, write_json
-    from pyro_exact.plots import save_curve, save_grids
-    from pyro_exact.train import BEST, LAST, fit, load_model
-    from pyro_exact.train import evaluate as score_of
+    from pyro_exact.files import check_writable
     from pyro_exact.train.lock import one_writer
+    from pyro_exact.train.run import LARGEST_SEED
 
+    seed = check_size("demo", "--seed", seed, least=0, most=LARGEST_SEED)
     torch.set_num_threads(1)  # the tensors are tiny: a second thread hardly helps, and on a busy machine it waits
     recipe = load_recipe("glow_digits").changed({}, training or {})
     check_writable(out)
     with one_writer(out):
-        for name in (LAST, BEST):
-            (out / name).unlink(missing_ok=True)
-    source: dict[str, Any] = {"name": recipe.data, "seed": seed}
+        _make_room(out, recipe)
+        _demo(recipe, out, seed)
+
+
+def _make_room(out: Path, recipe: Recipe) -> None:
+    """Remove the checkpoints of an earlier demo; raise ValueError if a folder holds any other run."""
+    from pyro_exact.train import BEST, LAST
+    from pyro_exact.train.checkpoint import KEY, read_checkpoint
+    from pyro_exact.train.run import Run
+
+    expected, advice = f"{out} expects nothing, or an earlier demo", "Choose another folder (--out)."
+    found = [path for path in (out / LAST, out / BEST) if path.exists()]
+    for path in (out / "recipe.yaml", out / "train.json"):  # which `train` leaves, and no demo
+        if path.exists():
+            raise ValueError(f"{expected}; got {path.name} of another run. {advice}")
+    for path in found:
+        try:
+            run = Run.from_dict(read_checkpoint(path)[KEY], str(path))
+        except ValueError as error:
+            raise ValueError(f"{error} A demo replaces only an earlier demo. {advice}") from error
+        if run.recipe.model != recipe.filled().model or {*(run.source or {})} != {*_demo_source(recipe, run.seed)}:
+            raise ValueError(f"{expected}; got {path.name} of another run, {run.recipe.name}. {advice}")
+
+    for path in found:
+        path.unlink()
+
+
+def _demo_source(recipe: Recipe, seed: int) -> dict[str, Any]:
+    """Return the arguments of `load` of a demo; runs of `train` have more of them."""
+    return {"name": recipe.data, "seed": seed}
+
+
+def _demo(recipe: Recipe, out: Path, seed: int) -> None:
+    """Train, score and draw, in a folder that this process holds."""
+    import torch
+
+    from pyro_exact.data import load
+    from pyro_exact.files import write_json
+    from pyro_exact.plots import save_curve, save_grids
+    from pyro_exact.train import BEST, LAST, fit, load_model
+    from pyro_exact.train import evaluate as score_of
+
+    source = _demo_source(recipe, seed)
     images = load(**source)
     tell(f"Training {recipe.name} on {len(images.train)} images of shape {images.shape}, {images.levels} levels.")
-    fit(recipe, images, out, seed, source=source, device="cpu")
+    fit(recipe, images, out, seed, source=source, device="cpu", locked=True)
     model, best = load_model(out / BEST)
     _, last = load_model(out / LAST)
     elbo, bound = score_of(model, images.test), score_of(model, images.test, k=16)

@@ -4,7 +4,7 @@ import difflib
 import os
 from pathlib import Path
 
-from pyro_exact.checks import check_number, check_size, printable
+from pyro_exact.checks import check_number, check_path, check_size, printable
 from pyro_exact.data.bundled import digits, photos
 from pyro_exact.data.folder import folder
 from pyro_exact.data.images import Images
@@ -66,6 +66,7 @@ def load(
         fraction = check_number("load", "valid_fraction", valid_fraction, 0, 1, open_ends=True)
     seed = check_size("load", "seed", seed, 0, 2**63 - 1)
 
+    check_path("load", "name", name)
     known = known_name(name)
     if known is None:
         return _load_path(str(name), fraction, seed)
@@ -75,9 +76,10 @@ def load(
         return photos(fraction)
     if root is None:
         raise ValueError(f"{known} expects root, the folder that holds the data; got none. Pass root (--data-root).")
+    place = check_path("load", "root", root)
     if known == "binarized_mnist":
-        return binarized_mnist(Path(root), fraction, seed)
-    return vision(known, Path(root), download, fraction, seed)
+        return binarized_mnist(place, fraction, seed)
+    return vision(known, place, download, fraction, seed)
 
 
 def known_name(name: str | Path) -> str | None:

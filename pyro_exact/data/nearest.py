@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_batch, check_finite, check_size, check_tensor
+
 
 def nearest(x: Tensor, images: Tensor, chunk: int = 4096) -> Tensor:
     """Return for each of ``x`` the image with the least sum of squared differences.
@@ -15,11 +17,21 @@ def nearest(x: Tensor, images: Tensor, chunk: int = 4096) -> Tensor:
     Shape:
         - x: (N, C, H, W); images: (M, C, H, W), M at least 1; output: as x, of the dtype of images.
 
+    Raises:
+        TypeError: If they are no tensors.
+        ValueError: If there are none, or they have other shapes than each other, or are not finite.
+
     Example:
         >>> images = torch.arange(5).view(5, 1, 1, 1)
         >>> nearest(torch.tensor([3, 9]).view(2, 1, 1, 1), images).flatten()
         tensor([3, 4])
     """
+    chunk = check_size("nearest", "chunk", chunk)
+    shape = check_tensor("nearest", "images", images).shape[1:]
+    for name, batch in (("images", images), ("x", x)):
+        check_batch("nearest", name, batch, shape)
+        check_finite("nearest", name, batch, "Leave those images out")
+
     wanted = x.flatten(1).float()
     distances = [torch.cdist(wanted, some.flatten(1).float()) for some in images.split(chunk)]
     return images[torch.cat(distances, dim=1).argmin(dim=1)]

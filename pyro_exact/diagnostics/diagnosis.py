@@ -16,6 +16,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from pyro_exact.checks import check_seed, check_size, check_sizes, check_tensor
 from pyro_exact.diagnostics.inference_data import pareto_k
 from pyro_exact.models import Dequantized, GenerativeModel
 from pyro_exact.models.generative_model import evaluating, log_prob
@@ -186,7 +187,7 @@ def diagnose(
         seed: Of the noise.
 
     Raises:
-        TypeError: If it is no `GenerativeModel`.
+        TypeError: If it is no `GenerativeModel`, or another argument is of another type.
         ValueError: If the model has no latents, or they are dequantisation noise; on data that it cannot score, and on
             weights that are not finite.
 
@@ -195,15 +196,19 @@ def diagnose(
         Gabry (2024), Pareto Smoothed Importance Sampling; Hoffman and Johnson (2016), ELBO surgery.
     """
     if not isinstance(model, GenerativeModel):
-        raise TypeError(f"diagnose expects a GenerativeModel, such as VAE; got {type(model).__name__}.")
+        raise TypeError(f"diagnose expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a VAE.")
     if type(model).infer is GenerativeModel.infer:
         raise ValueError("diagnose expects a model with a guide; this one's likelihood is exact. Use evaluate.")
     if isinstance(model, Dequantized):
         raise ValueError("diagnose expects latents; got dequantisation noise. Use evaluate with several k.")
+    samples, ks = check_size("diagnose", "samples", samples), check_sizes("diagnose", "ks", ks)
+    seed = check_seed("diagnose", seed)
+    if check_tensor("diagnose", "data", data).dim() == 0:
+        raise ValueError("diagnose expects data of shape (N, ...); got a single number, of shape (). Stack them.")
     if samples < 100 or len(data) < 2:
-        raise ValueError(f"diagnose expects 100 samples (k) and 2 data (n) at least; got {samples} and {len(data)}.")
-    if min(ks, default=1) < 1:
-        raise ValueError(f"diagnose expects bounds of one sample or more; got {tuple(ks)}.")
+        raise ValueError(
+            f"diagnose expects 100 samples (k) and 2 data (n) at least; got {samples} and {len(data)}. Raise them."
+        )
     model.check(data)
     device = next(model.parameters()).device
     with evaluating(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

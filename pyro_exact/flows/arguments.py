@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 
 from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
@@ -44,7 +45,9 @@ def check_scales(builder: str, shape: Sequence[int], scales: int) -> int:
     scales = check_size(builder, "scales", scales, most=LARGEST_SCALES)
     factor = 2**scales
     if shape[-2] % factor or shape[-1] % factor:
-        advice = "Pad the images" if scales == 1 else "Use fewer scales, or pad the images"
+        common = math.gcd(shape[-2], shape[-1])
+        most = (common & -common).bit_length() - 1  # the powers of 2 in both
+        advice = "Pad the images" if most == 0 else f"Use at most {most} scales, or pad the images"
         raise ValueError(
             f"{builder} expects height and width that are multiples of 2^scales = {factor}; got scales {scales} and "
             f"shape {tuple(shape)}. {advice}."

@@ -9,6 +9,9 @@ from pyro.infer import Trace_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from pyro_exact.checks import check_number, check_size, shown
+
+MOST_STEPS = 10**12
 Program = Callable[..., Any]
 
 
@@ -57,12 +60,12 @@ class AnnealedELBO(Trace_ELBO):
         max_plate_nesting: float = float("inf"),
     ) -> None:
         super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
-        if anneal not in ("energy", "kl") or not 0 <= start <= 1 or steps < 1:
-            raise ValueError(
-                f"AnnealedELBO expects anneal 'energy' or 'kl', start in [0, 1] and positive steps; got {anneal!r}, "
-                f"{start} and {steps}."
-            )
-        self.anneal, self.start, self.steps, self.step = anneal, start, steps, 0
+        if anneal not in ("energy", "kl"):
+            raise ValueError(f"AnnealedELBO expects anneal 'energy' or 'kl'; got {shown(anneal)}. Choose one.")
+        self.anneal = anneal
+        self.start = check_number("AnnealedELBO", "start", start, 0, 1)
+        self.steps = check_size("AnnealedELBO", "steps", steps, most=MOST_STEPS)
+        self.step = 0
 
     @property
     def beta(self) -> float:

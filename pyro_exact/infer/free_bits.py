@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from pyro import poutine
 from pyro.distributions import Independent
 from pyro.infer import Trace_ELBO
 from torch import Tensor
+
+from pyro_exact.checks import check_number, shown
 
 
 class FreeBitsELBO(Trace_ELBO):
@@ -49,11 +50,9 @@ class FreeBitsELBO(Trace_ELBO):
         max_plate_nesting: float = float("inf"),
     ) -> None:
         super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
-        if not 0 <= free_nats < math.inf:
-            raise ValueError(f"FreeBitsELBO expects finite free_nats of at least 0; got {free_nats}.")
         if per not in ("site", "channel"):
-            raise ValueError(f"FreeBitsELBO expects per 'site' or 'channel'; got {per!r}.")
-        self.free_nats, self.per = free_nats, per
+            raise ValueError(f"FreeBitsELBO expects per 'site' or 'channel'; got {shown(per)}. Choose one.")
+        self.free_nats, self.per = check_number("FreeBitsELBO", "free_nats", free_nats, least=0), per
 
     def _differentiable_loss_particle(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> tuple[Any, Any]:
         loss, surrogate = super()._differentiable_loss_particle(model_trace, guide_trace)

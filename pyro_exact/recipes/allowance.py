@@ -78,7 +78,8 @@ class _Allowance(TorchDispatchMode):
         self.calls += 1
         if self.calls > self.limits.calls:
             raise TooLargeError(
-                f"{self.source} takes more than {self.limits.calls} calls to be built. Use fewer layers."
+                f"{self.source} takes more than {self.limits.calls} calls to be built, with all its layers "
+                f"together, though each setting is in its own range. Use fewer layers."
             )
 
         of_weights = any(tensor.is_meta for tensor in tensors) or _makes_weights(func, tensors, args, kwargs)

@@ -103,4 +103,4 @@ def _typed(value: object, hint: Any, source: str) -> object:
             raise ArgumentError(None, "")
         return parser.parse_object({"value": value}).value
     except ArgumentError:
-        raise ValueError(f"{source} expects {inspect.formatannotation(hint)}; got {shown(value)}.") from None
+        raise ValueError(f"{source} expects {inspect.formatannotation(hint)}; got {shown(value)}. Pass one.") from None

@@ -23,7 +23,7 @@ from pyro_exact.autoregressive import (
     RowLSTM,
     scans,
 )
-from pyro_exact.checks import LARGEST_SIZE, shown
+from pyro_exact.checks import shown
 from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import (
@@ -166,13 +166,10 @@ def settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
     name = model.get("name")
     if not isinstance(name, str) or name not in MODELS:
         hint = nearest(str(name), MODELS) if isinstance(name, str) else ""
-        raise ValueError(f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint}")
+        raise ValueError(f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose one.")
 
     family = MODELS[name]
     given = {key: value for key, value in model.items() if key != "name"}
-    for key, value in given.items():
-        if isinstance(value, int) and abs(value) > LARGEST_SIZE and key != "seed":
-            raise ValueError(f"{source}: {key} expects at most {LARGEST_SIZE}; got {shown(value)}. Lower it.")
 
     noise = given.pop("noise", None) if family.dequantized else None
     checked = arguments(family.settings, given, source, leave_out=PROVIDED)

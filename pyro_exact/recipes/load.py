@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from pyro_exact.checks import printable, shown
+from pyro_exact.checks import check_path, printable, shown
 from pyro_exact.recipes.check import nearest
 from pyro_exact.recipes.plain import LARGEST_FILE, read_yaml
 from pyro_exact.recipes.recipe import Paper, Recipe
@@ -34,9 +34,10 @@ def load_recipe(name: str) -> Recipe:
         name: A name that `recipe_names` returns, or the path of a YAML file.
 
     Raises:
+        TypeError: If it is no name.
         ValueError: If there is no such recipe, with the nearest known name, or if the file is not right.
     """
-    path, known = Path(name), recipe_names()
+    path, known = check_path("load_recipe", "name", name), recipe_names()
     if name in known:
         text = _shipped(name)
     elif path.suffix in (".yaml", ".yml"):

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from pyro_exact.checks import printable
+from pyro_exact.checks import check_path, printable
 from pyro_exact.files import in_one_piece
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes.limits import TooLargeError, is_out_of_memory
@@ -51,11 +51,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     found wherever it is, and a file takes no more memory than its own size.
 
     Raises:
+        TypeError: If it is no path.
         FileNotFoundError: If there is no such file.
         ValueError: If it is truncated, changed, holds code or more than was written, or was not written by this
             version of the library; the field is named.
     """
-    path = Path(path)
+    path = check_path("A checkpoint", "its path", path)
     if not os.path.isfile(path):  # False for a name that is too long, where Path.is_file raises
         raise FileNotFoundError(
             f"There is no checkpoint {printable(path)}. `pyro-exact train` writes one into its output folder."

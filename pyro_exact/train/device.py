@@ -18,7 +18,7 @@ def pick_device(name: str) -> str:
         ValueError: If it is another name, or there is no such device.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device expects auto, cpu or cuda; got {name!r}.")
+        raise ValueError(f"device expects auto, cpu or cuda; got {name!r}. Choose one of them.")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is cuda, but torch sees no CUDA device here. Use cpu or auto.")
     return "cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda"

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pyro_exact.transforms import Bijection
 
 
-class NotFiniteError(FloatingPointError):
-    """Weights or scores that are NaN or infinite.
+class NotFiniteError(ValueError):
+    """Weights or scores that are NaN or infinite; a `ValueError`, as all other data that are not finite.
 
     Args:
         message: The whole error.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_exact.checks import check_size
+from pyro_exact.checks import check_seed, check_size, check_tensor
 from pyro_exact.data import Images
 from pyro_exact.data.images import SPLITS
 from pyro_exact.models import GenerativeModel
@@ -84,15 +84,18 @@ def evaluate(
         labels: Of a class-conditional model: the class of each image; the score is that of -log p(x | class).
 
     Raises:
-        ValueError: If there are no images, or they hold what the model cannot score.
+        TypeError: If an argument is of another type, such as an array in place of a tensor.
+        ValueError: If there are no images, or they hold what the model cannot score, or labels do not fit them.
         NotFiniteError: If a weight or a score is NaN or infinite, with the first layer where it is so.
 
     Reference:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equation 8.
     """
     k, batch_size = check_size("evaluate", "k", k), check_size("evaluate", "batch_size", batch_size)
-    if len(images) == 0:
-        raise ValueError("evaluate expects at least one image; got none. Choose another split.")
+    seed = check_seed("evaluate", seed)
+    if not isinstance(model, GenerativeModel):
+        raise TypeError(f"evaluate expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a VAE.")
+    _check_rows(images, labels)
     model.check(images)
     check_weights(model, "evaluate")
     device = next(model.parameters()).device
@@ -158,6 +161,21 @@ def check_labels(model: GenerativeModel, images: Images) -> None:
     for split in SPLITS:
         if split != "test" or images.labels(split) is not None:
             labels_for(model, images, split)
+
+
+def _check_rows(images: Tensor, labels: Tensor | None) -> None:
+    """Raise an error unless there are images, with a label for each if there are labels."""
+    if check_tensor("evaluate", "images", images).dim() == 0:
+        raise ValueError("evaluate expects images of shape (N, ...); got a single number, of shape (). Stack them.")
+    if len(images) == 0:
+        raise ValueError("evaluate expects at least one image; got none. Choose another split.")
+
+    count = len(images)
+    if labels is not None and tuple(check_tensor("evaluate", "labels", labels).shape) != (count,):
+        raise ValueError(
+            f"evaluate expects labels of shape ({count},), one an image; got {tuple(labels.shape)}. Pass the labels of "
+            f"these images."
+        )
 
 
 def _error(error: float | None, digits: int) -> str:

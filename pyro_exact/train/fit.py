@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyro
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
+from pyro_exact.checks import check_path, check_size
 from pyro_exact.data import Batches, Images
 from pyro_exact.files import check_writable, remove_partial
 from pyro_exact.models import GenerativeModel
@@ -28,7 +29,7 @@ from pyro_exact.train.device import pick_device
 from pyro_exact.train.evaluate import check_labels, labels_for
 from pyro_exact.train.lock import one_writer
 from pyro_exact.train.processes import all_or_none
-from pyro_exact.train.run import Run
+from pyro_exact.train.run import LARGEST_SEED, Run
 from pyro_exact.train.saving import Checkpoints
 from pyro_exact.train.task import Data, Task
 
@@ -46,6 +47,7 @@ def fit(
     device: str = "auto",
     devices: int = 1,
     nodes: int = 1,
+    locked: bool = False,
 ) -> GenerativeModel:
     """Train the model of a recipe on images, and leave checkpoints in ``out``.
 
@@ -74,19 +76,24 @@ def fit(
         device: ``"cuda"``, ``"cpu"``, or ``"auto"`` for the first of them that there is.
         devices: How many on each machine; more than one trains with DDP. The batch is divided among all.
         nodes: How many machines, each started by ``torchrun``.
+        locked: Whether the caller holds ``out`` already, by `pyro_exact.train.lock.one_writer`, because it writes there
+            before or after the run too.
 
     Returns:
         The trained model on the CPU, in evaluation mode.
 
     Raises:
+        TypeError: If an argument is of another type.
         ValueError: If the data or the loss does not fit the model, or ``out`` holds another run, is in use by one, or
             cannot be written.
         DivergedError: If the loss or its gradient is not finite; the last good checkpoint stays.
         ConnectionError: If another process of the run has died.
         KeyboardInterrupt: After Ctrl-C or one of those signals, with the step and how to go on.
     """
-    folder = Path(out)
-    device = pick_device(device)
+    _check_types(recipe, images)
+    folder, device = check_path("fit", "out", out), pick_device(device)
+    seed = check_size("fit", "seed", seed, least=0, most=LARGEST_SEED)
+    devices, nodes = (check_size("fit", name, n) for name, n in (("devices", devices), ("nodes", nodes)))
     settings = recipe.training
     pyro.set_rng_seed(seed)
     model = recipe.build(images.shape, images.levels)
@@ -132,20 +139,27 @@ def fit(
             check_val_every_n_epoch=None,
             use_distributed_sampler=False,
         )
-        with _only_run(folder, trainer.is_global_zero), interrupts.heard():
+        with _only_run(folder, trainer.is_global_zero, locked), interrupts.heard():
             if not resume:
                 _check_start(run, last, resume)  # again, for another run may have begun and ended since
             _train(trainer, task, Data(images, batches), last if resume else None)
     return load_model(last)[0]
 
 
+def _check_types(recipe: object, images: object) -> None:
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"fit expects a Recipe; got {type(recipe).__name__}. Read one with load_recipe.")
+    if not isinstance(images, Images):
+        raise TypeError(f"fit expects Images; got {type(images).__name__}. Load them, or make them of three splits.")
+
+
 @contextmanager
-def _only_run(folder: Path, first: bool) -> Iterator[None]:
+def _only_run(folder: Path, first: bool, locked: bool) -> Iterator[None]:
     """Keep a folder to the first process of this run, and remove what one that was killed left half-written in it."""
     if not first:
         yield
         return
-    with one_writer(folder):
+    with nullcontext() if locked else one_writer(folder):
         for name in FILES:
             remove_partial(folder / name, of_the_living=True)
         yield

@@ -70,7 +70,7 @@ class Run:
         check_size("a run", "step", self.step, least=0, most=MOST_STEPS)
         check_number("a run", "seconds", self.seconds, least=0)
         if self.clock not in CLOCKS:
-            raise ValueError(f"a run expects clock as one of {', '.join(CLOCKS)}; got {shown(self.clock)}.")
+            raise ValueError(f"a run expects clock as one of {', '.join(CLOCKS)}; got {shown(self.clock)}. Choose one.")
 
     @classmethod
     def from_dict(cls, values: object, source: str) -> Run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -63,9 +65,10 @@ class Squeeze(Bijection):
         *batch, c, h, w = super().forward_shape(shape)
         f = self.factor
         if h % f or w % f:
+            common = math.gcd(h, w)
+            other = "" if common == 1 else f", or use a factor that divides {common}"
             raise ValueError(
-                f"Squeeze expects height and width that are multiples of {f}; got {(c, h, w)}. "
-                f"Pad the image, or use fewer scales."
+                f"Squeeze expects height and width that are multiples of {f}; got {(c, h, w)}. Pad the image{other}."
             )
         return torch.Size((*batch, c * f * f, h // f, w // f))
 
