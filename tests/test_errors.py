@@ -343,6 +343,20 @@ def test_a_flow_without_layers(make):
         make()
 
 
+NO_FORMULA = {
+    "couplings": lambda formula: flows.couplings((2,), formula, 1),
+    "iaf": lambda formula: flows.iaf(2, 1, elementwise=formula),
+    "maf": lambda formula: flows.maf(2, 1, elementwise=formula),
+}
+
+
+@pytest.mark.parametrize("make", NO_FORMULA.values(), ids=list(NO_FORMULA))
+def test_a_flow_of_something_that_is_no_formula(make):
+    for formula in (Affine, 3, torch.nn.Tanh()):  # the class has `num_params` as well
+        with pytest.raises(TypeError, match=r"expects elementwise as an Elementwise; got .*\. Pass one"):
+            make(formula)
+
+
 def test_a_refused_batch_initialises_nothing():
     layer = ActNorm(2)
     for x, context in ((torch.ones(5, 2, dtype=torch.long), None), (torch.randn(5, 3), None), (torch.randn(5, 2),) * 2):

@@ -6,7 +6,8 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 
-from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
+from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes, shown
+from pyro_exact.transforms.elementwise import Elementwise
 
 LARGEST_SCALES = 20  # 2 to this power is more than any image has of pixels in a row
 
@@ -63,6 +64,15 @@ def check_length(length: int) -> int:
 def check_context_dim(builder: str, context_dim: int | None) -> int | None:
     """Return the size of a context, or `None` for none."""
     return None if context_dim is None else check_size(builder, "context_dim", context_dim)
+
+
+def check_elementwise(builder: str, elementwise: object) -> Elementwise:
+    """Return a formula, or say that it is none: a class that was not called, for example."""
+    if not isinstance(elementwise, Elementwise):
+        raise TypeError(
+            f"{builder} expects elementwise as an Elementwise; got {shown(elementwise)}. Pass one, such as Affine()."
+        )
+    return elementwise
 
 
 def check_unused(builder: Callable[..., object], shape: Sequence[int], **arguments: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 from pyro_exact.checks import check_size, check_sizes
-from pyro_exact.flows.arguments import check_context_dim, check_length
+from pyro_exact.flows.arguments import check_context_dim, check_elementwise, check_length
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine
@@ -96,7 +96,7 @@ def _layers(
     dim, length = check_size("A flow", "dim", dim), check_length(length)
     hidden_dims = None if hidden_dims is None else check_sizes("A flow", "hidden_dims", hidden_dims)
     context_dim = check_context_dim("A flow", context_dim)
-    formula = Affine() if elementwise is None else elementwise
+    formula = Affine() if elementwise is None else check_elementwise("A flow", elementwise)
     orders = list(range(dim)), list(range(dim - 1, -1, -1))
 
     def layer(order: list[int]) -> MaskedAutoregressive:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 from pyro_exact.checks import check_sizes
-from pyro_exact.flows.arguments import check_context_dim, check_length, vector_dim
+from pyro_exact.flows.arguments import check_context_dim, check_elementwise, check_length, vector_dim
 from pyro_exact.nn.conditioner import DenseConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
@@ -46,6 +46,7 @@ def couplings(
     length = check_length(length)
     hidden_dims = check_sizes("couplings", "hidden_dims", hidden_dims)
     context_dim = check_context_dim("couplings", context_dim)
+    elementwise = check_elementwise("couplings", elementwise)
 
     def coupling(swap: bool) -> Coupling:
         halves = Halves(dim, swap)
