@@ -56,7 +56,7 @@ def test_a_model_with_nan_draws_encodes_and_decodes_nothing(name):
     if hasattr(model, "reconstruct"):
         doors += [lambda: model.reconstruct(x)]
     for door in doors:
-        with pytest.raises(ValueError, match=r"to be finite; got|finite weights; got|values that satisfy|satisfy the constraint"):
+        with pytest.raises(ValueError, match=r"finite(?: weights)?; got|values that satisfy|satisfy the constraint"):
             door()
 
 
@@ -143,6 +143,6 @@ def test_without_validation_no_other_value_is_a_level():
 
 def test_an_initialisation_with_nan_weights_is_refused():
     flow = Flow(StandardNormal(16), glow((1, 4, 4), levels=4, scales=1, depth=1, width=2).inv)
-    model, weight = spoiled(Dequantized(flow, levels=4))
+    model, _ = spoiled(Dequantized(flow, levels=4))
     with pytest.raises(ValueError, match=r"Dequantized.initialize expects the noise to be finite"):
         model.initialize(torch.randint(4, (3, 1, 4, 4)))

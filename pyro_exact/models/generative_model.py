@@ -78,7 +78,7 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             ValueError: If the model is not class-conditional, or has no such class.
         """
-        raise ValueError(f"This {type(self).__name__} is not class-conditional. Use it without labels.")
+        raise ValueError(f"This {type(self).__name__} is not class-conditional; got labels. Use it without them.")
 
     def check(self, x: Tensor) -> None:
         """Raise an error that says what is wrong with data that the model cannot score.

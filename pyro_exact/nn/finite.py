@@ -42,9 +42,7 @@ def check_weights_for(owner: str, net: Weighted) -> None:
     """
     weight = first_non_finite_weight(net)
     if weight is not None:
-        raise ValueError(
-            f"{owner} expects finite weights; got {weight}. Load a checkpoint from before, or train anew."
-        )
+        raise ValueError(f"{owner} expects finite weights; got {weight}. Load a checkpoint from before, or train anew.")
 
 
 @torch.no_grad()
