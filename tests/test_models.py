@@ -458,3 +458,18 @@ def test_uniform_noise_adds_nothing_to_the_weight(known):
     torch.manual_seed(3)
     v = UniformDequantizer(images.double()).sample()
     assert_close(weights, model.flow().log_prob(v))
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments"),
+    [
+        (TypeError, {"flow": planar(2, 1)}),
+        (TypeError, {"levels": 4, "noise": "a"}),
+        (ValueError, {"levels": 1}),
+    ],
+    ids=["flow", "noise", "levels"],
+)
+def test_dequantized_refuses_what_it_cannot_use(error, arguments):
+    flow = Flow(StandardNormal(1), Compose([Flatten((1, 1, 1))]).inv)
+    with pytest.raises(error, match=r"Dequantized expects .*; got .*\. \w+"):
+        Dequantized(**{"flow": flow, **arguments})
