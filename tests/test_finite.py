@@ -146,3 +146,11 @@ def test_an_initialisation_with_nan_weights_is_refused():
     model, _ = spoiled(Dequantized(flow, levels=4))
     with pytest.raises(ValueError, match=r"Dequantized.initialize expects the noise to be finite"):
         model.initialize(torch.randint(4, (3, 1, 4, 4)))
+
+
+def test_a_model_with_infinite_weights_draws_nothing():
+    model = MODELS["VAE"].make()
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.inf)
+    with pytest.raises(ValueError, match=r"VAE.sample expects finite weights; got infinite elements"):
+        model.sample(2)
