@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # checks of tensors import it themselves.
 
 LARGEST_SIZE = 2**24  # of one dimension: a larger one is a mistake, or an attack
+LARGEST_WEIGHT = 2**33  # elements of one weight, 32 GiB in float32
 LARGEST_COUNT = 10_000  # of layers, blocks and other repeated parts
 
 LONGEST_SHOWN = 200  # characters of a value in an error
@@ -256,6 +257,25 @@ def check_sizes(
     if length is not None and len(found) != length:
         raise ValueError(f"{owner} expects {length} sizes in {name}; got {found}. Pass {length} of them.")
     return found
+
+
+def check_elements(owner: str, *sizes: int, most: int = LARGEST_WEIGHT) -> None:
+    """Make sure that a weight with these sizes can be allocated: each may be in range, and their product not.
+
+    Args:
+        owner: The function or class that has the weight.
+        *sizes: The shape of the weight.
+        most: The largest number of elements allowed.
+
+    Raises:
+        ValueError: If it has more elements.
+    """
+    elements = math.prod(sizes)
+    if elements > most:
+        shape = " x ".join(map(str, sizes))
+        raise ValueError(
+            f"{owner} expects a weight of at most {most} elements; got {shape} = {elements}. Choose smaller sizes."
+        )
 
 
 def check_seed(owner: str, seed: object) -> int:

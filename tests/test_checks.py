@@ -144,3 +144,9 @@ def test_check_kernel_share_and_seed():
     ):
         with pytest.raises(ValueError, match=r"expects .*; got"):
             check()
+
+
+def test_check_elements_bounds_the_product_of_sizes():
+    checks.check_elements("NADE", 2**16, 2**17)
+    with pytest.raises(ValueError, match=r"NADE expects a weight of at most 8589934592 elements; got 65536 x 131073 ="):
+        checks.check_elements("NADE", 2**16, 2**17 + 1)

@@ -206,7 +206,10 @@ def test_a_class_conditional_model_from_training_to_samples(here, run, monkeypat
 
 def test_a_label_for_a_model_without_classes_is_refused(trained, run):
     code, _, err = run("sample", "out/checkpoint.ckpt", "--label", "1")
-    assert (code, err) == (1, "pyro-exact: This Dequantized is not class-conditional. Use it without labels.\n")
+    assert (code, err) == (
+        1,
+        "pyro-exact: This Dequantized is not class-conditional; got labels. Use it without them.\n",
+    )
 
 
 def test_an_autoregressive_recipe_from_training_to_samples(here, run):

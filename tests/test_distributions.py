@@ -11,7 +11,17 @@ from registry import DISTRIBUTIONS, LIKELIHOODS, dense, flow, small_dequantizer,
 from torch.testing import assert_close
 
 from pyro_exact import distributions
-from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal, UniformDequantizer
+from pyro_exact.autoregressive import DeepNADE
+from pyro_exact.distributions import (
+    Autoregressive,
+    BernoulliLikelihood,
+    Flow,
+    FlowDequantizer,
+    IndependentSites,
+    StandardNormal,
+    Subset,
+    UniformDequantizer,
+)
 from pyro_exact.transforms import ActNorm, Affine, Compose, Coupling, Halves, Logit, Scaling
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -348,3 +358,27 @@ def test_the_support_is_the_cell():
     support = UniformDequantizer(x).support
     assert support.check(x + 0.5).all()
     assert not support.check(x + 1).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "shown"),
+    [
+        (lambda: Autoregressive(DeepNADE(3, hidden=2)), "Autoregressive(DeepNADE, batch_shape=(), event_shape=(3,))"),
+        (
+            lambda: DeepNADE(2, hidden=2).condition_on(torch.zeros(2, 2), torch.eye(2)),
+            "Completion(DeepNADE, batch_shape=(2,), event_shape=(2,))",
+        ),
+        (lambda: Subset((1, 2), batch=(4,)), "Subset(batch_shape=(4,), event_shape=(1, 2))"),
+        (
+            lambda: IndependentSites(torch.zeros(5, 2, 1), BernoulliLikelihood(), grid_dim=1),
+            "IndependentSites(BernoulliLikelihood, batch_shape=(5,), event_shape=(2,))",
+        ),
+        (
+            lambda: UniformDequantizer(torch.zeros(5, 1, 2, 2)),
+            "UniformDequantizer(batch_shape=(5,), event_shape=(1, 2, 2))",
+        ),
+    ],
+    ids=["Autoregressive", "Completion", "Subset", "IndependentSites", "UniformDequantizer"],
+)
+def test_a_distribution_shows_its_shapes(make, shown):
+    assert repr(make()) == shown

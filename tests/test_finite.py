@@ -6,7 +6,22 @@ import pytest
 import torch
 from registry import LIKELIHOODS, MODELS, NETS
 
-from pyro_exact.distributions import Autoregressive, GaussianLikelihood, IndependentSites
+from pyro_exact.autoregressive import NADE, ConvNADE, DeepNADE, GatedPixelCNN
+from pyro_exact.distributions import (
+    Autoregressive,
+    CategoricalLikelihood,
+    Flow,
+    FlowDequantizer,
+    GaussianLikelihood,
+    IndependentSites,
+    StandardNormal,
+    Subset,
+    UniformDequantizer,
+)
+from pyro_exact.flows import flow_pp_dequantizer, glow, real_nvp
+from pyro_exact.models import Dequantized
+from pyro_exact.nn.finite import check_output
+from pyro_exact.transforms import BatchNorm
 
 
 def spoiled(module):
@@ -21,7 +36,8 @@ def spoiled(module):
 def test_a_network_with_nan_draws_no_sample(name):
     net, weight = spoiled(NETS[name]())
     context = None if net.context_shape is None else torch.zeros(net.context_shape)
-    with pytest.raises(ValueError, match=rf"expects what it draws to be finite; .* not finite are {weight}"):
+    layer, _, parameter = weight.rpartition(".")
+    with pytest.raises(ValueError, match=rf"expects finite weights; got NaN in {parameter} of {layer or 'the model'} "):
         Autoregressive(net, context).sample((3,))
 
 
@@ -40,7 +56,7 @@ def test_a_model_with_nan_draws_encodes_and_decodes_nothing(name):
     if hasattr(model, "reconstruct"):
         doors += [lambda: model.reconstruct(x)]
     for door in doors:
-        with pytest.raises(ValueError, match=r"to be finite; got|values that satisfy|satisfy the constraint"):
+        with pytest.raises(ValueError, match=r"finite(?: weights)?; got|values that satisfy|satisfy the constraint"):
             door()
 
 
@@ -67,3 +83,74 @@ def test_a_gaussian_of_any_width_has_a_density_at_its_mean(dtype):
     log_p = GaussianLikelihood().log_prob(theta, torch.ones(2, dtype=dtype))
     assert log_p.isfinite().all()
     assert torch.autograd.grad(log_p.sum(), theta)[0].isfinite().all()
+
+
+def infinite(net, name):
+    with torch.no_grad():
+        net.get_parameter(name).fill_(math.inf)
+    return net
+
+
+def test_a_network_with_infinite_weights_draws_no_sample():
+    observed, mask = torch.zeros(2, 4), torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0]])
+    doors = [
+        lambda: Autoregressive(infinite(NADE(4, hidden=3), "c")).sample(),
+        lambda: Autoregressive(infinite(ConvNADE((1, 4, 4), 2, [2], hidden=3), "companion.b")).sample(),
+        lambda: infinite(DeepNADE(4, hidden=3), "b").condition_on(observed, mask).sample(),
+        lambda: infinite(DeepNADE(4, hidden=3), "b").condition_on(observed[0], mask[0]).sample(),
+    ]
+    for door in doors:
+        with pytest.raises(ValueError, match=r"sample expects finite weights; got infinite elements in [bc] of"):
+            door()
+
+
+def test_advice_names_a_buffer():
+    layer = BatchNorm(2)
+    layer.running_mean.fill_(math.nan)
+    with pytest.raises(ValueError, match=r"not finite are NaN in running_mean of the model \(BatchNorm\)"):
+        check_output("it", "what it draws", torch.tensor(math.nan), layer)
+
+
+def test_a_context_is_finite():
+    flow = Flow(StandardNormal(2), real_nvp((2,), context_dim=2))
+    net, nan = GatedPixelCNN((1, 4, 4), levels=2, hidden=2, layers=1, context=2), torch.full((2,), math.nan)
+    for door in (lambda: flow.condition(nan), lambda: Autoregressive(net, nan)):
+        with pytest.raises(ValueError, match=r"expects context to be finite; got 2 of 2 elements NaN"):
+            door()
+    Autoregressive(net, nan, validate_args=False)
+
+
+def test_the_score_of_nan_is_nan():
+    x = torch.zeros(2, 1, 4, 4)
+    value = x + 0.5
+    value[1, 0, 0, 0] = math.nan
+    for d in (
+        FlowDequantizer(flow_pp_dequantizer((1, 4, 4), width=4, blocks=1, components=2))(x),
+        UniformDequantizer(x),
+    ):
+        assert d.log_prob(value).isnan().tolist() == [False, True]
+    assert Subset((2,)).log_prob(torch.tensor([1.0, math.nan])).isnan()
+    assert CategoricalLikelihood(2).log_prob(torch.zeros(1, 2), torch.tensor([math.nan])).isnan()
+
+
+def test_without_validation_no_other_value_is_a_level():
+    net = GatedPixelCNN((1, 4, 4), levels=4, hidden=2, layers=1)
+    d, x = Autoregressive(net, validate_args=False), torch.zeros(1, 4, 4)
+    assert d.log_prob(x).isfinite()
+    for change in (9, -1, 0.5):
+        assert d.log_prob(x + change) == -math.inf
+
+
+def test_an_initialisation_with_nan_weights_is_refused():
+    flow = Flow(StandardNormal(16), glow((1, 4, 4), levels=4, scales=1, depth=1, width=2).inv)
+    model, _ = spoiled(Dequantized(flow, levels=4))
+    with pytest.raises(ValueError, match=r"Dequantized.initialize expects the noise to be finite"):
+        model.initialize(torch.randint(4, (3, 1, 4, 4)))
+
+
+def test_a_model_with_infinite_weights_draws_nothing():
+    model = MODELS["VAE"].make()
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.inf)
+    with pytest.raises(ValueError, match=r"VAE.sample expects finite weights; got infinite elements"):
+        model.sample(2)

@@ -15,7 +15,7 @@ from pyro_exact import models
 from pyro_exact.distributions import Flow, StandardNormal, UniformDequantizer
 from pyro_exact.flows import planar, real_nvp
 from pyro_exact.models import Density, Dequantized
-from pyro_exact.transforms import ActNorm, Affine, Compose, Flatten, Halves, Scaling
+from pyro_exact.transforms import ActNorm, Affine, Compose, Flatten, Halves, Permute, Scaling
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -250,6 +250,34 @@ def test_initialize_says_which_way_round_a_flow_goes(inverse):
             model.initialize(x)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Compose([real_nvp((2,)).inv]),
+        lambda: Compose([real_nvp((2,)).inv, Scaling(2.0, event_dim=1).inv]),
+        lambda: Compose([ActNorm(2).inv, Permute([1, 0])]),
+    ],
+    ids=["one", "two", "a layer that is no inverse"],
+)
+def test_initialize_reaches_inverses_within_a_composition(make):
+    x = 5 + 3 * torch.randn(64, 2)
+    model = Density(Flow(StandardNormal(2), make()))
+    model.initialize(x)
+    assert_close(model.distribution.bijection.inv(x).mean(0), torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Compose([real_nvp((2,)).inv]).inv, lambda: Compose([Permute([1, 0]).inv, ActNorm(2)])],
+    ids=["an inverse of an inverse", "noise to data"],
+)
+def test_initialize_leaves_no_layer_in_silence(make):
+    bijection = make()
+    with pytest.raises(ValueError, match=r"expects layers that go from data to noise; got ActNorm"):
+        Density(Flow(StandardNormal(2), bijection)).initialize(torch.randn(64, 2))
+    assert not any(p.any() for layer in bijection.modules() if isinstance(layer, ActNorm) for p in layer.parameters())
+
+
 def test_a_flow_without_parameters_from_data_may_go_either_way():
     Density(Flow(StandardNormal(2), planar(2, 3))).initialize(MODELS["Density"].data())
 
@@ -430,3 +458,18 @@ def test_uniform_noise_adds_nothing_to_the_weight(known):
     torch.manual_seed(3)
     v = UniformDequantizer(images.double()).sample()
     assert_close(weights, model.flow().log_prob(v))
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments"),
+    [
+        (TypeError, {"flow": planar(2, 1)}),
+        (TypeError, {"levels": 4, "noise": "a"}),
+        (ValueError, {"levels": 1}),
+    ],
+    ids=["flow", "noise", "levels"],
+)
+def test_dequantized_refuses_what_it_cannot_use(error, arguments):
+    flow = Flow(StandardNormal(1), Compose([Flatten((1, 1, 1))]).inv)
+    with pytest.raises(error, match=r"Dequantized expects .*; got .*\. \w+"):
+        Dequantized(**{"flow": flow, **arguments})

@@ -108,3 +108,39 @@ def test_a_gain_is_any_finite_number(build):
     for gain in (math.nan, math.inf, "1"):
         with pytest.raises((TypeError, ValueError), match=r"expects .* number; got|as a finite number; got"):
             build(gain)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: autoregressive.NADE(10**6, hidden=10**7),
+        lambda: autoregressive.DeepNADE(10**6, hidden=10**7),
+        lambda: autoregressive.MADE(10**6, hidden=10**7),
+        lambda: autoregressive.ConvNADE(IMAGE, channels=10**7, kernels=[2]),
+        lambda: nn.DenseDecoder(10**7, (10,), hidden_dims=[10**6]),
+        lambda: nn.DenseEncoder((10**6,), hidden_dims=[10**7]),
+        lambda: nn.GatedConvEncoder(IMAGE, width=10**6),
+        lambda: nn.WeightNormConv2d(10**6, 10**6, 3),
+        lambda: nn.ScaledConv2d(10**6, 10**6),
+        lambda: nn.RescaledConv2d(10**6, 10**6, 3),
+        lambda: nn.ShiftedConv2d(10**6, 10**6, (2, 3), centred=True),
+        lambda: nn.SweptLSTM(units=10**6, taps=2),
+    ],
+    ids=[
+        "NADE",
+        "DeepNADE",
+        "MADE",
+        "ConvNADE",
+        "DenseDecoder",
+        "DenseEncoder",
+        "GatedConvEncoder",
+        "WeightNormConv2d",
+        "ScaledConv2d",
+        "RescaledConv2d",
+        "ShiftedConv2d",
+        "SweptLSTM",
+    ],
+)
+def test_a_weight_too_large_for_any_memory_is_refused(build):
+    with pytest.raises(ValueError, match=r"expects a weight of at most \d+ elements; got .* Choose smaller sizes"):
+        build()

@@ -378,5 +378,5 @@ def test_what_cannot_be_is_refused(run, message):
 
 
 def test_a_network_of_one_order_is_refused():
-    with pytest.raises(TypeError, match="any site given any others; got NADE"):
+    with pytest.raises(TypeError, match=r"any site given any others; got NADE\. Use DeepNADE"):
         OrderAgnostic(net("NADE"))

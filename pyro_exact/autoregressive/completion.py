@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_exact.checks import check_broadcast, check_event, check_tensor
-from pyro_exact.distributions.batch import Shape, checked_shape, expanded
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
 from pyro_exact.distributions.independent_sites import check_values
-from pyro_exact.nn.finite import check_output
+from pyro_exact.nn.finite import check_output, check_weights_for
 from pyro_exact.nn.precision import cast, weight_of
 from pyro_exact.nn.state import State
 
@@ -79,6 +79,9 @@ class Completion(TorchDistribution):
         check_values(self.observed, net.likelihood, self.known)
         super().__init__(shape[: len(shape) - len(event)], event, validate_args=validate_args)
 
+    def __repr__(self) -> str:
+        return shapes_of(self, type(self.net).__name__)
+
     @property
     def support(self) -> constraints.Constraint:
         return constraints.independent(self.net.likelihood.support, len(self.event_shape))
@@ -110,6 +113,7 @@ class Completion(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
+        check_weights_for("Completion.sample", self.net)
         batch = checked_shape("Completion.sample", sample_shape) + self.batch_shape
         x, observed, mask, wanted = self._rows(batch, self.observed)
         x = x.clone()

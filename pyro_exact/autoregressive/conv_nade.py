@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyro_exact.autoregressive.deep_nade import DeepNADE
 from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet, Orders
-from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
+from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size, check_sizes
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.layout import channels_last
 
@@ -64,6 +64,7 @@ class ConvNADE(OrderAgnosticNet):
         super().__init__(shape, BernoulliLikelihood(), orders, seed)
         kernels = check_sizes("ConvNADE", "kernels", kernels, most=LARGEST_COUNT)
         channels = check_size("ConvNADE", "channels", channels)
+        check_elements("ConvNADE", channels, max(channels, 2 * self.event_shape[0]), *[max(kernels, default=1)] * 2)
         shrunk = sum(kernel - 1 for kernel in kernels)
         if len(self.event_shape) != 3 or shrunk >= min(self.event_shape[1:]):
             raise ValueError(

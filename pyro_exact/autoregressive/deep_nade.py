@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet, Orders
-from pyro_exact.checks import LARGEST_COUNT, check_size
+from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.state import State
@@ -68,6 +68,7 @@ class DeepNADE(OrderAgnosticNet):
         super().__init__(shape, BernoulliLikelihood(), orders, seed)
         hidden = check_size("DeepNADE", "hidden", hidden)
         layers = check_size("DeepNADE", "layers", layers, most=LARGEST_COUNT)
+        check_elements("DeepNADE", hidden, max(hidden, 2 * self.sites))
         first = nn.Linear(2 * self.sites, hidden)
         self.W = nn.Parameter(first.weight.detach().T.unflatten(0, (2, self.sites)).contiguous())  # of values, of mask
         self.c = nn.Parameter(first.bias.detach())

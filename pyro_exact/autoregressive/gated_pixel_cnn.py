@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.pixel_net import Cursor, PixelNet
-from pyro_exact.checks import LARGEST_COUNT, check_kernel, check_size
+from pyro_exact.checks import LARGEST_COUNT, check_elements, check_kernel, check_size
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.masked_convolution import MaskedConv2d, Prepared, groups, spans
@@ -197,6 +197,7 @@ class GatedLayer(nn.Module):
         super().__init__()
         self.side, self.first, self.width = kernel_size // 2, first, len(stack)
         units = 2 * len(stack)
+        check_elements("GatedPixelCNN", units, max(units, len(inputs)), self.side + (not first), kernel_size)
         self.vertical = nn.Conv2d(len(inputs), units, (self.side + (not first), kernel_size))
         self.across = nn.Conv2d(units, units, 1)
         self.horizontal = MaskedConv2d(inputs, stack.repeat(2), (1, kernel_size), strict=first, bias=False)

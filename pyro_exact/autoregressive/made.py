@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from pyro_exact.autoregressive.causal_net import CausalNet
-from pyro_exact.checks import LARGEST_COUNT, check_seed, check_share, check_size
+from pyro_exact.checks import LARGEST_COUNT, check_elements, check_seed, check_share, check_size
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn.masked_dense import MaskedDense
@@ -73,6 +73,8 @@ class MADE(CausalNet):
             context_dim = check_size("MADE", "context_dim", context_dim)
         super().__init__(shape, BernoulliLikelihood() if likelihood is None else likelihood, context_dim)
         hidden, layers = check_size("MADE", "hidden", hidden), check_size("MADE", "layers", layers, most=LARGEST_COUNT)
+        check_elements("MADE", hidden, max(hidden if layers > 1 else 1, self.sites * self.likelihood.num_params))
+        check_elements("MADE", self.sites, self.sites * self.likelihood.num_params)
         masks = check_size("MADE", "masks", masks, most=LARGEST_COUNT)
         seed, dropout = check_seed("MADE", seed), check_share("MADE", "dropout", dropout)
         orders = None if order is None else permutations(order, self.sites, "MADE")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet
-from pyro_exact.checks import check_size
+from pyro_exact.checks import check_elements, check_size
 from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.state import State, progress
@@ -58,6 +58,7 @@ class NADE(CausalNet):
     def __init__(self, shape: int | Sequence[int], hidden: int = 500, order: Sequence[int] | None = None) -> None:
         super().__init__(shape, BernoulliLikelihood())
         hidden = check_size("NADE", "hidden", hidden)
+        check_elements("NADE", self.sites, hidden)
         orders = permutations(range(self.sites) if order is None else order, self.sites, "NADE")
         if len(orders) > 1:
             raise ValueError(f"NADE expects one order; got {len(orders)}. MADE takes several.")

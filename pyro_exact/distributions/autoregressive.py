@@ -15,14 +15,15 @@ from tqdm import tqdm
 from pyro_exact.checks import (
     check_broadcast,
     check_event,
+    check_finite,
     check_mask,
     check_size,
     check_tensor,
 )
-from pyro_exact.distributions.batch import Shape, checked_shape, expanded
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
 from pyro_exact.distributions.independent_sites import check_values
 from pyro_exact.distributions.steps import Causal, Rows, Steps
-from pyro_exact.nn.finite import check_output
+from pyro_exact.nn.finite import check_output, check_weights_for
 from pyro_exact.nn.precision import cast
 
 
@@ -53,8 +54,8 @@ class Autoregressive(TorchDistribution):
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
 
     Raises:
-        ValueError: If a context is missing, or not needed, or of another shape; on values of another shape, or that the
-            likelihood cannot take.
+        ValueError: If a context is missing, or not needed, or of another shape, or, with validation, not finite; on
+            values of another shape, or that the likelihood cannot take.
 
     Reference:
         Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, for ensembles of orders; Germain,
@@ -85,6 +86,12 @@ class Autoregressive(TorchDistribution):
         self.net, self.member, self.context = net, member, self._checked_context(net, context)
         batch = torch.Size() if self.context is None else self._context_batch(self.context)
         super().__init__(batch, self.net.event_shape, validate_args=validate_args)
+        if self._validate_args and self.context is not None:
+            check_finite("Autoregressive", "context", self.context, "Repair it, or look at what computed it")
+
+    def __repr__(self) -> str:
+        member = "" if self.member is None else f", member={self.member}"
+        return shapes_of(self, f"{type(self.net).__name__}{member}")
 
     def _checked_context(self, net: Causal, context: Tensor | None) -> Tensor | None:
         """Return the context in the precision of the network, or say that it is missing, or not needed."""
@@ -171,12 +178,13 @@ class Autoregressive(TorchDistribution):
 
         Raises:
             ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is impossible, a mask
-                divides a site, or the network computes NaN.
+                divides a site, a weight is not finite, or the network computes NaN.
         """
         if (observed is None) != (mask is None):
             raise ValueError(
                 "Autoregressive.sample expects observed and mask together; got one of them. Pass both, or none."
             )
+        check_weights_for("Autoregressive.sample", self.net)
         batch = self.batch_shape
         if observed is not None and mask is not None:
             observed, mask = self._given(observed, mask)

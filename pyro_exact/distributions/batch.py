@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
 
 from pyro_exact.checks import check_sizes
 
@@ -37,3 +38,10 @@ def expanded(owner: str, batch: Sequence[int], shape: Any) -> torch.Size:
             f"Only dimensions of size 1, and new ones on the left, can grow."
         )
     return new
+
+
+def shapes_of(distribution: Distribution, of: str = "") -> str:
+    """Return the `repr` of a distribution: its class, what it is the distribution of, and its shapes."""
+    parts = [of] if of else []
+    parts += [f"batch_shape={tuple(distribution.batch_shape)}", f"event_shape={tuple(distribution.event_shape)}"]
+    return f"{type(distribution).__name__}({', '.join(parts)})"

@@ -39,8 +39,11 @@ class CategoricalLikelihood(Likelihood):
         self.values = f"integers from 0 to {levels - 1}"
 
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
-        loss = F.cross_entropy(theta.reshape(-1, self.num_params), x.long().flatten(), reduction="none")
-        return -loss.view(x.shape)
+        possible = self.support.check(x)
+        level = x.where(possible, 0).long()
+        loss = F.cross_entropy(theta.reshape(-1, self.num_params), level.flatten(), reduction="none")
+        # No level is another value, and NaN is none at all.
+        return -loss.view(x.shape).where(possible, torch.inf).where(~x.isnan(), torch.nan)
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
         cumulative = theta.softmax(-1).cumsum(-1)

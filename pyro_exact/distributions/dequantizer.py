@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_exact.checks import check_broadcast, check_event, check_floating, check_numbers, check_size, check_tensor
-from pyro_exact.distributions.batch import Shape, checked_shape, expanded
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.conditioned import Conditioned
@@ -44,6 +44,9 @@ class UniformDequantizer(TorchDistribution):
         cut = x.dim() - event_dim
         super().__init__(x.shape[:cut], x.shape[cut:], validate_args=False)
 
+    def __repr__(self) -> str:
+        return shapes_of(self)
+
     @property
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.half_open_interval(self.x, self.x + 1), len(self.event_shape))
@@ -58,12 +61,8 @@ class UniformDequantizer(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return 0 nats where the value lies in [x, x + 1), else minus infinity, of shape (\*batch)."""
-        name = "UniformDequantizer.log_prob"
-        rows = check_event(
-            name, "value", check_numbers(name, "value", check_floating(name, "value", value)), self.event_shape
-        )
-        check_broadcast(name, "value", rows, "x", self.batch_shape)
-        log_prob = (value.floor() == self.x).to(self.x.dtype).log()
+        _check_value(self, "UniformDequantizer.log_prob", value)
+        log_prob = (value.floor() == self.x).to(self.x.dtype).log().where(~value.isnan(), torch.nan)
         event = list(range(-len(self.event_shape), 0))
         return log_prob.sum(event) if event else log_prob
 
@@ -77,14 +76,12 @@ class CellFlow(TransformedDistribution):  # type: ignore[misc]
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return the log-density in nats, minus infinity outside of the cell, of shape (\*batch)."""
-        name, flow = "FlowDequantizer.log_prob", cast(Conditioned, self.transforms[0])
-        rows = check_event(
-            name, "value", check_numbers(name, "value", check_floating(name, "value", value)), self.event_shape
-        )
-        check_broadcast(name, "value", rows, "x", self.batch_shape)
-        inside = (value.floor() == flow.context).flatten(-len(self.event_shape)).all(-1)
+        _check_value(self, "FlowDequantizer.log_prob", value)
+        flow = cast(Conditioned, self.transforms[0])
+        event = -len(self.event_shape)
+        inside = (value.floor() == flow.context).flatten(event).all(-1)
         log_prob: Tensor = super().log_prob(value)
-        return log_prob.where(inside, -torch.inf)
+        return log_prob.where(inside, -torch.inf).where(~value.isnan().flatten(event).any(-1), torch.nan)
 
 
 class FlowDequantizer(nn.Module):

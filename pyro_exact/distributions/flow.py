@@ -8,7 +8,7 @@ import torch
 from pyro.distributions import Distribution, Normal, TransformedDistribution
 from torch import Tensor, nn
 
-from pyro_exact.checks import check_number, check_size, check_tensor
+from pyro_exact.checks import check_finite, check_number, check_size, check_tensor
 from pyro_exact.distributions.normal import least_std
 from pyro_exact.transforms.bijection import Bijection
 
@@ -98,12 +98,15 @@ class Flow(nn.Module):
         """Return the distribution given a context; its batch shape is that of the context.
 
         Raises:
-            ValueError: If the flow takes no context, or one of another shape.
+            ValueError: If the flow takes no context, or one of another shape; with validation, if it is not finite.
         """
         check_tensor("Flow.condition", "context", context)
         if self.bijection.context_shape is None:
             raise ValueError(f"This flow takes no context; got one of shape {tuple(context.shape)}. Call flow().")
-        return self._distribution(temperature, self.bijection.condition(context))
+        distribution = self._distribution(temperature, self.bijection.condition(context))
+        if distribution._validate_args:
+            check_finite("Flow.condition", "context", context, "Repair it, or look at what computed it")
+        return distribution
 
     def _distribution(self, temperature: float | None, bijection: Bijection) -> TransformedDistribution:
         """Return the distribution behind a bijection, or say that it goes the other way."""

@@ -18,7 +18,7 @@ from pyro_exact.checks import (
     check_size,
     check_tensor,
 )
-from pyro_exact.distributions.batch import Shape, checked_shape, expanded
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
 from pyro_exact.distributions.likelihood import Likelihood
 from pyro_exact.nn.precision import cast
 
@@ -64,6 +64,9 @@ class IndependentSites(TorchDistribution):
         self.theta = theta.to(torch.promote_types(theta.dtype, torch.float32))  # under autocast too: sums are long
         self.likelihood, self.grid = likelihood, theta.shape[cut:-1]
         super().__init__(theta.shape[:cut], torch.Size(likelihood.site_shape) + self.grid, validate_args)
+
+    def __repr__(self) -> str:
+        return shapes_of(self, type(self.likelihood).__name__)
 
     @property
     def support(self) -> constraints.Constraint:

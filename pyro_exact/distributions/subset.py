@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_exact.checks import check_broadcast, check_event, check_shape, check_tensor
-from pyro_exact.distributions.batch import Shape, checked_shape, expanded
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
 from pyro_exact.noise import rows_of_batch
 
 
@@ -46,6 +46,9 @@ class Subset(TorchDistribution):
         event = check_shape("Subset", "shape", shape)
         super().__init__(checked_shape("Subset", batch), torch.Size(event), validate_args=False)
 
+    def __repr__(self) -> str:
+        return shapes_of(self)
+
     @property
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.boolean, len(self.event_shape))
@@ -71,9 +74,9 @@ class Subset(TorchDistribution):
         )
         batch = check_broadcast("Subset.log_prob", "value", rows, "the distribution", self.batch_shape)
         if value.dtype != torch.bool:
-            value = value.where((value == 0) | (value == 1), torch.nan)
+            value = value.where((value == 0) | (value == 1) | value.isnan(), torch.inf)
         sites = torch.tensor(float(self.event_shape.numel()), device=value.device)
         size = value.sum(list(range(-len(self.event_shape), 0))).to(sites.dtype)
         ways = (sites + 1).lgamma() - (size + 1).lgamma() - (sites - size + 1).lgamma()
         log_p = torch.where(size < sites, -ways - sites.log(), -torch.inf)
-        return log_p.expand(batch)
+        return log_p.where(~size.isnan(), torch.nan).expand(batch)

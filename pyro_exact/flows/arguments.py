@@ -12,7 +12,7 @@ from pyro_exact.transforms.elementwise import Elementwise
 LARGEST_SCALES = 20  # 2 to this power is more than any image has of pixels in a row
 
 
-def check_shape(builder: str, shape: Sequence[int]) -> tuple[int, ...]:
+def vector_or_image_shape(builder: str, shape: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of a vector or of an image, or say that it is neither."""
     sizes = _sizes(shape)
     if len(sizes) not in (1, 3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from pyro_exact.flows.arguments import check_shape, check_unused, image_shape, vector_dim
+from pyro_exact.flows.arguments import check_unused, image_shape, vector_dim, vector_or_image_shape
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
@@ -49,7 +49,7 @@ def nice(
         >>> nice((1, 8, 8), levels=17)(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
-    check_shape("nice", shape)
+    vector_or_image_shape("nice", shape)
     if len(shape) == 3:
         image = image_shape("nice", shape, levels)
         dim = prod(image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.flows.arguments import check_context_dim, check_scales, check_shape, check_unused, image_shape
+from pyro_exact.flows.arguments import check_context_dim, check_scales, check_unused, image_shape, vector_or_image_shape
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.nn.residual import ResidualConditioner
 from pyro_exact.transforms.act_norm import ActNorm
@@ -68,7 +68,7 @@ def real_nvp(
         >>> real_nvp((1, 8, 8), levels=17, width=8, blocks=1)(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
-    check_shape("real_nvp", shape)
+    vector_or_image_shape("real_nvp", shape)
     if len(shape) == 3:
         check_unused(real_nvp, shape, length=length, hidden_dims=hidden_dims, act_norm=act_norm)
         return image_real_nvp(shape, levels, scales, width, blocks, batch_norm, logit_margin, context_dim)

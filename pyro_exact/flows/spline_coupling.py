@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.flows.arguments import check_context_dim, check_length, check_shape, check_unused, image_shape
+from pyro_exact.flows.arguments import check_context_dim, check_length, check_unused, image_shape, vector_or_image_shape
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.flows.glow import multi_scale
 from pyro_exact.nn.conditioner import PriorConditioner
@@ -65,7 +65,7 @@ def spline_coupling(
         >>> spline_coupling((1, 8, 8), levels=17, width=8, blocks=1)(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
-    check_shape("spline_coupling", shape)
+    vector_or_image_shape("spline_coupling", shape)
     formula = Spline(bins, bound)
     if len(shape) == 1:
         check_unused(spline_coupling, shape, levels=levels, scales=scales, width=width, blocks=blocks)

@@ -38,6 +38,10 @@ class Dequantized(GenerativeModel):
     Shape:
         - x: (N, C, H, W), integers in {0, ..., levels - 1}, of any dtype.
 
+    Raises:
+        TypeError: If ``flow`` is no `Flow`, or ``noise`` no module.
+        ValueError: If there are fewer than two levels.
+
     Reference:
         Uria, Murray and Larochelle (2013), RNADE, section 4.1; Theis, van den Oord and Bethge (2016), A note on the
         evaluation of generative models, section 3.1; Ho et al. (2019), Flow++, equation 5.
@@ -53,8 +57,17 @@ class Dequantized(GenerativeModel):
 
     def __init__(self, flow: Flow, levels: int = 256, noise: nn.Module | None = None) -> None:
         super().__init__()
+        if not isinstance(flow, Flow):
+            raise TypeError(
+                f"Dequantized expects a Flow over images; got {type(flow).__name__}. Build it as Flow(base, bijection)."
+            )
+        if noise is not None and not isinstance(noise, nn.Module):
+            raise TypeError(
+                f"Dequantized expects noise as a module such as FlowDequantizer; got {type(noise).__name__}. Leave it "
+                f"out for uniform noise."
+            )
         self.flow, self.noise = flow, noise
-        self.levels = check_size("Dequantized", "levels", levels)
+        self.levels = check_size("Dequantized", "levels", levels, least=2)
 
     @property
     def shape(self) -> torch.Size:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pyro_exact.checks import check_batch, check_finite, check_size, check_tensor
 from pyro_exact.models.registration import forget, register
+from pyro_exact.nn.finite import check_weights_for
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -78,7 +79,7 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             ValueError: If the model is not class-conditional, or has no such class.
         """
-        raise ValueError(f"This {type(self).__name__} is not class-conditional. Use it without labels.")
+        raise ValueError(f"This {type(self).__name__} is not class-conditional; got labels. Use it without them.")
 
     def check(self, x: Tensor) -> None:
         """Raise an error that says what is wrong with data that the model cannot score.
@@ -153,7 +154,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def checked_count(model: nn.Module, n: int) -> int:
-    """Return how many data to draw, or say that it is no such number."""
+    """Return how many data to draw, or say that it is no such number, or that the model has weights of no use."""
+    check_weights_for(f"{type(model).__name__}.sample", model)
     return check_size(f"{type(model).__name__}.sample", "n", n, least=0)
 
 

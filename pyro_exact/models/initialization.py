@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from itertools import chain
-
 import torch
 from torch import Tensor
 
 from pyro_exact.distributions.flow import Flow
-from pyro_exact.transforms.bijection import Bijection
-from pyro_exact.transforms.inverse import Inverse
+from pyro_exact.nn.finite import check_output
 
 
 @torch.no_grad()
 def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
     """Set the parameters of a flow that depend on data.
 
-    A layer is initialised in its own direction. So the layers have to go from data to noise, as those of image flows
-    and of the other flows with such parameters do.
+    A layer is initialised in its own direction. So those with such parameters have to go from data to noise, as those
+    of image flows do.
 
     Args:
         flow: The flow; its bijection goes from noise to data.
@@ -26,20 +22,8 @@ def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
         owner: Whose flow it is, for errors.
 
     Raises:
-        ValueError: If the layers go the other way, and have parameters that would be set.
+        ValueError: If a layer with parameters that would be set goes the other way, or if the noise behind the data is
+            not finite.
     """
-    noise = flow.noise().sample(x.shape[:1])
-    if not isinstance(flow.bijection, Inverse) and _depends_on_data(flow.bijection, noise):
-        raise ValueError(
-            f"{owner}.initialize expects a flow whose layers go from data to noise; got one from noise to data, whose "
-            f"{type(flow.bijection).__name__} cannot be set from data. Build it as Flow(base, bijection.inv)."
-        )
-    flow.bijection.inv.initialize(x)
-
-
-def _depends_on_data(bijection: Bijection, noise: Tensor) -> bool:
-    """Return whether an initialisation of these layers in their own direction would change a weight."""
-    trial = deepcopy(bijection)
-    trial.initialize(noise)
-    before, after = (chain(each.parameters(), each.buffers()) for each in (bijection, trial))
-    return any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+    noise = flow.bijection.inv.initialize(x)
+    check_output(f"{owner}.initialize", "the noise", noise, flow)

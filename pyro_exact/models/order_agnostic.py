@@ -41,7 +41,10 @@ class OrderAgnostic(GenerativeModel):
     def __init__(self, net: OrderAgnosticNet) -> None:
         super().__init__()
         if not isinstance(net, OrderAgnosticNet):
-            raise TypeError(f"OrderAgnostic expects a network of any site given any others; got {type(net).__name__}.")
+            raise TypeError(
+                f"OrderAgnostic expects a network of any site given any others; got {type(net).__name__}. Use DeepNADE "
+                f"or ConvNADE, or train this one as Density(Autoregressive(net))."
+            )
         self.net = net
 
     @property

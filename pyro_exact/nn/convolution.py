@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import check_kernel, check_number, check_size
+from pyro_exact.checks import check_elements, check_kernel, check_number, check_size
 from pyro_exact.nn.statistics import channel_statistics
 
 
@@ -55,6 +55,7 @@ class ScaledConv2d(nn.Module):
             )
         in_channels = check_size("ScaledConv2d", "in_channels", in_channels)
         out_channels = check_size("ScaledConv2d", "out_channels", out_channels)
+        check_elements("ScaledConv2d", out_channels, in_channels, kernel_size, kernel_size)
         log_scale_factor = check_number("ScaledConv2d", "log_scale_factor", log_scale_factor)
         self.zero, self.padding, self.log_scale_factor = zero, kernel_size // 2, log_scale_factor
         self.size = kernel_size  # a number: in a trace the sizes of a tensor are none

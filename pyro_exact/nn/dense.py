@@ -8,7 +8,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from pyro_exact.checks import check_event, check_shape, check_size, check_sizes, check_tensor
+from pyro_exact.checks import check_elements, check_event, check_shape, check_size, check_sizes, check_tensor
 
 
 class DenseEncoder(nn.Module):
@@ -62,6 +62,7 @@ class DenseDecoder(nn.Module):
         name = "DenseDecoder"
         self.shape = (*check_shape(name, "shape", shape), check_size(name, "num_params", num_params))
         widths = [check_size(name, "dim", dim), *check_sizes(name, "hidden_dims", hidden_dims)]
+        check_elements(name, widths[-1], *self.shape)
         self.layers = _hidden(widths).append(nn.Linear(widths[-1], prod(self.shape)))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -79,6 +80,7 @@ def scaled(x: Tensor, shape: tuple[int, ...], levels: int) -> Tensor:
 def _hidden(widths: Sequence[int]) -> nn.Sequential:
     layers = nn.Sequential()
     for width, following in pairwise(widths):
+        check_elements("A dense layer", following, width)
         layer = nn.Linear(width, following)
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # by default torch's layers would shrink a signal
         nn.init.zeros_(layer.bias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from pyro_exact.checks import check_finite
@@ -13,8 +14,7 @@ from pyro_exact.checks import check_finite
 class Weighted(Protocol):
     """What has layers with weights: a module, or what stands for one."""
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
-    def get_submodule(self, target: str) -> nn.Module: ...
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
 
 
 def check_output(owner: str, name: str, value: Tensor, net: Weighted) -> Tensor:
@@ -32,11 +32,40 @@ def check_output(owner: str, name: str, value: Tensor, net: Weighted) -> Tensor:
     return value if bool(value.isfinite().all()) else check_finite(owner, name, value, _advice(net))
 
 
+def check_weights_for(owner: str, net: Weighted) -> None:
+    """Make sure that a network that is to be drawn from has finite weights.
+
+    A draw from an infinite weight may look like any other, where the score of that draw is NaN.
+
+    Raises:
+        ValueError: If a parameter or a buffer has a NaN or infinite element.
+    """
+    weight = first_non_finite_weight(net)
+    if weight is not None:
+        raise ValueError(f"{owner} expects finite weights; got {weight}. Load a checkpoint from before, or train anew.")
+
+
+@torch.no_grad()
+def first_non_finite_weight(net: Weighted) -> str | None:
+    """Return the name, and the layer, of the first parameter or buffer with a NaN or infinite element."""
+    own = [
+        (name, layer, weight, values)
+        for name, layer in net.named_modules()
+        for weight, values in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
+        if values.is_floating_point() and not values.is_meta
+    ]
+    finite = [values.isfinite().all() for *_, values in own]
+    # A device is waited for once, and not for each weight.
+    if not finite or bool(torch.stack([each.to(finite[0].device) for each in finite]).all()):
+        return None
+
+    name, layer, weight, values = own[[bool(each) for each in finite].index(False)]
+    kind = "NaN" if bool(values.isnan().any()) else "infinite elements"
+    return f"{kind} in {weight} of {name or 'the model'} ({type(layer).__name__})"
+
+
 def _advice(net: Weighted) -> str:
-    for name, parameter in net.named_parameters():
-        if not bool(parameter.isfinite().all()):
-            layer, _, _ = name.rpartition(".")
-            kind = type(net.get_submodule(layer)).__name__
-            where = f"{name} ({kind})" if layer else name
-            return f"The first weights that are not finite are {where}: load a checkpoint from before, or train anew"
+    weight = first_non_finite_weight(net)
+    if weight is not None:
+        return f"The first weights that are not finite are {weight}: load a checkpoint from before, or train anew"
     return "All weights are finite, so a layer overflows: look at its input, or train with a lower learning rate"

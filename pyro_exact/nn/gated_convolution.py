@@ -9,7 +9,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import check_event, check_floating, check_size, check_sizes
+from pyro_exact.checks import check_elements, check_event, check_floating, check_size, check_sizes
 from pyro_exact.nn.dense import scaled
 from pyro_exact.nn.layout import channels_last
 
@@ -42,6 +42,8 @@ class GatedConvEncoder(nn.Module):
         features, width = check_size(name, "features", features), check_size(name, "width", width)
         self.levels = check_size(name, "levels", levels, least=2)
         rest = quarter(shape)
+        check_elements(name, 2 * width, 4 * width, 5, 5)
+        check_elements(name, 2 * features, 2 * width, *rest)
         self.shape = tuple(map(int, shape))
         self.layers = nn.Sequential(*narrowing(shape[0], width), Gated(nn.Conv2d(2 * width, 2 * features, rest)))
 
@@ -77,6 +79,8 @@ class GatedConvDecoder(nn.Module):
         self.dim, width = check_size(name, "dim", dim), check_size(name, "width", width)
         self.num_params = num_params = check_size(name, "num_params", num_params)
         rest = quarter(shape)
+        check_elements(name, 2 * width, 4 * width, 5, 5)
+        check_elements(name, self.dim, 4 * width, *rest)
         self.shape = tuple(map(int, shape))
         self.layers = nn.Sequential(
             Gated(nn.ConvTranspose2d(dim, 4 * width, rest), places=1),

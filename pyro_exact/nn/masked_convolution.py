@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import check_kernel, check_size, check_sizes
+from pyro_exact.checks import check_elements, check_kernel, check_size, check_sizes
 from pyro_exact.nn import line_buffer
 
 Prepared = tuple[Tensor, Tensor]
@@ -96,6 +96,7 @@ class MaskedConv2d(nn.Module):
         self.right = self.left if height > 1 else 0
         self.rows, self.columns = height // 2 + 1, self.left + 1 + self.right
         self.strict = strict
+        check_elements("MaskedConv2d", len(out_groups), len(in_groups), self.rows, self.columns)
         mask = visible(in_groups, out_groups, (self.rows, self.columns), strict)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("out_groups", out_groups, persistent=False)

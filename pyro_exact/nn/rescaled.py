@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.checks import check_kernel, check_number, check_size
+from pyro_exact.checks import check_elements, check_kernel, check_number, check_size
 from pyro_exact.nn.statistics import channel_statistics
 
 
@@ -36,6 +36,7 @@ class RescaledConv2d(nn.Conv2d):
         name = "RescaledConv2d"
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
         channels = check_size(name, "in_channels", in_channels), check_size(name, "out_channels", out_channels)
+        check_elements(name, *channels, kernel_size, kernel_size)
         super().__init__(*channels, kernel_size, padding=kernel_size // 2)
         self.gain = check_number(name, "gain", gain)
         nn.init.normal_(self.weight, std=0.05)

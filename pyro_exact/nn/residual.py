@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import LARGEST_COUNT, check_kernel, check_number, check_size
+from pyro_exact.checks import LARGEST_COUNT, check_elements, check_kernel, check_number, check_size
 from pyro_exact.nn.conditioner import Conditioner, by_number, required
 from pyro_exact.nn.layout import channels_last
 from pyro_exact.nn.parameters import hypernet
@@ -40,6 +40,7 @@ class WeightNormConv2d(nn.Module):
         in_channels = check_size(name, "in_channels", in_channels)
         out_channels = check_size(name, "out_channels", out_channels)
         magnitude = check_number(name, "magnitude", magnitude)
+        check_elements(name, out_channels, in_channels, kernel_size, kernel_size)
         self.padding = kernel_size // 2
         self.direction = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.magnitude = nn.Parameter(torch.full((out_channels,), magnitude))

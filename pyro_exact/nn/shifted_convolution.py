@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import LARGEST_COUNT, check_number, check_size, check_sizes
+from pyro_exact.checks import LARGEST_COUNT, check_elements, check_number, check_size, check_sizes
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.statistics import channel_statistics
 
@@ -51,6 +51,7 @@ class WeightNormed(nn.Module, ABC):
         self.rows, self.columns = check_sizes(name, "kernel_size", kernel_size, most=LARGEST_COUNT, length=2)
         in_channels = check_size(name, "in_channels", in_channels)
         out_channels = check_size(name, "out_channels", out_channels)
+        check_elements(name, out_channels, in_channels, self.rows, self.columns)
         self.gain = gain = check_number(name, "gain", gain)
         self.direction = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, self.rows, self.columns))
         self.magnitude = nn.Parameter(torch.full((out_channels,), gain))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from pyro_exact.checks import LARGEST_COUNT, check_size
+from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size
 
 Window = tuple[int, int]
 
@@ -53,6 +53,7 @@ class SweptLSTM(nn.Module):
         units = check_size("SweptLSTM", "units", units)
         taps = check_size("SweptLSTM", "taps", taps, least=2, most=3)
         maps = check_size("SweptLSTM", "maps", maps, most=LARGEST_COUNT)
+        check_elements("SweptLSTM", maps, 4 * units, units, taps)
         bound = (units * taps) ** -0.5
         self.weight = nn.Parameter(torch.empty(maps, 4 * units, units, taps).uniform_(-bound, bound))
         self.hidden = nn.Parameter(torch.zeros(maps, units))

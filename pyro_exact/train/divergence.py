@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.nn.finite import first_non_finite_weight
 from pyro_exact.transforms import Bijection
 
 
@@ -46,18 +47,6 @@ def check_weights(model: nn.Module, source: str) -> None:
             f"training.learning_rate or with training.gradient_clip.",
             weight,
         )
-
-
-@torch.no_grad()
-def first_non_finite_weight(model: nn.Module) -> str | None:
-    """Return the name, and the layer, of the first parameter or buffer of a model with a NaN or infinite element."""
-    for name, layer in model.named_modules():
-        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
-        for weight, values in own:
-            if values.is_floating_point() and not bool(values.isfinite().all()):
-                kind = "NaN" if bool(values.isnan().any()) else "infinite elements"
-                return f"{kind} in {weight} of {name or 'the model'} ({type(layer).__name__})"
-    return None
 
 
 @torch.no_grad()
