@@ -27,6 +27,16 @@ CONTEXT_DIM = 2
 ROWS = 3
 PLAIN = {name: (case, None) for name, case in TRANSFORMS.items()}
 CONDITIONAL = {f"{name} | context": (case, CONTEXT_DIM) for name, case in TRANSFORMS.items() if case.conditional}
+
+
+def one_each(cases):
+    """The first case of each class of layers: what enters is checked in `Bijection`, the same way for all of a class."""
+    chosen = {}
+    for name, case in cases.items():
+        chosen.setdefault(name.split()[0], (name, case))
+    return dict(chosen.values())
+
+
 ANY_EVENT = {"Logit", "PixelInterval", "Scaling"}  # they change each number by itself
 METHODS = ["forward_and_ladj", "inverse_and_ladj"]
 
@@ -183,7 +193,7 @@ OF_CONDITIONAL = {
     [
         pytest.param(*made, mistake, id=f"{name}-{what}")
         for cases, mistakes in ((PLAIN, EVERY | OF_PLAIN), (CONDITIONAL, EVERY | OF_CONDITIONAL))
-        for name, made in cases.items()
+        for name, made in one_each(cases).items()
         for what, mistake in mistakes.items()
     ],
 )
