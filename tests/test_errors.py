@@ -30,7 +30,7 @@ CONDITIONAL = {f"{name} | context": (case, CONTEXT_DIM) for name, case in TRANSF
 
 
 def one_each(cases):
-    """The first case of each class of layers: what enters is checked in `Bijection`, the same way for all of a class."""
+    """The first case of each class of layers: `Bijection` checks what enters, in the same way for all of a class."""
     chosen = {}
     for name, case in cases.items():
         chosen.setdefault(name.split()[0], (name, case))
