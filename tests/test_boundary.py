@@ -92,6 +92,19 @@ def test_weights_in_half_precision_are_refused(build):
         flow(torch.randn(5, 3).bfloat16())
 
 
+def test_an_event_without_elements_is_refused_and_an_empty_batch_is_not():
+    layer = ActNorm(2, event_dim=3)
+    assert layer(torch.zeros(0, 2, 4, 4)).shape == (0, 2, 4, 4)
+    with pytest.raises(ValueError, match=r"at least one element in each dimension; got \(5, 2, 0, 4\). Leave empty"):
+        layer(torch.zeros(5, 2, 0, 4))
+
+
+@pytest.mark.parametrize("y", [3.0, [1.0, 2.0, 3.0], None])
+def test_the_jacobian_of_what_is_no_tensor_is_refused(y):
+    with pytest.raises(TypeError, match="ActNorm expects y as a tensor; got"):
+        ActNorm(3).log_abs_det_jacobian(torch.zeros(3), y)
+
+
 # Weights that are random variables ------------------------------------------------------------------------------------
 
 
@@ -318,3 +331,15 @@ def coupling_with_module_dropout():
             return self.dropout(super().forward(x, context))
 
     return Coupling(Halves(4), Affine(), Conditioner())
+
+
+@pytest.mark.parametrize("method", ["forward_and_ladj", "inverse_and_ladj"])
+@pytest.mark.parametrize(
+    "inside", [lambda layer: layer.inv, lambda layer: Compose([layer])], ids=["Inverse", "Compose"]
+)
+def test_a_container_broadcasts_the_context_of_its_part(inside, method):
+    layer = inside(perturb(ActNorm(3, context_dim=2)).condition(torch.randn(4, 2)))
+    x = torch.randn(3)
+    y, ladj = getattr(layer, method)(x)
+    expected, expected_ladj = getattr(layer, method)(x.expand(4, 3))
+    assert_close((y, ladj), (expected, expected_ladj))

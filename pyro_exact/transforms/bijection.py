@@ -163,6 +163,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Return :math:`\log|\det \partial y / \partial x|`, of shape (\*batch)."""
+        check_floating(type(self).__name__, "x", x)
+        check_floating(type(self).__name__, "y", y)
         for output, source, direction in ((y, x, FORWARD), (x, y, INVERSE)):
             ladj = self._remembered(output, source, direction)
             if ladj is not None:

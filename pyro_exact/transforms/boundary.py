@@ -31,6 +31,11 @@ def other_shape(layer: Bijection, shape: Shape, event: Event, other: Event) -> t
     """
     cut = len(shape) - len(event)
     found = shape[cut:] if cut >= 0 else ()
+    if 0 in found:
+        raise ValueError(
+            f"{type(layer).__name__} expects events with at least one element in each dimension; got {tuple(shape)}. "
+            f"Leave empty events out; a batch may be empty."
+        )
     if len(found) == len(event) and all(size is None or size == mine for size, mine in zip(event, found, strict=True)):
         return torch.Size(shape) if event == other else torch.Size((*shape[:cut], *other))  # type: ignore[arg-type]
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pyro_exact.transforms.bijection import Bijection
-from pyro_exact.transforms.boundary import Shape, context_batch_shape
+from pyro_exact.transforms.boundary import Event, Shape, context_batch_shape
+from pyro_exact.transforms.memory import FORWARD
 
 
 class Conditioned(Bijection):
@@ -36,13 +37,13 @@ class Conditioned(Bijection):
         self.training = bijection.training
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.bijection.transform(x, self.context.to(x.dtype))
+        return self.bijection.transform(self._expanded(x, self.event), self.context.to(x.dtype))
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.bijection.invert(y, self.context.to(y.dtype))
+        return self.bijection.invert(self._expanded(y, self.output), self.context.to(y.dtype))
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.bijection.data_init(x, self.context.to(x.dtype))
+        return self.bijection.data_init(self._expanded(x, self.event), self.context.to(x.dtype))
 
     @property
     def inv(self) -> Bijection:
@@ -62,9 +63,12 @@ class Conditioned(Bijection):
 
     def _checked(self, x: Tensor, context: Tensor | None, direction: int) -> tuple[Tensor, Tensor | None]:
         x, context = super()._checked(x, context, direction)
-        event = self.event if direction > 0 else self.output
+        return self._expanded(x, self.event if direction == FORWARD else self.output), context
+
+    def _expanded(self, x: Tensor, event: Event) -> Tensor:
+        """Return an input with the batch dimensions of the context; a container that holds this layer has not."""
         shape = self._broadcast(x.shape, len(event))
-        return x if x.shape == shape else x.expand(shape), context
+        return x if x.shape == shape else x.expand(shape)
 
     def _broadcast(self, shape: Shape, event_dim: int) -> torch.Size:
         """Return a shape with the batch dimensions of the context."""
