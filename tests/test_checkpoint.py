@@ -124,9 +124,12 @@ def holding_itself():
         (lambda c: run_of(c)["recipe"]["model"].update(width=10**4), "state_dict expects .* of shape .*10000.*; got"),
         (
             lambda c: run_of(c)["recipe"]["model"].update(width=10**6),
-            "do not fit its recipe 'toy': recipe toy would take more",
+            "expects a weight of at most",
         ),
-        (lambda c: run_of(c)["recipe"]["model"].update(scales=10**9), "scales expects at most"),
+        (
+            lambda c: run_of(c)["recipe"]["model"].update(scales=10**9),
+            r"expects scales from 1 to \d+; got 10{9}\. Choose",
+        ),
         (lambda c: c.update(state_dict=[]), r"the field state_dict expects tensors by name; got \[\]"),
         (lambda c: c.update(state_dict={1: torch.zeros(1)}), "the field state_dict expects tensors by name"),
         (lambda c: c.update(global_step=5), "the field global_step expects that of the run; got 5"),

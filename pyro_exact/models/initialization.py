@@ -7,6 +7,12 @@ from torch import Tensor
 
 from pyro_exact.distributions.flow import Flow
 from pyro_exact.nn.finite import check_output
+from pyro_exact.nn.precision import cast, weight_of
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.compose import Compose
+from pyro_exact.transforms.conditioned import Conditioned
+from pyro_exact.transforms.inverse import Inverse
+from pyro_exact.transforms.parts import context_for
 
 
 @torch.no_grad()
@@ -25,5 +31,47 @@ def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
         ValueError: If a layer with parameters that would be set goes the other way, or if the noise behind the data is
             not finite.
     """
-    noise = flow.bijection.inv.initialize(x)
+    noise = _initialize(flow.bijection.inv, cast(x, weight_of(flow)), None, owner)
     check_output(f"{owner}.initialize", "the noise", noise, flow)
+
+
+def _initialize(layer: Bijection, x: Tensor, context: Tensor | None, owner: str) -> Tensor:
+    """Set a layer from data, also behind inverses within a composition, and return the output."""
+    if isinstance(layer, Compose):
+        for part in layer.parts:
+            x = _initialize(part, x, context_for(part, context), owner)
+        return x
+    if isinstance(layer, Conditioned):
+        return _initialize(layer.bijection, x, layer.context.to(x.dtype), owner)
+    if not isinstance(layer, Inverse):
+        return layer.data_init(x, context)
+
+    original = layer.bijection
+    if isinstance(original, Inverse):
+        return _initialize(original.bijection, x, context, owner)
+    if isinstance(original, Compose):  # the inverse of a composition is that of its parts, from last to first
+        for part in reversed(original.parts):
+            x = _initialize(part.inv, x, context_for(part, context), owner)
+        return x
+    if isinstance(original, Conditioned):
+        return _initialize(original.bijection.inv, x, original.context.to(x.dtype), owner)
+
+    output = layer.transform(x, context)[0]
+    if _depends_on_data(original, output, context):
+        raise ValueError(
+            f"{owner}.initialize expects layers that go from data to noise; got {type(original).__name__} from noise "
+            f"to data, which cannot be set from data. Build it as Flow(base, bijection.inv)."
+        )
+    return output
+
+
+def _depends_on_data(bijection: Bijection, x: Tensor, context: Tensor | None) -> bool:
+    """Return whether an initialisation of a layer in its own direction would change a weight; change none."""
+    weights = [*bijection.parameters(), *bijection.buffers()]
+    before = [weight.detach().clone() for weight in weights]
+    try:
+        bijection.data_init(x, context)
+        return any(not torch.equal(old, new) for old, new in zip(before, weights, strict=True))
+    finally:
+        for old, new in zip(before, weights, strict=True):
+            new.copy_(old)

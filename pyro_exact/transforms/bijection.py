@@ -129,7 +129,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         """Set the parameters that depend on data from the batch ``x``, and return the output.
 
         Only an explicit call initialises: sampling, scoring and loading never do. A layer is initialised in its own
-        direction: an inverse that would leave parameters as they are raises a ValueError.
+        direction; through `inv` nothing is set.
         """
         return self.data_init(*self._checked(x, context, FORWARD))
 
