@@ -144,3 +144,15 @@ def test_a_gain_is_any_finite_number(build):
 def test_a_weight_too_large_for_any_memory_is_refused(build):
     with pytest.raises(ValueError, match=r"expects a weight of at most \d+ elements; got .* Choose smaller sizes"):
         build()
+
+
+def test_masked_networks_check_their_context_seed_and_weights():
+    for make, message in (
+        (lambda: nn.MaskedDense(3, 2, context_dim=10**9), "MaskedDense expects each of the context from 0 to"),
+        (lambda: nn.MaskedDense(3, 2, (10**6, 10**6)), "MaskedDense expects a weight of at most"),
+        (lambda: nn.DenseConditioner(2, 2, 2, (10**6, 10**6)), "A network expects a weight of at most"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+    with pytest.raises(TypeError, match="MaskedDense expects seed"):
+        nn.MaskedDense(3, 2, seed="a")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_sizes
 from pyro_exact.nn.abstract import AbstractModuleMeta
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.parameters import hypernet
@@ -44,7 +45,9 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
     def __init__(self, in_size: int | None = None, context_shape: Sequence[int] | None = None) -> None:
         super().__init__()
         self.in_size = in_size
-        self.context_shape = None if context_shape is None else tuple(context_shape)
+        self.context_shape: tuple[int, ...] | None = None
+        if context_shape is not None:
+            self.context_shape = check_sizes(type(self).__name__, "the context", context_shape, least=0)
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

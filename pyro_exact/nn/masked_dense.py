@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.checks import check_elements, check_seed
 from pyro_exact.nn.conditioner import CausalConditioner, required
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
@@ -83,6 +84,11 @@ class MaskedDense(CausalConditioner):
                 f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got dim {dim}, {masks} masks and "
                 f"seed {seed}."
             )
+        seed = None if seed is None else check_seed("MaskedDense", seed)
+        inputs = dim + (0 if self.context_shape is None else self.context_shape[0])
+        for below, above in pairwise([inputs, *hidden_dims, dim * num_params]):
+            check_elements("MaskedDense", below, above)
+
         orders = permutations(range(dim) if order is None else order, dim, "MaskedDense")
         if len(orders) not in (1, masks):
             raise ValueError(

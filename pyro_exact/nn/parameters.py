@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_elements
+
 
 class Parameters(nn.Module):
     """Named tensors that a layer uses as its parameters, plain or conditional.
@@ -69,6 +71,9 @@ def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ())
     widths = [context_dim, *hidden_dims]
     if context_dim < 0 or min(hidden_dims, default=1) < 1:
         raise ValueError(f"A network expects positive sizes; got {context_dim} inputs and hidden {list(hidden_dims)}.")
+    for below, above in pairwise([*widths, output_dim]):
+        check_elements("A network", below, above)
+
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
         layers += [nn.Linear(width, following), nn.ReLU(inplace=True)]
