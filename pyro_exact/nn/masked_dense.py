@@ -85,8 +85,8 @@ class MaskedDense(CausalConditioner):
                 f"seed {seed}."
             )
         seed = None if seed is None else check_seed("MaskedDense", seed)
-        inputs = dim + (0 if self.context_shape is None else self.context_shape[0])
-        for below, above in pairwise([inputs, *hidden_dims, dim * num_params]):
+        widths = [dim + (context_dim or 0), *hidden_dims, dim * num_params]
+        for below, above in pairwise(widths):
             check_elements("MaskedDense", below, above)
 
         orders = permutations(range(dim) if order is None else order, dim, "MaskedDense")
@@ -113,7 +113,6 @@ class MaskedDense(CausalConditioner):
             hidden = _random_degrees(masks, hidden_dims, least, max(least, dim - 1), generator)
 
         # Large layers work in blocks, for which the columns must come in the order of the degrees.
-        widths = [dim + (context_dim or 0), *hidden_dims, dim * num_params]
         self.sorted = masks == 1 and any(is_large(below * above) for below, above in pairwise(widths))
         places = self._columns().argsort() + 1
         context = torch.zeros(masks, context_dim or 0, dtype=torch.long)

@@ -102,15 +102,3 @@ def has_channels(layer: Bijection, channels: int, event_dim: int) -> tuple[int, 
     """Return the number of channels and the event_dim of a layer, or say which of them is none."""
     owner = type(layer).__name__
     return check_size(owner, "channels", channels), check_size(owner, "event_dim", event_dim, most=LARGEST_EVENT_DIM)
-
-
-def channels_fit(layer: Bijection, shape: torch.Size, channels: int, event_dim: int) -> torch.Size:
-    """Return ``shape`` if it has the right number of channels, or say how it does not fit."""
-    found = shape[len(shape) - event_dim]
-    if found != channels:
-        kind = "channels" if event_dim > 1 else "dimensions"
-        raise ValueError(
-            f"{type(layer).__name__} expects {channels} {kind}; got {found} in shape {tuple(shape)}. "
-            f"Build the layer for {found}, or check the order of the dimensions."
-        )
-    return shape

@@ -24,7 +24,7 @@ class Record(NamedTuple):
     Attributes:
         given: The tensor that was passed.
         source: The same in the dtype of the weights, and with the batch shape of the context.
-        value: The values of the output, in memory that is no one else's.
+        value: The values of the output, which a write into the output itself leaves alone.
         ladj: The log-determinant in the direction that was taken.
         direction: `FORWARD` or `INVERSE`.
         with_grad: Whether gradients were recorded.
@@ -53,10 +53,10 @@ class Memory:
     - by a query with gradient, when it was made without;
     - after a step of any optimiser, or a change of a weight, a buffer or a training mode;
     - after a write into the output, its source or the log-determinant;
-    - when a part is a `PyroModule`, whose weights may be drawn anew.
+    - when a part is a `PyroModule` with random weights, which may be drawn anew.
 
-    Writes through ``.data`` of a weight cannot be seen, as by autograd itself: score before such a write, or score a
-    copy (``y.clone()``) after it.
+    Two writes cannot be seen, as by autograd itself: through ``.data`` of a weight, and into the source through its
+    NumPy view. Score before such a write, or score a copy (``y.clone()``) after it.
     """
 
     steps = 0  # of all optimisers: fused ones write into the weights without raising their version
