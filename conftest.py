@@ -29,7 +29,9 @@ def fresh_state() -> Iterator[None]:
     """Start every test with the same random numbers, in float32 and without Pyro parameters, and end it in float32."""
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
-    pyro.enable_validation(True)  # the first torch.compile of a process turns the checks of distributions off
+    pyro.enable_validation(
+        True
+    )  # the first torch.compile of a process turns the checks of distributions off
     torch.set_default_dtype(torch.float32)  # whatever a fixture of the whole module has set
     yield
     torch.set_default_dtype(torch.float32)

@@ -21,7 +21,12 @@ def bare(flow: str, mode: str, sizes: Sizes) -> Guide | None:
     """Return the formulas of a flow; there are none of the spline coupling."""
     if flow == "spline coupling":
         return None
-    formulas = {"maf": autoregressive, "iaf": autoregressive, "affine coupling": coupling, "planar": planar}
+    formulas = {
+        "maf": autoregressive,
+        "iaf": autoregressive,
+        "affine coupling": coupling,
+        "planar": planar,
+    }
     weights, forward = formulas[flow](sizes)
 
     def log_prob(x: Tensor, context: Tensor | None) -> Tensor:

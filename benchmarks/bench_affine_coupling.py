@@ -18,9 +18,13 @@ def main() -> None:
     torch.manual_seed(0)
     base = Normal(torch.zeros(D, device=DEVICE), 1.0).to_event(1)
     x = torch.randn(BATCH, D, device=DEVICE)
-    ours = Coupling(Halves(D), Affine(), DenseConditioner(D // 2, D // 2, Affine.num_params, HIDDEN)).to(DEVICE)
+    ours = Coupling(
+        Halves(D), Affine(), DenseConditioner(D // 2, D // 2, Affine.num_params, HIDDEN)
+    ).to(DEVICE)
     pyro = affine_coupling(D, list(HIDDEN)).to(DEVICE)
-    zuko = GeneralCouplingTransform(D, mask=torch.arange(D) < D // 2, hidden_features=HIDDEN).to(DEVICE)
+    zuko = GeneralCouplingTransform(D, mask=torch.arange(D) < D // 2, hidden_features=HIDDEN).to(
+        DEVICE
+    )
     flows = {
         "ours": (list(ours.parameters()), lambda: TransformedDistribution(base, [ours])),
         "Pyro": (list(pyro.parameters()), lambda: TransformedDistribution(base, [pyro])),
@@ -46,7 +50,11 @@ def main() -> None:
     }
     ms = alternate(contenders, rounds=50)
     ratios = [
-        {"what": f"{task}, {peer} / ours", "value": ms[f"{task}, {peer}"] / ms[f"{task}, ours"], "bar": "at least 1.0"}
+        {
+            "what": f"{task}, {peer} / ours",
+            "value": ms[f"{task}, {peer}"] / ms[f"{task}, ours"],
+            "bar": "at least 1.0",
+        }
         for task in tasks
         for peer in ("Pyro", "zuko")
     ]

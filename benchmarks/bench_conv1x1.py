@@ -22,21 +22,38 @@ def main() -> None:
         torch.autograd.grad(y.square().sum() - 32 * ladj, weight)
 
     def of(layer: torch.nn.Module) -> None:
-        again = x.view_as(x)  # Pyro's cache would answer the same tensor with a graph that is used up
+        again = x.view_as(
+            x
+        )  # Pyro's cache would answer the same tensor with a graph that is used up
         y = layer(again)
         ladj = layer.log_abs_det_jacobian(again, y)
-        torch.autograd.grad(y.square().sum() - ladj.expand(32).sum(), list(layer.parameters()), allow_unused=True)
+        torch.autograd.grad(
+            y.square().sum() - ladj.expand(32).sum(), list(layer.parameters()), allow_unused=True
+        )
 
     contenders = {"conv2d + slogdet": bare}
     contenders |= {f"ours, {name}": lambda layer=layer: of(layer) for name, layer in ours.items()}
     contenders["Pyro GeneralizedChannelPermute"] = lambda: of(pyro)
     ms = alternate(contenders, rounds=30)
     base = ms["conv2d + slogdet"]
-    ratios = [{"what": f"ours, {n} / bare", "value": ms[f"ours, {n}"] / base, "bar": "at most 1.3"} for n in ours]
+    ratios = [
+        {"what": f"ours, {n} / bare", "value": ms[f"ours, {n}"] / base, "bar": "at most 1.3"}
+        for n in ours
+    ]
     ratios.append(
-        {"what": "Pyro / bare", "value": ms["Pyro GeneralizedChannelPermute"] / base, "bar": "for comparison"}
+        {
+            "what": "Pyro / bare",
+            "value": ms["Pyro GeneralizedChannelPermute"] / base,
+            "bar": "for comparison",
+        }
     )
-    report("conv1x1", "1x1 convolution on 32x48x16x16, forward and backward of the weights", ms, {}, ratios)
+    report(
+        "conv1x1",
+        "1x1 convolution on 32x48x16x16, forward and backward of the weights",
+        ms,
+        {},
+        ratios,
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ SHAPE = (1, 8, 8)
 def main() -> None:
     """Measure and report."""
     torch.manual_seed(0)
-    images = Images("noise", *(torch.randint(2, (1000, *SHAPE), dtype=torch.uint8) for _ in range(3)), levels=2)
+    images = Images(
+        "noise", *(torch.randint(2, (1000, *SHAPE), dtype=torch.uint8) for _ in range(3)), levels=2
+    )
     training = Training(steps=STEPS, batch_size=BATCH, validate_every=10 * STEPS, validate_on=1)
     model = {"name": "vae", "latents": 16, "hidden": 64, "layers": 74}
     recipe = Recipe("bench_fit", model, "noise", training)
@@ -56,8 +58,16 @@ def main() -> None:
         times["SVI.step"].append(loop_step(svi(), images, STEPS, BATCH))
     ms = {name: statistics.median(values) for name, values in times.items()}
     ratios = [
-        {"what": "train.fit / bare loop", "value": ms["train.fit"] / ms["bare loop"], "bar": "at most 1.1"},
-        {"what": "SVI.step / bare loop", "value": ms["SVI.step"] / ms["bare loop"], "bar": "for comparison"},
+        {
+            "what": "train.fit / bare loop",
+            "value": ms["train.fit"] / ms["bare loop"],
+            "bar": "at most 1.1",
+        },
+        {
+            "what": "SVI.step / bare loop",
+            "value": ms["SVI.step"] / ms["bare loop"],
+            "bar": "for comparison",
+        },
     ]
     report(
         "fit",

@@ -28,7 +28,9 @@ def step(guide: Guide, mode: str, sizes: Sizes) -> Callable[[], None]:
     """Return what is measured: a loss and the gradients of the weights, and of the context if there is one."""
     x = torch.randn(sizes.batch, sizes.dim, device=DEVICE)
     context = (
-        None if sizes.context is None else torch.randn(sizes.batch, sizes.context, device=DEVICE, requires_grad=True)
+        None
+        if sizes.context is None
+        else torch.randn(sizes.batch, sizes.context, device=DEVICE, requires_grad=True)
     )
     leaves = guide.weights + ([] if context is None else [context])
 
@@ -38,7 +40,9 @@ def step(guide: Guide, mode: str, sizes: Sizes) -> Callable[[], None]:
         loss.backward()
 
     def score() -> None:
-        backward(-guide.log_prob(x.view_as(x), context).mean())  # a new tensor: Pyro's cache would know the old one
+        backward(
+            -guide.log_prob(x.view_as(x), context).mean()
+        )  # a new tensor: Pyro's cache would know the old one
 
     def sample() -> None:
         z, log_q = guide.rsample_and_log_prob(context)
@@ -50,15 +54,25 @@ def step(guide: Guide, mode: str, sizes: Sizes) -> Callable[[], None]:
 def main() -> None:
     """Measure and report."""
     options = parser(WHAT)
-    options.add_argument("--flow", choices=FLOWS, action="append", help="only this flow; may be repeated")
     options.add_argument(
-        "--size", action="append", help="only this size, as in 16,5,32: batch, dimension, hidden units"
+        "--flow", choices=FLOWS, action="append", help="only this flow; may be repeated"
+    )
+    options.add_argument(
+        "--size",
+        action="append",
+        help="only this size, as in 16,5,32: batch, dimension, hidden units",
     )
     options.add_argument("--mode", choices=MODES, action="append", help="only this mode")
-    options.add_argument("--context", choices=["yes", "no"], help="only with a context, or only without")
+    options.add_argument(
+        "--context", choices=["yes", "no"], help="only with a context, or only without"
+    )
     options.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each contender")
     arguments = parse(options)
-    shapes = SIZES if arguments.size is None else [tuple(map(int, size.split(","))) for size in arguments.size]
+    shapes = (
+        SIZES
+        if arguments.size is None
+        else [tuple(map(int, size.split(","))) for size in arguments.size]
+    )
     contexts = {None: [None, CONTEXT], "yes": [CONTEXT], "no": [None]}[arguments.context]
 
     cases = product(arguments.flow or FLOWS, arguments.mode or MODES, contexts, shapes)
@@ -82,7 +96,8 @@ def measure(flow: str, mode: str, sizes: Sizes, rounds: int) -> list[dict[str, o
     return [
         {
             "group": f"{flow} x {sizes.length}, {mode}{'' if sizes.context is None else ', context'}",
-            "size": f"{sizes.batch} x {sizes.dim}" + ("" if flow == "planar" else f", {sizes.hidden} hidden"),
+            "size": f"{sizes.batch} x {sizes.dim}"
+            + ("" if flow == "planar" else f", {sizes.hidden} hidden"),
             "name": name,
             "milliseconds": value,
             "parameters": found[name].count,

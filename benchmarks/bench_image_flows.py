@@ -40,7 +40,11 @@ def nflows_glow(width: int) -> NflowsFlow:
         steps = [SqueezeTransform()]
         for _ in range(DEPTH):
             net = lambda inputs, outputs: ConvResidualNet(inputs, outputs, width, num_blocks=1)  # noqa: E731
-            steps += [ActNorm(channels), OneByOneConvolution(channels), AffineCouplingTransform(mask, net)]
+            steps += [
+                ActNorm(channels),
+                OneByOneConvolution(channels),
+                AffineCouplingTransform(mask, net),
+            ]
         shape = multiscale.add_transform(CompositeTransform(steps), (channels, height, breadth))
         if index < 2:
             channels = shape[0]
@@ -95,14 +99,16 @@ def main() -> None:
         "step, nflows glow": lambda: step(other, lambda: -other.log_prob(noisy() / 256 - 0.5)),
     }
     steps |= {
-        f"step, {name}": lambda flow=flow: step(flow, lambda: -flow().log_prob(noisy())) for name, flow in flows.items()
+        f"step, {name}": lambda flow=flow: step(flow, lambda: -flow().log_prob(noisy()))
+        for name, flow in flows.items()
     }
     samples = {
         "sample, normflows glow": lambda: sample(lambda: peer.sample(SAMPLES)),
         "sample, nflows glow": lambda: sample(lambda: other.sample(SAMPLES)),
     }
     samples |= {
-        f"sample, {name}": lambda flow=flow: sample(lambda: flow().sample((SAMPLES,))) for name, flow in flows.items()
+        f"sample, {name}": lambda flow=flow: sample(lambda: flow().sample((SAMPLES,)))
+        for name, flow in flows.items()
     }
     floors = {
         "step, glow's convolutions": bare_convolutions(depth=DEPTH, width=WIDTH, batch=BATCH),
@@ -114,7 +120,11 @@ def main() -> None:
     peaks = {name: peak_megabytes(run) for name, run in steps.items()}
 
     ratios = [
-        {"what": f"{peer}: {action}", "value": ms[f"{action}, {peer} glow"] / ms[f"{action}, glow"], "bar": bar}
+        {
+            "what": f"{peer}: {action}",
+            "value": ms[f"{action}, {peer} glow"] / ms[f"{action}, glow"],
+            "bar": bar,
+        }
         for peer in ("normflows", "nflows")
         for action, bar in (("step", "at least 2.5"), ("sample", "at least 2"))
     ]

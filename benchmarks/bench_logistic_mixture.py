@@ -13,7 +13,10 @@ IMAGES, SIDE, LEVELS, COMPONENTS = 16, 32, 256, 10
 def eager(theta: Tensor, x: Tensor, components: int = COMPONENTS) -> Tensor:
     """The likelihood as it is usually written, with its fallback to the density where an interval is below 1e-5."""
     v = 2 * x / (LEVELS - 1) - 1
-    logits, numbers = theta[..., :components], theta[..., components:].unflatten(-1, (3, 3 * components))
+    logits, numbers = (
+        theta[..., :components],
+        theta[..., components:].unflatten(-1, (3, 3 * components)),
+    )
     means, log_scales, slopes = numbers.chunk(3, dim=-1)
     log_scales, slopes = log_scales.clamp(min=-7), slopes.tanh()
     v = v.unsqueeze(-1).expand_as(means)
@@ -34,7 +37,9 @@ def main() -> None:
     """Measure and report."""
     torch.manual_seed(0)
     likelihood = DiscretizedLogisticMixture(3, LEVELS, COMPONENTS)
-    theta = torch.randn(IMAGES, SIDE, SIDE, likelihood.num_params, device=DEVICE, requires_grad=True)
+    theta = torch.randn(
+        IMAGES, SIDE, SIDE, likelihood.num_params, device=DEVICE, requires_grad=True
+    )
     x = torch.randint(LEVELS, (IMAGES, SIDE, SIDE, 3), device=DEVICE).float()
     contenders = {
         "eager transcription": lambda: torch.autograd.grad(eager(theta, x).sum(), theta),
@@ -43,14 +48,20 @@ def main() -> None:
     ms = alternate(contenders, rounds=15)
     peaks = {name: peak_megabytes(run) for name, run in contenders.items()}
     ratios = [
-        {"what": "eager transcription / ours", "value": ms["eager transcription"] / ms["ours"], "bar": "at least 2"},
+        {
+            "what": "eager transcription / ours",
+            "value": ms["eager transcription"] / ms["ours"],
+            "bar": "at least 2",
+        },
         {
             "what": "peak memory, ours / eager transcription",
             "value": peaks["ours"] / peaks["eager transcription"],
             "bar": "for comparison",
         },
     ]
-    what = f"{IMAGES} x 3 x {SIDE} x {SIDE} pixels, {COMPONENTS} components: log_prob and its gradient"
+    what = (
+        f"{IMAGES} x 3 x {SIDE} x {SIDE} pixels, {COMPONENTS} components: log_prob and its gradient"
+    )
     report("logistic_mixture", what, ms, peaks, ratios)
 
 

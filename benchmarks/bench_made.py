@@ -15,7 +15,11 @@ class Perceptron(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.first, self.last, self.direct = nn.Linear(D, hidden), nn.Linear(hidden, D), nn.Linear(D, D, bias=False)
+        self.first, self.last, self.direct = (
+            nn.Linear(D, hidden),
+            nn.Linear(hidden, D),
+            nn.Linear(D, D, bias=False),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
@@ -48,10 +52,15 @@ def main() -> None:
         ms |= found
         plain, *others = found
         for name in others:
-            ratios.append({"what": f"{name} / perceptron", "value": found[name] / found[plain], "bar": "at most 1.1"})
-    what = (
-        f"training step (forward, backward, fused Adam) of a net {D} - hidden - {D} with direct weights, batch {BATCH}"
-    )
+            ratios.append(
+                {
+                    "what": f"{name} / perceptron",
+                    "value": found[name] / found[plain],
+                    "bar": "at most 1.1",
+                }
+            )
+    net = f"a net {D} - hidden - {D} with direct weights"
+    what = f"training step (forward, backward, fused Adam) of {net}, batch {BATCH}"
     report("made", what, ms, {}, ratios)
 
 

@@ -15,7 +15,9 @@ class Transcription(Elementwise):
 
     num_params = 2 + 3 * K
 
-    def forward_and_ladj(self, x: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward_and_ladj(
+        self, x: torch.Tensor, theta: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the value and the log-derivative."""
         b, a, logits, mean, log_scale = theta.split([1, 1, K, K, K], dim=-1)
         b, a = b.squeeze(-1), a.squeeze(-1).tanh()
@@ -32,10 +34,14 @@ def main() -> None:
     torch.manual_seed(0)
     x = torch.randn(BATCH, 3, 32, 32, device=DEVICE)
     half = Checkerboard(3)
-    net = ConvConditioner(half.fixed_size, half.free_size, Transcription.num_params, WIDTH).to(DEVICE)
+    net = ConvConditioner(half.fixed_size, half.free_size, Transcription.num_params, WIDTH).to(
+        DEVICE
+    )
     fixed, free = half.split(x)
     net.initialize(fixed)
-    torch.nn.init.normal_(net.last.weight, std=0.03)  # it starts at zero, where all components are alike
+    torch.nn.init.normal_(
+        net.last.weight, std=0.03
+    )  # it starts at zero, where all components are alike
     theta = net(fixed).detach().requires_grad_()
     formulas = {
         "bare formula": Transcription(),
@@ -44,7 +50,10 @@ def main() -> None:
     }
     layers = {name: Coupling(half, formula, net) for name, formula in formulas.items()}
     with torch.no_grad():
-        changed, y = formulas["ours"].forward_and_ladj(free, theta)[0], layers["ours"].forward_and_ladj(x)[0]
+        changed, y = (
+            formulas["ours"].forward_and_ladj(free, theta)[0],
+            layers["ours"].forward_and_ladj(x)[0],
+        )
 
     def backward(formula: Elementwise) -> None:
         output, ladj = formula.forward_and_ladj(free, theta)
@@ -54,14 +63,20 @@ def main() -> None:
     for name, formula in formulas.items():
         layer = layers[name]
         contenders |= {
-            f"formula, forward: {name}": lambda f=formula: torch.no_grad()(f.forward_and_ladj)(free, theta),
+            f"formula, forward: {name}": lambda f=formula: torch.no_grad()(f.forward_and_ladj)(
+                free, theta
+            ),
             f"formula, forward and backward: {name}": lambda f=formula: backward(f),
             f"coupling, forward: {name}": lambda c=layer: torch.no_grad()(c.forward_and_ladj)(x),
         }
         if name != "bare formula":
             contenders |= {
-                f"formula, inverse: {name}": lambda f=formula: torch.no_grad()(f.inverse_and_ladj)(changed, theta),
-                f"coupling, inverse: {name}": lambda c=layer: torch.no_grad()(c.inverse_and_ladj)(y),
+                f"formula, inverse: {name}": lambda f=formula: torch.no_grad()(f.inverse_and_ladj)(
+                    changed, theta
+                ),
+                f"coupling, inverse: {name}": lambda c=layer: torch.no_grad()(c.inverse_and_ladj)(
+                    y
+                ),
             }
     ms = alternate(contenders, rounds=15)
     ratios = []

@@ -59,8 +59,16 @@ def main() -> None:
     }
     ms |= alternate(samplers, rounds=3, warmup=1)
     ratios = [
-        {"what": "eager loop / ours", "value": ms["eager loop"] / ms["ours"], "bar": "at least 2.5"},
-        {"what": "cumulative sum / ours", "value": ms["cumulative sum"] / ms["ours"], "bar": "for comparison"},
+        {
+            "what": "eager loop / ours",
+            "value": ms["eager loop"] / ms["ours"],
+            "bar": "at least 2.5",
+        },
+        {
+            "what": "cumulative sum / ours",
+            "value": ms["cumulative sum"] / ms["ours"],
+            "bar": "for comparison",
+        },
         {
             "what": "peak memory, ours / eager loop",
             "value": peaks["ours"] / peaks["eager loop"],

@@ -30,7 +30,9 @@ def straight(maps: torch.Tensor) -> torch.Tensor:
 
 def states(layer: Layer, maps: torch.Tensor, direction: int) -> torch.Tensor:
     """Sweep one map column by column, as the paper describes it, and leave the gradient to autograd."""
-    weight, constant = (t.chunk(2)[direction] for t in (layer.inputs.masked(), bias(layer.inputs).squeeze(-1)))
+    weight, constant = (
+        t.chunk(2)[direction] for t in (layer.inputs.masked(), bias(layer.inputs).squeeze(-1))
+    )
     columns, outputs = skewed(F.conv2d(maps, weight, constant)).unbind(-1), []
     h = c = columns[0].new_zeros(len(maps), columns[0].shape[1] // 4, maps.shape[2])
     for column in columns:
@@ -57,14 +59,24 @@ def main() -> None:
     """Measure and report."""
     torch.manual_seed(0)
     shape, settings = (1, SIDE, SIDE), {"levels": 2, "units": 16, "layers": 7, "head": 32}
-    diagonal, row = DiagonalBiLSTM(shape, **settings).to(DEVICE), RowLSTM(shape, **settings).to(DEVICE)
+    diagonal, row = (
+        DiagonalBiLSTM(shape, **settings).to(DEVICE),
+        RowLSTM(shape, **settings).to(DEVICE),
+    )
     large = DiagonalBiLSTM((1, 2 * SIDE, 2 * SIDE), **settings).to(DEVICE)
-    x, x_large = (torch.randint(2, (BATCH, *net.event_shape), device=DEVICE).float() for net in (diagonal, large))
+    x, x_large = (
+        torch.randint(2, (BATCH, *net.event_shape), device=DEVICE).float()
+        for net in (diagonal, large)
+    )
     torch.testing.assert_close(eager(diagonal, x), diagonal(x), rtol=1e-4, atol=1e-4)
 
-    def train(net: CausalNet, theta: Callable[[], torch.Tensor], x: torch.Tensor) -> Callable[[], object]:
+    def train(
+        net: CausalNet, theta: Callable[[], torch.Tensor], x: torch.Tensor
+    ) -> Callable[[], object]:
         weights = [p for name, p in net.named_parameters() if not name.endswith(("hidden", "cell"))]
-        return lambda: torch.autograd.grad(F.binary_cross_entropy_with_logits(theta(), x.unsqueeze(-1)), weights)
+        return lambda: torch.autograd.grad(
+            F.binary_cross_entropy_with_logits(theta(), x.unsqueeze(-1)), weights
+        )
 
     training = {
         "training, eager": train(diagonal, lambda: eager(diagonal, x), x),

@@ -21,7 +21,9 @@ def main() -> None:
             z = torch.randn(batch, 16, device=DEVICE)
             x = torch.zeros(batch, *SHAPE, device=DEVICE)
             contenders = {
-                f"{name}, one pass, batch {batch}": lambda model=model, z=z, x=x: model.likelihood_of(z).log_prob(x),
+                f"{name}, one pass, batch {batch}": lambda model=model, z=z, x=x: (
+                    model.likelihood_of(z).log_prob(x)
+                ),
                 f"{name}, decode, batch {batch}": lambda model=model, z=z: model.decode(z),
             }
             measured = alternate(contenders, rounds=3, warmup=1)

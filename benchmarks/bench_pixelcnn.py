@@ -9,7 +9,8 @@ from pyro_exact.distributions import Autoregressive
 SHAPE, SITES = (1, 28, 28), 784
 GATED, SMALL, PLAIN = "Gated PixelCNN", "Gated PixelCNN of 32 channels", "PixelCNN"
 NETS = {
-    # The size of the usual implementation: 7x7, then 10 layers of 3x3 with 128 channels, and a head of 32.
+    # The size of the usual implementation: 7x7, then 10 layers of 3x3 with 128 channels, and a head
+    # of 32.
     GATED: GatedPixelCNN(SHAPE, 2, hidden=128, layers=10, kernel_size=3, head=32),
     # That of the recipe, for which a pass at batch 1 is cheap.
     SMALL: GatedPixelCNN(SHAPE, 2, hidden=32, layers=12, kernel_size=5, head=32),
@@ -30,7 +31,9 @@ def main() -> None:
             x = torch.randint(2, (batch, *SHAPE), device=DEVICE).float()
             contenders = {
                 f"{name}, one pass, batch {batch}": lambda net=net, x=x: net(x),
-                f"{name}, samples, batch {batch}": lambda net=net, n=batch: Autoregressive(net).sample((n,)),
+                f"{name}, samples, batch {batch}": lambda net=net, n=batch: Autoregressive(
+                    net
+                ).sample((n,)),
             }
             measured = alternate(contenders, rounds=min(3, 64 // batch), warmup=1)
             one, samples = measured.values()

@@ -1,9 +1,11 @@
 """PixelCNN++ (2 blocks, 40 filters, 5 components; 16 images of 32x32x3): a training step, and samples.
 
-Beside it an eager network as it is usually written in PyTorch: maps (N, C, H, W), weight normalisation by
-parametrisation, ELU of a concatenation, dropout of whole channels, and samples by a pass over the image for each pixel.
-Of those passes a few are measured; that all of them take as long is an extrapolation. Its optimiser is plain Adam, ours
-the fused one, which is a part of what a step gains.
+Beside it an eager network as it is usually written in PyTorch: maps (N, C, H, W), weight
+normalisation by parametrisation, ELU of a concatenation, dropout of whole channels, and samples by
+a pass over the image for each pixel. Of those passes a few are measured; that all of them take as
+long is an extrapolation. Its optimiser is plain Adam, ours the fused one, which is a part of what a
+step
+gains.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Deconv(nn.Module):
 
     def __init__(self, filters: int, kernel: tuple[int, int]) -> None:
         super().__init__()
-        self.conv = weight_norm(nn.ConvTranspose2d(filters, filters, kernel, 2, output_padding=1), dim=1)
+        self.conv = weight_norm(
+            nn.ConvTranspose2d(filters, filters, kernel, 2, output_padding=1), dim=1
+        )
         self.beside = kernel[1] // 2 if kernel[1] % 2 else 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,7 +97,11 @@ class Eager(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         n, down, right = FILTERS, (2, 3), (2, 2)
-        self.u_first, self.ul_down, self.ul_right = Conv(4, n, (2, 3)), Conv(4, n, (1, 3)), Conv(4, n, (2, 1))
+        self.u_first, self.ul_down, self.ul_right = (
+            Conv(4, n, (2, 3)),
+            Conv(4, n, (1, 3)),
+            Conv(4, n, (2, 1)),
+        )
         self.u_up = nn.ModuleList(Resnet(n, down, 0) for _ in range(3 * RESNETS))
         self.ul_up = nn.ModuleList(Resnet(n, right, 1) for _ in range(3 * RESNETS))
         self.u_shrink = nn.ModuleList(Conv(n, n, down, 2) for _ in range(2))
@@ -108,7 +116,10 @@ class Eager(nn.Module):
         """Return the parameters of each pixel, (N, H, W, 10 components)."""
         x = F.pad(2 * x / 255 - 1, (0, 0, 0, 0, 0, 1), value=1.0)
         u = [F.pad(self.u_first(x)[:, :, :-1], (0, 0, 1, 0))]
-        ul = [F.pad(self.ul_down(x)[:, :, :-1], (0, 0, 1, 0)) + F.pad(self.ul_right(x)[..., :-1], (1, 0))]
+        ul = [
+            F.pad(self.ul_down(x)[:, :, :-1], (0, 0, 1, 0))
+            + F.pad(self.ul_right(x)[..., :-1], (1, 0))
+        ]
         for scale in range(3):
             for i in range(scale * RESNETS, (scale + 1) * RESNETS):
                 u.append(self.u_up[i](u[-1]))
@@ -152,7 +163,9 @@ def main() -> None:
         "training step, eager": trainer(
             eager, lambda: -eager_log_prob(eager(x), x.movedim(1, -1), COMPONENTS).sum() / IMAGES
         ),
-        "training step, ours": trainer(net, lambda: -Autoregressive(net).log_prob(x).sum() / IMAGES),
+        "training step, ours": trainer(
+            net, lambda: -Autoregressive(net).log_prob(x).sum() / IMAGES
+        ),
     }
     ms = alternate(contenders, rounds=3, warmup=1)
     peaks = {name: peak_megabytes(run) for name, run in contenders.items()}
@@ -181,16 +194,19 @@ def main() -> None:
             "value": ms["training step, ours"] / 1e3,
             "bar": "at most 0.6 with two",
         },
-        {"what": "16 samples, a pass for each pixel / ours", "value": naive / ours, "bar": "at least 100"},
+        {
+            "what": "16 samples, a pass for each pixel / ours",
+            "value": naive / ours,
+            "bar": "at least 100",
+        },
         {
             "what": "16 samples, ours, in seconds of one thread",
             "value": ours / 1e3,
             "bar": "at most 3.4 with two",
         },
     ]
-    what = (
-        f"PixelCNN++, {RESNETS} blocks, {FILTERS} filters, {COMPONENTS} components, {IMAGES} images 3 x {SIDE} x {SIDE}"
-    )
+    size = f"{RESNETS} blocks, {FILTERS} filters, {COMPONENTS} components"
+    what = f"PixelCNN++, {size}, {IMAGES} images 3 x {SIDE} x {SIDE}"
     report("pixelcnn_pp", what, ms, peaks, ratios)
 
 

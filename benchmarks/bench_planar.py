@@ -16,7 +16,10 @@ def main() -> None:
     """Measure and report."""
     torch.manual_seed(0)
     base = Normal(torch.zeros(D, device=DEVICE), 1.0).to_event(1)
-    u, w = (torch.nn.Parameter(torch.empty(LENGTH, D, device=DEVICE).uniform_(-(D**-0.5), D**-0.5)) for _ in "uw")
+    u, w = (
+        torch.nn.Parameter(torch.empty(LENGTH, D, device=DEVICE).uniform_(-(D**-0.5), D**-0.5))
+        for _ in "uw"
+    )
     b = torch.nn.Parameter(torch.zeros(LENGTH, device=DEVICE))
 
     def backward(x: torch.Tensor, log_q: torch.Tensor, weights: list[torch.Tensor]) -> None:

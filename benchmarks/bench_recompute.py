@@ -45,7 +45,9 @@ def main() -> None:
     activations: dict[bool, list[float]] = {False: [], True: []}
     for recompute, found in activations.items():
         for depth in DEPTHS:
-            flow = glow(SHAPE, scales=1, depth=depth, width=WIDTH, scale="sigmoid", recompute=recompute).to(DEVICE)
+            flow = glow(
+                SHAPE, scales=1, depth=depth, width=WIDTH, scale="sigmoid", recompute=recompute
+            ).to(DEVICE)
             flow.initialize(images)
             name = f"K = {depth}, {NAMES[recompute]}"
             steps[name] = lambda flow=flow: step(flow, images)
@@ -55,11 +57,23 @@ def main() -> None:
     draw(activations)
     ms = alternate(steps, rounds=5, warmup=2)
     ratios = [
-        {"what": f"activations for K = 32 / K = 4, {NAMES[recompute]}", "value": found[-1] / found[0], "bar": bar}
-        for (recompute, found), bar in zip(activations.items(), ("for comparison", "about 1"), strict=True)
+        {
+            "what": f"activations for K = 32 / K = 4, {NAMES[recompute]}",
+            "value": found[-1] / found[0],
+            "bar": bar,
+        }
+        for (recompute, found), bar in zip(
+            activations.items(), ("for comparison", "about 1"), strict=True
+        )
     ]
     times = [ms[f"K = {DEPTHS[-1]}, {name}"] for name in NAMES.values()]
-    ratios.append({"what": "K = 32: time with recompute / without", "value": times[1] / times[0], "bar": "none"})
+    ratios.append(
+        {
+            "what": "K = 32: time with recompute / without",
+            "value": times[1] / times[0],
+            "bar": "none",
+        }
+    )
     what = (
         f"Training step of Glow with 1 scale, K steps and width {WIDTH}, batch {BATCH} of 3x32x32; the memory is that "
         f"of the activations, without the gradients of the parameters"

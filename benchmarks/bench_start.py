@@ -31,7 +31,10 @@ def main() -> None:
     # The least of several: what else the machine does can only add to it.
     ms = {name: min(values) for name, values in times.items()}
     commands = [name for name in contenders if name.startswith("pyro-exact")]
-    ratios = [{"what": f"{name} / 0.7 s", "value": ms[name] / MOST, "bar": "at most 1"} for name in commands]
+    ratios = [
+        {"what": f"{name} / 0.7 s", "value": ms[name] / MOST, "bar": "at most 1"}
+        for name in commands
+    ]
     report("start", "time that a fresh process computes (user and system)", ms, {}, ratios)
 
 

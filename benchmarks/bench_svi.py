@@ -28,7 +28,8 @@ WHAT = (
 
 Contender = tuple[Callable[[], float], int]  # a step, and the number of parameters
 
-# Gelman, Carlin, Stern and Rubin: the effects of coaching in eight schools, and their standard errors.
+# Gelman, Carlin, Stern and Rubin: the effects of coaching in eight schools, and their standard
+# errors.
 EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], device=DEVICE)
 ERRORS = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], device=DEVICE)
 
@@ -53,7 +54,8 @@ def eight_schools(flow: str) -> dict[str, Contender]:
         return (layers[0] if len(layers) == 1 else ComposeTransformModule(layers)).to(DEVICE)
 
     guides: dict[str, Any] = {
-        name: AutoNormalizingFlow(schools, lambda dim, name=name: transform(name, dim)) for name in BUILDERS
+        name: AutoNormalizingFlow(schools, lambda dim, name=name: transform(name, dim))
+        for name in BUILDERS
     }
     guides["normal"] = AutoNormal(schools)
     return {name: step(schools, guide, lambda g=guide: count(g)) for name, guide in guides.items()}
@@ -72,7 +74,9 @@ def amortised(flow: str) -> dict[str, Contender]:
     origin = torch.zeros(ROWS, LATENTS, device=DEVICE)
 
     def encoder(outputs: int) -> nn.Sequential:
-        return nn.Sequential(nn.Linear(DIM, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs)).to(DEVICE)
+        return nn.Sequential(nn.Linear(DIM, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs)).to(
+            DEVICE
+        )
 
     def of_flow(name: str) -> Contender:
         layers = BUILDERS[name](flow, Sizes(LENGTHS[flow], ROWS, LATENTS, HIDDEN, CONTEXT))
@@ -102,7 +106,10 @@ def amortised(flow: str) -> dict[str, Contender]:
 
 
 def step(
-    model: Callable[..., object], guide: Callable[..., object], parameters: Callable[[], int], *data: Tensor
+    model: Callable[..., object],
+    guide: Callable[..., object],
+    parameters: Callable[[], int],
+    *data: Tensor,
 ) -> Contender:
     """Return a step of SVI whose parameters are in a store of their own, and their number after the first step."""
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-4}), Trace_ELBO())
@@ -150,11 +157,15 @@ def main() -> None:
     options = parser(WHAT)
     flows = [flow for flow in FLOWS if flow in LENGTHS]
     options.add_argument("--task", choices=list(TASKS), action="append", help="only this task")
-    options.add_argument("--flow", choices=flows, action="append", help="only this flow; may be repeated")
+    options.add_argument(
+        "--flow", choices=flows, action="append", help="only this flow; may be repeated"
+    )
     options.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each contender")
     arguments = parse(options)
     cases = product(arguments.task or TASKS, arguments.flow or flows)
-    report_cells("svi", WHAT, (measure(*case, arguments.rounds) for case in cases), arguments.record)
+    report_cells(
+        "svi", WHAT, (measure(*case, arguments.rounds) for case in cases), arguments.record
+    )
 
 
 if __name__ == "__main__":

@@ -60,23 +60,39 @@ class Stock(nn.Module):
 def main() -> None:
     """Measure and report."""
     torch.manual_seed(0)
-    images = Images("noise", *(torch.randint(2, (1000, *SHAPE), dtype=torch.uint8) for _ in range(3)), levels=2)
+    images = Images(
+        "noise", *(torch.randint(2, (1000, *SHAPE), dtype=torch.uint8) for _ in range(3)), levels=2
+    )
     training = Training(steps=STEPS, batch_size=BATCH, validate_every=10 * STEPS, validate_on=1)
-    model = {"name": "vae", "latents": LATENTS, "hidden": HIDDEN, "flow": "planar", "length": LENGTH}
+    model = {
+        "name": "vae",
+        "latents": LATENTS,
+        "hidden": HIDDEN,
+        "flow": "planar",
+        "length": LENGTH,
+    }
     recipe = Recipe("bench_vae", model, "noise", training)
 
-    def svi(model: Callable[[Tensor], object], guide: Callable[[Tensor], object]) -> Callable[[Tensor], object]:
+    def svi(
+        model: Callable[[Tensor], object], guide: Callable[[Tensor], object]
+    ) -> Callable[[Tensor], object]:
         pyro.clear_param_store()
         stock = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
         return lambda x: stock.step(x.to(DEVICE).float())
 
-    times: dict[str, list[float]] = {"ours, train.fit": [], "ours, SVI": [], "Pyro's ConditionalPlanar, SVI": []}
+    times: dict[str, list[float]] = {
+        "ours, train.fit": [],
+        "ours, SVI": [],
+        "Pyro's ConditionalPlanar, SVI": [],
+    }
     for _ in range(ROUNDS):
         ours = recipe.build(SHAPE, 2).to(DEVICE)
         pyros = Stock(ours.encoder, ours.decoder).to(DEVICE)
         times["ours, train.fit"].append(fit_step(recipe, images))
         times["ours, SVI"].append(loop_step(svi(ours.model, ours.guide), images, STEPS, BATCH))
-        times["Pyro's ConditionalPlanar, SVI"].append(loop_step(svi(pyros.model, pyros.guide), images, STEPS, BATCH))
+        times["Pyro's ConditionalPlanar, SVI"].append(
+            loop_step(svi(pyros.model, pyros.guide), images, STEPS, BATCH)
+        )
     ms = {name: statistics.median(values) for name, values in times.items()}
     first, second, third = ms
     ratios = [

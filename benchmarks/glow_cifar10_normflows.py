@@ -1,7 +1,7 @@
 """Train normflows' Glow on CIFAR-10 for a number of minutes: the peer of the recipe `glow_cifar10_small`.
 
-Same shapes (three scales, eight steps, width 128), same images, same split and the same clock; normflows' own
-layers, base and optimiser settings. Writes a record in the form of ours.
+Same shapes (three scales, eight steps, width 128), same images, same split and the same clock;
+normflows' own layers, base and optimiser settings. Writes a record in the form of ours.
 
     python benchmarks/glow_cifar10_normflows.py cifar10.npz --minutes 20 --out record.json
 """
@@ -29,13 +29,19 @@ def glow(
     base, flows, merges = [], [], []
     for i in range(scales):
         blocks = [
-            nf.flows.GlowBlock(channels * 2 ** (scales + 1 - i), width, split_mode="channel", scale=True)
+            nf.flows.GlowBlock(
+                channels * 2 ** (scales + 1 - i), width, split_mode="channel", scale=True
+            )
             for _ in range(depth)
         ]
         flows.append([*blocks, nf.flows.Squeeze()])
         if i > 0:
             merges.append(nf.flows.Merge())
-            latent = (channels * 2 ** (scales - i), height // 2 ** (scales - i), breadth // 2 ** (scales - i))
+            latent = (
+                channels * 2 ** (scales - i),
+                height // 2 ** (scales - i),
+                breadth // 2 ** (scales - i),
+            )
         else:
             latent = (channels * 2 ** (scales + 1), height // 2**scales, breadth // 2**scales)
         base.append(nf.distributions.DiagGaussian(latent, trainable=True))
@@ -49,7 +55,9 @@ def bits_per_dim(model: nf.MultiscaleFlow, images: torch.Tensor) -> torch.Tensor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--batch-size", type=int, default=64)
@@ -70,7 +78,10 @@ def main() -> None:
         optimiser.step()
         steps += 1
         if steps % 50 == 0:
-            print(f"step {steps}, {(time.perf_counter() - start) / 60:.1f} min, {loss.item():.3f} bits/dim", flush=True)
+            print(
+                f"step {steps}, {(time.perf_counter() - start) / 60:.1f} min, {loss.item():.3f} bits/dim",
+                flush=True,
+            )
     wall = time.perf_counter() - start
     model.eval()
     with torch.no_grad():
@@ -80,7 +91,12 @@ def main() -> None:
         "peer": f"normflows {version('normflows')}",
         "model": "glow",
         "settings": {"scales": 3, "depth": 8, "width": 128},
-        "training": {"optimizer": "adamax", "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": args.batch_size},
+        "training": {
+            "optimizer": "adamax",
+            "learning_rate": 1e-3,
+            "weight_decay": 1e-5,
+            "batch_size": args.batch_size,
+        },
         "paper": None,
         "seed": args.seed,
         "data": {"name": args.data.stem, "split": "test", "images": len(test), "note": args.note},

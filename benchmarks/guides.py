@@ -1,7 +1,7 @@
 """The same flows in four libraries, with networks of equal widths, and each library's own way to score and to sample.
 
-Every flow is evaluated in its forward direction, which is the cheap one where one is: from data to noise for the
-density of given points, from noise to data for samples and their density.
+Every flow is evaluated in its forward direction, which is the cheap one where one is: from data to
+noise for the density of given points, from noise to data for samples and their density.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from harness import DEVICE
 from nflows import transforms as nflows
 from nflows.distributions import StandardNormal
 from nflows.flows import Flow as NflowsFlow
-from pyro.distributions import ConditionalTransformedDistribution, Distribution, Normal, TransformedDistribution
+from pyro.distributions import (
+    ConditionalTransformedDistribution,
+    Distribution,
+    Normal,
+    TransformedDistribution,
+)
 from pyro.distributions import transforms as pyros
 from pyro.nn import ConditionalAutoRegressiveNN, ConditionalDenseNN, DenseNN
 from torch import Tensor, nn
@@ -66,7 +71,9 @@ def our_layers(flow: str, sizes: Sizes) -> list[Transform]:
         "iaf": lambda: flows.iaf(dim, length, hidden, context),
         "affine coupling": lambda: flows.real_nvp((dim,), length, hidden, context, act_norm=False),
         "planar": lambda: flows.planar(dim, length, context),
-        "spline coupling": lambda: flows.spline_coupling((dim,), length, BINS, BOUND, hidden, context, act_norm=False),
+        "spline coupling": lambda: flows.spline_coupling(
+            (dim,), length, BINS, BOUND, hidden, context, act_norm=False
+        ),
     }[flow]()
     return [layer]
 
@@ -84,10 +91,16 @@ def pyro_layer(flow: str, sizes: Sizes) -> Transform:
     """Return one of Pyro's layers that is no coupling."""
     dim, hidden, context = sizes.dim, sizes.hidden_dims, sizes.context
     if flow == "planar":
-        return pyros.Planar(dim) if context is None else pyros.ConditionalPlanar(Hypernet(dim, context))
+        return (
+            pyros.Planar(dim)
+            if context is None
+            else pyros.ConditionalPlanar(Hypernet(dim, context))
+        )
     if flow == "spline coupling":
         net = ConditionalAutoRegressiveNN(dim, context, hidden, [BINS, BINS, BINS - 1])
-        return pyros.ConditionalSplineAutoregressive(dim, net, count_bins=BINS, bound=BOUND, order="quadratic")
+        return pyros.ConditionalSplineAutoregressive(
+            dim, net, count_bins=BINS, bound=BOUND, order="quadratic"
+        )
     if context is None:
         return pyros.affine_autoregressive(dim, hidden)
     return pyros.conditional_affine_autoregressive(dim, context, hidden)
@@ -100,12 +113,16 @@ def pyro_coupling(flow: str, sizes: Sizes, larger: bool) -> Transform:
     free = dim - fixed
     if flow == "spline coupling":
         net = DenseNN(fixed, hidden, [free * BINS, free * BINS, free * (BINS - 1)])
-        coupling = pyros.SplineCoupling(dim, fixed, net, BINS, BOUND, order="quadratic", identity=True)
+        coupling = pyros.SplineCoupling(
+            dim, fixed, net, BINS, BOUND, order="quadratic", identity=True
+        )
         coupling.lower_spline = None  # of no use beside the identity
         return coupling
     if context is None:
         return pyros.AffineCoupling(fixed, DenseNN(fixed, hidden, [free, free]))
-    return pyros.ConditionalAffineCoupling(fixed, ConditionalDenseNN(fixed, context, hidden, [free, free]))
+    return pyros.ConditionalAffineCoupling(
+        fixed, ConditionalDenseNN(fixed, context, hidden, [free, free])
+    )
 
 
 def parts(layers: Sequence[Transform]) -> nn.ModuleList:
@@ -113,7 +130,9 @@ def parts(layers: Sequence[Transform]) -> nn.ModuleList:
     return nn.ModuleList(layer for layer in layers if isinstance(layer, nn.Module)).to(DEVICE)
 
 
-def stock(build: Callable[[str, Sizes], list[Transform]], flow: str, mode: str, sizes: Sizes) -> Guide:
+def stock(
+    build: Callable[[str, Sizes], list[Transform]], flow: str, mode: str, sizes: Sizes
+) -> Guide:
     """Return layers, of ours or of Pyro, in Pyro's stock distributions."""
     layers = build(flow, sizes)
     weights = list(parts(layers).parameters())
@@ -132,7 +151,9 @@ def stock(build: Callable[[str, Sizes], list[Transform]], flow: str, mode: str, 
         x = guide.rsample(draws)
         return x, guide.log_prob(x)
 
-    return Guide(weights, lambda x, context: distribution(context).log_prob(x), rsample_and_log_prob)
+    return Guide(
+        weights, lambda x, context: distribution(context).log_prob(x), rsample_and_log_prob
+    )
 
 
 def of_zuko(flow: str, mode: str, sizes: Sizes) -> Guide | None:
@@ -141,7 +162,10 @@ def of_zuko(flow: str, mode: str, sizes: Sizes) -> Guide | None:
         return None
     univariate, shapes = MonotonicAffineTransform, [(), ()]
     if flow == "spline coupling":
-        univariate, shapes = partial(MonotonicRQSTransform, bound=BOUND), [(BINS,), (BINS,), (BINS - 1,)]
+        univariate, shapes = (
+            partial(MonotonicRQSTransform, bound=BOUND),
+            [(BINS,), (BINS,), (BINS - 1,)],
+        )
     module = (MAF if flow in ("maf", "iaf") else NICE)(
         sizes.dim,
         sizes.context or 0,

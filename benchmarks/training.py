@@ -24,7 +24,9 @@ def fit_step(recipe: Recipe, images: Images) -> float:
     return 1e3 * statistics.median(b - a for a, b in pairwise(seconds)) / 10
 
 
-def loop_step(step: Callable[[torch.Tensor], object], images: Images, steps: int, batch_size: int) -> float:
+def loop_step(
+    step: Callable[[torch.Tensor], object], images: Images, steps: int, batch_size: int
+) -> float:
     """Return the milliseconds of a step of a bare loop over shuffled batches, measured in the same way."""
     marks = []
     for i in range(steps):

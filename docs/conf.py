@@ -36,7 +36,9 @@ default_role = "py:obj"
 napoleon_custom_sections = ["Cost", "Shape", "Reference"]
 
 
-def escape_stars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+def escape_stars(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
     """Let a docstring say (*batch, C, H, W), which is the start of an emphasis to Sphinx."""
     lines[:] = [re.sub(r"(\(|, )\*(?=[\w,])", r"\1\*", line) for line in lines]
 

@@ -16,7 +16,9 @@ OUT = Path(__file__).parent / "images" / "blind_spot.png"
 HEIGHT, WIDTH, ROW, COLUMN = 9, 13, 6, 4
 NETS = {
     "PixelCNN": lambda: PixelCNN((1, HEIGHT, WIDTH), 2, hidden=8, blocks=8, head=16),
-    "Gated PixelCNN": lambda: GatedPixelCNN((1, HEIGHT, WIDTH), 2, hidden=8, layers=8, kernel_size=3, head=16),
+    "Gated PixelCNN": lambda: GatedPixelCNN(
+        (1, HEIGHT, WIDTH), 2, hidden=8, layers=8, kernel_size=3, head=16
+    ),
 }
 COLOURS = {"comes later": "#eeeeee", "seen": "#4c72b0", "blind spot": "#dd8452"}
 
@@ -41,7 +43,9 @@ def main() -> None:
         # A ReLU hides some dependences from some weights and images; ten of them together hide none.
         found = torch.stack([seen(make()) for _ in range(10)]).any(0)
         kind = torch.where(found, 1, torch.where(before, 2, 0))
-        axis.pcolormesh(kind, cmap=ListedColormap(COLOURS.values()), vmin=0, vmax=2, edgecolors="white", lw=1.5)
+        axis.pcolormesh(
+            kind, cmap=ListedColormap(COLOURS.values()), vmin=0, vmax=2, edgecolors="white", lw=1.5
+        )
         axis.add_patch(Rectangle((COLUMN, ROW), 1, 1, facecolor="black"))
         axis.set(title=name, aspect="equal")
         axis.invert_yaxis()

@@ -31,11 +31,23 @@ IMAGES = ROOT / "docs" / "images"
 COMMANDS = {
     "digits_by_class": ("sample", "glow_digits_by_class", ["--temperature", "0.7", "--nearest"]),
     "interpolation_digits": ("interpolate", "glow_digits", ["--n", "10", "--steps", "12"]),
-    "nearest_mnist": ("sample", "flow_pp_mnist_small", ["--temperature", "0.7", "--nearest", "--n", "32"]),
-    "nearest_cifar10": ("sample", "glow_cifar10_small", ["--temperature", "0.7", "--nearest", "--n", "32"]),
+    "nearest_mnist": (
+        "sample",
+        "flow_pp_mnist_small",
+        ["--temperature", "0.7", "--nearest", "--n", "32"],
+    ),
+    "nearest_cifar10": (
+        "sample",
+        "glow_cifar10_small",
+        ["--temperature", "0.7", "--nearest", "--n", "32"],
+    ),
     "interpolation_cifar10": ("interpolate", "glow_cifar10_small", ["--n", "6"]),
     "temperatures_cifar10": ("sample", "glow_cifar10_small", ["--temperature", "[0.5, 0.7, 1]"]),
-    "glow_cifar10_small": ("sample", "glow_cifar10_small", ["--temperature", "[0.7, 1]", "--n", "64"]),
+    "glow_cifar10_small": (
+        "sample",
+        "glow_cifar10_small",
+        ["--temperature", "[0.7, 1]", "--n", "64"],
+    ),
     "completions_mnist": ("complete", "gated_pixel_cnn_mnist_small", []),
     "pixel_cnn_pp_cifar10_small": ("sample", "pixel_cnn_pp_cifar10_small", []),
     "pixels_by_class": ("sample", "gated_pixel_cnn_digits_by_class", []),
@@ -108,7 +120,13 @@ class Gallery(NamedTuple):
         """Make one picture; raises FileNotFoundError if there is no checkpoint for it."""
         if name in COMMANDS:
             command, run, arguments = COMMANDS[name]
-            self._cli(command, str(self._checkpoint(run)), "--out", str(self.out / f"{name}.png"), *arguments)
+            self._cli(
+                command,
+                str(self._checkpoint(run)),
+                "--out",
+                str(self.out / f"{name}.png"),
+                *arguments,
+            )
         elif name in TOGETHER:
             self._together(name, *TOGETHER[name])
         elif name in EXAMPLES:
@@ -150,7 +168,9 @@ class Gallery(NamedTuple):
             model, of_run = load_model(self._checkpoint(run))
             torch.manual_seed(0)
             grids[title], levels = model.sample(36, temperature), of_run.levels
-        save_grids(grids, levels, self.out / f"{name}.png", columns=6, rows=2 if len(grids) == 4 else 1)
+        save_grids(
+            grids, levels, self.out / f"{name}.png", columns=6, rows=2 if len(grids) == 4 else 1
+        )
 
     def _example(self, name: str, script: str, arguments: list[str]) -> None:
         picture = self.work / f"{name}.png"
@@ -159,8 +179,14 @@ class Gallery(NamedTuple):
         shutil.copy(picture, self.out)
 
     def _cli(self, *arguments: str) -> None:
-        needs_data = arguments[0] in ("complete", "interpolate", "diagnose") or "--nearest" in arguments
-        root = ["--data-root", str(self.data_root)] if needs_data and self.data_root is not None else []
+        needs_data = (
+            arguments[0] in ("complete", "interpolate", "diagnose") or "--nearest" in arguments
+        )
+        root = (
+            ["--data-root", str(self.data_root)]
+            if needs_data and self.data_root is not None
+            else []
+        )
         cli.main([*arguments, *root])
 
     def _run(self, script: str, *arguments: str) -> None:
@@ -174,7 +200,10 @@ class Gallery(NamedTuple):
 
 
 def main(
-    runs: Path = Path("runs"), data_root: Path | None = None, only: list[str] | None = None, out: Path = IMAGES
+    runs: Path = Path("runs"),
+    data_root: Path | None = None,
+    only: list[str] | None = None,
+    out: Path = IMAGES,
 ) -> None:
     """Make the pictures.
 
@@ -186,7 +215,9 @@ def main(
     """
     unknown = sorted(set(only or []) - set(NAMES))
     if unknown:
-        raise ValueError(f"make_gallery expects names out of {', '.join(NAMES)}; got {', '.join(unknown)}. Correct it.")
+        raise ValueError(
+            f"make_gallery expects names out of {', '.join(NAMES)}; got {', '.join(unknown)}. Correct it."
+        )
     missing = []
     with tempfile.TemporaryDirectory() as work:
         gallery = Gallery(runs, data_root, out, Path(work))

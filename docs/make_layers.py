@@ -78,31 +78,46 @@ def summary(doc: str) -> str:
 
 def formula(doc: str, name: str) -> str:
     """The mathematics up to the log-determinant, one equation a line."""
-    blocks = re.findall(r"^\.\. math::(.*\n(?:[ ]+.*\n)*)", doc.partition("\nArgs:")[0] + "\n", re.MULTILINE)
+    blocks = re.findall(
+        r"^\.\. math::(.*\n(?:[ ]+.*\n)*)", doc.partition("\nArgs:")[0] + "\n", re.MULTILINE
+    )
     if not blocks:
         raise ValueError(f"{name}: expected a formula, `.. math::`, in the docstring; found none.")
     last = next((i for i, block in enumerate(blocks) if r"\log|" in block), 0)
-    equations = [e.strip().rstrip(",") for block in blocks[: last + 1] for e in block.split(r"\qquad")]
+    equations = [
+        e.strip().rstrip(",") for block in blocks[: last + 1] for e in block.split(r"\qquad")
+    ]
     lines = r" \\ ".join(" ".join(equation.split()) for equation in equations if equation)
     return rf"$\begin{{gathered}} {lines} \end{{gathered}}$"
 
 
 def cost(doc: str, name: str) -> tuple[str, str]:
     """What the two directions cost, from the section Cost."""
-    found = re.search(r"^Cost:\n +- forward: (.*(?:\n {6}.*)*)\n +- inverse: (.*(?:\n {6}.*)*)", doc, re.MULTILINE)
+    found = re.search(
+        r"^Cost:\n +- forward: (.*(?:\n {6}.*)*)\n +- inverse: (.*(?:\n {6}.*)*)", doc, re.MULTILINE
+    )
     if not found:
-        raise ValueError(f"{name}: expected a section Cost with lines for forward and inverse; found none.")
+        raise ValueError(
+            f"{name}: expected a section Cost with lines for forward and inverse; found none."
+        )
     return markdown(found[1]), markdown(found[2])
 
 
 def markdown(text: str) -> str:
     """Turn a piece of a docstring into Markdown, on one line."""
-    return " ".join(re.sub(r":math:`(.*?)`", r"$\1$", text, flags=re.DOTALL).replace("``", "`").split())
+    return " ".join(
+        re.sub(r":math:`(.*?)`", r"$\1$", text, flags=re.DOTALL).replace("``", "`").split()
+    )
 
 
 def table(head: Mapping[str, int], rows: Iterable[Sequence[str]]) -> str:
     """A table whose cells may hold formulas with bars; ``head`` gives each column its width."""
-    lines = ["```{list-table}", ":header-rows: 1", f":widths: {' '.join(map(str, head.values()))}", ""]
+    lines = [
+        "```{list-table}",
+        ":header-rows: 1",
+        f":widths: {' '.join(map(str, head.values()))}",
+        "",
+    ]
     for row in (head, *rows):
         lines += [f"{'* -' if i == 0 else '  -'} {cell}".rstrip() for i, cell in enumerate(row)]
     return "\n".join([*lines, "```", ""])
@@ -126,10 +141,16 @@ def row(name: str) -> list[str]:
 
 def conditional(name: str, cases: Mapping[str, Any]) -> str:
     """How a layer becomes conditional, if it does: by an argument of its own, or by its parts."""
-    own = {"context_dim", "context_shape"} & set(inspect.signature(getattr(transforms, name)).parameters)
+    own = {"context_dim", "context_shape"} & set(
+        inspect.signature(getattr(transforms, name)).parameters
+    )
     if own:
         return f"`{own.pop()}`"
-    return "by its parts" if any(case.conditional for key, case in cases.items() if key.split()[0] == name) else ""
+    return (
+        "by its parts"
+        if any(case.conditional for key, case in cases.items() if key.split()[0] == name)
+        else ""
+    )
 
 
 def page(cases: ModuleType) -> str:
@@ -155,8 +176,12 @@ def page(cases: ModuleType) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write or check the page; exits with a message when a docstring or the page is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only compare; exit with 1 if the page is out of date")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only compare; exit with 1 if the page is out of date"
+    )
     check_only = parser.parse_args(arguments).check
     target = DOCS / "layers.md"
     try:

@@ -151,7 +151,9 @@ def paper(reference: dict[str, Any] | None) -> str:
     """The paper's number, its source and its budget."""
     if reference is None:
         return "none"
-    value = "no number" if reference["value"] is None else f"{reference['value']:g} {reference['unit']}"
+    value = (
+        "no number" if reference["value"] is None else f"{reference['value']:g} {reference['unit']}"
+    )
     return f"{value}: {reference['reference']} ({reference['budget']})"
 
 
@@ -171,7 +173,18 @@ def link(record: dict[str, Any], folder: str) -> str:
     return f"[{record['file']}]({folder}/{record['file']})"
 
 
-RUN_HEAD = ["model", "split", "paper", "measured", "steps", "time", "hardware", "parameters", "commit", "record"]
+RUN_HEAD = [
+    "model",
+    "split",
+    "paper",
+    "measured",
+    "steps",
+    "time",
+    "hardware",
+    "parameters",
+    "commit",
+    "record",
+]
 
 
 def noise(record: dict[str, Any]) -> str:
@@ -205,8 +218,13 @@ def runs(records: list[dict[str, Any]]) -> str:
     def data_set(record: dict[str, Any]) -> str:
         return str(record["data"]["name"])
 
-    records = sorted(records, key=lambda r: (data_set(r), bool(r.get("peer")), r["recipe"], r["file"]))
-    sections = [f"## {name}\n\n{table(RUN_HEAD, map(run_row, group))}" for name, group in groupby(records, data_set)]
+    records = sorted(
+        records, key=lambda r: (data_set(r), bool(r.get("peer")), r["recipe"], r["file"])
+    )
+    sections = [
+        f"## {name}\n\n{table(RUN_HEAD, map(run_row, group))}"
+        for name, group in groupby(records, data_set)
+    ]
     return "\n".join(sections) or "No run is recorded yet.\n"
 
 
@@ -216,9 +234,14 @@ def benchmark(record: dict[str, Any]) -> str:
     def measured(value: float | None, places: int) -> str:
         return "" if value is None else f"{value:,.{places}f}"
 
-    rows = [(r["name"], measured(r["milliseconds"], 2), measured(r["peak_megabytes"], 0)) for r in record["rows"]]
+    rows = [
+        (r["name"], measured(r["milliseconds"], 2), measured(r["peak_megabytes"], 0))
+        for r in record["rows"]
+    ]
     ratios = [(r["what"], f"**{r['value']:.2f}**", r["bar"]) for r in record["ratios"]]
-    source = f"{record['hardware']}, torch {record['torch']}, commit {commit(record)}, {record['date']}"
+    source = (
+        f"{record['hardware']}, torch {record['torch']}, commit {commit(record)}, {record['date']}"
+    )
     parts = [f"### {record['benchmark']}", f"{record['what']}."]
     if rows:
         parts.append(table(["", "ms", "peak MB"], rows).rstrip())
@@ -249,12 +272,20 @@ def beside(cells: list[dict[str, Any]]) -> str:
             count = f" ({other['parameters']:,})" if unequal else ""
             return f"{other['milliseconds'] / mine['milliseconds']:.2f}{count}"
 
-        return [group, size, f"{mine['milliseconds']:.3g}", *map(ratio, others), f"{mine['parameters']:,}"]
+        return [
+            group,
+            size,
+            f"{mine['milliseconds']:.3g}",
+            *map(ratio, others),
+            f"{mine['parameters']:,}",
+        ]
 
     def place(cell: dict[str, Any]) -> tuple[str, str]:
         return cell["group"], cell["size"]
 
-    rows = [row(*key, {cell["name"]: cell for cell in group}) for key, group in groupby(cells, place)]
+    rows = [
+        row(*key, {cell["name"]: cell for cell in group}) for key, group in groupby(cells, place)
+    ]
     return table(["", "size", "ms", *others, "parameters"], rows)
 
 
@@ -269,7 +300,12 @@ def example(record: dict[str, Any]) -> str:
     run = f"{record['steps']:,} steps a fit, {record['samples']:,} samples, seed {record['seed']}"
     place = f"{duration(record['cpu_seconds'])} of {record['hardware']}, torch {record['torch']}"
     source = f"{run}; {place}, commit {commit(record)}, {record['date']}; {link(record, 'results/examples')}"
-    parts = [f"### {record['example']}", f"{record['what']}.", table(["", *flows], rows).rstrip(), source]
+    parts = [
+        f"### {record['example']}",
+        f"{record['what']}.",
+        table(["", *flows], rows).rstrip(),
+        source,
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -287,8 +323,12 @@ def page(folder: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None, docs: Path = DOCS) -> None:
     """Write or check the page; exits with a message when a record or the page is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only compare; exit with 1 if the page is out of date")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only compare; exit with 1 if the page is out of date"
+    )
     check_only = parser.parse_args(arguments).check
     target = docs / "results.md"
     try:

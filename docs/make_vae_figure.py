@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 
 DOCS = Path(__file__).resolve().parent
 LENGTHS = (0, 10, 20, 40, 80)
-NETS = {"dense networks, 50 epochs": "vae{}_mnist", "convolutions, 12 epochs": "conv_vae40{}_mnist_small"}
+NETS = {
+    "dense networks, 50 epochs": "vae{}_mnist",
+    "convolutions, 12 epochs": "conv_vae40{}_mnist_small",
+}
 
 
 def records(name: str, suffix: str = "") -> list[dict[str, Any]]:
@@ -30,8 +33,16 @@ def main() -> None:
         ours, errors = ([r["metric"][key] for r in elbo] for key in ("value", "standard_error"))
         bounds.errorbar(LENGTHS, ours, errors, marker="o", label=label)
         added = [value - r["metric"]["value"] for value, r in zip(ours, weighted, strict=True)]
-        gaps.plot(LENGTHS, added, marker="o", label=f"{label}, {weighted[0]['data']['images']:,} images")
-    bounds.plot(LENGTHS, [r["paper"]["value"] for r in elbo], "s--", color="gray", label="paper, 500,000 steps")
+        gaps.plot(
+            LENGTHS, added, marker="o", label=f"{label}, {weighted[0]['data']['images']:,} images"
+        )
+    bounds.plot(
+        LENGTHS,
+        [r["paper"]["value"] for r in elbo],
+        "s--",
+        color="gray",
+        label="paper, 500,000 steps",
+    )
     bounds.set(ylabel="-ELBO, nats", title="the bound on the test set")
     gaps.set(ylabel="nats", title=f"what {k} importance samples add to it", ylim=(0, None))
     for axis in (bounds, gaps):

@@ -24,7 +24,9 @@ def main(checkpoint: Path, out: Path = Path(__file__).parent / "images" / "vary.
     """
     model, run = load_model(checkpoint)
     if not isinstance(model, HierarchicalPixelVAE):
-        raise ValueError(f"{checkpoint}: expected a HierarchicalPixelVAE; got {run.recipe.model['name']}.")
+        raise ValueError(
+            f"{checkpoint}: expected a HierarchicalPixelVAE; got {run.recipe.model['name']}."
+        )
     grids = {}
     for level in ("top", "bottom", "pixels"):
         torch.manual_seed(0)

@@ -1,8 +1,8 @@
 """Learn the densities of two moons, spirals and a checkerboard from samples, by four flows and stock SVI.
 
-The guide is empty, so the ELBO is log p(x) itself. The first picture shows what each flow learned; the second, like
-figure 1 of Dinh, Sohl-Dickstein and Bengio (2017), how RealNVP bends the plane: z = f(x) makes noise of the data, and
-x = f⁻¹(z) data of noise.
+The guide is empty, so the ELBO is log p(x) itself. The first picture shows what each flow learned;
+the second, like figure 1 of Dinh, Sohl-Dickstein and Bengio (2017), how RealNVP bends the plane: z
+= f(x) makes noise of the data, and x = f⁻¹(z) data of noise.
 
     python examples/density_2d.py              # eight minutes on one core
     python examples/density_2d.py --smoke      # a few steps, to see that it runs
@@ -28,7 +28,8 @@ from pyro_exact.models import Density
 from pyro_exact.provenance import provenance
 from pyro_exact.transforms import Bijection, MixtureCDF
 
-# Data, in [-4, 4]² ----------------------------------------------------------------------------------------------------
+# Data, in [-4, 4]²
+# ----------------------------------------------------------------------------------------------------
 
 
 def moons(n: int) -> Tensor:
@@ -39,7 +40,9 @@ def moons(n: int) -> Tensor:
 def spirals(n: int) -> Tensor:
     angle = 3 * math.pi * torch.rand(n).sqrt()  # the root spreads the points evenly along each arm
     radius = angle / 3 * (2 * torch.randint(2, (n,)) - 1)
-    return radius.unsqueeze(-1) * torch.stack((angle.cos(), angle.sin()), dim=-1) + 0.1 * torch.randn(n, 2)
+    return radius.unsqueeze(-1) * torch.stack(
+        (angle.cos(), angle.sin()), dim=-1
+    ) + 0.1 * torch.randn(n, 2)
 
 
 def checkerboard(n: int) -> Tensor:
@@ -49,9 +52,12 @@ def checkerboard(n: int) -> Tensor:
 
 
 DATA = {"two moons": moons, "spirals": spirals, "checkerboard": checkerboard}
-ENTROPY = {"checkerboard": math.log(32)}  # eight squares of area 4; the others are not known in closed form
+ENTROPY = {
+    "checkerboard": math.log(32)
+}  # eight squares of area 4; the others are not known in closed form
 
-# Flows, from data to noise --------------------------------------------------------------------------------------------
+# Flows, from data to noise
+# --------------------------------------------------------------------------------------------
 
 FLOWS = {
     "RealNVP": lambda: flows.real_nvp((2,)),
@@ -76,7 +82,8 @@ def fit(bijection: Bijection, x: Tensor, steps: int) -> Flow:
     return flow
 
 
-# Pictures -------------------------------------------------------------------------------------------------------------
+# Pictures
+# -------------------------------------------------------------------------------------------------------------
 
 SIDE = 4.4
 
@@ -96,7 +103,9 @@ def histogram(x: Tensor, points: int) -> Tensor:
 def densities(fitted: dict[tuple[str, str], Flow], points: int, path: Path) -> None:
     """One row for each data set: a histogram of the data, then the density of each flow on the same scale."""
     figure = Figure(figsize=(1.9 * (1 + len(FLOWS)), 1.9 * len(DATA) + 0.3), layout="constrained")
-    for axes, (name, draw) in zip(figure.subplots(len(DATA), 1 + len(FLOWS)), DATA.items(), strict=True):
+    for axes, (name, draw) in zip(
+        figure.subplots(len(DATA), 1 + len(FLOWS)), DATA.items(), strict=True
+    ):
         shown = {"data": histogram(draw(50 * points**2), points)}
         with torch.no_grad():
             shown |= {flow: fitted[name, flow]().log_prob(grid(points)).exp() for flow in FLOWS}
@@ -125,8 +134,12 @@ def deformation(x: Tensor, flow: Flow, path: Path) -> None:
             (inverse_of_z, z, inverse(z), inverse(lines(3.0)), 3.5),
         ]
     for axis, start, points, net, side in panels:
-        axis.add_collection(LineCollection(list(net.numpy()), colors="0.6", linewidths=0.6, zorder=0))
-        left, right = start[:, 0].quantile(torch.tensor([0.02, 0.98]))  # a point's colour says where it starts
+        axis.add_collection(
+            LineCollection(list(net.numpy()), colors="0.6", linewidths=0.6, zorder=0)
+        )
+        left, right = start[:, 0].quantile(
+            torch.tensor([0.02, 0.98])
+        )  # a point's colour says where it starts
         axis.scatter(*points.T, c=start[:, 0], cmap="viridis", vmin=left, vmax=right, s=4, lw=0)
         axis.set(xlim=(-side, side), ylim=(-side, side), xticks=[], yticks=[], aspect="equal")
     x_space.set(title="data x", ylabel="inference: z = f(x)")
@@ -144,7 +157,9 @@ def lines(side: float, count: int = 21, points: int = 1000) -> Tensor:
     return torch.cat((torch.stack((place, along), dim=-1), torch.stack((along, place), dim=-1)))
 
 
-def main(steps: int = 3000, seed: int = 0, out: Path = Path("runs/examples"), smoke: bool = False) -> None:
+def main(
+    steps: int = 3000, seed: int = 0, out: Path = Path("runs/examples"), smoke: bool = False
+) -> None:
     """Fit every flow to every data set.
 
     Args:
@@ -172,7 +187,14 @@ def main(steps: int = 3000, seed: int = 0, out: Path = Path("runs/examples"), sm
             rows.append({"target": target, "flow": name, "value": mean, "standard_error": error})
         if target in ENTROPY:
             print(f"{target:12}  {'true density':21}  {-ENTROPY[target]:.3f} nats")
-            rows.append({"target": target, "flow": "true density", "value": -ENTROPY[target], "standard_error": None})
+            rows.append(
+                {
+                    "target": target,
+                    "flow": "true density",
+                    "value": -ENTROPY[target],
+                    "standard_error": None,
+                }
+            )
     densities(fitted, points, out / "density_2d.png")
     deformation(moons(2000), fitted["two moons", "RealNVP"], out / "density_2d_grid.png")
     record = {

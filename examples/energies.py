@@ -1,8 +1,9 @@
 """Fit planar, radial and NICE flows to four energies: figure 3 of Rezende and Mohamed (2015).
 
-An energy U is a density p(z) = exp(-U(z)) / Z that nobody can sample. Stock SVI fits a flow q to it: the guide draws z
-from the flow, and the model scores -U(z), so the ELBO is log Z - KL(q || p). The pictures show q on a grid, which takes
-the inverse of each flow; the table has KL(q || p) from samples of q, with Z by quadrature.
+An energy U is a density p(z) = exp(-U(z)) / Z that nobody can sample. Stock SVI fits a flow q to
+it: the guide draws z from the flow, and the model scores -U(z), so the ELBO is log Z - KL(q || p).
+The pictures show q on a grid, which takes the inverse of each flow; the table has KL(q || p) from
+samples of q, with Z by quadrature.
 
     python examples/energies.py              # ten minutes on one core
     python examples/energies.py --smoke      # a few steps, to see that it runs
@@ -28,10 +29,11 @@ from pyro_exact.files import write_json
 from pyro_exact.provenance import provenance
 from pyro_exact.transforms import ActNorm, Bijection, Compose
 
-# Energies -------------------------------------------------------------------------------------------------------------
-# U2 to U4 go on along the first axis for ever, and the paper shows the square [-4, 4]². Walls at its sides, as steep as
-# the flank of a normal density of width 0.1, make each of them a density on the plane, which a flow on the plane can
-# fit: what q puts outside of the square costs it dearly.
+# Energies
+# -------------------------------------------------------------------------------------------------------------
+# U2 to U4 go on along the first axis for ever, and the paper shows the square [-4, 4]². Walls at
+# its sides, as steep as the flank of a normal density of width 0.1, make each of them a density on
+# the plane, which a flow on the plane can fit: what q puts outside of the square costs it dearly.
 
 SIDE = 4.0
 Energy = Callable[[Tensor], Tensor]
@@ -47,7 +49,11 @@ def bump(x: Tensor, width: float) -> Tensor:
 
 def u1(z: Tensor) -> Tensor:
     x = z[..., 0]
-    return wall(z) - bump(z.norm(dim=-1) - 2, 0.4) - torch.logaddexp(bump(x - 2, 0.6), bump(x + 2, 0.6))
+    return (
+        wall(z)
+        - bump(z.norm(dim=-1) - 2, 0.4)
+        - torch.logaddexp(bump(x - 2, 0.6), bump(x + 2, 0.6))
+    )
 
 
 def u2(z: Tensor) -> Tensor:
@@ -71,8 +77,10 @@ def above_wave(z: Tensor) -> Tensor:
 
 ENERGIES = {"U1": u1, "U2": u2, "U3": u3, "U4": u4}
 
-# Flows, from noise to z -----------------------------------------------------------------------------------------------
-# The ActNorm makes the base a normal with learned means and scales, as in the paper; NICE has such a layer of its own.
+# Flows, from noise to z
+# -----------------------------------------------------------------------------------------------
+# The ActNorm makes the base a normal with learned means and scales, as in the paper; NICE has such
+# a layer of its own.
 
 
 def planar(length: int) -> Bijection:
@@ -94,7 +102,8 @@ FLOWS |= {"NICE, 8 couplings": partial(nice, 8)}
 FLOWS |= {f"radial, K = {k}": partial(radial, k) for k in (2, 8, 32)}
 LEARNING_RATE = dict.fromkeys(FLOWS, 0.04) | {"NICE, 8 couplings": 0.01}  # a network wants less
 
-# Fit, measure, draw ---------------------------------------------------------------------------------------------------
+# Fit, measure, draw
+# ---------------------------------------------------------------------------------------------------
 
 
 def fit(flow: Flow, energy: Energy, learning_rate: float, steps: int, particles: int) -> None:
@@ -113,7 +122,8 @@ def fit(flow: Flow, energy: Energy, learning_rate: float, steps: int, particles:
     elbo = Trace_ELBO(num_particles=particles, vectorize_particles=True, max_plate_nesting=0)
     svi = SVI(model, guide, optimizer, elbo)
     for step in range(steps):
-        # The energy is annealed as in the paper: the flow spreads out before it settles, and so finds every mode.
+        # The energy is annealed as in the paper: the flow spreads out before it settles, and so
+        # finds every mode.
         svi.step(min(1.0, 0.01 + 4 * step / steps))
 
 
@@ -125,7 +135,9 @@ def grid(side: float, points: int) -> Tensor:
 
 def log_normalizer(energy: Energy, side: float = SIDE + 1, points: int = 1000) -> float:
     """log Z by the midpoint rule, on a square that takes in the walls."""
-    return (-energy(grid(side, points)).double()).logsumexp((0, 1)).item() + 2 * math.log(2 * side / points)
+    return (-energy(grid(side, points)).double()).logsumexp((0, 1)).item() + 2 * math.log(
+        2 * side / points
+    )
 
 
 @torch.no_grad()
@@ -137,10 +149,14 @@ def divergence(flow: Flow, energy: Energy, log_z: float, samples: int) -> tuple[
     return difference.mean().item() + log_z, difference.std().item() / math.sqrt(samples)
 
 
-def picture(names: list[str], densities: dict[tuple[str, str], Tensor], rows: list[dict], path: Path) -> None:
+def picture(
+    names: list[str], densities: dict[tuple[str, str], Tensor], rows: list[dict], path: Path
+) -> None:
     """One row for each energy: p, then q of each flow on the same scale, with its KL(q || p)."""
     nats = {(row["target"], row["flow"]): row["value"] for row in rows}
-    figure = Figure(figsize=(1.8 * (1 + len(names)), 1.8 * len(ENERGIES) + 0.2), layout="constrained")
+    figure = Figure(
+        figsize=(1.8 * (1 + len(names)), 1.8 * len(ENERGIES) + 0.2), layout="constrained"
+    )
     for axes, energy in zip(figure.subplots(len(ENERGIES), 1 + len(names)), ENERGIES, strict=True):
         axes[0].set_ylabel(energy)
         for axis, name in zip(axes, ["target", *names], strict=True):
@@ -148,7 +164,9 @@ def picture(names: list[str], densities: dict[tuple[str, str], Tensor], rows: li
             axis.imshow(densities[energy, name], origin="lower", cmap="magma", vmin=0, vmax=top)
             axis.set(xticks=[], yticks=[])
             if name in names:
-                axis.text(0.04, 0.05, f"{nats[energy, name]:.2f}", color="white", transform=axis.transAxes)
+                axis.text(
+                    0.04, 0.05, f"{nats[energy, name]:.2f}", color="white", transform=axis.transAxes
+                )
             if axes[0].get_subplotspec().is_first_row():
                 axis.set_title(name, fontsize="medium")
     figure.savefig(path, dpi=100)

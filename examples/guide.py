@@ -1,16 +1,18 @@
 """An amortised guide: a conditional flow under a plate, trained by stock SVI with vectorised particles.
 
-The problem is that of Pyro's tutorial "SVI with a Normalizing Flow guide". A row of data is five observations in the
-plane; behind it are three latent numbers, two for the mean and one for the correlation:
+The problem is that of Pyro's tutorial "SVI with a Normalizing Flow guide". A row of data is five
+observations in the plane; behind it are three latent numbers, two for the mean and one for the
+correlation:
 
     z ~ N(0, I),    x_1, ..., x_5 ~ N((z_1, z_2), 0.1² [[1, ρ], [ρ, 1]]),    ρ = 0.99 tanh(z_3)
 
-The guide is one flow for all rows: `flow.condition(encoder(x))` is a stock distribution whose batch is the plate. The
-tutorial uses a flow of zuko there, through an adapter, and shows it the raw observations. With `--peer zuko` that is
-trained too, in as many steps, and beside it ours on the same raw observations.
+The guide is one flow for all rows: `flow.condition(encoder(x))` is a stock distribution whose batch
+is the plate. The tutorial uses a flow of zuko there, through an adapter, and shows it the raw
+observations. With `--peer zuko` that is trained too, in as many steps, and beside it ours on the
+same raw observations.
 
-Given ρ everything is Gaussian. So the exact posterior and the exact log-evidence, which the ELBO cannot pass, take one
-sum over a grid of z_3.
+Given ρ everything is Gaussian. So the exact posterior and the exact log-evidence, which the ELBO
+cannot pass, take one sum over a grid of z_3.
 
     python examples/guide.py                          # a minute on one core
     python examples/guide.py --peer zuko --seeds 3    # beside zuko (pip install zuko)
@@ -77,7 +79,10 @@ class Ours(nn.Module):
     def __init__(self, encoder: Callable[[Tensor], Tensor], context_dim: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.flow = Flow(StandardNormal(3), flows.iaf(3, length=4, hidden_dims=(128, 128), context_dim=context_dim))
+        self.flow = Flow(
+            StandardNormal(3),
+            flows.iaf(3, length=4, hidden_dims=(128, 128), context_dim=context_dim),
+        )
 
     def forward(self, x: Tensor) -> dist.Distribution:
         return self.flow.condition(self.encoder(x))
@@ -124,25 +129,36 @@ def exact(x: Tensor) -> tuple[float, Callable[[int, int], Tensor]]:
     z3 = torch.linspace(-7, 7, 4001)
     precision = covariance(z3).inverse()
     posterior_precision = torch.eye(2) + len(x) * precision
-    mean = torch.linalg.solve(posterior_precision, precision @ x.sum(0)[:, None, :, None]).squeeze(-1)
-    # p(x, z_3) = p(z) p(x | z) / p(z_1, z_2 | x, z_3) holds at any z_1, z_2: take the posterior mean
+    mean = torch.linalg.solve(posterior_precision, precision @ x.sum(0)[:, None, :, None]).squeeze(
+        -1
+    )
+    # p(x, z_3) = p(z) p(x | z) / p(z_1, z_2 | x, z_3) holds at any z_1, z_2: take the posterior
+    # mean
     z = torch.cat((mean, z3.expand(len(mean), -1).unsqueeze(-1)), dim=-1)
     given_z3 = dist.MultivariateNormal(mean, precision_matrix=posterior_precision)
-    joint = PRIOR.log_prob(z) + likelihood(z).log_prob(x.unsqueeze(2)).sum(0) - given_z3.log_prob(mean)
+    joint = (
+        PRIOR.log_prob(z) + likelihood(z).log_prob(x.unsqueeze(2)).sum(0) - given_z3.log_prob(mean)
+    )
 
     def sample(row: int, draws: int) -> Tensor:
         cell = dist.Categorical(logits=joint[row]).sample((draws,))
-        first = dist.MultivariateNormal(mean[row, cell], precision_matrix=posterior_precision[cell]).sample()
+        first = dist.MultivariateNormal(
+            mean[row, cell], precision_matrix=posterior_precision[cell]
+        ).sample()
         return torch.cat((first, z3[cell].unsqueeze(-1)), dim=-1)
 
     evidence = joint.logsumexp(-1) + math.log(z3[1] - z3[0])
     return evidence.sum().item(), sample
 
 
-COLOURS = dict(zip(["exact", *OURS, *PEERS], ["0.4", "tab:blue", "tab:green", "tab:orange"], strict=True))
+COLOURS = dict(
+    zip(["exact", *OURS, *PEERS], ["0.4", "tab:blue", "tab:green", "tab:orange"], strict=True)
+)
 
 
-def picture(draws: dict[str, Tensor], curves: dict[str, list[float]], evidence: float, path: Path) -> None:
+def picture(
+    draws: dict[str, Tensor], curves: dict[str, list[float]], evidence: float, path: Path
+) -> None:
     """The ELBO of each guide, and the posterior of one row: regions with 80 % of its mass."""
     figure = Figure(figsize=(10, 8.5), layout="constrained")
     axes = figure.subplot_mosaic([["1", "elbo", "elbo"], ["21", "2", "."], ["31", "32", "3"]])
@@ -155,7 +171,9 @@ def picture(draws: dict[str, Tensor], curves: dict[str, list[float]], evidence: 
             density = gaussian_kde(z[:, i])(spans[i])
             axes[f"{i + 1}"].plot(spans[i], density, color=COLOURS[name], label=name)
             if filled:
-                axes[f"{i + 1}"].fill_between(spans[i], density, color=COLOURS[name], alpha=0.3, lw=0)
+                axes[f"{i + 1}"].fill_between(
+                    spans[i], density, color=COLOURS[name], alpha=0.3, lw=0
+                )
         for i, j in ((1, 0), (2, 0), (2, 1)):
             kde = gaussian_kde(z[:, [j, i]].T)
             level = np.quantile(kde(z[:, [j, i]].T), 0.2)
@@ -179,7 +197,9 @@ def picture(draws: dict[str, Tensor], curves: dict[str, list[float]], evidence: 
         smooth = np.convolve(curve, np.ones(width) / width, mode="valid")
         axes["elbo"].plot(np.arange(len(smooth)) + width, smooth, color=COLOURS[name], label=name)
     axes["elbo"].axhline(evidence, color=COLOURS["exact"], ls="--", label="exact log-evidence")
-    axes["elbo"].set(xlabel="step", ylabel="nats", title="ELBO of all rows", ylim=(evidence - 250, evidence + 20))
+    axes["elbo"].set(
+        xlabel="step", ylabel="nats", title="ELBO of all rows", ylim=(evidence - 250, evidence + 20)
+    )
     axes["elbo"].legend(loc="lower right")
     figure.savefig(path, dpi=110)
 
@@ -203,7 +223,9 @@ def main(
         smoke: Take a few steps only.
     """
     if peer and find_spec("zuko") is None:
-        raise SystemExit("--peer zuko needs the package zuko, which is not installed: pip install zuko")
+        raise SystemExit(
+            "--peer zuko needs the package zuko, which is not installed: pip install zuko"
+        )
     torch.set_num_threads(1)  # the tensors are small
     count = 4000
     out.mkdir(parents=True, exist_ok=True)
@@ -222,14 +244,21 @@ def main(
             posterior = build()
             curve, elbo, error = fit(posterior, x, steps)
             print(f"{name:24}  seed {seed}  ELBO {elbo:.2f} ± {error:.2f} nats", flush=True)
-            rows.append({"target": f"seed {seed}", "flow": name, "value": elbo, "standard_error": error})
+            rows.append(
+                {"target": f"seed {seed}", "flow": name, "value": elbo, "standard_error": error}
+            )
             parameters[name] = sum(p.numel() for p in posterior.parameters())
             if seed == 0:
                 curves[name] = curve
                 with torch.no_grad():
                     draws[name] = posterior(x[:, row : row + 1])((count,)).squeeze(1)
     rows += [
-        {"target": f"seed {seed}", "flow": "exact log-evidence", "value": evidence, "standard_error": None}
+        {
+            "target": f"seed {seed}",
+            "flow": "exact log-evidence",
+            "value": evidence,
+            "standard_error": None,
+        }
         for seed in range(seeds)
     ]
     picture(draws, curves, evidence, out / "guide.png")
@@ -249,7 +278,9 @@ def main(
 
 
 if __name__ == "__main__":
-    parser = ArgumentParser(description="Train an amortised flow guide and compare it with the exact posterior.")
+    parser = ArgumentParser(
+        description="Train an amortised flow guide and compare it with the exact posterior."
+    )
     parser.add_function_arguments(main, skip={"smoke"})
     parser.add_argument("--smoke", action="store_true", help="Take a few steps only.")
     main(**parser.parse_args().as_dict())

@@ -1,9 +1,10 @@
 """NADE, MADE, DeepNADE or ConvNADE on binarised 8x8 digits with stock Pyro: train, score, sample, and complete images.
 
-The guide is empty, or for DeepNADE and ConvNADE draws which pixels are known, so the ELBO is log p(x) itself.
+The guide is empty, or for DeepNADE and ConvNADE draws which pixels are known, so the ELBO is log
+p(x) itself.
 
-    python examples/nade.py                     # half a minute on one core; writes runs/examples/nade.png
-    python examples/nade.py --net conv_nade     # or made, or deep_nade
+    python examples/nade.py                     # half a minute on one core; writes
+    runs/examples/nade.png python examples/nade.py --net conv_nade     # or made, or deep_nade
     python examples/nade.py --smoke             # a few steps, to see that it runs
 """
 
@@ -22,13 +23,17 @@ from pyro_exact.models import Density, OrderAgnostic
 from pyro_exact.plots import save_grids
 
 SHAPE = (1, 8, 8)
-ROW_BY_ROW = [range(64)]  # DeepNADE and ConvNADE know all orders: they are scored and sampled in this one
+ROW_BY_ROW = [
+    range(64)
+]  # DeepNADE and ConvNADE know all orders: they are scored and sampled in this one
 
 MODELS = {
     "nade": lambda: Density(Autoregressive(NADE(SHAPE, hidden=100))),
     "made": lambda: Density(Autoregressive(MADE(SHAPE, hidden=200))),
     "deep_nade": lambda: OrderAgnostic(DeepNADE(SHAPE, hidden=100, orders=ROW_BY_ROW)),
-    "conv_nade": lambda: OrderAgnostic(ConvNADE(SHAPE, channels=16, kernels=[3, 3], hidden=100, orders=ROW_BY_ROW)),
+    "conv_nade": lambda: OrderAgnostic(
+        ConvNADE(SHAPE, channels=16, kernels=[3, 3], hidden=100, orders=ROW_BY_ROW)
+    ),
 }
 
 
@@ -69,7 +74,8 @@ def main(
     with torch.no_grad():
         print(f"test        {-distribution.log_prob(test).mean():.2f} nats per image")
 
-    # The upper half comes first in the order, so what is drawn is a sample of p(lower half | upper half).
+    # The upper half comes first in the order, so what is drawn is a sample of p(lower half | upper
+    # half).
     upper = torch.zeros(SHAPE, dtype=torch.bool)
     upper[:, :4] = True
     completed = distribution.sample(observed=test[:8].repeat_interleave(8, 0), mask=upper)
@@ -79,7 +85,9 @@ def main(
         "eight test images, lower halves drawn": completed,
     }
     picture = out / f"{net}.png"
-    save_grids({title: 1 - images for title, images in grids.items()}, 2, picture)  # dark ink on white
+    save_grids(
+        {title: 1 - images for title, images in grids.items()}, 2, picture
+    )  # dark ink on white
     print(f"Wrote {picture}.")
 
 

@@ -1,15 +1,18 @@
 """NeuTra: let a flow straighten a density before NUTS walks through it.
 
-Two shapes are hard for NUTS, and both are known exactly. Neal's funnel is wide at the top and narrow at the bottom, so
-no step size suits all of it; the banana of Haario, Saksman and Tamminen is long, thin and bent.
+Two shapes are hard for NUTS, and both are known exactly. Neal's funnel is wide at the top and
+narrow at the bottom, so no step size suits all of it; the banana of Haario, Saksman and Tamminen is
+long, thin and bent.
 
-First a guide is fitted to each by stock SVI: `AutoNormalizingFlow` with one of our flows. Then `NeuTraReparam` makes
-the noise of that flow the variable that NUTS samples (Hoffman, Sountsov, Dillon, Langmore, Tran and Vasudevan, 2019,
-NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo Using Neural Transport).
+First a guide is fitted to each by stock SVI: `AutoNormalizingFlow` with one of our flows. Then
+`NeuTraReparam` makes the noise of that flow the variable that NUTS samples (Hoffman, Sountsov,
+Dillon, Langmore, Tran and Vasudevan, 2019, NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo
+Using Neural Transport).
 
-The price of a draw is counted in gradients of the density, of which NUTS takes many for each. The table has the
-effective sample size (ESS), by ArviZ, that a thousand of them bring, for the worst of all coordinates; and the largest
-error of the cumulative distribution of the first one, which shows whether all of the density was visited.
+The price of a draw is counted in gradients of the density, of which NUTS takes many for each. The
+table has the effective sample size (ESS), by ArviZ, that a thousand of them bring, for the worst of
+all coordinates; and the largest error of the cumulative distribution of the first one, which shows
+whether all of the density was visited.
 
     python examples/neutra.py              # 6 minutes on one core
     python examples/neutra.py --smoke      # a few steps and draws, to see that it runs
@@ -91,7 +94,9 @@ def fit(model: Model, steps: int) -> tuple[AutoNormalizingFlow, float]:
     elbo = Trace_ELBO(num_particles=PARTICLES, vectorize_particles=True, max_plate_nesting=0)
     svi = SVI(model, guide, optimizer, elbo)
     losses = [svi.step() for _ in range(steps)]
-    return guide.requires_grad_(False), sum(losses[-(steps // 10) :]) / (steps // 10)  # the densities are normalised
+    return guide.requires_grad_(False), sum(losses[-(steps // 10) :]) / (
+        steps // 10
+    )  # the densities are normalised
 
 
 class Chain(NamedTuple):
@@ -122,7 +127,13 @@ def nuts(model: Model, draws: int, seed: int) -> Chain:
     mcmc.run()
     seconds = time.process_time() - start
     warmup, divergences = calls_after["Warmup"], mcmc.diagnostics()["divergences"]["chain 0"]
-    return Chain(side_by_side(mcmc.get_samples()), calls_after["Sample"] - warmup, warmup, len(divergences), seconds)
+    return Chain(
+        side_by_side(mcmc.get_samples()),
+        calls_after["Sample"] - warmup,
+        warmup,
+        len(divergences),
+        seconds,
+    )
 
 
 def side_by_side(samples: dict[str, Tensor]) -> Tensor:
@@ -130,7 +141,9 @@ def side_by_side(samples: dict[str, Tensor]) -> Tensor:
     return torch.cat([value.reshape(len(value), -1) for value in samples.values()], dim=-1)
 
 
-def summary(chains: list[Chain], scale: float, training: int) -> dict[str, tuple[float, float | None]]:
+def summary(
+    chains: list[Chain], scale: float, training: int
+) -> dict[str, tuple[float, float | None]]:
     """The table of one sampler: numbers, and their standard errors over the chains."""
     x = torch.stack([chain.draws for chain in chains]).double().numpy()  # (chains, draws, dim)
     gradients = np.array([chain.gradients for chain in chains])
@@ -148,28 +161,51 @@ def summary(chains: list[Chain], scale: float, training: int) -> dict[str, tuple
     return {
         "bulk ESS per 1,000 gradients": per_1000_gradients("bulk"),
         "tail ESS per 1,000 gradients": per_1000_gradients("tail"),
-        "bulk ESS, warm-up and training counted": (1000 * ess(x, "bulk") / (gradients.sum() + warmup + training), None),
+        "bulk ESS, warm-up and training counted": (
+            1000 * ess(x, "bulk") / (gradients.sum() + warmup + training),
+            None,
+        ),
         "gradients per draw": (gradients.sum() / draws, None),
-        "milliseconds per gradient": (1000 * sum(c.seconds for c in chains) / (gradients.sum() + warmup), None),
-        "divergences per 1,000 draws": (1000 * sum(chain.divergences for chain in chains) / draws, None),
+        "milliseconds per gradient": (
+            1000 * sum(c.seconds for c in chains) / (gradients.sum() + warmup),
+            None,
+        ),
+        "divergences per 1,000 draws": (
+            1000 * sum(chain.divergences for chain in chains) / draws,
+            None,
+        ),
         "R-hat": (max(float(az.rhat(x[..., i])) for i in range(x.shape[-1])), None),
-        "largest error of the CDF": (float(kstest(x[..., 0].ravel() / scale, "norm").statistic), None),
+        "largest error of the CDF": (
+            float(kstest(x[..., 0].ravel() / scale, "norm").statistic),
+            None,
+        ),
     }
 
 
 def panel(axis: Axes, geometry: Geometry, chains: list[Chain]) -> None:
     """Draws over the true log-density in steps of 1.5 nats."""
     left, right, bottom, top = geometry.window
-    mesh = torch.meshgrid(torch.linspace(left, right, 401), torch.linspace(bottom, top, 401), indexing="xy")
+    mesh = torch.meshgrid(
+        torch.linspace(left, right, 401), torch.linspace(bottom, top, 401), indexing="xy"
+    )
     log_density = geometry.log_density(*mesh)
-    axis.contourf(*mesh, log_density, log_density.max() - torch.arange(12, -1, -1.5), cmap="Blues", alpha=0.7)
+    axis.contourf(
+        *mesh, log_density, log_density.max() - torch.arange(12, -1, -1.5), cmap="Blues", alpha=0.7
+    )
     dots(axis, geometry, chains)
     axis.set(xlim=(left, right), ylim=(bottom, top))
 
 
 def dots(axis: Axes, geometry: Geometry, chains: list[Chain]) -> None:
     for chain in chains:
-        axis.plot(*chain.draws[:, list(geometry.axes.values())].T, ".", color="black", ms=2, mew=0, alpha=0.4)
+        axis.plot(
+            *chain.draws[:, list(geometry.axes.values())].T,
+            ".",
+            color="black",
+            ms=2,
+            mew=0,
+            alpha=0.4,
+        )
     across, up = geometry.axes
     axis.set(xlabel=across, ylabel=up)
 
@@ -177,26 +213,39 @@ def dots(axis: Axes, geometry: Geometry, chains: list[Chain]) -> None:
 def picture(runs: dict[str, tuple[list[Chain], list[Chain], list[Chain]]], path: Path) -> None:
     """For each geometry the draws before and after, the latter as NUTS saw them, and how a chain moves."""
     figure = Figure(figsize=(15, 7.5), layout="constrained")
-    for row, (name, (before, noise, after)) in zip(figure.subplots(2, 4), runs.items(), strict=True):
+    for row, (name, (before, noise, after)) in zip(
+        figure.subplots(2, 4), runs.items(), strict=True
+    ):
         geometry = GEOMETRIES[name]
         panel(row[0], geometry, before)
         panel(row[1], geometry, after)
         dots(row[2], geometry, noise)
         for radius in (1, 2, 3):
             row[2].add_patch(Circle((0, 0), radius, fill=False, color="tab:blue"))
-        row[2].set(aspect="equal", xlim=(-4.5, 4.5), ylim=(-4.5, 4.5), xlabel="noise", ylabel="noise")
+        row[2].set(
+            aspect="equal", xlim=(-4.5, 4.5), ylim=(-4.5, 4.5), xlabel="noise", ylabel="noise"
+        )
         row[3].plot(after[0].draws[:, 0], color="tab:blue", lw=0.5, alpha=0.6, label="NeuTra")
         row[3].plot(before[0].draws[:, 0], color="tab:red", lw=1, label="NUTS")
         row[3].set(xlabel="draw", ylabel=min(geometry.axes, key=geometry.axes.get))
         row[3].legend(loc="lower right")
-        titles = f"NUTS on the {name}", f"NeuTra on the {name}", "the same draws in the flow's noise", "the first chain"
+        titles = (
+            f"NUTS on the {name}",
+            f"NeuTra on the {name}",
+            "the same draws in the flow's noise",
+            "the first chain",
+        )
         for axis, title in zip(row, titles, strict=True):
             axis.set_title(title)
     figure.savefig(path, dpi=100)
 
 
 def main(
-    steps: int = 2000, draws: int = 1000, chains: int = 4, out: Path = Path("runs/examples"), smoke: bool = False
+    steps: int = 2000,
+    draws: int = 1000,
+    chains: int = 4,
+    out: Path = Path("runs/examples"),
+    smoke: bool = False,
 ) -> None:
     """Compare NUTS with NUTS in the noise of a trained flow, on a funnel and a banana.
 
@@ -220,7 +269,10 @@ def main(
         neutra = NeuTraReparam(guide)
         warped = neutra.reparam(geometry.model)
         noise = [nuts(warped, draws, seed) for seed in range(chains)]
-        after = [chain._replace(draws=side_by_side(neutra.transform_sample(chain.draws))) for chain in noise]
+        after = [
+            chain._replace(draws=side_by_side(neutra.transform_sample(chain.draws)))
+            for chain in noise
+        ]
 
         runs[name] = before, noise, after
         table = {
@@ -230,14 +282,28 @@ def main(
         title = f"{name}, where the guide's KL divergence is {divergence:.3f} nats"
         print(f"\n{title:50}" + "".join(f"{sampler:>12}" for sampler in table))
         for number in table["NUTS"]:
-            print(f"  {number:48}" + "".join(f"{numbers[number][0]:12.3f}" for numbers in table.values()), flush=True)
+            print(
+                f"  {number:48}"
+                + "".join(f"{numbers[number][0]:12.3f}" for numbers in table.values()),
+                flush=True,
+            )
         rows += [
-            {"target": f"{name}: {number}", "flow": sampler, "value": float(value), "standard_error": error}
+            {
+                "target": f"{name}: {number}",
+                "flow": sampler,
+                "value": float(value),
+                "standard_error": error,
+            }
             for sampler, numbers in table.items()
             for number, (value, error) in numbers.items()
         ]
         rows.append(
-            {"target": f"{name}: KL of the guide, nats", "flow": "NeuTra", "value": divergence, "standard_error": None}
+            {
+                "target": f"{name}: KL of the guide, nats",
+                "flow": "NeuTra",
+                "value": divergence,
+                "standard_error": None,
+            }
         )
     picture(runs, out / "neutra.png")
     record = {

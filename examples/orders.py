@@ -1,11 +1,14 @@
 """One fixed order of the pixels, or any: NADE, DeepNADE and ConvNADE side by side, and half an image completed by them.
 
-NADE knows one order. DeepNADE and ConvNADE are trained on all of them at once, by stock SVI with an empty or a trivial
+NADE knows one order. DeepNADE and ConvNADE are trained on all of them at once, by stock SVI with an
+empty or a trivial
 guide: then any pixels can be observed, and the others follow in whichever order.
 
-    python examples/orders.py                                 # small networks on 8x8 digits, a minute on one core
-    python examples/orders.py --runs runs --data_root DATA    # those that three recipes on MNIST left in runs/
-    python examples/orders.py --smoke                         # a few steps, to see that it runs
+    python examples/orders.py                                 # small networks on 8x8 digits, a
+    minute on one core python examples/orders.py --runs runs --data_root DATA    # those that three
+    recipes on MNIST left in runs/ python examples/orders.py --smoke                         # a few
+    steps, to see
+    that it runs
 """
 
 from pathlib import Path
@@ -43,12 +46,16 @@ def train(model: GenerativeModel, images: torch.Tensor, steps: int) -> CausalNet
 def complete(net: OrderAgnosticNet, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """For each image: itself, what is observed, the probability of each other pixel, and completions in some orders."""
     with torch.no_grad():
-        alone = net.conditionals(images, mask).squeeze(-1).sigmoid()  # one pass: each unknown pixel given the observed
+        alone = (
+            net.conditionals(images, mask).squeeze(-1).sigmoid()
+        )  # one pass: each unknown pixel given the observed
     columns = [images, images.where(mask, 0.5), images.where(mask, alone)]
     rest = net.condition_on(images, mask)
     for order in range(ORDERS):
         drawn = images.clone()
-        drawn[mask.logical_not().expand_as(images)] = Autoregressive(rest.net, rest.context, order).sample().flatten()
+        drawn[mask.logical_not().expand_as(images)] = (
+            Autoregressive(rest.net, rest.context, order).sample().flatten()
+        )
         columns.append(drawn)
     return torch.stack(columns, dim=1).flatten(0, 1)
 
@@ -80,12 +87,18 @@ def main(
         nets = {name: train(model, images, 2 if smoke else steps) for name, model in models.items()}
     else:
         test = data.load("binarized_mnist", root=data_root).test.float()
-        nets = {name: load_model(runs / recipe / "best.ckpt")[0].net for name, recipe in RECIPES.items()}
+        nets = {
+            name: load_model(runs / recipe / "best.ckpt")[0].net for name, recipe in RECIPES.items()
+        }
 
     torch.manual_seed(0)
     test = test[torch.randperm(len(test))]
-    grids = {"test images": test[:64]} | {name: Autoregressive(net).sample((64,)) for name, net in nets.items()}
-    save_grids({title: 1 - grid for title, grid in grids.items()}, 2, out / "orders.png")  # dark ink on white
+    grids = {"test images": test[:64]} | {
+        name: Autoregressive(net).sample((64,)) for name, net in nets.items()
+    }
+    save_grids(
+        {title: 1 - grid for title, grid in grids.items()}, 2, out / "orders.png"
+    )  # dark ink on white
 
     upper = torch.zeros(test.shape[1:], dtype=torch.bool)
     upper[:, : test.shape[2] // 2] = True
@@ -96,7 +109,9 @@ def main(
         for half, mask in masks.items()
         if (name, half) != ("ConvNADE", "left")
     }
-    save_grids({title: 1 - grid for title, grid in grids.items()}, 2, out / "inpainting.png", 3 + ORDERS)
+    save_grids(
+        {title: 1 - grid for title, grid in grids.items()}, 2, out / "inpainting.png", 3 + ORDERS
+    )
     print(f"Wrote {out / 'orders.png'} and {out / 'inpainting.png'}.")
 
 

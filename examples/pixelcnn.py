@@ -2,8 +2,9 @@
 
 There is no latent, so the guide is empty and the ELBO is log p(x | class) itself.
 
-    python examples/pixelcnn.py          # half a minute on one core; writes runs/examples/pixelcnn.png
-    python examples/pixelcnn.py --smoke  # a few steps, to see that it runs
+    python examples/pixelcnn.py          # half a minute on one core; writes
+    runs/examples/pixelcnn.png python examples/pixelcnn.py --smoke  # a few steps, to see that it
+    runs
 """
 
 from pathlib import Path
@@ -31,7 +32,9 @@ def main(steps: int = 1000, out: Path = Path("runs/examples"), smoke: bool = Fal
     pyro.set_rng_seed(0)
     torch.set_num_threads(1)
     digits = data.load("digits")
-    net = GatedPixelCNN(digits.shape, digits.levels, hidden=24, layers=3, kernel_size=3, head=48, context=10)
+    net = GatedPixelCNN(
+        digits.shape, digits.levels, hidden=24, layers=3, kernel_size=3, head=48, context=10
+    )
     net.initialize(digits.train)
 
     def given(label: torch.Tensor) -> Autoregressive:
@@ -44,7 +47,11 @@ def main(steps: int = 1000, out: Path = Path("runs/examples"), smoke: bool = Fal
             pyro.sample("x", given(label), obs=x)
 
     pyro.clear_param_store()
-    schedule = {"optimizer": torch.optim.AdamW, "optim_args": {"lr": 3e-3, "weight_decay": 0.1}, "T_max": steps}
+    schedule = {
+        "optimizer": torch.optim.AdamW,
+        "optim_args": {"lr": 3e-3, "weight_decay": 0.1},
+        "T_max": steps,
+    }
     scheduler = pyro.optim.CosineAnnealingLR(schedule)
     svi = SVI(model, lambda x, label: None, scheduler, Trace_ELBO())
     for step in range(steps):
@@ -55,9 +62,12 @@ def main(steps: int = 1000, out: Path = Path("runs/examples"), smoke: bool = Fal
             print(f"step {step:5}  {loss:.1f} nats per image")
 
     with torch.no_grad():
-        print(f"test        {-given(digits.test_labels).log_prob(digits.test).mean():.1f} nats per image")
+        print(
+            f"test        {-given(digits.test_labels).log_prob(digits.test).mean():.1f} nats per image"
+        )
 
-    # The upper half comes first, so what is drawn below it is a sample of p(lower half | upper half, class).
+    # The upper half comes first, so what is drawn below it is a sample of p(lower half | upper
+    # half, class).
     upper = torch.zeros(digits.shape, dtype=torch.bool)
     upper[:, :4] = True
     eight = digits.test[:8].float()
@@ -66,9 +76,13 @@ def main(steps: int = 1000, out: Path = Path("runs/examples"), smoke: bool = Fal
     grids = {
         "test images": digits.test[:64],
         "samples, a class in each row": given(torch.arange(8).repeat_interleave(8)).sample(),
-        "seen, six completions, image": torch.cat((seen[None], drawn, eight[None])).transpose(0, 1).flatten(0, 1),
+        "seen, six completions, image": torch.cat((seen[None], drawn, eight[None]))
+        .transpose(0, 1)
+        .flatten(0, 1),
     }
-    save_grids({title: 16 - images for title, images in grids.items()}, 17, out / "pixelcnn.png")  # dark ink on white
+    save_grids(
+        {title: 16 - images for title, images in grids.items()}, 17, out / "pixelcnn.png"
+    )  # dark ink on white
     print(f"Wrote {out / 'pixelcnn.png'}.")
 
 

@@ -1,9 +1,10 @@
 """Posterior collapse, seen and mended: a VAE whose decoder is strong by itself need not use its latent.
 
-Without autoregressive layers the decoder is a dense network, and the pixels of an 8x8 digit are independent given z.
-With them it is a Gated PixelCNN with z in every gate: a pixel depends on z and on the pixels before. The ELBO charges
-for what z tells, but not for what pixels tell of each other, and the network learns from those first.
-`pyro_exact.diagnose` says so, and KL annealing, free bits and a decoder without such layers change it.
+Without autoregressive layers the decoder is a dense network, and the pixels of an 8x8 digit are
+independent given z. With them it is a Gated PixelCNN with z in every gate: a pixel depends on z and
+on the pixels before. The ELBO charges for what z tells, but not for what pixels tell of each other,
+and the network learns from those first. `pyro_exact.diagnose` says so, and KL annealing, free bits
+and a decoder without such layers change it.
 
     python examples/posterior_collapse.py              # three minutes of one core
     python examples/posterior_collapse.py --smoke      # a few steps, to see that it runs
@@ -38,10 +39,15 @@ def build(layers: int) -> VAE:
     """A VAE with so many autoregressive layers; `pyro_exact.models.PixelVAE` is such a one, of convolutions."""
     encoder, posterior = DenseEncoder(SHAPE, (HIDDEN,)), FlowPosterior(HIDDEN, LATENTS)
     if layers == 0:
-        decoder, likelihood = DenseDecoder(LATENTS, SHAPE, hidden_dims=(HIDDEN,)), BernoulliLikelihood()
+        decoder, likelihood = (
+            DenseDecoder(LATENTS, SHAPE, hidden_dims=(HIDDEN,)),
+            BernoulliLikelihood(),
+        )
     else:
         decoder = nn.Identity()
-        likelihood = GatedPixelCNN(SHAPE, 2, hidden=16, layers=layers - 1, kernel_size=3, head=32, context=LATENTS)
+        likelihood = GatedPixelCNN(
+            SHAPE, 2, hidden=16, layers=layers - 1, kernel_size=3, head=32, context=LATENTS
+        )
     return VAE(encoder, decoder, posterior, StandardNormal(LATENTS), likelihood)
 
 
@@ -79,11 +85,23 @@ def picture(seen: dict[str, Diagnosis], path: Path) -> None:
     plain = [str(layers) for layers in LAYERS]
     for axis, what in zip(left.subplots(1, 2), ("KL", "-ELBO"), strict=True):
         told = {name: numbers(found)[what] for name, found in seen.items()}
-        axis.errorbar(LAYERS, *zip(*(told[name] for name in plain), strict=True), marker="o", capsize=3, label="ELBO")
-        for name, marker, colour in zip(list(seen)[len(plain) :], "s^", ("tab:orange", "tab:green"), strict=True):
+        axis.errorbar(
+            LAYERS,
+            *zip(*(told[name] for name in plain), strict=True),
+            marker="o",
+            capsize=3,
+            label="ELBO",
+        )
+        for name, marker, colour in zip(
+            list(seen)[len(plain) :], "s^", ("tab:orange", "tab:green"), strict=True
+        ):
             value, error = told[name]
-            axis.errorbar(LAYERS[-1], value, error, marker=marker, color=colour, capsize=3, ls="", label=name)
-        axis.set(xlabel="autoregressive layers", ylabel="nats of a test digit", title=what, xticks=LAYERS)
+            axis.errorbar(
+                LAYERS[-1], value, error, marker=marker, color=colour, capsize=3, ls="", label=name
+            )
+        axis.set(
+            xlabel="autoregressive layers", ylabel="nats of a test digit", title=what, xticks=LAYERS
+        )
     axis.legend(title="trained with")
     left.axes[0].set_ylim(bottom=0)
 
@@ -125,7 +143,9 @@ def main(steps: int = 1000, out: Path = Path("runs/examples"), smoke: bool = Fal
     seen, rows = {}, []
     for name, (layers, elbo) in trials.items():
         found = seen[name] = diagnose(fit(layers, elbo, train, steps), test, samples)
-        target = f"{layers} layer{'s' * (layers != 1)}" + ("" if name == str(layers) else f", {name}")
+        target = f"{layers} layer{'s' * (layers != 1)}" + (
+            "" if name == str(layers) else f", {name}"
+        )
         print(f"{target}: -ELBO {-found.bounds[1].mean():.2f} nats. {found.verdict}", flush=True)
         for what, (value, error) in numbers(found).items():
             rows.append({"target": target, "flow": what, "value": value, "standard_error": error})

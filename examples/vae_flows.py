@@ -1,10 +1,12 @@
 """Pyro's VAE tutorial with a flow in the guide: how much of the bound a diagonal normal gives away.
 
-The model and the guide are the tutorial's, but for one line: the guide samples z from `FlowPosterior`, a diagonal
-normal that a planar flow bends, with parameters from the encoder. `pyro_exact.models.VAE` is this pair, ready made.
+The model and the guide are the tutorial's, but for one line: the guide samples z from
+`FlowPosterior`, a diagonal normal that a planar flow bends, with parameters from the encoder.
+`pyro_exact.models.VAE` is this pair, ready made.
 
-The data are binarised 8x8 digits, and z has two dimensions. So the likelihood that the ELBO bounds is known: a sum over
-a grid of z. What is missing to it is the divergence of the guide from the posterior, and both can be drawn.
+The data are binarised 8x8 digits, and z has two dimensions. So the likelihood that the ELBO bounds
+is known: a sum over a grid of z. What is missing to it is the divergence of the guide from the
+posterior, and both can be drawn.
 
     python examples/vae_flows.py              # a minute or two on one core
     python examples/vae_flows.py --smoke      # a few steps, to see that it runs
@@ -65,7 +67,12 @@ def fit(vae: VAE, x: Tensor, steps: int) -> None:
     scheduler = pyro.optim.CosineAnnealingLR(
         {"optimizer": torch.optim.Adam, "optim_args": {"lr": 2e-3}, "T_max": steps}
     )
-    svi = SVI(vae.model, vae.guide, scheduler, AnnealedELBO("energy", start=0.01, steps=max(steps // 4, 1)))
+    svi = SVI(
+        vae.model,
+        vae.guide,
+        scheduler,
+        AnnealedELBO("energy", start=0.01, steps=max(steps // 4, 1)),
+    )
     for _ in range(steps):
         svi.step(x[torch.randint(len(x), (100,))])
         scheduler.step()
@@ -76,7 +83,9 @@ def joint(vae: VAE, x: Tensor) -> Tensor:
     """Return log p(x, z) for each z of the grid and each image, times the area of a cell of the grid."""
     area = 2 * (ONE_AXIS[1] - ONE_AXIS[0]).log()
     logits = vae.decoder(GRID).flatten(1)
-    likelihood = logits @ x.flatten(1).T - nn.functional.softplus(logits).sum(1, keepdim=True)  # of Bernoulli pixels
+    likelihood = logits @ x.flatten(1).T - nn.functional.softplus(logits).sum(
+        1, keepdim=True
+    )  # of Bernoulli pixels
     return PRIOR.log_prob(GRID)[:, None] + likelihood + area
 
 
@@ -89,7 +98,9 @@ def elbo(vae: VAE, x: Tensor, samples: int) -> Tensor:
 
 
 @torch.no_grad()
-def picture(vaes: dict[str, VAE], gaps: tuple[list[float], list[float]], images: Tensor, path: Path) -> None:
+def picture(
+    vaes: dict[str, VAE], gaps: tuple[list[float], list[float]], images: Tensor, path: Path
+) -> None:
     """Posteriors of some images: the exact one filled, the guide's as lines; and the gap by length."""
     rows, columns = 1 + len(vaes), len(images)
     figure = Figure(figsize=(2.2 * columns + 3.6, 2.2 * len(vaes) + 1.4), layout="constrained")
@@ -111,11 +122,19 @@ def picture(vaes: dict[str, VAE], gaps: tuple[list[float], list[float]], images:
             axis.set_ylim(low[1] - margin, high[1] + margin)
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(name, fontsize=11)
-    left.suptitle("test images; their posteriors p(z | x), filled, and the guide's q(z | x), lines", fontsize=11)
+    left.suptitle(
+        "test images; their posteriors p(z | x), filled, and the guide's q(z | x), lines",
+        fontsize=11,
+    )
 
     axis = right.subplots()
     axis.errorbar(LENGTHS, *gaps, marker="o", capsize=3)
-    axis.set(xlabel="planar maps K", ylabel="nats", title="log p(x) - ELBO of test images", xticks=LENGTHS)
+    axis.set(
+        xlabel="planar maps K",
+        ylabel="nats",
+        title="log p(x) - ELBO of test images",
+        xticks=LENGTHS,
+    )
     axis.set_ylim(bottom=0)
     figure.savefig(path, dpi=110)
 
@@ -146,7 +165,12 @@ def main(steps: int = 2000, out: Path = Path("runs/examples"), smoke: bool = Fal
         for what, values in (("-ELBO", -bound), ("-log p(x)", -exact), ("gap", gap)):
             error = (values.std() / len(values) ** 0.5).item()
             print(f"K = {length:2}  {what:9} {values.mean():6.2f} ± {error:.2f} nats", flush=True)
-            row = {"target": f"K = {length}", "flow": what, "value": values.mean().item(), "standard_error": error}
+            row = {
+                "target": f"K = {length}",
+                "flow": what,
+                "value": values.mean().item(),
+                "standard_error": error,
+            }
             rows.append(row)
 
     # The images whose posteriors are the widest under the normal: there is something to see.
@@ -169,7 +193,9 @@ def main(steps: int = 2000, out: Path = Path("runs/examples"), smoke: bool = Fal
 
 
 if __name__ == "__main__":
-    parser = ArgumentParser(description="Train VAEs with planar flows in the guide, and compare bound and likelihood.")
+    parser = ArgumentParser(
+        description="Train VAEs with planar flows in the guide, and compare bound and likelihood."
+    )
     parser.add_function_arguments(main, skip={"smoke"})
     parser.add_argument("--smoke", action="store_true", help="Take a few steps only.")
     main(**parser.parse_args().as_dict())

@@ -1,14 +1,17 @@
 """What is a pixel between its levels? Three answers, compared with stock Pyro on 8x8 digits.
 
-A flow is a density over real numbers, and pixels are integers. So the model draws real numbers v from the flow, and
-shows x = floor(v). To train it, a guide has to say where in [x, x + 1) the v behind a pixel x may lie:
+A flow is a density over real numbers, and pixels are integers. So the model draws real numbers v
+from the flow, and shows x = floor(v). To train it, a guide has to say where in [x, x + 1) the v
+behind a pixel x may lie:
 
-- uniform noise: anywhere. Then the flow does best to be flat inside each cell, which a smooth density cannot be;
+- uniform noise: anywhere. Then the flow does best to be flat inside each cell, which a smooth
+  density cannot be;
 - affine noise: a flow that sees the image decides, built of shifts and scales;
 - mixture noise: the same with the logistic mixtures of Flow++, which bend more.
 
-Whatever the guide, the ELBO bounds log P(x) itself, so the three can be compared: in bits per dimension, less is
-better. With more samples the bound comes closer to log P(x); how far it moves shows how much a guide gives away.
+Whatever the guide, the ELBO bounds log P(x) itself, so the three can be compared: in bits per
+dimension, less is better. With more samples the bound comes closer to log P(x); how far it moves
+shows how much a guide gives away.
 
     python examples/variational_dequantization.py              # 5 minutes on one core
     python examples/variational_dequantization.py --smoke      # a few steps, to see that it runs
@@ -37,7 +40,9 @@ SIZE = {"width": 16, "blocks": 1, "components": 4, "dropout": 0.1}
 
 def build(kind: str, digits: data.Images) -> Dequantized:
     """The same flow for each kind of noise; only the guide differs."""
-    flow = Flow(StandardNormal(math.prod(digits.shape)), flow_pp(digits.shape, digits.levels, **SIZE).inv)
+    flow = Flow(
+        StandardNormal(math.prod(digits.shape)), flow_pp(digits.shape, digits.levels, **SIZE).inv
+    )
     if kind == "uniform":
         return Dequantized(flow, digits.levels)
     noise = flow_pp_dequantizer(digits.shape, digits.levels, formula=kind, **SIZE)
@@ -57,7 +62,9 @@ def bounds(model: Dequantized, images: torch.Tensor, samples: int = 1) -> dict[i
     return found
 
 
-def train(kind: str, digits: data.Images, steps: int) -> tuple[Dequantized, list[tuple[int, float]]]:
+def train(
+    kind: str, digits: data.Images, steps: int
+) -> tuple[Dequantized, list[tuple[int, float]]]:
     """Train with stock SVI; return the model and its bits/dim on the validation images."""
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
@@ -72,7 +79,10 @@ def train(kind: str, digits: data.Images, steps: int) -> tuple[Dequantized, list
         optimizer.step()
         if step % max(steps // 20, 1) == 0:
             curve.append((step, bounds(model, digits.valid)[1]))
-            print(f"{kind:8} step {step:5}  {curve[-1][1]:.3f} bits/dim on validation images", flush=True)
+            print(
+                f"{kind:8} step {step:5}  {curve[-1][1]:.3f} bits/dim on validation images",
+                flush=True,
+            )
     return model, curve
 
 
@@ -85,7 +95,10 @@ def picture(models: dict, curves: dict, found: dict, digits: data.Images, path: 
         middle.plot(*zip(*found[kind].items(), strict=True), "o-", color=colour, label=kind)
     left.set(xlabel="step", ylabel="ELBO on validation images, bits/dim", title="Training")
     middle.set(
-        xlabel="samples k", ylabel="bound on test images, bits/dim", title="The bound with k samples", xscale="log"
+        xlabel="samples k",
+        ylabel="bound on test images, bits/dim",
+        title="The bound with k samples",
+        xscale="log",
     )
     middle.set_xticks(list(found["uniform"]), [str(k) for k in found["uniform"]])
     middle.minorticks_off()
@@ -96,7 +109,9 @@ def picture(models: dict, curves: dict, found: dict, digits: data.Images, path: 
             noise = models[kind].eval().noise_of(images)
             with torch.no_grad():
                 place = (noise.sample() - images)[images == level]
-            axis.hist(place, bins=25, range=(0, 1), density=True, histtype="step", lw=1.5, color=colour)
+            axis.hist(
+                place, bins=25, range=(0, 1), density=True, histtype="step", lw=1.5, color=colour
+            )
         axis.set(xlabel="v - x", title=f"Noise of pixels of level {level}")
     right[0].set_ylabel("density")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,5 +163,7 @@ def main(steps: int = 400, out: Path = Path("runs/examples"), smoke: bool = Fals
 if __name__ == "__main__":
     parser = ArgumentParser(description="Compare three kinds of dequantisation noise.")
     parser.add_function_arguments(main, skip={"smoke"})
-    parser.add_argument("--smoke", action="store_true", help="Take a few steps only, on a few images.")
+    parser.add_argument(
+        "--smoke", action="store_true", help="Take a few steps only, on a few images."
+    )
     main(**parser.parse_args().as_dict())

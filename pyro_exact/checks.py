@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# The command line checks and prints names before it knows whether it needs torch, whose import takes seconds. So the
-# checks of tensors import it themselves.
+# The command line checks and prints names before it knows whether it needs torch, whose import
+# takes seconds. So the checks of tensors import it themselves.
 
 LARGEST_SIZE = 2**24  # of one dimension: a larger one is a mistake, or an attack
 LARGEST_WEIGHT = 2**33  # elements of one weight, 32 GiB in float32
@@ -50,7 +50,11 @@ class _Short(reprlib.Repr):
         return repr(x[: self.maxstring]) + ("..." if len(x) > self.maxstring else "")
 
     def repr_instance(self, x: object, level: int) -> str:
-        return repr(x) if isinstance(x, (bool, float, complex, type(None))) else f"<{type(x).__name__}>"
+        return (
+            repr(x)
+            if isinstance(x, (bool, float, complex, type(None)))
+            else f"<{type(x).__name__}>"
+        )
 
 
 def check_tensor(owner: str, name: str, value: object) -> Tensor:
@@ -64,22 +68,31 @@ def check_tensor(owner: str, name: str, value: object) -> Tensor:
         value: What came.
 
     Raises:
-        TypeError: If it is no tensor (an array or a list, for example), complex, sparse or quantised.
+        TypeError: If it is no tensor (an array or a list, for example), complex, sparse or
+            quantised.
     """
     import torch
 
     if not isinstance(value, torch.Tensor):
-        advice = "Leave it out, or pass a tensor" if value is None else "Convert it with torch.as_tensor"
-        raise TypeError(f"{owner} expects {name} as a tensor; got {type(value).__name__}. {advice}.")
+        advice = (
+            "Leave it out, or pass a tensor" if value is None else "Convert it with torch.as_tensor"
+        )
+        raise TypeError(
+            f"{owner} expects {name} as a tensor; got {type(value).__name__}. {advice}."
+        )
     if value.is_complex():
-        raise TypeError(f"{owner} expects {name} of real numbers; got {value.dtype}. Pass its .real, or its .abs().")
+        raise TypeError(
+            f"{owner} expects {name} of real numbers; got {value.dtype}. Pass its .real, or its .abs()."
+        )
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
         layout = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
         kind = "quantised" if value.is_quantized else layout
         convert = "value.dequantize()" if value.is_quantized else "value.to_dense()"
         if value.is_nested:
             convert = "value.to_padded_tensor(0.0)"
-        raise TypeError(f"{owner} expects {name} as a dense tensor; got a {kind} one. Convert it with {convert}.")
+        raise TypeError(
+            f"{owner} expects {name} as a dense tensor; got a {kind} one. Convert it with {convert}."
+        )
     return value
 
 
@@ -105,11 +118,15 @@ def check_numbers(owner: str, name: str, value: Tensor) -> Tensor:
         TypeError: If it is a meta tensor, which has a shape only.
     """
     if value.is_meta:
-        raise TypeError(f"{owner} expects {name} with numbers; got a meta tensor. Move data and model to a device.")
+        raise TypeError(
+            f"{owner} expects {name} with numbers; got a meta tensor. Move data and model to a device."
+        )
     return value
 
 
-def check_event(owner: str, name: str, value: Tensor, event_shape: Sequence[int], batch_dims: int = 0) -> torch.Size:
+def check_event(
+    owner: str, name: str, value: Tensor, event_shape: Sequence[int], batch_dims: int = 0
+) -> torch.Size:
     """Return the batch shape of ``value`` if its last dimensions are an event of the given shape.
 
     Args:
@@ -131,7 +148,9 @@ def check_event(owner: str, name: str, value: Tensor, event_shape: Sequence[int]
         advice = f"Add the batch dimension: {name}.unsqueeze(0) for a single one"
     else:
         advice = "Reshape it, or build the model for that shape"
-    raise ValueError(f"{owner} expects {name} of shape ({expected}); got {tuple(value.shape)}. {advice}.")
+    raise ValueError(
+        f"{owner} expects {name} of shape ({expected}); got {tuple(value.shape)}. {advice}."
+    )
 
 
 def check_batch(owner: str, name: str, value: object, event_shape: Sequence[int]) -> Tensor:
@@ -146,7 +165,9 @@ def check_batch(owner: str, name: str, value: object, event_shape: Sequence[int]
     if len(rows) > 1 or rows.numel() == 0:
         expected = ", ".join(["N", *map(str, event_shape)])
         advice = (
-            f"Flatten the batch: {name}.flatten(0, {len(rows) - 1})" if len(rows) > 1 else "Leave empty batches out"
+            f"Flatten the batch: {name}.flatten(0, {len(rows) - 1})"
+            if len(rows) > 1
+            else "Leave empty batches out"
         )
         raise ValueError(
             f"{owner} expects {name} of shape ({expected}), N of at least 1; got {tuple(batch.shape)}. {advice}."
@@ -167,11 +188,15 @@ def check_mask(owner: str, name: str, value: object) -> Tensor:
     if mask.dtype == torch.bool:
         return mask
     if bool(((mask != 0) & (mask != 1)).any()):
-        raise ValueError(f"{owner} expects {name} of True and False; got other numbers. Compare with a threshold.")
+        raise ValueError(
+            f"{owner} expects {name} of True and False; got other numbers. Compare with a threshold."
+        )
     return mask.bool()
 
 
-def check_broadcast(owner: str, name: str, shape: Sequence[int], other: str, others: Sequence[int]) -> torch.Size:
+def check_broadcast(
+    owner: str, name: str, shape: Sequence[int], other: str, others: Sequence[int]
+) -> torch.Size:
     """Return the shape to which two batch shapes broadcast.
 
     Raises:
@@ -191,7 +216,8 @@ def check_broadcast(owner: str, name: str, shape: Sequence[int], other: str, oth
 def check_finite(owner: str, name: str, value: Tensor, advice: str) -> Tensor:
     """Return ``value`` if none of its elements is NaN or infinite.
 
-    Use it where floats become integers, pictures or records: there a NaN would turn into an ordinary number.
+    Use it where floats become integers, pictures or records: there a NaN would turn into an
+    ordinary number.
 
     Args:
         owner: The function or class that computed it, or whose argument it is.
@@ -206,10 +232,14 @@ def check_finite(owner: str, name: str, value: Tensor, advice: str) -> Tensor:
         return value
     bad = int((~value.isfinite()).sum())
     kind = "NaN" if bool(value.isnan().any()) else "infinite"
-    raise ValueError(f"{owner} expects {name} to be finite; got {bad} of {value.numel()} elements {kind}. {advice}.")
+    raise ValueError(
+        f"{owner} expects {name} to be finite; got {bad} of {value.numel()} elements {kind}. {advice}."
+    )
 
 
-def check_size(owner: str, name: str, size: object, least: int = 1, most: int = LARGEST_SIZE) -> int:
+def check_size(
+    owner: str, name: str, size: object, least: int = 1, most: int = LARGEST_SIZE
+) -> int:
     """Return a size as an integer; every integer type is one, NumPy's for example.
 
     Args:
@@ -217,7 +247,8 @@ def check_size(owner: str, name: str, size: object, least: int = 1, most: int = 
         name: The argument.
         size: What came.
         least: The smallest size allowed.
-        most: The largest size allowed; use `LARGEST_COUNT` for layers and other parts that are built one by one.
+        most: The largest size allowed; use `LARGEST_COUNT` for layers and other parts that are
+            built one by one.
 
     Raises:
         TypeError: If it is no integer.
@@ -226,16 +257,25 @@ def check_size(owner: str, name: str, size: object, least: int = 1, most: int = 
     try:
         value = operator.index(size)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{owner} expects {name} as an integer; got {size!r}. Pass a whole number.") from None
+        raise TypeError(
+            f"{owner} expects {name} as an integer; got {size!r}. Pass a whole number."
+        ) from None
     if isinstance(size, bool):
         raise TypeError(f"{owner} expects {name} as an integer; got {size!r}. Pass a whole number.")
     if not least <= value <= most:
-        raise ValueError(f"{owner} expects {name} from {least} to {most}; got {value}. Choose one in that range.")
+        raise ValueError(
+            f"{owner} expects {name} from {least} to {most}; got {value}. Choose one in that range."
+        )
     return value
 
 
 def check_sizes(
-    owner: str, name: str, sizes: object, least: int = 1, most: int = LARGEST_SIZE, length: int | None = None
+    owner: str,
+    name: str,
+    sizes: object,
+    least: int = 1,
+    most: int = LARGEST_SIZE,
+    length: int | None = None,
 ) -> tuple[int, ...]:
     """Return several sizes, such as a shape or the widths of hidden layers, as a tuple of integers.
 
@@ -251,11 +291,19 @@ def check_sizes(
         TypeError: If it is no sequence of integers.
         ValueError: If a size is out of range, or there are more or fewer than there must be.
     """
-    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__iter__") or getattr(sizes, "ndim", 1) == 0:
-        raise TypeError(f"{owner} expects {name} as a sequence of integers; got {sizes!r}. Pass a tuple.")
+    if (
+        isinstance(sizes, (str, bytes))
+        or not hasattr(sizes, "__iter__")
+        or getattr(sizes, "ndim", 1) == 0
+    ):
+        raise TypeError(
+            f"{owner} expects {name} as a sequence of integers; got {sizes!r}. Pass a tuple."
+        )
     found = tuple(check_size(owner, f"each of {name}", size, least, most) for size in sizes)
     if length is not None and len(found) != length:
-        raise ValueError(f"{owner} expects {length} sizes in {name}; got {found}. Pass {length} of them.")
+        raise ValueError(
+            f"{owner} expects {length} sizes in {name}; got {found}. Pass {length} of them."
+        )
     return found
 
 
@@ -295,7 +343,9 @@ def check_path(owner: str, name: str, path: object) -> Path:
         TypeError: If it is neither a string nor a path.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"{owner} expects {name} as a string or a path; got {shown(path)}. Pass the name of a file.")
+        raise TypeError(
+            f"{owner} expects {name} as a string or a path; got {shown(path)}. Pass the name of a file."
+        )
     return Path(path)
 
 
@@ -308,7 +358,9 @@ def check_share(owner: str, name: str, share: object) -> float:
     """
     value = check_number(owner, name, share)
     if not 0 <= value < 1:
-        raise ValueError(f"{owner} expects {name} as a share in [0, 1); got {value}. Use 0 to drop nothing.")
+        raise ValueError(
+            f"{owner} expects {name} as a share in [0, 1); got {value}. Use 0 to drop nothing."
+        )
     return value
 
 
@@ -322,7 +374,9 @@ def check_shape(owner: str, name: str, shape: object) -> tuple[int, ...]:
     single = not hasattr(shape, "__iter__") or getattr(shape, "ndim", 1) == 0
     sizes = check_sizes(owner, name, (shape,) if single else shape)
     if not sizes:
-        raise ValueError(f"{owner} expects {name} of at least one size; got (). Use (1,) for a single number.")
+        raise ValueError(
+            f"{owner} expects {name} of at least one size; got (). Use (1,) for a single number."
+        )
     check_size(owner, f"the number of elements of {name}", math.prod(sizes))
     return sizes
 
@@ -341,7 +395,12 @@ def check_kernel(owner: str, name: str, size: object) -> int:
 
 
 def check_number(
-    owner: str, name: str, number: object, least: float = -math.inf, most: float = math.inf, open_ends: bool = False
+    owner: str,
+    name: str,
+    number: object,
+    least: float = -math.inf,
+    most: float = math.inf,
+    open_ends: bool = False,
 ) -> float:
     """Return a finite real number within the given range.
 
@@ -362,25 +421,31 @@ def check_number(
     try:
         value = float(number)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{owner} expects {name} as a number; got {number!r}. Pass a float.") from None
+        raise TypeError(
+            f"{owner} expects {name} as a number; got {number!r}. Pass a float."
+        ) from None
 
     inside = least < value < most if open_ends else least <= value <= most
     if not (math.isfinite(value) and inside):
         ends = [f"{'above' if open_ends else 'at least'} {least:g}"] if least > -math.inf else []
         ends += [f"{'below' if open_ends else 'at most'} {most:g}"] if most < math.inf else []
         wanted = " that is " + " and ".join(ends) if ends else ""
-        raise ValueError(f"{owner} expects {name} as a finite number{wanted}; got {value}. Choose another one.")
+        raise ValueError(
+            f"{owner} expects {name} as a finite number{wanted}; got {value}. Choose another one."
+        )
     return value
 
 
 def printable(text: object) -> str:
     r"""Return text in which each character that a terminal would obey, and not show, is written as an escape.
 
-    Use it for names from elsewhere, such as those of files and of arrays in a file: a control sequence in one of them
-    could hide a message, or rewrite it.
+    Use it for names from elsewhere, such as those of files and of arrays in a file: a control
+    sequence in one of them could hide a message, or rewrite it.
 
     Example:
         >>> printable("a\x1b[2Jb")
         'a\\x1b[2Jb'
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)
+    )

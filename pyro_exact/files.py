@@ -63,7 +63,9 @@ def in_one_piece(path: Path) -> Iterator[Path]:
     except OSError as error:
         kept = "The previous one is kept." if os.path.isfile(path) else "There is none before it."
         advice = ADVICE.get(error.errno or 0, "Make room, or choose another folder")
-        raise UnwritableError(f"{path} could not be written: {_reason(error)}. {kept} {advice}.") from error
+        raise UnwritableError(
+            f"{path} could not be written: {_reason(error)}. {kept} {advice}."
+        ) from error
     finally:
         _remove(partial)
 
@@ -73,8 +75,8 @@ def remove_partial(path: Path, of_the_living: bool = False) -> None:
 
     Args:
         path: The file that they would have written.
-        of_the_living: Whether to remove them although there is a process of that number, which may be another one:
-            for the only writer of a folder.
+        of_the_living: Whether to remove them although there is a process of that number, which may
+            be another one: for the only writer of a folder.
     """
     before, after = _partial(path, "/").split("/")
     for found in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
@@ -92,7 +94,9 @@ def write_json(values: Mapping[str, Any], path: Path) -> None:
     """
     bad = _not_finite(values)
     if bad is not None:
-        raise ValueError(f"{path} expects finite numbers, as JSON does; got {bad}. Nothing was written.")
+        raise ValueError(
+            f"{path} expects finite numbers, as JSON does; got {bad}. Nothing was written."
+        )
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
     with in_one_piece(path) as partial:
         partial.write_text(text)

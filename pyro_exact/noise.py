@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-# Functions that make a random tensor: one that makes an empty tensor of the same arguments, and what fills it.
+# Functions that make a random tensor: one that makes an empty tensor of the same arguments, and
+# what fills it.
 MAKES: dict[Callable[..., Any], tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     torch.rand: (torch.empty, Tensor.uniform_),
     torch.rand_like: (torch.empty_like, Tensor.uniform_),
@@ -32,10 +33,11 @@ def rows_of_batch(rows: int) -> tuple[int, int]:
 class SharedNoise(TorchFunctionMode):
     """In a with-block, draw as one process with the whole batch would, and keep the part of this one.
 
-    Under one seed in all processes, the noise of a datum is then a function of the seed and of its place in the batch,
-    whatever the number of processes. A random tensor belongs to the batch if its first dimension is a multiple of the
-    rows of this process. Any other one, such as the choice of an order, is the same in all processes; so is what comes
-    from a random function that is not known here, or has a generator of its own.
+    Under one seed in all processes, the noise of a datum is then a function of the seed and of its
+    place in the batch, whatever the number of processes. A random tensor belongs to the batch if
+    its first dimension is a multiple of the rows of this process. Any other one, such as the choice
+    of an order, is the same in all processes; so is what comes from a random function that is not
+    known here, or has a generator of its own.
 
     Args:
         rank: Which process this is, from 0.
@@ -85,21 +87,35 @@ class SharedNoise(TorchFunctionMode):
         with torch.no_grad():
             return x.copy_(drawn)
 
-    def _normal(self, mean: Tensor | float, std: Tensor | float = 1.0, size: Any = (), **given: Any) -> Tensor:
-        shape = size or torch.broadcast_shapes(*(value.shape for value in (mean, std) if isinstance(value, Tensor)))
-        like = mean if isinstance(mean, Tensor) else std if isinstance(std, Tensor) else torch.empty(0, **given)
+    def _normal(
+        self, mean: Tensor | float, std: Tensor | float = 1.0, size: Any = (), **given: Any
+    ) -> Tensor:
+        shape = size or torch.broadcast_shapes(
+            *(value.shape for value in (mean, std) if isinstance(value, Tensor))
+        )
+        like = (
+            mean
+            if isinstance(mean, Tensor)
+            else std
+            if isinstance(std, Tensor)
+            else torch.empty(0, **given)
+        )
         return mean + std * self._draw(like.new_empty(shape), Tensor.normal_)
 
     def _randint(self, *args: Any, **given: Any) -> Tensor:
         *ends, size = args if "size" not in given else (*args, given.pop("size"))
-        ends = [given.pop("low", 0), *ends][-2:] if "high" not in given else [*ends, given.pop("high")]
+        ends = (
+            [given.pop("low", 0), *ends][-2:] if "high" not in given else [*ends, given.pop("high")]
+        )
         made = torch.empty(size, dtype=given.pop("dtype", None) or torch.int64, **given)
         return self._draw(made, lambda whole: whole.random_(*ends))
 
     def _bernoulli(self, p: Tensor) -> Tensor:
         return self._draw(p, lambda whole: whole.bernoulli_(self._whole(p.detach())))
 
-    def _dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    def _dropout(
+        self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
         if not training or p == 0:
             return F.dropout(x, p, training, inplace)
         kept = self._draw(x, lambda whole: whole.copy_(F.dropout(torch.ones_like(whole), p)))

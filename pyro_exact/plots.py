@@ -48,7 +48,9 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FIL
     n, channels, height, width = images.shape
     columns = min(columns, n)
     rows = -(-n // columns)
-    grid = images.new_full((channels, rows * (height + gap) - gap, columns * (width + gap) - gap), fill)
+    grid = images.new_full(
+        (channels, rows * (height + gap) - gap, columns * (width + gap) - gap), fill
+    )
     for i, image in enumerate(images):
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         grid[:, top : top + height, left : left + width] = image
@@ -58,8 +60,9 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FIL
 def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
     """Lay images of any number of channels, or vectors, out as one grey or RGB image.
 
-    Of 2, 4 or more channels each is a grey tile, one under another. A vector, which is a grey image of one row, takes a
-    row of the grid for itself; those that would stand in one row of images stand together.
+    Of 2, 4 or more channels each is a grey tile, one under another. A vector, which is a grey image
+    of one row, takes a row of the grid for itself; those that would stand in one row of images
+    stand together.
 
     Args:
         images: Of shape (N, C, H, W), with values in [0, 1].
@@ -72,7 +75,10 @@ def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
     if channels == 1 and height == 1:
         groups = [image_grid(group, 1, 1, FILL_OF_VECTORS) for group in images.split(columns)]
         tallest = len(groups[0][0])
-        whole = [torch.nn.functional.pad(g, (0, 0, 0, tallest - g.shape[1]), value=FILL_OF_VECTORS) for g in groups]
+        whole = [
+            torch.nn.functional.pad(g, (0, 0, 0, tallest - g.shape[1]), value=FILL_OF_VECTORS)
+            for g in groups
+        ]
         return image_grid(torch.stack(whole), 1, 3, FILL_OF_VECTORS)
     if channels in (1, 3):
         return image_grid(images, columns)
@@ -104,7 +110,9 @@ def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
         )
 
 
-def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, columns: int = 8, rows: int = 1) -> None:
+def save_grids(
+    grids: Mapping[str, Tensor], levels: int, path: str | Path, columns: int = 8, rows: int = 1
+) -> None:
     """Save grids of images, each under its title, side by side or in rows; each pixel of theirs takes one or more.
 
     Args:
@@ -116,14 +124,18 @@ def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, colum
 
     Raises:
         TypeError: If images are no tensor.
-        ValueError: If an image holds NaN or a level that there is not, or there are too many of them.
+        ValueError: If an image holds NaN or a level that there is not, or there are too many of
+            them.
     """
     from matplotlib.figure import Figure
 
     for title, images in grids.items():
         check_drawable("save_grids", title, images, levels)
         check_grid(len(images), images.shape[1:], columns)
-    drawn = {title: drawable_grid(images.cpu().float() / (levels - 1), columns) for title, images in grids.items()}
+    drawn = {
+        title: drawable_grid(images.cpu().float() / (levels - 1), columns)
+        for title, images in grids.items()
+    }
 
     # In pixels: the scale of all grids, and the room for one of them with its title.
     widest, tallest = (max(grid.shape[dim] for grid in drawn.values()) for dim in (-1, -2))
@@ -138,12 +150,19 @@ def save_grids(grids: Mapping[str, Tensor], levels: int, path: str | Path, colum
     figure.set_size_inches(panel * across / DPI, row * rows / DPI)
 
     for place, (grid, text) in enumerate(zip(drawn.values(), titles, strict=True)):
-        left, top = place % across * panel, row * rows - place // across * row  # from the lower left corner
+        left, top = (
+            place % across * panel,
+            row * rows - place // across * row,
+        )  # from the lower left corner
         text.set_position(((left + panel / 2) / (panel * across), (top - MARGIN) / (row * rows)))
-        pixels = grid.movedim(0, -1).squeeze(-1).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        pixels = (
+            grid.movedim(0, -1).squeeze(-1).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        )
         height, width = pixels.shape[:2]
         place_x, place_y = left + (panel - width) // 2, top - strip - MARGIN - height
-        figure.figimage(pixels.numpy(), place_x, place_y, cmap="gray", vmin=0, vmax=1, origin="upper")
+        figure.figimage(
+            pixels.numpy(), place_x, place_y, cmap="gray", vmin=0, vmax=1, origin="upper"
+        )
     _save(figure, path)
 
 
@@ -158,7 +177,9 @@ def fitted_text(figure: Figure, text: str, width: float) -> Text:
 
 
 def save_curve(
-    curve: Mapping[str, Sequence[Sequence[float]]], path: str | Path, anchors: Mapping[str, float] | None = None
+    curve: Mapping[str, Sequence[Sequence[float]]],
+    path: str | Path,
+    anchors: Mapping[str, float] | None = None,
 ) -> None:
     """Save the training curve of a run.
 
@@ -174,7 +195,12 @@ def save_curve(
     shown = list((anchors or {}).values())
     for name, style in (("train", {"alpha": 0.6, "lw": 1}), ("valid", {"marker": "o", "ms": 4})):
         steps, values = [point[0] for point in curve[name]], [point[2] for point in curve[name]]
-        check_finite("save_curve", f"the curve {name}", torch.tensor(values), "Train again with a lower learning rate")
+        check_finite(
+            "save_curve",
+            f"the curve {name}",
+            torch.tensor(values),
+            "Train again with a lower learning rate",
+        )
         axis.plot(steps, values, label=name, **style)
         shown += values[len(values) // 10 :]  # the first ones dwarf all others
     for name, value in (anchors or {}).items():

@@ -12,7 +12,12 @@ import torch
 
 def provenance(device: str | None = None) -> dict[str, str]:
     """Return where and when numbers come to be, for their record: hardware, version of torch, commit and date."""
-    return {"hardware": hardware(device), "torch": str(torch.__version__), "commit": commit(), "date": today()}
+    return {
+        "hardware": hardware(device),
+        "torch": str(torch.__version__),
+        "commit": commit(),
+        "date": today(),
+    }
 
 
 def today() -> str:
@@ -28,7 +33,11 @@ def hardware(device: str | None = None, devices: int = 1) -> str:
         devices: How many of them.
     """
     cuda = torch.cuda.is_available() if device is None else device == "cuda"
-    name = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads, {_processor()}"
+    name = (
+        torch.cuda.get_device_name()
+        if cuda
+        else f"{torch.get_num_threads()} CPU threads, {_processor()}"
+    )
     return name if devices == 1 else f"{devices} x {name}"
 
 
@@ -40,7 +49,9 @@ def commit() -> str:
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             cwd=here, capture_output=True, text=True, check=True, timeout=10,
         )  # fmt: skip
-        tracked = subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True)
+        tracked = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return found.stdout.strip() if tracked.returncode == 0 else "unknown"
@@ -49,6 +60,8 @@ def commit() -> str:
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

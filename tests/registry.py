@@ -1,7 +1,7 @@
 """What the laws run over, one line a case. The first word of a name is the exported name that it tests.
 
-A new layer, formula, distribution or model needs a line here, and gets every law of its kind; a test compares the names
-with what the packages export.
+A new layer, formula, distribution or model needs a line here, and gets every law of its kind; a
+test compares the names with what the packages export.
 """
 
 from collections.abc import Callable
@@ -115,9 +115,12 @@ from pyro_exact.transforms import (
 class Case(NamedTuple):
     """A layer: `make(context_dim)` for events of `shape`, plain (None) and, where it can be, `conditional` as well.
 
-    `draw(shape)` makes inputs where the layer is defined, and `std` is how far the weights are moved. The official Glow
-    contracts without a bound, sigmoid(r) for any r: with large weights its second step adds a shift of order 1 to
-    numbers of order e^-40, and float64 forgets them; likewise a logit beyond 36 is a pixel at the very end.
+    `draw(shape)` makes inputs where the layer is defined, and `std` is how far the weights are
+    moved. The official Glow contracts without a bound, sigmoid(r) for any r: with large weights its
+    second step adds a shift of order 1 to numbers of order e^-40, and float64 forgets them;
+    likewise a logit beyond 36 is a
+    pixel at the
+    very end.
     """
 
     make: Callable[[int | None], Bijection]
@@ -129,7 +132,9 @@ class Case(NamedTuple):
 
 def dense(partition: Partition, formula: Elementwise, context_dim: int | None) -> Coupling:
     sizes = partition.fixed_size, partition.free_size
-    return Coupling(partition, formula, DenseConditioner(*sizes, formula.num_params, (6,), context_dim))
+    return Coupling(
+        partition, formula, DenseConditioner(*sizes, formula.num_params, (6,), context_dim)
+    )
 
 
 def conv(partition: Partition, formula: Elementwise, context_dim: int | None) -> Coupling:
@@ -140,17 +145,32 @@ def conv(partition: Partition, formula: Elementwise, context_dim: int | None) ->
 def masked(dim: int, formula: Elementwise, context_dim: int | None) -> MaskedAutoregressive:
     """One that takes its dimensions in reverse order."""
     reverse = range(dim - 1, -1, -1)
-    return MaskedAutoregressive(formula, MaskedDense(dim, formula.num_params, (6, 5), context_dim, reverse))
+    return MaskedAutoregressive(
+        formula, MaskedDense(dim, formula.num_params, (6, 5), context_dim, reverse)
+    )
 
 
 def stack(context_dim: int | None, recompute: bool = False) -> Compose:
     """Every kind of layer for vectors of 3 numbers, the conditional ones between plain ones."""
-    couplings = dense(Halves(3), Affine(), context_dim), dense(Halves(3, swap=True), Affine("sigmoid"), context_dim)
-    return Compose([couplings[0], Permute([2, 0, 1]), ActNorm(3, context_dim=context_dim), couplings[1]], recompute)
+    couplings = (
+        dense(Halves(3), Affine(), context_dim),
+        dense(Halves(3, swap=True), Affine("sigmoid"), context_dim),
+    )
+    return Compose(
+        [couplings[0], Permute([2, 0, 1]), ActNorm(3, context_dim=context_dim), couplings[1]],
+        recompute,
+    )
 
 
 def small_glow(context_dim: int | None, **settings: object) -> Bijection:
-    options = {"levels": 4, "scales": 2, "depth": 1, "width": 6, "context_dim": context_dim, **settings}
+    options = {
+        "levels": 4,
+        "scales": 2,
+        "depth": 1,
+        "width": 6,
+        "context_dim": context_dim,
+        **settings,
+    }
     return glow((1, 4, 4), **options)
 
 
@@ -164,13 +184,28 @@ def small_flow_pp(**settings: object) -> Bijection:
 
 def small_dequantizer(context: Tensor | None, **settings: object) -> Bijection:
     """In evaluation, with its context, an image of 4 levels, bound where one is given."""
-    options = {"levels": 4, "width": 4, "blocks": 1, "components": 2, "heads": 2, "context_width": 2, **settings}
+    options = {
+        "levels": 4,
+        "width": 4,
+        "blocks": 1,
+        "components": 2,
+        "heads": 2,
+        "context_width": 2,
+        **settings,
+    }
     made = flow_pp_dequantizer((1, 2, 4), **options).eval()
     return made if context is None else made.condition(context)
 
 
 def small_real_nvp(context_dim: int | None, **settings: object) -> Bijection:
-    options = {"levels": 4, "scales": 2, "width": 3, "blocks": 1, "context_dim": context_dim, **settings}
+    options = {
+        "levels": 4,
+        "scales": 2,
+        "width": 3,
+        "blocks": 1,
+        "context_dim": context_dim,
+        **settings,
+    }
     return real_nvp((1, 4, 4), **options)
 
 
@@ -216,7 +251,9 @@ TRANSFORMS: dict[str, Case] = {
     "Conv1x1 plain": Case(lambda c: Conv1x1(3, c, factorized=False), (3, 2, 2), True),
     "Conv1x1 inv": Case(lambda c: Conv1x1(3, c).inv, (3, 2, 2), True),
     "Coupling dense": Case(lambda c: dense(Halves(4), Affine(), c), (4,), True),
-    "Coupling dense odd sigmoid": Case(lambda c: dense(Halves(5), Affine("sigmoid"), c), (5,), True),
+    "Coupling dense odd sigmoid": Case(
+        lambda c: dense(Halves(5), Affine("sigmoid"), c), (5,), True
+    ),
     "Coupling dense swap": Case(lambda c: dense(Halves(5, swap=True), Affine(), c), (5,), True),
     "Coupling dense of one number": Case(lambda c: dense(Halves(1), Affine(), c), (1,), True),
     "Coupling conv": Case(lambda c: conv(Channels(4), Affine(), c), (4, 2, 2), True),
@@ -226,19 +263,29 @@ TRANSFORMS: dict[str, Case] = {
     "Coupling additive": Case(lambda c: dense(Halves(4), Additive(), c), (4,), True),
     "Coupling checkerboard": Case(lambda c: conv(Checkerboard(2), Affine(), c), (2, 4, 2), True),
     "Coupling columns": Case(lambda c: conv(Columns(2), Affine("learned"), c), (2, 2, 4), True),
-    "Coupling checkerboard swap additive": Case(lambda c: conv(Checkerboard(1, True), Additive(), c), (1, 2, 4), True),
+    "Coupling checkerboard swap additive": Case(
+        lambda c: conv(Checkerboard(1, True), Additive(), c), (1, 2, 4), True
+    ),
     "Coupling mixture": Case(lambda c: dense(Halves(3), MixtureCDF(4), c), (3,), True),
-    "Coupling mixture checkerboard": Case(lambda c: conv(Checkerboard(1), MixtureCDF(2), c), (1, 2, 2), True, std=0.2),
+    "Coupling mixture checkerboard": Case(
+        lambda c: conv(Checkerboard(1), MixtureCDF(2), c), (1, 2, 2), True, std=0.2
+    ),
     "Coupling spline": Case(lambda c: dense(Halves(3), Spline(5), c), (3,), True),
-    "Coupling spline channels": Case(lambda c: conv(Channels(2), Spline(3), c), (2, 2, 2), True, std=0.2),
+    "Coupling spline channels": Case(
+        lambda c: conv(Channels(2), Spline(3), c), (2, 2, 2), True, std=0.2
+    ),
     "FactorOut": Case(lambda c: FactorOut((4, 2, 2), Flatten((2, 2, 2))), (4, 2, 2)),
     "FactorOut prior": Case(
-        lambda c: FactorOut((4, 2, 2), Compose([TopPrior((2, 2, 2), c), Flatten((2, 2, 2))]), PriorConditioner(2, 2)),
+        lambda c: FactorOut(
+            (4, 2, 2), Compose([TopPrior((2, 2, 2), c), Flatten((2, 2, 2))]), PriorConditioner(2, 2)
+        ),
         (4, 2, 2),
         True,
     ),
     "FactorOut conditional prior": Case(
-        lambda c: FactorOut((3, 2, 2), Flatten((1, 2, 2)), ConvConditioner(1, 2, 2, 6, c)), (3, 2, 2), True
+        lambda c: FactorOut((3, 2, 2), Flatten((1, 2, 2)), ConvConditioner(1, 2, 2, 6, c)),
+        (3, 2, 2),
+        True,
     ),
     "Flatten": Case(lambda c: Flatten((2, 2, 3)), (2, 2, 3)),
     "Householder": Case(lambda c: Householder(4, 3, c), (4,), True),
@@ -267,34 +314,57 @@ TRANSFORMS: dict[str, Case] = {
     "Squeeze": Case(lambda c: Squeeze(), (2, 4, 2)),
     "Squeeze by 3": Case(lambda c: Squeeze(3), (1, 3, 6)),
     "Sylvester": Case(lambda c: Sylvester(5, 3, context_dim=c), (5,), True),
-    "Sylvester householder": Case(lambda c: Sylvester(4, 2, "householder", c, reflections=3), (4,), True),
+    "Sylvester householder": Case(
+        lambda c: Sylvester(4, 2, "householder", c, reflections=3), (4,), True
+    ),
     "Sylvester of one number": Case(lambda c: Sylvester(1, 1, "triangular", c), (1,), True),
     "Sylvester triangular": Case(lambda c: Sylvester(4, 4, "triangular", c), (4,), True),
-    "Sylvester triangular reverse": Case(lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True),
+    "Sylvester triangular reverse": Case(
+        lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True
+    ),
     "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
     "couplings": Case(lambda c: couplings((3,), MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
     "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.02),
     "flow_pp affine checkerboard": Case(
-        lambda c: small_flow_pp(formula="affine", checkerboard=True), (1, 4, 4), draw=pixels, std=0.02
+        lambda c: small_flow_pp(formula="affine", checkerboard=True),
+        (1, 4, 4),
+        draw=pixels,
+        std=0.02,
     ),
     "flow_pp_dequantizer inv": Case(
         lambda c: small_dequantizer(torch.zeros(1, 2, 4)).inv, (1, 2, 4), draw=torch.rand, std=0.1
     ),
     "glow": Case(small_glow, (1, 4, 4), True, pixels, std=0.1),
-    "glow recompute": Case(lambda c: small_glow(c, recompute=True), (1, 4, 4), True, pixels, std=0.1),
-    "glow logit": Case(lambda c: small_glow(c, logit_margin=0.05, factorized=True), (1, 4, 4), True, pixels, std=0.1),
-    "glow official": Case(lambda c: small_glow(c, scale="sigmoid"), (1, 4, 4), True, pixels, std=0.1),
+    "glow recompute": Case(
+        lambda c: small_glow(c, recompute=True), (1, 4, 4), True, pixels, std=0.1
+    ),
+    "glow logit": Case(
+        lambda c: small_glow(c, logit_margin=0.05, factorized=True),
+        (1, 4, 4),
+        True,
+        pixels,
+        std=0.1,
+    ),
+    "glow official": Case(
+        lambda c: small_glow(c, scale="sigmoid"), (1, 4, 4), True, pixels, std=0.1
+    ),
     "glow additive": Case(lambda c: small_glow(c, scale=None), (1, 4, 4), True, pixels, std=0.1),
     "iaf": Case(lambda c: iaf(3, 2, (6,), c), (3,), True, std=0.2),
     "maf": Case(lambda c: maf(3, 2, (6,), c), (3,), True, std=0.2),
     "nice": Case(lambda c: nice((3,), 3, (5,), c), (3,), True, std=0.2),
-    "nice image": Case(lambda c: nice((1, 2, 3), 3, (5,), c, levels=4), (1, 2, 3), True, pixels, std=0.2),
+    "nice image": Case(
+        lambda c: nice((1, 2, 3), 3, (5,), c, levels=4), (1, 2, 3), True, pixels, std=0.2
+    ),
     "planar": Case(lambda c: planar(3, 4, c), (3,), True),
     "radial": Case(lambda c: radial(3, 2, c), (3,), True),
     "real_nvp": Case(lambda c: real_nvp((3,), 2, (5,), c), (3,), True, std=0.2),
     "real_nvp image": Case(small_real_nvp, (1, 4, 4), True, pixels, std=0.1),
-    "real_nvp image of batch_norm": Case(lambda c: evaluated_real_nvp(), (1, 4, 4), draw=pixels, std=0.1),
-    "spline_coupling": Case(lambda c: spline_coupling((3,), 2, 4, 3.0, (5,), c), (3,), True, std=0.2),
+    "real_nvp image of batch_norm": Case(
+        lambda c: evaluated_real_nvp(), (1, 4, 4), draw=pixels, std=0.1
+    ),
+    "spline_coupling": Case(
+        lambda c: spline_coupling((3,), 2, 4, 3.0, (5,), c), (3,), True, std=0.2
+    ),
     "spline_coupling image": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
     "sylvester": Case(lambda c: sylvester(3, 2, 2, "triangular", c), (3,), True),
 }
@@ -310,7 +380,9 @@ ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
     "MixtureCDF wide": lambda: MixtureCDF(3, min_log_scale=-2, spread=5),
     "Spline": Spline,
     "Spline of one bin": lambda: Spline(1),
-    "Spline small bound": lambda: Spline(12, bound=0.5, min_width=1e-2, min_height=1e-2, min_derivative=0.1),
+    "Spline small bound": lambda: Spline(
+        12, bound=0.5, min_width=1e-2, min_height=1e-2, min_derivative=0.1
+    ),
 }
 
 PARTITIONS: dict[str, Callable[[], Partition]] = {
@@ -358,16 +430,26 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "DiagonalBiLSTM categorical": lambda: DiagonalBiLSTM((1, 2, 2), 4, units=4, layers=1, head=8),
     "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, units=6, layers=2, head=24),
     "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, hidden=5, layers=2, head=8),
-    "GatedPixelCNN categorical": lambda: GatedPixelCNN((1, 2, 2), 4, hidden=4, layers=1, kernel_size=3, head=5),
+    "GatedPixelCNN categorical": lambda: GatedPixelCNN(
+        (1, 2, 2), 4, hidden=4, layers=1, kernel_size=3, head=5
+    ),
     "GatedPixelCNN gaussian": lambda: GatedPixelCNN(
-        (2, 2, 3), None, hidden=5, layers=1, head=8, context=(2, 2, 3), likelihood=GaussianLikelihood(2)
+        (2, 2, 3),
+        None,
+        hidden=5,
+        layers=1,
+        head=8,
+        context=(2, 2, 3),
+        likelihood=GaussianLikelihood(2),
     ),
     "GatedPixelCNN of one layer": lambda: GatedPixelCNN((1, 3, 4), 2, hidden=5, layers=0, head=8),
     "GatedPixelCNN whole pixels": lambda: GatedPixelCNN(
         (2, 2, 2), 2, hidden=5, layers=2, head=8, likelihood=DiscretizedLogisticMixture(2, 2, 2)
     ),
     "GatedPixelCNN colours": lambda: GatedPixelCNN((3, 2, 1), 3, hidden=7, layers=2, head=17),
-    "GatedPixelCNN conditional": lambda: GatedPixelCNN((1, 5, 2), 2, hidden=4, layers=2, head=8, context=3),
+    "GatedPixelCNN conditional": lambda: GatedPixelCNN(
+        (1, 5, 2), 2, hidden=4, layers=2, head=8, context=3
+    ),
     "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(
         (3, 2, 1), 3, hidden=6, layers=1, kernel_size=3, head=18, context=(2, 2, 1)
     ),
@@ -382,7 +464,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "MADE categorical": lambda: MADE(3, 9, likelihood=CategoricalLikelihood(4)),
     "MADE conditional": lambda: MADE(10, 9, layers=2, context_dim=2),
     "MADE conditional ensemble": lambda: MADE(10, 9, masks=2, context_dim=2),
-    "MADE conditional gaussian": lambda: MADE(3, 5, order=[2, 0, 1], likelihood=GaussianLikelihood(), context_dim=2),
+    "MADE conditional gaussian": lambda: MADE(
+        3, 5, order=[2, 0, 1], likelihood=GaussianLikelihood(), context_dim=2
+    ),
     "MADE deep image": lambda: MADE((1, 2, 5), 8, layers=3, order=SHUFFLED),
     "MADE ensemble": lambda: MADE(10, 9, layers=2, masks=3, seed=5),
     "MADE ensemble of one order": lambda: MADE(10, 9, layers=2, masks=2, order=SHUFFLED),
@@ -397,7 +481,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "PixelCNN categorical": lambda: PixelCNN((1, 2, 2), 4, hidden=4, blocks=1, head=5),
     "PixelCNN colours": lambda: PixelCNN((3, 1, 2), 3, hidden=7, blocks=2, head=17),
     "PixelCNNpp": lambda: PixelCNNpp((1, 4, 4), 2, resnets=1, filters=2, components=2).eval(),
-    "PixelCNNpp conditional": lambda: PixelCNNpp((1, 4, 4), 2, 1, filters=3, components=1, dropout=0.0, context=2),
+    "PixelCNNpp conditional": lambda: PixelCNNpp(
+        (1, 4, 4), 2, 1, filters=3, components=1, dropout=0.0, context=2
+    ),
     "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, units=4, layers=2, head=8),
     "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, units=4, layers=1, head=8),
     "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, units=6, layers=2, head=24),
@@ -423,25 +509,39 @@ def iaf_step(*batch: int) -> InverseAutoregressive:
 
 DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "Autoregressive": lambda: Autoregressive(net("NADE image")),
-    "Autoregressive conditional": lambda: Autoregressive(net("MADE conditional"), torch.randn(3, 2)),
-    "Autoregressive conditional ensemble": lambda: Autoregressive(net("MADE conditional ensemble"), torch.randn(3, 2)),
+    "Autoregressive conditional": lambda: Autoregressive(
+        net("MADE conditional"), torch.randn(3, 2)
+    ),
+    "Autoregressive conditional ensemble": lambda: Autoregressive(
+        net("MADE conditional ensemble"), torch.randn(3, 2)
+    ),
     "Autoregressive ensemble": lambda: Autoregressive(net("MADE ensemble")),
-    "Autoregressive by class": lambda: Autoregressive(net("GatedPixelCNN conditional"), torch.eye(3)),
+    "Autoregressive by class": lambda: Autoregressive(
+        net("GatedPixelCNN conditional"), torch.eye(3)
+    ),
     "Autoregressive gaussian": lambda: Autoregressive(net("MADE gaussian")),
     "Autoregressive whole pixels": lambda: Autoregressive(net("PixelCNNpp")),
     "Flow": lambda: flow()(),
     "Flow cold": lambda: flow()(temperature=0.5),
     "Flow conditional": lambda: flow(2).condition(torch.randn(3, 2)),
-    "FlowDequantizer": lambda: FlowDequantizer(small_dequantizer(None))(torch.randint(4, (3, 1, 2, 4))),
+    "FlowDequantizer": lambda: FlowDequantizer(small_dequantizer(None))(
+        torch.randint(4, (3, 1, 2, 4))
+    ),
     "FlowPosterior": lambda: vae_posterior(flows=False)(torch.randn(3, 6)),
     "FlowPosterior planar": lambda: vae_posterior()(torch.randn(3, 6)),
-    "IndependentSites": lambda: IndependentSites(torch.randn(3, 1, 2, 2, 1), BernoulliLikelihood(), grid_dim=3),
-    "IndependentSites gaussian": lambda: IndependentSites(torch.randn(4, 2), GaussianLikelihood(), grid_dim=1),
+    "IndependentSites": lambda: IndependentSites(
+        torch.randn(3, 1, 2, 2, 1), BernoulliLikelihood(), grid_dim=3
+    ),
+    "IndependentSites gaussian": lambda: IndependentSites(
+        torch.randn(4, 2), GaussianLikelihood(), grid_dim=1
+    ),
     "InverseAutoregressive": lambda: iaf_step(2),
     "InverseAutoregressive without a batch": lambda: iaf_step(),
     "StandardNormal": lambda: StandardNormal(3)(),
     "Subset": lambda: Subset((1, 2, 3)),
-    "UniformDequantizer": lambda: UniformDequantizer(torch.randint(4, (3, 1, 2, 2)).to(torch.get_default_dtype())),
+    "UniformDequantizer": lambda: UniformDequantizer(
+        torch.randint(4, (3, 1, 2, 2)).to(torch.get_default_dtype())
+    ),
 }
 
 
@@ -466,7 +566,11 @@ def blobs() -> Tensor:
 def bars(side: int = 4) -> Tensor:
     """Images of 0 and 1 with one full row."""
     rows = torch.randint(side, (32, 1, 1, 1))
-    return (rows == torch.arange(side)[:, None]).expand(32, 1, side, side).to(torch.get_default_dtype())
+    return (
+        (rows == torch.arange(side)[:, None])
+        .expand(32, 1, side, side)
+        .to(torch.get_default_dtype())
+    )
 
 
 def planar_stack() -> Compose:
@@ -476,15 +580,32 @@ def planar_stack() -> Compose:
 
 def learned_noise(flow: Bijection, formula: str) -> Dequantized:
     """A model of images (1, 4, 4) with 4 levels whose guide is a flow."""
-    options = {"width": 4, "blocks": 1, "components": 2, "heads": 2, "dropout": 0.0, "context_width": 2}
+    options = {
+        "width": 4,
+        "blocks": 1,
+        "components": 2,
+        "heads": 2,
+        "dropout": 0.0,
+        "context_width": 2,
+    }
     noise = FlowDequantizer(flow_pp_dequantizer((1, 4, 4), 4, formula=formula, **options))
     return Dequantized(Flow(StandardNormal(16), flow.inv), levels=4, noise=noise)
 
 
 def vae(flow: Bijection | None, likelihood: BernoulliLikelihood | CausalNet) -> VAE:
     """One of images (1, 4, 4) of bits, with a latent of 2 numbers."""
-    decoder = torch.nn.Linear(2, 3) if isinstance(likelihood, CausalNet) else DenseDecoder(2, (1, 4, 4), 1, (6,))
-    return VAE(DenseEncoder((1, 4, 4), (6,)), decoder, FlowPosterior(6, 2, flow), StandardNormal(2), likelihood)
+    decoder = (
+        torch.nn.Linear(2, 3)
+        if isinstance(likelihood, CausalNet)
+        else DenseDecoder(2, (1, 4, 4), 1, (6,))
+    )
+    return VAE(
+        DenseEncoder((1, 4, 4), (6,)),
+        decoder,
+        FlowPosterior(6, 2, flow),
+        StandardNormal(2),
+        likelihood,
+    )
 
 
 def pixel_vae(layers: int, upsample: bool = False) -> PixelVAE:
@@ -500,35 +621,54 @@ def hierarchical_pixel_vae(levels: int, components: int | None = None) -> Hierar
 MODELS: dict[str, ModelCase] = {
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density diagonal_bilstm": ModelCase(
-        lambda: Density(Autoregressive(DiagonalBiLSTM((1, 4, 4), 2, units=4, layers=1, head=8))), bars
+        lambda: Density(Autoregressive(DiagonalBiLSTM((1, 4, 4), 2, units=4, layers=1, head=8))),
+        bars,
     ),
     "Density gated_pixel_cnn": ModelCase(
-        lambda: Density(Autoregressive(GatedPixelCNN((1, 4, 4), 2, hidden=6, layers=1, head=6))), bars
+        lambda: Density(Autoregressive(GatedPixelCNN((1, 4, 4), 2, hidden=6, layers=1, head=6))),
+        bars,
     ),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), 20))), bars),
     "Density pixel_cnn_pp": ModelCase(
-        lambda: Density(Autoregressive(PixelCNNpp((1, 4, 4), 4, 1, filters=4, components=2, dropout=0.0))),
+        lambda: Density(
+            Autoregressive(PixelCNNpp((1, 4, 4), 4, 1, filters=4, components=2, dropout=0.0))
+        ),
         lambda: blobs().to(torch.get_default_dtype()),
     ),
     "Density nade": ModelCase(lambda: Density(Autoregressive(NADE((1, 4, 4), 8))), bars),
-    "Dequantized": ModelCase(lambda: Dequantized(Flow(StandardNormal(16), small_glow(None).inv), levels=4), blobs),
+    "Dequantized": ModelCase(
+        lambda: Dequantized(Flow(StandardNormal(16), small_glow(None).inv), levels=4), blobs
+    ),
     "Dequantized affine noise": ModelCase(lambda: learned_noise(small_glow(None), "affine"), blobs),
-    "Dequantized mixture noise": ModelCase(lambda: learned_noise(small_real_nvp(None), "mixture"), blobs),
+    "Dequantized mixture noise": ModelCase(
+        lambda: learned_noise(small_real_nvp(None), "mixture"), blobs
+    ),
     "Dequantized logit": ModelCase(
-        lambda: Dequantized(Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4), blobs
+        lambda: Dequantized(
+            Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4
+        ),
+        blobs,
     ),
     "HierarchicalPixelVAE": ModelCase(lambda: hierarchical_pixel_vae(2), lambda: bars(8)),
-    "HierarchicalPixelVAE mixture": ModelCase(lambda: hierarchical_pixel_vae(4, 2), lambda: 3 * bars(8)),
+    "HierarchicalPixelVAE mixture": ModelCase(
+        lambda: hierarchical_pixel_vae(4, 2), lambda: 3 * bars(8)
+    ),
     "OrderAgnostic": ModelCase(lambda: OrderAgnostic(DeepNADE((1, 4, 4), 20, orders=2)), bars),
-    "OrderAgnostic conv": ModelCase(lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], 20)), bars),
+    "OrderAgnostic conv": ModelCase(
+        lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], 20)), bars
+    ),
     "PixelVAE": ModelCase(lambda: pixel_vae(layers=2), bars),
     "PixelVAE of no layer": ModelCase(lambda: pixel_vae(layers=0), bars),
     "PixelVAE upsampled": ModelCase(lambda: pixel_vae(layers=1, upsample=True), bars),
-    "ResNetVAE": ModelCase(lambda: ResNetVAE((1, 4, 4), 2, [StochasticLayer(2, 4, flow=False, top=True)], 4), bars),
+    "ResNetVAE": ModelCase(
+        lambda: ResNetVAE((1, 4, 4), 2, [StochasticLayer(2, 4, flow=False, top=True)], 4), bars
+    ),
     "VAE": ModelCase(lambda: vae(None, BernoulliLikelihood()), bars),
     "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), 20, context_dim=3)), bars),
     "VAE iaf": ModelCase(lambda: vae(iaf(2, 2, (6,), 6), BernoulliLikelihood()), bars),
     "VAE planar": ModelCase(lambda: vae(planar(2, 3, 6), BernoulliLikelihood()), bars),
-    "VAE sylvester": ModelCase(lambda: vae(sylvester(2, 2, 2, context_dim=6), BernoulliLikelihood()), bars),
+    "VAE sylvester": ModelCase(
+        lambda: vae(sylvester(2, 2, 2, context_dim=6), BernoulliLikelihood()), bars
+    ),
     "iaf_vae": ModelCase(lambda: iaf_vae((1, 8, 8), 2, 2, 4, depth=2, blocks=1), lambda: bars(8)),
 }

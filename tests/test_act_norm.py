@@ -52,7 +52,9 @@ def test_a_new_layer_is_the_identity(x):
 
 def test_nothing_but_initialize_initialises(x):
     layer = layer_for(x)
-    d = TransformedDistribution(Normal(torch.zeros(x.shape[1:]), 1.0).to_event(x.dim() - 1), [layer.inv])
+    d = TransformedDistribution(
+        Normal(torch.zeros(x.shape[1:]), 1.0).to_event(x.dim() - 1), [layer.inv]
+    )
     for mode in (True, False):
         layer.train(mode)
         d.sample((2,))
@@ -106,9 +108,13 @@ def test_the_floor_is_an_option(x):
 
 def test_one_vector_has_no_statistics_but_one_image_has():
     layer = ActNorm(3)
-    with pytest.raises(ValueError, match=r"at least two values per channel; got 1 .* Pass a larger batch"):
+    with pytest.raises(
+        ValueError, match=r"at least two values per channel; got 1 .* Pass a larger batch"
+    ):
         layer.initialize(torch.randn(1, 3))
-    with pytest.raises(ValueError, match=r"at least two values per channel; got 1 .* Pass a larger batch"):
+    with pytest.raises(
+        ValueError, match=r"at least two values per channel; got 1 .* Pass a larger batch"
+    ):
         layer.initialize(torch.randn(3))
     assert not any(p.any() for p in layer.parameters())
     assert_normal(ActNorm(3, event_dim=3).initialize(torch.randn(1, 3, 4, 4)))
@@ -135,7 +141,9 @@ def test_float32_weights_are_set_from_float64_sums():
     x = 1e4 + torch.randn(1000, 3, dtype=torch.float32)
     layer = ActNorm(3).float()
     layer.initialize(x)
-    assert_close(layer.theta.log_scale.double(), -x.double().std(0, correction=0).log(), rtol=0, atol=1e-6)
+    assert_close(
+        layer.theta.log_scale.double(), -x.double().std(0, correction=0).log(), rtol=0, atol=1e-6
+    )
 
 
 def test_another_number_of_channels_is_not_initialised(x):
@@ -143,11 +151,14 @@ def test_another_number_of_channels_is_not_initialised(x):
         ActNorm(4, event_dim=x.dim() - 1).initialize(x)
 
 
-# Several processes ----------------------------------------------------------------------------------------------------
+# Several processes
+# ----------------------------------------------------------------------------------------------------
 
 
 def initialise_one_rank(rank, path, parts):
-    distributed.init_process_group("gloo", init_method=f"file://{path}/rendezvous", rank=rank, world_size=len(parts))
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{path}/rendezvous", rank=rank, world_size=len(parts)
+    )
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
@@ -158,7 +169,9 @@ def initialise_one_rank(rank, path, parts):
     distributed.destroy_process_group()
 
 
-@pytest.mark.skipif(not distributed.is_available(), reason="this torch was built without torch.distributed")
+@pytest.mark.skipif(
+    not distributed.is_available(), reason="this torch was built without torch.distributed"
+)
 def test_two_processes_with_parts_of_a_batch_equal_one_with_all_of_it(tmp_path):
     x = 5 + torch.tensor([0.1, 1.0, 30.0])[:, None, None] * torch.randn(8, 3, 4, 4)
     parts = [x[:3], x[3:]]

@@ -1,7 +1,9 @@
 """Every layer of the registry where it hurts: weights of size 10, numbers of size 1e-8 and 1e4, both precisions.
 
-The neighbours `test_residual_layers` and `test_elementwise_layers` go to the ends of single formulas. Here Hypothesis
-drives whole layers, and rounding is all that may go wrong: how much it may change is derived, not chosen.
+The neighbours `test_residual_layers` and `test_elementwise_layers` go to the ends of single
+formulas. Here Hypothesis drives whole layers, and rounding is all that may go wrong: how much it
+may change is derived, not
+chosen.
 """
 
 import copy
@@ -66,16 +68,20 @@ def joined(output, ladj):
     return torch.cat((output.flatten(), ladj.flatten()))
 
 
-# Rounding -------------------------------------------------------------------------------------------------------------
+# Rounding
+# -------------------------------------------------------------------------------------------------------------
 #
-# To round a result is to move an operand: by at most eps of its size for each of the operations behind it. So to first
-# order f(x), computed, is off by at most
+# To round a result is to move an operand: by at most eps of its size for each of the operations
+# behind it. So to first order f(x), computed, is off by at most
 #
-#     operations * eps * sensitivity,   sensitivity = |f| + 1 + sum_i |df/dx_i| |x_i| + sum_p |df/dp| |p|
+# operations * eps * sensitivity,   sensitivity = |f| + 1 + sum_i |df/dx_i| |x_i| + sum_p |df/dp|
+# |p|
 #
-# over inputs and parameters; the 1 stands for the constants of the formulas, such as the bound of a spline. The inverse
-# is off by its own sensitivity, which f stretches by its Jacobian. Nothing else may separate f(f^-1(y)) from y, and
-# likewise the two log-determinants: where f is flat, x may be lost, but its image may not.
+# over inputs and parameters; the 1 stands for the constants of the formulas, such as the bound of a
+# spline. The inverse is off by its own sensitivity, which f stretches by its Jacobian. Nothing else
+# may separate f(f^-1(y)) from y, and likewise the two log-determinants: where f is flat, x may be
+# lost, but its
+# image may not.
 
 OPERATIONS = 32  # of the longest chain in a small layer; most round less than they may, and found errors stay below 2
 
@@ -85,8 +91,12 @@ def sensitivity(outputs, source, weights):
     sizes, gradients = [], []
     for output in outputs:
         inputs = [source, *weights]
-        found = torch.autograd.grad(output, inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
-        sizes.append(sum((g * t).abs().sum() for g, t in zip(found, inputs, strict=True)) + output.abs() + 1)
+        found = torch.autograd.grad(
+            output, inputs, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        sizes.append(
+            sum((g * t).abs().sum() for g, t in zip(found, inputs, strict=True)) + output.abs() + 1
+        )
         gradients.append(found[0].flatten())
     return torch.stack(sizes).detach(), torch.stack(gradients)
 
@@ -95,9 +105,14 @@ def rounding(layer, x, y, context):
     """How far a computed f(f^-1(y)), and the sum of both log-determinants, may lie from y and 0, over eps."""
     weights = [p for p in layer.parameters() if p.numel()]
     sizes = {}
-    for name, direction, source in (("f", layer.forward_and_ladj, x), ("f^-1", layer.inverse_and_ladj, y)):
+    for name, direction, source in (
+        ("f", layer.forward_and_ladj, x),
+        ("f^-1", layer.inverse_and_ladj, y),
+    ):
         source = source.double().requires_grad_()
-        outputs = joined(*direction(source, context)) + 0 * source.sum()  # also of a constant there is a gradient
+        outputs = (
+            joined(*direction(source, context)) + 0 * source.sum()
+        )  # also of a constant there is a gradient
         sizes[name] = sensitivity(outputs, source, weights)
     (forward, jacobian), (inverse, _) = sizes["f"], sizes["f^-1"]
     stretched = jacobian.abs() @ inverse[:-1]
@@ -120,13 +135,17 @@ def bearable(case, layer, context_dim, std, size):
     """How large the weights and the inputs may be before the layer overflows, as its paper defines it."""
     parts = list(layer.modules())
     if context_dim is not None:
-        std = std / 2  # a parameter is a sum: one that is free, a bias and a weight for each number of the context
+        std = (
+            std / 2
+        )  # a parameter is a sum: one that is free, a bias and a weight for each number of the context
     if any(isinstance(part, Affine) and part.scale == "sigmoid" for part in parts):
         return min(std, case.std), min(size, 1.0)  # it contracts without a bound
     if any(isinstance(part, ScaledConv2d) for part in parts):
         return min(std, 1.0), size  # three layers in a row scale their outputs by exp(3 l)
     if any(isinstance(part, (Conv1x1, LinearLU)) for part in parts):
-        return min(std, 3.0), size  # the inverse matrix, a product of pivots exp(-s), must fit the precision too
+        return min(
+            std, 3.0
+        ), size  # the inverse matrix, a product of pivots exp(-s), must fit the precision too
     return std, size
 
 
@@ -142,15 +161,22 @@ def test_rounding_is_all_that_goes_wrong(case, context_dim, stressed):
     x = case.draw((1, *case.shape)) * (size if case.draw is torch.randn else 1)
     context = None if context_dim is None else torch.randn(1, context_dim)
 
-    layer, given_context = copy.deepcopy(exact).to(dtype), None if context is None else context.to(dtype)
+    layer, given_context = (
+        copy.deepcopy(exact).to(dtype),
+        None if context is None else context.to(dtype),
+    )
     x = x.to(dtype).requires_grad_()
     y, ladj = layer.forward_and_ladj(x, given_context)
     back, ladj_back = layer.inverse_and_ladj(y, given_context)
     for value in (y, ladj, back, ladj_back):
         assert value.isfinite().all()
     limit = torch.finfo(dtype).eps * rounding(exact, back.detach(), y.detach(), context)
-    # Beyond this, rounding moves a number past what these formulas do to its neighbourhood: first order says nothing.
-    assume(limit.max() <= 1e-2 or not any(isinstance(part, (MixtureCDF, Spline)) for part in layer.modules()))
+    # Beyond this, rounding moves a number past what these formulas do to its neighbourhood: first
+    # order says nothing.
+    assume(
+        limit.max() <= 1e-2
+        or not any(isinstance(part, (MixtureCDF, Spline)) for part in layer.modules())
+    )
     again, ladj_again = layer.forward_and_ladj(back, given_context)
     error = (joined(again, ladj_again) - joined(y, -ladj_back)).detach().abs().double()
     assert (error <= limit).all(), (error / limit).max()
@@ -161,24 +187,28 @@ def test_rounding_is_all_that_goes_wrong(case, context_dim, stressed):
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-# Shapes ---------------------------------------------------------------------------------------------------------------
+# Shapes
+# ---------------------------------------------------------------------------------------------------------------
 
-SHAPED = {  # what test_residual_layers does not draw: (dim, context_dim) -> a layer for events (dim,) or (dim, 2, 4)
-    "ActNorm": lambda dim, c: ActNorm(dim, context_dim=c),
-    "ActNorm image": lambda dim, c: ActNorm(dim, 3, c),
-    "BatchNorm": lambda dim, c: BatchNorm(dim).eval(),
-    "Conv1x1": lambda dim, c: Conv1x1(dim, c),
-    "Coupling image": lambda dim, c: conv(Checkerboard(dim), Affine(), c),
-    "Permute": lambda dim, c: Permute(torch.randperm(dim)),
-    "TopPrior": lambda dim, c: TopPrior((dim, 2, 4), c),
-} | {
-    f"{scheme.__name__} {name}": partial(layer, make)
-    for name, make in FORMULAS.items()
-    for scheme, layer in (
-        (Coupling, lambda make, dim, c: dense(Halves(dim), make(), c)),
-        (MaskedAutoregressive, lambda make, dim, c: masked(dim, make(), c)),
-    )
-}
+SHAPED = (
+    {  # what test_residual_layers does not draw: (dim, context_dim) -> a layer for events (dim,) or (dim, 2, 4)
+        "ActNorm": lambda dim, c: ActNorm(dim, context_dim=c),
+        "ActNorm image": lambda dim, c: ActNorm(dim, 3, c),
+        "BatchNorm": lambda dim, c: BatchNorm(dim).eval(),
+        "Conv1x1": lambda dim, c: Conv1x1(dim, c),
+        "Coupling image": lambda dim, c: conv(Checkerboard(dim), Affine(), c),
+        "Permute": lambda dim, c: Permute(torch.randperm(dim)),
+        "TopPrior": lambda dim, c: TopPrior((dim, 2, 4), c),
+    }
+    | {
+        f"{scheme.__name__} {name}": partial(layer, make)
+        for name, make in FORMULAS.items()
+        for scheme, layer in (
+            (Coupling, lambda make, dim, c: dense(Halves(dim), make(), c)),
+            (MaskedAutoregressive, lambda make, dim, c: masked(dim, make(), c)),
+        )
+    }
+)
 
 
 @settings(max_examples=12, deadline=None)
@@ -204,7 +234,8 @@ def test_any_dimension_and_batch(make, dim, batch, context_dim, seed):
     assert gradient.isfinite().all()
 
 
-# Edges ----------------------------------------------------------------------------------------------------------------
+# Edges
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", FORMULAS.values(), ids=list(FORMULAS))
@@ -217,7 +248,11 @@ def test_formulas_are_finite_at_extreme_parameters_and_inputs(make, dtype):
     x = pick(sizes, 2000).to(dtype).requires_grad_()
     theta = pick(parameters, 2000, formula.num_params).to(dtype).requires_grad_()
     y, ladj = formula.forward_and_ladj(x, theta)
-    for value, slope in ((y, ladj), formula.inverse_and_ladj(x, theta), formula.inverse_and_ladj(y.detach(), theta)):
+    for value, slope in (
+        (y, ladj),
+        formula.inverse_and_ladj(x, theta),
+        formula.inverse_and_ladj(y.detach(), theta),
+    ):
         assert value.dtype == slope.dtype == torch.promote_types(dtype, torch.float32)
         assert joined(value, slope).isfinite().all()
     gradients = torch.autograd.grad((y.clamp(-1e4, 1e4) + ladj).sum(), [x, theta])
@@ -249,7 +284,9 @@ def test_a_coupling_under_autocast_on_a_half_precision_input(make):
 
 
 @pytest.mark.parametrize("raw", [-1e4, -90.0, 90.0, 1e4])
-@pytest.mark.parametrize("make", [lambda: ActNorm(3), lambda: TopPrior((3,))], ids=["ActNorm", "TopPrior"])
+@pytest.mark.parametrize(
+    "make", [lambda: ActNorm(3), lambda: TopPrior((3,))], ids=["ActNorm", "TopPrior"]
+)
 def test_a_log_scale_that_has_run_away_is_cut(make, raw):
     layer = make().float()
     with torch.no_grad():
@@ -266,10 +303,20 @@ def test_a_log_scale_that_has_run_away_is_cut(make, raw):
 def test_logit_next_to_the_last_level_keeps_its_digits(levels, margin):
     """Where 1 - p is small, in float32 it is what it is in float64."""
     layer = Logit(levels, margin, event_dim=0)
-    last = torch.tensor(float(levels), dtype=torch.float32).nextafter(torch.tensor(0.0, dtype=torch.float32))
-    for x in (last, levels - 4 * (levels - last), levels * torch.tensor(0.999, dtype=torch.float32)):
+    last = torch.tensor(float(levels), dtype=torch.float32).nextafter(
+        torch.tensor(0.0, dtype=torch.float32)
+    )
+    for x in (
+        last,
+        levels - 4 * (levels - last),
+        levels * torch.tensor(0.999, dtype=torch.float32),
+    ):
         assert_close(
-            layer.forward_and_ladj(x), layer.forward_and_ladj(x.double()), check_dtype=False, rtol=4e-7, atol=0
+            layer.forward_and_ladj(x),
+            layer.forward_and_ladj(x.double()),
+            check_dtype=False,
+            rtol=4e-7,
+            atol=0,
         )
 
 
@@ -278,7 +325,9 @@ def test_logit_next_to_the_last_level_keeps_its_digits(levels, margin):
 def test_logit_at_the_ends_of_its_support(levels, dtype):
     """With a margin both ends are ordinary numbers; without one they lie at infinity."""
     tiny, eps = torch.finfo(dtype).tiny, torch.finfo(dtype).eps
-    ends = torch.tensor([0.0, tiny, eps, levels * (1 - eps), levels], dtype=dtype, requires_grad=True)
+    ends = torch.tensor(
+        [0.0, tiny, eps, levels * (1 - eps), levels], dtype=dtype, requires_grad=True
+    )
     layer = Logit(levels, margin=0.05, event_dim=0)
     y, ladj = layer.forward_and_ladj(ends)
     back, ladj_back = layer.inverse_and_ladj(y)
@@ -302,7 +351,9 @@ def test_the_inverse_of_logit_far_out(margin, dtype):
     x, ladj = layer.inverse_and_ladj(y)
     low, high = layer.inverse_and_ladj(torch.tensor([-torch.inf, torch.inf], dtype=dtype))[0]
     assert x.tolist()[::4] == [low, high]
-    expected = torch.nn.functional.logsigmoid(y.double()) + torch.nn.functional.logsigmoid(-y.double())
+    expected = torch.nn.functional.logsigmoid(y.double()) + torch.nn.functional.logsigmoid(
+        -y.double()
+    )
     assert_close(ladj.double(), expected - math.log((1 - 2 * margin) / 4), rtol=1e-6, atol=1e-6)
     (gradient,) = torch.autograd.grad(ladj.sum(), y)
     assert_close(gradient, torch.tensor([1.0, 1.0, 0.0, -1.0, -1.0], dtype=dtype))
@@ -317,7 +368,12 @@ def test_planar_stretches_by_what_its_inverse_assumes(parametrization, dtype):
         layer.theta.u.copy_(torch.linspace(-80, 80, 400).unsqueeze(-1))
         layer.theta.w.fill_(1)
     _, u_hat, w, _, stretch = layer._theta(torch.zeros(1, dtype=dtype), None)
-    assert_close((w * u_hat).sum(-1) + 1, stretch, rtol=4 * torch.finfo(dtype).eps, atol=80 * torch.finfo(dtype).eps)
+    assert_close(
+        (w * u_hat).sum(-1) + 1,
+        stretch,
+        rtol=4 * torch.finfo(dtype).eps,
+        atol=80 * torch.finfo(dtype).eps,
+    )
 
 
 @dtypes
@@ -331,7 +387,9 @@ def test_batch_norm_with_any_variance(variance, dtype):
     back, ladj_back = layer.inverse_and_ladj(y)
     assert_close(ladj, torch.full((5,), -1.5 * math.log(variance + 1e-4), dtype=dtype))
     assert_close(ladj_back, -ladj)
-    assert_close(back, x, rtol=0, atol=8 * 1e4 * torch.finfo(dtype).eps)  # the mean is 1e4 times as large
+    assert_close(
+        back, x, rtol=0, atol=8 * 1e4 * torch.finfo(dtype).eps
+    )  # the mean is 1e4 times as large
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert gradient.isfinite().all()
 

@@ -72,7 +72,10 @@ def by_steps(each, x, context, member, kind=None):
     """Theta of every site, from the steps of a class."""
     kind, theta, values = kind or type(each), {}, each.to_sites(x)
     dim = -1 - len(each.likelihood.site_shape)
-    state, previous = kind.start(each, x.shape[: x.dim() - len(each.event_shape)], context, member), None
+    state, previous = (
+        kind.start(each, x.shape[: x.dim() - len(each.event_shape)], context, member),
+        None,
+    )
     for site in each.orders[member].tolist():
         theta[site], state = kind.step(each, state, previous)
         previous = values.select(dim, site)
@@ -81,7 +84,9 @@ def by_steps(each, x, context, member, kind=None):
 
 def log_p_of_sites(each, theta, x):
     """The log-probability of each site, (*batch, *grid)."""
-    return each.likelihood.log_prob(theta, each.to_sites(x).unflatten(x.dim() - len(each.event_shape), each.grid))
+    return each.likelihood.log_prob(
+        theta, each.to_sites(x).unflatten(x.dim() - len(each.event_shape), each.grid)
+    )
 
 
 def every(each):
@@ -102,7 +107,8 @@ def number(x, count):
     return (x.long() * count ** torch.arange(x.shape[1])).sum(-1)
 
 
-# Laws of the networks -------------------------------------------------------------------------------------------------
+# Laws of the networks
+# -------------------------------------------------------------------------------------------------
 
 
 def test_every_exported_network_is_registered():
@@ -134,7 +140,9 @@ def test_a_recorded_step_is_every_step_of_its_phase(each):
         else:
             if phase not in recorded:
                 copied = copy.deepcopy(state)
-                recorded[phase] = make_fx(lambda state, previous: each.step(state, previous)[0])(copied, previous)
+                recorded[phase] = make_fx(lambda state, previous: each.step(state, previous)[0])(
+                    copied, previous
+                )
             actual = recorded[phase](state, previous)
             state = (progress(0, done + 1), *state[1:])
         assert_close(actual, theta[:, site], rtol=1e-10, atol=1e-10)
@@ -175,7 +183,10 @@ def test_the_gradient_is_that_of_the_plain_loop(each):
             loop = by_steps(each, x, context, member, CausalNet)
         log_p = [log_p_of_sites(each, theta, x) for theta in (each(x, context, member), loop)]
         assert_close(*log_p, rtol=1e-8, atol=1e-8)
-        gradients = [torch.autograd.grad(p.sum(), inputs, allow_unused=True, materialize_grads=True) for p in log_p]
+        gradients = [
+            torch.autograd.grad(p.sum(), inputs, allow_unused=True, materialize_grads=True)
+            for p in log_p
+        ]
         assert_close(*gradients, rtol=1e-8, atol=1e-8)
 
 
@@ -215,17 +226,23 @@ def test_initialize_makes_the_sites_independent_and_as_frequent_as_in_the_data(n
     made.initialize(x)
     drawn = made.likelihood.draw(made(x), torch.rand(*x.shape, 1))
     assert_close(drawn.mean(0), x.mean(0), rtol=0, atol=0.2)
-    expected = made.likelihood.log_prob(made.likelihood.marginal(x).expand(200, *made.event_shape, -1), x)
+    expected = made.likelihood.log_prob(
+        made.likelihood.marginal(x).expand(200, *made.event_shape, -1), x
+    )
     assert_close(made.likelihood.log_prob(made(x), x), expected)
 
 
-# Laws of the distribution ---------------------------------------------------------------------------------------------
+# Laws of the distribution
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", BATCHES, ids=str)
 def test_log_prob_sums_the_sites(each, batch):
     x, context = data(each, batch)
-    joint = [log_p_of_sites(each, each(x, context, k), x).flatten(len(batch)).sum(-1) for k in range(len(each.orders))]
+    joint = [
+        log_p_of_sites(each, each(x, context, k), x).flatten(len(batch)).sum(-1)
+        for k in range(len(each.orders))
+    ]
     log_p = Autoregressive(each, context).log_prob(x)
     assert log_p.shape == batch
     assert_close(log_p.exp(), torch.stack(joint).exp().mean(0))
@@ -243,7 +260,9 @@ def test_the_mass_is_one_for_every_order_and_every_ensemble(discrete):
 
 def test_samples_are_as_frequent_as_they_should_be(discrete):
     d, count = given_all(discrete), levels(discrete.likelihood)
-    cells = count ** min(discrete.event_shape.numel(), 10)  # of an image of more numbers, the first ones
+    cells = count ** min(
+        discrete.event_shape.numel(), 10
+    )  # of an image of more numbers, the first ones
     p = log_p_of_every(d).exp()
     expected = torch.zeros(cells).index_add(0, torch.arange(len(p)) % cells, 20_000 * p)
     drawn = number(d.sample((20_000,)).flatten(1), count) % cells
@@ -298,7 +317,10 @@ def test_64_samples_are_those_that_come_one_by_one(each):
 
 
 def test_what_is_observed_is_kept_and_the_rest_is_conditional(discrete):
-    d, count = Autoregressive(discrete, given_all(discrete).context, member=0), levels(discrete.likelihood)
+    d, count = (
+        Autoregressive(discrete, given_all(discrete).context, member=0),
+        levels(discrete.likelihood),
+    )
     mask = torch.zeros(discrete.sites, *discrete.likelihood.site_shape, dtype=torch.bool)
     mask[discrete.orders[0, : discrete.sites // 2]] = True
     mask, x = discrete.from_sites(mask), d.sample()
@@ -378,7 +400,10 @@ def test_under_autocast_nade_keeps_its_precision():
 def test_rare_values_are_as_rare_in_half_precision(dtype):
     made = NADE(1, 2)
     torch.nn.init.constant_(made.b, -8.0)
-    ones, p = Autoregressive(made.to(dtype)).sample((400_000,)).double().sum(), torch.tensor(-8.0).sigmoid()
+    ones, p = (
+        Autoregressive(made.to(dtype)).sample((400_000,)).double().sum(),
+        torch.tensor(-8.0).sigmoid(),
+    )
     assert abs(ones - 400_000 * p) < 5 * (400_000 * p).sqrt()
 
 
@@ -417,7 +442,9 @@ def test_a_member_is_the_number_of_an_order(member):
     ids=["array", "list", "NaN", "complex"],
 )
 def test_what_is_observed_and_its_mask_are_tensors_of_numbers(observed, mask):
-    with pytest.raises((TypeError, ValueError), match=r"Autoregressive.sample expects (observed|mask) .*; got"):
+    with pytest.raises(
+        (TypeError, ValueError), match=r"Autoregressive.sample expects (observed|mask) .*; got"
+    ):
         Autoregressive(net("NADE")).sample(observed=observed, mask=mask)
 
 
@@ -480,14 +507,19 @@ def test_a_model_says_what_it_cannot_score():
 
 
 def test_an_autoregressive_model_has_no_temperature():
-    with pytest.raises(ValueError, match=r"no base noise to scale; got temperature 0\.7\. Leave it out"):
+    with pytest.raises(
+        ValueError, match=r"no base noise to scale; got temperature 0\.7\. Leave it out"
+    ):
         Density(Autoregressive(net("NADE"))).sample(2, temperature=0.7)
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (torch.full((3, 10), 0.5), r"expects values 0 and 1; got 0\.5, and 30 of 30 numbers are such"),
+        (
+            torch.full((3, 10), 0.5),
+            r"expects values 0 and 1; got 0\.5, and 30 of 30 numbers are such",
+        ),
         (torch.tensor([0.0] * 9 + [2.0]), "got 2, and 1 of 10"),
         (torch.tensor([torch.nan] + [0.0] * 9), "got nan, and 1 of 10"),
         (torch.zeros(3, 9), r"expects value of shape \(\*batch, 10\); got \(3, 9\)"),
@@ -538,12 +570,24 @@ def test_every_mask_has_the_order_that_it_is_given():
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda: NADE(3, 4, [0, 1, 1]), r"NADE expects an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]"),
+        (
+            lambda: NADE(3, 4, [0, 1, 1]),
+            r"NADE expects an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]",
+        ),
         (lambda: NADE(3, 4, [1, 2, 3]), "NADE expects an order"),
         (lambda: MADE(3, 4, order=[0, 1]), "MADE expects an order"),
-        (lambda: MADE(2, 4, masks=2, order=[[0, 1], [1, 1]]), r"each of 0, \.\.\., 1 once; got \[1, 1\]"),
-        (lambda: MADE(2, 4, masks=3, order=[[0, 1], [1, 0]]), "one order, or one for each of 3 masks; got 2"),
-        (lambda: scans((3, 2, 2)), r"scans expects the shape \(H, W\) or \(1, H, W\) of an image; got \(3, 2, 2\)"),
+        (
+            lambda: MADE(2, 4, masks=2, order=[[0, 1], [1, 1]]),
+            r"each of 0, \.\.\., 1 once; got \[1, 1\]",
+        ),
+        (
+            lambda: MADE(2, 4, masks=3, order=[[0, 1], [1, 0]]),
+            "one order, or one for each of 3 masks; got 2",
+        ),
+        (
+            lambda: scans((3, 2, 2)),
+            r"scans expects the shape \(H, W\) or \(1, H, W\) of an image; got \(3, 2, 2\)",
+        ),
         (lambda: scans((4,)), r"scans expects .*; got \(4,\)"),
         (lambda: scans((0, 4)), r"expects each of shape from 1 to \d+; got 0"),
         (lambda: NADE(3, 0), r"expects hidden from 1 to \d+; got 0"),
@@ -562,11 +606,23 @@ def test_every_mask_has_the_order_that_it_is_given():
         (lambda: MADE(3, 4, order=iter([0, 1, 1])), r"once; got \[0, 1, 1\]"),
         (lambda: DeepNADE(3, 4, orders=[0, 1]), r"DeepNADE expects an order .* once; got \[0, 1\]"),
         (lambda: DeepNADE(3, 4, orders=[]), "DeepNADE expects at least one order; got none"),
-        (lambda: MADE(3, 4, context_dim=2)(torch.zeros(3), torch.zeros(5)), r"shape \(\*batch, 2\); got \(5,\)"),
+        (
+            lambda: MADE(3, 4, context_dim=2)(torch.zeros(3), torch.zeros(5)),
+            r"shape \(\*batch, 2\); got \(5,\)",
+        ),
         (lambda: MADE(3, 4)(torch.zeros(5, 4)), r"expects x of shape \(\*batch, 3\); got \(5, 4\)"),
-        (lambda: NADE((1, 2, 2), 4)(torch.zeros(4)), r"expects x of shape \(\*batch, 1, 2, 2\); got \(4,\)"),
-        (lambda: MaskedDense(3, 1, masks=2), "one mask, or several and a seed; got dim 3, 2 masks and seed None"),
-        (lambda: Autoregressive(NADE(3, 4), torch.zeros(2)), r"expects no context for this network; got one of shape"),
+        (
+            lambda: NADE((1, 2, 2), 4)(torch.zeros(4)),
+            r"expects x of shape \(\*batch, 1, 2, 2\); got \(4,\)",
+        ),
+        (
+            lambda: MaskedDense(3, 1, masks=2),
+            "one mask, or several and a seed; got dim 3, 2 masks and seed None",
+        ),
+        (
+            lambda: Autoregressive(NADE(3, 4), torch.zeros(2)),
+            r"expects no context for this network; got one of shape",
+        ),
         (
             lambda: Autoregressive(MADE(3, 4, context_dim=2)),
             r"expects a context of shape \(\*batch, 2\); got none",
@@ -580,8 +636,14 @@ def test_every_mask_has_the_order_that_it_is_given():
             r"expects context of shape \(\*batch, 2\); got \(\)",
         ),
         (lambda: Autoregressive(NADE(3, 4), member=1), "expects member from 0 to 0; got 1"),
-        (lambda: Autoregressive(NADE(3, 4)).sample(observed=torch.zeros(3)), "observed and mask together"),
-        (lambda: Autoregressive(NADE(3, 4)).sample(mask=torch.ones(3)), "observed and mask together"),
+        (
+            lambda: Autoregressive(NADE(3, 4)).sample(observed=torch.zeros(3)),
+            "observed and mask together",
+        ),
+        (
+            lambda: Autoregressive(NADE(3, 4)).sample(mask=torch.ones(3)),
+            "observed and mask together",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(run, message):
@@ -589,13 +651,16 @@ def test_what_cannot_be_is_refused(run, message):
         run()
 
 
-# NADE and MADE --------------------------------------------------------------------------------------------------------
+# NADE and MADE
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_nade_keeps_one_hidden_layer_for_the_gradient():
     made = NADE(50, 20)
     kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(t.numel()) or t, lambda t: t
+    ):
         made(torch.randint(2, (30, 50)).double())
     assert max(kept) == 50 * 30  # the input; the hidden layers together have 50 * 30 * 20 numbers
 
@@ -606,7 +671,9 @@ def test_nade_passes_over_what_is_zero_in_the_whole_batch():
     x[:, [0, 3, 4, 9]] = 0
     thetas = [made(x), by_steps(made, x, None, 0)]
     assert_close(*thetas)
-    gradients = [torch.autograd.grad(theta.square().sum(), list(made.parameters())) for theta in thetas]
+    gradients = [
+        torch.autograd.grad(theta.square().sum(), list(made.parameters())) for theta in thetas
+    ]
     assert_close(*gradients, rtol=1e-10, atol=1e-10)
 
 
@@ -679,7 +746,9 @@ def test_masked_layers_learn_under_autocast():
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             loss = made(x).float().square().mean()
-        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(made.parameters()))]))
+        gradients.append(
+            torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(made.parameters()))])
+        )
     exact, rounded = gradients
     assert 0 < (rounded - exact).norm() < 0.02 * exact.norm()
 
@@ -778,7 +847,9 @@ def test_masked_layers_have_derivatives_in_a_direction(monkeypatch):
     monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", 0)
     made, x, v = net("MADE"), torch.rand(10), torch.randn(10)
     with torch.autograd.forward_ad.dual_level():
-        tangent = torch.autograd.forward_ad.unpack_dual(made(torch.autograd.forward_ad.make_dual(x, v))).tangent
+        tangent = torch.autograd.forward_ad.unpack_dual(
+            made(torch.autograd.forward_ad.make_dual(x, v))
+        ).tangent
     assert_close(tangent, torch.autograd.functional.jacobian(made, x) @ v)
 
 
@@ -807,7 +878,9 @@ def test_a_compiler_takes_the_order_of_the_buffers():
     raster, other = MADE(5, 8, seed=1), MADE(5, 8, order=[3, 0, 4, 1, 2], seed=2)
     for p in other.parameters():
         torch.nn.init.normal_(p)
-    call = torch.compile(partial(torch.func.functional_call, raster), backend="eager", fullgraph=True)
+    call = torch.compile(
+        partial(torch.func.functional_call, raster), backend="eager", fullgraph=True
+    )
     x = torch.randint(2, (4, 5)).double()
     assert_close(call(other.state_dict(), (x,)), other(x))
 
@@ -844,20 +917,28 @@ def test_pyro_says_whether_values_are_checked():
         assert Autoregressive(NADE(3, 4)).log_prob(torch.full((3,), 0.5)).isfinite()
 
 
-# Likelihoods ----------------------------------------------------------------------------------------------------------
+# Likelihoods
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_likelihoods_are_the_stock_distributions():
     theta = torch.randn(50, 4)
     digits = torch.randint(4, (50,)).double()
-    assert_close(CategoricalLikelihood(4).log_prob(theta, digits), Categorical(logits=theta).log_prob(digits))
+    assert_close(
+        CategoricalLikelihood(4).log_prob(theta, digits), Categorical(logits=theta).log_prob(digits)
+    )
     bits, reals = torch.randint(2, (50,)).double(), torch.randn(50)
-    assert_close(BernoulliLikelihood().log_prob(theta[:, :1], bits), Bernoulli(logits=theta[:, 0]).log_prob(bits))
+    assert_close(
+        BernoulliLikelihood().log_prob(theta[:, :1], bits),
+        Bernoulli(logits=theta[:, 0]).log_prob(bits),
+    )
     normal = Normal(theta[:, 0], theta[:, 1].exp())
     assert_close(GaussianLikelihood().log_prob(theta[:, :2], reals), normal.log_prob(reals))
     noise = torch.rand(50, 1)
     assert_close(normal.cdf(GaussianLikelihood().draw(theta[:, :2], noise)), noise[:, 0])
-    assert torch.equal(BernoulliLikelihood().draw(theta[:, :1], noise) == 1, noise[:, 0] < theta[:, 0].sigmoid())
+    assert torch.equal(
+        BernoulliLikelihood().draw(theta[:, :1], noise) == 1, noise[:, 0] < theta[:, 0].sigmoid()
+    )
 
 
 def test_levels_are_drawn_where_the_noise_falls_into_their_part_of_the_interval():
@@ -882,7 +963,10 @@ def test_a_level_of_probability_zero_is_never_drawn(dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_the_least_noise_gives_a_finite_value(likelihood, dtype):
     made = likelihood()
-    theta, noise = torch.zeros(3, made.num_params, dtype=dtype), torch.zeros(3, made.num_noise, dtype=dtype)
+    theta, noise = (
+        torch.zeros(3, made.num_params, dtype=dtype),
+        torch.zeros(3, made.num_noise, dtype=dtype),
+    )
     assert made.draw(theta, noise).isfinite().all()
 
 
@@ -892,7 +976,10 @@ def test_real_data_that_is_constant_or_infinite():
     made.initialize(x)
     mean, log_std = made(x[:1]).squeeze(0).unbind(-1)
     assert_close(mean, x.mean(0))
-    assert_close(log_std, torch.tensor([x[:, 0].std(correction=0).log(), 0.0, x[:, 2].std(correction=0).log()]))
+    assert_close(
+        log_std,
+        torch.tensor([x[:, 0].std(correction=0).log(), 0.0, x[:, 2].std(correction=0).log()]),
+    )
     with pytest.raises(ValueError, match="expects finite numbers; got inf, and 1 of 3"):
         Autoregressive(made).log_prob(torch.tensor([0.0, torch.inf, 0.0]))
 
@@ -933,11 +1020,14 @@ def test_the_marginal_of_levels_is_how_often_they_come():
 
 
 def test_saturated_logits_have_finite_log_probabilities():
-    log_p = BernoulliLikelihood().log_prob(torch.tensor([[800.0], [-800.0]]), torch.tensor([0.0, 1.0]))
+    log_p = BernoulliLikelihood().log_prob(
+        torch.tensor([[800.0], [-800.0]]), torch.tensor([0.0, 1.0])
+    )
     assert_close(log_p, torch.tensor([-800.0, -800.0]))
 
 
-# Whole passes, and sites that are pixels ------------------------------------------------------------------------------
+# Whole passes, and sites that are pixels
+# ------------------------------------------------------------------------------
 
 
 class Pairs(Likelihood):
@@ -984,12 +1074,16 @@ def test_a_site_may_be_a_pixel_with_all_its_channels():
     p = d.log_prob(x).exp().detach()
     assert_close(p.sum(), torch.ones(()))
     drawn = d.sample((10_000,)).flatten(1).long()
-    assert pvalue(torch.bincount((drawn << torch.arange(6)).sum(-1), minlength=64), 10_000 * p) > 1e-3
+    assert (
+        pvalue(torch.bincount((drawn << torch.arange(6)).sum(-1), minlength=64), 10_000 * p) > 1e-3
+    )
     observed = d.sample((2,), observed=x[5], mask=torch.tensor([True, True, False]))
     assert torch.equal(observed[..., :2], x[5, ..., :2].expand(2, -1, -1, -1))
     with pytest.raises(ValueError, match="the same for all channels of a pixel"):
         d.sample(observed=x[5], mask=torch.tensor([True, False])[:, None, None])
-    with pytest.raises(ValueError, match=r"begins with that of the values of its likelihood, \(2,\); got \(3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"begins with that of the values of its likelihood, \(2,\); got \(3, 4\)"
+    ):
         CausalNet.__init__(made, (3, 4), Pairs())
 
 

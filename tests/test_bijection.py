@@ -62,7 +62,8 @@ def normal(dim):
     return Normal(torch.zeros(dim), torch.ones(())).to_event(1)
 
 
-# One evaluation a network ---------------------------------------------------------------------------------------------
+# One evaluation a network
+# ---------------------------------------------------------------------------------------------
 
 
 def in_a_list(coupling, context):
@@ -74,11 +75,15 @@ def forwards(coupling, context):
 
 
 def in_a_compose(coupling, context):
-    return TransformedDistribution(normal(4), [Compose([ActNorm(4), coupling, Permute([3, 2, 1, 0])]).inv])
+    return TransformedDistribution(
+        normal(4), [Compose([ActNorm(4), coupling, Permute([3, 2, 1, 0])]).inv]
+    )
 
 
 def in_a_nested_compose(coupling, context):
-    return TransformedDistribution(normal(4), [Compose([Compose([coupling.inv], recompute=True), ActNorm(4).inv])])
+    return TransformedDistribution(
+        normal(4), [Compose([Compose([coupling.inv], recompute=True), ActNorm(4).inv])]
+    )
 
 
 def in_a_flow(coupling, context):
@@ -94,7 +99,15 @@ def conditioned_forwards(coupling, context):
 
 
 @pytest.fixture(
-    params=[in_a_list, forwards, in_a_compose, in_a_nested_compose, in_a_flow, conditioned, conditioned_forwards],
+    params=[
+        in_a_list,
+        forwards,
+        in_a_compose,
+        in_a_nested_compose,
+        in_a_flow,
+        conditioned,
+        conditioned_forwards,
+    ],
     ids=lambda make: make.__name__,
 )
 def counted_distribution(request):
@@ -145,7 +158,8 @@ def test_a_round_trip_is_exact_and_costs_nothing():
     assert layer.conditioner.calls == 2
 
 
-# What memory never answers --------------------------------------------------------------------------------------------
+# What memory never answers
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -156,7 +170,11 @@ def test_a_record_made_without_gradient_does_not_answer_a_query_with_gradient(mo
         y = layer(x)
         assert not layer.log_abs_det_jacobian(x, y).requires_grad
     assert layer.log_abs_det_jacobian(x, y).requires_grad
-    with nullcontext() if mode is torch.no_grad else pytest.raises(RuntimeError, match=r"(?i)inference"):
+    with (
+        nullcontext()
+        if mode is torch.no_grad
+        else pytest.raises(RuntimeError, match=r"(?i)inference")
+    ):
         assert layer.inv(y).requires_grad
 
 
@@ -312,7 +330,8 @@ def test_a_buffer_counts():
     assert_close(layer.inv(y), y)
 
 
-# How long memory lasts ------------------------------------------------------------------------------------------------
+# How long memory lasts
+# ------------------------------------------------------------------------------------------------
 
 
 class SavesItsOutput(Bijection):
@@ -327,7 +346,9 @@ class SavesItsOutput(Bijection):
         return y, (self.log_scale + 0.5 * (1 + y**2).log()).sum(-1)
 
     def invert(self, y, context=None):
-        return y.asinh() * (-self.log_scale).exp(), -(self.log_scale + 0.5 * (1 + y**2).log()).sum(-1)
+        return y.asinh() * (-self.log_scale).exp(), -(self.log_scale + 0.5 * (1 + y**2).log()).sum(
+            -1
+        )
 
 
 @pytest.fixture
@@ -340,14 +361,20 @@ def no_garbage_collection():
 
 
 @pytest.mark.usefixtures("no_garbage_collection")
-@pytest.mark.parametrize("make", [SavesItsOutput, counted, lambda: Compose([SavesItsOutput()], recompute=True)])
+@pytest.mark.parametrize(
+    "make", [SavesItsOutput, counted, lambda: Compose([SavesItsOutput()], recompute=True)]
+)
 def test_records_die_with_their_outputs(make):
     layer = make()
     for _ in range(100):
         x = torch.randn(3, 4)
         y = layer(x)
         assert len(layer._memory) == 1
-        loss = layer.log_abs_det_jacobian(x, y).sum() + layer(layer(y)).exp().sum() + layer.inv(x).square().sum()
+        loss = (
+            layer.log_abs_det_jacobian(x, y).sum()
+            + layer(layer(y)).exp().sum()
+            + layer.inv(x).square().sum()
+        )
         loss.backward()
         del x, y, loss
         assert len(layer._memory) == 0
@@ -375,7 +402,9 @@ def test_a_record_lives_as_long_as_its_output():
     assert len(layer._memory) == 0
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))]
+)
 def test_copies_start_with_an_empty_memory(duplicate):
     layer = counted()
     y = layer(torch.randn(3, 4))
@@ -400,7 +429,8 @@ def test_the_weak_dictionary_of_torch_behaves_as_the_memory_expects():
     assert len(memory) == 0
 
 
-# What enters a layer --------------------------------------------------------------------------------------------------
+# What enters a layer
+# --------------------------------------------------------------------------------------------------
 
 
 class Scaled(Bijection):
@@ -417,15 +447,32 @@ class Scaled(Bijection):
         return y / self.scale, -self.scale.log().sum().expand(y.shape[:-1])
 
 
-@pytest.mark.parametrize("wrap", [lambda layer: layer, lambda layer: layer.inv, lambda layer: Compose([layer])])
+@pytest.mark.parametrize(
+    "wrap", [lambda layer: layer, lambda layer: layer.inv, lambda layer: Compose([layer])]
+)
 @pytest.mark.parametrize(
     ("context_shape", "shape", "context", "message"),
     [
         (None, (1,), None, r"Scaled expects 3 dimensions; got 1 in shape \(1,\)"),
         (None, (3,), (2,), "takes no context; got a Tensor. Build it with a context"),
-        ((2,), (3,), None, r"expects a context of shape \(\*batch, 2\); got none. Call layer.condition"),
-        ((2,), (3,), (3,), r"expects a context of shape \(\*batch, 2\); got \(3,\). Pass a context of that size"),
-        ((2,), (3,), (5, 2), r"with the batch shape of its context; got \(\) and \(5,\). Expand the input"),
+        (
+            (2,),
+            (3,),
+            None,
+            r"expects a context of shape \(\*batch, 2\); got none. Call layer.condition",
+        ),
+        (
+            (2,),
+            (3,),
+            (3,),
+            r"expects a context of shape \(\*batch, 2\); got \(3,\). Pass a context of that size",
+        ),
+        (
+            (2,),
+            (3,),
+            (5, 2),
+            r"with the batch shape of its context; got \(\) and \(5,\). Expand the input",
+        ),
         ((2,), (4, 3), (5, 2), r"with the batch shape of its context; got \(4,\) and \(5,\)"),
     ],
 )
@@ -442,7 +489,8 @@ def test_a_stack_gives_a_context_to_the_parts_that_take_one():
     assert_close(y, torch.full((5, 3), 8.0))
 
 
-# Inverse and Conditioned ----------------------------------------------------------------------------------------------
+# Inverse and Conditioned
+# ----------------------------------------------------------------------------------------------
 
 
 def test_inverse_shares_weights_and_modes():
@@ -480,7 +528,8 @@ def test_vmap_and_jacrev():
     assert_close(jacobian.slogdet().logabsdet, layer.forward_and_ladj(x[0])[1])
 
 
-# Compose --------------------------------------------------------------------------------------------------------------
+# Compose
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_compose_applies_its_parts_in_order():
@@ -504,7 +553,10 @@ def test_compose_initialises_each_part_on_the_output_of_the_one_before():
         (lambda: [Squeeze(), ActNorm(4)], "Squeeze with 3 before ActNorm with 1"),
         (lambda: [ActNorm(4), Squeeze()], "equal event dimensions"),
         (lambda: [Flatten((1, 2, 2)), Squeeze()], "Flatten with 1 before Squeeze with 3"),
-        (lambda: [ActNorm(2, context_dim=1), ActNorm(2, context_dim=3)], "expects one context shape"),
+        (
+            lambda: [ActNorm(2, context_dim=1), ActNorm(2, context_dim=3)],
+            "expects one context shape",
+        ),
     ],
 )
 def test_compose_refuses_parts_that_do_not_fit(parts, message):
@@ -513,11 +565,14 @@ def test_compose_refuses_parts_that_do_not_fit(parts, message):
 
 
 def test_compose_checks_every_part_before_it_computes():
-    with pytest.raises(ValueError, match=r"ActNorm expects 3 channels; got 4 in shape \(5, 4, 2, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"ActNorm expects 3 channels; got 4 in shape \(5, 4, 2, 2\)"
+    ):
         Compose([Squeeze(), ActNorm(3, event_dim=3)])(torch.zeros(5, 1, 4, 4))
 
 
-# Recomputation --------------------------------------------------------------------------------------------------------
+# Recomputation
+# --------------------------------------------------------------------------------------------------------
 
 
 def gradients(layer, x, context=None):
@@ -544,7 +599,9 @@ def test_recomputed_gradients_equal_stored_ones(shape, context_dim):
     if shape == (3,):
         layers = with_and_without(lambda recompute: perturb(stack(context_dim, recompute)))
     else:
-        layers = with_and_without(lambda recompute: perturb(small_glow(context_dim, depth=3, recompute=recompute), 0.1))
+        layers = with_and_without(
+            lambda recompute: perturb(small_glow(context_dim, depth=3, recompute=recompute), 0.1)
+        )
     x = pixels((5, *shape))
     context = torch.randn(5, context_dim) if context_dim else None
     stored, recomputed = (gradients(layer, x, context) for layer in layers)
@@ -555,7 +612,9 @@ def test_recomputed_gradients_equal_stored_ones(shape, context_dim):
 def test_recomputation_adds_up_the_gradients_of_a_shared_part():
     def make(recompute):
         shared = perturb(dense(Halves(4), Affine(), 2))
-        return Compose([shared, Permute([2, 3, 0, 1]), shared, ActNorm(4, context_dim=2), shared], recompute)
+        return Compose(
+            [shared, Permute([2, 3, 0, 1]), shared, ActNorm(4, context_dim=2), shared], recompute
+        )
 
     x, context = torch.randn(5, 4), torch.randn(5, 2)
     stored, recomputed = (gradients(layer, x, context) for layer in with_and_without(make))
@@ -564,7 +623,10 @@ def test_recomputation_adds_up_the_gradients_of_a_shared_part():
 
 def test_nested_recomputation():
     def make(recompute):
-        inner = [perturb(Compose([counted(2), Permute([2, 3, 0, 1]), counted(2)], recompute)) for _ in range(2)]
+        inner = [
+            perturb(Compose([counted(2), Permute([2, 3, 0, 1]), counted(2)], recompute))
+            for _ in range(2)
+        ]
         return Compose([*inner, perturb(ActNorm(4))], recompute)
 
     x, context = torch.randn(5, 4), torch.randn(5, 2)
@@ -573,7 +635,12 @@ def test_nested_recomputation():
 
 
 def dropping(recompute):
-    parts = [counted(2, dropout=0.5), Permute([2, 3, 0, 1]), counted(2, dropout=0.5), counted(2, dropout=0.5)]
+    parts = [
+        counted(2, dropout=0.5),
+        Permute([2, 3, 0, 1]),
+        counted(2, dropout=0.5),
+        counted(2, dropout=0.5),
+    ]
     return Compose(parts, recompute)
 
 
@@ -614,15 +681,20 @@ def test_recomputation_under_autocast_reaches_every_weight():
     )
     x = torch.randn(5, 4)
     with torch.autocast("cpu", torch.bfloat16):
-        recomputing.forward_and_ladj(x)  # must not leave casts of the weights without gradient behind
+        recomputing.forward_and_ladj(
+            x
+        )  # must not leave casts of the weights without gradient behind
         stored, recomputed = gradients(plain, x), gradients(recomputing, x)
-    # The rebuilt input may differ in its last bit and be rounded to another bfloat16: one part in 256.
+    # The rebuilt input may differ in its last bit and be rounded to another bfloat16: one part in
+    # 256.
     assert_close(recomputed, stored, rtol=2**-8, atol=2**-8)
 
 
 def test_a_compiled_graph_stores_what_it_likes():
     plain, recomputing = with_and_without(lambda recompute: perturb(stack(2, recompute)))
-    recomputing.forward_and_ladj = torch.compile(recomputing.forward_and_ladj, fullgraph=True, backend="eager")
+    recomputing.forward_and_ladj = torch.compile(
+        recomputing.forward_and_ladj, fullgraph=True, backend="eager"
+    )
     x, context = torch.randn(5, 3), torch.randn(5, 2)
     stored, compiled = gradients(plain, x, context), gradients(recomputing, x, context)
     assert_close(compiled, stored, rtol=1e-8, atol=1e-8)
@@ -636,7 +708,9 @@ def test_recomputation_with_only_one_of_the_outputs_used(use):
     for layer in (plain, recomputing):
         y, ladj = layer.forward_and_ladj(x)
         (y if use == "value" else ladj).sum().backward()
-        found.append([torch.zeros_like(p) if p.grad is None else p.grad for p in layer.parameters()])
+        found.append(
+            [torch.zeros_like(p) if p.grad is None else p.grad for p in layer.parameters()]
+        )
     assert_close(*found, rtol=1e-8, atol=1e-8)
 
 
@@ -695,11 +769,15 @@ def saved_bytes(layer, x):
 
 def test_memory_does_not_grow_with_depth():
     def step():
-        return Compose([ActNorm(4), perturb(dense(Halves(4), Affine(), None)), Permute([3, 2, 1, 0])])
+        return Compose(
+            [ActNorm(4), perturb(dense(Halves(4), Affine(), None)), Permute([3, 2, 1, 0])]
+        )
 
     x = torch.randn(100, 4, requires_grad=True)
     stored = [saved_bytes(Compose([step() for _ in range(n)]), x)[0] for n in (2, 8)]
-    recomputed = [saved_bytes(Compose([step() for _ in range(n)], recompute=True), x)[0] for n in (2, 8)]
+    recomputed = [
+        saved_bytes(Compose([step() for _ in range(n)], recompute=True), x)[0] for n in (2, 8)
+    ]
     assert stored[1] > 3 * stored[0]
     assert recomputed[1] == recomputed[0] < stored[0]
 

@@ -16,7 +16,16 @@ from torch.testing import assert_close
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.nn import DenseConditioner, MaskedDense
-from pyro_exact.transforms import ActNorm, Affine, Compose, Coupling, Halves, Logit, MaskedAutoregressive, Scaling
+from pyro_exact.transforms import (
+    ActNorm,
+    Affine,
+    Compose,
+    Coupling,
+    Halves,
+    Logit,
+    MaskedAutoregressive,
+    Scaling,
+)
 
 BUILDERS = {
     "maf": lambda: flows.maf(3, length=2),
@@ -47,7 +56,8 @@ def normal(dim):
     return Normal(torch.zeros(dim), torch.ones(dim)).to_event(1)
 
 
-# Precision ------------------------------------------------------------------------------------------------------------
+# Precision
+# ------------------------------------------------------------------------------------------------------------
 
 
 @every_builder
@@ -88,14 +98,19 @@ def test_a_bfloat16_input_is_transformed_in_float32_under_autocast():
 @every_builder
 def test_weights_in_half_precision_are_refused(build):
     flow = build().bfloat16()
-    with pytest.raises(TypeError, match=r"expects weights in float32 or float64; got torch.bfloat16. Keep them there"):
+    with pytest.raises(
+        TypeError,
+        match=r"expects weights in float32 or float64; got torch.bfloat16. Keep them there",
+    ):
         flow(torch.randn(5, 3).bfloat16())
 
 
 def test_an_event_without_elements_is_refused_and_an_empty_batch_is_not():
     layer = ActNorm(2, event_dim=3)
     assert layer(torch.zeros(0, 2, 4, 4)).shape == (0, 2, 4, 4)
-    with pytest.raises(ValueError, match=r"at least one element in each dimension; got \(5, 2, 0, 4\). Leave empty"):
+    with pytest.raises(
+        ValueError, match=r"at least one element in each dimension; got \(5, 2, 0, 4\). Leave empty"
+    ):
         layer(torch.zeros(5, 2, 0, 4))
 
 
@@ -105,7 +120,8 @@ def test_the_jacobian_of_what_is_no_tensor_is_refused(y):
         ActNorm(3).log_abs_det_jacobian(torch.zeros(3), y)
 
 
-# Weights that are random variables ------------------------------------------------------------------------------------
+# Weights that are random variables
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", TRANSFORMS)
@@ -152,7 +168,9 @@ def test_a_flow_with_random_weights_is_fitted_by_svi(build):
 
 def test_random_weights_are_not_read_after_the_call_in_which_they_were_drawn():
     model = Bayesian(with_random_weights(flows.maf(3, length=1)))
-    with pytest.raises(ValueError, match=r"its weights are random variables; got a call outside. Score there, with"):
+    with pytest.raises(
+        ValueError, match=r"its weights are random variables; got a call outside. Score there, with"
+    ):
         model.flow(torch.randn(4, 3))
 
 
@@ -174,7 +192,8 @@ def test_random_weights_are_never_answered_from_memory():
     assert not torch.allclose(back, x)  # the weights have been drawn anew
 
 
-# Compilers ------------------------------------------------------------------------------------------------------------
+# Compilers
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("without_validation")
@@ -188,7 +207,9 @@ def test_the_log_prob_of_a_flow_compiles_into_one_graph(build):
 
 @pytest.mark.usefixtures("without_validation")
 def test_a_compiled_score_evaluates_the_network_once():
-    flow = Flow(StandardNormal(4), Coupling(Halves(4), Affine(), DenseConditioner(2, 2, 2, (6,))).inv)
+    flow = Flow(
+        StandardNormal(4), Coupling(Halves(4), Affine(), DenseConditioner(2, 2, 2, (6,))).inv
+    )
     operations = []
 
     def count(graph, _):
@@ -199,7 +220,8 @@ def test_a_compiled_score_evaluates_the_network_once():
     assert len(operations) == 2  # the two layers of the network, once
 
 
-# Memory ---------------------------------------------------------------------------------------------------------------
+# Memory
+# ---------------------------------------------------------------------------------------------------------------
 
 
 class Dropping(DenseConditioner):
@@ -259,7 +281,8 @@ def test_log_prob_is_mapped_over_a_batch_by_vmap(build):
     assert_close(torch.func.vmap(d.log_prob)(x), d.log_prob(x))
 
 
-# Distribution functions -----------------------------------------------------------------------------------------------
+# Distribution functions
+# -----------------------------------------------------------------------------------------------
 
 
 def test_a_cdf_is_that_of_the_stock_transform():
@@ -276,11 +299,15 @@ def test_a_cdf_is_that_of_the_stock_transform():
 
 
 def test_a_layer_of_vectors_says_that_it_has_no_cdf():
-    with pytest.raises(NotImplementedError, match="ActNorm is no map of single numbers that rises or falls everywhere"):
+    with pytest.raises(
+        NotImplementedError,
+        match="ActNorm is no map of single numbers that rises or falls everywhere",
+    ):
         _ = ActNorm(2).sign
 
 
-# Recomputation --------------------------------------------------------------------------------------------------------
+# Recomputation
+# --------------------------------------------------------------------------------------------------------
 
 
 def dropping_coupling(swap=False):
@@ -316,7 +343,9 @@ class WithDropout(MaskedDense):
 )
 def test_recomputation_refuses_parts_that_would_drop_other_units(part):
     layer = Compose([part(), ActNorm(4)], recompute=True)
-    with pytest.raises(ValueError, match=r"drop the same units in both directions.* with dropout in training mode"):
+    with pytest.raises(
+        ValueError, match=r"drop the same units in both directions.* with dropout in training mode"
+    ):
         layer(torch.randn(5, 4))
     layer.eval()(torch.randn(5, 4))
 

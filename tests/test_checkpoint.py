@@ -30,7 +30,9 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     pixels = torch.randint(4, (32, 1, 4, 4), dtype=torch.uint8)
     images = data.Images("toy", train=pixels, valid=pixels[:8], test=pixels[:8], levels=4)
-    train.fit(recipes.Recipe.from_dict(RECIPE, "the test"), images, folder, progress=False, device="cpu")
+    train.fit(
+        recipes.Recipe.from_dict(RECIPE, "the test"), images, folder, progress=False, device="cpu"
+    )
     return folder / train.LAST
 
 
@@ -47,7 +49,11 @@ def write(contents, path):
 
 def test_every_flipped_bit_is_refused(path):
     whole, chosen = path.read_bytes(), random.Random(0)
-    for place in [*range(0, 300, 7), *range(-300, 0, 7), *(chosen.randrange(len(whole)) for _ in range(200))]:
+    for place in [
+        *range(0, 300, 7),
+        *range(-300, 0, 7),
+        *(chosen.randrange(len(whole)) for _ in range(200)),
+    ]:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << chosen.randrange(8)
         path.write_bytes(damaged)
@@ -66,7 +72,10 @@ def test_a_sealed_checkpoint_is_still_one_of_torch(path):
     ours = train.read_checkpoint(path)
     theirs = torch.load(path, weights_only=True)
     assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours["state_dict"][name], theirs["state_dict"][name]) for name in ours["state_dict"])
+    assert all(
+        torch.equal(ours["state_dict"][name], theirs["state_dict"][name])
+        for name in ours["state_dict"]
+    )
 
 
 def test_a_checkpoint_without_a_checksum_says_that_it_may_be_an_old_one(path):
@@ -106,22 +115,52 @@ def holding_itself():
     ("edit", "message"),
     [
         (lambda c: run_of(c).update(shape=[-1, 4, 4]), "each of shape from 1 to .*; got -1"),
-        (lambda c: run_of(c).update(shape=[1, 10**6, 10**6]), "images of at most .* numbers; got 1 x 1000000"),
+        (
+            lambda c: run_of(c).update(shape=[1, 10**6, 10**6]),
+            "images of at most .* numbers; got 1 x 1000000",
+        ),
         (lambda c: run_of(c).update(levels=1), "levels from 2 to .*; got 1"),
         (lambda c: run_of(c).update(levels=10**30), "levels expects integers of at most 64 bits"),
         (lambda c: run_of(c).update(seed=-1), "seed from 0 to .*; got -1"),
-        (lambda c: run_of(c).update(seconds=float("nan")), "seconds expects a finite number; got nan"),
-        (lambda c: run_of(c).update(clock="sundial"), "clock as one of computing, wall; got 'sundial'"),
+        (
+            lambda c: run_of(c).update(seconds=float("nan")),
+            "seconds expects a finite number; got nan",
+        ),
+        (
+            lambda c: run_of(c).update(clock="sundial"),
+            "clock as one of computing, wall; got 'sundial'",
+        ),
         (lambda c: run_of(c).update(curve={}), "curve expects train and valid; got {}"),
-        (lambda c: run_of(c).update(curve={"train": [[1]], "valid": []}), r"curve: train expects .*; got \[\[1\]\]"),
-        (lambda c: run_of(c).update(recent=[0.0] * 10**4), "recent expects a list of fewer than 10 losses"),
-        (lambda c: run_of(c).update(source={"name": "digits", "evil": 1}), "source has an unknown key 'evil'"),
-        (lambda c: run_of(c).update(source={"name": "digits", "seed": "x"}), "source: seed expects int; got 'x'"),
-        (lambda c: run_of(c).update(data=multiplied("lol", 11)), r"pyro_exact\.data holds more values"),
+        (
+            lambda c: run_of(c).update(curve={"train": [[1]], "valid": []}),
+            r"curve: train expects .*; got \[\[1\]\]",
+        ),
+        (
+            lambda c: run_of(c).update(recent=[0.0] * 10**4),
+            "recent expects a list of fewer than 10 losses",
+        ),
+        (
+            lambda c: run_of(c).update(source={"name": "digits", "evil": 1}),
+            "source has an unknown key 'evil'",
+        ),
+        (
+            lambda c: run_of(c).update(source={"name": "digits", "seed": "x"}),
+            "source: seed expects int; got 'x'",
+        ),
+        (
+            lambda c: run_of(c).update(data=multiplied("lol", 11)),
+            r"pyro_exact\.data holds more values",
+        ),
         (lambda c: run_of(c).update(data=holding_itself()), r"pyro_exact\.data holds more values"),
         (lambda c: run_of(c).update(data="x" * 10**6), "data expects at most 10000 characters"),
-        (lambda c: run_of(c)["recipe"].update(name="../../escape"), "a name that a folder can have|a folder can have"),
-        (lambda c: run_of(c)["recipe"]["model"].update(width=10**4), "state_dict expects .* of shape .*10000.*; got"),
+        (
+            lambda c: run_of(c)["recipe"].update(name="../../escape"),
+            "a name that a folder can have|a folder can have",
+        ),
+        (
+            lambda c: run_of(c)["recipe"]["model"].update(width=10**4),
+            "state_dict expects .* of shape .*10000.*; got",
+        ),
         (
             lambda c: run_of(c)["recipe"]["model"].update(width=10**6),
             "expects a weight of at most",
@@ -130,8 +169,14 @@ def holding_itself():
             lambda c: run_of(c)["recipe"]["model"].update(scales=10**9),
             r"expects scales from 1 to \d+; got 10{9}\. Choose",
         ),
-        (lambda c: c.update(state_dict=[]), r"the field state_dict expects tensors by name; got \[\]"),
-        (lambda c: c.update(state_dict={1: torch.zeros(1)}), "the field state_dict expects tensors by name"),
+        (
+            lambda c: c.update(state_dict=[]),
+            r"the field state_dict expects tensors by name; got \[\]",
+        ),
+        (
+            lambda c: c.update(state_dict={1: torch.zeros(1)}),
+            "the field state_dict expects tensors by name",
+        ),
         (lambda c: c.update(global_step=5), "the field global_step expects that of the run; got 5"),
         (lambda c: c.pop("optimizer_states"), "the field optimizer_states is missing"),
         (
@@ -140,7 +185,10 @@ def holding_itself():
         ),
         (lambda c: c.pop("averaging_state"), "the field averaging_state is missing"),
         (lambda c: c.pop("current_model_state"), "the field current_model_state is missing"),
-        (lambda c: c["callbacks"].clear(), "the field callbacks expects that of the averages; got {}"),
+        (
+            lambda c: c["callbacks"].clear(),
+            "the field callbacks expects that of the averages; got {}",
+        ),
         (lambda c: c.update(loops={}), "the field loops expects the progress of each loop; got {}"),
         (
             lambda c: c.update({"pytorch-lightning_version": "x"}),
@@ -174,7 +222,11 @@ def rebuilt(path, change, compression=zipfile.ZIP_STORED):
 
 
 def test_an_archive_that_inflates_is_refused_before_it_is_read(path):
-    rebuilt(path, lambda name, content: bytes(2**26) if name.endswith("data/0") else content, zipfile.ZIP_DEFLATED)
+    rebuilt(
+        path,
+        lambda name, content: bytes(2**26) if name.endswith("data/0") else content,
+        zipfile.ZIP_DEFLATED,
+    )
     assert path.stat().st_size < 2**20
     with pytest.raises(ValueError, match="is compressed"):
         train.read_checkpoint(path)

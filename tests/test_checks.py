@@ -39,7 +39,9 @@ def test_check_event_refuses_other_shapes(shape):
 
 
 def test_check_event_asks_for_the_batch_dimension():
-    with pytest.raises(ValueError, match=r"x of shape \(N, 3\); got \(3,\). Add the batch dimension: x.unsqueeze"):
+    with pytest.raises(
+        ValueError, match=r"x of shape \(N, 3\); got \(3,\). Add the batch dimension: x.unsqueeze"
+    ):
         checks.check_event("Density", "x", torch.zeros(3), (3,), batch_dims=1)
 
 
@@ -79,7 +81,9 @@ def test_check_sizes_returns_a_tuple_of_integers():
 def test_check_number_refuses_what_is_not_finite_or_out_of_range():
     assert checks.check_number("Spline", "bound", np.float32(3), least=0) == 3.0
     for bad in (math.nan, math.inf, -1.0):
-        with pytest.raises(ValueError, match="expects bound as a finite number that is at least 0; got"):
+        with pytest.raises(
+            ValueError, match="expects bound as a finite number that is at least 0; got"
+        ):
             checks.check_number("Spline", "bound", bad, least=0)
     with pytest.raises(ValueError, match="above 0"):
         checks.check_number("Spline", "bound", 0.0, least=0, open_ends=True)
@@ -113,7 +117,9 @@ def test_check_mask_takes_zeros_and_ones_of_any_type():
 
 def test_check_broadcast_returns_the_common_shape():
     assert checks.check_broadcast("d", "value", (3, 1), "x", (5,)) == (3, 5)
-    with pytest.raises(ValueError, match=r"of value that broadcasts with that of x, \(5,\); got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"of value that broadcasts with that of x, \(5,\); got \(3,\)"
+    ):
         checks.check_broadcast("d", "value", (3,), "x", (5,))
 
 
@@ -122,7 +128,9 @@ def test_check_numbers_refuses_a_tensor_that_holds_none():
         checks.check_finite("Glow", "x", torch.zeros(3, device="meta"), "Move it")
 
 
-@pytest.mark.parametrize(("shape", "expected"), [(3, (3,)), (np.int64(3), (3,)), ([1, 4, 4], (1, 4, 4))])
+@pytest.mark.parametrize(
+    ("shape", "expected"), [(3, (3,)), (np.int64(3), (3,)), ([1, 4, 4], (1, 4, 4))]
+)
 def test_check_shape_takes_the_size_of_a_vector_too(shape, expected):
     assert checks.check_shape("NADE", "shape", shape) == expected
 
@@ -148,5 +156,8 @@ def test_check_kernel_share_and_seed():
 
 def test_check_elements_bounds_the_product_of_sizes():
     checks.check_elements("NADE", 2**16, 2**17)
-    with pytest.raises(ValueError, match=r"NADE expects a weight of at most 8589934592 elements; got 65536 x 131073 ="):
+    with pytest.raises(
+        ValueError,
+        match=r"NADE expects a weight of at most 8589934592 elements; got 65536 x 131073 =",
+    ):
         checks.check_elements("NADE", 2**16, 2**17 + 1)

@@ -20,8 +20,24 @@ from pyro_exact.train.checkpoint import AtomicCheckpointIO
 from pyro_exact.train.lock import one_writer
 from pyro_exact.train.task import Task
 
-SMALL = ["--model.scales", "1", "--model.depth", "1", "--model.width", "4", "--training.batch-size", "8"]
-SMALL += ["--training.minutes", "null", "--training.validate-every", "2", "--training.warmup-steps", "50"]
+SMALL = [
+    "--model.scales",
+    "1",
+    "--model.depth",
+    "1",
+    "--model.width",
+    "4",
+    "--training.batch-size",
+    "8",
+]
+SMALL += [
+    "--training.minutes",
+    "null",
+    "--training.validate-every",
+    "2",
+    "--training.warmup-steps",
+    "50",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +67,9 @@ def run(capsys):
 @pytest.fixture
 def trained(run):
     """The folder of a short run on toy.npz."""
-    code, _, err = run("train", "glow_digits", "--data", "toy.npz", "--out", "out", "--training.steps", "3", *SMALL)
+    code, _, err = run(
+        "train", "glow_digits", "--data", "toy.npz", "--out", "out", "--training.steps", "3", *SMALL
+    )
     assert (code, err) == (0, "")
     return "out"
 
@@ -62,13 +80,27 @@ def test_train_leaves_what_the_other_commands_need(here, trained, run):
     ]  # fmt: skip
     record = json.loads((here / "out" / "train.json").read_text())
     assert record["data"] == {"name": "toy", "split": "valid", "images": 3}
-    assert (record["steps"], record["training"]["batch_size"], record["settings"]["depth"]) == (3, 8, 1)
+    assert (record["steps"], record["training"]["batch_size"], record["settings"]["depth"]) == (
+        3,
+        8,
+        1,
+    )
     assert record["training"]["ema_decay"] is not None  # all else is that of the recipe
-    assert {"commit", "date", "hardware", "torch", "seconds", "clock", "parameters"} <= record.keys()
+    assert {
+        "commit",
+        "date",
+        "hardware",
+        "torch",
+        "seconds",
+        "clock",
+        "parameters",
+    } <= record.keys()
 
     code, out, err = run("evaluate", "out/checkpoint.ckpt", "--note", "ten images")
     assert (code, err) == (0, "")
-    assert re.search(r"glow_digits on toy, test: \d\.\d{4} ± \d\.\d{4} bits/dim \(elbo, k = 1, 10 images\)", out)
+    assert re.search(
+        r"glow_digits on toy, test: \d\.\d{4} ± \d\.\d{4} bits/dim \(elbo, k = 1, 10 images\)", out
+    )
     record = json.loads((here / "out" / "checkpoint-test.json").read_text())
     assert record["data"] == {"name": "toy", "split": "test", "images": 10, "note": "ten images"}
 
@@ -78,7 +110,9 @@ def test_train_leaves_what_the_other_commands_need(here, trained, run):
     assert rounded["data"]["note"] == "ten images; networks in bfloat16"
     assert 0 < abs(rounded["metric"]["value"] - record["metric"]["value"]) < 0.02
 
-    code, out, err = run("sample", "out/best.ckpt", "--out", "below/samples.png", "--temperature", "0.7", "--n", "4")
+    code, out, err = run(
+        "sample", "out/best.ckpt", "--out", "below/samples.png", "--temperature", "0.7", "--n", "4"
+    )
     assert (code, out, err) == (0, "Wrote below/samples.png.\n", "")
     assert (here / "below" / "samples.png").read_bytes().startswith(b"\x89PNG")
 
@@ -86,12 +120,23 @@ def test_train_leaves_what_the_other_commands_need(here, trained, run):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("evaluate out/checkpoint.ckpt --out toy.npz/score.json", "The output folder toy.npz cannot be written"),
-        ("sample out/checkpoint.ckpt --out toy.npz/samples.png", "The output folder toy.npz cannot be written"),
-        ("sample out/checkpoint.ckpt --out samples.jpg", "--out expects the name of a .png file; got 'samples.jpg'"),
+        (
+            "evaluate out/checkpoint.ckpt --out toy.npz/score.json",
+            "The output folder toy.npz cannot be written",
+        ),
+        (
+            "sample out/checkpoint.ckpt --out toy.npz/samples.png",
+            "The output folder toy.npz cannot be written",
+        ),
+        (
+            "sample out/checkpoint.ckpt --out samples.jpg",
+            "--out expects the name of a .png file; got 'samples.jpg'",
+        ),
     ],
 )
-def test_an_output_that_cannot_be_is_refused_before_the_work(here, trained, run, monkeypatch, command, message):
+def test_an_output_that_cannot_be_is_refused_before_the_work(
+    here, trained, run, monkeypatch, command, message
+):
     monkeypatch.setattr("pyro_exact.train.load_model", None)
     code, _, err = run(*command.split())
     assert (code, err.startswith(f"pyro-exact: {message}")) == (1, True)
@@ -99,7 +144,16 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(here, trained, run,
 
 def test_evaluate_takes_options(here, trained, run):
     code, out, _ = run(
-        "evaluate", "out/best.ckpt", "--split", "valid", "--k", "4", "--out", "score.json", "--seed", "3"
+        "evaluate",
+        "out/best.ckpt",
+        "--split",
+        "valid",
+        "--k",
+        "4",
+        "--out",
+        "score.json",
+        "--seed",
+        "3",
     )
     assert code == 0
     assert "(importance-weighted, k = 4, 3 images)" in out
@@ -121,15 +175,28 @@ def test_of_the_folder_of_a_run_the_best_checkpoint_is_taken(here, trained, run)
         assert out.startswith("Taking out/best.ckpt, the state with the lowest validation loss.\n")
     assert (here / "out" / "best-test.json").exists()
     (here / "out" / "best.ckpt").unlink()
-    assert run("evaluate", "out")[1].startswith("Taking out/checkpoint.ckpt, the last state: there is no best.ckpt")
+    assert run("evaluate", "out")[1].startswith(
+        "Taking out/checkpoint.ckpt, the last state: there is no best.ckpt"
+    )
     (here / "empty").mkdir()
     code, _, err = run("evaluate", "empty")
-    assert (code, "empty expects a checkpoint, best.ckpt or checkpoint.ckpt; got none" in err) == (1, True)
+    assert (code, "empty expects a checkpoint, best.ckpt or checkpoint.ckpt; got none" in err) == (
+        1,
+        True,
+    )
 
 
 def test_each_evaluation_has_a_record_of_its_own(here, trained, run):
     np.savez("other.npz", **np.load("toy.npz"))
-    flags = ["", "--k 2", "--seed 1", "--precision bf16", "--data other.npz", "--split valid", "--k 2 --seed 1"]
+    flags = [
+        "",
+        "--k 2",
+        "--seed 1",
+        "--precision bf16",
+        "--data other.npz",
+        "--split valid",
+        "--k 2 --seed 1",
+    ]
     for checkpoint in ("best", "checkpoint"):
         for given in flags:
             assert run("evaluate", f"out/{checkpoint}.ckpt", *given.split())[0] == 0
@@ -139,7 +206,9 @@ def test_each_evaluation_has_a_record_of_its_own(here, trained, run):
     assert json.loads((here / "out" / "best-test-k2-seed1.json").read_text())["metric"]["k"] == 2
 
 
-@pytest.mark.parametrize("command", ["evaluate", "sample", "interpolate", "reconstruct", "diagnose"])
+@pytest.mark.parametrize(
+    "command", ["evaluate", "sample", "interpolate", "reconstruct", "diagnose"]
+)
 def test_weights_that_are_not_finite_leave_no_record_and_no_picture(here, trained, run, command):
     checkpoint = train.read_checkpoint("out/best.ckpt")
     name = next(name for name in checkpoint["state_dict"] if name.endswith("bias"))
@@ -165,9 +234,13 @@ def test_a_score_is_printed_though_its_record_cannot_be_written(trained, run, mo
 
 def test_each_of_several_temperatures_has_a_row_of_the_same_noise(trained, run, monkeypatch):
     seen = []
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns, rows: seen.append((grids, rows)))
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids", lambda grids, *_, columns, rows: seen.append((grids, rows))
+    )
     for temperature in ("[0.5, 1]", "[1]"):
-        assert run("sample", "out/checkpoint.ckpt", "--n", "8", "--temperature", temperature)[0] == 0
+        assert (
+            run("sample", "out/checkpoint.ckpt", "--n", "8", "--temperature", temperature)[0] == 0
+        )
     (both, rows), (alone, _) = seen
     assert (list(both), rows) == (["temperature 0.5", "temperature 1"], 2)
     assert both["temperature 1"].shape == (8, 1, 4, 4)
@@ -181,24 +254,50 @@ def test_sample_shows_the_nearest_training_images(here, trained, run, monkeypatc
     assert run("sample", "out/checkpoint.ckpt", "--n", "2", "--nearest")[0] == 0
     assert list(seen) == ["samples", "samples: nearest training images"]
     known = torch.from_numpy(np.load("toy.npz")["train"])
-    assert all((known == image).flatten(1).all(1).any() for image in seen["samples: nearest training images"][:, 0])
+    assert all(
+        (known == image).flatten(1).all(1).any()
+        for image in seen["samples: nearest training images"][:, 0]
+    )
 
 
 def test_a_class_conditional_model_from_training_to_samples(here, run, monkeypatch):
     pixels, labels = np.load("toy.npz")["train"], np.arange(30) % 3
     np.savez("named.npz", train=pixels, test=pixels, train_labels=labels, test_labels=labels)
-    flags = ["--data", "named.npz", "--out", "out", "--training.steps", "3", "--model.context_dim", "3", *SMALL]
+    flags = [
+        "--data",
+        "named.npz",
+        "--out",
+        "out",
+        "--training.steps",
+        "3",
+        "--model.context_dim",
+        "3",
+        *SMALL,
+    ]
     assert run("train", "glow_digits", *flags)[0] == 0
     assert run("evaluate", "out/checkpoint.ckpt")[0] == 0
     seen = []
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns, rows: seen.append((grids, columns)))
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids",
+        lambda grids, *_, columns, rows: seen.append((grids, columns)),
+    )
     for label in ([], ["--label", "2"], ["--label", "[2, 0]"]):
         assert run("sample", "out/checkpoint.ckpt", "--n", "12", *label)[0] == 0
-    assert [(len(grids["samples"]), columns) for grids, columns in seen] == [(12, 4), (12, 8), (12, 6)]
+    assert [(len(grids["samples"]), columns) for grids, columns in seen] == [
+        (12, 4),
+        (12, 8),
+        (12, 6),
+    ]
     for command, message in (
         ("sample out/checkpoint.ckpt --label 3", "expects integer classes from 0 to 2; got 3,"),
-        ("interpolate out/checkpoint.ckpt", "expected a model whose noise has no classes; got one of 3 classes"),
-        ("evaluate out/checkpoint.ckpt --data toy.npz", "toy, test: expected a label for each image"),
+        (
+            "interpolate out/checkpoint.ckpt",
+            "expected a model whose noise has no classes; got one of 3 classes",
+        ),
+        (
+            "evaluate out/checkpoint.ckpt --data toy.npz",
+            "toy, test: expected a label for each image",
+        ),
     ):
         code, _, err = run(*command.split())
         assert (code, message in err) == (1, True), err
@@ -218,8 +317,12 @@ def test_an_autoregressive_recipe_from_training_to_samples(here, run):
     small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
     code, out, err = run("train", "nade_mnist", "--data", "bits.npz", "--out", "out", *small)
     assert code == 0
-    assert re.fullmatch(r"pyro-exact: Warning: .* are for batches of 100 images; with 5 the first steps .*\n", err)
-    assert re.search(r"validation: \d\.\d{4} ± .* \(exact, 10 images\), \d+\.\d\d ± \d\.\d\d nats per image", out)
+    assert re.fullmatch(
+        r"pyro-exact: Warning: .* are for batches of 100 images; with 5 the first steps .*\n", err
+    )
+    assert re.search(
+        r"validation: \d\.\d{4} ± .* \(exact, 10 images\), \d+\.\d\d ± \d\.\d\d nats per image", out
+    )
     assert json.loads((here / "out" / "train.json").read_text())["metric"]["unit"] == "nats"
     assert run("sample", "out/checkpoint.ckpt", "--n", "2")[0] == 0
     code, _, err = run("sample", "out/checkpoint.ckpt", "--temperature", "0.7")
@@ -228,13 +331,38 @@ def test_an_autoregressive_recipe_from_training_to_samples(here, run):
     assert (code, "NADE expects images of 2 levels, 0 and 1; got 256" in err) == (1, True)
 
 
-TINY = ["--model.hidden", "4", "--model.head", "4", "--training.batch-size", "5", "--training.steps", "3"]
+TINY = [
+    "--model.hidden",
+    "4",
+    "--model.head",
+    "4",
+    "--training.batch-size",
+    "5",
+    "--training.steps",
+    "3",
+]
 
 
 def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, monkeypatch):
     shown = {}
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns: shown.update(grids, columns=columns))
-    assert run("train", "pixel_cnn_mnist", "--data", "toy.npz", "--out", "out", *TINY, "--model.blocks", "1")[0] == 0
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids",
+        lambda grids, *_, columns: shown.update(grids, columns=columns),
+    )
+    assert (
+        run(
+            "train",
+            "pixel_cnn_mnist",
+            "--data",
+            "toy.npz",
+            "--out",
+            "out",
+            *TINY,
+            "--model.blocks",
+            "1",
+        )[0]
+        == 0
+    )
     command = ["complete", "out/checkpoint.ckpt", "--completions", "3", "--out", "c.png"]
     assert run(*command, "--n", "5") == (0, "Wrote c.png.\n", "")
     (rows, columns) = shown.values()
@@ -266,7 +394,10 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
         (["--image", "small.png"], r"small.png: expected an image of shape \(1, 4, 4\)"),
         (["--mask", "quarter.png"], "quarter.png"),
         (["--completions", "0"], "complete expects --completions from 1 to .*; got 0"),
-        (["--n", "11"], "--n expects at most 10, because the split test of toy has 10 images; got 11"),
+        (
+            ["--n", "11"],
+            "--n expects at most 10, because the split test of toy has 10 images; got 11",
+        ),
         (["--label", "1"], "expects no --label, because its model has no classes"),
     ]:
         code, _, err = run(*command, *flags)
@@ -291,7 +422,10 @@ def test_complete_asks_for_the_class_and_for_an_autoregressive_model(trained, ru
 
 def test_a_network_of_any_order_completes_from_all_that_is_seen(here, run, monkeypatch):
     shown = {}
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns: shown.update(grids, columns=columns))
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids",
+        lambda grids, *_, columns: shown.update(grids, columns=columns),
+    )
     bits = np.random.default_rng(0).integers(0, 2, (40, 4, 4), dtype=np.uint8)
     np.savez("bits.npz", train=bits[:20], valid=bits[20:30], test=bits[30:])
     small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
@@ -311,7 +445,10 @@ def test_a_network_of_any_order_completes_from_all_that_is_seen(here, run, monke
 
 def test_half_of_a_vector_is_seen(here, run, monkeypatch):
     shown = {}
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns: shown.update(grids, columns=columns))
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids",
+        lambda grids, *_, columns: shown.update(grids, columns=columns),
+    )
     rows = np.random.default_rng(0).integers(0, 2, (30, 7), dtype=np.uint8)
     np.savez("rows.npz", train=rows[:20], valid=rows[20:21], test=rows[21:22])
     small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
@@ -328,11 +465,16 @@ def test_labels_of_every_split_are_checked_before_training(here, run):
     pixels, labels = np.load("toy.npz")["train"], np.arange(30) % 3
     flags = ["--out", "out", "--training.steps", "3", "--model.context_dim", "3", *SMALL]
     for split in ("valid", "test"):
-        arrays = {f"{name}_labels": labels for name in ("train", "valid", "test")} | {f"{split}_labels": labels + 1}
+        arrays = {f"{name}_labels": labels for name in ("train", "valid", "test")} | {
+            f"{split}_labels": labels + 1
+        }
         np.savez("named.npz", train=pixels, valid=pixels, test=pixels, **arrays)
         code, _, err = run("train", "glow_digits", "--data", "named.npz", *flags)
         assert (code, err.count("\n")) == (1, 1)
-        assert f"named, {split}: expected classes from 0 to 2, as the model has them; got labels from 1 to 3" in err
+        assert (
+            f"named, {split}: expected classes from 0 to 2, as the model has them; got labels from 1 to 3"
+            in err
+        )
         assert not (here / "out").exists()
 
 
@@ -342,15 +484,24 @@ def test_rules_by_which_data_are_read_are_printed(here, run):
     code, _, err = run("train", "glow_digits", "--data", "last.npz", "--model.scales", "9")
     left_out, turned, _, error = err.splitlines()
     assert code == 1
-    assert turned.startswith("pyro-exact: last.npz: train of shape (20, 8, 8, 3): read as (N, H, W, C)")
+    assert turned.startswith(
+        "pyro-exact: last.npz: train of shape (20, 8, 8, 3): read as (N, H, W, C)"
+    )
     assert left_out.startswith("pyro-exact: last.npz: not read: names")
     assert "scales" in error
 
 
-def test_interpolate_has_a_row_for_each_pair_with_the_real_images_at_its_ends(here, trained, run, monkeypatch):
+def test_interpolate_has_a_row_for_each_pair_with_the_real_images_at_its_ends(
+    here, trained, run, monkeypatch
+):
     shown = {}
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, columns: shown.update(grids, columns=columns))
-    code, out, err = run("interpolate", "out/checkpoint.ckpt", "--n", "3", "--steps", "5", "--out", "i.png")
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids",
+        lambda grids, *_, columns: shown.update(grids, columns=columns),
+    )
+    code, out, err = run(
+        "interpolate", "out/checkpoint.ckpt", "--n", "3", "--steps", "5", "--out", "i.png"
+    )
     assert (code, out.strip(), err) == (0, "Wrote i.png.", "")
     (rows, columns) = shown.values()
     real = {tuple(image.ravel().tolist()) for image in np.load("toy.npz")["test"]}
@@ -372,9 +523,18 @@ def test_reconstruct_prints_its_error(here, trained, run):
     ("command", "message"),
     [
         (["interpolate", "--steps", "1"], "interpolate expects --steps from 2 to 10000; got 1"),
-        (["interpolate", "--n", "6"], "--n expects at most 5, because the split test of toy has 10 images; got 6"),
-        (["reconstruct", "--n", "11"], "--n expects at most 10, because the split test of toy has 10 images; got 11"),
-        (["sample", "--temperature", "-1"], "--temperature as a finite number that is at least 0; got -1.0"),
+        (
+            ["interpolate", "--n", "6"],
+            "--n expects at most 5, because the split test of toy has 10 images; got 6",
+        ),
+        (
+            ["reconstruct", "--n", "11"],
+            "--n expects at most 10, because the split test of toy has 10 images; got 11",
+        ),
+        (
+            ["sample", "--temperature", "-1"],
+            "--temperature as a finite number that is at least 0; got -1.0",
+        ),
         (["sample", "--n", "100000000"], "--n from 1 to"),
         (["sample", "--n", "10000000"], "Lower their number"),
         (["sample", "--data", "toy.npz"], "Add --nearest"),
@@ -412,7 +572,10 @@ def test_a_checkpoint_with_another_source_is_refused(here, trained, run, monkeyp
     changed = dataclasses.replace(of_run, source={**of_run.source, "download": True})
     monkeypatch.setattr("pyro_exact.train.load_model", lambda *_: (model, changed))
     code, _, err = run("evaluate", "out/checkpoint.ckpt")
-    assert (code, "expects a source of name, root, valid_fraction, seed; got download too" in err) == (1, True)
+    assert (
+        code,
+        "expects a source of name, root, valid_fraction, seed; got download too" in err,
+    ) == (1, True)
 
 
 def test_a_split_of_one_image_is_enough_but_for_pairs(here, trained, run):
@@ -420,7 +583,10 @@ def test_a_split_of_one_image_is_enough_but_for_pairs(here, trained, run):
     np.savez("one.npz", train=pixels[:1], valid=pixels[1:2], test=pixels[2:3], levels=256)
     assert run("reconstruct", "out/checkpoint.ckpt", "--data", "one.npz")[0] == 0
     code, _, err = run("interpolate", "out/checkpoint.ckpt", "--data", "one.npz")
-    assert (code, "The split test of one expects at least 2 images; got 1. Choose another split" in err) == (1, True)
+    assert (
+        code,
+        "The split test of one expects at least 2 images; got 1. Choose another split" in err,
+    ) == (1, True)
 
 
 def test_a_split_is_that_of_the_training(trained, run):
@@ -432,7 +598,10 @@ def test_a_split_is_that_of_the_training(trained, run):
 def test_other_images_are_scored_only_if_they_fit(trained, run):
     code, _, err = run("evaluate", "out/checkpoint.ckpt", "--data", "digits")
     assert code == 1
-    assert re.search(r"digits: expected images of shape \(1, 4, 4\) with 256 levels.*got \(1, 8, 8\) with 17", err)
+    assert re.search(
+        r"digits: expected images of shape \(1, 4, 4\) with 256 levels.*got \(1, 8, 8\) with 17",
+        err,
+    )
 
 
 def test_a_run_is_resumed(trained, run):
@@ -456,7 +625,10 @@ def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
     command = ["train", "glow_digits", "--data", "toy.npz", *SMALL]
     code, _, err = run(*command)
     assert code == 130
-    assert "pyro-exact: Stopped after 3 steps. runs/glow_digits/checkpoint.ckpt goes on from there with --resume" in err
+    assert (
+        "pyro-exact: Stopped after 3 steps. runs/glow_digits/checkpoint.ckpt goes on from there with --resume"
+        in err
+    )
     assert run(*command, "--resume", "--training.steps", "4")[0] == 0
 
 
@@ -470,7 +642,8 @@ def test_ctrl_c_outside_of_training(run, monkeypatch):
 
 def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
     monkeypatch.setattr(
-        "pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {})
+        "pyro_exact.cli.runs.load_recipe",
+        lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {}),
     )
     code, out, err = run("demo", "--training.steps", "4", "--out", "demo", *SMALL[6:8], *SMALL[12:])
     assert (code, err) == (0, "")
@@ -489,13 +662,18 @@ def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
 @pytest.mark.parametrize("lost", [[], ["recipe.yaml", "train.json"]])
 def test_the_demo_leaves_another_run_alone(here, trained, run, monkeypatch, lost):
     same = {"scales": 1, "depth": 1, "width": 4}  # a run of `train`, though of the same model
-    monkeypatch.setattr("pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed(same, {}))
+    monkeypatch.setattr(
+        "pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed(same, {})
+    )
     for name in lost:  # as of a run that was killed
         (here / trained / name).unlink()
     before = {path.name: path.read_bytes() for path in (here / trained).iterdir()}
     code, out, err = run("demo", "--training.steps", "1", "--out", trained)
     assert (code, out) == (1, "")
-    assert re.fullmatch(r"pyro-exact: out expects nothing, or an earlier demo; got .* of another run.*--out.*\n", err)
+    assert re.fullmatch(
+        r"pyro-exact: out expects nothing, or an earlier demo; got .* of another run.*--out.*\n",
+        err,
+    )
     assert {path.name: path.read_bytes() for path in (here / trained).iterdir()} == before
 
 
@@ -517,7 +695,8 @@ def test_the_demo_keeps_its_folder_to_the_end(here, run, monkeypatch):
     seen = []
     monkeypatch.setattr("pyro_exact.plots.save_curve", save_curve)
     monkeypatch.setattr(
-        "pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {})
+        "pyro_exact.cli.runs.load_recipe",
+        lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {}),
     )
     assert run("demo", "--training.steps", "1", "--out", "demo")[0] == 0
     assert len(seen) == 1
@@ -548,14 +727,22 @@ def test_help_explains_every_setting(run):
     code, out, _ = run("train", "--help")
     assert code == 0
     plain = " ".join(out.split())
-    assert "--training.batch_size BATCH_SIZE Images per step; several processes share them evenly. (type: int)" in plain
+    assert (
+        "--training.batch_size BATCH_SIZE Images per step; several processes share them evenly. (type: int)"
+        in plain
+    )
     assert "--resume" in plain
     assert "Whether to go on from the checkpoint in the output folder" in plain
-    assert "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}" in run("--help")[1]
+    assert (
+        "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}"
+        in run("--help")[1]
+    )
     assert run("--version") == (0, f"pyro-exact {__version__}\n", "")
 
 
-@pytest.mark.parametrize("flag", ["--data-root", "--data_root", "--data-root=a-b", "--data_root=a-b"])
+@pytest.mark.parametrize(
+    "flag", ["--data-root", "--data_root", "--data-root=a-b", "--data_root=a-b"]
+)
 def test_flags_are_written_with_dashes_or_underscores(run, flag):
     value = [] if "=" in flag else ["a-b"]
     code, _, err = run("train", "glow_cifar10_small", flag, *value)
@@ -564,14 +751,20 @@ def test_flags_are_written_with_dashes_or_underscores(run, flag):
     assert "--download" in err
 
 
-@pytest.mark.parametrize("flag", [["--download"], ["--download", "true"], ["--download=true"], ["--download", "false"]])
+@pytest.mark.parametrize(
+    "flag", [["--download"], ["--download", "true"], ["--download=true"], ["--download", "false"]]
+)
 def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
     def load(download, **_):
         raise ValueError(f"download is {download}")
 
     monkeypatch.setattr("pyro_exact.data.load", load)
-    assert run("train", *flag, "glow_digits")[2] == f"pyro-exact: download is {'false' not in flag}\n"
-    assert run("train", "glow_digits", *flag)[2] == f"pyro-exact: download is {'false' not in flag}\n"
+    assert (
+        run("train", *flag, "glow_digits")[2] == f"pyro-exact: download is {'false' not in flag}\n"
+    )
+    assert (
+        run("train", "glow_digits", *flag)[2] == f"pyro-exact: download is {'false' not in flag}\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -580,7 +773,11 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
         ("", 2, 'expected "subcommand" to be one of'),
         ("trian", 2, "invalid choice: 'trian'.*Did you mean 'train'"),
         ("train", 2, "train.recipe"),
-        ("train glow_digits --training.batch_sise 8", 2, r"training.batch_sise 8\. Did you mean 'training.batch_size'"),
+        (
+            "train glow_digits --training.batch_sise 8",
+            2,
+            r"training.batch_sise 8\. Did you mean 'training.batch_size'",
+        ),
         ("train glow_digits --resumee", 2, "Did you mean 'resume'"),
         (
             "train glow_digits --training.batch_size many",
@@ -599,8 +796,16 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
         ),
         ("train glow_digits --model.deph 8", 1, r"unknown key 'deph'\. Did you mean 'depth'"),
         ("train glow_digits --model.depth deep", 1, "depth expects int; got 'deep'"),
-        ("train glow_digits --training.steps 0", 1, "training.steps expects a positive number of at most 1\\d+; got 0"),
-        ("train glow_digits --training.lr 8", 2, r"training.lr 8\. Did you mean 'training.learning_rate'"),
+        (
+            "train glow_digits --training.steps 0",
+            1,
+            "training.steps expects a positive number of at most 1\\d+; got 0",
+        ),
+        (
+            "train glow_digits --training.lr 8",
+            2,
+            r"training.lr 8\. Did you mean 'training.learning_rate'",
+        ),
         ("train glow_digits --training.ema 0.9", 2, r"Did you mean 'training.ema_decay'"),
         ("train glow_digits --training.batch 8", 2, r"Did you mean 'training.batch_size'"),
         ("train " + "n" * 300 + ".yaml", 1, "There is no recipe file nnn"),
@@ -634,7 +839,11 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
             1,
             "--temperature as a finite number .*; got nan. Choose",
         ),
-        ("evaluate nothing.ckpt --precision half", 2, "--precision expects Literal.*; got half. Correct it; --help"),
+        (
+            "evaluate nothing.ckpt --precision half",
+            2,
+            "--precision expects Literal.*; got half. Correct it; --help",
+        ),
         ("demo --seed -1", 1, r"demo expects --seed from 0 to \d+; got -1"),
         ("recipes --show nothing", 1, "There is no recipe 'nothing'"),
     ],
@@ -654,7 +863,9 @@ def test_errors_are_one_line_and_leave_nothing(here, run, arguments, code, messa
     "error",
     [
         MemoryError(),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
         ImportError("libx.so: failed to map segment from shared object"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         torch.OutOfMemoryError("CUDA out of memory."),
@@ -687,15 +898,27 @@ def test_names_from_elsewhere_reach_no_terminal_as_they_are(here, trained, run):
 
 
 def test_a_model_that_diverges_is_an_error_in_one_line(run):
-    command = ["train", "glow_digits", "--data", "toy.npz", *SMALL, "--training.learning_rate", "1e9"]
+    command = [
+        "train",
+        "glow_digits",
+        "--data",
+        "toy.npz",
+        *SMALL,
+        "--training.learning_rate",
+        "1e9",
+    ]
     code, _, err = run(*command, "--training.warmup_steps", "0", "--training.optimizer", "adam")
     assert code == 1
-    assert re.fullmatch(r"pyro-exact: The \w+.* is not finite after \d steps; first so is the .*\n", err)
+    assert re.fullmatch(
+        r"pyro-exact: The \w+.* is not finite after \d steps; first so is the .*\n", err
+    )
 
 
 def test_sampling_is_that_of_the_seed(trained, run, monkeypatch):
     seen = []
-    monkeypatch.setattr("pyro_exact.plots.save_grids", lambda grids, *_, **__: seen.extend(grids.values()))
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids", lambda grids, *_, **__: seen.extend(grids.values())
+    )
     for seed in ("1", "1", "2"):
         run("sample", "out/checkpoint.ckpt", "--n", "2", "--seed", seed)
     assert torch.equal(seen[0], seen[1])

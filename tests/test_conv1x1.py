@@ -46,7 +46,12 @@ def test_every_pixel_is_multiplied_by_the_matrix(factorized):
 def test_it_starts_as_a_rotation(channels, factorized):
     layer = Conv1x1(channels, factorized=factorized)
     assert_close(matrix(layer) @ matrix(layer).mT, torch.eye(channels))
-    assert_close(layer.forward_and_ladj(torch.randn(channels, 2, 2))[1].detach(), torch.zeros(()), rtol=0, atol=1e-10)
+    assert_close(
+        layer.forward_and_ladj(torch.randn(channels, 2, 2))[1].detach(),
+        torch.zeros(()),
+        rtol=0,
+        atol=1e-10,
+    )
     assert channels < 2 or matrix(layer).triu(1).abs().max() > 0.01  # not the identity
 
 
@@ -116,9 +121,13 @@ def test_a_float32_round_trip_of_many_channels_is_exact(factorized):
     x = torch.randn(2, 96, 4, 4).float()
     y, ladj = layer.forward_and_ladj(x)
     assert_close(layer.inverse_and_ladj(y)[0], x, rtol=0, atol=2e-4)
-    assert_close(ladj.double(), layer.double().forward_and_ladj(x.double())[1], rtol=1e-5, atol=1e-4)
+    assert_close(
+        ladj.double(), layer.double().forward_and_ladj(x.double())[1], rtol=1e-5, atol=1e-4
+    )
 
 
 def test_another_number_of_channels_is_refused():
-    with pytest.raises(ValueError, match=r"Conv1x1 expects 4 channels; got 3 in shape \(2, 3, 4, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"Conv1x1 expects 4 channels; got 3 in shape \(2, 3, 4, 4\)"
+    ):
         Conv1x1(4)(torch.randn(2, 3, 4, 4))

@@ -22,7 +22,9 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 def pixels(count, *shape, levels=256, seed=0):
     """Random images in which the highest level occurs."""
-    x = torch.randint(levels, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    x = torch.randint(
+        levels, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
     x.view(count, -1)[0, 0] = levels - 1
     return x
 
@@ -42,27 +44,53 @@ def test_images_knows_its_shape_and_splits():
     assert images.labels("train").tolist() == [0, 1, 2, 3, 4]
     assert images.labels("test") is None
     assert repr(images) == "Images('toy', shape=(3, 4, 6), levels=256, train=5, valid=2, test=2)"
-    with pytest.raises(ValueError, match=r"Images toy expects a split out of train, valid, test; got 'eval'"):
+    with pytest.raises(
+        ValueError, match=r"Images toy expects a split out of train, valid, test; got 'eval'"
+    ):
         images.split("eval")
 
 
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"train": pixels(5, 1, 4, 4).float()}, TypeError, r"expects train images of uint8 .* got torch.float32"),
+        (
+            {"train": pixels(5, 1, 4, 4).float()},
+            TypeError,
+            r"expects train images of uint8 .* got torch.float32",
+        ),
         ({"test": [[1]]}, TypeError, r"expects test images as a tensor; got list"),
-        ({"valid": pixels(5, 4, 4)}, ValueError, r"expects valid images of shape \(N, C, H, W\); got \(5, 4, 4\)"),
+        (
+            {"valid": pixels(5, 4, 4)},
+            ValueError,
+            r"expects valid images of shape \(N, C, H, W\); got \(5, 4, 4\)",
+        ),
         ({"valid": pixels(5, 1, 4, 4)[:0]}, ValueError, r"expects valid images, at least one"),
         (
             {"test": pixels(5, 1, 4, 5)},
             ValueError,
             r"expects test images of shape \(1, 4, 4\), as in train; got \(1, 4, 5\)",
         ),
-        ({"levels": 17}, ValueError, r"expects train images with pixels from 0 to 16 \(17 levels\); got 255"),
+        (
+            {"levels": 17},
+            ValueError,
+            r"expects train images with pixels from 0 to 16 \(17 levels\); got 255",
+        ),
         ({"levels": 257}, ValueError, r"expects levels from 2 to 256; got 257"),
-        ({"train_labels": torch.zeros(5)}, TypeError, r"expects train labels of int64; got torch.float32"),
-        ({"test_labels": torch.arange(4)}, ValueError, r"expects test labels of shape \(5,\).* got \(4,\)"),
-        ({"valid_labels": torch.arange(5) - 1}, ValueError, r"expects valid labels from 0 on; got -1"),
+        (
+            {"train_labels": torch.zeros(5)},
+            TypeError,
+            r"expects train labels of int64; got torch.float32",
+        ),
+        (
+            {"test_labels": torch.arange(4)},
+            ValueError,
+            r"expects test labels of shape \(5,\).* got \(4,\)",
+        ),
+        (
+            {"valid_labels": torch.arange(5) - 1},
+            ValueError,
+            r"expects valid labels from 0 on; got -1",
+        ),
     ],
 )
 def test_images_names_what_is_wrong(change, error, match):
@@ -84,7 +112,9 @@ def test_digits():
     assert torch.equal(images.test, other.test)
     assert not torch.equal(images.valid, other.valid[:140])
     assert int(images.train.max()) == 16
-    counts = torch.bincount(torch.cat([images.train_labels, images.valid_labels, images.test_labels]))
+    counts = torch.bincount(
+        torch.cat([images.train_labels, images.valid_labels, images.test_labels])
+    )
     assert counts.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
@@ -95,8 +125,12 @@ def test_photos_splits_share_no_pixel(monkeypatch, fraction, band):
 
     real = sklearn.datasets.load_sample_images().images
     assert [picture.shape for picture in real] == [(427, 640, 3)] * 2
-    columns = [np.broadcast_to((np.arange(640) // 8).astype(np.uint8)[None, :, None], (427, 640, 3))] * 2
-    monkeypatch.setattr(sklearn.datasets, "load_sample_images", lambda: type("Bunch", (), {"images": columns}))
+    columns = [
+        np.broadcast_to((np.arange(640) // 8).astype(np.uint8)[None, :, None], (427, 640, 3))
+    ] * 2
+    monkeypatch.setattr(
+        sklearn.datasets, "load_sample_images", lambda: type("Bunch", (), {"images": columns})
+    )
     images = load("photos", valid_fraction=fraction)
     assert images.shape == (3, 32, 32)
     assert set(images.train.unique().tolist()) == set(range((320 - band) // 8))
@@ -110,7 +144,9 @@ def test_photos_splits_share_no_pixel(monkeypatch, fraction, band):
 def test_photos_are_the_photographs():
     from sklearn.datasets import load_sample_images
 
-    china, flower = (torch.tensor(picture).permute(2, 0, 1) for picture in load_sample_images().images)
+    china, flower = (
+        torch.tensor(picture).permute(2, 0, 1) for picture in load_sample_images().images
+    )
     images = load("photos")
     assert torch.equal(images.train[0], china[:, :32, :32])
     assert torch.equal(images.train[1], china[:, :32, 8:40])
@@ -133,7 +169,8 @@ def write_mnist(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("fashion_mnist", "FashionMNIST"), ("FashionMNIST", "FashionMNIST"), ("MNIST", "MNIST")]
+    ("name", "folder"),
+    [("fashion_mnist", "FashionMNIST"), ("FashionMNIST", "FashionMNIST"), ("MNIST", "MNIST")],
 )
 def test_idx_files(tmp_path, name, folder):
     write_mnist(tmp_path / folder / "raw")
@@ -141,7 +178,9 @@ def test_idx_files(tmp_path, name, folder):
     assert repr(images).endswith("shape=(1, 28, 28), levels=256, train=15, valid=5, test=6)")
     assert rows(images.train) | rows(images.valid) == rows(pixels(20, 28, 28))
     label_of = {image.numpy().tobytes(): i % 10 for i, image in enumerate(pixels(20, 28, 28))}
-    assert images.valid_labels.tolist() == [label_of[image.numpy().tobytes()] for image in images.valid]
+    assert images.valid_labels.tolist() == [
+        label_of[image.numpy().tobytes()] for image in images.valid
+    ]
 
 
 def test_damaged_idx_files(tmp_path):
@@ -156,7 +195,10 @@ def test_mnist_itself():
     if not (SHARED / "MNIST").is_dir():
         pytest.skip("MNIST is not in ../shared/data")
     images = load("mnist", SHARED)
-    assert repr(images) == "Images('mnist', shape=(1, 28, 28), levels=256, train=54000, valid=6000, test=10000)"
+    assert (
+        repr(images)
+        == "Images('mnist', shape=(1, 28, 28), levels=256, train=54000, valid=6000, test=10000)"
+    )
     assert images.train.float().mean() / 255 == pytest.approx(0.1307, abs=1e-3)
 
 
@@ -164,8 +206,12 @@ def test_binarized_mnist_itself():
     if not (SHARED / "BinarizedMNIST").is_dir():
         pytest.skip("BinarizedMNIST is not in ../shared/data")
     images = load("binarized_mnist", SHARED)
-    assert repr(images).endswith("shape=(1, 28, 28), levels=2, train=50000, valid=10000, test=10000)")
-    assert torch.equal(images.test, load("binarized-mnist", SHARED / "BinarizedMNIST", valid_fraction=0.5).test)
+    assert repr(images).endswith(
+        "shape=(1, 28, 28), levels=2, train=50000, valid=10000, test=10000)"
+    )
+    assert torch.equal(
+        images.test, load("binarized-mnist", SHARED / "BinarizedMNIST", valid_fraction=0.5).test
+    )
 
 
 class FakeVision:
@@ -173,7 +219,12 @@ class FakeVision:
 
     def __init__(self, root, split="", classes=(), train=None, transform=None, download=False):
         key = split or "".join(classes).rsplit("_", 1)[-1] or {True: "train", False: "test"}[train]
-        self.base, self.count = {"train": (0, 12), "valid": (50, 3), "val": (50, 3), "test": (100, 4)}[key]
+        self.base, self.count = {
+            "train": (0, 12),
+            "valid": (50, 3),
+            "val": (50, 3),
+            "test": (100, 4),
+        }[key]
         self.transform = transform
         levels = np.arange(self.base, self.base + self.count, dtype=np.uint8)
         self.data = np.broadcast_to(levels[:, None, None, None], (self.count, 32, 32, 3)).copy()
@@ -185,7 +236,8 @@ class FakeVision:
 
     def __getitem__(self, index):
         picture = Image.new("RGB", (178, 218), (0, 0, 0))
-        # Only what a crop may keep is painted: black at the border of the result would show a wrong crop.
+        # Only what a crop may keep is painted: black at the border of the result would show a wrong
+        # crop.
         picture.paste((self.base + index,) * 3, (15, 35, 163, 183))
         return self.transform(picture), index
 
@@ -207,12 +259,18 @@ def test_cifar10_and_svhn(monkeypatch, tmp_path):
 def test_celeba_keeps_its_splits_and_its_middle(monkeypatch, tmp_path):
     monkeypatch.setattr("torchvision.datasets.CelebA", FakeVision)
     images = load("CelebA", tmp_path, valid_fraction=0.5)
-    assert repr(images) == "Images('celeba', shape=(3, 64, 64), levels=256, train=12, valid=3, test=4)"
-    assert torch.equal(images.valid, torch.arange(50, 53, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 64, 64))
+    assert (
+        repr(images) == "Images('celeba', shape=(3, 64, 64), levels=256, train=12, valid=3, test=4)"
+    )
+    assert torch.equal(
+        images.valid, torch.arange(50, 53, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 64, 64)
+    )
 
 
 def test_lsun(monkeypatch, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"bedroom_train_lmdb; .* torchvision cannot download it"):
+    with pytest.raises(
+        FileNotFoundError, match=r"bedroom_train_lmdb; .* torchvision cannot download it"
+    ):
         load("lsun", tmp_path, download=True)
     for part in ("train", "val"):
         (tmp_path / f"bedroom_{part}_lmdb").mkdir()
@@ -222,7 +280,10 @@ def test_lsun(monkeypatch, tmp_path):
     monkeypatch.setattr("pyro_exact.data.vision.find_spec", lambda name: name)
     monkeypatch.setattr("torchvision.datasets.LSUN", FakeVision)
     images = load("lsun", tmp_path)
-    assert repr(images) == "Images('lsun_bedroom', shape=(3, 64, 64), levels=256, train=11, valid=1, test=3)"
+    assert (
+        repr(images)
+        == "Images('lsun_bedroom', shape=(3, 64, 64), levels=256, train=11, valid=1, test=3)"
+    )
     assert images.test[:, 0, 32, 32].tolist() == [50, 51, 52]
 
 
@@ -247,7 +308,8 @@ def test_failed_download(monkeypatch, tmp_path):
 )
 def test_absent_data(tmp_path, name, folder):
     with pytest.raises(
-        FileNotFoundError, match=rf"{name} expects its data in .*nowhere.{folder}.*download=True \(--download\)"
+        FileNotFoundError,
+        match=rf"{name} expects its data in .*nowhere.{folder}.*download=True \(--download\)",
     ):
         load(name, tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
@@ -256,8 +318,16 @@ def test_absent_data(tmp_path, name, folder):
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"name": "mnits"}, ValueError, r"got 'mnits'. Did you mean mnist.* The names are digits, photos, .*celeba"),
-        ({"name": ""}, ValueError, r"load expects the name of a data set, an .npz file or a folder; got ''"),
+        (
+            {"name": "mnits"},
+            ValueError,
+            r"got 'mnits'. Did you mean mnist.* The names are digits, photos, .*celeba",
+        ),
+        (
+            {"name": ""},
+            ValueError,
+            r"load expects the name of a data set, an .npz file or a folder; got ''",
+        ),
         (
             {"name": "no/such/folder"},
             FileNotFoundError,
@@ -265,10 +335,18 @@ def test_absent_data(tmp_path, name, folder):
         ),
         ({"name": "absent.npz"}, FileNotFoundError, r"absent.npz: no such file"),
         ({"name": "mnist"}, ValueError, r"mnist expects root, the folder .* \(--data-root\)"),
-        ({"name": "binarized_mnist", "root": "nowhere"}, FileNotFoundError, r"nowhere.BinarizedMNIST.*got neither"),
+        (
+            {"name": "binarized_mnist", "root": "nowhere"},
+            FileNotFoundError,
+            r"nowhere.BinarizedMNIST.*got neither",
+        ),
         ({"name": "digits", "valid_fraction": 0.0}, ValueError, r"above 0 and below 1; got 0.0"),
         ({"name": "digits", "valid_fraction": 1}, ValueError, r"above 0 and below 1; got 1"),
-        ({"name": "digits", "valid_fraction": float("nan")}, ValueError, r"above 0 and below 1; got nan"),
+        (
+            {"name": "digits", "valid_fraction": float("nan")},
+            ValueError,
+            r"above 0 and below 1; got nan",
+        ),
     ],
 )
 def test_load_names_what_is_wrong(arguments, error, match):
@@ -284,17 +362,29 @@ def save(path, **arrays):
     return path
 
 
-@pytest.mark.parametrize(("levels", "stored", "expected"), [(2, None, 2), (17, None, 256), (17, 17, 17), (2, 256, 256)])
+@pytest.mark.parametrize(
+    ("levels", "stored", "expected"), [(2, None, 2), (17, None, 256), (17, 17, 17), (2, 256, 256)]
+)
 def test_npz(tmp_path, levels, stored, expected):
     x = {"train": pixels(10, 4, 6, levels=levels), "test": pixels(3, 1, 4, 6, levels=levels)}
     images = load(save(tmp_path / "toy.npz", **x, **({"levels": stored} if stored else {})))
-    assert repr(images) == f"Images('toy', shape=(1, 4, 6), levels={expected}, train=9, valid=1, test=3)"
+    assert (
+        repr(images)
+        == f"Images('toy', shape=(1, 4, 6), levels={expected}, train=9, valid=1, test=3)"
+    )
     assert rows(images.train) | rows(images.valid) == rows(x["train"])
 
 
 def test_npz_of_vectors(tmp_path):
     rows_of_bits = np.random.default_rng(0).integers(2, size=(10, 5), dtype=np.uint8)
-    images = load(save(tmp_path / "bits.npz", train=rows_of_bits[:6], valid=rows_of_bits[6:8], test=rows_of_bits[8:]))
+    images = load(
+        save(
+            tmp_path / "bits.npz",
+            train=rows_of_bits[:6],
+            valid=rows_of_bits[6:8],
+            test=rows_of_bits[8:],
+        )
+    )
     assert repr(images) == "Images('bits', shape=(1, 1, 5), levels=2, train=6, valid=2, test=2)"
     assert np.array_equal(images.train.flatten(1), rows_of_bits[:6])
 
@@ -302,7 +392,16 @@ def test_npz_of_vectors(tmp_path):
 def test_npz_keeps_valid_and_labels(tmp_path):
     x = pixels(4, 3, 2, 2)
     labels = np.arange(4, dtype=np.uint8)
-    images = load(save(tmp_path / "a.npz", train=x, valid=x[:3], test=x[:2], train_labels=labels, test_labels=[7, 8]))
+    images = load(
+        save(
+            tmp_path / "a.npz",
+            train=x,
+            valid=x[:3],
+            test=x[:2],
+            train_labels=labels,
+            test_labels=[7, 8],
+        )
+    )
     assert torch.equal(images.valid, x[:3])
     assert images.train_labels.tolist() == [0, 1, 2, 3]
     assert images.valid_labels is None
@@ -315,7 +414,11 @@ GOOD = np.zeros((4, 3, 3), np.uint8)
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"test": None, "extra": [1]}, ValueError, r"expects arrays train and test .* got train, extra. Add test"),
+        (
+            {"test": None, "extra": [1]},
+            ValueError,
+            r"expects arrays train and test .* got train, extra. Add test",
+        ),
         ({"train": None, "test": None}, ValueError, r"got none. Add train and test"),
         (
             {"train": GOOD / 2},
@@ -323,13 +426,29 @@ GOOD = np.zeros((4, 3, 3), np.uint8)
             r"train expects pixel levels as uint8; got float64. Store .*astype\('uint8'\)",
         ),
         ({"train": GOOD + 0.5}, TypeError, r"got float64, with values that are not whole"),
-        ({"train": GOOD + np.nan}, TypeError, r"got float64, with 36 of 36 elements NaN or infinite"),
-        ({"test": GOOD.astype(np.int64) - 1}, TypeError, r"test expects .*got int64, with values from -1 to -1"),
+        (
+            {"train": GOOD + np.nan},
+            TypeError,
+            r"got float64, with 36 of 36 elements NaN or infinite",
+        ),
+        (
+            {"test": GOOD.astype(np.int64) - 1},
+            TypeError,
+            r"test expects .*got int64, with values from -1 to -1",
+        ),
         ({"test": GOOD == 0}, TypeError, r"test expects .*got bool. Store them with .astype"),
         ({"test": np.array("a")}, TypeError, r"test expects .*got <U1. Store whole numbers"),
-        ({"test": np.array([None])}, ValueError, r"test holds Python objects, and loading data never runs code"),
+        (
+            {"test": np.array([None])},
+            ValueError,
+            r"test holds Python objects, and loading data never runs code",
+        ),
         ({"train": GOOD[0, 0]}, ValueError, r"train expects shape .* got \(3,\). Reshape it"),
-        ({"valid": GOOD[:0]}, ValueError, r"valid expects at least one image; got shape \(0, 3, 3\)"),
+        (
+            {"valid": GOOD[:0]},
+            ValueError,
+            r"valid expects at least one image; got shape \(0, 3, 3\)",
+        ),
         ({"test": GOOD[:, :2]}, ValueError, r"Images toy expects test images of shape \(1, 3, 3\)"),
         (
             {"train": GOOD[:1]},
@@ -337,24 +456,44 @@ GOOD = np.zeros((4, 3, 3), np.uint8)
             r"toy: train expects at least 2 images, because one is held out for validation; got 1",
         ),
         ({"train_labels": [0.5] * 4}, TypeError, r"train_labels expects integers; got float64"),
-        ({"train_labels": [1, 2]}, ValueError, r"train_labels expects shape \(4,\), one label an image; got \(2,\)"),
-        ({"levels": [2, 3]}, ValueError, r"levels expects one whole number from 2 to 256; got an array"),
+        (
+            {"train_labels": [1, 2]},
+            ValueError,
+            r"train_labels expects shape \(4,\), one label an image; got \(2,\)",
+        ),
+        (
+            {"levels": [2, 3]},
+            ValueError,
+            r"levels expects one whole number from 2 to 256; got an array",
+        ),
         ({"levels": 2.0}, ValueError, r"levels expects one whole number from 2 to 256; got 2.0"),
         ({"levels": 1}, ValueError, r"levels expects one whole number from 2 to 256; got 1"),
-        ({"test": GOOD + 16, "levels": 16}, ValueError, r"expects test images with pixels from 0 to 15"),
+        (
+            {"test": GOOD + 16, "levels": 16},
+            ValueError,
+            r"expects test images with pixels from 0 to 15",
+        ),
     ],
 )
 def test_npz_names_what_is_wrong(tmp_path, change, error, match):
-    arrays = {key: array for key, array in ({"train": GOOD, "test": GOOD} | change).items() if array is not None}
+    arrays = {
+        key: array
+        for key, array in ({"train": GOOD, "test": GOOD} | change).items()
+        if array is not None
+    }
     with pytest.raises(error, match=match):
         load(save(tmp_path / "toy.npz", **arrays))
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"hello"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"hello"]
+)
 def test_truncated_npz(tmp_path, damage):
     path = save(tmp_path / "toy.npz", train=GOOD, test=GOOD)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match=r"toy.npz: load expects an .npz file .*; got one that is damaged"):
+    with pytest.raises(
+        ValueError, match=r"toy.npz: load expects an .npz file .*; got one that is damaged"
+    ):
         load(path)
 
 
@@ -387,7 +526,10 @@ def test_folder_is_split_80_10_10(tmp_path):
     x = write_images(tmp_path / "deep" / "er", 30)
     (tmp_path / "._0.png").write_bytes(b"left by another system")
     images, other = load(tmp_path), load(tmp_path, seed=1)
-    assert repr(images) == f"Images({tmp_path.name!r}, shape=(3, 4, 6), levels=256, train=24, valid=3, test=3)"
+    assert (
+        repr(images)
+        == f"Images({tmp_path.name!r}, shape=(3, 4, 6), levels=256, train=24, valid=3, test=3)"
+    )
     assert rows(images.train) | rows(images.valid) | rows(images.test) == rows(x)
     assert torch.equal(images.test, other.test)
     assert not torch.equal(images.valid, other.valid)
@@ -395,7 +537,10 @@ def test_folder_is_split_80_10_10(tmp_path):
 
 
 def test_folder_with_splits(tmp_path):
-    x = {split: write_images(tmp_path / split, n, seed=n) for split, n in (("train", 5), ("valid", 2), ("test", 3))}
+    x = {
+        split: write_images(tmp_path / split, n, seed=n)
+        for split, n in (("train", 5), ("valid", 2), ("test", 3))
+    }
     images = load(tmp_path)
     for split, expected in x.items():
         assert torch.equal(images.split(split), expected)
@@ -425,16 +570,22 @@ def test_folder_names_what_is_wrong(tmp_path):
         load(tmp_path)
     write_images(tmp_path, 3)
     (tmp_path / "001.png").write_bytes((tmp_path / "000.png").read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"001.png expects an image .*; got a file that is damaged"):
+    with pytest.raises(
+        ValueError, match=r"001.png expects an image .*; got a file that is damaged"
+    ):
         load(tmp_path)
     (tmp_path / "001.png").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"001.png expects an image .*; got a file that is damaged"):
+    with pytest.raises(
+        ValueError, match=r"001.png expects an image .*; got a file that is damaged"
+    ):
         load(tmp_path)
     Image.new("RGB", (5, 4)).save(tmp_path / "001.png")
     with pytest.raises(ValueError, match=r"001.png expects 6x4 pixels .* as in 000.png; got 5x4"):
         load(tmp_path)
     Image.fromarray(np.zeros((4, 6), np.uint16)).save(tmp_path / "001.png")
-    with pytest.raises(ValueError, match=r"001.png expects 8 bits a channel; got Pillow mode 'I;16'"):
+    with pytest.raises(
+        ValueError, match=r"001.png expects 8 bits a channel; got Pillow mode 'I;16'"
+    ):
         load(tmp_path)
     (tmp_path / "train").mkdir()
     with pytest.raises(ValueError, match=r"expects subfolders train and test .* got train"):
@@ -462,17 +613,31 @@ def test_hold_out_is_a_partition(total, fraction, seed):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.float64])
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
 def test_check_images_accepts(dtype, batch):
-    assert check_images(torch.full((*batch, 3, 4, 6), 16, dtype=dtype), (3, 4, 6), levels=17) is None
+    assert (
+        check_images(torch.full((*batch, 3, 4, 6), 16, dtype=dtype), (3, 4, 6), levels=17) is None
+    )
 
 
 @pytest.mark.parametrize(
     ("x", "error", "match"),
     [
         (np.zeros((1, 4, 6)), TypeError, r"expects images as a tensor; got ndarray"),
-        (torch.zeros(1, 4, 6, dtype=torch.bool), TypeError, r"got torch.bool. Convert them with x.to\(torch.uint8\)"),
+        (
+            torch.zeros(1, 4, 6, dtype=torch.bool),
+            TypeError,
+            r"got torch.bool. Convert them with x.to\(torch.uint8\)",
+        ),
         (torch.zeros(1, 4, 6, dtype=torch.cfloat), TypeError, r"real numbers; got torch.complex64"),
-        (torch.zeros(2, 3, 4, 6), ValueError, r"expects images of shape \(\*, 1, 4, 6\); got \(2, 3, 4, 6\)"),
-        (torch.zeros(2, 1, 4, 5), ValueError, r"expects images of shape \(\*, 1, 4, 6\); got \(2, 1, 4, 5\). Crop"),
+        (
+            torch.zeros(2, 3, 4, 6),
+            ValueError,
+            r"expects images of shape \(\*, 1, 4, 6\); got \(2, 3, 4, 6\)",
+        ),
+        (
+            torch.zeros(2, 1, 4, 5),
+            ValueError,
+            r"expects images of shape \(\*, 1, 4, 6\); got \(2, 1, 4, 5\). Crop",
+        ),
         (torch.zeros(2, 4, 6, 1), ValueError, r"Channels come first: x.movedim\(-1, -3\)"),
         (torch.zeros(2, 4, 6), ValueError, r"Add the channel: x.unsqueeze\(-3\)"),
         (torch.tensor(0.0), ValueError, r"got \(\)"),
@@ -483,11 +648,27 @@ def test_check_images_accepts(dtype, batch):
         ),
         (torch.full((1, 4, 6), torch.nan), ValueError, r"got 24 of 24 elements NaN"),
         (torch.full((1, 4, 6), torch.inf), ValueError, r"got 24 of 24 elements infinite"),
-        (torch.full((1, 4, 6), 0.25), ValueError, r"got 0.25. Undo the scaling to \[0, 1\]: \(x \* 16\).round\(\)"),
+        (
+            torch.full((1, 4, 6), 0.25),
+            ValueError,
+            r"got 0.25. Undo the scaling to \[0, 1\]: \(x \* 16\).round\(\)",
+        ),
         (torch.full((1, 4, 6), -0.25), ValueError, r"got -0.25. Undo the scaling to \[-1, 1\]"),
-        (torch.full((1, 4, 6), 3.5), ValueError, r"got 3.5. Round them, or undo the dequantization"),
-        (torch.full((1, 4, 6), -1), ValueError, r"pixel levels from 0 to 16; got values from -1 to -1"),
-        (torch.full((1, 4, 6), 17.0), ValueError, r"pixel levels from 0 to 16; got values from 17 to 17"),
+        (
+            torch.full((1, 4, 6), 3.5),
+            ValueError,
+            r"got 3.5. Round them, or undo the dequantization",
+        ),
+        (
+            torch.full((1, 4, 6), -1),
+            ValueError,
+            r"pixel levels from 0 to 16; got values from -1 to -1",
+        ),
+        (
+            torch.full((1, 4, 6), 17.0),
+            ValueError,
+            r"pixel levels from 0 to 16; got values from 17 to 17",
+        ),
         (torch.full((1, 4, 6), 255, dtype=torch.uint8), ValueError, r"got values from 255 to 255"),
     ],
 )
@@ -516,7 +697,9 @@ def take(batches, count):
 def test_every_image_at_most_once_an_epoch(plan, epoch):
     images, batch_size, _, seed = plan
     batches = Batches(images, batch_size, seed)
-    seen = torch.cat([batches.batch(epoch * batches.steps_per_epoch + t) for t in range(batches.steps_per_epoch)])
+    seen = torch.cat(
+        [batches.batch(epoch * batches.steps_per_epoch + t) for t in range(batches.steps_per_epoch)]
+    )
     assert len(rows(seen)) == len(seen) == len(images) // batch_size * batch_size
 
 
@@ -546,7 +729,9 @@ def test_ranks_partition_the_global_batch(plan, step, flip):
 @given(plans(), st.integers(0, 40))
 def test_labels_follow_their_images_and_flips_mirror(plan, step):
     images, batch_size, _, seed = plan
-    x, labels = Batches(images, batch_size, seed, flip=True, labels=torch.arange(len(images))).batch(step)
+    x, labels = Batches(
+        images, batch_size, seed, flip=True, labels=torch.arange(len(images))
+    ).batch(step)
     assert x.dtype == torch.uint8
     for image, label in zip(x, labels, strict=True):
         assert image.flatten().tolist() in ([2 * label, 2 * label + 1], [2 * label + 1, 2 * label])
@@ -554,7 +739,9 @@ def test_labels_follow_their_images_and_flips_mirror(plan, step):
 
 def test_flips_are_fair_and_independent():
     images = torch.tensor([0, 1], dtype=torch.uint8).expand(100, 1, 1, 2)
-    flipped = torch.stack([batch[:, 0, 0, 0] for batch in take(Batches(images, 100, 0, flip=True), 100)]).double()
+    flipped = torch.stack(
+        [batch[:, 0, 0, 0] for batch in take(Batches(images, 100, 0, flip=True), 100)]
+    ).double()
     assert flipped.mean() == pytest.approx(0.5, abs=0.02)
     assert (flipped[1:] == flipped[:-1]).double().mean() == pytest.approx(0.5, abs=0.02)
 
@@ -583,7 +770,10 @@ def test_batches_refuse_workers(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"batch_size": 11}, r"batch_size \* world_size of at most 10, the number of images; got 11 \* 1. Lower"),
+        (
+            {"batch_size": 11},
+            r"batch_size \* world_size of at most 10, the number of images; got 11 \* 1. Lower",
+        ),
         ({"batch_size": 6, "world_size": 2}, r"at most 10, the number of images; got 6 \* 2"),
         ({"batch_size": 0}, r"expects batch_size from 1 to .*; got 0"),
         ({"seed": -1}, r"expects seed from 0 to .*; got -1"),
@@ -617,7 +807,9 @@ def test_importing_data_is_light():
         "print(*{'torchvision', 'sklearn', 'PIL', 'scipy', 'pyro'} & set(sys.modules))"
     )
     package = Path(__file__).parents[1] / "pyro_exact"
-    result = subprocess.run([sys.executable, "-c", code, str(package)], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(package)], capture_output=True, text=True, check=True
+    )
     assert result.stdout.split() == []
 
 
@@ -625,15 +817,30 @@ def test_importing_data_is_light():
     ("x", "images", "error", "message"),
     [
         (np.zeros((2, 1, 4, 4)), torch.zeros(3, 1, 4, 4), TypeError, "x as a tensor; got ndarray"),
-        (torch.zeros(2, 1, 4, 4), np.zeros((3, 1, 4, 4)), TypeError, "images as a tensor; got ndarray"),
+        (
+            torch.zeros(2, 1, 4, 4),
+            np.zeros((3, 1, 4, 4)),
+            TypeError,
+            "images as a tensor; got ndarray",
+        ),
         (
             torch.zeros(2, 1, 4, 5),
             torch.zeros(3, 1, 4, 4),
             ValueError,
             r"x of shape \(N, 1, 4, 4\); got \(2, 1, 4, 5\)",
         ),
-        (torch.zeros(2, 1, 4, 4), torch.zeros(0, 1, 4, 4), ValueError, r"images of .* at least 1; got \(0, 1, 4, 4\)"),
-        (torch.zeros(2, 1, 1, 1) / 0, torch.zeros(3, 1, 1, 1), ValueError, "x to be finite; got 2 of 2 elements NaN"),
+        (
+            torch.zeros(2, 1, 4, 4),
+            torch.zeros(0, 1, 4, 4),
+            ValueError,
+            r"images of .* at least 1; got \(0, 1, 4, 4\)",
+        ),
+        (
+            torch.zeros(2, 1, 1, 1) / 0,
+            torch.zeros(3, 1, 1, 1),
+            ValueError,
+            "x to be finite; got 2 of 2 elements NaN",
+        ),
         (torch.tensor(1.0), torch.tensor(1.0), ValueError, "images of shape"),
     ],
 )

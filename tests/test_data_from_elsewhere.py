@@ -23,7 +23,13 @@ def save(path, **arrays):
 
 def header(shape, dtype="|u1", body=b"", version=1):
     text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
-    return b"\x93NUMPY" + bytes((version, 0)) + struct.pack("<H" if version == 1 else "<I", len(text)) + text + body
+    return (
+        b"\x93NUMPY"
+        + bytes((version, 0))
+        + struct.pack("<H" if version == 1 else "<I", len(text))
+        + text
+        + body
+    )
 
 
 def write_members(path, compression=zipfile.ZIP_STORED, **members):
@@ -33,7 +39,8 @@ def write_members(path, compression=zipfile.ZIP_STORED, **members):
     return path
 
 
-# Arrays ---------------------------------------------------------------------------------------------------------------
+# Arrays
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -52,7 +59,9 @@ def test_channels_that_come_first_stay(tmp_path):
 
 def test_tensors_whose_channels_seem_to_come_last_are_warned_of():
     x = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
-    with pytest.warns(DataWarning, match=r"shape \(32, 32, 3\) means 32 channels.*x.movedim\(-1, 1\)"):
+    with pytest.warns(
+        DataWarning, match=r"shape \(32, 32, 3\) means 32 channels.*x.movedim\(-1, 1\)"
+    ):
         Images("toy", x, x, x, levels=256)
 
 
@@ -67,7 +76,10 @@ def test_validation_goes_by_other_names_too(tmp_path, name):
 
 
 def test_arrays_without_a_meaning_are_named(tmp_path):
-    with pytest.warns(DataWarning, match=r"a\.npz: not read: names, x\\x1b\[2J\. Known arrays are train, valid, test"):
+    with pytest.warns(
+        DataWarning,
+        match=r"a\.npz: not read: names, x\\x1b\[2J\. Known arrays are train, valid, test",
+    ):
         load(save(tmp_path / "a.npz", names=np.array(["a"]), **{"x\x1b[2J": np.array([{}])}))
 
 
@@ -102,7 +114,8 @@ def test_arrays_that_lie_are_refused(tmp_path, train):
         archive.writestr("train.npy", train)
         archive.writestr("test.npy", header((3, 4), body=bytes(12)))
     with pytest.raises(
-        ValueError, match=r"^\S*a\.npz: load expects an \.npz file of arrays of numbers; got .*Write it"
+        ValueError,
+        match=r"^\S*a\.npz: load expects an \.npz file of arrays of numbers; got .*Write it",
     ):
         load(path)
 
@@ -134,7 +147,9 @@ def test_a_bomb_is_refused_before_it_is_inflated(tmp_path, monkeypatch):
     monkeypatch.setattr("pyro_exact.data.archive._array", None)  # nothing is read
     zeros = np.zeros((4, 2**20), np.uint8)
     np.savez_compressed(tmp_path / "bomb.npz", train=zeros, test=zeros[:1])
-    with pytest.raises(ValueError, match=r"its arrays declare 5,242,880 bytes.*write it without compression"):
+    with pytest.raises(
+        ValueError, match=r"its arrays declare 5,242,880 bytes.*write it without compression"
+    ):
         load(tmp_path / "bomb.npz")
 
 
@@ -157,11 +172,14 @@ def test_an_npz_that_is_no_file_is_refused(tmp_path, make):
 
 @pytest.mark.parametrize("name", ["n" * 300, "n" * 300 + ".npz", "a\0b"])
 def test_names_that_no_file_can_have_are_not_found(name):
-    with pytest.raises((ValueError, FileNotFoundError), match=r"expects the name of a data set|no such file"):
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=r"expects the name of a data set|no such file"
+    ):
         load(name)
 
 
-# Image files ----------------------------------------------------------------------------------------------------------
+# Image files
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -174,7 +192,12 @@ def folder(tmp_path):
 
 def png(width, height, bits=8, kind=0, rows=None):
     def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     if rows is None:
         rows = bytes((1 + width * bits * {0: 1, 2: 3}[kind] // 8) * height)
@@ -214,12 +237,18 @@ def test_grey_files_of_few_bits_have_few_levels(tmp_path, bits):
 
 @pytest.mark.parametrize(
     ("colours", "shape", "levels"),
-    [((0, 255), (1, 4, 6), 2), ((0, 100), (1, 4, 6), 256), (((0, 0, 0), (9, 0, 0)), (3, 4, 6), 256)],
+    [
+        ((0, 255), (1, 4, 6), 2),
+        ((0, 100), (1, 4, 6), 256),
+        (((0, 0, 0), (9, 0, 0)), (3, 4, 6), 256),
+    ],
 )
 def test_a_palette_is_as_grey_as_its_colours(tmp_path, colours, shape, levels):
     for i in range(3):
         picture = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) % 2, "P")
-        picture.putpalette([part for c in colours for part in (c if isinstance(c, tuple) else (c, c, c))])
+        picture.putpalette(
+            [part for c in colours for part in (c if isinstance(c, tuple) else (c, c, c))]
+        )
         picture.save(tmp_path / f"{i}.png")
     images = load(tmp_path)
     assert (images.shape, images.levels) == (shape, levels)
@@ -234,14 +263,23 @@ REFUSED = {
     "a pipe": (os.mkfifo, "a regular file; got a pipe, a device or a dead link"),
     "a dead link": (lambda path: path.symlink_to("nowhere"), "a regular file"),
     "a device": (lambda path: path.symlink_to("/dev/zero"), "a regular file"),
-    "16 bits in colour": (lambda path: path.write_bytes(png(6, 4, 16, 2)), "8 bits a channel; got 16"),
+    "16 bits in colour": (
+        lambda path: path.write_bytes(png(6, 4, 16, 2)),
+        "8 bits a channel; got 16",
+    ),
     "an animation": (animation, "a still image; got an animation of 3 frames"),
     "a bomb": (
         lambda path: path.write_bytes(png(5000, 5000, rows=b"")),
         "at most 16,777,216 pixels; got 5000x5000",
     ),
-    "a larger bomb": (lambda path: path.write_bytes(png(2**30, 2**30, rows=b"")), "an image .*; got a file"),
-    "a script": (lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n"), "another kind"),
+    "a larger bomb": (
+        lambda path: path.write_bytes(png(2**30, 2**30, rows=b"")),
+        "an image .*; got a file",
+    ),
+    "a script": (
+        lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n"),
+        "another kind",
+    ),
     "another kind": (lambda path: Image.new("L", (6, 4)).save(path, "GIF"), "another kind"),
 }
 
@@ -274,7 +312,9 @@ def test_a_name_shows_its_escape_codes(folder):
 def test_links_to_folders_are_refused(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     (folder / "sub").symlink_to(other)
-    with pytest.raises(ValueError, match=r"sub expects a folder; got a link to one\. Copy the images in its place"):
+    with pytest.raises(
+        ValueError, match=r"sub expects a folder; got a link to one\. Copy the images in its place"
+    ):
         load(folder)
 
 
@@ -283,7 +323,9 @@ def test_files_of_other_kinds_are_counted(folder):
     (folder / "notes").write_text("")
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "x.png").write_bytes(b"a preview")
-    with pytest.warns(DataWarning, match=r"not read, because the suffix is not .*: 1 \.gif, 1 without suffix\."):
+    with pytest.warns(
+        DataWarning, match=r"not read, because the suffix is not .*: 1 \.gif, 1 without suffix\."
+    ):
         assert len(load(folder).train) == 2
 
 
@@ -291,7 +333,9 @@ def test_splits_go_by_other_names_too(folder):
     for name in ("Train", "val", "TEST"):
         (folder / name).mkdir()
         Image.new("L", (6, 4), len(name)).save(folder / name / "a.png")
-    with pytest.warns(DataWarning, match=r"not read, because it stands beside train and test: 0\.png, 1\.png"):
+    with pytest.warns(
+        DataWarning, match=r"not read, because it stands beside train and test: 0\.png, 1\.png"
+    ):
         images = load(folder)
     assert [int(images.split(name).unique()) for name in ("train", "valid", "test")] == [5, 3, 4]
     (folder / "valid").mkdir()
@@ -302,11 +346,14 @@ def test_splits_go_by_other_names_too(folder):
 def test_a_folder_needs_an_image_for_each_split(folder):
     for i in (0, 1):
         (folder / f"{i}.png").unlink()
-    with pytest.raises(ValueError, match=r"expects at least 3 images, one for each split; got 2\. Add images"):
+    with pytest.raises(
+        ValueError, match=r"expects at least 3 images, one for each split; got 2\. Add images"
+    ):
         load(folder)
 
 
-# Damage ---------------------------------------------------------------------------------------------------------------
+# Damage
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def damaged(blob, seed):

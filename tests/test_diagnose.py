@@ -37,7 +37,8 @@ def known():
     return model, x, marginal(model).log_prob(x)
 
 
-# Numbers --------------------------------------------------------------------------------------------------------------
+# Numbers
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_bounds_rise_to_the_likelihood_of_each_datum(known):
@@ -46,7 +47,9 @@ def test_the_bounds_rise_to_the_likelihood_of_each_datum(known):
     assert list(found.bounds) == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
     whole = [k for k in found.bounds if 5000 % k == 0]
     for k in whole:
-        for m in (m for m in whole if m % k == 0):  # groups of groups: Jensen holds for the samples at hand
+        for m in (
+            m for m in whole if m % k == 0
+        ):  # groups of groups: Jensen holds for the samples at hand
             assert (found.bounds[m] >= found.bounds[k] - 1e-10).all()
     assert (exact - found.bounds[1]).mean() > 0.1
     assert_close(found.bounds[5000], exact, rtol=0, atol=0.2)
@@ -55,7 +58,9 @@ def test_the_bounds_rise_to_the_likelihood_of_each_datum(known):
 def test_a_bound_of_k_is_a_mean_over_groups_of_k_weights(known):
     found = diagnose(known[0], known[1], samples=103, ks=(10,))
     assert list(found.bounds) == [1, 10, 103]
-    by_hand = torch.stack([w.logsumexp(0) - math.log(10) for w in found.log_weights[:100].split(10)]).mean(0)
+    by_hand = torch.stack(
+        [w.logsumexp(0) - math.log(10) for w in found.log_weights[:100].split(10)]
+    ).mean(0)
     assert_close(found.bounds[10], by_hand)
     assert_close(found.bounds[1], found.log_weights.mean(0))
 
@@ -73,7 +78,9 @@ def test_the_exact_posterior_has_equal_weights_without_a_tail():
 def test_the_tail_of_the_weights_of_a_narrow_normal(width, k):
     """For p = N(0, 1) and q = N(0, s²) the weights p / q have a tail of shape 1 - s²."""
     z = width * torch.randn(100_000, 4)
-    weights = torch.distributions.Normal(0, 1).log_prob(z) - torch.distributions.Normal(0, width).log_prob(z)
+    weights = torch.distributions.Normal(0, 1).log_prob(z) - torch.distributions.Normal(
+        0, width
+    ).log_prob(z)
     assert ((pareto_k(weights) - k).abs() < 0.25).all()
 
 
@@ -137,7 +144,9 @@ def ignoring():
     )  # fmt: skip
     with torch.no_grad():
         model.posterior.normal.weight.zero_()
-        model.posterior.normal.bias.copy_(torch.tensor([0.0, 0.0, math.log(math.e - 1), math.log(math.e - 1)]))
+        model.posterior.normal.bias.copy_(
+            torch.tensor([0.0, 0.0, math.log(math.e - 1), math.log(math.e - 1)])
+        )
     return model
 
 
@@ -147,7 +156,11 @@ def test_the_verdict_names_a_latent_that_is_ignored_and_what_to_try():
     assert found.verdict.startswith(
         "The decoder explains the data without z: KL 0.0 nats, 0 of 2 units active. The guide"
     )
-    for advice in ("training.elbo.free_nats", "training.elbo.anneal kl", "a decoder that models less by itself"):
+    for advice in (
+        "training.elbo.free_nats",
+        "training.elbo.anneal kl",
+        "a decoder that models less by itself",
+    ):
         assert advice in found.verdict
 
 
@@ -157,9 +170,13 @@ def test_what_the_decoder_makes_of_the_latents_is_the_closed_form(known):
     weight, bias = model.decoder.mean.weight.detach(), model.decoder.mean.bias.detach()
     means = model.posterior_of(x).mean.detach() @ weight.T + bias
     distances = torch.cdist(x, means).square()
-    shifts = torch.stack([distances[torch.arange(50), (torch.arange(50) + shift) % 50] for shift in range(1, 11)])
+    shifts = torch.stack(
+        [distances[torch.arange(50), (torch.arange(50) + shift) % 50] for shift in range(1, 11)]
+    )
     exact = (shifts.mean() - distances.diagonal().mean()).item() / (2 * 0.25)
-    gains = torch.tensor([diagnose(model, x, samples=100, seed=seed).decoder_gain for seed in range(20)])
+    gains = torch.tensor(
+        [diagnose(model, x, samples=100, seed=seed).decoder_gain for seed in range(20)]
+    )
     assert gains.mean() == pytest.approx(exact, abs=4 * gains.std().item() / 20**0.5)
     assert gains.std() < 0.2 * exact
 
@@ -170,7 +187,9 @@ def test_a_latent_is_not_used_if_the_decoder_makes_nothing_of_it():
     found = diagnose(model, bits(20), samples=200)
     assert (found.kl > 1, found.decoder_gain) == (True, pytest.approx(0, abs=1e-12))
     assert found.ignored
-    assert found.verdict.startswith("The decoder explains the data without z, and the divergence buys nothing: KL")
+    assert found.verdict.startswith(
+        "The decoder explains the data without z, and the divergence buys nothing: KL"
+    )
     assert "by 0.0. Train longer" in found.verdict
 
 
@@ -187,7 +206,10 @@ def test_a_posterior_that_is_the_same_for_all_data_tells_nothing():
 def test_weights_that_are_not_finite_are_refused(known, bad):
     model, x, _ = known
     model.posterior.normal.bias.data[0] = bad  # of the mean of every datum
-    with pyro.validation_enabled(False), pytest.raises(ValueError, match="those of 50 of 50 data are not so, first of"):
+    with (
+        pyro.validation_enabled(False),
+        pytest.raises(ValueError, match="those of 50 of 50 data are not so, first of"),
+    ):
         diagnose(model, x, samples=100)
 
 
@@ -213,7 +235,9 @@ def test_the_noise_of_few_samples_makes_no_unit_active():
 def test_the_verdict_of_a_latent_that_is_used(known):
     found = diagnose(known[0], known[1], samples=5000)
     assert not found.ignored
-    assert found.verdict.startswith(f"The latent is used: KL {found.kl:.1f} nats, 2 of 2 units active.")
+    assert found.verdict.startswith(
+        f"The latent is used: KL {found.kl:.1f} nats, 2 of 2 units active."
+    )
     told = f"by {found.mutual_information:.1f} nats, the decoder by {found.decoder_gain:.1f}."
     assert told in found.verdict
 
@@ -222,7 +246,9 @@ def test_the_noise_is_that_of_the_seed_and_the_caller_is_left_alone():
     model = small().train()
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    a, b, c = (diagnose(model, bits(5) * 0, samples=100, seed=seed).log_weights for seed in (1, 1, 2))
+    a, b, c = (
+        diagnose(model, bits(5) * 0, samples=100, seed=seed).log_weights for seed in (1, 1, 2)
+    )
     torch.manual_seed(5)
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
@@ -245,7 +271,8 @@ def test_on_a_gpu():
     assert found.levels["z"].activity.shape == (2,)
 
 
-# What is written ------------------------------------------------------------------------------------------------------
+# What is written
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -262,7 +289,9 @@ def test_arviz_reads_back_what_was_found(found, tmp_path):
     np.testing.assert_allclose(back["constant_data"]["pareto_k"], found.pareto_k)
     np.testing.assert_allclose(back["constant_data"]["bound"].sel(k=100), found.bounds[100])
     np.testing.assert_allclose(back["constant_data"]["z_kl"], found.levels["z"].kl)
-    np.testing.assert_allclose(back["observed_data"]["mean_level"], found.data.mean((1, 2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(
+        back["observed_data"]["mean_level"], found.data.mean((1, 2, 3)), rtol=1e-6
+    )
     assert back["posterior_predictive"]["roughness"].shape == (1, 20, 12)
 
 
@@ -276,7 +305,9 @@ def test_the_page_is_a_picture(found, tmp_path):
 def test_the_page_says_which_number_a_unit_has(found, tmp_path, monkeypatch):
     """Behind a flow no unit has a divergence of its own, but an activity; in closed form each has one."""
     titles = []
-    monkeypatch.setattr("pyro_exact.diagnostics.page._titled", lambda axis, title: titles.append(title))
+    monkeypatch.setattr(
+        "pyro_exact.diagnostics.page._titled", lambda axis, title: titles.append(title)
+    )
     save_page(found, inference_data(found), 2, tmp_path / "page.png")
     plain = diagnose(small(), bits(12), samples=200)
     save_page(plain, inference_data(plain), 2, tmp_path / "page.png")
@@ -293,7 +324,9 @@ def test_the_words_on_the_page_fit(found, tmp_path, monkeypatch):
 
     figures = []
     save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k)))
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
+    )
     save_page(found, inference_data(found), 2, tmp_path / "page.png", "a long title " * 20)
     (figure,) = figures
     page = figure.bbox
@@ -314,7 +347,10 @@ def test_no_page_of_what_is_not_finite(found, tmp_path):
     bad = [
         ({"levels": {"z": level}}, "the activity of z to be finite; got 2 of 2 elements NaN"),
         ({"bounds": {1: torch.tensor([-torch.inf] * 12)}}, "the bound of 1 samples to be finite"),
-        ({"reconstructed": found.reconstructed + 0.5}, "levels from 0 to 1; got values from 0 to 1.5"),
+        (
+            {"reconstructed": found.reconstructed + 0.5},
+            "levels from 0 to 1; got values from 0 to 1.5",
+        ),
     ]
     for change, message in bad:
         with pytest.raises(ValueError, match=message):
@@ -356,15 +392,22 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert arviz.from_netcdf("seen/diagnosis.nc")["constant_data"]["pareto_k"].shape == (10,)
     with pytest.raises(SystemExit):
         cli.main(["diagnose", "out/checkpoint.ckpt", "--n", "100"])
-    assert "--n expects at most 20, because the split test of toy has 20 images; got 100" in capsys.readouterr().err
+    assert (
+        "--n expects at most 20, because the split test of toy has 20 images; got 100"
+        in capsys.readouterr().err
+    )
 
 
-# Bad input ------------------------------------------------------------------------------------------------------------
+# Bad input
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("Density", "likelihood is exact. Use evaluate"), ("Dequantized", "got dequantisation noise. Use evaluate")],
+    [
+        ("Density", "likelihood is exact. Use evaluate"),
+        ("Dequantized", "got dequantisation noise. Use evaluate"),
+    ],
 )
 def test_models_without_latents_are_refused(name, message):
     case = MODELS[name]

@@ -52,10 +52,14 @@ def test_it_is_the_plain_formula_and_has_its_gradient(sizes):
     ]
     assert_close(*values, rtol=1e-10, atol=1e-10)
     weights = torch.randn(30)
-    assert_close(*(torch.autograd.grad(value @ weights, theta) for value in values), rtol=1e-10, atol=1e-10)
+    assert_close(
+        *(torch.autograd.grad(value @ weights, theta) for value in values), rtol=1e-10, atol=1e-10
+    )
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=str
+)
 @pytest.mark.parametrize("size", [0.0, 1.0, 10.0, 1e3, 1e6])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_the_mass_is_one_whatever_the_parameters(sizes, size, dtype, tolerance):
@@ -78,11 +82,18 @@ def test_the_mass_is_one_at_the_ends_of_the_scales_in_float32(log_scale):
 def test_intervals_are_exact_far_into_the_tails(dtype):
     """There sigma(p) - sigma(q) is e^p - e^q, and float32 would round the difference to nothing."""
     likelihood = DiscretizedLogisticMixture(1, 256, 1)
-    for mean, log_scale, level in [(3.0, -3.0, 10), (1.0, -7.0, 3), (-5.0, -1.5, 254), (5.0, -7.0, 128)]:
+    for mean, log_scale, level in [
+        (3.0, -3.0, 10),
+        (1.0, -7.0, 3),
+        (-5.0, -1.5, 254),
+        (5.0, -7.0, 128),
+    ]:
         rate = math.exp(-log_scale) / 127.5
         distance = abs(level - 127.5 * (mean + 1))
         expected = (0.5 - distance) * rate + math.log(-math.expm1(-rate))
-        log_p = likelihood.log_prob(torch.tensor([0, mean, log_scale], dtype=dtype), torch.tensor([level], dtype=dtype))
+        log_p = likelihood.log_prob(
+            torch.tensor([0, mean, log_scale], dtype=dtype), torch.tensor([level], dtype=dtype)
+        )
         assert_close(log_p.double(), torch.tensor(expected), rtol=1e-6, atol=1e-6)
 
 
@@ -91,7 +102,9 @@ def test_the_gradient_is_right_at_the_edges_and_where_scales_are_cut():
     theta = torch.randn(8, likelihood.num_params)
     theta[:4, 8:14] = torch.tensor([-9.0, -6.9, 61, 2, -8, -7.5])
     x = torch.tensor([[0, 0, 0], [3, 3, 3], [0, 3, 1], [2, 0, 3]] * 2).double()
-    assert torch.autograd.gradcheck(lambda theta: likelihood.log_prob(theta, x), theta.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda theta: likelihood.log_prob(theta, x), theta.requires_grad_()
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -116,7 +129,11 @@ def test_pieces_make_no_difference(monkeypatch):
     pieces = likelihood.log_prob(theta, x)
     assert pieces.shape == (2, 5, 7)
     assert_close(pieces, whole, rtol=1e-12, atol=1e-12)
-    assert_close(*(torch.autograd.grad(value.sum(), theta) for value in (pieces, whole)), rtol=1e-12, atol=1e-12)
+    assert_close(
+        *(torch.autograd.grad(value.sum(), theta) for value in (pieces, whole)),
+        rtol=1e-12,
+        atol=1e-12,
+    )
     assert likelihood.log_prob(theta[:0], x[:0]).shape == (0, 5, 7)
 
 
@@ -127,7 +144,9 @@ def test_a_grid_of_noise_is_drawn_in_the_proportions_of_the_probabilities(log_sc
     grid = (torch.arange(count) + 0.5) / count
     weights = theta[:2].softmax(-1)
     shares = 0
-    for first, weight in zip((0.0, 1 - 1e-9), weights, strict=True):  # noise that chooses the first, the second
+    for first, weight in zip(
+        (0.0, 1 - 1e-9), weights, strict=True
+    ):  # noise that chooses the first, the second
         noise = torch.stack((torch.full_like(grid, first), grid), dim=-1)
         drawn = likelihood.draw(theta.expand(count, -1), noise).long().flatten()
         shares = shares + weight * torch.bincount(drawn, minlength=16) / count
@@ -138,7 +157,10 @@ def test_a_grid_of_noise_is_drawn_in_the_proportions_of_the_probabilities(log_sc
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_draws_of_coloured_pixels_are_as_frequent_as_they_should_be(dtype):
     """Also where the scale is a small part of a level, and later channels feel the rounding of earlier ones."""
-    likelihood, values = DiscretizedLogisticMixture(3, 3, 2), every(DiscretizedLogisticMixture(3, 3, 2))
+    likelihood, values = (
+        DiscretizedLogisticMixture(3, 3, 2),
+        every(DiscretizedLogisticMixture(3, 3, 2)),
+    )
     for log_scale in (-4.0, -0.5):
         theta = 0.7 * torch.randn(likelihood.num_params)
         theta[8:14] = log_scale
@@ -168,7 +190,10 @@ def test_the_marginal_fits_better_than_no_parameters():
     x = (40 * torch.randn(200, 5, 3) + torch.tensor([60.0, 130, 200])).round().clamp(0, 255)
     theta = likelihood.marginal(x)
     assert theta.shape == (5, likelihood.num_params)
-    fits = [likelihood.log_prob(t.expand(200, 5, -1), x).mean() for t in (theta, torch.zeros_like(theta))]
+    fits = [
+        likelihood.log_prob(t.expand(200, 5, -1), x).mean()
+        for t in (theta, torch.zeros_like(theta))
+    ]
     assert fits[0] > fits[1] + 1
     assert likelihood.marginal(torch.full((5, 3), 7.0)).isfinite().all()
 

@@ -38,11 +38,14 @@ def d(request):
     return request.param()
 
 
-# Laws -----------------------------------------------------------------------------------------------------------------
+# Laws
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_every_exported_distribution_is_registered():
-    assert {name.split()[0] for name in [*DISTRIBUTIONS, *LIKELIHOODS]} == set(distributions.__all__) - {"Likelihood"}
+    assert {name.split()[0] for name in [*DISTRIBUTIONS, *LIKELIHOODS]} == set(
+        distributions.__all__
+    ) - {"Likelihood"}
 
 
 @pytest.mark.parametrize("sample_shape", [(), (5,), (2, 5)], ids=str)
@@ -119,7 +122,8 @@ def test_as_a_pyro_site(d):
     assert_close(trace.log_prob_sum(), d.log_prob(x).sum())
 
 
-# StandardNormal -------------------------------------------------------------------------------------------------------
+# StandardNormal
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -138,7 +142,9 @@ def test_at_temperature_zero_every_sample_is_the_image_of_the_origin():
 
 @pytest.mark.parametrize("temperature", [-0.1, math.nan, math.inf])
 def test_an_impossible_temperature_is_refused(temperature):
-    with pytest.raises(ValueError, match="expects temperature as a finite number that is at least 0; got"):
+    with pytest.raises(
+        ValueError, match="expects temperature as a finite number that is at least 0; got"
+    ):
         StandardNormal(3)(temperature)
 
 
@@ -161,7 +167,8 @@ def test_a_flow_moves_to_a_gpu():
     assert model.condition(context).log_prob(x).is_cuda
 
 
-# Flow -----------------------------------------------------------------------------------------------------------------
+# Flow
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_temperature_scales_the_noise():
@@ -195,17 +202,24 @@ def test_the_gradient_reaches_the_context():
 
 
 def test_a_missing_context_is_refused():
-    with pytest.raises(ValueError, match=r"expects a context of shape \(\*batch, 2\); got none. Call flow.condition"):
+    with pytest.raises(
+        ValueError,
+        match=r"expects a context of shape \(\*batch, 2\); got none. Call flow.condition",
+    ):
         flow(2)()
 
 
 def test_a_context_that_is_not_needed_is_refused():
-    with pytest.raises(ValueError, match=r"takes no context; got one of shape \(5, 2\). Call flow\(\)"):
+    with pytest.raises(
+        ValueError, match=r"takes no context; got one of shape \(5, 2\). Call flow\(\)"
+    ):
         flow().condition(torch.randn(5, 2))
 
 
 def test_a_context_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"expects a context of shape \(\*batch, 2\); got \(5, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"expects a context of shape \(\*batch, 2\); got \(5, 3\)"
+    ):
         flow(2).condition(torch.randn(5, 3))
 
 
@@ -222,7 +236,8 @@ def test_a_bare_distribution_serves_as_base_but_has_no_temperature():
         model(temperature=0.5)
 
 
-# Mass 1, by the midpoint rule on the unit interval or square, which a logit takes to all of the reals -----------------
+# Mass 1, by the midpoint rule on the unit interval or square, which a logit takes to all of the
+# reals -----------------
 
 
 def midpoints(n):
@@ -231,7 +246,9 @@ def midpoints(n):
 
 def on_the_unit_cube(dim):
     swaps = [False, True] if dim > 1 else [False]
-    sizes = [(halves.fixed_size, halves.free_size) for halves in map(Halves, [dim] * len(swaps), swaps)]
+    sizes = [
+        (halves.fixed_size, halves.free_size) for halves in map(Halves, [dim] * len(swaps), swaps)
+    ]
     assert all(sizes)
     couplings = [dense(Halves(dim, swap=swap), Affine(), None) for swap in swaps]
     parts = perturb(Compose([ActNorm(dim), *couplings]), std=0.3)
@@ -260,21 +277,30 @@ def test_a_flow_in_two_dimensions_has_mass_one():
 def test_a_conditional_flow_has_mass_one_for_every_context():
     coupling = dense(Halves(1), Affine(), 2)
     assert isinstance(coupling, Coupling)
-    model = Flow(StandardNormal(1), Compose([Logit(1, margin=0, event_dim=1), perturb(coupling)]).inv)
-    mass = model.condition(torch.randn(3, 2)).log_prob(midpoints(100_000)[:, None, None]).exp().mean(0)
+    model = Flow(
+        StandardNormal(1), Compose([Logit(1, margin=0, event_dim=1), perturb(coupling)]).inv
+    )
+    mass = (
+        model.condition(torch.randn(3, 2)).log_prob(midpoints(100_000)[:, None, None]).exp().mean(0)
+    )
     assert_close(mass, torch.ones(3), rtol=0, atol=1e-5)
 
 
 def test_the_units_are_those_of_the_data():
     """A flow over pixel levels 0 to 256 has mass 1 there: nobody adds log 256."""
-    model = Flow(StandardNormal(1), Compose([Logit(256, margin=0, event_dim=1), perturb(ActNorm(1))]).inv)
+    model = Flow(
+        StandardNormal(1), Compose([Logit(256, margin=0, event_dim=1), perturb(ActNorm(1))]).inv
+    )
     x = 256 * midpoints(100_000)[:, None]
     assert_close(256 * model().log_prob(x).exp().mean(), torch.ones(()), rtol=0, atol=1e-5)
     scaled = Flow(StandardNormal(1), Scaling(1 / 256, -0.5, event_dim=1))
-    assert_close(scaled().log_prob(torch.tensor([-0.5])).exp(), torch.tensor(256 / math.sqrt(2 * math.pi)))
+    assert_close(
+        scaled().log_prob(torch.tensor([-0.5])).exp(), torch.tensor(256 / math.sqrt(2 * math.pi))
+    )
 
 
-# UniformDequantizer ---------------------------------------------------------------------------------------------------
+# UniformDequantizer
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
@@ -304,7 +330,12 @@ def test_noise_is_uniform():
 def test_only_values_in_the_cell_have_density():
     x = torch.tensor([[[3.0, 7.0]]])
     d = UniformDequantizer(x)
-    for value, expected in [([3.0, 7.0], 0), ([3.999, 7.5], 0), ([4.0, 7.5], -math.inf), ([3.5, 6.999], -math.inf)]:
+    for value, expected in [
+        ([3.0, 7.0], 0),
+        ([3.999, 7.5], 0),
+        ([4.0, 7.5], -math.inf),
+        ([3.5, 6.999], -math.inf),
+    ]:
         assert d.log_prob(torch.tensor([[value]])).item() == expected
     assert d.log_prob(torch.full((1, 1, 2), math.nan)).isnan()
 
@@ -325,7 +356,10 @@ def test_noise_that_is_learned_has_no_density_outside_of_the_cell_either():
 
 
 def test_a_flow_that_goes_the_other_way_says_so():
-    with pytest.raises(ValueError, match=r"expects a bijection from noise, here of shape \(16,\), .*: pass glow.inv"):
+    with pytest.raises(
+        ValueError,
+        match=r"expects a bijection from noise, here of shape \(16,\), .*: pass glow.inv",
+    ):
         Flow(StandardNormal(16), small_glow(None))()
 
 
@@ -363,7 +397,10 @@ def test_the_support_is_the_cell():
 @pytest.mark.parametrize(
     ("make", "shown"),
     [
-        (lambda: Autoregressive(DeepNADE(3, hidden=2)), "Autoregressive(DeepNADE, batch_shape=(), event_shape=(3,))"),
+        (
+            lambda: Autoregressive(DeepNADE(3, hidden=2)),
+            "Autoregressive(DeepNADE, batch_shape=(), event_shape=(3,))",
+        ),
         (
             lambda: DeepNADE(2, hidden=2).condition_on(torch.zeros(2, 2), torch.eye(2)),
             "Completion(DeepNADE, batch_shape=(2,), event_shape=(2,))",

@@ -16,16 +16,23 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def blocks(text: str) -> list[str]:
     """The Python blocks of a page, each behind as many empty lines as precede it: errors show the page's line."""
-    return ["\n" * text.count("\n", 0, match.start(1)) + match.group(1) for match in BLOCK.finditer(text)]
+    return [
+        "\n" * text.count("\n", 0, match.start(1)) + match.group(1)
+        for match in BLOCK.finditer(text)
+    ]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page.read_text())], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page.read_text())], ids=lambda page: page.stem
+)
 def test_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
     module = ModuleType(page.stem)
-    monkeypatch.setitem(sys.modules, page.stem, module)  # where pickle looks for the classes of a page
+    monkeypatch.setitem(
+        sys.modules, page.stem, module
+    )  # where pickle looks for the classes of a page
     for block in blocks(page.read_text()):
         exec(compile(block, str(page), "exec"), vars(module))
     pyro.clear_param_store()

@@ -1,7 +1,8 @@
 """Couplings and autoregressive layers where it hurts: what the laws of the registry do not reach.
 
-Parameters of size 10, log-scales at their bounds, inputs at 1e-8 and 1e4, knots and edges, float32, the derivatives of
-the inverses, causality, the total mass of densities, and what each builder and layer refuses.
+Parameters of size 10, log-scales at their bounds, inputs at 1e-8 and 1e4, knots and edges, float32,
+the derivatives of the inverses, causality, the total mass of densities, and what each builder and
+layer refuses.
 """
 
 import copy
@@ -64,7 +65,9 @@ def perturb(module, std=0.5):
 
 
 def coupling(formula, context_dim=None):
-    return Coupling(Halves(3), formula, DenseConditioner(1, 2, formula.num_params, (6,), context_dim))
+    return Coupling(
+        Halves(3), formula, DenseConditioner(1, 2, formula.num_params, (6,), context_dim)
+    )
 
 
 def masked(formula, context_dim=None, dim=3, hidden_dims=(6,), order=None):
@@ -79,12 +82,15 @@ def assert_exact(formula, x, theta):
     again, ladj_again = formula.forward_and_ladj(back, theta)
     for values in (y, ladj, back, ladj_back):
         assert values.isfinite().all()
-    unit = torch.finfo(x.dtype).eps * (3 + y.abs() + theta.abs().amax(-1) + ladj_again.exp() * (3 + back.abs()))
+    unit = torch.finfo(x.dtype).eps * (
+        3 + y.abs() + theta.abs().amax(-1) + ladj_again.exp() * (3 + back.abs())
+    )
     assert ((again - y).abs() / unit).max() < 30
     assert_close(ladj_back, -ladj_again, rtol=1e-5, atol=1e-3 if x.dtype == torch.float32 else 1e-8)
 
 
-# Any formula ----------------------------------------------------------------------------------------------------------
+# Any formula
+# ----------------------------------------------------------------------------------------------------------
 
 
 @dtypes
@@ -124,26 +130,36 @@ def test_zero_parameters_are_close_to_the_identity(make):
     formula = make()
     y, ladj = formula.forward_and_ladj(x, torch.zeros(1001, formula.num_params))
     assert_close(y, x, rtol=0, atol=0.17 if isinstance(formula, MixtureCDF) else 1e-12)
-    assert_close(ladj, torch.zeros(1001), rtol=0, atol=0.1 if isinstance(formula, MixtureCDF) else 1e-12)
+    assert_close(
+        ladj, torch.zeros(1001), rtol=0, atol=0.1 if isinstance(formula, MixtureCDF) else 1e-12
+    )
 
 
 @pytest.mark.parametrize("scheme", [coupling, masked])
 @both
 @every_formula
-def test_inverse_of_a_layer_is_differentiable_in_output_weights_and_context(make, scheme, context_dim):
+def test_inverse_of_a_layer_is_differentiable_in_output_weights_and_context(
+    make, scheme, context_dim
+):
     layer = perturb(scheme(make(), context_dim))
-    names, weights = zip(*((name, p) for name, p in layer.named_parameters() if p.numel()), strict=True)
+    names, weights = zip(
+        *((name, p) for name, p in layer.named_parameters() if p.numel()), strict=True
+    )
     contexts = [] if context_dim is None else [torch.randn(1, context_dim, requires_grad=True)]
 
     def inverse(y, *rest):
         given = dict(zip(names, rest, strict=False))
         bound = functional_call(
-            Method(layer), {f"layer.{name}": w for name, w in given.items()}, (y, *rest[len(names) :])
+            Method(layer),
+            {f"layer.{name}": w for name, w in given.items()},
+            (y, *rest[len(names) :]),
         )
         return bound
 
     y = torch.randn(1, 3, requires_grad=True)
-    assert gradcheck(inverse, (y, *(w.detach().requires_grad_() for w in weights), *contexts), fast_mode=True)
+    assert gradcheck(
+        inverse, (y, *(w.detach().requires_grad_() for w in weights), *contexts), fast_mode=True
+    )
 
 
 class Method(nn.Module):
@@ -157,7 +173,8 @@ class Method(nn.Module):
         return self.layer.inverse_and_ladj(y, context)
 
 
-# Mixture --------------------------------------------------------------------------------------------------------------
+# Mixture
+# --------------------------------------------------------------------------------------------------------------
 
 
 def mixture(logits, means, log_scales):
@@ -174,7 +191,11 @@ def test_mixture_is_exact_in_float32_far_into_its_tails(components):
     theta = torch.randn(components * 3 + 2, dtype=torch.float32).expand(10, -1)
     y, ladj = formula.forward_and_ladj(x, theta)
     assert_close(
-        (y, ladj), formula.forward_and_ladj(x.double(), theta.double()), rtol=1e-5, atol=1e-5, check_dtype=False
+        (y, ladj),
+        formula.forward_and_ladj(x.double(), theta.double()),
+        rtol=1e-5,
+        atol=1e-5,
+        check_dtype=False,
     )
     back, ladj_back = formula.inverse_and_ladj(y, theta)
     assert_close(back, x, rtol=1e-5, atol=1e-5)
@@ -184,11 +205,23 @@ def test_mixture_is_exact_in_float32_far_into_its_tails(components):
 BOUND = 1e9  # as a raw log-scale: the scale is at its bound
 ADVERSARIAL = {
     "narrow": lambda n: (torch.randn(n, 32), 10 * torch.randn(n, 32), torch.full((n, 32), -BOUND)),
-    "narrow and far apart": lambda n: (10 * torch.randn(n, 32), 1000 * torch.randn(n, 32), torch.full((n, 32), -BOUND)),
+    "narrow and far apart": lambda n: (
+        10 * torch.randn(n, 32),
+        1000 * torch.randn(n, 32),
+        torch.full((n, 32), -BOUND),
+    ),
     "two": lambda n: (torch.randn(n, 2), 100 * torch.randn(n, 2), torch.full((n, 2), -BOUND)),
     "wide": lambda n: (torch.randn(n, 8), 30 * torch.randn(n, 8), torch.full((n, 8), BOUND)),
-    "wide and narrow": lambda n: (torch.randn(n, 32), 30 * torch.randn(n, 32), BOUND * torch.randn(n, 32).sign()),
-    "one wide": lambda n: (torch.randn(n, 9), torch.randn(n, 9), BOUND * torch.tensor([1.0] + [-1] * 8).expand(n, 9)),
+    "wide and narrow": lambda n: (
+        torch.randn(n, 32),
+        30 * torch.randn(n, 32),
+        BOUND * torch.randn(n, 32).sign(),
+    ),
+    "one wide": lambda n: (
+        torch.randn(n, 9),
+        torch.randn(n, 9),
+        BOUND * torch.tensor([1.0] + [-1] * 8).expand(n, 9),
+    ),
     "all equal": lambda n: (torch.zeros(n, 4), torch.ones(n, 4), torch.zeros(n, 4)),
 }
 
@@ -199,13 +232,16 @@ def test_mixture_inverts_at_the_bounds_of_its_parameters(parts, dtype):
     theta = mixture(*parts(1000))
     formula = MixtureCDF((theta.shape[-1] - 2) // 3, spread=0).to(dtype)
     means = theta[:, 2 + formula.components : 2 + 2 * formula.components]
-    near = means.gather(1, torch.randint(formula.components, (1000, 1))).squeeze(1) + 1e-3 * torch.randn(1000)
+    near = means.gather(1, torch.randint(formula.components, (1000, 1))).squeeze(
+        1
+    ) + 1e-3 * torch.randn(1000)
     for x in (near, means.mean(1), 20 * torch.randn(1000), 1e4 * torch.randn(1000)):
         y, ladj = formula.forward_and_ladj(x.to(dtype), theta.to(dtype))
         back, ladj_back = formula.inverse_and_ladj(y, theta.to(dtype))
         again, ladj_again = formula.forward_and_ladj(back, theta.to(dtype))
         assert torch.cat((y, ladj, back, ladj_back)).isfinite().all()
-        # between components far apart y is flat to rounding, and forgets x; but it has the y that was asked for
+        # between components far apart y is flat to rounding, and forgets x; but it has the y that
+        # was asked for
         unit = torch.finfo(dtype).eps * (1 + y.abs() + ladj_again.exp() * back.abs())
         assert ((again - y).abs() / unit).max() < 60
         assert_close(ladj_back, -ladj_again)
@@ -223,7 +259,9 @@ def test_mixture_slope_between_components_far_apart_is_no_zero():
 def test_mixture_solves_in_few_steps(monkeypatch):
     calls = []
     log_odds = mixture_cdf.log_odds
-    monkeypatch.setattr(mixture_cdf, "log_odds", lambda x, m: calls.append(len(x)) or log_odds(x, m))
+    monkeypatch.setattr(
+        mixture_cdf, "log_odds", lambda x, m: calls.append(len(x)) or log_odds(x, m)
+    )
     formula = MixtureCDF(32)
     x, theta = torch.randn(1000), torch.randn(1000, 98)
     y = formula.forward_and_ladj(x, theta)[0]
@@ -278,7 +316,9 @@ def test_mixture_inverse_has_finite_gradients_where_it_is_flat(dtype):
     y, theta = torch.tensor([0.0, 1e-3, -5.0], dtype=dtype), theta.to(dtype).expand(3, -1)
     y, theta = y.requires_grad_(), theta.clone().requires_grad_()
     x, ladj = formula.inverse_and_ladj(y, theta)
-    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad((x + ladj).sum(), (y, theta)))
+    assert all(
+        gradient.isfinite().all() for gradient in torch.autograd.grad((x + ladj).sum(), (y, theta))
+    )
 
 
 def test_components_start_apart():
@@ -329,7 +369,8 @@ def test_compilation_leaves_the_checks_of_distributions_alone(monkeypatch, check
     mixture_cdf.fused.cache_clear()
 
 
-# Spline ---------------------------------------------------------------------------------------------------------------
+# Spline
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @dtypes
@@ -345,7 +386,10 @@ def test_spline_is_exact_at_its_knots_and_outside(dtype):
     assert xs[:, [0, -1]].tolist() == ys[:, [0, -1]].tolist() == [[-2, 2]] * 50
     for outside in (2.0, -2.0, 2.001, 1e4, -1e30):
         x = torch.full((50,), outside, dtype=dtype)
-        for output, ladj in (formula.forward_and_ladj(x, theta), formula.inverse_and_ladj(x, theta)):
+        for output, ladj in (
+            formula.forward_and_ladj(x, theta),
+            formula.inverse_and_ladj(x, theta),
+        ):
             assert torch.equal(output, x)
             assert not ladj.any()
 
@@ -368,7 +412,8 @@ def test_spline_passes_the_gradient_of_what_lies_outside():
     assert not theta.grad.any()
 
 
-# Checkerboard ---------------------------------------------------------------------------------------------------------
+# Checkerboard
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -386,7 +431,10 @@ def test_checkerboard_coupling_changes_one_colour_as_a_function_of_the_other(swa
 
 
 def test_checkerboard_composes_with_squeeze():
-    layers = [Coupling(Checkerboard(1, swap), Affine(), ConvConditioner(2, 2, 2, 8)) for swap in (False, True)]
+    layers = [
+        Coupling(Checkerboard(1, swap), Affine(), ConvConditioner(2, 2, 2, 8))
+        for swap in (False, True)
+    ]
     flow = perturb(Compose([*layers, Squeeze()]), 0.2)
     x = torch.randn(3, 1, 4, 4)
     y, ladj = flow.forward_and_ladj(x)
@@ -401,7 +449,8 @@ def test_checkerboard_refuses_odd_images(shape):
         layer(torch.zeros(shape))
 
 
-# Masked networks ------------------------------------------------------------------------------------------------------
+# Masked networks
+# ------------------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -412,7 +461,11 @@ def nets(draw):
     order = draw(st.none() | st.permutations(range(dim)))
     net = perturb(MaskedDense(dim, draw(st.integers(1, 3)), hidden_dims, context_dim, order))
     batch = draw(st.sampled_from([(), (3,), (2, 3), (0,)]))
-    return net, torch.randn(*batch, dim), None if context_dim is None else torch.randn(*batch, context_dim)
+    return (
+        net,
+        torch.randn(*batch, dim),
+        None if context_dim is None else torch.randn(*batch, context_dim),
+    )
 
 
 @given(nets())
@@ -449,7 +502,12 @@ def test_every_output_sees_everything_before_it(hidden_dims, context_dim):
     context = torch.rand(context_dim or 1, requires_grad=True)
     x = torch.rand(5, requires_grad=True)
     theta = net(x, context).squeeze(-1)
-    seen = torch.stack([torch.autograd.grad(t, x, retain_graph=True, allow_unused=True)[0] for t in theta]) != 0
+    seen = (
+        torch.stack(
+            [torch.autograd.grad(t, x, retain_graph=True, allow_unused=True)[0] for t in theta]
+        )
+        != 0
+    )
     in_order = seen[order][:, order]
     assert torch.equal(in_order, torch.ones(5, 5, dtype=torch.bool).tril(-1))
     if context_dim:
@@ -457,7 +515,8 @@ def test_every_output_sees_everything_before_it(hidden_dims, context_dim):
             assert torch.autograd.grad(t, context, retain_graph=True)[0].all()
 
 
-# Autoregressive layers ------------------------------------------------------------------------------------------------
+# Autoregressive layers
+# ------------------------------------------------------------------------------------------------
 
 
 class Counting(CausalConditioner):
@@ -486,7 +545,9 @@ def test_without_steps_the_inverse_takes_an_evaluation_a_dimension(make, context
     assert_close(passes.inverse_and_ladj(y, context), steps.inverse_and_ladj(y, context))
     assert passes.conditioner.calls == 3
     gradients = [
-        torch.autograd.grad(sum(part.sum() for part in layer.inverse_and_ladj(y, context)), [y, *steps.parameters()])
+        torch.autograd.grad(
+            sum(part.sum() for part in layer.inverse_and_ladj(y, context)), [y, *steps.parameters()]
+        )
         for layer in (passes, steps)
     ]
     assert_close(*gradients)
@@ -523,7 +584,8 @@ def test_high_dimensional_inverse():
     assert_close(layer.inverse_and_ladj(y), (x, -ladj), rtol=1e-8, atol=1e-8)
 
 
-# Densities ------------------------------------------------------------------------------------------------------------
+# Densities
+# ------------------------------------------------------------------------------------------------------------
 
 
 def on_line(dim, context_dim=None):
@@ -533,7 +595,9 @@ def on_line(dim, context_dim=None):
         "maf mixture": flows.maf(dim, 2, (6,), context_dim, MixtureCDF(4)),
         "iaf": flows.iaf(dim, 2, (6,), context_dim).inv,
         "real_nvp": flows.real_nvp((dim,), 3, (6,), context_dim),
-        "spline_coupling": flows.spline_coupling((dim,), 3, hidden_dims=(6,), context_dim=context_dim),
+        "spline_coupling": flows.spline_coupling(
+            (dim,), 3, hidden_dims=(6,), context_dim=context_dim
+        ),
         "couplings": flows.couplings((dim,), MixtureCDF(4), 2, (6,), context_dim),
         "nice": flows.nice((dim,), 3, (6,), context_dim),
     }
@@ -562,7 +626,8 @@ def test_density_on_the_plane_integrates_to_one(name, context_dim):
     assert_close(mass, torch.tensor(1.0), rtol=0, atol=1e-3)
 
 
-# Builders -------------------------------------------------------------------------------------------------------------
+# Builders
+# -------------------------------------------------------------------------------------------------------------
 
 
 @both
@@ -574,7 +639,9 @@ def test_builders_work_in_stock_distributions(name, dim, context_dim):
     if context_dim is None:
         d = TransformedDistribution(base, [flow.inv])
     else:
-        d = ConditionalTransformedDistribution(base, [flow.inv]).condition(torch.randn(4, context_dim))
+        d = ConditionalTransformedDistribution(base, [flow.inv]).condition(
+            torch.randn(4, context_dim)
+        )
     x = d.rsample((5,))
     assert x.shape == ((5, dim) if context_dim is None else (5, 4, dim))
     d.log_prob(x.detach()).sum().backward()
@@ -624,8 +691,14 @@ def test_builders_are_initialised_from_data(name):
             "min_log_scale as a finite number that is at least -20 and at most -1e-06; got 0.5",
         ),
         (lambda: Spline(0), "Spline expects bins from 1 to 10000; got 0"),
-        (lambda: Spline(bound=0), "Spline expects bound as a finite number that is at least 1e-12 .*; got 0"),
-        (lambda: Spline(10, min_width=0.1), "Spline expects min_width below 1 / bins; got 0.1 with 10 bins"),
+        (
+            lambda: Spline(bound=0),
+            "Spline expects bound as a finite number that is at least 1e-12 .*; got 0",
+        ),
+        (
+            lambda: Spline(10, min_width=0.1),
+            "Spline expects min_width below 1 / bins; got 0.1 with 10 bins",
+        ),
         (
             lambda: Spline(10, min_height=-0.1),
             "Spline expects min_height as a finite number that is at least 1e-06 .*; got -0.1",
@@ -636,12 +709,27 @@ def test_builders_are_initialised_from_data(name):
         ),
         (lambda: Checkerboard(0), r"Checkerboard expects size from 1 to \d+; got 0"),
         (lambda: MaskedDense(0, 1), "MaskedDense expects dim >= 1"),
-        (lambda: MaskedDense(3, 1, order=[0, 1, 1]), r"an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]"),
-        (lambda: MaskedDense(9, 1, (20, 7)), r"hidden widths of at least 8 for 9 dimensions; got \[20, 7\]"),
+        (
+            lambda: MaskedDense(3, 1, order=[0, 1, 1]),
+            r"an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]",
+        ),
+        (
+            lambda: MaskedDense(9, 1, (20, 7)),
+            r"hidden widths of at least 8 for 9 dimensions; got \[20, 7\]",
+        ),
         (lambda: MaskedDense(9, 1, (8,), context_dim=1), "hidden widths of at least 9"),
-        (lambda: masked(Affine(), 2)(torch.zeros(3)), r"expects a context of shape \(\*batch, 2\); got none"),
-        (lambda: masked(Affine(), 2).inv(torch.zeros(3)), r"expects a context of shape \(\*batch, 2\); got none"),
-        (lambda: masked(Affine())(torch.zeros(4)), "MaskedAutoregressive expects 3 dimensions; got 4"),
+        (
+            lambda: masked(Affine(), 2)(torch.zeros(3)),
+            r"expects a context of shape \(\*batch, 2\); got none",
+        ),
+        (
+            lambda: masked(Affine(), 2).inv(torch.zeros(3)),
+            r"expects a context of shape \(\*batch, 2\); got none",
+        ),
+        (
+            lambda: masked(Affine())(torch.zeros(4)),
+            "MaskedAutoregressive expects 3 dimensions; got 4",
+        ),
         (
             lambda: MaskedAutoregressive(Affine(), MaskedDense(3, 1))(torch.zeros(3)),
             r"Affine expects its conditioner to return parameters of shape \(3, 2\); got \(3, 1\)",

@@ -26,7 +26,11 @@ from pyro_exact.transforms import (
 CONTEXT_DIM = 2
 ROWS = 3
 PLAIN = {name: (case, None) for name, case in TRANSFORMS.items()}
-CONDITIONAL = {f"{name} | context": (case, CONTEXT_DIM) for name, case in TRANSFORMS.items() if case.conditional}
+CONDITIONAL = {
+    f"{name} | context": (case, CONTEXT_DIM)
+    for name, case in TRANSFORMS.items()
+    if case.conditional
+}
 
 
 def one_each(cases):
@@ -112,7 +116,11 @@ EVERY = {
         TypeError,
         r"expects [xy] as a floating-point tensor; got torch.int64. Convert it",
     ),
-    "a list": (a_list, TypeError, r"expects [xy] as a tensor; got list. Convert it with torch.as_tensor"),
+    "a list": (
+        a_list,
+        TypeError,
+        r"expects [xy] as a tensor; got list. Convert it with torch.as_tensor",
+    ),
     "too few dimensions": (too_few_dimensions, ValueError, r"expects .* got .*\(.*\). \w+ "),
 }
 OF_PLAIN = {
@@ -121,7 +129,11 @@ OF_PLAIN = {
         ValueError,
         r"takes no context; got a Tensor. Build it with a context",
     ),
-    "a list as context": (given([0.0]), ValueError, r"takes no context; got a list. Build it with a context"),
+    "a list as context": (
+        given([0.0]),
+        ValueError,
+        r"takes no context; got a list. Build it with a context",
+    ),
 }
 OF_CONDITIONAL = {
     "no context": (
@@ -129,7 +141,11 @@ OF_CONDITIONAL = {
         ValueError,
         r"expects a context of shape \(\*batch, 2\); got none. Call layer.condition",
     ),
-    "stock, no context": (stock_without_context, ValueError, r"context of shape \(\*batch, 2\); got none. Call layer"),
+    "stock, no context": (
+        stock_without_context,
+        ValueError,
+        r"context of shape \(\*batch, 2\); got none. Call layer",
+    ),
     "a larger context": (
         context(ROWS, 3),
         ValueError,
@@ -217,7 +233,9 @@ def test_an_event_of_another_shape(name, method):
             getattr(made.bound, method)(torch.rand(wrong))
         except ValueError as error:
             message, refused = str(error), refused + 1
-            assert re.search(rf"expects .*; got .*{shape[axis] + 1}.*\. [A-Z]\w+ ", message), message
+            assert re.search(rf"expects .*; got .*{shape[axis] + 1}.*\. [A-Z]\w+ ", message), (
+                message
+            )
     assert refused
 
 
@@ -247,11 +265,31 @@ CONSTRUCTORS = {
         ValueError,
         r"Permute expects event_dim from 1 to 8; got 0. Choose",
     ),
-    "Permute of nothing": (lambda: Permute([]), ValueError, r"Permute expects channels from 1 to \d+; got 0. Choose"),
-    "Permute of floats": (lambda: Permute(torch.ones(1)), TypeError, r"each of order as an integer; got 1.0. Pass"),
-    "Permute of rows": (lambda: Permute([[0, 1]]), TypeError, r"each of order as an integer; got \[0, 1\]. Pass"),
-    "no channels": (lambda: ActNorm(0), ValueError, r"ActNorm expects channels from 1 to \d+; got 0. Choose"),
-    "Conv1x1": (lambda: Conv1x1(0), ValueError, r"Conv1x1 expects channels from 1 to 8192; got 0. Choose"),
+    "Permute of nothing": (
+        lambda: Permute([]),
+        ValueError,
+        r"Permute expects channels from 1 to \d+; got 0. Choose",
+    ),
+    "Permute of floats": (
+        lambda: Permute(torch.ones(1)),
+        TypeError,
+        r"each of order as an integer; got 1.0. Pass",
+    ),
+    "Permute of rows": (
+        lambda: Permute([[0, 1]]),
+        TypeError,
+        r"each of order as an integer; got \[0, 1\]. Pass",
+    ),
+    "no channels": (
+        lambda: ActNorm(0),
+        ValueError,
+        r"ActNorm expects channels from 1 to \d+; got 0. Choose",
+    ),
+    "Conv1x1": (
+        lambda: Conv1x1(0),
+        ValueError,
+        r"Conv1x1 expects channels from 1 to 8192; got 0. Choose",
+    ),
     "a context of no size": (
         lambda: Planar(3, context_dim=0),
         ValueError,
@@ -281,7 +319,11 @@ def test_constructors(make, kind, message):
         make()
 
 
-BOTH_KINDS = {"nice": flows.nice, "real_nvp": flows.real_nvp, "spline_coupling": flows.spline_coupling}
+BOTH_KINDS = {
+    "nice": flows.nice,
+    "real_nvp": flows.real_nvp,
+    "spline_coupling": flows.spline_coupling,
+}
 NO_SHAPES = [2, None, "ab", (), (0,), (2.0,), (1, 4), (1, -4, 4), (1, 0, 4), (1, 1, 4, 4)]
 
 
@@ -315,16 +357,30 @@ VECTOR, IMAGE = (2,), (1, 8, 8)
 IGNORED = [
     (lambda: flows.real_nvp(IMAGE, 16, (32,)), IMAGE, "length, hidden_dims"),
     (lambda: flows.real_nvp(IMAGE, act_norm=False), IMAGE, "act_norm"),
-    (lambda: flows.real_nvp(VECTOR, scales=7, levels=4, batch_norm=True), VECTOR, "levels, scales, batch_norm"),
-    (lambda: flows.real_nvp(VECTOR, width=8, blocks=2, logit_margin=0.1), VECTOR, "width, blocks, logit_margin"),
+    (
+        lambda: flows.real_nvp(VECTOR, scales=7, levels=4, batch_norm=True),
+        VECTOR,
+        "levels, scales, batch_norm",
+    ),
+    (
+        lambda: flows.real_nvp(VECTOR, width=8, blocks=2, logit_margin=0.1),
+        VECTOR,
+        "width, blocks, logit_margin",
+    ),
     (lambda: flows.nice(VECTOR, levels=4), VECTOR, "levels"),
-    (lambda: flows.spline_coupling(IMAGE, hidden_dims=(8,), act_norm=False), IMAGE, "hidden_dims, act_norm"),
+    (
+        lambda: flows.spline_coupling(IMAGE, hidden_dims=(8,), act_norm=False),
+        IMAGE,
+        "hidden_dims, act_norm",
+    ),
     (lambda: flows.spline_coupling(VECTOR, levels=4, scales=1), VECTOR, "levels, scales"),
     (lambda: flows.spline_coupling(VECTOR, width=8, blocks=1), VECTOR, "width, blocks"),
 ]
 
 
-@pytest.mark.parametrize(("make", "shape", "names"), IGNORED, ids=[names for _, _, names in IGNORED])
+@pytest.mark.parametrize(
+    ("make", "shape", "names"), IGNORED, ids=[names for _, _, names in IGNORED]
+)
 def test_an_argument_that_a_builder_would_ignore(make, shape, names):
     other = "vectors" if shape == IMAGE else "images"
     message = rf"expects no arguments of {other} for shape {re.escape(str(shape))}; got {names}. Leave them out"
@@ -363,13 +419,19 @@ NO_FORMULA = {
 @pytest.mark.parametrize("make", NO_FORMULA.values(), ids=list(NO_FORMULA))
 def test_a_flow_of_something_that_is_no_formula(make):
     for formula in (Affine, 3, torch.nn.Tanh()):  # the class has `num_params` as well
-        with pytest.raises(TypeError, match=r"expects elementwise as an Elementwise; got .*\. Pass one"):
+        with pytest.raises(
+            TypeError, match=r"expects elementwise as an Elementwise; got .*\. Pass one"
+        ):
             make(formula)
 
 
 def test_a_refused_batch_initialises_nothing():
     layer = ActNorm(2)
-    for x, context in ((torch.ones(5, 2, dtype=torch.long), None), (torch.randn(5, 3), None), (torch.randn(5, 2),) * 2):
+    for x, context in (
+        (torch.ones(5, 2, dtype=torch.long), None),
+        (torch.randn(5, 3), None),
+        (torch.randn(5, 2),) * 2,
+    ):
         with pytest.raises((TypeError, ValueError), match=r"expects|takes no context"):
             layer.initialize(x, context)
     assert not any(p.any() for p in layer.parameters())

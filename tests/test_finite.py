@@ -37,7 +37,10 @@ def test_a_network_with_nan_draws_no_sample(name):
     net, weight = spoiled(NETS[name]())
     context = None if net.context_shape is None else torch.zeros(net.context_shape)
     layer, _, parameter = weight.rpartition(".")
-    with pytest.raises(ValueError, match=rf"expects finite weights; got NaN in {parameter} of {layer or 'the model'} "):
+    with pytest.raises(
+        ValueError,
+        match=rf"expects finite weights; got NaN in {parameter} of {layer or 'the model'} ",
+    ):
         Autoregressive(net, context).sample((3,))
 
 
@@ -56,7 +59,9 @@ def test_a_model_with_nan_draws_encodes_and_decodes_nothing(name):
     if hasattr(model, "reconstruct"):
         doors += [lambda: model.reconstruct(x)]
     for door in doors:
-        with pytest.raises(ValueError, match=r"finite(?: weights)?; got|values that satisfy|satisfy the constraint"):
+        with pytest.raises(
+            ValueError, match=r"finite(?: weights)?; got|values that satisfy|satisfy the constraint"
+        ):
             door()
 
 
@@ -95,27 +100,38 @@ def test_a_network_with_infinite_weights_draws_no_sample():
     observed, mask = torch.zeros(2, 4), torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0]])
     doors = [
         lambda: Autoregressive(infinite(NADE(4, hidden=3), "c")).sample(),
-        lambda: Autoregressive(infinite(ConvNADE((1, 4, 4), 2, [2], hidden=3), "companion.b")).sample(),
+        lambda: Autoregressive(
+            infinite(ConvNADE((1, 4, 4), 2, [2], hidden=3), "companion.b")
+        ).sample(),
         lambda: infinite(DeepNADE(4, hidden=3), "b").condition_on(observed, mask).sample(),
         lambda: infinite(DeepNADE(4, hidden=3), "b").condition_on(observed[0], mask[0]).sample(),
     ]
     for door in doors:
-        with pytest.raises(ValueError, match=r"sample expects finite weights; got infinite elements in [bc] of"):
+        with pytest.raises(
+            ValueError, match=r"sample expects finite weights; got infinite elements in [bc] of"
+        ):
             door()
 
 
 def test_advice_names_a_buffer():
     layer = BatchNorm(2)
     layer.running_mean.fill_(math.nan)
-    with pytest.raises(ValueError, match=r"not finite are NaN in running_mean of the model \(BatchNorm\)"):
+    with pytest.raises(
+        ValueError, match=r"not finite are NaN in running_mean of the model \(BatchNorm\)"
+    ):
         check_output("it", "what it draws", torch.tensor(math.nan), layer)
 
 
 def test_a_context_is_finite():
     flow = Flow(StandardNormal(2), real_nvp((2,), context_dim=2))
-    net, nan = GatedPixelCNN((1, 4, 4), levels=2, hidden=2, layers=1, context=2), torch.full((2,), math.nan)
+    net, nan = (
+        GatedPixelCNN((1, 4, 4), levels=2, hidden=2, layers=1, context=2),
+        torch.full((2,), math.nan),
+    )
     for door in (lambda: flow.condition(nan), lambda: Autoregressive(net, nan)):
-        with pytest.raises(ValueError, match=r"expects context to be finite; got 2 of 2 elements NaN"):
+        with pytest.raises(
+            ValueError, match=r"expects context to be finite; got 2 of 2 elements NaN"
+        ):
             door()
     Autoregressive(net, nan, validate_args=False)
 
@@ -152,5 +168,7 @@ def test_a_model_with_infinite_weights_draws_nothing():
     model = MODELS["VAE"].make()
     with torch.no_grad():
         next(model.parameters()).fill_(math.inf)
-    with pytest.raises(ValueError, match=r"VAE.sample expects finite weights; got infinite elements"):
+    with pytest.raises(
+        ValueError, match=r"VAE.sample expects finite weights; got infinite elements"
+    ):
         model.sample(2)

@@ -36,7 +36,8 @@ def bits(n=5, shape=(1, 8, 12)):
     return torch.randint(2, (n, *shape)).double()
 
 
-# The prior of the map -------------------------------------------------------------------------------------------------
+# The prior of the map
+# -------------------------------------------------------------------------------------------------
 
 
 def test_the_prior_of_the_map_is_a_product_of_normals_position_by_position():
@@ -47,7 +48,9 @@ def test_the_prior_of_the_map_is_a_product_of_normals_position_by_position():
     for place in range(6):
         known = torch.arange(6).view(2, 3) < place
         mean, log_std = (
-            model.bottom_prior(z1.where(known, torch.randn(())), context).flatten(1, 2)[:, place].chunk(2, -1)
+            model.bottom_prior(z1.where(known, torch.randn(())), context)
+            .flatten(1, 2)[:, place]
+            .chunk(2, -1)
         )
         log_p += Normal(mean, log_std.exp()).log_prob(z1.flatten(2)[..., place]).sum(-1)
     assert_close(Autoregressive(model.bottom_prior, context).log_prob(z1), log_p)
@@ -70,18 +73,23 @@ def test_a_map_is_drawn_from_noise_that_is_drawn_first():
     normal = Normal(0.0, 1.0).icdf(torch.rand(3, 12)).view(3, 6, 2)
     by_hand = torch.zeros(3, 2, 6)
     for place in range(6):
-        theta = model.bottom_prior(by_hand.view(3, 2, 2, 3), model.from_top(z2[..., None, None])).flatten(1, 2)
+        theta = model.bottom_prior(
+            by_hand.view(3, 2, 2, 3), model.from_top(z2[..., None, None])
+        ).flatten(1, 2)
         mean, log_std = theta[:, place].chunk(2, -1)
         by_hand[..., place] = mean + log_std.exp() * normal[:, place]
     assert_close(drawn, by_hand.view_as(drawn))
 
 
-# What each level reaches ----------------------------------------------------------------------------------------------
+# What each level reaches
+# ----------------------------------------------------------------------------------------------
 
 
 def test_the_vector_moves_every_position_of_the_map_and_the_map_every_pixel():
     model, z1, x = small(), torch.randn(1, 2, 2, 3), bits(1)
-    first, second = (model.bottom_prior(z1, model.from_top(z2)) for z2 in torch.randn(2, 1, 2, 1, 1))
+    first, second = (
+        model.bottom_prior(z1, model.from_top(z2)) for z2 in torch.randn(2, 1, 2, 1, 1)
+    )
     assert (first != second).any(-1).all()
     first, second = (model.likelihood(x, model.from_bottom(z)) for z in torch.randn(2, 1, 2, 2, 3))
     assert (first != second).all()
@@ -145,19 +153,24 @@ def test_samples_are_drawn_by_steps_and_not_by_passes(monkeypatch):
     assert len(steps) == 6 + 96 + 96
 
 
-# The bound ------------------------------------------------------------------------------------------------------------
+# The bound
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_bounds_rise_with_the_samples_to_the_likelihood():
     """With one number in either level the likelihood is an integral over a plane."""
     model, x = small((1, 4, 4), top=1, bottom=1), bits(6, (1, 4, 4))
     model.top_posterior.normal.weight.mul_(0.1)
-    model.top_posterior.normal.bias.copy_(torch.tensor([0.0, 1.5]))  # wide, so that weights have a variance
+    model.top_posterior.normal.bias.copy_(
+        torch.tensor([0.0, 1.5])
+    )  # wide, so that weights have a variance
     model.to_bottom[0].weight.mul_(0.1)
     model.to_bottom[0].bias.copy_(torch.tensor([0.0, 2.5]))
     z2, z1 = torch.linspace(-8, 8, 81)[:, None], torch.linspace(-30, 30, 301).view(-1, 1, 1, 1)
     area = ((z2[1] - z2[0]) * (z1[1] - z1[0]).squeeze()).log()
-    prior = (model.top_prior().log_prob(z2) + model.bottom_prior_of(z2).log_prob(z1[:, None])).logsumexp(1)
+    prior = (
+        model.top_prior().log_prob(z2) + model.bottom_prior_of(z2).log_prob(z1[:, None])
+    ).logsumexp(1)
     exact = (prior[:, None] + model.likelihood_of(z1[:, None]).log_prob(x)).logsumexp(0) + area
     weights, k = model.log_weight(x, 2000), 20
     elbo, bound = weights.mean(1), (weights.view(-1, k, 6).logsumexp(1) - math.log(k)).mean(1)
@@ -181,7 +194,10 @@ def test_a_diagnosis_tells_the_divergence_of_each_level(tmp_path):
     model, x = small(), bits(6)
     found = diagnose(model, x, samples=400)
     top, bottom = model.posteriors_of(x)
-    assert (found.levels["z2"].activity.shape, found.levels["z1"].activity.shape) == ((2,), (2, 2, 3))
+    assert (found.levels["z2"].activity.shape, found.levels["z1"].activity.shape) == (
+        (2,),
+        (2, 2, 3),
+    )
     exact = kl_divergence(top, model.top_prior())
     assert_close(found.levels["z2"].kl_by_unit.sum(), exact.mean())
     z2, z1 = top.sample((400,)), bottom.sample((400,))
@@ -191,14 +207,17 @@ def test_a_diagnosis_tells_the_divergence_of_each_level(tmp_path):
     assert found.levels["z1"].kl_by_unit is None
     assert found.kl == pytest.approx(sum(level.kl.mean().item() for level in found.levels.values()))
     one = Level(torch.full((6,), 0.5), None, torch.zeros(2, 2, 3), found.levels["z1"].draws)
-    told = replace(found, levels={"z2": replace(one, kl=torch.full((6,), 9.0)), "z1": one}, decoder_gain=9.0)
+    told = replace(
+        found, levels={"z2": replace(one, kl=torch.full((6,), 9.0)), "z1": one}, decoder_gain=9.0
+    )
     told = replace(told, mutual_information=1.0)
     assert "But next to nothing is told by z1 (KL 0.5 nats, 0 of 12 units active)." in told.verdict
     save_page(found, inference_data(found), 2, tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000
 
 
-# Sizes ----------------------------------------------------------------------------------------------------------------
+# Sizes
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", [32, 64])
@@ -226,7 +245,10 @@ def test_the_recipe_has_the_size_of_the_official_code():
         (lambda: small((1, 6, 8)), r"that 4 divides; got \(1, 6, 8\)"),
         (lambda: small(levels=1), r"expects levels from 2 to \d+; got 1"),
         (lambda: small().model(bits() + 1), "values 0 and 1; got 2"),
-        (lambda: small().model(bits(0)), r"expects x of shape \(N, 1, 8, 12\), N of at least 1; got \(0, 1, 8, 12\)"),
+        (
+            lambda: small().model(bits(0)),
+            r"expects x of shape \(N, 1, 8, 12\), N of at least 1; got \(0, 1, 8, 12\)",
+        ),
         (
             lambda: small().guide(bits(shape=(1, 8, 8))),
             r"expects x of shape \(N, 1, 8, 12\); got \(5, 1, 8, 8\)",

@@ -54,7 +54,8 @@ def latents(trace):
     return {name: site["value"] for name, site in trace.nodes.items() if name.startswith("z")}
 
 
-# The activation -------------------------------------------------------------------------------------------------------
+# The activation
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_the_activation_is_that_of_torch_with_its_gradient():
@@ -65,7 +66,8 @@ def test_the_activation_is_that_of_torch_with_its_gradient():
     assert_close(found, known, rtol=1e-8, atol=0)
 
 
-# The masked network ---------------------------------------------------------------------------------------------------
+# The masked network
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("channels", "width", "layers"), [(1, 1, 1), (2, 5, 2), (3, 3, 3)])
@@ -73,7 +75,9 @@ def test_parameters_depend_on_the_numbers_before_and_on_no_other(channels, width
     net = perturb(AutoregressiveMap(channels, 2, width, layers), 0.5)
     x, context = torch.randn(1, channels, 3, 4), torch.randn(1, 3, 4, width)
     before = net(x, context)
-    order = list(product(range(3), range(4), range(channels)))  # row by row, and channel by channel of a pixel
+    order = list(
+        product(range(3), range(4), range(channels))
+    )  # row by row, and channel by channel of a pixel
     for i, (row, column, channel) in enumerate(order):
         other = x.clone()
         other[0, channel, row, column] += 1
@@ -89,7 +93,8 @@ def test_the_context_reaches_every_number():
     assert (net(x, context) != net(x, context + 1)).all()
 
 
-# The distribution of a map --------------------------------------------------------------------------------------------
+# The distribution of a map
+# --------------------------------------------------------------------------------------------
 
 
 def step(*batch, channels=2, size=(2, 3)):
@@ -124,7 +129,9 @@ def test_the_log_density_of_a_number_is_given_those_before_it():
     q = step()
     z = q.sample()
     before = q.log_prob(z)
-    for i, (row, column, channel) in enumerate(order := list(product(range(2), range(3), range(2)))):
+    for i, (row, column, channel) in enumerate(
+        order := list(product(range(2), range(3), range(2)))
+    ):
         other = z.clone()
         other[channel, row, column] += 1
         changed = q.log_prob(other) != before
@@ -145,9 +152,13 @@ def test_scores_have_gradients_in_maps_and_parameters():
 
     def score(z, mean, context):
         net = q.conditioner.func
-        return InverseAutoregressive(mean, q.base.scale, partial(net, context=context), q.formula).log_prob(z)
+        return InverseAutoregressive(
+            mean, q.base.scale, partial(net, context=context), q.formula
+        ).log_prob(z)
 
-    assert torch.autograd.gradcheck(score, (z.requires_grad_(), q.base.loc.clone().requires_grad_(), context))
+    assert torch.autograd.gradcheck(
+        score, (z.requires_grad_(), q.base.loc.clone().requires_grad_(), context)
+    )
 
 
 def test_a_draw_that_was_written_to_is_scored_anew():
@@ -162,7 +173,9 @@ def test_a_draw_that_was_written_to_is_scored_anew():
     "change",
     [
         lambda net, context: net.last.bias.data.add_(1).sum() + torch.nn.init.ones_(net.first.bias),
-        lambda net, context: net.load_state_dict({name: 2 * p for name, p in net.state_dict().items()}),
+        lambda net, context: net.load_state_dict(
+            {name: 2 * p for name, p in net.state_dict().items()}
+        ),
         lambda net, context: context.add_(1),
     ],
     ids=["written to", "loaded", "another context"],
@@ -181,7 +194,9 @@ def test_a_draw_is_scored_anew_once_what_it_depends_on_has_changed(change):
 def test_a_draw_of_a_conditioner_that_hides_its_weights_is_scored_anew():
     known, scale = step(5), torch.ones(())
     net = known.conditioner
-    q = InverseAutoregressive(known.base.loc, known.base.scale, lambda noise: scale * net(noise), known.formula)
+    q = InverseAutoregressive(
+        known.base.loc, known.base.scale, lambda noise: scale * net(noise), known.formula
+    )
     with torch.no_grad():
         z = q.sample()
         scale.mul_(2)
@@ -191,13 +206,17 @@ def test_a_draw_of_a_conditioner_that_hides_its_weights_is_scored_anew():
 def test_a_draw_without_gradient_is_scored_with_one():
     net = perturb(AutoregressiveMap(2, 2, 4), 0.5)
     q = InverseAutoregressive(
-        torch.zeros(2, 2, 3), torch.ones(2, 2, 3), partial(net, context=torch.zeros(2, 3, 4)), Affine()
+        torch.zeros(2, 2, 3),
+        torch.ones(2, 2, 3),
+        partial(net, context=torch.zeros(2, 3, 4)),
+        Affine(),
     )
     q.log_prob(q.sample()).sum().backward()
     assert net.last.bias.grad.abs().max() > 0
 
 
-# The guide ------------------------------------------------------------------------------------------------------------
+# The guide
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("flow", [True, False])
@@ -211,8 +230,12 @@ def test_the_guide_scores_its_draws_as_it_scores_any_latents(flow):
     again = poutine.trace(poutine.condition(model.generate, data=copies)).get_trace(x)
     again.compute_log_prob()
     for name in copies:
-        assert_close(scored.nodes[name]["log_prob"], guide.nodes[name]["log_prob"], rtol=1e-8, atol=1e-8)
-        assert_close(again.nodes[name]["log_prob"], joint.nodes[name]["log_prob"], rtol=1e-8, atol=1e-8)
+        assert_close(
+            scored.nodes[name]["log_prob"], guide.nodes[name]["log_prob"], rtol=1e-8, atol=1e-8
+        )
+        assert_close(
+            again.nodes[name]["log_prob"], joint.nodes[name]["log_prob"], rtol=1e-8, atol=1e-8
+        )
     assert_close(again.nodes["x"]["log_prob"], joint.nodes["x"]["log_prob"], rtol=1e-8, atol=1e-8)
 
 
@@ -259,7 +282,9 @@ def test_many_samples_at_once_are_those_of_many_rows():
 def test_several_particles_have_the_mean_of_their_losses():
     model, x = small(), images(3)
     torch.manual_seed(3)
-    loss = Trace_ELBO(5, max_plate_nesting=1, vectorize_particles=True).loss(model.model, model.guide, x)
+    loss = Trace_ELBO(5, max_plate_nesting=1, vectorize_particles=True).loss(
+        model.model, model.guide, x
+    )
     torch.manual_seed(3)
     assert_close(loss, -model.log_weight(x, 5).sum().item() / 5, rtol=1e-10, atol=0)
 
@@ -280,14 +305,17 @@ def test_weights_average_to_the_same_likelihood_with_the_step_and_without():
     assert ((first.mean(0) - second.mean(0)).abs() < 5 * error).all()
 
 
-# The way down, which model and guide share ----------------------------------------------------------------------------
+# The way down, which model and guide share
+# ----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def looks(monkeypatch):
     """Which layers have looked at the way down."""
     found, look = [], StochasticLayer.look
-    monkeypatch.setattr(StochasticLayer, "look", lambda layer, h: found.append(layer) or look(layer, h))
+    monkeypatch.setattr(
+        StochasticLayer, "look", lambda layer, h: found.append(layer) or look(layer, h)
+    )
     return found
 
 
@@ -344,7 +372,11 @@ def test_what_was_computed_without_gradient_is_not_found_with_one():
     model, x = small(), images()
     with torch.no_grad():
         guide, _ = model.traces(x)
-    score = poutine.trace(poutine.condition(model.generate, data=latents(guide))).get_trace(x).log_prob_sum()
+    score = (
+        poutine.trace(poutine.condition(model.generate, data=latents(guide)))
+        .get_trace(x)
+        .log_prob_sum()
+    )
     assert torch.autograd.grad(score, model.layers[0].down_statistics.direction)[0].abs().max() > 0
 
 
@@ -353,7 +385,9 @@ def test_given_latents_may_be_scored_twice():
     with torch.no_grad():
         z = latents(model.traces(x)[0])
     for _ in range(2):
-        poutine.trace(poutine.condition(model.generate, data=z)).get_trace(x).log_prob_sum().backward()
+        poutine.trace(poutine.condition(model.generate, data=z)).get_trace(
+            x
+        ).log_prob_sum().backward()
 
 
 def test_memory_dies_with_the_latents_and_is_left_behind_by_copies():
@@ -375,7 +409,8 @@ def test_one_way_is_remembered_at_a_time():
     assert len(kept) == 3
 
 
-# Pixels, samples, initialisation --------------------------------------------------------------------------------------
+# Pixels, samples, initialisation
+# --------------------------------------------------------------------------------------
 
 
 def test_a_pixel_is_a_logistic_cut_at_the_levels():
@@ -385,7 +420,9 @@ def test_a_pixel_is_a_logistic_cut_at_the_levels():
     scale = model.log_scale.exp().view(3, 1, 1) * half
     upper, lower = (((x + end) - (means.movedim(-1, 1) + 1) * half) / scale for end in (0.5, -0.5))
     mass = upper.sigmoid().where(x < LEVELS - 1, 1) - lower.sigmoid().where(x > 0, 0)
-    assert_close(model.likelihood_of(means).log_prob(x), mass.log().sum((1, 2, 3)), rtol=1e-8, atol=1e-8)
+    assert_close(
+        model.likelihood_of(means).log_prob(x), mass.log().sum((1, 2, 3)), rtol=1e-8, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])
@@ -399,7 +436,9 @@ def test_without_temperature_every_sample_has_the_same_latents(monkeypatch):
     model = small()
     means = []
     monkeypatch.setattr(
-        ResNetVAE, "likelihood_of", lambda self, m, f=ResNetVAE.likelihood_of: means.append(m) or f(self, m)
+        ResNetVAE,
+        "likelihood_of",
+        lambda self, m, f=ResNetVAE.likelihood_of: means.append(m) or f(self, m),
     )
     model.sample(3, temperature=0.0)
     model.sample(3)
@@ -412,18 +451,26 @@ def test_after_initialisation_hidden_maps_have_unit_variance():
     model, x = iaf_vae(SHAPE, LEVELS, latents=2, width=6, depth=2, blocks=2), images(100)
     model.initialize(x)
     seen = {}
-    names = {layer: name for name, layer in model.named_modules() if isinstance(layer, WeightNormed)}
-    hooks = [layer.register_forward_hook(lambda layer, _, y: seen.update({layer: y})) for layer in names]
+    names = {
+        layer: name for name, layer in model.named_modules() if isinstance(layer, WeightNormed)
+    }
+    hooks = [
+        layer.register_forward_hook(lambda layer, _, y: seen.update({layer: y})) for layer in names
+    ]
     with torch.no_grad():
         model(x)
     for hook in hooks:
         hook.remove()
     assert set(seen) == set(names)
     constant = {names[layer] for layer, y in seen.items() if y.flatten(0, -2).std(0).max() < LEAST}
-    assert constant == {f"layers.3.down_{name}" for name in ("statistics", "first", "context")}  # of the top itself
+    assert constant == {
+        f"layers.3.down_{name}" for name in ("statistics", "first", "context")
+    }  # of the top itself
     for layer, y in seen.items():
         if names[layer] not in constant:
-            flat = y.flatten(0, -2)  # with other draws of the latents than those of the initialisation
+            flat = y.flatten(
+                0, -2
+            )  # with other draws of the latents than those of the initialisation
             assert_close(flat.std(0) / layer.gain, torch.ones(flat.shape[1]), rtol=0.3, atol=0)
             assert flat.mean(0).abs().max() < 0.3 * layer.gain
 
@@ -437,7 +484,8 @@ def test_initialisation_sets_the_scale_of_the_pixels_to_that_of_their_errors():
     assert_close(std, torch.full((3,), uniform), rtol=0.05, atol=0)
 
 
-# Free bits ------------------------------------------------------------------------------------------------------------
+# Free bits
+# ------------------------------------------------------------------------------------------------------------
 
 
 def loss_and_gradients(elbo, model, x):
@@ -459,7 +507,10 @@ def test_the_parts_of_the_channels_sum_to_the_log_density():
 
 def test_without_free_bits_the_loss_is_the_elbo_exactly():
     model, x = small(), images()
-    found = [loss_and_gradients(elbo, model, x) for elbo in (Trace_ELBO(), FreeBitsELBO(0.0, per="channel"))]
+    found = [
+        loss_and_gradients(elbo, model, x)
+        for elbo in (Trace_ELBO(), FreeBitsELBO(0.0, per="channel"))
+    ]
     assert_close(found[0], found[1], rtol=0, atol=0)
 
 
@@ -468,7 +519,11 @@ def test_without_free_bits_the_loss_is_the_elbo_exactly():
 @pytest.mark.parametrize("free_nats", [0.5, 2.0, 1e4])
 def test_the_loss_with_free_bits_is_its_formula(per, particles, free_nats):
     model, x = small(), images()
-    settings = {"num_particles": particles, "vectorize_particles": particles > 1, "max_plate_nesting": 1}
+    settings = {
+        "num_particles": particles,
+        "vectorize_particles": particles > 1,
+        "max_plate_nesting": 1,
+    }
     loss, gradients = loss_and_gradients(FreeBitsELBO(free_nats, per, **settings), model, x)
     torch.manual_seed(3)
     guide, joint = model.traces(x, particles)
@@ -495,16 +550,22 @@ def test_a_recipe_asks_for_free_bits_of_channels():
     assert (elbo.free_nats, elbo.per) == (0.1, "channel")
 
 
-# Training and diagnosis -----------------------------------------------------------------------------------------------
+# Training and diagnosis
+# -----------------------------------------------------------------------------------------------
 
 
 def test_fit_trains_it_with_free_bits(tmp_path):
     torch.set_default_dtype(torch.float32)
     splits = [torch.randint(LEVELS, (n, *SHAPE), dtype=torch.uint8) for n in (20, 4, 4)]
-    training = Training(steps=3, batch_size=4, elbo=Elbo(free_nats=0.1, per="channel"), ema_decay=0.9)
+    training = Training(
+        steps=3, batch_size=4, elbo=Elbo(free_nats=0.1, per="channel"), ema_decay=0.9
+    )
     settings = {"name": "iaf_vae", "latents": 2, "width": 4, "blocks": 2}
     model = fit(
-        Recipe("toy", settings, "toy", training), Images("toy", *splits, levels=LEVELS), tmp_path, progress=False
+        Recipe("toy", settings, "toy", training),
+        Images("toy", *splits, levels=LEVELS),
+        tmp_path,
+        progress=False,
     )
     assert evaluate(model, splits[2]).bits_per_dim < 10
 
@@ -512,7 +573,10 @@ def test_fit_trains_it_with_free_bits(tmp_path):
 def test_diagnose_tells_the_layers_apart():
     model, x = small(), images(5)
     found = diagnose(model, x, samples=100)
-    assert {name: level.activity.shape for name, level in found.levels.items()} == {"z2": (2, 2, 2), "z1": (2, 4, 4)}
+    assert {name: level.activity.shape for name, level in found.levels.items()} == {
+        "z2": (2, 2, 2),
+        "z1": (2, 4, 4),
+    }
     assert all(level.kl_by_unit is None for level in found.levels.values())
     assert math.isfinite(found.mutual_information)
     normal = diagnose(small(flow=False), x, samples=100)
@@ -526,7 +590,11 @@ def test_under_autocast_latents_and_weights_stay_in_full_precision():
         guide, joint = model.traces(x)
         assert model(x).dtype == torch.float32
     assert all(z.dtype == torch.float32 for z in latents(guide).values())
-    assert all(site["log_prob"].dtype == torch.float32 for name, site in joint.nodes.items() if name[0] in "zx")
+    assert all(
+        site["log_prob"].dtype == torch.float32
+        for name, site in joint.nodes.items()
+        if name[0] in "zx"
+    )
 
 
 def test_the_recipe_of_the_paper_has_its_settings():
@@ -551,7 +619,8 @@ def test_it_moves_to_a_gpu():
     assert model.sample(2).is_cuda
 
 
-# What does not fit ----------------------------------------------------------------------------------------------------
+# What does not fit
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -561,24 +630,39 @@ def test_it_moves_to_a_gpu():
             lambda: iaf_vae((3, 6, 8), 16, 2, 4, depth=2, blocks=1),
             r"that 4 divides; got 2 layers and shape \(3, 6, 8\)",
         ),
-        (lambda: iaf_vae((3, 8, 7), 16, 2, 4, blocks=1), r"that 2 divides; got 1 layers and shape \(3, 8, 7\)"),
+        (
+            lambda: iaf_vae((3, 8, 7), 16, 2, 4, blocks=1),
+            r"that 2 divides; got 1 layers and shape \(3, 8, 7\)",
+        ),
         (lambda: ResNetVAE(SHAPE, LEVELS, [], 4), "expects a layer or more"),
         (lambda: iaf_vae(SHAPE, 1, 2, 4), r"expects levels from 2 to \d+; got 1"),
         (lambda: iaf_vae(SHAPE, LEVELS, latents=5, width=4), r"expects width from 5 to \d+; got 4"),
         (lambda: iaf_vae(SHAPE, LEVELS, 2, 4, depth=0), r"expects depth from 1 to \d+; got 0"),
         (lambda: iaf_vae(SHAPE, LEVELS, 2, 4, blocks=0), r"expects blocks from 1 to \d+; got 0"),
         (lambda: AutoregressiveMap(4, 2, width=3), r"expects width from 4 to \d+; got 3"),
-        (lambda: AutoregressiveMap(2, 2, width=3, layers=0), r"expects layers from 1 to \d+; got 0"),
+        (
+            lambda: AutoregressiveMap(2, 2, width=3, layers=0),
+            r"expects layers from 1 to \d+; got 0",
+        ),
         (lambda: small().model(images(0)), r"N of at least 1; got \(0, 3, 8, 8\)"),
-        (lambda: small().model(images()[:, :1]), r"expects x of shape \(N, 3, 8, 8\); got \(4, 1, 8, 8\)"),
+        (
+            lambda: small().model(images()[:, :1]),
+            r"expects x of shape \(N, 3, 8, 8\); got \(4, 1, 8, 8\)",
+        ),
         (lambda: small().guide(images() + LEVELS), "expects integers 0, ..., 15; got"),
         (
             lambda: small().sample(1, temperature=-1.0),
             r"expects temperature as a finite number that is at least 0; got -1\.0",
         ),
         (lambda: FreeBitsELBO(1.0, per="level"), "per 'site' or 'channel'; got 'level'"),
-        (lambda: by_channel(Gamma(torch.ones(3), 1.0), torch.ones(3)), "made by to_event.*Use per='site'"),
-        (lambda: load_recipe("iaf_vae_cifar10").changed({}, {"elbo": {"per": "level"}}), "per expects"),
+        (
+            lambda: by_channel(Gamma(torch.ones(3), 1.0), torch.ones(3)),
+            "made by to_event.*Use per='site'",
+        ),
+        (
+            lambda: load_recipe("iaf_vae_cifar10").changed({}, {"elbo": {"per": "level"}}),
+            "per expects",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(act, message):

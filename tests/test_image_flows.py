@@ -8,7 +8,14 @@ import torch
 from pyro import poutine
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO
 from pyro.optim import Adam
-from registry import learned_noise, pixels, small_dequantizer, small_flow_pp, small_glow, small_real_nvp
+from registry import (
+    learned_noise,
+    pixels,
+    small_dequantizer,
+    small_flow_pp,
+    small_glow,
+    small_real_nvp,
+)
 from test_models import bounds, exact_log_likelihood, two_pixels
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
@@ -34,7 +41,8 @@ def count(*modules):
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
-# Sizes and arrangement ------------------------------------------------------------------------------------------------
+# Sizes and arrangement
+# ------------------------------------------------------------------------------------------------
 
 
 def test_flow_pp_for_cifar10_has_as_many_parameters_as_the_official_one():
@@ -68,7 +76,10 @@ def test_the_channels_of_flow_pp_split_even_from_odd_rows():
 
 def test_the_order_of_splits_of_real_nvp():
     """Three checkerboards and three halves of the channels at each scale, four checkerboards at the last."""
-    found = [str(coupling.partition) for coupling in couplings_of(flows.real_nvp((3, 8, 8), width=2, blocks=1))]
+    found = [
+        str(coupling.partition)
+        for coupling in couplings_of(flows.real_nvp((3, 8, 8), width=2, blocks=1))
+    ]
     assert found == [
         *["Checkerboard(3)", "Checkerboard(3, swap=True)", "Checkerboard(3)"],
         *["Channels(12)", "Channels(12, swap=True)", "Channels(12)"],
@@ -78,7 +89,9 @@ def test_the_order_of_splits_of_real_nvp():
 
 def test_real_nvp_factors_out_one_colour_of_a_checkerboard():
     flow = flows.real_nvp((2, 4, 4), levels=1, width=2, blocks=1, logit_margin=0.1)
-    *_, squeeze, permute, factor_out = [part for part in flow.parts if not isinstance(part, ActNorm | Coupling)]
+    *_, squeeze, permute, factor_out = [
+        part for part in flow.parts if not isinstance(part, ActNorm | Coupling)
+    ]
     i, j = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
     kept, out = factor_out.partition.split(permute(squeeze(((i + j) % 2).expand(2, 4, 4))))
     assert torch.equal(kept, torch.zeros(4, 2, 2))
@@ -122,21 +135,45 @@ def test_additive_couplings_of_glow_leave_the_volume_to_the_other_layers():
         (lambda: flows.glow((8, 8)), r"glow expects a shape \(C, H, W\) of images; got \(8, 8\)"),
         (lambda: flows.glow((1, 8, 8), levels=0), r"glow expects levels from 1 to \d+; got 0"),
         (lambda: flows.flow_pp((8, 8)), r"flow_pp expects a shape \(C, H, W\) of images"),
-        (lambda: flows.flow_pp_dequantizer((8, 8)), r"flow_pp_dequantizer expects a shape \(C, H, W\) of images"),
+        (
+            lambda: flows.flow_pp_dequantizer((8, 8)),
+            r"flow_pp_dequantizer expects a shape \(C, H, W\) of images",
+        ),
         (lambda: flows.nice((1, 8, 8), levels=0), r"nice expects levels from 1 to \d+; got 0"),
-        (lambda: flows.flow_pp((1, 4, 6)), "flow_pp expects an even height and a width that is a multiple of 4"),
+        (
+            lambda: flows.flow_pp((1, 4, 6)),
+            "flow_pp expects an even height and a width that is a multiple of 4",
+        ),
         (lambda: flows.flow_pp((1, 6, 4), checkerboard=True), "both multiples of 4"),
-        (lambda: flows.flow_pp((1, 4, 4), width=6), "a width that is a multiple of heads; got 6, 4"),
-        (lambda: flows.flow_pp((1, 4, 4), formula="mix"), "expects formula 'mixture' or 'affine'; got 'mix'"),
+        (
+            lambda: flows.flow_pp((1, 4, 4), width=6),
+            "a width that is a multiple of heads; got 6, 4",
+        ),
+        (
+            lambda: flows.flow_pp((1, 4, 4), formula="mix"),
+            "expects formula 'mixture' or 'affine'; got 'mix'",
+        ),
         (lambda: flows.flow_pp_dequantizer((1, 4, 3)), "Columns expects an even width"),
-        (lambda: flows.real_nvp((1, 6, 6)), r"multiples of 2\^scales = 4; got scales 2 and shape \(1, 6, 6\)"),
-        (lambda: flows.glow((1, 1, 32), scales=2), r"got scales 2 and shape \(1, 1, 32\)\. Pad the images\."),
-        (lambda: flows.glow((1, 12, 32), scales=3), r"shape \(1, 12, 32\)\. Use at most 2 scales, or pad"),
+        (
+            lambda: flows.real_nvp((1, 6, 6)),
+            r"multiples of 2\^scales = 4; got scales 2 and shape \(1, 6, 6\)",
+        ),
+        (
+            lambda: flows.glow((1, 1, 32), scales=2),
+            r"got scales 2 and shape \(1, 1, 32\)\. Pad the images\.",
+        ),
+        (
+            lambda: flows.glow((1, 12, 32), scales=3),
+            r"shape \(1, 12, 32\)\. Use at most 2 scales, or pad",
+        ),
         (
             lambda: flows.spline_coupling((1, 6, 6)),
             r"spline_coupling expects .* of 2\^scales = 4; got scales 2",
         ),
-        (lambda: FlowDequantizer(Flatten((1, 2, 2)).inv), "expects a bijection whose context is the image"),
+        (
+            lambda: FlowDequantizer(Flatten((1, 2, 2)).inv),
+            "expects a bijection whose context is the image",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(make, message):
@@ -144,7 +181,8 @@ def test_impossible_settings_are_refused(make, message):
         make()
 
 
-# Initialisation -------------------------------------------------------------------------------------------------------
+# Initialisation
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_initialize_normalises_every_element_and_every_convolution():
@@ -160,14 +198,21 @@ def test_initialize_normalises_every_element_and_every_convolution():
         for part in flow.parts:
             if hasattr(part, "parts"):
                 normalised = part.parts[0](h)
-                assert_close(normalised.mean(0), torch.zeros(normalised.shape[1:]), rtol=0, atol=1e-8)
+                assert_close(
+                    normalised.mean(0), torch.zeros(normalised.shape[1:]), rtol=0, atol=1e-8
+                )
                 assert_close(normalised.std(0, correction=0), torch.ones(normalised.shape[1:]))
             h = part(h)
     assert len(seen) == 9 * (2 + 2 * 4)
     for layer, output in seen.items():
         dims = (0, 2, 3)
         assert_close(output.mean(dims), torch.zeros(output.shape[1]), rtol=0, atol=1e-8)
-        assert_close(output.std(dims, correction=0), torch.full((output.shape[1],), layer.gain), rtol=1e-3, atol=1e-3)
+        assert_close(
+            output.std(dims, correction=0),
+            torch.full((output.shape[1],), layer.gain),
+            rtol=1e-3,
+            atol=1e-3,
+        )
 
 
 def test_initialize_reaches_the_noise_and_the_flow_behind_it():
@@ -179,7 +224,9 @@ def test_initialize_reaches_the_noise_and_the_flow_behind_it():
     v = model.noise(x.double()).sample()
     scaled, squeeze, steps, *_ = model.flow.bijection.inv.parts
     h = steps.parts[0].parts[0](squeeze(scaled(v)))
-    assert h.mean((0, 2, 3)).abs().max() < 0.1  # the noise is another than the one of the initialisation
+    assert (
+        h.mean((0, 2, 3)).abs().max() < 0.1
+    )  # the noise is another than the one of the initialisation
     assert (h.std((0, 2, 3)) - 1).abs().max() < 0.1
 
 
@@ -190,7 +237,8 @@ def test_batch_norm_is_an_option_of_real_nvp():
     assert all(isinstance(norm, BatchNorm) for norm in norms)
 
 
-# Round trips, determinants and scores on real pixels ------------------------------------------------------------------
+# Round trips, determinants and scores on real pixels
+# ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +249,9 @@ def photos():
 
 DEEP = {
     "flow_pp": lambda: flows.flow_pp((3, 8, 8), width=8, blocks=10, dropout=0.0),
-    "flow_pp checkerboard": lambda: flows.flow_pp((3, 8, 8), width=8, blocks=2, dropout=0.0, checkerboard=True),
+    "flow_pp checkerboard": lambda: flows.flow_pp(
+        (3, 8, 8), width=8, blocks=2, dropout=0.0, checkerboard=True
+    ),
     "real_nvp": lambda: flows.real_nvp((3, 8, 8), width=8, blocks=8),
     "glow": lambda: flows.glow((3, 8, 8), depth=32, width=8),
     "glow additive 5 bits": lambda: flows.glow((3, 8, 8), levels=32, depth=16, width=8, scale=None),
@@ -246,7 +296,10 @@ def test_bits_per_dim_do_not_depend_on_how_images_are_batched(trained):
         together = d.log_prob(v)
         for size in (1, 7):
             assert_close(
-                torch.cat([d.log_prob(part) for part in v[:14].split(size)]), together[:14], rtol=1e-10, atol=0
+                torch.cat([d.log_prob(part) for part in v[:14].split(size)]),
+                together[:14],
+                rtol=1e-10,
+                atol=0,
             )
 
 
@@ -264,7 +317,9 @@ def test_samples_of_glow_are_finite_at_high_temperature():
 
     def overflows(**settings):
         torch.manual_seed(0)
-        bijection = perturb(flows.glow((1, 8, 8), levels=17, scales=2, depth=4, width=16, **settings), 0.2)
+        bijection = perturb(
+            flows.glow((1, 8, 8), levels=17, scales=2, depth=4, width=16, **settings), 0.2
+        )
         images = Flow(StandardNormal(64), bijection.inv).float()(temperature=3.0).sample((200,))
         return int((~images.isfinite()).flatten(1).any(1).sum())
 
@@ -280,7 +335,8 @@ def test_an_image_that_is_not_finite_is_refused_and_not_rounded(bad):
     with torch.no_grad():
         next(m for m in model.modules() if isinstance(m, TopPrior)).theta.mean.fill_(bad)
     message = (
-        r"Dequantized.(sample|decode) expects (.* finite; got \d+ of \d+ elements|finite weights; got) (NaN|infinite)"
+        r"Dequantized.(sample|decode) expects "
+        r"(.* finite; got \d+ of \d+ elements|finite weights; got) (NaN|infinite)"
     )
     with pytest.raises(ValueError, match=message):
         model.decode(z)
@@ -304,7 +360,11 @@ def test_glow_draws_by_class():
 @pytest.fixture
 def by_class():
     """A model of three classes, and six images of four levels with their classes."""
-    bijection, labels, x = small_glow(3), torch.tensor([2, 0, 1, 1, 0, 2]), torch.randint(4, (6, 1, 4, 4))
+    bijection, labels, x = (
+        small_glow(3),
+        torch.tensor([2, 0, 1, 1, 0, 2]),
+        torch.randint(4, (6, 1, 4, 4)),
+    )
     bijection.initialize(UniformDequantizer(x.double()).sample(), torch.eye(3)[labels])
     return Dequantized(Flow(StandardNormal(16), perturb(bijection, 0.1).inv), levels=4), x, labels
 
@@ -315,7 +375,11 @@ def test_a_model_given_classes_scores_each_image_in_its_own(by_class):
     v = {"v": UniformDequantizer(x.double()).sample()}
 
     def score(label):
-        return poutine.trace(poutine.condition(model.condition(label).model, v)).get_trace(x).nodes["v"]
+        return (
+            poutine.trace(poutine.condition(model.condition(label).model, v))
+            .get_trace(x)
+            .nodes["v"]
+        )
 
     nodes = [score(torch.full((6,), label)) for label in range(3)]
     each = torch.stack([node["fn"].log_prob(node["value"]) for node in nodes])
@@ -333,7 +397,9 @@ def test_stock_svi_trains_a_model_given_classes(by_class):
     for _ in range(30):
         svi.step(x)
     assert sum(svi.evaluate_loss(x) for _ in range(5)) / 5 < start - 0.1 * len(x)
-    assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters() if p.numel())
+    assert all(
+        not torch.equal(p, before[name]) for name, p in model.named_parameters() if p.numel()
+    )
 
 
 def test_a_model_given_classes_draws_from_each(by_class):
@@ -365,7 +431,8 @@ def test_a_model_without_classes_cannot_be_given_any(by_class):
         given.condition(torch.tensor([0]))
 
 
-# Learned noise --------------------------------------------------------------------------------------------------------
+# Learned noise
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -379,7 +446,9 @@ def test_the_ladj_of_the_noise_given_an_image(dequantizer):
     z, images = torch.randn(3, 8), torch.randint(4, (3, 1, 2, 4))
     ladj = dequantizer.forward_and_ladj(z, images)[1]
     for i in range(3):
-        matrix = jacobian(lambda e, i=i: dequantizer.forward_and_ladj(e, images[i])[0].flatten(), z[i])
+        matrix = jacobian(
+            lambda e, i=i: dequantizer.forward_and_ladj(e, images[i])[0].flatten(), z[i]
+        )
         assert_close(ladj[i], matrix.slogdet().logabsdet, rtol=1e-8, atol=1e-8)
     v = dequantizer.condition(images)(z)
     assert_close(dequantizer.condition(images).inv(v.detach().clone()), z, rtol=1e-8, atol=1e-8)
@@ -427,7 +496,14 @@ def noisy():
     torch.manual_seed(0)
     uniform = two_pixels()
     images = torch.cartesian_prod(torch.arange(4), torch.arange(4)).view(16, 1, 1, 2)
-    options = {"width": 8, "blocks": 1, "components": 4, "heads": 1, "dropout": 0.0, "context_width": 8}
+    options = {
+        "width": 8,
+        "blocks": 1,
+        "components": 4,
+        "heads": 1,
+        "dropout": 0.0,
+        "context_width": 8,
+    }
     noise = FlowDequantizer(flows.flow_pp_dequantizer((1, 1, 2), levels=4, length=2, **options))
     learned = Dequantized(uniform.flow, levels=4, noise=noise)
     noise.initialize(images.repeat(8, 1, 1, 1).double())
@@ -456,7 +532,10 @@ def test_learned_noise_is_a_bound_that_tightens_with_k(noisy):
 
 def test_learned_noise_is_tighter_than_uniform_noise(noisy):
     uniform, learned, images, exact = noisy
-    gaps = [(exact - bounds(model, images, 1, repeats=2000).mean(0)).mean().item() for model in (uniform, learned)]
+    gaps = [
+        (exact - bounds(model, images, 1, repeats=2000).mean(0)).mean().item()
+        for model in (uniform, learned)
+    ]
     assert gaps[1] < gaps[0] / 2
 
 
@@ -481,7 +560,11 @@ NARROW = {"width": 8, "blocks": 1, "components": 2, "dropout": 0.0}
 
 @pytest.mark.parametrize(
     ("builder", "options", "noise"),
-    [(flows.real_nvp, {"width": 4, "blocks": 1}, None), (flows.glow, GLOW, None), (flows.flow_pp, NARROW, NARROW)],
+    [
+        (flows.real_nvp, {"width": 4, "blocks": 1}, None),
+        (flows.glow, GLOW, None),
+        (flows.flow_pp, NARROW, NARROW),
+    ],
     ids=["real_nvp", "glow", "flow_pp"],
 )
 def test_bfloat16_trains_as_float32(builder, options, noise):
@@ -492,7 +575,9 @@ def test_bfloat16_trains_as_float32(builder, options, noise):
     for precision in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)
         flow = builder((1, 8, 8), levels=17, **options)
-        learned = noise and FlowDequantizer(flows.flow_pp_dequantizer((1, 8, 8), levels=17, **noise))
+        learned = noise and FlowDequantizer(
+            flows.flow_pp_dequantizer((1, 8, 8), levels=17, **noise)
+        )
         model = Dequantized(Flow(StandardNormal(64), flow.inv), levels=17, noise=learned)
         model.initialize(x)
         optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -506,6 +591,8 @@ def test_bfloat16_trains_as_float32(builder, options, noise):
             optimizer.step()
         torch.manual_seed(100)
         with torch.no_grad():
-            found[precision] = -model.log_weight(x.repeat(2, 1, 1, 1)).mean().item() / (64 * math.log(2))
+            found[precision] = -model.log_weight(x.repeat(2, 1, 1, 1)).mean().item() / (
+                64 * math.log(2)
+            )
     assert found[torch.float32] != found[torch.bfloat16]
     assert abs(found[torch.float32] - found[torch.bfloat16]) < 0.02

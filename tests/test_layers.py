@@ -40,8 +40,14 @@ pytestmark = pytest.mark.usefixtures("double")
         (lambda: Channels(0), r"Channels expects size from 1 to \d+; got 0"),
         (lambda: Halves(-1), r"Halves expects size from 1 to \d+; got -1"),
         (lambda: Logit(0), r"Logit expects levels from 1 to \d+; got 0"),
-        (lambda: Logit(margin=0.5), "margin as a finite number that is at least 0 and at most 0.49; got 0.5"),
-        (lambda: Logit(margin=-0.1), "margin as a finite number that is at least 0 and at most 0.49; got -0.1"),
+        (
+            lambda: Logit(margin=0.5),
+            "margin as a finite number that is at least 0 and at most 0.49; got 0.5",
+        ),
+        (
+            lambda: Logit(margin=-0.1),
+            "margin as a finite number that is at least 0 and at most 0.49; got -0.1",
+        ),
         (lambda: Permute([0, 2]), "expects each of 0, ..., n - 1 once"),
         (lambda: Permute([0, 0, 1]), "expects each of 0, ..., n - 1 once"),
         (lambda: Scaling(0), "Scaling expects a scale that is not 0 in float32; got 0"),
@@ -49,7 +55,10 @@ pytestmark = pytest.mark.usefixtures("double")
         (lambda: Squeeze(0), "Squeeze expects factor from 1 to 4096; got 0"),
         (lambda: FactorOut((1, 2, 2), Flatten((1, 2, 2))), "expects at least two channels"),
         (lambda: FactorOut((4, 2, 2), Squeeze()), "End the rest with Flatten or another FactorOut"),
-        (lambda: FactorOut((4, 2, 2), Flatten((3, 2, 2))), r"Flatten expects events of shape \(3, 2, 2\)"),
+        (
+            lambda: FactorOut((4, 2, 2), Flatten((3, 2, 2))),
+            r"Flatten expects events of shape \(3, 2, 2\)",
+        ),
         (
             lambda: FactorOut((4, 2, 2), TopPrior((2, 2, 2), 3), ConvConditioner(2, 2, 2, 4, 5)),
             "FactorOut expects one context shape",
@@ -62,7 +71,10 @@ def test_impossible_settings_are_refused(make, message):
 
 
 def test_an_odd_image_cannot_be_squeezed():
-    with pytest.raises(ValueError, match=r"height and width that are multiples of 2; got \(3, 5, 4\). Pad the image"):
+    with pytest.raises(
+        ValueError,
+        match=r"height and width that are multiples of 2; got \(3, 5, 4\). Pad the image",
+    ):
         Squeeze()(torch.zeros(2, 3, 5, 4))
     with pytest.raises(ValueError, match=r"Pad the image, or use a factor that divides 6\."):
         Squeeze(4)(torch.zeros(2, 3, 6, 12))
@@ -85,7 +97,9 @@ def test_a_conditioner_of_another_size_is_refused(layer):
     x = torch.randn(3, *({1: (layer.partition.size,), 3: (4, 2, 2)}[layer.domain.event_dim]))
     for call in layer, layer.inv:
         source = x if call is layer else torch.randn(3, *layer.forward_shape(x.shape)[1:])
-        with pytest.raises(ValueError, match="Affine expects its conditioner to return parameters of shape"):
+        with pytest.raises(
+            ValueError, match="Affine expects its conditioner to return parameters of shape"
+        ):
             call(source)
 
 
@@ -97,7 +111,9 @@ def test_a_conditioner_that_takes_another_part_is_refused():
         Coupling(Halves(5, swap=True), Affine(), conditioner)
 
 
-@given(r=st.floats(-1e30, 1e30), t=st.floats(-10, 10), x=st.floats(-10, 10), bound=st.floats(0.01, 10))
+@given(
+    r=st.floats(-1e30, 1e30), t=st.floats(-10, 10), x=st.floats(-10, 10), bound=st.floats(0.01, 10)
+)
 @settings(max_examples=50, deadline=None)
 def test_the_scale_is_bounded_for_any_parameter(r, t, x, bound):
     x, theta = torch.tensor(x), torch.tensor([t, r])
@@ -106,7 +122,12 @@ def test_the_scale_is_bounded_for_any_parameter(r, t, x, bound):
     assert_close(Affine(bound=bound).inverse_and_ladj(y, theta)[0], x, rtol=1e-8, atol=1e-8)
 
 
-@given(channels=st.integers(1, 3), height=st.integers(1, 3), width=st.integers(1, 3), factor=st.integers(1, 3))
+@given(
+    channels=st.integers(1, 3),
+    height=st.integers(1, 3),
+    width=st.integers(1, 3),
+    factor=st.integers(1, 3),
+)
 @settings(max_examples=30, deadline=None)
 def test_squeeze_moves_every_number_once(channels, height, width, factor):
     shape = (2, channels, height * factor, width * factor)
@@ -118,7 +139,8 @@ def test_squeeze_moves_every_number_once(channels, height, width, factor):
     assert torch.equal(layer.inverse_and_ladj(y)[0], x)
 
 
-# Initialisation of a whole Glow ---------------------------------------------------------------------------------------
+# Initialisation of a whole Glow
+# ---------------------------------------------------------------------------------------
 
 
 def assert_normal(y):
@@ -142,7 +164,9 @@ def check_steps(steps, x, context):
     return x
 
 
-@pytest.mark.parametrize("options", [{}, {"recompute": True}, {"logit_margin": 0.05}, {"context_dim": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"recompute": True}, {"logit_margin": 0.05}, {"context_dim": 2}], ids=str
+)
 def test_initialize_walks_through_a_glow(options):
     flow = small_glow(**{"context_dim": None, "depth": 2, **options})
     x = pixels((100, 1, 4, 4))

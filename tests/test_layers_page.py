@@ -40,7 +40,9 @@ def test_the_committed_page_is_up_to_date():
 def test_every_layer_formula_and_partition_is_on_the_page():
     page = (DOCS / "layers.md").read_text()
     abstract = {"Bijection", "Conditioned", "Elementwise", "Inverse", "Partition"}
-    assert {name for name in transforms.__all__ if f"~pyro_exact.transforms.{name}`" not in page} == abstract
+    assert {
+        name for name in transforms.__all__ if f"~pyro_exact.transforms.{name}`" not in page
+    } == abstract
 
 
 def test_every_builder_is_on_the_page():

@@ -11,7 +11,12 @@ from pyro_exact.nn.masked_convolution import groups
 pytestmark = pytest.mark.usefixtures("double")
 
 KERNELS = [(1, 1), (1, 3), (3, 3), (1, 7), (7, 7), (5, 3)]
-CASES = [(kernel, colours, strict) for kernel in KERNELS for colours in (1, 3) for strict in (False, True)]
+CASES = [
+    (kernel, colours, strict)
+    for kernel in KERNELS
+    for colours in (1, 3)
+    for strict in (False, True)
+]
 
 
 def convolution(kernel, colours, strict):
@@ -45,11 +50,17 @@ def test_column_by_column_it_gives_what_forward_gives(kernel, colours, strict):
                 mine = (groups(5, colours) == group).nonzero().flatten()
                 values = x[:, mine, row].index_select(2, column).squeeze(2)
                 if not strict:
-                    line_buffer.write(lines[..., mine[0] : mine[-1] + 1], column + layer.left, values)
+                    line_buffer.write(
+                        lines[..., mine[0] : mine[-1] + 1], column + layer.left, values
+                    )
                 seen = line_buffer.window(lines, taps + column)
-                y[:, layer.out_groups == group, row, column] = layer.step(seen, layer.prepare(group)).detach()
+                y[:, layer.out_groups == group, row, column] = layer.step(
+                    seen, layer.prepare(group)
+                ).detach()
                 if strict:
-                    line_buffer.write(lines[..., mine[0] : mine[-1] + 1], column + layer.left, values)
+                    line_buffer.write(
+                        lines[..., mine[0] : mine[-1] + 1], column + layer.left, values
+                    )
     assert_close(y, layer(x), rtol=1e-12, atol=1e-12)
 
 

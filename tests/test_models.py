@@ -41,7 +41,8 @@ def elbo(model, x):
     return -Trace_ELBO().loss(model.model, model.guide, x)
 
 
-# Laws -----------------------------------------------------------------------------------------------------------------
+# Laws
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_every_exported_model_is_registered():
@@ -58,7 +59,11 @@ def test_stock_svi_lowers_the_loss(case):
         svi.step(x)
     end = sum(svi.evaluate_loss(x) for _ in range(5)) / 5
     assert end < start - 0.1 * len(x)
-    assert all(not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True) if p.numel())
+    assert all(
+        not torch.equal(p, old)
+        for p, old in zip(model.parameters(), before, strict=True)
+        if p.numel()
+    )
 
 
 def test_samples_are_like_the_data(model, case):
@@ -85,7 +90,9 @@ def test_the_log_weights_have_the_gradient_of_the_elbo(model, case):
     loss = Trace_ELBO().differentiable_loss(model.model, model.guide, x)
     expected = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
     torch.manual_seed(3)
-    found = torch.autograd.grad(-model.log_weight(x).sum(), list(model.parameters()), allow_unused=True)
+    found = torch.autograd.grad(
+        -model.log_weight(x).sum(), list(model.parameters()), allow_unused=True
+    )
     assert_close(found, expected, rtol=1e-8, atol=1e-8)
 
 
@@ -102,11 +109,18 @@ def test_the_renyi_bound_of_one_row_is_the_log_mean_weight(model, case):
 def test_a_batch_is_the_sum_of_its_rows(model, case):
     x = case.data()[:4]
     guide = poutine.trace(model.guide).get_trace(x)
-    latents = {name: site["value"] for name, site in guide.nodes.items() if site["type"] == "sample" and name != "data"}
+    latents = {
+        name: site["value"]
+        for name, site in guide.nodes.items()
+        if site["type"] == "sample" and name != "data"
+    }
 
     def log_weight(rows):
         data = {name: value[rows] for name, value in latents.items()}
-        traces = [poutine.trace(poutine.condition(f, data)).get_trace(x[rows]) for f in (model.model, model.guide)]
+        traces = [
+            poutine.trace(poutine.condition(f, data)).get_trace(x[rows])
+            for f in (model.model, model.guide)
+        ]
         return traces[0].log_prob_sum() - traces[1].log_prob_sum()
 
     total = sum(log_weight(slice(i, i + 1)) for i in range(4))
@@ -218,7 +232,8 @@ def test_it_trains_on_a_gpu(case):
     assert model.sample(3).is_cuda
 
 
-# Density --------------------------------------------------------------------------------------------------------------
+# Density
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_elbo_of_an_empty_guide_is_the_log_likelihood():
@@ -246,7 +261,9 @@ def test_initialize_says_which_way_round_a_flow_goes(inverse):
         model.initialize(x)
         assert model.log_weight(x).mean() > before + 1
     else:
-        with pytest.raises(ValueError, match=r"from data to noise; .* Build it as Flow\(base, bijection.inv\)"):
+        with pytest.raises(
+            ValueError, match=r"from data to noise; .* Build it as Flow\(base, bijection.inv\)"
+        ):
             model.initialize(x)
 
 
@@ -275,7 +292,12 @@ def test_initialize_leaves_no_layer_in_silence(make):
     bijection = make()
     with pytest.raises(ValueError, match=r"expects layers that go from data to noise; got ActNorm"):
         Density(Flow(StandardNormal(2), bijection)).initialize(torch.randn(64, 2))
-    assert not any(p.any() for layer in bijection.modules() if isinstance(layer, ActNorm) for p in layer.parameters())
+    assert not any(
+        p.any()
+        for layer in bijection.modules()
+        if isinstance(layer, ActNorm)
+        for p in layer.parameters()
+    )
 
 
 def test_a_flow_without_parameters_from_data_may_go_either_way():
@@ -288,10 +310,13 @@ def test_the_temperature_of_a_sample():
     assert model.sample(5, temperature=0.5).std() > 0
 
 
-# Dequantized ----------------------------------------------------------------------------------------------------------
+# Dequantized
+# ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64], ids=str
+)
 def test_the_dtype_of_the_images_does_not_matter(dtype):
     case = MODELS["Dequantized"]
     model, x = perturb(case.make(), 0.1), case.data()
@@ -365,7 +390,8 @@ def test_another_guide_is_an_option():
     assert_close(weights, flow().log_prob(v) - 16 * math.log(2))
 
 
-# One and two pixels of 4 levels, where the likelihood itself is known by quadrature -----------------------------------
+# One and two pixels of 4 levels, where the likelihood itself is known by quadrature
+# -----------------------------------
 
 
 def two_pixels():
@@ -441,7 +467,9 @@ def test_the_elbo_is_the_mean_log_density_over_the_cell(known):
 
 # A normal flow on one pixel: P(x) is a difference of two normal distribution functions.
 def test_one_pixel_under_a_normal_density():
-    flow = Flow(StandardNormal(1), Compose([Scaling(0.5, -0.75), Flatten((1, 1, 1))]).inv)  # v ~ N(1.5, 4)
+    flow = Flow(
+        StandardNormal(1), Compose([Scaling(0.5, -0.75), Flatten((1, 1, 1))]).inv
+    )  # v ~ N(1.5, 4)
     model = Dequantized(flow, levels=4)
     images = torch.arange(4).view(4, 1, 1, 1)
     cdf = torch.distributions.Normal(1.5, 2.0).cdf(torch.arange(5.0))

@@ -13,11 +13,20 @@ IMAGE, WIDE = (1, 4, 4), (1, 8, 8)
 
 # A constructor, with its other arguments, and those that are sizes with a small one each.
 BUILDERS = {
-    "MADE": (partial(autoregressive.MADE, 3), {"hidden": 4, "layers": 1, "masks": 1, "context_dim": 2}),
+    "MADE": (
+        partial(autoregressive.MADE, 3),
+        {"hidden": 4, "layers": 1, "masks": 1, "context_dim": 2},
+    ),
     "NADE": (partial(autoregressive.NADE), {"shape": 3, "hidden": 4}),
     "DeepNADE": (partial(autoregressive.DeepNADE, 3), {"hidden": 4, "layers": 1, "orders": 2}),
-    "ConvNADE": (partial(autoregressive.ConvNADE, IMAGE, kernels=[2]), {"channels": 2, "hidden": 4, "layers": 1}),
-    "PixelCNN": (partial(autoregressive.PixelCNN, IMAGE), {"levels": 4, "hidden": 2, "blocks": 1, "head": 2}),
+    "ConvNADE": (
+        partial(autoregressive.ConvNADE, IMAGE, kernels=[2]),
+        {"channels": 2, "hidden": 4, "layers": 1},
+    ),
+    "PixelCNN": (
+        partial(autoregressive.PixelCNN, IMAGE),
+        {"levels": 4, "hidden": 2, "blocks": 1, "head": 2},
+    ),
     "GatedPixelCNN": (
         partial(autoregressive.GatedPixelCNN, IMAGE),
         {"levels": 4, "hidden": 2, "layers": 1, "kernel_size": 3, "head": 2, "context": 2},
@@ -26,7 +35,10 @@ BUILDERS = {
         partial(autoregressive.PixelCNNpp, IMAGE),
         {"levels": 4, "resnets": 1, "filters": 2, "components": 1, "context": 2},
     ),
-    "RowLSTM": (partial(autoregressive.RowLSTM, IMAGE), {"levels": 4, "units": 2, "layers": 1, "head": 2}),
+    "RowLSTM": (
+        partial(autoregressive.RowLSTM, IMAGE),
+        {"levels": 4, "units": 2, "layers": 1, "head": 2},
+    ),
     "DiagonalBiLSTM": (
         partial(autoregressive.DiagonalBiLSTM, IMAGE),
         {"levels": 4, "units": 2, "layers": 1, "head": 2},
@@ -41,33 +53,79 @@ BUILDERS = {
     "FlowPosterior": (distributions.FlowPosterior, {"features": 2, "dim": 2}),
     "PixelVAE": (
         partial(models.PixelVAE, IMAGE),
-        {"levels": 4, "latents": 2, "layers": 1, "hidden": 2, "kernel_size": 3, "head": 2, "width": 2, "features": 2},
+        {
+            "levels": 4,
+            "latents": 2,
+            "layers": 1,
+            "hidden": 2,
+            "kernel_size": 3,
+            "head": 2,
+            "width": 2,
+            "features": 2,
+        },
     ),
-    "iaf_vae": (partial(models.iaf_vae, WIDE), {"levels": 4, "latents": 2, "width": 4, "depth": 1, "blocks": 1}),
+    "iaf_vae": (
+        partial(models.iaf_vae, WIDE),
+        {"levels": 4, "latents": 2, "width": 4, "depth": 1, "blocks": 1},
+    ),
     "HierarchicalPixelVAE": (
         partial(models.HierarchicalPixelVAE, WIDE, hidden=2, head=2, prior_layers=1),
-        {"levels": 4, "top": 2, "bottom": 2, "width": 2, "features": 2, "layers": 1, "prior_hidden": 2},
+        {
+            "levels": 4,
+            "top": 2,
+            "bottom": 2,
+            "width": 2,
+            "features": 2,
+            "layers": 1,
+            "prior_hidden": 2,
+        },
     ),
     "AttentionConditioner": (
         partial(nn.AttentionConditioner, 1, size=(2, 2)),
-        {"out_channels": 1, "num_params": 2, "width": 4, "blocks": 1, "heads": 2, "context_channels": 1},
+        {
+            "out_channels": 1,
+            "num_params": 2,
+            "width": 4,
+            "blocks": 1,
+            "heads": 2,
+            "context_channels": 1,
+        },
     ),
     "ResidualConditioner": (
         nn.ResidualConditioner,
-        {"in_channels": 1, "out_channels": 1, "num_params": 2, "width": 2, "blocks": 1, "context_dim": 2},
+        {
+            "in_channels": 1,
+            "out_channels": 1,
+            "num_params": 2,
+            "width": 2,
+            "blocks": 1,
+            "context_dim": 2,
+        },
     ),
     "ScaledConv2d": (nn.ScaledConv2d, {"in_channels": 1, "out_channels": 1, "kernel_size": 3}),
     "RescaledConv2d": (nn.RescaledConv2d, {"in_channels": 1, "out_channels": 1, "kernel_size": 3}),
-    "WeightNormConv2d": (nn.WeightNormConv2d, {"in_channels": 1, "out_channels": 1, "kernel_size": 3}),
+    "WeightNormConv2d": (
+        nn.WeightNormConv2d,
+        {"in_channels": 1, "out_channels": 1, "kernel_size": 3},
+    ),
     "ShiftedConv2d": (
         partial(nn.ShiftedConv2d, kernel_size=(2, 3), centred=True),
         {"in_channels": 1, "out_channels": 1, "stride": 1},
     ),
-    "AutoregressiveMap": (nn.AutoregressiveMap, {"channels": 1, "num_params": 2, "width": 2, "layers": 1}),
+    "AutoregressiveMap": (
+        nn.AutoregressiveMap,
+        {"channels": 1, "num_params": 2, "width": 2, "layers": 1},
+    ),
     "SweptLSTM": (nn.SweptLSTM, {"units": 2, "taps": 2, "maps": 1}),
     "DenseDecoder": (partial(nn.DenseDecoder, shape=IMAGE), {"dim": 2, "num_params": 1}),
-    "GatedConvDecoder": (partial(nn.GatedConvDecoder, shape=IMAGE), {"dim": 2, "num_params": 1, "width": 2}),
-    "GatedConvEncoder": (partial(nn.GatedConvEncoder, IMAGE), {"features": 2, "width": 2, "levels": 2}),
+    "GatedConvDecoder": (
+        partial(nn.GatedConvDecoder, shape=IMAGE),
+        {"dim": 2, "num_params": 1, "width": 2},
+    ),
+    "GatedConvEncoder": (
+        partial(nn.GatedConvEncoder, IMAGE),
+        {"features": 2, "width": 2, "levels": 2},
+    ),
 }
 
 
@@ -79,12 +137,17 @@ def test_every_integer_type_is_an_integer(name):
     torch.manual_seed(0)
     found = build(**{size: np.int64(value) for size, value in sizes.items()})
     if isinstance(expected, torch.nn.Module):
-        assert all(torch.equal(p, q) for p, q in zip(found.parameters(), expected.parameters(), strict=True))
+        assert all(
+            torch.equal(p, q)
+            for p, q in zip(found.parameters(), expected.parameters(), strict=True)
+        )
     else:
         assert found.num_params == expected.num_params
 
 
-@pytest.mark.parametrize(("name", "size"), [(name, size) for name, (_, sizes) in BUILDERS.items() for size in sizes])
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, size) for name, (_, sizes) in BUILDERS.items() for size in sizes]
+)
 def test_a_size_that_is_none_is_refused(name, size):
     build, sizes = BUILDERS[name]
     for bad in (math.nan, math.inf, -1, 10**9, 2.5, "3"):
@@ -106,7 +169,9 @@ def test_a_gain_is_any_finite_number(build):
     for gain in (1, np.float32(1), 1.0):
         assert all(p.is_floating_point() for p in build(gain).parameters())
     for gain in (math.nan, math.inf, "1"):
-        with pytest.raises((TypeError, ValueError), match=r"expects .* number; got|as a finite number; got"):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"expects .* number; got|as a finite number; got"
+        ):
             build(gain)
 
 
@@ -142,15 +207,23 @@ def test_a_gain_is_any_finite_number(build):
     ],
 )
 def test_a_weight_too_large_for_any_memory_is_refused(build):
-    with pytest.raises(ValueError, match=r"expects a weight of at most \d+ elements; got .* Choose smaller sizes"):
+    with pytest.raises(
+        ValueError, match=r"expects a weight of at most \d+ elements; got .* Choose smaller sizes"
+    ):
         build()
 
 
 def test_masked_networks_check_their_context_seed_and_weights():
     for make, message in (
-        (lambda: nn.MaskedDense(3, 2, context_dim=10**9), "MaskedDense expects each of the context from 0 to"),
+        (
+            lambda: nn.MaskedDense(3, 2, context_dim=10**9),
+            "MaskedDense expects each of the context from 0 to",
+        ),
         (lambda: nn.MaskedDense(3, 2, (10**6, 10**6)), "MaskedDense expects a weight of at most"),
-        (lambda: nn.DenseConditioner(2, 2, 2, (10**6, 10**6)), "A network expects a weight of at most"),
+        (
+            lambda: nn.DenseConditioner(2, 2, 2, (10**6, 10**6)),
+            "A network expects a weight of at most",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             make()

@@ -27,7 +27,8 @@ def perturb(module, std=0.5):
     return module
 
 
-# ScaledConv2d ---------------------------------------------------------------------------------------------------------
+# ScaledConv2d
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5])
@@ -37,14 +38,19 @@ def test_the_edge_is_a_channel_that_marks_the_padding(kernel_size):
     pad = [kernel_size // 2] * 4
     marked = torch.cat((F.pad(x, pad), F.pad(torch.zeros(5, 1, 6, 7), pad, value=1.0)), dim=1)
     weight = torch.cat((layer.weight, layer.edge_weight), dim=1)
-    expected = (F.conv2d(marked, weight) + layer.bias[:, None, None]) * (3 * layer.log_scale).exp()[:, None, None]
+    expected = (F.conv2d(marked, weight) + layer.bias[:, None, None]) * (3 * layer.log_scale).exp()[
+        :, None, None
+    ]
     assert_close(layer(x), expected)
 
 
 def test_without_the_edge_it_is_a_convolution_with_an_output_scale():
     layer = perturb(ScaledConv2d(2, 4, edge=False, log_scale_factor=2.0))
     x = torch.randn(5, 2, 6, 7)
-    expected = F.conv2d(x, layer.weight, layer.bias, padding=1) * (2 * layer.log_scale).exp()[:, None, None]
+    expected = (
+        F.conv2d(x, layer.weight, layer.bias, padding=1)
+        * (2 * layer.log_scale).exp()[:, None, None]
+    )
     assert layer.edge_weight is None
     assert_close(layer(x), expected)
 
@@ -82,14 +88,16 @@ def test_initialize_survives_constant_input():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "message"), [((2, 4, 2), "expects an odd kernel_size; got 2"), ((0, 4), "0 in"), ((4, 0), "0 out")]
+    ("sizes", "message"),
+    [((2, 4, 2), "expects an odd kernel_size; got 2"), ((0, 4), "0 in"), ((4, 0), "0 out")],
 )
 def test_scaled_convolution_refuses_impossible_sizes(sizes, message):
     with pytest.raises(ValueError, match=message):
         ScaledConv2d(*sizes)
 
 
-# Conditioners ---------------------------------------------------------------------------------------------------------
+# Conditioners
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (3, 4), (0,)], ids=str)
@@ -121,7 +129,11 @@ def test_prior_conditioner_starts_at_zero():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: DenseConditioner(3, 5, 2, context_dim=2), lambda: ConvConditioner(3, 4, 2, 4, context_dim=2)]
+    "make",
+    [
+        lambda: DenseConditioner(3, 5, 2, context_dim=2),
+        lambda: ConvConditioner(3, 4, 2, 4, context_dim=2),
+    ],
 )
 def test_conditioners_say_that_the_context_is_missing(make):
     with pytest.raises(ValueError, match=r"expects a context of shape \(\*batch, 2\); got none"):
@@ -129,7 +141,10 @@ def test_conditioners_say_that_the_context_is_missing(make):
 
 
 def test_one_context_serves_a_batch():
-    dense, conv = perturb(DenseConditioner(3, 5, 2, (4,), 2)), perturb(ConvConditioner(3, 4, 2, 4, 2))
+    dense, conv = (
+        perturb(DenseConditioner(3, 5, 2, (4,), 2)),
+        perturb(ConvConditioner(3, 4, 2, 4, 2)),
+    )
     context = torch.randn(2)
     for conditioner, x in (dense, torch.randn(6, 3)), (conv, torch.randn(6, 3, 4, 4)):
         assert_close(conditioner(x, context), conditioner(x, context.expand(6, 2)), rtol=0, atol=0)
@@ -151,7 +166,11 @@ def test_conv_conditioner_has_the_official_shapes():
     conditioner = ConvConditioner(6, 6, 2)
     shapes = {name: tuple(p.shape) for name, p in conditioner.named_parameters()}
     scale_and_shift = [("first", 512), ("second", 512), ("last", 12)]
-    expected = {f"{conv}.{name}": (width,) for conv, width in scale_and_shift for name in ("bias", "log_scale")}
+    expected = {
+        f"{conv}.{name}": (width,)
+        for conv, width in scale_and_shift
+        for name in ("bias", "log_scale")
+    }
     assert shapes == expected | {
         "first.weight": (512, 6, 3, 3),
         "first.edge_weight": (512, 1, 3, 3),
@@ -181,7 +200,8 @@ def test_the_context_shifts_the_hidden_channels():
     assert_close(conditioner(x, context)[..., 0], theta[:, 0::2])
 
 
-# Parameters and statistics --------------------------------------------------------------------------------------------
+# Parameters and statistics
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (3, 4), (0,)], ids=str)
@@ -189,7 +209,9 @@ def test_parameters_add_a_function_of_the_context(batch):
     initial = {"a": torch.randn(2, 3), "b": torch.randn(4)}
     conditional = Parameters(initial, context_dim=5, hidden_dims=(6,))
     context = torch.randn(*batch, 5)
-    for value, new, shape in zip(initial.values(), conditional(context), [(2, 3), (4,)], strict=True):
+    for value, new, shape in zip(
+        initial.values(), conditional(context), [(2, 3), (4,)], strict=True
+    ):
         assert new.shape == (*batch, *shape)
         assert_close(new, value.expand(new.shape))
     perturb(conditional)
@@ -214,7 +236,9 @@ def test_parameters_say_that_the_context_is_missing():
         Parameters({"a": torch.zeros(1)}, context_dim=5)()
 
 
-@pytest.mark.parametrize(("shape", "event_dim"), [((50, 3), 1), ((4, 5, 3, 2, 6), 3), ((3, 4, 4), 3)])
+@pytest.mark.parametrize(
+    ("shape", "event_dim"), [((50, 3), 1), ((4, 5, 3, 2, 6), 3), ((3, 4, 4), 3)]
+)
 def test_statistics_are_those_of_each_channel(shape, event_dim):
     x = 7 + 2 * torch.randn(shape)
     mean, std = channel_statistics(x, event_dim)
@@ -271,11 +295,16 @@ def test_masked_layers_serve_the_transforms_of_functions(large, monkeypatch):
 
     of_input = torch.func.jacrev(net)
     assert_close(of_input(x[0]), torch.autograd.functional.jacobian(net, x[0]))
-    for function in (of_input, torch.func.jacrev(of_input), lambda x: torch.func.jacrev(of_weight)(weight, x)):
+    for function in (
+        of_input,
+        torch.func.jacrev(of_input),
+        lambda x: torch.func.jacrev(of_weight)(weight, x),
+    ):
         assert_close(torch.func.vmap(function)(x), torch.stack([function(row) for row in x]))
 
 
-# Attention ------------------------------------------------------------------------------------------------------------
+# Attention
+# ------------------------------------------------------------------------------------------------------------
 
 
 def attention(*parts):
@@ -301,7 +330,9 @@ def test_the_gradient_of_attention_may_be_asked_for_twice():
 
 
 def test_the_conditioner_of_flow_pp_has_a_hessian_by_either_way():
-    net = perturb(AttentionConditioner(1, 1, 2, (2, 2), width=4, blocks=1, heads=2, dropout=0.0).double())
+    net = perturb(
+        AttentionConditioner(1, 1, 2, (2, 2), width=4, blocks=1, heads=2, dropout=0.0).double()
+    )
     x = torch.randn(1, 2, 2, dtype=torch.float64)
 
     def total(x):

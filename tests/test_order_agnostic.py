@@ -45,7 +45,8 @@ def under(made, orders):
     return Autoregressive(made)
 
 
-# The estimator --------------------------------------------------------------------------------------------------------
+# The estimator
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_the_expectation_of_the_estimator_over_subsets_is_the_mean_over_all_orders(small):
@@ -64,10 +65,14 @@ def test_the_elbo_in_training_is_that_mean(small):
     model, x = OrderAgnostic(small), torch.randint(2, (1, 1, 2, 3)).double()
     orders = list(itertools.permutations(range(6)))
     under(small, orders)
-    exact = sum(Autoregressive(small, member=k).log_prob(x) for k in range(len(orders))) / len(orders)
+    exact = sum(Autoregressive(small, member=k).log_prob(x) for k in range(len(orders))) / len(
+        orders
+    )
     with torch.no_grad():
         weights = model.log_weight(x.expand(20_000, 1, 2, 3))
-        elbo = -Trace_ELBO(num_particles=2000, vectorize_particles=True).loss(model.model, model.guide, x)
+        elbo = -Trace_ELBO(num_particles=2000, vectorize_particles=True).loss(
+            model.model, model.guide, x
+        )
     error = weights.std() / math.sqrt(len(weights))
     assert abs(weights.mean() - exact) < 4 * error
     assert abs(elbo - exact) < 4 * error * math.sqrt(10)
@@ -93,7 +98,8 @@ def test_in_evaluation_the_likelihood_is_exact(small):
     assert_close(score.nats, -expected.mean().item())
 
 
-# Subsets --------------------------------------------------------------------------------------------------------------
+# Subsets
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_mass_of_all_subsets_is_one():
@@ -119,7 +125,8 @@ def test_sizes_in_a_batch_are_spread_evenly():
     assert (sizes[None] == sizes[:, None]).double().mean() < 0.1
 
 
-# Any site given any others --------------------------------------------------------------------------------------------
+# Any site given any others
+# --------------------------------------------------------------------------------------------
 
 
 def test_what_is_not_known_does_not_matter(small):
@@ -154,7 +161,9 @@ def test_condition_on_is_the_conditional_of_orders_that_begin_with_what_is_obser
     x = every(6)
     given = small.condition_on(x[37].where(mask, torch.nan).view(1, 2, 3), mask.view(1, 2, 3))
     conditional = given.log_prob(x[:, ~mask])
-    orders = [[*known, *(site for site in order if site not in known)] for order in small.orders.tolist()]
+    orders = [
+        [*known, *(site for site in order if site not in known)] for order in small.orders.tolist()
+    ]
     joint = under(small, orders).log_prob(x.view(-1, 1, 2, 3))
     fitting = (x[:, mask] == x[37, mask]).all(-1)
     expected = joint[fitting] - joint[fitting].logsumexp(0)
@@ -173,7 +182,9 @@ def test_condition_on_takes_one_pass_for_each_unknown(small):
     assert single.passes == 2
 
 
-@pytest.mark.parametrize(("known", "wanted"), [([], [3]), ([4], [0, 5]), ([5, 0, 2], [1, 3])], ids=str)
+@pytest.mark.parametrize(
+    ("known", "wanted"), [([], [3]), ([4], [0, 5]), ([5, 0, 2], [1, 3])], ids=str
+)
 def test_what_is_neither_known_nor_wanted_is_summed_out(small, known, wanted):
     mask, chosen = torch.zeros(2, 6, dtype=torch.bool)
     mask[known], chosen[wanted] = True, True
@@ -181,17 +192,23 @@ def test_what_is_neither_known_nor_wanted_is_summed_out(small, known, wanted):
     given = small.condition_on(x[37].view(1, 2, 3), mask.view(1, 2, 3), chosen.view(1, 2, 3))
     values = every(len(wanted))
     rest = [site for site in range(6) if site not in {*known, *wanted}]
-    orders = [[*known, *(s for s in order if s in wanted), *rest] for order in small.orders.tolist()]
+    orders = [
+        [*known, *(s for s in order if s in wanted), *rest] for order in small.orders.tolist()
+    ]
     joint = under(small, orders).log_prob(x.view(-1, 1, 2, 3)).exp()
     fitting = (x[:, known] == x[37, known]).all(-1)
-    found = torch.stack([joint[fitting & (x[:, sorted(wanted)] == v).all(-1)].sum() for v in values])
+    found = torch.stack(
+        [joint[fitting & (x[:, sorted(wanted)] == v).all(-1)].sum() for v in values]
+    )
     assert_close(given.log_prob(values).exp(), found / joint[fitting].sum())
     assert given.sample((5,)).shape == (5, len(wanted))
 
 
 @pytest.mark.parametrize("wanted", [torch.zeros(10), torch.ones(10), torch.ones(9)], ids=str)
 def test_what_cannot_be_wanted_is_refused(wanted):
-    with pytest.raises(ValueError, match=r"as wanted a mask of shape \(10,\) with sites that are not observed"):
+    with pytest.raises(
+        ValueError, match=r"as wanted a mask of shape \(10,\) with sites that are not observed"
+    ):
         net("DeepNADE").condition_on(torch.zeros(10), torch.arange(10) < 3, wanted)
 
 
@@ -206,10 +223,18 @@ def test_condition_on_can_be_a_pyro_site(small):
 @pytest.mark.parametrize(
     ("observed", "mask", "message"),
     [
-        (torch.zeros(10), torch.ones(10), r"leaves a site unknown; got one of shape \(10,\) and 10 observed sites"),
+        (
+            torch.zeros(10),
+            torch.ones(10),
+            r"leaves a site unknown; got one of shape \(10,\) and 10 observed sites",
+        ),
         (torch.zeros(10), torch.zeros(9), r"expects a mask of shape \(10,\)"),
         (torch.zeros(9), torch.zeros(10), r"expects x of shape \(\*batch, 10\); got \(9,\)"),
-        (torch.full((10,), 0.5), torch.arange(10) < 3, "expects values 0 and 1 where the mask is True"),
+        (
+            torch.full((10,), 0.5),
+            torch.arange(10) < 3,
+            "expects values 0 and 1 where the mask is True",
+        ),
     ],
     ids=str,
 )
@@ -220,15 +245,20 @@ def test_what_cannot_be_observed_is_refused(observed, mask, message):
 
 def test_a_mask_may_be_a_list(small):
     x = torch.zeros(1, 2, 3)
-    masks = [[[True, False, False], [False, False, True]]], torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    masks = (
+        [[[True, False, False], [False, False, True]]],
+        torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]]),
+    )
     one, same = (small.condition_on(x, mask).log_prob(torch.ones(4)) for mask in masks)
     assert torch.equal(one, same)
 
 
-# Orders ---------------------------------------------------------------------------------------------------------------
+# Orders
+# ---------------------------------------------------------------------------------------------------------------
 
 
-# A mask for each row, as of data of which some are missing ------------------------------------------------------------
+# A mask for each row, as of data of which some are missing
+# ------------------------------------------------------------
 
 
 @pytest.fixture
@@ -259,7 +289,9 @@ def test_rows_are_drawn_as_often_as_is_likely(small, rows):
     drawn = d.sample((4000,))
     unique, counts = drawn.unique(dim=0, return_counts=True)
     expected = 4000 * d.log_prob(unique).exp().squeeze(-1)
-    assert chisquare(counts.numpy(), (expected / expected.sum() * 4000).detach().numpy()).pvalue > 1e-3
+    assert (
+        chisquare(counts.numpy(), (expected / expected.sum() * 4000).detach().numpy()).pvalue > 1e-3
+    )
 
 
 def test_wanted_sites_of_each_row_are_scored_and_the_rest_is_summed_out(small, rows):
@@ -328,7 +360,8 @@ def test_orders_can_be_given_and_set():
     assert "ensemble" in made.state_dict()
     for impossible in ([[0, 0, 1]], [[0, 1]], torch.zeros(1, 3).long(), []):
         with pytest.raises(
-            ValueError, match=r"DeepNADE expects (an order that holds each of 0, \.\.\., 2|at least one)"
+            ValueError,
+            match=r"DeepNADE expects (an order that holds each of 0, \.\.\., 2|at least one)",
         ):
             made.orders = impossible
         with pytest.raises(ValueError, match="DeepNADE expects"):
@@ -359,17 +392,29 @@ def test_an_ensemble_is_the_mixture_of_joint_probabilities(small):
         (lambda: DeepNADE(10, 5, layers=0), r"expects layers from 1 to \d+; got 0"),
         (lambda: DeepNADE(10, 5, orders=0), r"expects orders from 1 to \d+; got 0"),
         (lambda: DeepNADE(0), r"expects each of shape from 1 to \d+; got 0"),
-        (lambda: ConvNADE((1, 21, 40)), r"of more than 21 pixels a side for kernels \[8, 4, 6, 7\]; got \(1, 21, 40\)"),
+        (
+            lambda: ConvNADE((1, 21, 40)),
+            r"of more than 21 pixels a side for kernels \[8, 4, 6, 7\]; got \(1, 21, 40\)",
+        ),
         (lambda: ConvNADE((28, 28)), r"expects images \(C, H, W\)"),
         (lambda: ConvNADE((1, 4, 4), 0, [2]), r"expects channels from 1 to \d+; got 0"),
         (lambda: ConvNADE((1, 4, 4), 2, []), "expects a kernel or more; got none"),
-        (lambda: OrderAgnostic(net("DeepNADE")).sample(2, temperature=0.5), "no base noise to scale"),
-        (lambda: OrderAgnostic(net("DeepNADE")).model(torch.full((3, 10), 0.5)), "expects values 0 and 1; got 0.5"),
+        (
+            lambda: OrderAgnostic(net("DeepNADE")).sample(2, temperature=0.5),
+            "no base noise to scale",
+        ),
+        (
+            lambda: OrderAgnostic(net("DeepNADE")).model(torch.full((3, 10), 0.5)),
+            "expects values 0 and 1; got 0.5",
+        ),
         (
             lambda: OrderAgnostic(net("DeepNADE")).guide(torch.zeros(3, 9)),
             r"expects x of shape \(N, 10\); got \(3, 9\)",
         ),
-        (lambda: Subset((2, 3)).log_prob(torch.zeros(3)), r"expects value of shape \(\*batch, 2, 3\); got \(3,\)"),
+        (
+            lambda: Subset((2, 3)).log_prob(torch.zeros(3)),
+            r"expects value of shape \(\*batch, 2, 3\); got \(3,\)",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(run, message):

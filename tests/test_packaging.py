@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pyro_exact"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A package or module imports only what stands before it in this list, the order of docs/architecture.md: tensors,
-# layers, distributions, networks, builders; then images, models of them, what to train, how, and how to look at it.
+# A package or module imports only what stands before it in this list, the order of
+# docs/architecture.md: tensors, layers, distributions, networks, builders; then images, models of
+# them, what to train, how, and
+# how to look at it.
 ORDER = [
     "checks",
     "ops",
@@ -38,11 +40,26 @@ ORDER = [
     "diagnostics",
     "cli",
 ]
-LEAVES = {"ops", "nn", "data"}  # a network knows no distribution, an image no model: these import GROUND alone
+LEAVES = {
+    "ops",
+    "nn",
+    "data",
+}  # a network knows no distribution, an image no model: these import GROUND alone
 GROUND = {"checks", "ops"}
 ONLY_IN = {"matplotlib": {"plots", "diagnostics"}}
-LATE = ["lightning", "torchvision", "sklearn", "arviz", "matplotlib"]  # loaded where they are used, not on import
-HEAVY = ["torch", "pyro", "numpy", *LATE]  # what the command line does without, until a command runs
+LATE = [
+    "lightning",
+    "torchvision",
+    "sklearn",
+    "arviz",
+    "matplotlib",
+]  # loaded where they are used, not on import
+HEAVY = [
+    "torch",
+    "pyro",
+    "numpy",
+    *LATE,
+]  # what the command line does without, until a command runs
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -97,7 +114,11 @@ def test_the_import_check_sees(source, owner, expected):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_no_assert_statement(file):
-    lines = [node.lineno for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Assert)]
+    lines = [
+        node.lineno
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Assert)
+    ]
     assert lines == [], "python -O drops asserts: raise ValueError or TypeError"
 
 
@@ -105,7 +126,12 @@ def python(code: str, folder: Path, *options: str, **environment: str) -> str:
     """The output of a fresh interpreter that starts in an empty folder, so that it sees only what is installed."""
     command = [sys.executable, *options, "-c", code]
     result = subprocess.run(
-        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -116,7 +142,10 @@ def python(code: str, folder: Path, *options: str, **environment: str) -> str:
     [
         ("pyro_exact.checks, pyro_exact.files", HEAVY),
         ("pyro_exact.recipes, pyro_exact.cli", HEAVY),
-        ("pyro_exact.plots, pyro_exact.infer, pyro_exact.data, pyro_exact.models, pyro_exact.diagnostics", LATE),
+        (
+            "pyro_exact.plots, pyro_exact.infer, pyro_exact.data, pyro_exact.models, pyro_exact.diagnostics",
+            LATE,
+        ),
     ],
 )
 def test_imports_are_light(tmp_path, modules, late):
@@ -128,7 +157,10 @@ def test_imports_are_light(tmp_path, modules, late):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("--help", "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}"),
+        (
+            "--help",
+            "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}",
+        ),
         ("--version", "0.1"),
         ("recipes", "glow_cifar10"),
         ("train --help", "--training.learning_rate"),
@@ -162,14 +194,17 @@ print("LOADED", *sys.modules)
 def installed(tmp_path_factory):
     """A folder into which a wheel of this tree was installed, without a network and without dependencies."""
     folder = tmp_path_factory.mktemp("wheel")
-    # From a copy: setuptools would leave build/ in the tree, and take deleted files out of an old one.
+    # From a copy: setuptools would leave build/ in the tree, and take deleted files out of an old
+    # one.
     source = folder / "source"
     shutil.copytree(PACKAGE, source / "pyro_exact", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
 
     def run(*command: str | Path) -> None:
-        result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            [sys.executable, "-m", *command], capture_output=True, text=True, check=False
+        )
         assert result.returncode == 0, result.stdout + result.stderr
 
     run("build", "--wheel", "--no-isolation", "--outdir", folder, source)
@@ -180,7 +215,11 @@ def installed(tmp_path_factory):
 
 def test_the_wheel_carries_every_file(installed):
     def files(folder: Path) -> set[str]:
-        return {str(f.relative_to(folder)) for f in folder.rglob("*") if f.suffix in {".py", ".yaml", ".typed"}}
+        return {
+            str(f.relative_to(folder))
+            for f in folder.rglob("*")
+            if f.suffix in {".py", ".yaml", ".typed"}
+        }
 
     assert files(installed / "pyro_exact") == files(PACKAGE)
     assert "py.typed" in files(PACKAGE)
@@ -193,7 +232,8 @@ def test_the_wheel_carries_no_other_package(installed):
 
 
 def test_the_wheel_works_where_the_tree_is_not(installed, tmp_path):
-    # -S leaves out the site folder and with it the editable install; the dependencies come back by their path.
+    # -S leaves out the site folder and with it the editable install; the dependencies come back by
+    # their path.
     path = os.pathsep.join([str(installed), sysconfig.get_path("purelib")])
     code = "from pyro_exact import recipes; print(recipes.__file__, *recipes.recipe_names(), sep='\\n')"
     file, *names = python(code, tmp_path, "-S", PYTHONPATH=path).splitlines()

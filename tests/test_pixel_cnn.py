@@ -32,7 +32,10 @@ def dependence(make, seeds=3, train=False):
         moved[sites, :, sites] = (moved[sites, :, sites] + 1) % net.levels
         # Batches of one size: the rounding of a row may depend on where it stands in its batch.
         theta, after = (
-            net(images.reshape(-1, *net.event_shape)).detach().flatten(1, -2).unflatten(0, (net.sites, 4))
+            net(images.reshape(-1, *net.event_shape))
+            .detach()
+            .flatten(1, -2)
+            .unflatten(0, (net.sites, 4))
             for images in (x.repeat(net.sites, 1, 1, 1), moved)
         )
         found = found + (after != theta).any(-1).any(1).T
@@ -57,10 +60,13 @@ def test_the_blind_spot_of_pixelcnn_is_a_wedge_on_the_right():
     height, width = 6, 9
     found = dependence(lambda: PixelCNN((1, height, width), 2, hidden=6, blocks=6, head=12))
     row, column = (
-        places.flatten() for places in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        places.flatten()
+        for places in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     )
     up, right = row[:, None] - row, column - column[:, None]
-    seen = ((up == 0) & (right < 0)) | ((up > 0) & (right <= 2 + up))  # 3 columns at first, then one for each row
+    seen = ((up == 0) & (right < 0)) | (
+        (up > 0) & (right <= 2 + up)
+    )  # 3 columns at first, then one for each row
     assert torch.equal(found, seen)
 
 
@@ -85,7 +91,9 @@ def test_initialize_gives_each_colour_its_marginal_distribution(kind, levels):
     expected = (x[..., None] == torch.arange(levels)).double().mean((0, 2, 3))
     values = torch.arange(levels).double()
     theta = net(x)[0, :, 0, 0]
-    p = torch.stack([net.likelihood.log_prob(theta, value.expand(3)).exp() for value in values], dim=-1)
+    p = torch.stack(
+        [net.likelihood.log_prob(theta, value.expand(3)).exp() for value in values], dim=-1
+    )
     assert_close(p, expected, rtol=0, atol=1e-3)
 
 
@@ -160,9 +168,14 @@ def test_there_is_a_layer_and_a_context_of_the_size_of_the_image():
         PixelCNN((1, 4, 4), blocks=0)
     with pytest.raises(ValueError, match=r"layers from 0 to \d+; got -1"):
         GatedPixelCNN((1, 4, 4), layers=-1)
-    with pytest.raises(ValueError, match=r"a context vector, or a map of shape \(channels, 4, 4\); got .* \(2, 3, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"a context vector, or a map of shape \(channels, 4, 4\); got .* \(2, 3, 3\)",
+    ):
         GatedPixelCNN((1, 4, 4), context=(2, 3, 3))
-    with pytest.raises(ValueError, match=r"as many levels as its likelihood; got levels=256 and .* 0, \.\.\., 3"):
+    with pytest.raises(
+        ValueError, match=r"as many levels as its likelihood; got levels=256 and .* 0, \.\.\., 3"
+    ):
         GatedPixelCNN((3, 4, 4), likelihood=DiscretizedLogisticMixture(3, 4, 2))
     with pytest.raises(ValueError, match="an odd kernel_size; got 4"):
         GatedPixelCNN((1, 4, 4), kernel_size=4)

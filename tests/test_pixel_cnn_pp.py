@@ -35,7 +35,8 @@ def images(n):
     return torch.randint(8, (n, 3, 8, 12)).double()
 
 
-# The network ----------------------------------------------------------------------------------------------------------
+# The network
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_it_is_as_large_as_the_official_one():
@@ -61,7 +62,9 @@ def test_no_pixel_sees_itself_or_a_later_one(seed, training):
         other[:, site] = (other[:, site] + torch.randint(1, 8, (2, 3))) % 8
         after = theta(net.from_sites(other))
         assert torch.equal(after[:, : site + 1], before[:, : site + 1])
-        assert site % 12 == 11 or not torch.equal(after[:, site + 1], before[:, site + 1])  # but the next of its row
+        assert site % 12 == 11 or not torch.equal(
+            after[:, site + 1], before[:, site + 1]
+        )  # but the next of its row
 
 
 def test_not_a_number_does_not_leak():
@@ -76,8 +79,17 @@ def test_not_a_number_does_not_leak():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_the_steps_give_what_forward_gives_on_coloured_images(dtype):
-    net, x, context = small(context=2).to(dtype), images(4).to(dtype), torch.randn(4, 2, dtype=dtype)
-    theta, state, previous, sites = net(x, context).flatten(1, 2), net.start((4,), context), None, net.to_sites(x)
+    net, x, context = (
+        small(context=2).to(dtype),
+        images(4).to(dtype),
+        torch.randn(4, 2, dtype=dtype),
+    )
+    theta, state, previous, sites = (
+        net(x, context).flatten(1, 2),
+        net.start((4,), context),
+        None,
+        net.to_sites(x),
+    )
     tolerance = 1e-10 if dtype == torch.float64 else 1e-4
     for site in range(net.sites):
         found, state = net.step(state, previous)
@@ -107,7 +119,10 @@ def test_a_state_serves_once_and_another_start_begins_anew():
 @torch.no_grad()
 def test_a_recorded_step_is_every_step_of_its_phase():
     """Of two phases, as it takes long to record; the network of the registry has none that comes twice."""
-    net, x = moved(PixelCNNpp((1, 8, 8), 8, 1, filters=2, components=2, dropout=0.0)), images(2)[:, :1, :, :8]
+    net, x = (
+        moved(PixelCNNpp((1, 8, 8), 8, 1, filters=2, components=2, dropout=0.0)),
+        images(2)[:, :1, :, :8],
+    )
     values, theta, state, previous = net.to_sites(x), net(x).flatten(1, 2), net.start((2,)), None
     recorded, replayed = dict.fromkeys([(0, 0, True), (1, 2, False)]), 0
     for done in range(net.sites):
@@ -117,7 +132,9 @@ def test_a_recorded_step_is_every_step_of_its_phase():
         else:
             if recorded[phase] is None:
                 copied = copy.deepcopy(state)
-                recorded[phase] = make_fx(lambda state, previous: net.step(state, previous)[0])(copied, previous)
+                recorded[phase] = make_fx(lambda state, previous: net.step(state, previous)[0])(
+                    copied, previous
+                )
             found, replayed = recorded[phase](state, previous), replayed + 1
             state = (progress(0, done + 1), *state[1:])
         assert_close(found, theta[:, done], rtol=1e-10, atol=1e-10)
@@ -161,7 +178,9 @@ def test_a_conditional_network_is_initialised_with_no_context():
     net = PixelCNNpp((1, 8, 8), 8, resnets=1, filters=4, components=2, dropout=0.0, context=3)
     x = torch.randint(8, (20, 1, 8, 8)).double()
     net.initialize(x)
-    assert_close(net(x, torch.zeros(3)).std((0, 1, 2), correction=0), torch.ones(6), rtol=1e-3, atol=0)
+    assert_close(
+        net(x, torch.zeros(3)).std((0, 1, 2), correction=0), torch.ones(6), rtol=1e-3, atol=0
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 8, 8), (1, 4, 12)], ids=str)
@@ -187,16 +206,28 @@ def test_the_likelihood_is_computed_in_full_precision(dtype):
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda: PixelCNNpp((1, 7, 8)), r"height and width that 4 divides; got \(1, 7, 8\)\. Pad the images"),
+        (
+            lambda: PixelCNNpp((1, 7, 8)),
+            r"height and width that 4 divides; got \(1, 7, 8\)\. Pad the images",
+        ),
         (lambda: PixelCNNpp((1, 8, 6)), "that 4 divides"),
         (lambda: PixelCNNpp((8, 8)), r"expects 3 sizes in shape; got \(8, 8\)"),
         (lambda: PixelCNNpp((1, 8, 8), resnets=0), r"expects resnets from 1 to \d+; got 0"),
         (lambda: PixelCNNpp((1, 8, 8), filters=0), r"expects filters from 1 to \d+; got 0"),
         (lambda: PixelCNNpp((1, 8, 8), levels=1), r"expects levels from 2 to \d+; got 1"),
         (lambda: PixelCNNpp((1, 8, 8), dropout=1.0, filters=2), r"a share in \[0, 1\); got 1\.0"),
-        (lambda: small()(torch.zeros(2, 3, 8, 8)), r"expects x of shape \(\*batch, 3, 8, 12\); got \(2, 3, 8, 8\)"),
-        (lambda: Autoregressive(small()).log_prob(torch.full((3, 8, 12), 8.0)), "integers 0, .*, 7; got 8"),
-        (lambda: Autoregressive(small()).log_prob(torch.full((3, 8, 12), 0.5)), r"integers 0, .*, 7; got 0\.5"),
+        (
+            lambda: small()(torch.zeros(2, 3, 8, 8)),
+            r"expects x of shape \(\*batch, 3, 8, 12\); got \(2, 3, 8, 8\)",
+        ),
+        (
+            lambda: Autoregressive(small()).log_prob(torch.full((3, 8, 12), 8.0)),
+            "integers 0, .*, 7; got 8",
+        ),
+        (
+            lambda: Autoregressive(small()).log_prob(torch.full((3, 8, 12), 0.5)),
+            r"integers 0, .*, 7; got 0\.5",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(run, message):
@@ -204,18 +235,21 @@ def test_what_cannot_be_is_refused(run, message):
         run()
 
 
-# Its layers -----------------------------------------------------------------------------------------------------------
+# Its layers
+# -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kernel_size", "centred"), [((2, 3), True), ((2, 2), False), ((1, 3), True), ((2, 1), True)])
+@pytest.mark.parametrize(
+    ("kernel_size", "centred"), [((2, 3), True), ((2, 2), False), ((1, 3), True), ((2, 1), True)]
+)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_shifted_convolution_is_the_plain_sum(kernel_size, centred, stride):
     layer, x = moved(ShiftedConv2d(2, 3, kernel_size, centred, stride)), torch.randn(2, 4, 6, 2)
     rows, columns = kernel_size
     left = columns // 2 if centred else columns - 1
-    weight = layer.magnitude[:, None, None, None] * F.normalize(layer.direction.flatten(1), dim=1).view_as(
-        layer.direction
-    )
+    weight = layer.magnitude[:, None, None, None] * F.normalize(
+        layer.direction.flatten(1), dim=1
+    ).view_as(layer.direction)
     y = layer(x)
     assert y.shape == (2, 4 // stride, 6 // stride, 3)
     for i in range(4 // stride):
@@ -251,7 +285,9 @@ def test_a_pointwise_layer_of_several_maps_is_that_of_one():
 
 
 def test_concat_elu_is_that_of_torch_and_has_its_derivatives():
-    x = torch.cat((torch.randn(5, 6), torch.tensor([[-50.0, -1e-9, 0, 1e-9, 50, 1]]))).requires_grad_()
+    x = torch.cat(
+        (torch.randn(5, 6), torch.tensor([[-50.0, -1e-9, 0, 1e-9, 50, 1]]))
+    ).requires_grad_()
     values = concat_elu(x), F.elu(torch.cat((x, -x), dim=-1))
     assert_close(*values)
     weights = torch.randn_like(values[0])
@@ -270,4 +306,6 @@ def test_dropout_leaves_the_mean_and_drops_its_share(p):
     assert_close(y.max(), torch.tensor(1 / (1 - p)), rtol=1e-3, atol=0)
     assert torch.equal(layer.eval()(x), x)
     columns = layer.train()(torch.ones(20_000, 4)) > 0
-    assert torch.corrcoef(columns.T.double()).fill_diagonal_(0).abs().max() < 0.05  # four share a random word
+    assert (
+        torch.corrcoef(columns.T.double()).fill_diagonal_(0).abs().max() < 0.05
+    )  # four share a random word

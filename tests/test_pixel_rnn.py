@@ -26,7 +26,9 @@ def plain(lstm, gates, windows):
             new = dict(states)
             for j in range(first, last):
                 seen = [states.get(j - 1 + k, initial)[0] for k in range(taps)]
-                a = gates[m, :, place].T + sum(h @ lstm.weight[m, :, :, k].T for k, h in enumerate(seen))
+                a = gates[m, :, place].T + sum(
+                    h @ lstm.weight[m, :, :, k].T for k, h in enumerate(seen)
+                )
                 o, f, i, g = a.split(units, dim=1)
                 c = f.sigmoid() * states[j][1] + i.sigmoid() * g.tanh()
                 new[j] = o.sigmoid() * c.tanh(), c
@@ -37,10 +39,14 @@ def plain(lstm, gates, windows):
     return torch.stack(results)
 
 
-@pytest.mark.parametrize(("taps", "maps", "windows"), [(3, 1, ROWS), (2, 2, DIAGONALS)], ids=["rows", "diagonals"])
+@pytest.mark.parametrize(
+    ("taps", "maps", "windows"), [(3, 1, ROWS), (2, 2, DIAGONALS)], ids=["rows", "diagonals"]
+)
 def test_the_loop_and_its_gradient_are_those_of_the_formula(taps, maps, windows):
     lstm = randomised(SweptLSTM(5, taps, maps), 0)
-    gates = torch.randn(maps, 20, sum(last - first for first, last in windows), 6, requires_grad=True)
+    gates = torch.randn(
+        maps, 20, sum(last - first for first, last in windows), 6, requires_grad=True
+    )
     outputs = [lstm(gates, windows), plain(lstm, gates, windows)]
     assert_close(*outputs, rtol=1e-12, atol=1e-12)
     inputs = [gates, *lstm.parameters()]
@@ -57,7 +63,8 @@ def test_a_cell_of_a_step_is_a_cell_of_the_loop():
     assert_close(lstm_cell(gates, cell[:1].expand(7, -1))[0], hidden, rtol=1e-12, atol=1e-12)
 
 
-# What a number depends on ---------------------------------------------------------------------------------------------
+# What a number depends on
+# ---------------------------------------------------------------------------------------------
 
 
 def places(height, width):
@@ -76,7 +83,9 @@ def test_colours_see_every_number_before_and_none_else(kind, train):
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 def test_the_diagonal_bilstm_sees_every_pixel_before_but_one(train):
     height, width = 4, 7
-    found = dependence(lambda: DiagonalBiLSTM((1, height, width), 2, units=4, layers=1, head=8), train=train)
+    found = dependence(
+        lambda: DiagonalBiLSTM((1, height, width), 2, units=4, layers=1, head=8), train=train
+    )
     up, right = places(height, width)
     column = torch.arange(height * width) % width
     unseen = (up == 1) & (column == width - 1) & (right > 3)
@@ -122,19 +131,30 @@ def test_gates_that_mix_the_colours_are_seen_to_leak():
     assert looks_ahead(leaky)
 
 
-# The rest -------------------------------------------------------------------------------------------------------------
+# The rest
+# -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "taps", "maps", "seen"), [(RowLSTM, 3, 1, 2), (DiagonalBiLSTM, 2, 2, 1)])
+@pytest.mark.parametrize(
+    ("kind", "taps", "maps", "seen"), [(RowLSTM, 3, 1, 2), (DiagonalBiLSTM, 2, 2, 1)]
+)
 def test_the_networks_for_mnist_have_as_many_weights_as_the_paper_says(kind, taps, maps, seen):
     net = kind((1, 28, 28), 2, units=16, layers=7, head=32)
     first = 32 * (3 * 7 + 3) + 32  # three rows, and three pixels on the left
     gates = maps * 64 * (32 * seen + 1 + 16 * taps)
     initial, up = maps * 2 * 16, 32 * (16 + 1)
     head = 2 * 32 * (32 + 1) + 32 + 1
-    hidden = 32 * (1 + 3)  # of the kernel of the first convolution: the pixel itself, and what is on its right
-    assert sum(p.numel() for p in net.parameters()) - hidden == first + 7 * (gates + initial + up) + head
-    assert sum(p.numel() for p in net.parameters()) - hidden == {RowLSTM: 57_601, DiagonalBiLSTM: 65_441}[kind]
+    hidden = 32 * (
+        1 + 3
+    )  # of the kernel of the first convolution: the pixel itself, and what is on its right
+    assert (
+        sum(p.numel() for p in net.parameters()) - hidden
+        == first + 7 * (gates + initial + up) + head
+    )
+    assert (
+        sum(p.numel() for p in net.parameters()) - hidden
+        == {RowLSTM: 57_601, DiagonalBiLSTM: 65_441}[kind]
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

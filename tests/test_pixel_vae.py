@@ -45,7 +45,8 @@ def model(request):
     return small(request.param)
 
 
-# Given z --------------------------------------------------------------------------------------------------------------
+# Given z
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_given_z_the_mass_of_all_images_is_one(model):
@@ -60,7 +61,8 @@ def test_z_moves_the_first_pixel_and_all_others(model):
     moved, x = z + 1, bits()
     if isinstance(model.likelihood, CausalNet):
         theta, after = (
-            model.likelihood(x, model.decoder(each).expand(5, *model.decoder(each).shape)) for each in (z, moved)
+            model.likelihood(x, model.decoder(each).expand(5, *model.decoder(each).shape))
+            for each in (z, moved)
         )
     else:
         theta, after = model.decoder(z), model.decoder(moved)
@@ -116,7 +118,8 @@ def test_without_layers_it_is_a_vae_with_the_same_parts():
     assert_close(model.likelihood_of(z).log_prob(x), pixels.log_prob(x).sum((1, 2, 3)))
 
 
-# The bound ------------------------------------------------------------------------------------------------------------
+# The bound
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -124,7 +127,9 @@ def test_the_bounds_rise_with_the_samples_to_the_likelihood(kind):
     """With one latent the likelihood is an integral over a line."""
     model, x = small(kind, latents=1), bits(6)
     model.posterior.normal.weight.mul_(0.1)
-    model.posterior.normal.bias.copy_(torch.tensor([0.0, 1.5]))  # wide, so that weights have a variance
+    model.posterior.normal.bias.copy_(
+        torch.tensor([0.0, 1.5])
+    )  # wide, so that weights have a variance
     z = torch.linspace(-8, 8, 401)[:, None]
     joint = model.prior().log_prob(z)[:, None] + model.likelihood_of(z[:, None]).log_prob(x)
     exact = joint.logsumexp(0) + (z[1] - z[0]).log()
@@ -139,7 +144,10 @@ def test_the_bounds_rise_with_the_samples_to_the_likelihood(kind):
 def test_the_elbo_of_a_batch_is_the_sum_of_its_images(model):
     x = bits(4)
     z = model.encode(x)
-    one_by_one = [model.likelihood_of(each[None]).log_prob(image[None]) for each, image in zip(z, x, strict=True)]
+    one_by_one = [
+        model.likelihood_of(each[None]).log_prob(image[None])
+        for each, image in zip(z, x, strict=True)
+    ]
     assert_close(model.likelihood_of(z).log_prob(x), torch.cat(one_by_one), rtol=1e-12, atol=0)
     assert_close(
         model.posterior_of(x).log_prob(z),
@@ -157,7 +165,8 @@ def test_particles_are_samples_of_every_image(model):
     assert_close(weights.sum().item() / 7, -elbo.loss(model.model, model.guide, x))
 
 
-# Sampling -------------------------------------------------------------------------------------------------------------
+# Sampling
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["one layer", "two layers", "upsampled"])
@@ -175,7 +184,8 @@ def test_samples_are_drawn_by_steps_and_not_by_passes(kind, monkeypatch):
     assert set(model.sample(5).unique().tolist()) <= {0.0, 1.0}
 
 
-# Sizes ----------------------------------------------------------------------------------------------------------------
+# Sizes
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_levels_and_colours():
@@ -197,7 +207,10 @@ def test_the_recipe_has_the_size_of_the_official_code():
     model = load_recipe("pixel_vae_mnist").build((1, 28, 28), 2)
     net = model.likelihood
     assert len(net.layers) == 12
-    assert [layer.vertical.weight.shape[2:] for layer in (net.first, net.layers[0])] == [(3, 7), (3, 5)]
+    assert [layer.vertical.weight.shape[2:] for layer in (net.first, net.layers[0])] == [
+        (3, 7),
+        (3, 5),
+    ]
     assert (net.first.width, net.context_shape, model.prior().event_shape) == (16, (16,), (16,))
 
 
@@ -211,9 +224,18 @@ def test_the_recipe_has_the_size_of_the_official_code():
         (lambda: PixelVAE((3, 4, 4), hidden=2), "a channel for each of 3 colours; got 2"),
         (lambda: PixelVAE((1, 4, 4), kernel_size=4), "expects an odd kernel_size; got 4"),
         (lambda: small().model(bits() + 1), "values 0 and 1; got 2"),
-        (lambda: small().model(bits(0)), r"expects x of shape \(N, 1, 4, 4\), N of at least 1; got \(0, 1, 4, 4\)"),
-        (lambda: small().guide(bits(shape=(1, 4, 8))), r"expects x of shape \(N, 1, 4, 4\); got \(5, 1, 4, 8\)"),
-        (lambda: small().decode(torch.randn(5, 3)), r"expects latent of shape \(\*batch, 2\); got \(5, 3\)"),
+        (
+            lambda: small().model(bits(0)),
+            r"expects x of shape \(N, 1, 4, 4\), N of at least 1; got \(0, 1, 4, 4\)",
+        ),
+        (
+            lambda: small().guide(bits(shape=(1, 4, 8))),
+            r"expects x of shape \(N, 1, 4, 4\); got \(5, 1, 4, 8\)",
+        ),
+        (
+            lambda: small().decode(torch.randn(5, 3)),
+            r"expects latent of shape \(\*batch, 2\); got \(5, 3\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(act, message):

@@ -42,7 +42,9 @@ def test_grids_come_side_by_side_or_in_rows(tmp_path):
     assert (tall, 2 * narrow) == (2 * height, width)
 
 
-@pytest.mark.parametrize("curve", [CURVE, {"train": [], "valid": CURVE["valid"]}, {"train": [], "valid": []}])
+@pytest.mark.parametrize(
+    "curve", [CURVE, {"train": [], "valid": CURVE["valid"]}, {"train": [], "valid": []}]
+)
 @pytest.mark.parametrize("anchors", [None, {"a code": 5.0}])
 def test_a_curve_becomes_a_picture(tmp_path, curve, anchors):
     save_curve(curve, tmp_path / "curve.png", anchors)
@@ -56,12 +58,17 @@ def test_a_picture_survives_a_full_disk(tmp_path, monkeypatch):
     path = tmp_path / "curve.png"
     path.write_bytes(b"an older picture")
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(UnwritableError, match=r"curve\.png could not be written: .*No space.*previous one is kept"):
+    with pytest.raises(
+        UnwritableError, match=r"curve\.png could not be written: .*No space.*previous one is kept"
+    ):
         save_curve(CURVE, path)
-    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("curve.png", b"an older picture")]
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [
+        ("curve.png", b"an older picture")
+    ]
 
 
-# Every pixel can be seen ----------------------------------------------------------------------------------------------
+# Every pixel can be seen
+# ----------------------------------------------------------------------------------------------
 
 
 def picture_of(images, tmp_path, levels=256, **layout):
@@ -92,7 +99,9 @@ def test_channels_that_are_no_colours_are_grey_tiles(tmp_path, channels):
     assert grid.shape == (1, channels * 5 - 1, 11)
     assert (grid[0, ::5, 0] * 255).round().tolist() == [50 * channel for channel in range(channels)]
     shades = torch.from_numpy(picture_of(images, tmp_path)).view(-1, 3).unique(dim=0)
-    assert {(50.0 * channel,) * 3 for channel in range(channels)} <= {tuple(shade) for shade in shades.tolist()}
+    assert {(50.0 * channel,) * 3 for channel in range(channels)} <= {
+        tuple(shade) for shade in shades.tolist()
+    }
 
 
 def test_vectors_have_a_row_each(tmp_path):
@@ -119,12 +128,24 @@ def test_titles_fit(tmp_path, title):
 @pytest.mark.parametrize(
     ("images", "levels", "message"),
     [
-        (torch.full((1, 1, 2, 2), torch.nan), 2, "the images 'a' to be finite; got 4 of 4 elements NaN"),
-        (torch.full((1, 1, 2, 2), -(2**63)), 2, "with levels from 0 to 1; got values from -9.22337e"),
+        (
+            torch.full((1, 1, 2, 2), torch.nan),
+            2,
+            "the images 'a' to be finite; got 4 of 4 elements NaN",
+        ),
+        (
+            torch.full((1, 1, 2, 2), -(2**63)),
+            2,
+            "with levels from 0 to 1; got values from -9.22337e",
+        ),
         (torch.full((1, 1, 2, 2), 2), 2, "got values from 2 to 2"),
         (torch.zeros(0, 1, 2, 2), 2, r"at least one; got \(0, 1, 2, 2\)"),
         (torch.zeros(2, 2), 2, r"of shape \(N, C, H, W\).*got \(2, 2\)"),
-        (torch.zeros(1).expand(9000, 1, 32, 32), 2, r"9000 images of shape \(1, 32, 32\) take .*Lower their number"),
+        (
+            torch.zeros(1).expand(9000, 1, 32, 32),
+            2,
+            r"9000 images of shape \(1, 32, 32\) take .*Lower their number",
+        ),
     ],
 )
 def test_no_picture_of_what_is_no_image(tmp_path, images, levels, message):
@@ -135,4 +156,6 @@ def test_no_picture_of_what_is_no_image(tmp_path, images, levels, message):
 
 def test_no_curve_of_what_is_no_number(tmp_path):
     with pytest.raises(ValueError, match="the curve valid to be finite; got 1 of 2 elements NaN"):
-        save_curve({"train": [], "valid": [[1, 1.0, 2.0], [2, 2.0, float("nan")]]}, tmp_path / "p.png")
+        save_curve(
+            {"train": [], "valid": [[1, 1.0, 2.0], [2, 2.0, float("nan")]]}, tmp_path / "p.png"
+        )

@@ -24,7 +24,16 @@ from torch.testing import assert_close
 
 from pyro_exact import flows
 from pyro_exact.distributions import Flow, StandardNormal
-from pyro_exact.transforms import ActNorm, Compose, Householder, LinearLU, Permute, Planar, Radial, Sylvester
+from pyro_exact.transforms import (
+    ActNorm,
+    Compose,
+    Householder,
+    LinearLU,
+    Permute,
+    Planar,
+    Radial,
+    Sylvester,
+)
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -36,8 +45,12 @@ FLOWS = {  # (dim, context_dim) -> from noise to data
     "iaf": lambda dim, c=None: flows.iaf(dim, 2, (8,), c),
     "maf": lambda dim, c=None: flows.maf(dim, 2, (8,), c).inv,
     "real_nvp": lambda dim, c=None: flows.real_nvp((dim,), 2, (8,), c).inv,
-    "spline_coupling": lambda dim, c=None: flows.spline_coupling((dim,), 2, hidden_dims=(8,), context_dim=c),
-    "linear": lambda dim, c=None: Compose([Householder(dim, 2, c), LinearLU(dim, c), ActNorm(dim, context_dim=c)]),
+    "spline_coupling": lambda dim, c=None: flows.spline_coupling(
+        (dim,), 2, hidden_dims=(8,), context_dim=c
+    ),
+    "linear": lambda dim, c=None: Compose(
+        [Householder(dim, 2, c), LinearLU(dim, c), ActNorm(dim, context_dim=c)]
+    ),
 }
 every_flow = pytest.mark.parametrize("make", FLOWS.values(), ids=list(FLOWS))
 both = pytest.mark.parametrize("context_dim", [None, CONTEXT_DIM], ids=["plain", "context"])
@@ -67,13 +80,16 @@ def train(model, guide, *arguments, steps=100, lr=0.03):
     return elbo(model, guide, *arguments) - before
 
 
-# Guides ---------------------------------------------------------------------------------------------------------------
+# Guides
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def regression(y=None):
     """A line through four points; slope, offset and noise depend on each other in the posterior."""
     x = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    slope, offset = (pyro.sample(name, Normal(torch.zeros(()), 1.0)) for name in ("slope", "offset"))
+    slope, offset = (
+        pyro.sample(name, Normal(torch.zeros(()), 1.0)) for name in ("slope", "offset")
+    )
     noise = pyro.sample("noise", LogNormal(torch.tensor(-1.0), 0.5))
     with pyro.plate("points", 4):
         return pyro.sample("y", Normal(slope * x + offset, noise), obs=y)
@@ -97,7 +113,9 @@ def test_in_an_automatic_guide(make):
     assert posterior.log_prob(z).shape == (6,)
 
 
-@pytest.mark.parametrize("layer", [Sylvester, Householder, Planar, Radial, LinearLU, ActNorm, flows.maf, flows.iaf])
+@pytest.mark.parametrize(
+    "layer", [Sylvester, Householder, Planar, Radial, LinearLU, ActNorm, flows.maf, flows.iaf]
+)
 def test_a_layer_is_made_by_an_automatic_guide_from_the_dimension_alone(layer):
     guide = AutoNormalizingFlow(regression, layer)
     guide(Y)
@@ -108,7 +126,11 @@ def test_an_automatic_guide_follows_the_precision_of_its_flow():
     torch.set_default_dtype(torch.float32)
     guide = AutoNormalizingFlow(regression, lambda dim: flows.planar(dim, 2).double())
     guide(Y)
-    assert guide.get_base_dist().sample().dtype == guide.get_posterior().sample().dtype == torch.float64
+    assert (
+        guide.get_base_dist().sample().dtype
+        == guide.get_posterior().sample().dtype
+        == torch.float64
+    )
 
 
 @pytest.mark.parametrize("name", ["planar", "iaf", "real_nvp"])
@@ -117,7 +139,9 @@ def test_in_a_reparametrised_model(name):
     train(regression, guide, Y, steps=20)
     guide.requires_grad_(False)
     neutra = NeuTraReparam(guide)
-    sampler = MCMC(NUTS(neutra.reparam(regression), max_tree_depth=2), 5, warmup_steps=5, disable_progbar=True)
+    sampler = MCMC(
+        NUTS(neutra.reparam(regression), max_tree_depth=2), 5, warmup_steps=5, disable_progbar=True
+    )
     sampler.run(Y)
     (latent,) = sampler.get_samples().values()
     draws = neutra.transform_sample(latent)
@@ -157,7 +181,8 @@ def test_as_an_amortised_guide_with_vectorised_particles(make):
     assert draws["z"].shape == (6, 20, DIM)
 
 
-# Observed sites -------------------------------------------------------------------------------------------------------
+# Observed sites
+# -------------------------------------------------------------------------------------------------------
 
 
 class Density(nn.Module):
@@ -170,11 +195,15 @@ class Density(nn.Module):
     def forward(self, context=None, obs=None):
         pyro.module("density", self)
         with pyro.plate("rows", ROWS):
-            return pyro.sample("x", self.flow() if context is None else self.flow.condition(context), obs=obs)
+            return pyro.sample(
+                "x", self.flow() if context is None else self.flow.condition(context), obs=obs
+            )
 
 
 def inputs(context_dim):
-    return torch.randn(ROWS, DIM), None if context_dim is None else torch.randn(ROWS, context_dim, requires_grad=True)
+    return torch.randn(ROWS, DIM), None if context_dim is None else torch.randn(
+        ROWS, context_dim, requires_grad=True
+    )
 
 
 def score(bijection, x, context):
@@ -192,9 +221,9 @@ def test_observed_rows_are_scored_with_gradients(make, context_dim):
     wanted = [p for p in model.parameters() if p.numel()] + ([] if context is None else [context])
     gradients = torch.autograd.grad(expected, wanted)
 
-    loss = Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1).differentiable_loss(
-        model, lambda *_: None, context, x
-    )
+    loss = Trace_ELBO(
+        num_particles=2, vectorize_particles=True, max_plate_nesting=1
+    ).differentiable_loss(model, lambda *_: None, context, x)
     assert_close(loss, -expected)
     assert_close(torch.autograd.grad(loss, wanted), tuple(-g for g in gradients))
     assert all(g.isfinite().all() for g in gradients)
@@ -220,7 +249,11 @@ def test_a_condition_is_an_observation(make, context_dim):
 def test_predictions(make, context_dim):
     model, (_, context) = Density(perturb(make(DIM, context_dim))), inputs(context_dim)
     for parallel in (False, True):
-        assert Predictive(model, num_samples=4, parallel=parallel)(context)["x"].shape == (4, ROWS, DIM)
+        assert Predictive(model, num_samples=4, parallel=parallel)(context)["x"].shape == (
+            4,
+            ROWS,
+            DIM,
+        )
     x = torch.randn(7, ROWS, DIM)
     weights = Predictive(model, posterior_samples={"x": x}, return_sites=("x",))(context)["x"]
     assert torch.equal(weights, x)
@@ -231,7 +264,8 @@ def test_stock_svi_trains_a_density():
     assert train(Density(FLOWS["iaf"](DIM, CONTEXT_DIM)), lambda *_: None, context, x) > 30
 
 
-# Deterministic sites and stock transforms -----------------------------------------------------------------------------
+# Deterministic sites and stock transforms
+# -----------------------------------------------------------------------------
 
 
 @both
@@ -258,7 +292,9 @@ def test_beside_stock_transforms(make):
     """To the positive numbers and back, through transforms of Pyro and torch."""
     bijection = perturb(make(DIM))
     base = Normal(torch.zeros(DIM), 1.0).to_event(1)
-    d = TransformedDistribution(base, [stock.Permute(torch.tensor([2, 0, 1])), bijection, stock.ExpTransform()])
+    d = TransformedDistribution(
+        base, [stock.Permute(torch.tensor([2, 0, 1])), bijection, stock.ExpTransform()]
+    )
     assert d.support.base_constraint is constraints.positive
     x = d.sample((4,))
     z, ladj = bijection.inverse_and_ladj(x.log())
@@ -269,7 +305,9 @@ def test_beside_stock_transforms(make):
 def test_plain_and_conditional_layers_in_one_list(make):
     conditional, plain = perturb(make(DIM, CONTEXT_DIM)), Permute([1, 2, 0])
     base, context = Normal(torch.zeros(DIM), 1.0).to_event(1), torch.randn(ROWS, CONTEXT_DIM)
-    d = ConditionalTransformedDistribution(base, [plain, conditional, stock.ExpTransform()]).condition(context)
+    d = ConditionalTransformedDistribution(
+        base, [plain, conditional, stock.ExpTransform()]
+    ).condition(context)
     assert (d.batch_shape, d.event_shape) == ((ROWS,), (DIM,))
     x = d.rsample((2,))
     expanded = context.expand(2, -1, -1)
@@ -279,7 +317,8 @@ def test_plain_and_conditional_layers_in_one_list(make):
     assert all(p.grad.isfinite().all() for p in conditional.parameters() if p.numel())
 
 
-# Moving after construction --------------------------------------------------------------------------------------------
+# Moving after construction
+# --------------------------------------------------------------------------------------------
 
 
 @both
@@ -321,7 +360,9 @@ def test_a_flow_moves_to_a_gpu_after_construction(make, context_dim):
 
 @pytest.mark.gpu
 def test_an_automatic_guide_on_a_gpu():
-    guide = AutoNormalizingFlow(partial(on_gpu, regression), lambda dim: flows.planar(dim, 4).cuda())
+    guide = AutoNormalizingFlow(
+        partial(on_gpu, regression), lambda dim: flows.planar(dim, 4).cuda()
+    )
     assert train(partial(on_gpu, regression), guide, Y.cuda()) > 50
 
 
@@ -330,7 +371,8 @@ def on_gpu(model, y=None):
         return model(y)
 
 
-# What looks at a program from outside ---------------------------------------------------------------------------------
+# What looks at a program from outside
+# ---------------------------------------------------------------------------------
 
 VECTOR_FLOWS = {
     "maf": lambda: flows.maf(2, 2).inv,
@@ -352,7 +394,9 @@ def test_pyro_finds_the_relations_of_a_model_with_a_flow(name):
     assert get_model_relations(model)["sample_sample"] == {"z": [], "x": ["z"]}
 
 
-@pytest.mark.parametrize("name", ["Dequantized", "Dequantized logit", "Density gated_pixel_cnn", "VAE planar"])
+@pytest.mark.parametrize(
+    "name", ["Dequantized", "Dequantized logit", "Density gated_pixel_cnn", "VAE planar"]
+)
 def test_pyro_finds_the_relations_of_our_models(name):
     case = MODELS[name]
     relations = get_model_relations(case.make().model, (case.data(),))
@@ -363,6 +407,11 @@ def test_a_model_trains_when_it_is_traced_for_speed():
     case = MODELS["Dequantized"]
     model, x = case.make(), case.data()
     model.initialize(x)
-    svi = SVI(model.model, model.guide, pyro.optim.Adam({"lr": 0.01}), JitTrace_ELBO(ignore_jit_warnings=True))
+    svi = SVI(
+        model.model,
+        model.guide,
+        pyro.optim.Adam({"lr": 0.01}),
+        JitTrace_ELBO(ignore_jit_warnings=True),
+    )
     losses = [svi.step(x) for _ in range(20)]
     assert sum(losses[-5:]) < sum(losses[:5])

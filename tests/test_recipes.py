@@ -29,7 +29,12 @@ SMALL = {
     "conv_vae": {"latents": 2, "channels": 2, "features": 3, "length": 2, "width": 3, "rank": 2},
     "deep_nade": {"hidden": 4, "orders": 1},
     "diagonal_bilstm": {"units": 2, "layers": 1, "head": 2},
-    "flow_pp": {"width": 4, "blocks": 1, "components": 2, "noise": {"width": 4, "blocks": 1, "components": 2}},
+    "flow_pp": {
+        "width": 4,
+        "blocks": 1,
+        "components": 2,
+        "noise": {"width": 4, "blocks": 1, "components": 2},
+    },
     "gated_pixel_cnn": {"hidden": 2, "layers": 1, "head": 2},
     "glow": {"depth": 1, "width": 4},
     "hierarchical_pixel_vae": {
@@ -75,7 +80,11 @@ def test_a_recipe_that_ships_builds_and_survives_a_round_trip(name):
     shape, levels = SHAPES[recipe.data]
     model = small.build(shape, levels)
     if model.classes is not None:
-        assert model.condition(torch.arange(model.classes)).sample(1).shape == (1, model.classes, *shape)
+        assert model.condition(torch.arange(model.classes)).sample(1).shape == (
+            1,
+            model.classes,
+            *shape,
+        )
     else:
         assert model.sample(1).shape == (1, *shape)
 
@@ -94,17 +103,23 @@ def test_the_recipe_of_the_paper_has_its_settings():
 
 def test_a_recipe_is_read_from_a_file(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("data: digits\nmodel: {name: glow, depth: 2}\ntraining: {learning_rate: 1e-4, minutes: 3}\n")
+    path.write_text(
+        "data: digits\nmodel: {name: glow, depth: 2}\ntraining: {learning_rate: 1e-4, minutes: 3}\n"
+    )
     recipe = load_recipe(str(path))
     assert recipe.name == "mine"
-    assert recipe.training == Training(learning_rate=1e-4, minutes=3.0)  # YAML itself takes 1e-4 for a string
+    assert recipe.training == Training(
+        learning_rate=1e-4, minutes=3.0
+    )  # YAML itself takes 1e-4 for a string
     assert recipe.paper is None
 
 
 @pytest.mark.parametrize("name", ["flow_pp", "glow", "nice", "real_nvp"])
 def test_every_flow_takes_learned_noise(name):
     noise = {"formula": "affine", "width": 4, "blocks": 1}
-    recipe = Recipe.from_dict(changed(model={"name": name, **SMALL[name], "noise": noise}), "the test")
+    recipe = Recipe.from_dict(
+        changed(model={"name": name, **SMALL[name], "noise": noise}), "the test"
+    )
     assert recipe.filled().model["noise"] == {
         **noise,
         "components": 32,
@@ -123,7 +138,9 @@ def test_every_flow_takes_learned_noise(name):
 
 
 def test_noise_is_checked_like_other_settings():
-    with pytest.raises(ValueError, match=r"model: noise has an unknown key 'blcks'\. Did you mean 'blocks'\?"):
+    with pytest.raises(
+        ValueError, match=r"model: noise has an unknown key 'blcks'\. Did you mean 'blocks'\?"
+    ):
         Recipe.from_dict(changed(model={"name": "glow", "noise": {"blcks": 1}}), "the test")
     with pytest.raises(ValueError, match="model has an unknown key 'noise'"):
         Recipe.from_dict(changed(model={"name": "nade", "noise": {}}), "the test")
@@ -148,18 +165,33 @@ def test_a_filled_recipe_spells_out_the_defaults():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (changed(modle={}), r"the test has an unknown key 'modle'\. Did you mean 'model'\? Known: name, model"),
+        (
+            changed(modle={}),
+            r"the test has an unknown key 'modle'\. Did you mean 'model'\? Known: name, model",
+        ),
         (
             changed(training={"batchsize": 1}),
             r"the test: training has an unknown key 'batchsize'\. Did you mean 'batch_size'\?",
         ),
-        (changed(model={"name": "glow", "widht": 1}), r"model has an unknown key 'widht'\. Did you mean 'width'\?"),
-        (changed(model={"name": "glov"}), r"name expects one of .*glow, .*; got 'glov'\. Did you mean 'glow'\?"),
-        (changed(model={"name": "os.system"}), r"name expects one of .*glow, .*; got 'os\.system'\."),
+        (
+            changed(model={"name": "glow", "widht": 1}),
+            r"model has an unknown key 'widht'\. Did you mean 'width'\?",
+        ),
+        (
+            changed(model={"name": "glov"}),
+            r"name expects one of .*glow, .*; got 'glov'\. Did you mean 'glow'\?",
+        ),
+        (
+            changed(model={"name": "os.system"}),
+            r"name expects one of .*glow, .*; got 'os\.system'\.",
+        ),
         (changed(model={"name": ["glow"]}), "name expects one of .*glow"),
         (changed(model={"width": 3}), "name expects one of .*glow, .*; got None"),
         (changed(model={"name": "glow", "shape": [1, 2, 2]}), "unknown key 'shape'"),
-        (changed(model={"name": "glow", "width": "wide"}), r"model: width expects int; got 'wide'\. Pass one"),
+        (
+            changed(model={"name": "glow", "width": "wide"}),
+            r"model: width expects int; got 'wide'\. Pass one",
+        ),
         (changed(model={"name": "glow", "width": 1.5}), r"width expects int; got 1\.5"),
         (changed(model={"name": "glow", "width": None}), "width expects int; got None"),
         (
@@ -172,13 +204,22 @@ def test_a_filled_recipe_spells_out_the_defaults():
         (changed(training={"steps": True}), "steps expects int; got True"),
         (changed(training={"betas": [0.9]}), r"betas expects tuple\[float, float\]; got \[0\.9\]"),
         (changed(training={"minutes": "long"}), r"minutes expects float \| None; got 'long'"),
-        (changed(training={"steps": 0}), r"training\.steps expects a positive number of at most \d+; got 0"),
-        (changed(training={"learning_rate": -1.0}), r"training\.learning_rate expects a positive number"),
+        (
+            changed(training={"steps": 0}),
+            r"training\.steps expects a positive number of at most \d+; got 0",
+        ),
+        (
+            changed(training={"learning_rate": -1.0}),
+            r"training\.learning_rate expects a positive number",
+        ),
         (
             changed(training={"learning_rate": float("nan")}),
             r"training: learning_rate expects a finite number; got nan",
         ),
-        (changed(training={"gradient_clip": 0.0}), r"training\.gradient_clip expects a positive number"),
+        (
+            changed(training={"gradient_clip": 0.0}),
+            r"training\.gradient_clip expects a positive number",
+        ),
         (changed(training={"ema_decay": 1.0}), r"training\.ema_decay expects a number in \[0, 1\)"),
         (changed(training={"warmup_steps": -1}), r"training\.warmup_steps expects 0 or more"),
         (changed(training={"betas": [0.9, 1.0]}), r"training\.betas expects numbers in \[0, 1\)"),
@@ -236,7 +277,12 @@ def test_a_file_of_bytes_is_refused(tmp_path):
     ("name", "shape", "levels", "message"),
     [
         ("glow_digits", (1, 7, 8), 17, r"multiples of 2\^scales"),
-        ("nade_mnist", (1, 28, 28), 256, "NADE expects images of 2 levels, 0 and 1; got 256. Use binarized_mnist"),
+        (
+            "nade_mnist",
+            (1, 28, 28),
+            256,
+            "NADE expects images of 2 levels, 0 and 1; got 256. Use binarized_mnist",
+        ),
     ],
 )
 def test_an_image_that_does_not_fit_is_refused(name, shape, levels, message):
@@ -259,14 +305,18 @@ def test_arguments_of_a_function():
     assert MODELS["glow"].settings.__name__ == "glow"
 
 
-# Recipes from elsewhere -----------------------------------------------------------------------------------------------
+# Recipes from elsewhere
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "name", ["../../escape", "/absolute", "a/b", "..", ".", "", "x\0y", "\x1b[31m", "a\\b", "n" * 256]
+    "name",
+    ["../../escape", "/absolute", "a/b", "..", ".", "", "x\0y", "\x1b[31m", "a\\b", "n" * 256],
 )
 def test_a_name_that_leaves_the_folder_is_refused(name):
-    with pytest.raises(ValueError, match="a recipe expects as its name one that a folder can have") as caught:
+    with pytest.raises(
+        ValueError, match="a recipe expects as its name one that a folder can have"
+    ) as caught:
         Recipe.from_dict(changed(name=name), "the test")
     assert str(caught.value).isprintable()
 
@@ -276,7 +326,9 @@ def test_other_names_are_taken(name):
     assert Recipe.from_dict(changed(name=name), "the test").name == name
 
 
-LAUGHS = ", ".join(f"&a{i} [{', '.join(['lol' if i == 0 else f'*a{i - 1}'] * 10)}]" for i in range(11))
+LAUGHS = ", ".join(
+    f"&a{i} [{', '.join(['lol' if i == 0 else f'*a{i - 1}'] * 10)}]" for i in range(11)
+)
 LAUGHS = f"[{LAUGHS}]"
 
 
@@ -296,7 +348,10 @@ LAUGHS = f"[{LAUGHS}]"
         ("a: 1\na: 2", "has 'a' twice"),
         ("1: 2", "got the name 1"),
         ("data: 2020-01-01", "data expects text, numbers and lists of them; got <date>"),
-        (f"model: {{name: glow, depth: '{LAUGHS}'}}\ndata: digits", "depth expects a text; got .* YAML in it"),
+        (
+            f"model: {{name: glow, depth: '{LAUGHS}'}}\ndata: digits",
+            "depth expects a text; got .* YAML in it",
+        ),
         (f"model: '{LAUGHS}'\ndata: digits", "model expects a text; got .* YAML in it"),
     ],
 )
@@ -323,7 +378,10 @@ def test_what_an_argument_holds_is_not_expanded_either(tmp_path, capsys, text):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"name": "glow", "scales": 2, "depth": 10**9}, r"expects depth from 1 to 10000; got 10{9}\. Choose"),
+        (
+            {"name": "glow", "scales": 2, "depth": 10**9},
+            r"expects depth from 1 to 10000; got 10{9}\. Choose",
+        ),
         ({"name": "glow", "scales": 10**9}, r"expects scales from 1 to \d\d; got 10{9}\. Choose"),
         ({"name": "glow", "scales": 2, "width": 70_000}, "would take more than 16,384 MiB"),
         ({"name": "made", "hidden": 10**7}, "would take more than"),
@@ -334,7 +392,9 @@ def test_what_an_argument_holds_is_not_expanded_either(tmp_path, capsys, text):
 def test_a_model_without_end_is_refused_before_it_is_built(model, message):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match=message):
-        Recipe.from_dict(changed(model=model), "the test").build((1, 28, 28), 2, LARGEST_MODEL._replace(calls=1000))
+        Recipe.from_dict(changed(model=model), "the test").build(
+            (1, 28, 28), 2, LARGEST_MODEL._replace(calls=1000)
+        )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 

@@ -76,7 +76,9 @@ def test_parameters_that_were_replaced_train():
 def test_parameters_that_are_not_contiguous_are_refused():
     model = Density(Autoregressive(PixelCNN((1, 4, 4), 2, hidden=4, blocks=1, head=4)))
     model.to(memory_format=torch.channels_last)
-    with pytest.raises(ValueError, match=r"contiguous parameters .* got net.blocks.0.middle.weight. Call model.to"):
+    with pytest.raises(
+        ValueError, match=r"contiguous parameters .* got net.blocks.0.middle.weight. Call model.to"
+    ):
         model.model(torch.zeros(2, 1, 4, 4))
 
 
@@ -93,4 +95,6 @@ def test_the_store_lets_go_of_a_model_that_is_pickled():
     model = MODELS["Density made"].make()
     model.model(MODELS["Density made"].data())
     loaded = pickle.loads(pickle.dumps(model))
-    assert all(torch.equal(p, q) for p, q in zip(loaded.parameters(), model.parameters(), strict=True))
+    assert all(
+        torch.equal(p, q) for p, q in zip(loaded.parameters(), model.parameters(), strict=True)
+    )

@@ -1,7 +1,7 @@
 """Planar, radial and Sylvester flows and their companions where it hurts: what the laws of the registry do not reach.
 
-Weights of size 10, weights of zero, inputs at 1e-8 and 1e4, the radial centre, float32, the derivatives of the inverses
-and of the scalar solve behind them.
+Weights of size 10, weights of zero, inputs at 1e-8 and 1e4, the radial centre, float32, the
+derivatives of the inverses and of the scalar solve behind them.
 """
 
 from math import log
@@ -43,8 +43,12 @@ RESIDUAL = {
     "Radial": Radial,
     "Radial long": lambda dim, c=None: Radial(dim, c, length=3),
     "Sylvester orthogonal": lambda dim, c=None: Sylvester(dim, (dim + 1) // 2, "orthogonal", c),
-    "Sylvester householder": lambda dim, c=None: Sylvester(dim, dim, "householder", c, reflections=2),
-    "Sylvester householder low": lambda dim, c=None: Sylvester(dim, (dim + 1) // 2, "householder", c, reflections=2),
+    "Sylvester householder": lambda dim, c=None: Sylvester(
+        dim, dim, "householder", c, reflections=2
+    ),
+    "Sylvester householder low": lambda dim, c=None: Sylvester(
+        dim, (dim + 1) // 2, "householder", c, reflections=2
+    ),
     "Sylvester triangular": lambda dim, c=None: Sylvester(dim, dim, "triangular", c),
     "Sylvester reversed": lambda dim, c=None: Sylvester(dim, dim, "triangular", c, reverse=True),
 }
@@ -74,7 +78,8 @@ def scaled(actual, expected, tolerance):
     assert error.max() < tolerance, error.max()
 
 
-# The scalar equation --------------------------------------------------------------------------------------------------
+# The scalar equation
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -82,15 +87,22 @@ def test_root_is_as_exact_as_its_arguments_for_any_stretch_and_target(dtype):
     near = torch.logspace(-12, -0.01, 60)
     stretch = torch.cat([torch.logspace(-30, 12, 300), 1 - near, 1 + near, 1 + near * 1e3])[:, None]
     spread = 1 + torch.randn(len(stretch), 300) * torch.logspace(-8, 0, 300)
-    target = torch.cat([torch.logspace(-30, 12, 300).expand(len(stretch), -1), (stretch - 1).abs() * spread.abs()], 1)
+    target = torch.cat(
+        [torch.logspace(-30, 12, 300).expand(len(stretch), -1), (stretch - 1).abs() * spread.abs()],
+        1,
+    )
     stretch, target = stretch.to(dtype), target.to(dtype)
     a = root(stretch, target)
     assert_close(root(stretch, -target), -a, rtol=0, atol=0)
 
-    # The error of the root, from its residual in extended precision, in units of what rounding moves it by.
+    # The error of the root, from its residual in extended precision, in units of what rounding
+    # moves it by.
     s, t, x = (v.double().numpy().astype(np.longdouble) for v in (stretch, target, a))
     tanh = np.tanh(x)
-    series = sum(c * x**n for n, c in ((3, 1 / 3), (5, -2 / 15), (7, 17 / 315), (9, -62 / 2835), (11, 1382 / 155925)))
+    series = sum(
+        c * x**n
+        for n, c in ((3, 1 / 3), (5, -2 / 15), (7, 17 / 315), (9, -62 / 2835), (11, 1382 / 155925))
+    )
     rest = np.where(x < 0.03, series, x - tanh)
     derivative = tanh**2 + s / np.cosh(np.minimum(x, 1e3)) ** 2
     rounding = torch.finfo(dtype).eps * (x + (s * tanh + t) / derivative)
@@ -103,11 +115,16 @@ def test_root_at_the_ends():
     tiny = torch.finfo(torch.float64).tiny
     stretch = torch.tensor([tiny, 1e-3, 1.0, 5.0, 1e20])
     assert root(stretch, torch.zeros(5)).count_nonzero() == 0
-    assert_close(root(stretch[:4], torch.full((4,), 1e4)), torch.tensor([1e4 + 1, 1e4 + 0.999, 1e4, 1e4 - 4]))
+    assert_close(
+        root(stretch[:4], torch.full((4,), 1e4)), torch.tensor([1e4 + 1, 1e4 + 0.999, 1e4, 1e4 - 4])
+    )
 
 
 def test_derivatives_of_the_root_are_exact_to_third_order():
-    stretch, target = torch.tensor([0.2, 1.0, 3.0]).requires_grad_(), torch.tensor([0.3, -2.0, 4.0]).requires_grad_()
+    stretch, target = (
+        torch.tensor([0.2, 1.0, 3.0]).requires_grad_(),
+        torch.tensor([0.3, -2.0, 4.0]).requires_grad_(),
+    )
     assert gradcheck(root, (stretch, target))
     assert gradgradcheck(root, (stretch, target))
 
@@ -127,7 +144,8 @@ def test_slope_keeps_its_tail_and_never_cancels(dtype):
     assert_close(found.double(), expected, rtol=20 * torch.finfo(dtype).eps, atol=0)
 
 
-# Both directions under stress -----------------------------------------------------------------------------------------
+# Both directions under stress
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
@@ -150,7 +168,9 @@ def test_weights_of_size_ten(make):
         x = torch.randn(50, 4)
         y, ladj = layer.forward_and_ladj(x)
         found = torch.stack([log_det(layer, row) for row in x])
-        clear = found > -15  # else the reference itself, a determinant of large numbers, has cancelled
+        clear = (
+            found > -15
+        )  # else the reference itself, a determinant of large numbers, has cancelled
         assert clear.any()
         assert_close(ladj[clear], found[clear], rtol=1e-8, atol=1e-6)
         back, ladj_back = layer.inverse_and_ladj(y)
@@ -266,7 +286,9 @@ def test_a_length_equals_layers_in_a_row(kind, context_dim):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize(("raw_alpha", "raw_sum"), [(0, 0), (5, -40), (-40, 5), (-40, -40), (10, 10)])
+@pytest.mark.parametrize(
+    ("raw_alpha", "raw_sum"), [(0, 0), (5, -40), (-40, 5), (-40, -40), (10, 10)]
+)
 def test_radial_at_its_centre(raw_alpha, raw_sum, dtype):
     layer = Radial(3).to(dtype)
     with torch.no_grad():
@@ -292,14 +314,18 @@ def test_radial_keeps_its_digits_next_to_its_centre(raw_alpha, raw_sum):
     with torch.no_grad():
         for parameter, value in zip(layer.theta.free(), (0, raw_alpha, raw_sum), strict=True):
             parameter.fill_(value)
-    for x in (1e-3 * torch.randn(100, 3, dtype=torch.float32), torch.full((1, 3), 1e-8, dtype=torch.float32)):
+    for x in (
+        1e-3 * torch.randn(100, 3, dtype=torch.float32),
+        torch.full((1, 3), 1e-8, dtype=torch.float32),
+    ):
         y, ladj = layer.forward_and_ladj(x)
         back, ladj_back = layer.inverse_and_ladj(y)
         assert ((back - x).norm(dim=-1) / x.norm(dim=-1)).max() < 1e-5
         assert (ladj + ladj_back).abs().max() < 1e-5
 
 
-# Derivatives of the inverse -------------------------------------------------------------------------------------------
+# Derivatives of the inverse
+# -------------------------------------------------------------------------------------------
 
 
 @both
@@ -348,7 +374,8 @@ def test_parameters_have_the_gradient_of_the_implicit_function(make, context_dim
             assert gradient.abs().max() < 1e-9
 
 
-# Against Pyro, where Pyro is right ------------------------------------------------------------------------------------
+# Against Pyro, where Pyro is right
+# ------------------------------------------------------------------------------------
 
 
 def test_planar_agrees_with_pyro():
@@ -376,7 +403,8 @@ def test_radial_agrees_with_pyro():
     assert_close(ladj, peer.log_abs_det_jacobian(x, peer(x)))
 
 
-# Shapes ---------------------------------------------------------------------------------------------------------------
+# Shapes
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @given(
@@ -399,7 +427,8 @@ def test_shapes_and_values(make, dim, batch, context_dim, seed):
     assert_close((back, ladj_back), (x, -ladj), rtol=1e-7, atol=1e-7)
 
 
-# Sylvester ------------------------------------------------------------------------------------------------------------
+# Sylvester
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("context_dim", [None, 2])
@@ -439,17 +468,25 @@ def test_sylvester_with_diagonals_at_their_bounds(raw, dtype):
     assert ladj.isfinite().all()
     assert ladj_back.isfinite().all()
     if raw == 5:
-        assert_close(ladj[0], torch.tensor(3 * log(1 - float(np.tanh(5.0)) ** 2), dtype=dtype), rtol=1e-4, atol=0)
+        assert_close(
+            ladj[0],
+            torch.tensor(3 * log(1 - float(np.tanh(5.0)) ** 2), dtype=dtype),
+            rtol=1e-4,
+            atol=0,
+        )
 
 
-# Linear layers --------------------------------------------------------------------------------------------------------
+# Linear layers
+# --------------------------------------------------------------------------------------------------------
 
 
 @both
 def test_householder_is_orthogonal(context_dim):
     layer = perturb(Householder(5, 4, context_dim))
     context = None if context_dim is None else torch.randn(context_dim)
-    q, ladj = layer.forward_and_ladj(torch.eye(5), None if context is None else context.expand(5, -1))
+    q, ladj = layer.forward_and_ladj(
+        torch.eye(5), None if context is None else context.expand(5, -1)
+    )
     assert_close(q @ q.mT, torch.eye(5), rtol=0, atol=1e-12)
     assert ladj.count_nonzero() == 0
 
@@ -484,10 +521,13 @@ def test_autocast_rounds_nothing(make, context_dim):
     assert_close(back, x, rtol=1e-4, atol=1e-4)
 
 
-# Batch normalisation --------------------------------------------------------------------------------------------------
+# Batch normalisation
+# --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("event_dim", "shape"), [(1, (50, 3)), (1, (5, 10, 3)), (3, (7, 3, 4, 2)), (3, (3, 4, 2))])
+@pytest.mark.parametrize(
+    ("event_dim", "shape"), [(1, (50, 3)), (1, (5, 10, 3)), (3, (7, 3, 4, 2)), (3, (3, 4, 2))]
+)
 def test_batch_norm_in_training_normalises_the_batch(event_dim, shape):
     layer = BatchNorm(3, event_dim, epsilon=1e-8)
     x = 5 + 3 * torch.randn(shape)
@@ -583,14 +623,19 @@ def test_batch_norm_traces_into_one_graph(training):
     assert_close(layer.state_dict(), other.state_dict())
 
 
-# Builders -------------------------------------------------------------------------------------------------------------
+# Builders
+# -------------------------------------------------------------------------------------------------------------
 
 BUILDERS = {
     "planar": flows.planar,
     "radial": flows.radial,
     "sylvester": lambda dim, length, c=None: flows.sylvester(dim, length, 2, context_dim=c),
-    "sylvester householder": lambda dim, length, c=None: flows.sylvester(dim, length, dim, "householder", c),
-    "sylvester triangular": lambda dim, length, c=None: flows.sylvester(dim, length, dim, "triangular", c),
+    "sylvester householder": lambda dim, length, c=None: flows.sylvester(
+        dim, length, dim, "householder", c
+    ),
+    "sylvester triangular": lambda dim, length, c=None: flows.sylvester(
+        dim, length, dim, "triangular", c
+    ),
 }
 
 
@@ -608,7 +653,12 @@ def test_builders_make_a_flow_that_starts_random_and_near_the_identity(build, co
 
 
 def test_sylvester_alternates_the_permutation_of_the_triangular_variant():
-    assert [layer.reverse for layer in flows.sylvester(4, 4, 4, "triangular").parts] == [False, True, False, True]
+    assert [layer.reverse for layer in flows.sylvester(4, 4, 4, "triangular").parts] == [
+        False,
+        True,
+        False,
+        True,
+    ]
     assert not any(layer.reverse for layer in flows.sylvester(4, 4, 4).parts)
 
 
@@ -628,7 +678,8 @@ def test_flows_learn_a_density_by_their_inverses():
     assert losses[-1] < losses[0] - 0.5
 
 
-# Errors ---------------------------------------------------------------------------------------------------------------
+# Errors
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -636,7 +687,10 @@ def test_flows_learn_a_density_by_their_inverses():
     [
         (lambda: Planar(0), r"Planar expects dim from 1 to \d+; got 0"),
         (lambda: Planar(2, length=0), r"Planar expects length from 1 to 10000; got 0"),
-        (lambda: Planar(2, parametrization="other"), r"parametrization 'shifted' or 'paper'; got 'other'"),
+        (
+            lambda: Planar(2, parametrization="other"),
+            r"parametrization 'shifted' or 'paper'; got 'other'",
+        ),
         (lambda: Radial(0), r"Radial expects dim from 1 to \d+; got 0"),
         (lambda: Sylvester(3, 4), r"Sylvester expects rank from 1 to 3; got 4"),
         (lambda: Sylvester(3, 0), r"Sylvester expects rank from 1 to 3; got 0"),
@@ -644,22 +698,37 @@ def test_flows_learn_a_density_by_their_inverses():
             lambda: Sylvester(3, 2, "householder", reflections=0),
             r"Sylvester expects reflections from 1 to 10000; got 0",
         ),
-        (lambda: Sylvester(3, 2, "other"), r"variant 'orthogonal', 'householder' or 'triangular'; got 'other'"),
+        (
+            lambda: Sylvester(3, 2, "other"),
+            r"variant 'orthogonal', 'householder' or 'triangular'; got 'other'",
+        ),
         (lambda: Householder(3, 0), r"Householder expects reflections from 1 to 10000; got 0"),
         (lambda: LinearLU(0), r"LinearLU expects dim from 1 to 8192; got 0"),
         (lambda: BatchNorm(0), r"BatchNorm expects channels from 1 to \d+; got 0"),
-        (lambda: BatchNorm(2, momentum=2.0), r"momentum as a finite number that is at least 0 and at most 1; got 2.0"),
-        (lambda: BatchNorm(2, epsilon=0.0), r"epsilon as a finite number that is at least 1e-30 .*; got 0.0"),
+        (
+            lambda: BatchNorm(2, momentum=2.0),
+            r"momentum as a finite number that is at least 0 and at most 1; got 2.0",
+        ),
+        (
+            lambda: BatchNorm(2, epsilon=0.0),
+            r"epsilon as a finite number that is at least 1e-30 .*; got 0.0",
+        ),
         (lambda: flows.planar(2, 0), r"Planar expects length from 1 to 10000; got 0"),
         (lambda: flows.radial(2, 0), r"Radial expects length from 1 to 10000; got 0"),
         (lambda: flows.sylvester(2, 1, 3), r"Sylvester expects rank from 1 to 2; got 3"),
-        (lambda: Planar(3)(torch.randn(2, 4)), r"Planar expects 3 dimensions; got 4 in shape \(2, 4\)"),
+        (
+            lambda: Planar(3)(torch.randn(2, 4)),
+            r"Planar expects 3 dimensions; got 4 in shape \(2, 4\)",
+        ),
         (lambda: Radial(3)(torch.randn(4)), r"Radial expects 3 dimensions; got 4"),
         (lambda: Sylvester(3, 1).inv(torch.randn(4)), r"Sylvester expects 3 dimensions; got 4"),
         (lambda: Householder(3, 1)(torch.randn(4)), r"Householder expects 3 dimensions; got 4"),
         (lambda: LinearLU(3)(torch.randn(4)), r"LinearLU expects 3 dimensions; got 4"),
         (lambda: BatchNorm(3, 3)(torch.randn(2, 4, 5, 5)), r"BatchNorm expects 3 channels; got 4"),
-        (lambda: Planar(3, 2)(torch.randn(3)), r"expects a context of shape \(\*batch, 2\); got none"),
+        (
+            lambda: Planar(3, 2)(torch.randn(3)),
+            r"expects a context of shape \(\*batch, 2\); got none",
+        ),
         (
             lambda: Radial(3, 2).condition(torch.randn(3)),
             r"Radial expects a context of shape \(\*batch, 2\); got \(3,\)",

@@ -16,17 +16,33 @@ spec.loader.exec_module(make_results)
 RUN = {
     "recipe": "glow_toy",
     "model": "Glow",
-    "paper": {"reference": "Kingma and Dhariwal 2018", "value": 3.35, "unit": "bits/dim", "budget": "8 GPUs | a week"},
+    "paper": {
+        "reference": "Kingma and Dhariwal 2018",
+        "value": 3.35,
+        "unit": "bits/dim",
+        "budget": "8 GPUs | a week",
+    },
     "commit": "0123456789abcdef",
     "seed": 0,
-    "data": {"name": "toy", "split": "test", "images": 1000, "note": "the first 1,000 of the test set"},
+    "data": {
+        "name": "toy",
+        "split": "test",
+        "images": 1000,
+        "note": "the first 1,000 of the test set",
+    },
     "hardware": "2 CPU cores",
     "torch": "2.6.0",
     "steps": 1436,
     "seconds": 1200.0,
     "clock": "wall",
     "parameters": 1234567,
-    "metric": {"unit": "bits/dim", "value": 4.0521, "standard_error": 0.0123, "bound": "elbo", "k": 16},
+    "metric": {
+        "unit": "bits/dim",
+        "value": 4.0521,
+        "standard_error": 0.0123,
+        "bound": "elbo",
+        "k": 16,
+    },
     "ema": True,
     "date": "2026-01-02",
 }
@@ -81,7 +97,9 @@ def test_the_committed_page_is_up_to_date():
 
 def test_a_run_is_one_row_of_its_data_set(docs):
     write(docs, RUN)
-    (row,) = [line for line in generate(docs).split("## toy\n")[1].splitlines() if "glow_toy" in line]
+    (row,) = [
+        line for line in generate(docs).split("## toy\n")[1].splitlines() if "glow_toy" in line
+    ]
     assert row == (
         "| Glow (`glow_toy`) | test, 1,000 images; the first 1,000 of the test set "
         "| 3.35 bits/dim: Kingma and Dhariwal 2018 (8 GPUs \\| a week) "
@@ -144,7 +162,13 @@ def test_a_benchmark_shows_its_rows_and_its_ratios_with_the_bar(docs):
 
 
 def cell(name, milliseconds, parameters=10, size="16 x 5"):
-    return {"group": "iaf", "size": size, "name": name, "milliseconds": milliseconds, "parameters": parameters}
+    return {
+        "group": "iaf",
+        "size": size,
+        "name": name,
+        "milliseconds": milliseconds,
+        "parameters": parameters,
+    }
 
 
 def test_a_benchmark_beside_peers_shows_our_time_and_the_ratios_of_theirs(docs):
@@ -153,7 +177,10 @@ def test_a_benchmark_beside_peers_shows_our_time_and_the_ratios_of_theirs(docs):
     write(docs, BENCHMARK | {"rows": [], "ratios": [], "cells": cells}, "benchmarks/guides.json")
     page = generate(docs)
     assert "|  | size | ms | Pyro | zuko | parameters |\n" in page
-    assert "| iaf | 16 x 5 | 2 | 1.50 | 0.50 (1,200) | 10 |\n| iaf | 64 x 10 | 4 |  | 1.00 | 10 |\n" in page
+    assert (
+        "| iaf | 16 x 5 | 2 | 1.50 | 0.50 (1,200) | 10 |\n| iaf | 64 x 10 | 4 |  | 1.00 | 10 |\n"
+        in page
+    )
     assert "peak MB" not in page
 
 
@@ -206,14 +233,21 @@ def test_a_value_of_the_wrong_type_is_named(docs, change, message):
 
 
 def test_a_benchmark_row_is_checked_too(docs):
-    write(docs, BENCHMARK | {"rows": [{"name": "ours", "milliseconds": 1.0}]}, "benchmarks/conv1x1.json")
+    write(
+        docs,
+        BENCHMARK | {"rows": [{"name": "ours", "milliseconds": 1.0}]},
+        "benchmarks/conv1x1.json",
+    )
     with pytest.raises(SystemExit, match=r"conv1x1\.json: rows\[0\]: missing key 'peak_megabytes'"):
         make_results.main([], docs)
 
 
 def test_a_benchmark_cell_is_checked_too(docs):
     write(docs, BENCHMARK | {"cells": [cell("ours", "fast")]}, "benchmarks/guides.json")
-    with pytest.raises(SystemExit, match=r"guides\.json: cells\[0\]: milliseconds: expected int or float, got 'fast'"):
+    with pytest.raises(
+        SystemExit,
+        match=r"guides\.json: cells\[0\]: milliseconds: expected int or float, got 'fast'",
+    ):
         make_results.main([], docs)
 
 
@@ -235,7 +269,8 @@ def test_check_refuses_an_absent_and_an_outdated_page_and_writes_nothing(docs):
         make_results.main(["--check"], docs)
 
 
-# What the gallery says of its examples --------------------------------------------------------------------------------
+# What the gallery says of its examples
+# --------------------------------------------------------------------------------
 
 
 def rows(name):
@@ -250,9 +285,17 @@ def test_energies_are_fitted_better_by_longer_flows(target):
     for flow in ("planar", "radial"):
         two, eight, many = (found[target, f"{flow}, K = {k}"] for k in (2, 8, 32))
         for short, long in ((two, eight), (eight, many)):
-            assert short["value"] - long["value"] > 3 * (short["standard_error"] + long["standard_error"])
-    assert found[target, "planar, K = 32"]["value"] + 3 * found[target, "planar, K = 32"]["standard_error"] < 0.2
-    assert all(row["value"] > -3 * row["standard_error"] for row in found.values())  # a divergence is not negative
+            assert short["value"] - long["value"] > 3 * (
+                short["standard_error"] + long["standard_error"]
+            )
+    assert (
+        found[target, "planar, K = 32"]["value"]
+        + 3 * found[target, "planar, K = 32"]["standard_error"]
+        < 0.2
+    )
+    assert all(
+        row["value"] > -3 * row["standard_error"] for row in found.values()
+    )  # a divergence is not negative
 
 
 def test_splines_and_mixtures_follow_the_spirals_and_nobody_beats_the_true_density():
@@ -260,7 +303,9 @@ def test_splines_and_mixtures_follow_the_spirals_and_nobody_beats_the_true_densi
     for bent in ("spline couplings", "mixture-CDF couplings"):
         for affine in ("RealNVP", "MAF"):
             better, worse = found["spirals", bent], found["spirals", affine]
-            assert better["value"] - worse["value"] > 3 * (better["standard_error"] + worse["standard_error"])
+            assert better["value"] - worse["value"] > 3 * (
+                better["standard_error"] + worse["standard_error"]
+            )
     best = found.pop(("checkerboard", "true density"))["value"]
     for (target, _), row in found.items():
         assert target != "checkerboard" or row["value"] < best + 3 * row["standard_error"]

@@ -55,7 +55,9 @@ def straight(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "nth"), [(train.BEST, 1), (train.BEST, 2), (train.LAST, 3)])
-def test_a_run_that_was_killed_while_it_saved_ends_as_one_that_was_not(tmp_path, killed, straight, name, nth):
+def test_a_run_that_was_killed_while_it_saved_ends_as_one_that_was_not(
+    tmp_path, killed, straight, name, nth
+):
     killed(name, nth)
     with pytest.raises(KilledError):
         fit(recipe(ema_decay=0.9, validate_every=5), tmp_path)
@@ -77,8 +79,13 @@ def test_a_best_state_that_is_lost_is_replaced_by_the_best_that_is_known(tmp_pat
     assert (tmp_path / train.BEST).read_bytes() == (tmp_path / train.LAST).read_bytes()
 
     (tmp_path / train.BEST).unlink()
-    edited(tmp_path / train.LAST, lambda values: values["pyro_exact"]["curve"]["valid"].pop())  # between two looks
-    with pytest.warns(UserWarning, match=r"There is no .*best\.ckpt of this run: the best state from here on is kept"):
+    edited(
+        tmp_path / train.LAST, lambda values: values["pyro_exact"]["curve"]["valid"].pop()
+    )  # between two looks
+    with pytest.warns(
+        UserWarning,
+        match=r"There is no .*best\.ckpt of this run: the best state from here on is kept",
+    ):
         fit(recipe(ema_decay=0.9, validate_every=5, steps=21), tmp_path, resume=True)
     assert contents(tmp_path, train.BEST)["global_step"] == 21
 
@@ -94,7 +101,8 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(tmp_path):
 
 def test_a_file_is_written_without_what_an_earlier_process_left_of_it(tmp_path):
     left, of_the_living, other = (
-        tmp_path / f".{name}.partial.json" for name in (f"a.{NO_PROCESS}", f"a.{os.getppid()}", f"b.{NO_PROCESS}")
+        tmp_path / f".{name}.partial.json"
+        for name in (f"a.{NO_PROCESS}", f"a.{os.getppid()}", f"b.{NO_PROCESS}")
     )
     for path in (left, of_the_living, other):
         path.touch()
@@ -103,7 +111,9 @@ def test_a_file_is_written_without_what_an_earlier_process_left_of_it(tmp_path):
 
 
 def test_json_has_no_number_that_is_not_finite(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.json expects finite numbers, as JSON does; got rows\.1\.value = nan"):
+    with pytest.raises(
+        ValueError, match=r"a\.json expects finite numbers, as JSON does; got rows\.1\.value = nan"
+    ):
         write_json({"rows": [{"value": 1.0}, {"value": float("nan")}]}, tmp_path / "a.json")
     assert list(tmp_path.iterdir()) == []
 
@@ -111,13 +121,17 @@ def test_json_has_no_number_that_is_not_finite(tmp_path):
 def test_a_name_that_is_too_long_is_said_to_be(tmp_path):
     with in_one_piece(tmp_path / ("n" * 250)) as partial:  # its partial file has a shorter one
         partial.touch()
-    with pytest.raises(UnwritableError, match=r"File name too long\. There is none before it\. Choose a shorter name"):
+    with pytest.raises(
+        UnwritableError,
+        match=r"File name too long\. There is none before it\. Choose a shorter name",
+    ):
         write_json({}, tmp_path / ("n" * 300))
     with pytest.raises(UnwritableError, match="cannot be written: File name too long"):
         fit(recipe(), tmp_path / ("n" * 300))
 
 
-# Signals --------------------------------------------------------------------------------------------------------------
+# Signals
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -145,7 +159,8 @@ def test_a_signal_that_the_process_ignores_is_left_alone():
         signal.signal(signal.SIGHUP, before)
 
 
-# One writer -----------------------------------------------------------------------------------------------------------
+# One writer
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_has_one_run_at_a_time(tmp_path):
@@ -170,11 +185,14 @@ def test_a_run_that_dies_lets_go_of_its_folder(tmp_path):
 
 def test_the_best_state_of_another_run_is_not_overwritten(tmp_path):
     (tmp_path / train.BEST).touch()
-    with pytest.raises(ValueError, match=r"best\.ckpt exists, of a run whose last state is gone\. Choose another"):
+    with pytest.raises(
+        ValueError, match=r"best\.ckpt exists, of a run whose last state is gone\. Choose another"
+    ):
         fit(recipe(), tmp_path)
 
 
-# Several processes ----------------------------------------------------------------------------------------------------
+# Several processes
+# ----------------------------------------------------------------------------------------------------
 
 
 def a_glow() -> GenerativeModel:
@@ -183,11 +201,15 @@ def a_glow() -> GenerativeModel:
 
 def an_order_agnostic_net() -> GenerativeModel:
     model = {"name": "deep_nade", "hidden": 5, "dropout": 0.3}
-    return recipes.Recipe.from_dict({"name": "t", "model": model, "data": "toy"}, "the test").build((1, 4, 4), 2)
+    return recipes.Recipe.from_dict({"name": "t", "model": model, "data": "toy"}, "the test").build(
+        (1, 4, 4), 2
+    )
 
 
 @pytest.mark.parametrize("make", [a_glow, an_order_agnostic_net])
-def test_the_loss_of_a_batch_is_the_mean_of_its_parts_on_several_processes(tmp_path, monkeypatch, make):
+def test_the_loss_of_a_batch_is_the_mean_of_its_parts_on_several_processes(
+    tmp_path, monkeypatch, make
+):
     model, x = make().train(), images().train[:8].clamp(max=1)
     run = train.Run(recipe(), (1, 4, 4), 4, "", 0, "")
     whole = Task(model, run, tmp_path).bits_per_dim(x)
@@ -199,14 +221,19 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts_on_several_processes(tmp_p
 
 
 def test_processes_divide_a_batch_evenly(tmp_path):
-    with pytest.raises(ValueError, match=r"batch_size expects a multiple of the number of processes .*; got 8 for 3"):
+    with pytest.raises(
+        ValueError,
+        match=r"batch_size expects a multiple of the number of processes .*; got 8 for 3",
+    ):
         fit(recipe(), tmp_path / "out", devices=3)
     with pytest.raises(ValueError, match=r"devices from 1 to \d+; got 0\. Choose"):
         fit(recipe(), tmp_path / "out", devices=0)
     assert not (tmp_path / "out").exists()
 
 
-TWO = SimpleNamespace(world_size=2, strategy=SimpleNamespace(launcher=None))  # a trainer, as far as it matters
+TWO = SimpleNamespace(
+    world_size=2, strategy=SimpleNamespace(launcher=None)
+)  # a trainer, as far as it matters
 
 
 def test_a_socket_that_lost_its_other_end_says_that_a_process_died():
@@ -233,15 +260,20 @@ def test_a_process_that_waits_for_one_that_died_ends():
         assert said.read() == "\npyro-exact: Another process of this run has died. Go on so.\n"
 
 
-# Weights that are not finite ------------------------------------------------------------------------------------------
+# Weights that are not finite
+# ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("value", "kind"), [(float("nan"), "NaN"), (float("inf"), "infinite elements")])
+@pytest.mark.parametrize(
+    ("value", "kind"), [(float("nan"), "NaN"), (float("inf"), "infinite elements")]
+)
 def test_a_score_from_weights_that_are_not_finite_names_the_layer(value, kind):
     model = a_glow()
     name, weight = next((n, p) for n, p in model.named_parameters() if n.endswith("bias"))
     torch.nn.init.constant_(weight, value)
-    message = rf"evaluate expects finite weights; got {kind} in bias of {name.rpartition('.')[0]} \("
+    message = (
+        rf"evaluate expects finite weights; got {kind} in bias of {name.rpartition('.')[0]} \("
+    )
     with pytest.raises(train.NotFiniteError, match=message):
         train.evaluate(model, images().test)
 
@@ -261,7 +293,9 @@ def test_a_score_that_is_not_finite_names_the_image():
     torch.nn.init.constant_(model.distribution.net.V, 0.0)
     x = torch.ones(5, 1, 2, 2)
     x[3] = 0
-    with pytest.raises(train.NotFiniteError, match="got 1 of 5 that are not, first inf nats of image 3"):
+    with pytest.raises(
+        train.NotFiniteError, match="got 1 of 5 that are not, first inf nats of image 3"
+    ):
         train.evaluate(model, x, batch_size=2)
 
 

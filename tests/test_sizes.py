@@ -74,8 +74,12 @@ SIZES = {
     "flow_pp blocks": lambda n: flows.flow_pp(IMAGE, **{**SMALL_FLOW_PP, "blocks": n}),
     "flow_pp components": lambda n: flows.flow_pp(IMAGE, **{**SMALL_FLOW_PP, "components": n}),
     "flow_pp heads": lambda n: flows.flow_pp(IMAGE, **{**SMALL_FLOW_PP, "heads": n}),
-    "flow_pp_dequantizer length": lambda n: flows.flow_pp_dequantizer(IMAGE, **SMALL_FLOW_PP, length=n),
-    "flow_pp_dequantizer context": lambda n: flows.flow_pp_dequantizer(IMAGE, **SMALL_FLOW_PP, context_width=n),
+    "flow_pp_dequantizer length": lambda n: flows.flow_pp_dequantizer(
+        IMAGE, **SMALL_FLOW_PP, length=n
+    ),
+    "flow_pp_dequantizer context": lambda n: flows.flow_pp_dequantizer(
+        IMAGE, **SMALL_FLOW_PP, context_width=n
+    ),
     "glow shape": lambda n: flows.glow((n, 4, 4), **SMALL_GLOW),
     "glow levels": lambda n: flows.glow(IMAGE, **{**SMALL_GLOW, "levels": n}),
     "glow scales": lambda n: flows.glow(IMAGE, **{**SMALL_GLOW, "scales": n}),
@@ -93,22 +97,32 @@ SIZES = {
     "planar dim": lambda n: flows.planar(n, 1),
     "planar length": lambda n: flows.planar(2, n),
     "radial length": lambda n: flows.radial(2, n),
-    "real_nvp context": lambda n: flows.real_nvp(IMAGE, levels=4, scales=1, width=2, blocks=1, context_dim=n),
+    "real_nvp context": lambda n: flows.real_nvp(
+        IMAGE, levels=4, scales=1, width=2, blocks=1, context_dim=n
+    ),
     "real_nvp length": lambda n: flows.real_nvp((2,), n, (2,)),
     "real_nvp scales": lambda n: flows.real_nvp(IMAGE, levels=4, scales=n, width=2, blocks=1),
     "real_nvp width": lambda n: flows.real_nvp(IMAGE, levels=4, scales=1, width=n, blocks=1),
     "real_nvp blocks": lambda n: flows.real_nvp(IMAGE, levels=4, scales=1, width=2, blocks=n),
     "spline_coupling bins": lambda n: flows.spline_coupling((2,), 1, n),
-    "spline_coupling length": lambda n: flows.spline_coupling(IMAGE, **{**SMALL_SPLINE, "length": n}),
-    "spline_coupling scales": lambda n: flows.spline_coupling(IMAGE, **{**SMALL_SPLINE, "scales": n}),
+    "spline_coupling length": lambda n: flows.spline_coupling(
+        IMAGE, **{**SMALL_SPLINE, "length": n}
+    ),
+    "spline_coupling scales": lambda n: flows.spline_coupling(
+        IMAGE, **{**SMALL_SPLINE, "scales": n}
+    ),
     "spline_coupling width": lambda n: flows.spline_coupling(IMAGE, **{**SMALL_SPLINE, "width": n}),
-    "spline_coupling blocks": lambda n: flows.spline_coupling(IMAGE, **{**SMALL_SPLINE, "blocks": n}),
+    "spline_coupling blocks": lambda n: flows.spline_coupling(
+        IMAGE, **{**SMALL_SPLINE, "blocks": n}
+    ),
     "sylvester dim": lambda n: flows.sylvester(n, 1),
     "sylvester length": lambda n: flows.sylvester(2, n, 1),
     "sylvester rank": lambda n: flows.sylvester(2, 1, n),
 }
 NO_SIZES = [0, -1, 10**9, 2**70, 1.5, math.nan, math.inf, -math.inf, "3", [1], 1j, True]
-HAS_DEFAULT = {"Householder reflections", "Sylvester rank", "sylvester rank"} | {n for n in SIZES if "context" in n}
+HAS_DEFAULT = {"Householder reflections", "Sylvester rank", "sylvester rank"} | {
+    n for n in SIZES if "context" in n
+}
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -138,7 +152,9 @@ NUMBERS = {
     "Spline min_width": lambda x: Spline(min_width=x),
     "Spline min_height": lambda x: Spline(min_height=x),
     "Spline min_derivative": lambda x: Spline(min_derivative=x),
-    "flow_pp_dequantizer dropout": lambda x: flows.flow_pp_dequantizer(IMAGE, **SMALL_FLOW_PP, dropout=x),
+    "flow_pp_dequantizer dropout": lambda x: flows.flow_pp_dequantizer(
+        IMAGE, **SMALL_FLOW_PP, dropout=x
+    ),
     "flow_pp dropout": lambda x: flows.flow_pp(IMAGE, **SMALL_FLOW_PP, dropout=x),
     "flow_pp logit_margin": lambda x: flows.flow_pp(IMAGE, **SMALL_FLOW_PP, logit_margin=x),
     "glow log_scale_factor": lambda x: flows.glow(IMAGE, **SMALL_GLOW, log_scale_factor=x),
@@ -154,7 +170,9 @@ def test_what_is_no_number_is_refused(name):
             NUMBERS[name](bad)
 
 
-@pytest.mark.parametrize("make", [lambda n: Logit(4, event_dim=n), lambda n: Scaling(2.0, event_dim=n), PixelInterval])
+@pytest.mark.parametrize(
+    "make", [lambda n: Logit(4, event_dim=n), lambda n: Scaling(2.0, event_dim=n), PixelInterval]
+)
 def test_events_of_a_layer_of_single_elements(make):
     assert make(np.int64(0)).domain.event_dim == 0
     for bad in (-1, 10**9, 1.5, None):
@@ -163,7 +181,9 @@ def test_events_of_a_layer_of_single_elements(make):
 
 
 @pytest.mark.parametrize(
-    "order", ["ab", 3, [0.0, 1.0], [None], torch.zeros(2), [1, 2], [0, 10**9], [True, False]], ids=str
+    "order",
+    ["ab", 3, [0.0, 1.0], [None], torch.zeros(2), [1, 2], [0, 10**9], [True, False]],
+    ids=str,
 )
 def test_what_is_no_permutation_is_refused(order):
     with pytest.raises((ValueError, TypeError), match=r"Permute expects .*; got"):

@@ -40,7 +40,9 @@ def steps(name, given, captures):
     made = net(name)
     context = None if made.context_shape is None else torch.randn(4, *made.context_shape)
     noise = torch.rand(4, made.sites, made.likelihood.num_noise)
-    observed, mask = (None, None) if not given else (torch.ones(4, made.sites), torch.rand(4, made.sites) < 0.5)
+    observed, mask = (
+        (None, None) if not given else (torch.ones(4, made.sites), torch.rand(4, made.sites) < 0.5)
+    )
     taken = Steps(made, 0, Rows(noise, context, observed, mask))
     taken.captures = captures
     return taken
@@ -60,7 +62,9 @@ def test_replayed_steps_draw_what_plain_ones_draw(name, given, monkeypatch):
     assert not plain.graphs
     replayed = sum(graph.replays for graph in captured.graphs.values())
     phases = {plain.net.phase(done) for done in range(plain.net.sites)} - {None}
-    assert replayed == plain.net.sites - 1 - len(phases)  # the first step, and one of each phase, ran as they are
+    assert replayed == plain.net.sites - 1 - len(
+        phases
+    )  # the first step, and one of each phase, ran as they are
 
 
 @torch.no_grad()

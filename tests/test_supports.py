@@ -28,7 +28,10 @@ def distribution(layer):
 @pytest.mark.parametrize(("layer", "low", "high"), CASES.values(), ids=list(CASES))
 def test_the_support_is_the_interval(layer, low, high):
     d = distribution(layer)
-    inside, outside = torch.full(d.event_shape, (low + high) / 2), torch.full(d.event_shape, high + 0.01)
+    inside, outside = (
+        torch.full(d.event_shape, (low + high) / 2),
+        torch.full(d.event_shape, high + 0.01),
+    )
     assert d.support.check(inside)
     assert not d.support.check(outside)
     assert not d.support.check(2 * low - outside)
@@ -42,7 +45,9 @@ def test_the_support_is_the_interval(layer, low, high):
 
 
 def test_the_support_of_a_logit_agrees_with_stock_torch():
-    stock = TransformedDistribution(Normal(0.0, 1.0), [torch.distributions.transforms.SigmoidTransform()])
+    stock = TransformedDistribution(
+        Normal(0.0, 1.0), [torch.distributions.transforms.SigmoidTransform()]
+    )
     ours, x = distribution(Logit(1, 0, event_dim=0).inv), torch.linspace(0.1, 0.9, 9)
     assert_close(ours.log_prob(x), stock.log_prob(x))
     assert ours.support.lower_bound == stock.support.lower_bound

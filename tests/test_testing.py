@@ -23,7 +23,9 @@ class Bent(Bijection):
 
     def __init__(self, context_dim=None, output=None):
         super().__init__((DIM,), output, context_dim)
-        self.theta = Parameters({"shift": torch.zeros(DIM), "log_scale": torch.zeros(DIM)}, context_dim)
+        self.theta = Parameters(
+            {"shift": torch.zeros(DIM), "log_scale": torch.zeros(DIM)}, context_dim
+        )
 
     def transform(self, x, context=None):
         shift, log_scale = self.theta(context)
@@ -445,7 +447,8 @@ def test_a_broken_law_is_named(name):
     layer = BROKEN[name]()
     dim = None if layer.context_shape is None else 2
     with pytest.raises(
-        AssertionError, match=rf"{type(layer).__name__} breaks \d+ of \d+ laws:[^$]*\n- {name}: .+\n    .+"
+        AssertionError,
+        match=rf"{type(layer).__name__} breaks \d+ of \d+ laws:[^$]*\n- {name}: .+\n    .+",
     ):
         check_bijection(layer, (DIM,), dim)
 
@@ -553,10 +556,34 @@ def test_a_layer_on_a_gpu_is_checked_on_the_cpu():
 @pytest.mark.parametrize(
     ("layer", "event_shape", "context_dim", "kind", "message"),
     [
-        (peers.Planar(3), (3,), None, TypeError, "expects a Bijection; got Planar. Derive your layer from it"),
-        (Bent(), 3, None, TypeError, r"expects an event_shape such as \(3,\) or \(3, 8, 8\); got 3. Pass the shape of"),
-        (Bent(), (3,), 2, ValueError, r"a layer with context_shape \(2,\); got None. Pass its context_dim, or let"),
-        (Bent(2), (3,), None, ValueError, r"a layer with context_shape None; got \(2,\). Pass its context_dim, or let"),
+        (
+            peers.Planar(3),
+            (3,),
+            None,
+            TypeError,
+            "expects a Bijection; got Planar. Derive your layer from it",
+        ),
+        (
+            Bent(),
+            3,
+            None,
+            TypeError,
+            r"expects an event_shape such as \(3,\) or \(3, 8, 8\); got 3. Pass the shape of",
+        ),
+        (
+            Bent(),
+            (3,),
+            2,
+            ValueError,
+            r"a layer with context_shape \(2,\); got None. Pass its context_dim, or let",
+        ),
+        (
+            Bent(2),
+            (3,),
+            None,
+            ValueError,
+            r"a layer with context_shape None; got \(2,\). Pass its context_dim, or let",
+        ),
         (
             Bent(),
             (5, 3),

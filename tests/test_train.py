@@ -45,9 +45,24 @@ def images(name="toy", size=4, count=64, channels=1):
 
 
 def recipe(model=None, **training):
-    settings = {"steps": 20, "batch_size": 8, "learning_rate": 1e-2, "validate_every": 10, **training}
-    model = {"name": "glow", "scales": 1, "depth": 1, "width": 4, "factorized": True, **(model or {})}
-    return recipes.Recipe.from_dict({"name": "toy", "model": model, "data": "toy", "training": settings}, "the test")
+    settings = {
+        "steps": 20,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "validate_every": 10,
+        **training,
+    }
+    model = {
+        "name": "glow",
+        "scales": 1,
+        "depth": 1,
+        "width": 4,
+        "factorized": True,
+        **(model or {}),
+    }
+    return recipes.Recipe.from_dict(
+        {"name": "toy", "model": model, "data": "toy", "training": settings}, "the test"
+    )
 
 
 def fit(settings, folder, **options):
@@ -87,14 +102,17 @@ def copied(finished, tmp_path):
     return tmp_path
 
 
-# Resuming and interrupting --------------------------------------------------------------------------------------------
+# Resuming and interrupting
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def interrupt(monkeypatch):
     """Returns a function after which Ctrl-C is pressed in the middle of a step, some number of times."""
     begin, handler = Task.on_train_batch_start, signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background does not have
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which a process in the background does not have
 
     def at(step, times=1):
         def on_train_batch_start(self, batch, batch_idx):
@@ -131,13 +149,17 @@ def test_a_finished_run_is_resumed_with_a_larger_budget(tmp_path):
     fit(recipe(steps=20, ema_decay=0.9), tmp_path / "straight")
     fit(recipe(steps=10, ema_decay=0.9), tmp_path / "resumed")
     fit(recipe(steps=20, ema_decay=0.9), tmp_path / "resumed", resume=True)
-    assert same(contents(tmp_path / "straight")["state_dict"], contents(tmp_path / "resumed")["state_dict"])
+    assert same(
+        contents(tmp_path / "straight")["state_dict"], contents(tmp_path / "resumed")["state_dict"]
+    )
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(copied):
     before = contents(copied)
     model = fit(recipe(ema_decay=0.9), copied, resume=True)
-    assert same(before["state_dict"], {f"model.{name}": value for name, value in model.state_dict().items()})
+    assert same(
+        before["state_dict"], {f"model.{name}": value for name, value in model.state_dict().items()}
+    )
     assert contents(copied)["global_step"] == 20
 
 
@@ -171,7 +193,8 @@ def test_an_interrupt_is_left_alone_outside_the_main_thread():
     assert entered == [handler]
 
 
-# One run --------------------------------------------------------------------------------------------------------------
+# One run
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_training_learns_and_says_where_it_is(tmp_path, capsys):
@@ -200,7 +223,9 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path, monkeypatch):
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         end(self, outputs, batch, batch_idx)
-        seen.append({name: value.detach().clone() for name, value in self.model.state_dict().items()})
+        seen.append(
+            {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        )
 
     monkeypatch.setattr(Task, "on_train_batch_end", on_train_batch_end)
     model = fit(recipe(ema_decay=0.9, steps=12), tmp_path)
@@ -210,7 +235,9 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path, monkeypatch):
             for n, weights in enumerate(seen[1:], start=1):
                 decay = min(0.9, (1 + n) / (10 + n))
                 expected = decay * expected + (1 - decay) * weights[name]
-        torch.testing.assert_close(value, expected)  # the permutation of Conv1x1, a buffer, is not averaged
+        torch.testing.assert_close(
+            value, expected
+        )  # the permutation of Conv1x1, a buffer, is not averaged
     assert not model.training
     weights, run = train.load_model(tmp_path / train.LAST)
     assert same(weights.state_dict(), model.state_dict())
@@ -246,7 +273,9 @@ def labelled(labels=True):
     classes = torch.arange(64) % 2
     pixels = (2 * classes.view(-1, 1, 1, 1) + torch.rand(64, 1, 4, 4).round()).to(torch.uint8)
     named = {"train_labels": classes, "valid_labels": classes[:16]} if labels else {}
-    return data.Images("toy", train=pixels, valid=pixels[:16], test=pixels[:16], levels=LEVELS, **named)
+    return data.Images(
+        "toy", train=pixels, valid=pixels[:16], test=pixels[:16], levels=LEVELS, **named
+    )
 
 
 def test_a_class_conditional_model_learns_its_classes(tmp_path):
@@ -254,7 +283,9 @@ def test_a_class_conditional_model_learns_its_classes(tmp_path):
     settings = recipe({"context_dim": 2}, steps=40)
     model = train.fit(settings, images, tmp_path, progress=False, device="cpu")
     labels = train.labels_for(model, images, "valid")
-    right, wrong = (train.evaluate(model, images.valid, labels=given) for given in (labels, 1 - labels))
+    right, wrong = (
+        train.evaluate(model, images.valid, labels=given) for given in (labels, 1 - labels)
+    )
     assert right.bits_per_dim < wrong.bits_per_dim - 0.5
     assert curve(contents(tmp_path))["valid"][-1][1] == pytest.approx(right.bits_per_dim)
     again = train.evaluate(model, images.valid, labels=labels, batch_size=5)
@@ -262,8 +293,16 @@ def test_a_class_conditional_model_learns_its_classes(tmp_path):
 
 
 def test_a_class_conditional_model_needs_labels(tmp_path):
-    with pytest.raises(ValueError, match="toy, train: expected a label for each image, for a model of 2 classes"):
-        train.fit(recipe({"context_dim": 2}), labelled(labels=False), tmp_path, progress=False, device="cpu")
+    with pytest.raises(
+        ValueError, match="toy, train: expected a label for each image, for a model of 2 classes"
+    ):
+        train.fit(
+            recipe({"context_dim": 2}),
+            labelled(labels=False),
+            tmp_path,
+            progress=False,
+            device="cpu",
+        )
     assert train.labels_for(recipe().build((1, 4, 4), LEVELS), labelled(), "train") is None
 
 
@@ -284,23 +323,35 @@ def test_the_best_state_is_kept_beside_the_last(tmp_path, monkeypatch):
 def test_a_look_while_training_is_at_some_of_the_validation_images(tmp_path, monkeypatch):
     seen = []
     real = train.evaluate
-    monkeypatch.setattr(task, "evaluate", lambda model, x, **options: seen.append(len(x)) or real(model, x, **options))
+    monkeypatch.setattr(
+        task,
+        "evaluate",
+        lambda model, x, **options: seen.append(len(x)) or real(model, x, **options),
+    )
     fit(recipe(validate_on=5), tmp_path / "some")
     fit(recipe(validate_on=None), tmp_path / "all")
     assert seen == [5, 5, 16, 16]
 
 
 def test_the_images_of_a_look_are_spread_over_a_split_that_may_be_sorted():
-    images = data.Images("toy", *(torch.zeros(n, 1, 2, 2, dtype=torch.uint8) for n in (4, 9, 4)), levels=4)
+    images = data.Images(
+        "toy", *(torch.zeros(n, 1, 2, 2, dtype=torch.uint8) for n in (4, 9, 4)), levels=4
+    )
     assert task.looked_at(images, recipes.Training(validate_on=3)).tolist() == [0, 4, 8]
     for everything in (None, 9, 100):
-        assert task.looked_at(images, recipes.Training(validate_on=everything)).tolist() == list(range(9))
+        assert task.looked_at(images, recipes.Training(validate_on=everything)).tolist() == list(
+            range(9)
+        )
 
 
 def test_nothing_else_is_written_or_said(tmp_path, monkeypatch, capsys, recwarn):
     monkeypatch.chdir(tmp_path)
     fit(recipe(), Path("out"))
-    assert sorted(str(path) for path in Path().rglob("*")) == ["out", "out/best.ckpt", "out/checkpoint.ckpt"]
+    assert sorted(str(path) for path in Path().rglob("*")) == [
+        "out",
+        "out/best.ckpt",
+        "out/checkpoint.ckpt",
+    ]
     assert capsys.readouterr() == ("", "")
     assert [str(warning.message) for warning in recwarn] == []
 
@@ -310,7 +361,9 @@ def test_bf16_stays_close_to_float32(tmp_path):
         fit(recipe(precision=precision), tmp_path / precision)
     a, b = (curve(contents(tmp_path / precision)) for precision in ("float32", "bf16"))
     assert a != b
-    for (_, exact), (_, rounded) in zip(a["train"] + a["valid"], b["train"] + b["valid"], strict=True):
+    for (_, exact), (_, rounded) in zip(
+        a["train"] + a["valid"], b["train"] + b["valid"], strict=True
+    ):
         assert rounded == pytest.approx(exact, abs=0.02)
 
 
@@ -333,7 +386,9 @@ def test_a_gpu_trains_as_a_cpu_does(tmp_path):
     for device in ("cpu", "cuda"):
         fit(recipe(), tmp_path / device, device=device)
     a, b = (curve(contents(tmp_path / device)) for device in ("cpu", "cuda"))
-    assert a["valid"][-1][1] == pytest.approx(b["valid"][-1][1], abs=0.1)  # the noise of the two differs
+    assert a["valid"][-1][1] == pytest.approx(
+        b["valid"][-1][1], abs=0.1
+    )  # the noise of the two differs
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "adamax"])
@@ -347,7 +402,13 @@ def test_a_run_goes_on_on_two_processes_as_on_one(tmp_path):
     script = [sys.executable, two_processes.__file__, str(tmp_path / "two")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+        script,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second", "two"]
@@ -377,10 +438,13 @@ def test_a_run_goes_on_on_two_processes_as_on_one(tmp_path):
     ],
 )
 def test_the_learning_rate(settings, step, seconds, factor):
-    assert learning_rate_factor(recipes.Training(**settings), step, seconds) == pytest.approx(factor)
+    assert learning_rate_factor(recipes.Training(**settings), step, seconds) == pytest.approx(
+        factor
+    )
 
 
-# What bad input gets --------------------------------------------------------------------------------------------------
+# What bad input gets
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -390,7 +454,9 @@ def test_the_learning_rate(settings, step, seconds, factor):
         (recipe(batch_size=65), images(), "at most 64, the number of images; got 65"),
     ],
 )
-def test_what_does_not_fit_the_recipe_is_refused_before_anything_is_written(tmp_path, settings, found, message):
+def test_what_does_not_fit_the_recipe_is_refused_before_anything_is_written(
+    tmp_path, settings, found, message
+):
     with pytest.raises(ValueError, match=message):
         train.fit(settings, found, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
@@ -446,7 +512,8 @@ def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch, name):
         fit(recipe(), tmp_path / "out", device=name)
 
 
-# Divergence -----------------------------------------------------------------------------------------------------------
+# Divergence
+# -----------------------------------------------------------------------------------------------------------
 
 
 def spoilt(method, from_step, spoil):
@@ -475,10 +542,15 @@ def nan_gradient(y):
             lambda y: math.nan * y,
             r"after 13 steps; first so is the output of \S+ \(Conv1x1\)\. The last good checkpoint",
         ),
-        (nan_gradient, r"after 13 steps; first so is the gradient of \S+\. The last good checkpoint"),
+        (
+            nan_gradient,
+            r"after 13 steps; first so is the gradient of \S+\. The last good checkpoint",
+        ),
     ],
 )
-def test_a_run_that_diverges_names_step_and_layer_and_keeps_the_last_checkpoint(tmp_path, monkeypatch, spoil, message):
+def test_a_run_that_diverges_names_step_and_layer_and_keeps_the_last_checkpoint(
+    tmp_path, monkeypatch, spoil, message
+):
     fit(recipe(steps=10), tmp_path)
     before = (tmp_path / train.LAST).read_bytes()
     monkeypatch.setattr(Conv1x1, "transform", spoilt(Conv1x1.transform, 3, spoil))
@@ -501,20 +573,24 @@ def test_one_number_that_is_not_finite_is_found_among_tensors_of_any_precision(b
 
 
 def test_an_absurd_learning_rate_diverges_before_there_is_a_checkpoint(tmp_path):
-    with pytest.raises(train.DivergedError, match=r"There is no checkpoint yet\. Lower training\.learning_rate"):
+    with pytest.raises(
+        train.DivergedError, match=r"There is no checkpoint yet\. Lower training\.learning_rate"
+    ):
         fit(recipe(learning_rate=1e5), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_validation_loss_that_is_not_finite_is_not_saved(tmp_path):
     with pytest.raises(
-        train.DivergedError, match=r"validation loss is not finite after 1 steps; first so is the output"
+        train.DivergedError,
+        match=r"validation loss is not finite after 1 steps; first so is the output",
     ):
         fit(recipe(learning_rate=1e30, validate_every=1), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-# Checkpoints ----------------------------------------------------------------------------------------------------------
+# Checkpoints
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_checkpoint_is_enough_to_rebuild_the_model(finished):
@@ -563,7 +639,10 @@ def sealed(value, path):
     [
         (sealed, "never runs code"),
         (torch.save, "without a checksum"),
-        (lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2)), "without a checksum"),
+        (
+            lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2)),
+            "without a checksum",
+        ),
     ],
 )
 def test_a_malicious_checkpoint_runs_no_code(copied, save, message):
@@ -590,8 +669,14 @@ def edited(path, edit):
             lambda c: c["pyro_exact"]["recipe"]["model"].update(name="os.system"),
             "name expects one of .*glow.*; got 'os.system'",
         ),
-        (lambda c: c["pyro_exact"]["recipe"]["model"].update(class_path="os"), "unknown key 'class_path'"),
-        (lambda c: c["pyro_exact"]["recipe"]["model"].update(width=8), "do not fit its recipe 'toy'"),
+        (
+            lambda c: c["pyro_exact"]["recipe"]["model"].update(class_path="os"),
+            "unknown key 'class_path'",
+        ),
+        (
+            lambda c: c["pyro_exact"]["recipe"]["model"].update(width=8),
+            "do not fit its recipe 'toy'",
+        ),
         (lambda c: c["pyro_exact"].pop("shape"), "lacks shape"),
         (lambda c: c["pyro_exact"].update(levels="many"), "levels expects int; got 'many'"),
         (lambda c: c.update(pyro_exact=3), "the field pyro_exact expects .*; got 3"),
@@ -612,7 +697,9 @@ def full_disk(*_):
 def test_the_previous_checkpoint_survives_a_full_disk(copied, monkeypatch):
     before = (copied / train.LAST).read_bytes()
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(UnwritableError, match=r"No space left on device\. The previous one is kept"):
+    with pytest.raises(
+        UnwritableError, match=r"No space left on device\. The previous one is kept"
+    ):
         fit(recipe(steps=30, ema_decay=0.9), copied, resume=True)
     assert (copied / train.LAST).read_bytes() == before
     assert sorted(path.name for path in copied.iterdir()) == [train.BEST, train.LAST]
@@ -622,9 +709,14 @@ def test_the_previous_checkpoint_survives_a_disk_that_fills_up_while_it_is_writt
     path = tmp_path / train.LAST
     AtomicCheckpointIO().save_checkpoint({"x": torch.zeros(10)}, path)
     before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # what is written beyond fails, as on a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (100_000, limits[1])
+    )  # what is written beyond fails, as on a full disk
     try:
-        with pytest.raises(UnwritableError, match=r"could not be written: File too large\. The previous one is kept"):
+        with pytest.raises(
+            UnwritableError,
+            match=r"could not be written: File too large\. The previous one is kept",
+        ):
             AtomicCheckpointIO().save_checkpoint({"x": torch.zeros(10**6)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -639,7 +731,8 @@ def test_a_first_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-# Evaluation -----------------------------------------------------------------------------------------------------------
+# Evaluation
+# -----------------------------------------------------------------------------------------------------------
 
 
 class Pixels(nn.Module):
@@ -665,7 +758,9 @@ def test_the_score_is_an_exact_sum_over_an_exact_count(exact):
     for batch_size in (1, 10, 37, 100):  # the last batch of 10 is not full
         score = train.evaluate(exact, x, batch_size=batch_size)
         assert score.nats == pytest.approx(nats.mean().item(), rel=1e-6)
-        assert score.bits_per_dim == pytest.approx(nats.mean().item() / (16 * math.log(2)), rel=1e-6)
+        assert score.bits_per_dim == pytest.approx(
+            nats.mean().item() / (16 * math.log(2)), rel=1e-6
+        )
         error = nats.std().item() / math.sqrt(37)
         assert score.standard_error_nats == pytest.approx(error, rel=1e-5)
         assert score.standard_error == pytest.approx(error / (16 * math.log(2)), rel=1e-5)
@@ -722,9 +817,13 @@ def test_images_that_the_model_cannot_score_are_refused(finished, spoil, error, 
 SEEDS = [{"seed": seed} for seed in ("a", None, 2**70, 1.5)]
 
 
-@pytest.mark.parametrize("arguments", [{"k": 0}, {"k": 2.0}, {"batch_size": 0}, {"batch_size": math.nan}, *SEEDS])
+@pytest.mark.parametrize(
+    "arguments", [{"k": 0}, {"k": 2.0}, {"batch_size": 0}, {"batch_size": math.nan}, *SEEDS]
+)
 def test_senseless_numbers_are_refused(exact, arguments):
-    with pytest.raises((ValueError, TypeError), match=r"evaluate expects (k|batch_size|seed) .*; got .*\. \w+"):
+    with pytest.raises(
+        (ValueError, TypeError), match=r"evaluate expects (k|batch_size|seed) .*; got .*\. \w+"
+    ):
         train.evaluate(exact, images().test, **arguments)
 
 
@@ -742,7 +841,9 @@ def test_what_is_no_batch_is_not_scored(exact, given, error, message):
 
 
 def test_only_models_are_scored():
-    with pytest.raises(TypeError, match=r"evaluate expects a GenerativeModel; got Linear\. Pass one"):
+    with pytest.raises(
+        TypeError, match=r"evaluate expects a GenerativeModel; got Linear\. Pass one"
+    ):
         train.evaluate(torch.nn.Linear(2, 2), images().test)
 
 
@@ -751,8 +852,16 @@ def test_only_models_are_scored():
     [
         (np.zeros(3, int), TypeError, "labels as a tensor; got ndarray"),
         ([0, 1, 0], TypeError, "labels as a tensor; got list"),
-        (torch.zeros(2, dtype=torch.long), ValueError, r"labels of shape \(3,\), one an image; got \(2,\)\. Pass"),
-        (torch.zeros(3, 1, dtype=torch.long), ValueError, r"labels of shape \(3,\), one an image; got \(3, 1\)\. Pass"),
+        (
+            torch.zeros(2, dtype=torch.long),
+            ValueError,
+            r"labels of shape \(3,\), one an image; got \(2,\)\. Pass",
+        ),
+        (
+            torch.zeros(3, 1, dtype=torch.long),
+            ValueError,
+            r"labels of shape \(3,\), one an image; got \(3, 1\)\. Pass",
+        ),
         (torch.zeros(3), ValueError, r"integer classes from 0 to 2; got torch\.float32\. Use"),
     ],
 )
@@ -784,7 +893,9 @@ def test_a_run_with_wrong_arguments_does_not_begin(tmp_path, arguments, message)
 @pytest.mark.parametrize("read", [train.load_model, recipes.load_recipe, data.load])
 @pytest.mark.parametrize("name", [None, 3, b"name"])
 def test_what_is_no_path_is_not_read(read, name):
-    with pytest.raises(TypeError, match=r"expects .* as a string or a path; got .*\. Pass the name of a file"):
+    with pytest.raises(
+        TypeError, match=r"expects .* as a string or a path; got .*\. Pass the name of a file"
+    ):
         read(name)
 
 
@@ -796,7 +907,8 @@ def test_the_model_goes_back_to_training_after_an_error(finished):
     assert model.training
 
 
-# Anchors and records --------------------------------------------------------------------------------------------------
+# Anchors and records
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_anchors():
@@ -824,16 +936,29 @@ def test_a_record_is_what_the_page_of_results_wants(finished, tmp_path, make_res
     write_json(record, tmp_path / "docs" / "results" / "toy.json")
     assert json.loads((tmp_path / "docs" / "results" / "toy.json").read_text()) == record
     make_results.main([], tmp_path / "docs")
-    assert "glow, uniform noise (`toy`) | test, 16 images; small" in (tmp_path / "docs" / "results.md").read_text()
+    assert (
+        "glow, uniform noise (`toy`) | test, 16 images; small"
+        in (tmp_path / "docs" / "results.md").read_text()
+    )
     assert record["settings"]["log_scale_factor"] == 3.0  # defaults too: they may change
     assert record["training"]["ema_decay"] == 0.9
     assert record["torch"] == torch.__version__
     assert record["commit"] == commit()
-    assert record["valid"] == [[step, round(seconds, 1), bits] for step, seconds, bits in run.curve["valid"]]
+    assert record["valid"] == [
+        [step, round(seconds, 1), bits] for step, seconds, bits in run.curve["valid"]
+    ]
 
 
 def test_the_curve_of_a_record_has_the_unit_of_its_metric(exact):
-    run = Run(recipes.load_recipe("nade_mnist"), (1, 2, 3), 2, "toy", 0, "a machine", curve={"valid": [[5, 1.23, 0.5]]})
+    run = Run(
+        recipes.load_recipe("nade_mnist"),
+        (1, 2, 3),
+        2,
+        "toy",
+        0,
+        "a machine",
+        curve={"valid": [[5, 1.23, 0.5]]},
+    )
     record = run.record({}, train.evaluate(exact, images().test), 7)
     assert record["valid"] == [[5, 1.2, pytest.approx(0.5 * 6 * math.log(2))]]
 

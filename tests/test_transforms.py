@@ -20,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("double")
 
 CONTEXT_DIM = 2
 CASES = {name: (case, None) for name, case in TRANSFORMS.items()} | {
-    f"{name} | context": (case, CONTEXT_DIM) for name, case in TRANSFORMS.items() if case.conditional
+    f"{name} | context": (case, CONTEXT_DIM)
+    for name, case in TRANSFORMS.items()
+    if case.conditional
 }
 CONDITIONAL = {name: made for name, made in CASES.items() if made[1]}
 
@@ -36,7 +38,8 @@ def on_trial(case: Case, context_dim: int | None) -> Trial:
     return Trial.of(layer, case.shape, context_dim, case.draw, case.std)
 
 
-# The registry ---------------------------------------------------------------------------------------------------------
+# The registry
+# ---------------------------------------------------------------------------------------------------------
 
 
 def first_words(registry):
@@ -44,7 +47,13 @@ def first_words(registry):
 
 
 def test_every_exported_layer_formula_partition_and_flow_is_registered():
-    exempt = {"Bijection", "Conditioned", "Elementwise", "Inverse", "Partition"}  # abstract, or made by any other
+    exempt = {
+        "Bijection",
+        "Conditioned",
+        "Elementwise",
+        "Inverse",
+        "Partition",
+    }  # abstract, or made by any other
     registered = first_words(TRANSFORMS) | first_words(ELEMENTWISE) | first_words(PARTITIONS)
     assert registered == (set(transforms.__all__) - exempt) | set(flows.__all__)
 
@@ -59,10 +68,13 @@ def test_names_say_what_is_made():
 
 
 over_all = pytest.mark.parametrize(("case", "context_dim"), CASES.values(), ids=list(CASES))
-over_conditional = pytest.mark.parametrize(("case", "context_dim"), CONDITIONAL.values(), ids=list(CONDITIONAL))
+over_conditional = pytest.mark.parametrize(
+    ("case", "context_dim"), CONDITIONAL.values(), ids=list(CONDITIONAL)
+)
 
 
-# Layers ---------------------------------------------------------------------------------------------------------------
+# Layers
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def quick(law, name):
@@ -88,21 +100,27 @@ def quick(law, name):
     ],
 )
 def test_law(law, case, context_dim, monkeypatch):
-    if law.name.endswith("compiles_into_one_graph"):  # a graph unrolls the solve: fewer steps are traced faster
+    if law.name.endswith(
+        "compiles_into_one_graph"
+    ):  # a graph unrolls the solve: fewer steps are traced faster
         monkeypatch.setattr(mixture_cdf, "solve", partial(mixture_cdf.solve, max_steps=10))
     law.check(on_trial(case, context_dim))
 
 
 @over_all
 def test_the_context_shape_is_that_of_the_registry(case, context_dim):
-    assert make(case, context_dim).context_shape == (None if context_dim is None else (context_dim,))
+    assert make(case, context_dim).context_shape == (
+        None if context_dim is None else (context_dim,)
+    )
 
 
 @over_conditional
 def test_a_new_conditional_layer_equals_the_plain_one(case, context_dim):
     plain, conditional = make(case, None), make(case, context_dim)
     shapes = {name: value.shape for name, value in plain.state_dict().items()}
-    shared = {name: v for name, v in conditional.state_dict().items() if shapes.get(name) == v.shape}
+    shared = {
+        name: v for name, v in conditional.state_dict().items() if shapes.get(name) == v.shape
+    }
     plain.load_state_dict(shared, strict=False)  # the same random rotations
     x, context = case.draw((5, *case.shape)), torch.randn(5, context_dim)
     assert_close(conditional.condition(context).forward_and_ladj(x), plain.forward_and_ladj(x))
@@ -116,7 +134,9 @@ def test_a_layer_built_anew_loads_the_state_dict(case, context_dim):
     other = case.make(context_dim).eval()
     other.load_state_dict(trial.layer.state_dict())
     given = (trial.x, trial.context)
-    assert_close(other.forward_and_ladj(*given), trial.layer.forward_and_ladj(*given), rtol=0, atol=0)
+    assert_close(
+        other.forward_and_ladj(*given), trial.layer.forward_and_ladj(*given), rtol=0, atol=0
+    )
 
 
 @over_all
@@ -126,7 +146,8 @@ def test_it_prints_its_parts(case, context_dim):
     assert len(repr(layer)) > len(type(layer).__name__) + len("()")
 
 
-# Formulas and partitions ----------------------------------------------------------------------------------------------
+# Formulas and partitions
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=ELEMENTWISE.values(), ids=list(ELEMENTWISE))
@@ -169,7 +190,9 @@ def test_formula_refuses_parameters_of_another_shape(formula):
 @settings(max_examples=20, deadline=None)
 @pytest.mark.parametrize("name", sorted(first_words(PARTITIONS)))
 def test_partition_is_undone_by_join(name, data):
-    partition = getattr(transforms, name)(data.draw(st.integers(1, 9)), swap=data.draw(st.booleans()))
+    partition = getattr(transforms, name)(
+        data.draw(st.integers(1, 9)), swap=data.draw(st.booleans())
+    )
     batch = data.draw(st.lists(st.integers(0, 3), max_size=2))
     x = torch.randn(*batch, partition.size, *[2] * (partition.event_dim - 1))
     fixed, free = partition.split(x)

@@ -65,7 +65,8 @@ FLOWS = {
 }
 
 
-# A linear Gaussian VAE, whose likelihood is known ---------------------------------------------------------------------
+# A linear Gaussian VAE, whose likelihood is known
+# ---------------------------------------------------------------------
 
 
 class LinearDecoder(nn.Module):
@@ -114,7 +115,9 @@ def test_the_elbo_is_below_the_known_likelihood_and_the_importance_weighted_boun
     exact = -marginal(model).log_prob(x).mean().item()
     scores = [evaluate(model, x, k=k, batch_size=1000) for k in (1, 10, 1000)]
     gaps = [score.nats - exact for score in scores]
-    assert gaps[0] > 0.1  # the guide has no correlations, so that there is something to converge from
+    assert (
+        gaps[0] > 0.1
+    )  # the guide has no correlations, so that there is something to converge from
     assert 0.3 * gaps[0] > gaps[1] > 0
     assert abs(gaps[2]) < 0.01
 
@@ -150,7 +153,8 @@ def test_the_divergence_from_the_prior_by_monte_carlo_is_the_closed_form():
     assert ((found.mean(0) - kl_divergence(q, prior)).abs() < 5 * error).all()
 
 
-# Posteriors with a flow -----------------------------------------------------------------------------------------------
+# Posteriors with a flow
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", FLOWS.values(), ids=list(FLOWS))
@@ -161,7 +165,9 @@ def test_one_draw_is_scored_without_a_second_evaluation(make, monkeypatch):
         kind = type(model.posterior.flow)
         for name in ("transform", "invert"):
             method = getattr(kind, name)
-            monkeypatch.setattr(kind, name, lambda *a, name=name, method=method: calls.append(name) or method(*a))
+            monkeypatch.setattr(
+                kind, name, lambda *a, name=name, method=method: calls.append(name) or method(*a)
+            )
     model.log_weight(x)
     assert len(calls) == (model.posterior.flow is not None)
 
@@ -171,7 +177,9 @@ def test_weights_average_to_the_same_likelihood_whatever_the_posterior(make):
     model, x = small(make()), bits(3)
     with torch.no_grad():
         model.posterior.normal.weight.mul_(0.1)
-        model.posterior.normal.bias.copy_(torch.tensor([0.0, 0.0, 3.0, 3.0]))  # wide, for weights with a variance
+        model.posterior.normal.bias.copy_(
+            torch.tensor([0.0, 0.0, 3.0, 3.0])
+        )  # wide, for weights with a variance
     grid = torch.linspace(-7, 7, 301)
     z = torch.cartesian_prod(grid, grid)
     step = (grid[1] - grid[0]).log()
@@ -225,7 +233,13 @@ def test_a_planar_posterior_of_a_ring_beats_the_normal_by_more_than_half_a_nat()
     for name, flow in (("normal", None), ("planar", flows.planar(2, 16))):
         pyro.clear_param_store()
         torch.manual_seed(0)
-        model = VAE(nn.Identity(), Radius(), FlowPosterior(1, 2, flow), StandardNormal(2), GaussianLikelihood())
+        model = VAE(
+            nn.Identity(),
+            Radius(),
+            FlowPosterior(1, 2, flow),
+            StandardNormal(2),
+            GaussianLikelihood(),
+        )
         x = torch.full((64, 1), 2.0)  # one datum, and as many particles
         svi = SVI(model.model, model.guide, Adam({"lr": 0.02}), AnnealedELBO("energy", 0.01, 300))
         for _ in range(700):
@@ -235,7 +249,8 @@ def test_a_planar_posterior_of_a_ring_beats_the_normal_by_more_than_half_a_nat()
     assert bounds["planar"] > bounds["normal"] + 0.5
 
 
-# Gradients and sums ---------------------------------------------------------------------------------------------------
+# Gradients and sums
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_reparametrised_gradients_agree_with_those_of_the_score_function():
@@ -263,7 +278,10 @@ def test_reparametrised_gradients_agree_with_those_of_the_score_function():
         loss = Trace_ELBO().differentiable_loss(generate, guide, x) / draws
         return torch.autograd.grad(loss, bias)[0]
 
-    pathwise, score = (torch.stack([gradient(kind) for _ in range(100)]) for kind in (pyro.distributions.Normal, Score))
+    pathwise, score = (
+        torch.stack([gradient(kind) for _ in range(100)])
+        for kind in (pyro.distributions.Normal, Score)
+    )
     error = ((pathwise.var(0) + score.var(0)) / 100).sqrt()
     assert pathwise.mean(0).abs().max() > 5 * error.max()  # not within the error of zero
     assert ((score.mean(0) - pathwise.mean(0)).abs() < 5 * error).all()
@@ -286,14 +304,17 @@ def test_the_elbo_of_a_batch_is_the_sum_of_those_of_its_images():
     def elbo(rows):
         conditioned = pyro.poutine.condition(model.guide, {"z": z[rows]})
         traces = pyro.poutine.trace(conditioned).get_trace(x[rows])
-        replayed = pyro.poutine.trace(pyro.poutine.condition(model.model, {"z": z[rows]})).get_trace(x[rows])
+        replayed = pyro.poutine.trace(
+            pyro.poutine.condition(model.model, {"z": z[rows]})
+        ).get_trace(x[rows])
         return replayed.log_prob_sum() - traces.log_prob_sum()
 
     total = sum(elbo(slice(i, i + 1)) for i in range(4))
     assert_close(elbo(slice(None)), total, rtol=1e-10, atol=0)
 
 
-# Losses that end as the ELBO ------------------------------------------------------------------------------------------
+# Losses that end as the ELBO
+# ------------------------------------------------------------------------------------------
 
 
 def annealed(kind, step):
@@ -333,7 +354,11 @@ def test_the_annealed_loss_is_its_formula(kind, beta):
     torch.manual_seed(3)
     q = model.posterior_of(x)
     z = q.rsample()
-    log_q, prior, likelihood = q.log_prob(z), model.prior().log_prob(z), model.likelihood_of(z).log_prob(x)
+    log_q, prior, likelihood = (
+        q.log_prob(z),
+        model.prior().log_prob(z),
+        model.likelihood_of(z).log_prob(x),
+    )
     expected = {
         "energy": log_q - beta * (prior + likelihood),
         "kl": beta * (log_q - prior) - likelihood,
@@ -362,7 +387,9 @@ def test_with_free_bits_a_latent_that_tells_less_has_no_gradient_from_its_diverg
     model, x = small(), bits()
     q = model.posterior_of(x)
     assert kl_divergence(q, model.prior()).mean() < 20
-    elbo = FreeBitsELBO(20.0, num_particles=particles, vectorize_particles=particles > 1, max_plate_nesting=1)
+    elbo = FreeBitsELBO(
+        20.0, num_particles=particles, vectorize_particles=particles > 1, max_plate_nesting=1
+    )
     torch.manual_seed(3)
     loss = elbo.differentiable_loss(model.model, model.guide, x)
     torch.manual_seed(3)
@@ -384,10 +411,17 @@ def test_with_free_bits_a_latent_that_tells_more_trains_as_ever():
 
 def test_a_resumed_run_goes_on_with_the_weight_that_it_had(tmp_path):
     torch.set_default_dtype(torch.float32)
-    images = Images("toy", *(torch.randint(2, (20, 1, 4, 4), dtype=torch.uint8) for _ in range(3)), levels=2)
+    images = Images(
+        "toy", *(torch.randint(2, (20, 1, 4, 4), dtype=torch.uint8) for _ in range(3)), levels=2
+    )
     settings = {"batch_size": 8, "validate_every": 2, "elbo": Elbo(anneal="kl", start=0.0, steps=4)}
     whole, half = (
-        Recipe("toy", {"name": "vae", "latents": 2, "hidden": 4}, "toy", Training(steps=steps, **settings))
+        Recipe(
+            "toy",
+            {"name": "vae", "latents": 2, "hidden": 4},
+            "toy",
+            Training(steps=steps, **settings),
+        )
         for steps in (4, 2)
     )
     expected = fit(whole, images, tmp_path / "whole", progress=False).state_dict()
@@ -397,7 +431,9 @@ def test_a_resumed_run_goes_on_with_the_weight_that_it_had(tmp_path):
 
 
 def test_a_recipe_asks_for_a_loss():
-    annealed, free, plain = (training_elbo(elbo) for elbo in (Elbo("energy", 0.5, 7), Elbo(free_nats=2.0), Elbo()))
+    annealed, free, plain = (
+        training_elbo(elbo) for elbo in (Elbo("energy", 0.5, 7), Elbo(free_nats=2.0), Elbo())
+    )
     assert isinstance(annealed, AnnealedELBO)
     assert (annealed.anneal, annealed.start, annealed.steps) == ("energy", 0.5, 7)
     assert isinstance(free, FreeBitsELBO)
@@ -405,7 +441,8 @@ def test_a_recipe_asks_for_a_loss():
     assert type(plain) is Trace_ELBO
 
 
-# What a VAE is made of ------------------------------------------------------------------------------------------------
+# What a VAE is made of
+# ------------------------------------------------------------------------------------------------
 
 
 class Channels(Likelihood):
@@ -430,7 +467,9 @@ def test_sites_of_whole_pixels():
     assert (d.batch_shape, d.event_shape) == ((2,), (3, 3, 4))
     x = d.sample((5,))
     assert x.shape == (5, 2, 3, 3, 4)
-    by_hand = pyro.distributions.Bernoulli(logits=theta.movedim(-1, 1)).log_prob(x).sum((-1, -2, -3))
+    by_hand = (
+        pyro.distributions.Bernoulli(logits=theta.movedim(-1, 1)).log_prob(x).sum((-1, -2, -3))
+    )
     assert_close(d.log_prob(x), by_hand)
     many = d.sample((4000,)).mean(0)
     assert_close(many, theta.sigmoid().movedim(-1, 1).expand_as(many), rtol=0, atol=0.05)
@@ -438,7 +477,15 @@ def test_sites_of_whole_pixels():
 
 def test_the_likelihood_may_be_autoregressive():
     net = MADE((1, 4, 4), 20, context_dim=3)
-    model = perturb(VAE(DenseEncoder((1, 4, 4), (6,)), nn.Linear(2, 3), FlowPosterior(6, 2), StandardNormal(2), net))
+    model = perturb(
+        VAE(
+            DenseEncoder((1, 4, 4), (6,)),
+            nn.Linear(2, 3),
+            FlowPosterior(6, 2),
+            StandardNormal(2),
+            net,
+        )
+    )
     x = bits()
     assert isinstance(model.likelihood_of(model.encode(x)), Autoregressive)
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {
@@ -448,7 +495,9 @@ def test_the_likelihood_may_be_autoregressive():
     assert model.log_weight(x, 7).shape == (7, 5)
 
 
-@pytest.mark.parametrize("make", [FLOWS["none"], FLOWS["planar"], FLOWS["iaf"]], ids=["none", "planar", "iaf"])
+@pytest.mark.parametrize(
+    "make", [FLOWS["none"], FLOWS["planar"], FLOWS["iaf"]], ids=["none", "planar", "iaf"]
+)
 def test_under_autocast_the_bound_is_computed_in_single_precision(make):
     torch.set_default_dtype(torch.float32)
     model, x = small(make()), bits(200)
@@ -480,7 +529,10 @@ def test_a_cold_prior_gives_the_same_latent():
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 def test_gated_convolutions_take_any_batch(batch):
-    encoder, decoder = GatedConvEncoder((2, 8, 12), 10, 3, levels=4), GatedConvDecoder(4, (2, 8, 12), 5, 3)
+    encoder, decoder = (
+        GatedConvEncoder((2, 8, 12), 10, 3, levels=4),
+        GatedConvDecoder(4, (2, 8, 12), 5, 3),
+    )
     features = encoder(torch.randint(4, (*batch, 2, 8, 12)).double())
     assert features.shape == (*batch, 10)
     assert decoder(torch.randn(*batch, 4)).shape == (*batch, 2, 8, 12, 5)
@@ -494,7 +546,8 @@ def test_the_gated_convolutions_of_the_paper_have_its_sizes():
     ]  # fmt: skip
 
 
-# Bad input ------------------------------------------------------------------------------------------------------------
+# Bad input
+# ------------------------------------------------------------------------------------------------------------
 
 
 def vae(encoder=None, decoder=None, posterior=None, prior=None, likelihood=None):
@@ -524,12 +577,27 @@ class Squashing(nn.Module):
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: FlowPosterior(6, 2, flows.planar(2, 3, context_dim=5)), r"context is the 6 features; got .*\(5,\)"),
+        (
+            lambda: FlowPosterior(6, 2, flows.planar(2, 3, context_dim=5)),
+            r"context is the 6 features; got .*\(5,\)",
+        ),
         (lambda: FlowPosterior(6, 2, flows.planar(3, 3)), "Planar expects 3 dimensions; got 2"),
-        (lambda: FlowPosterior(6, 2)(torch.randn(5, 7)), r"features of shape \(\*batch, 6\); got \(5, 7\)"),
-        (lambda: vae(posterior=OneForAll()).guide(bits()), r"batch shape \(5,\) and event shape \(2,\).*got \(\) and"),
-        (lambda: vae(prior=StandardNormal(3)).guide(bits()), r"event shape \(3,\).*got \(5,\) and \(2,\)"),
-        (lambda: vae(decoder=Squashing()).log_weight(bits()), r"batch shape of z, \(5,\); got output of shape \(1, 1"),
+        (
+            lambda: FlowPosterior(6, 2)(torch.randn(5, 7)),
+            r"features of shape \(\*batch, 6\); got \(5, 7\)",
+        ),
+        (
+            lambda: vae(posterior=OneForAll()).guide(bits()),
+            r"batch shape \(5,\) and event shape \(2,\).*got \(\) and",
+        ),
+        (
+            lambda: vae(prior=StandardNormal(3)).guide(bits()),
+            r"event shape \(3,\).*got \(5,\) and \(2,\)",
+        ),
+        (
+            lambda: vae(decoder=Squashing()).log_weight(bits()),
+            r"batch shape of z, \(5,\); got output of shape \(1, 1",
+        ),
         (
             lambda: vae(decoder=DenseDecoder(2, (1, 4, 4), 2)).log_weight(bits()),
             r"BernoulliLikelihood expects theta of shape \(\*batch, \*grid, 1\)",
@@ -538,14 +606,24 @@ class Squashing(nn.Module):
             lambda: vae(decoder=DenseDecoder(2, (1, 4, 5))).log_weight(bits()),
             r"expects value of shape \(\*batch, 1, 4, 5\); got \(5, 1, 4, 4\)",
         ),
-        (lambda: vae().guide(bits(shape=(1, 4, 5))), r"expects x of shape \(N, 1, 4, 4\); got \(5, 1, 4, 5\)"),
+        (
+            lambda: vae().guide(bits(shape=(1, 4, 5))),
+            r"expects x of shape \(N, 1, 4, 4\); got \(5, 1, 4, 5\)",
+        ),
         (lambda: vae().model(2 * bits() + 1), "expects values 0 and 1; got [13]"),
         (lambda: evaluate(vae(), bits() / 2 + 0.25), "expects values 0 and 1; got 0.[27]5"),
-        (lambda: vae().model(bits(0)), r"expects x of shape \(N, 1, 4, 4\), N of at least 1; got \(0, 1, 4, 4\)"),
+        (
+            lambda: vae().model(bits(0)),
+            r"expects x of shape \(N, 1, 4, 4\), N of at least 1; got \(0, 1, 4, 4\)",
+        ),
         (lambda: GatedConvEncoder((1, 6, 8)), r"that 4 divides; got \(1, 6, 8\)"),
         (lambda: GatedConvDecoder(2, (1, 8, 6)), r"that 4 divides; got \(1, 8, 6\)"),
         (
-            lambda: load_recipe("vae_mnist").changed({"pixels": "bernoulli"}, {}).build((1, 28, 28), 256),
+            lambda: (
+                load_recipe("vae_mnist")
+                .changed({"pixels": "bernoulli"}, {})
+                .build((1, 28, 28), 256)
+            ),
             "2 levels, 0 and 1; got 256",
         ),
         (
@@ -558,27 +636,47 @@ class Squashing(nn.Module):
         ),
         (lambda: GatedConvEncoder((1, 8, 8), features=0), r"expects features from 1 to \d+; got 0"),
         (lambda: GatedConvDecoder(2, (1, 8, 8), width=0), r"expects width from 1 to \d+; got 0"),
-        (lambda: GatedConvEncoder((8, 8)), r"expects 3 sizes in the shape \(C, H, W\) of images; got \(8, 8\)"),
+        (
+            lambda: GatedConvEncoder((8, 8)),
+            r"expects 3 sizes in the shape \(C, H, W\) of images; got \(8, 8\)",
+        ),
         (
             lambda: HierarchicalPixelVAE((0, 8, 8), 4),
             r"expects each of the shape \(C, H, W\) of images from 1 to \d+; got 0",
         ),
-        (lambda: HierarchicalPixelVAE((1, 8, 8), 4, width=0), r"expects width from 1 to \d+; got 0"),
+        (
+            lambda: HierarchicalPixelVAE((1, 8, 8), 4, width=0),
+            r"expects width from 1 to \d+; got 0",
+        ),
         (lambda: iaf_vae((8, 8), 4), r"ResNetVAE expects a shape \(C, H, W\) of images"),
         (lambda: PixelVAE((1, 8, 8), features=0), r"expects features from 1 to \d+; got 0"),
         (lambda: FlowPosterior(0, 2), r"expects features from 1 to \d+; got 0"),
         (lambda: vae().encode(2 * bits() + 1), "expects values 0 and 1"),
-        (lambda: vae().decode(torch.zeros(5, 3)), r"expects latent of shape \(\*batch, 2\); got \(5, 3\)"),
-        (lambda: FreeBitsELBO(math.nan), r"expects free_nats as a finite number that is at least 0; got nan\. Choose"),
+        (
+            lambda: vae().decode(torch.zeros(5, 3)),
+            r"expects latent of shape \(\*batch, 2\); got \(5, 3\)",
+        ),
+        (
+            lambda: FreeBitsELBO(math.nan),
+            r"expects free_nats as a finite number that is at least 0; got nan\. Choose",
+        ),
         (lambda: FreeBitsELBO(math.inf), "got inf"),
         (lambda: AnnealedELBO("both"), "anneal 'energy' or 'kl'.*got 'both'"),
-        (lambda: AnnealedELBO("kl", start=2), r"expects start as a finite number .* at most 1; got 2\.0\. Choose"),
+        (
+            lambda: AnnealedELBO("kl", start=2),
+            r"expects start as a finite number .* at most 1; got 2\.0\. Choose",
+        ),
         (lambda: FreeBitsELBO(-1.0), "at least 0; got -1"),
         (lambda: AnnealedELBO(-1), r"anneal 'energy' or 'kl'; got -1\. Choose one"),
         (lambda: AnnealedELBO("kl", steps=0), r"expects steps from 1 to \d+; got 0\. Choose"),
         (lambda: FreeBitsELBO(1.0, "pixel"), r"per 'site' or 'channel'; got 'pixel'\. Choose one"),
         (lambda: small().log_weight(bits(), 0), r"expects samples from 1 to \d+; got 0"),
-        (lambda: load_recipe("vae_mnist").changed({}, {"elbo": {"anneal": "kl", "free_nats": 1}}), "Choose one"),
+        (
+            lambda: load_recipe("vae_mnist").changed(
+                {}, {"elbo": {"anneal": "kl", "free_nats": 1}}
+            ),
+            "Choose one",
+        ),
         (lambda: load_recipe("vae_mnist").changed({"flow": "planr"}, {}), "flow expects"),
     ],
 )
@@ -588,7 +686,9 @@ def test_what_does_not_fit_is_refused(act, message):
 
 
 def test_a_flow_of_pyro_is_refused():
-    with pytest.raises(TypeError, match=r"a Bijection, such as those of pyro_exact.flows; got Planar"):
+    with pytest.raises(
+        TypeError, match=r"a Bijection, such as those of pyro_exact.flows; got Planar"
+    ):
         FlowPosterior(6, 2, pyro.distributions.transforms.planar(2))
 
 
@@ -620,7 +720,9 @@ def test_free_bits_leave_auxiliary_sites_of_the_guide_alone():
 def test_the_loss_of_an_exact_model_is_not_annealed(tmp_path):
     recipe = load_recipe("nade_mnist").changed({}, {"elbo": {"anneal": "kl"}})
     images = Images("bits", *(bits(4, (1, 4, 4)).byte() for _ in range(3)), levels=2)
-    with pytest.raises(ValueError, match=r"training\.elbo is for models with latents; nade has an exact likelihood"):
+    with pytest.raises(
+        ValueError, match=r"training\.elbo is for models with latents; nade has an exact likelihood"
+    ):
         fit(recipe, images, tmp_path)
 
 

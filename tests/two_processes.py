@@ -13,9 +13,17 @@ from pyro_exact import data, recipes, train
 
 def run(folder, devices, steps=5, resume=False):
     model = {"name": "glow", "scales": 1, "depth": 1, "width": 4}
-    training = {"steps": steps, "batch_size": 16, "validate_every": 2, "ema_decay": 0.5, "flip": True}
+    training = {
+        "steps": steps,
+        "batch_size": 16,
+        "validate_every": 2,
+        "ema_decay": 0.5,
+        "flip": True,
+    }
     training |= {"gradient_clip": 1.0, "learning_rate": 1e-2}
-    recipe = recipes.Recipe.from_dict({"name": "t", "model": model, "data": "toy", "training": training}, "the test")
+    recipe = recipes.Recipe.from_dict(
+        {"name": "t", "model": model, "data": "toy", "training": training}, "the test"
+    )
     digits = data.load("digits")
     images = data.Images("few", digits.train[:64], digits.valid[:8], digits.test[:8], digits.levels)
     train.fit(recipe, images, folder, resume=resume, progress=False, device="cpu", devices=devices)

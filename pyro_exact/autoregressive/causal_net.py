@@ -21,29 +21,35 @@ class CausalNet(nn.Module, ABC):
     .. math:: \theta_{o_k} = g_k(x_{o_1}, \dots, x_{o_{k-1}}, \mathrm{context}), \qquad
         \log p(x) = \sum_k \log p(x_{o_k} \mid \theta_{o_k})
 
-    A subclass writes `forward`, for all sites at once, and `orders`. Where a step costs less than a `forward`, it
-    writes `start` and `step` as well; ``stack(step) == forward`` is their law. The state between two steps is passed
-    and returned, and never kept in the module. Some networks are an ensemble with shared weights: each member has its
-    own order, and perhaps its own connections.
+    A subclass writes `forward`, for all sites at once, and `orders`. Where a step costs less than a
+    `forward`, it writes `start` and `step` as well; ``stack(step) == forward`` is their law. The
+    state between two steps is passed and returned, and never kept in the module. Some networks are
+    an ensemble with shared weights: each member has its own order, and perhaps its own connections.
 
-    A site is what the network emits at once: a number, or with some likelihoods a pixel with all its channels.
+    A site is what the network emits at once: a number, or with some likelihoods a pixel with all
+    its channels.
 
     Args:
-        shape: Size of a vector, or the shape of an image: the shape of a site's value, then that of the grid of sites,
-            which are numbered row by row.
+        shape: Size of a vector, or the shape of an image: the shape of a site's value, then that of
+            the grid of sites, which are numbered row by row.
         likelihood: What ``theta`` means.
         context: Shape of the context that every site may depend on, or the size of a vector.
 
     Shape:
-        - x: (\*batch, \*event_shape), where event_shape is (\*site_shape, \*grid); context: (\*batch, \*context_shape).
-        - theta: (\*batch, \*grid, likelihood.num_params); of one site: (\*batch, likelihood.num_params).
+        - x: (\*batch, \*event_shape), where event_shape is (\*site_shape, \*grid); context:
+          (\*batch, \*context_shape).
+        - theta: (\*batch, \*grid, likelihood.num_params); of one site: (\*batch,
+          likelihood.num_params).
 
     Raises:
         ValueError: If the shape is empty, or does not begin with that of a site's value.
     """
 
     def __init__(
-        self, shape: int | Sequence[int], likelihood: Likelihood, context: int | Sequence[int] | None = None
+        self,
+        shape: int | Sequence[int],
+        likelihood: Likelihood,
+        context: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -78,7 +84,9 @@ class CausalNet(nn.Module, ABC):
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return theta of every site, each from the values in ``x`` of the sites before it."""
 
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+    def start(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> State:
         """Return the state before the first step."""
         x = next(self.parameters()).new_zeros(*batch_shape, self.sites, *self.likelihood.site_shape)
         start = progress(member, 0), x
@@ -90,22 +98,27 @@ class CausalNet(nn.Module, ABC):
         This default, always right and slow, runs `forward` at each step.
 
         Args:
-            state: From `start`, or from the step before; a step may write into it, so it serves once.
-            previous: The value of the site of the step before, (*batch, *site_shape), which may change afterwards; at
-                the first step, nothing.
+            state: From `start`, or from the step before; a step may write into it, so it serves
+                once.
+            previous: The value of the site of the step before, (*batch, *site_shape), which may
+                change afterwards; at the first step, nothing.
         """
         (member, done, _), x, *context = state[0].shape, *state[1:]
         order, dim = self.orders[member], -1 - len(self.likelihood.site_shape)
         if previous is not None:
             x = x.index_copy(dim, order[done - 1 : done], previous.unsqueeze(dim))
         theta = self(self.from_sites(x), *context, member=member).flatten(-1 - len(self.grid), -2)
-        return theta.index_select(-2, order[done : done + 1]).squeeze(-2), (progress(member, done + 1), x, *context)
+        return theta.index_select(-2, order[done : done + 1]).squeeze(-2), (
+            progress(member, done + 1),
+            x,
+            *context,
+        )
 
     def phase(self, done: int) -> Hashable | None:
         """Return the kind of the step that follows ``done`` ones, or `None`, the default, for one of its own kind.
 
-        Steps of one kind run the same operations on the same tensors: where they are is a tensor in the state, into
-        which they write. So a CUDA graph of one of them is all of them.
+        Steps of one kind run the same operations on the same tensors: where they are is a tensor in
+        the state, into which they write. So a CUDA graph of one of them is all of them.
         """
         return None
 
@@ -149,7 +162,9 @@ class CausalNet(nn.Module, ABC):
             return None
         context = required(context, self.context_shape, next(self.parameters()))
         rows = context.shape[: context.dim() - len(self.context_shape)]
-        if check_broadcast(type(self).__name__, "context", rows, "x", batch_shape) != torch.Size(batch_shape):
+        if check_broadcast(type(self).__name__, "context", rows, "x", batch_shape) != torch.Size(
+            batch_shape
+        ):
             raise ValueError(
                 f"{type(self).__name__} expects x of the batch shape of its context, {tuple(rows)}; got "
                 f"{tuple(batch_shape)}. Expand x to it."

@@ -27,15 +27,17 @@ class Completion(TorchDistribution):
 
     .. math:: \log p(x_w \mid x_m) = \sum_{i \in w} \log p(x_i \mid x_m, x_{w, \text{before } i})
 
-    for the mask :math:`m` and the wanted sites :math:`w` of each row, under the mixture of the orders of the network.
-    `OrderAgnosticNet.condition_on` makes it. A sample is what was observed, with the wanted sites drawn; of a value the
-    wanted sites are scored. A value that contradicts what is observed has no probability.
+    for the mask :math:`m` and the wanted sites :math:`w` of each row, under the mixture of the
+    orders of the network. `OrderAgnosticNet.condition_on` makes it. A sample is what was observed,
+    with the wanted sites drawn; of a value the wanted sites are scored. A value that contradicts
+    what is observed has no probability.
 
     Args:
         net: An order-agnostic network.
         observed: (\*batch, \*event_shape), any numbers out of the mask.
         mask: True where a value is observed; its shape broadcasts to that of ``observed``.
-        wanted: True at the sites whose distribution this is, all others by default; what is neither is summed out.
+        wanted: True at the sites whose distribution this is, all others by default; what is neither
+            is summed out.
         validate_args: Whether to check the values that are scored; as Pyro does by default.
 
     Shape:
@@ -88,7 +90,9 @@ class Completion(TorchDistribution):
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> Completion:
         shape = expanded("Completion", self.batch_shape, batch_shape) + self.event_shape
-        observed, known, wanted = (part.expand(shape) for part in (self.observed, self.known, self.wanted))
+        observed, known, wanted = (
+            part.expand(shape) for part in (self.observed, self.known, self.wanted)
+        )
         return Completion(self.net, observed, known, wanted, self._validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -105,7 +109,9 @@ class Completion(TorchDistribution):
         for member in range(len(self.net.orders)):
             total = x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))
             for site, theta in self._told(member, x, observed, mask, wanted):
-                log_p = self.net.likelihood.log_prob(theta.to(total.dtype), x[:, site].squeeze(1).to(total.dtype))
+                log_p = self.net.likelihood.log_prob(
+                    theta.to(total.dtype), x[:, site].squeeze(1).to(total.dtype)
+                )
                 total = total + log_p.where(wanted[:, site].squeeze(1), 0)
             joint.append(total)
         mixture = torch.stack(joint).logsumexp(0) - math.log(len(joint))
@@ -125,8 +131,12 @@ class Completion(TorchDistribution):
             for member in members.unique().tolist():
                 mine = (members == member).nonzero().squeeze(-1)
                 part = x[mine]
-                for site, theta in self._told(member, part, observed[mine], mask[mine], wanted[mine]):
-                    drawn = self.net.likelihood.draw(theta.to(precise), noise[mine][:, site].squeeze(1)).to(x.dtype)
+                for site, theta in self._told(
+                    member, part, observed[mine], mask[mine], wanted[mine]
+                ):
+                    drawn = self.net.likelihood.draw(
+                        theta.to(precise), noise[mine][:, site].squeeze(1)
+                    ).to(x.dtype)
                     part[:, site] = drawn.unsqueeze(1).where(wanted[mine][:, site], part[:, site])
                 x[mine] = part
 
@@ -136,7 +146,10 @@ class Completion(TorchDistribution):
     def _rows(self, batch: torch.Size, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return a value, what is observed, and both masks, by row and site: (n, sites)."""
         parts = (x, self.observed, self.known, self.wanted)
-        rows = [part.expand(batch + self.event_shape).reshape(batch.numel(), self.net.sites) for part in parts]
+        rows = [
+            part.expand(batch + self.event_shape).reshape(batch.numel(), self.net.sites)
+            for part in parts
+        ]
         return rows[0], rows[1], rows[2], rows[3]
 
     def _told(
@@ -144,7 +157,8 @@ class Completion(TorchDistribution):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the sites that a row wants, in the order of a member, and theta of each in all rows.
 
-        What ``x`` holds there is learned after that, by the rows that want the site; a caller may draw it before.
+        What ``x`` holds there is learned after that, by the rows that want the site; a caller may
+        draw it before.
         """
         state = self.net.know(observed.where(mask, 0), mask)
         some = wanted.any(0).tolist()
@@ -159,4 +173,7 @@ class Completion(TorchDistribution):
 
 def _where(mine: Tensor, learned: State, state: State) -> State:
     """Return the new state in some rows, and the old one in the others."""
-    return tuple(new.where(mine.view(-1, *[1] * (new.dim() - 1)), old) for new, old in zip(learned, state, strict=True))
+    return tuple(
+        new.where(mine.view(-1, *[1] * (new.dim() - 1)), old)
+        for new, old in zip(learned, state, strict=True)
+    )

@@ -23,14 +23,16 @@ class Conditioned(CausalNet):
     Args:
         net: The network.
         mask: True at the sites that the context gives, of the shape of one vector or image.
-        wanted: True at the sites of which it says something, of the same shape; all others by default.
+        wanted: True at the sites of which it says something, of the same shape; all others by
+            default.
 
     Shape:
         - x: (\*batch, wanted); context: (\*batch, sites), any numbers out of the mask.
         - theta: (\*batch, wanted, num_params).
 
     Raises:
-        ValueError: If no site is unknown or wanted, one is both wanted and given, or a mask has another shape.
+        ValueError: If no site is unknown or wanted, one is both wanted and given, or a mask has
+            another shape.
     """
 
     mask: Tensor
@@ -38,7 +40,10 @@ class Conditioned(CausalNet):
     kept: Tensor
 
     def __init__(
-        self, net: OrderAgnosticNet, mask: Tensor | Sequence[Any], wanted: Tensor | Sequence[Any] | None = None
+        self,
+        net: OrderAgnosticNet,
+        mask: Tensor | Sequence[Any],
+        wanted: Tensor | Sequence[Any] | None = None,
     ) -> None:
         mask = mask_of("mask", mask)
         if mask.shape != net.event_shape or mask.all():
@@ -68,11 +73,15 @@ class Conditioned(CausalNet):
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         order = self.orders[member]
         rows = self.to_sites(x).reshape(-1, self.sites).index_select(-1, order)
-        state = self.net.know(self._observed(x.shape[:-1], context).reshape(-1, self.net.sites), self.mask)
+        state = self.net.know(
+            self._observed(x.shape[:-1], context).reshape(-1, self.net.sites), self.mask
+        )
         theta = self.net.follow(state, rows, self.wanted[order]).index_select(-2, order.argsort())
         return theta.view(*x.shape, self.likelihood.num_params)
 
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+    def start(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> State:
         return progress(member, 0), *self.net.know(self._observed(batch_shape, context), self.mask)
 
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:

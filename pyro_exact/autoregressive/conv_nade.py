@@ -20,9 +20,9 @@ class ConvNADE(OrderAgnosticNet):
 
     .. math:: p(x_i = 1 \mid x_m) = \sigma\left(f([x \odot m; m])_i + g([x \odot m, m])_i\right)
 
-    The convolutions :math:`f` see the mask as a second image. Valid ones make it smaller, and full ones of the same
-    kernels bring it back; all but the last are followed by a relu. The companion :math:`g` is a `DeepNADE`. A step is a
-    whole pass.
+    The convolutions :math:`f` see the mask as a second image. Valid ones make it smaller, and full
+    ones of the same kernels bring it back; all but the last are followed by a relu. The companion
+    :math:`g` is a `DeepNADE`. A step is a whole pass.
 
     Args:
         shape: Shape of the images, (C, H, W), whose pixels are numbered row by row.
@@ -30,7 +30,8 @@ class ConvNADE(OrderAgnosticNet):
         kernels: Kernel size of each valid convolution; the full ones come in the reverse order.
         hidden: Units of each hidden layer of the companion.
         layers: Number of hidden layers of the companion.
-        orders: Number of orders in the ensemble, or the orders themselves: permutations of the numbers of the sites.
+        orders: Number of orders in the ensemble, or the orders themselves: permutations of the
+            numbers of the sites.
         seed: Of orders that are drawn.
 
     Shape:
@@ -40,7 +41,8 @@ class ConvNADE(OrderAgnosticNet):
         ValueError: On sizes that are not positive, or kernels that an image is too small for.
 
     Reference:
-        Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution Estimation, section 6.
+        Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution
+        Estimation, section 6.
 
     Example:
         >>> from pyro_exact.distributions import Autoregressive
@@ -64,7 +66,12 @@ class ConvNADE(OrderAgnosticNet):
         super().__init__(shape, BernoulliLikelihood(), orders, seed)
         kernels = check_sizes("ConvNADE", "kernels", kernels, most=LARGEST_COUNT)
         channels = check_size("ConvNADE", "channels", channels)
-        check_elements("ConvNADE", channels, max(channels, 2 * self.event_shape[0]), *[max(kernels, default=1)] * 2)
+        check_elements(
+            "ConvNADE",
+            channels,
+            max(channels, 2 * self.event_shape[0]),
+            *[max(kernels, default=1)] * 2,
+        )
         shrunk = sum(kernel - 1 for kernel in kernels)
         if len(self.event_shape) != 3 or shrunk >= min(self.event_shape[1:]):
             raise ValueError(
@@ -72,15 +79,24 @@ class ConvNADE(OrderAgnosticNet):
                 f"got {tuple(self.event_shape)}. Choose smaller kernels."
             )
         if not kernels:
-            raise ValueError("ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no convolutions.")
+            raise ValueError(
+                "ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no convolutions."
+            )
         colours = self.event_shape[0]
         down = [2 * colours, *[channels] * len(kernels)]
         up = [*[channels] * len(kernels), colours]
-        valid = [nn.Conv2d(*sizes, kernel) for sizes, kernel in zip(pairwise(down), kernels, strict=True)]
-        full = [nn.ConvTranspose2d(*sizes, kernel) for sizes, kernel in zip(pairwise(up), kernels[::-1], strict=True)]
+        valid = [
+            nn.Conv2d(*sizes, kernel) for sizes, kernel in zip(pairwise(down), kernels, strict=True)
+        ]
+        full = [
+            nn.ConvTranspose2d(*sizes, kernel)
+            for sizes, kernel in zip(pairwise(up), kernels[::-1], strict=True)
+        ]
         for parameter in full[-1].parameters():
             nn.init.zeros_(parameter)
-        self.convolutions = nn.Sequential(*[m for layer in (*valid, *full) for m in (layer, nn.ReLU())][:-1])
+        self.convolutions = nn.Sequential(
+            *[m for layer in (*valid, *full) for m in (layer, nn.ReLU())][:-1]
+        )
         self.companion = DeepNADE(shape, hidden, layers)
 
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:

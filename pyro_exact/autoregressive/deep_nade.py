@@ -14,7 +14,8 @@ from pyro_exact.distributions.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.state import State
 
-# Sites that become known move a hidden unit together, and Adam would throw it about: 0.1 scales their weights down.
+# Sites that become known move a hidden unit together, and Adam would throw it about: 0.1 scales
+# their weights down.
 MASK_SCALE = 0.1
 
 
@@ -22,19 +23,22 @@ class DeepNADE(OrderAgnosticNet):
     r"""The order-agnostic neural autoregressive distribution estimator of binary vectors, deep.
 
     .. math::
-        p(x_i = 1 \mid x_m) = \sigma(b_i + V_i h^L), \qquad h^l = \mathrm{relu}(c^l + W^l h^{l-1}), \qquad
-        h^0 = [x \odot m,\, 0.1\, m]
+        p(x_i = 1 \mid x_m) = \sigma(b_i + V_i h^L), \qquad h^l = \mathrm{relu}(c^l + W^l h^{l-1}),
+        \qquad h^0 = [x \odot m,\, 0.1\, m]
 
-    The mask :math:`m` tells an unknown zero from a known one. Along an order, what a new value adds to the first layer
-    is one column of the weights; only the layers above are computed anew. An ensemble of orders is the paper's EoNADE.
+    The mask :math:`m` tells an unknown zero from a known one. Along an order, what a new value adds
+    to the first layer is one column of the weights; only the layers above are computed anew. An
+    ensemble of orders is the paper's EoNADE.
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels are numbered row by row.
         hidden: Units of each hidden layer.
         layers: Number of hidden layers, :math:`L`.
-        orders: Number of orders in the ensemble, or the orders themselves: permutations of the numbers of the sites.
+        orders: Number of orders in the ensemble, or the orders themselves: permutations of the
+            numbers of the sites.
         seed: Of orders that are drawn.
-        dropout: Share of the hidden units that `conditionals` leaves out in training; steps leave out none.
+        dropout: Share of the hidden units that `conditionals` leaves out in training; steps leave
+            out none.
 
     Shape:
         - x: (\*batch, \*shape), zeros and ones; theta, logits: (\*batch, \*shape, 1).
@@ -43,8 +47,9 @@ class DeepNADE(OrderAgnosticNet):
         ValueError: On sizes that are not positive, and on a ``dropout`` outside [0, 1).
 
     Reference:
-        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, sections 3 and 4; Uria, Côté,
-        Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution Estimation, section 4.
+        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, sections 3 and
+        4; Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution
+        Estimation, section 4.
 
     Example:
         >>> from pyro_exact.distributions import Autoregressive
@@ -70,7 +75,9 @@ class DeepNADE(OrderAgnosticNet):
         layers = check_size("DeepNADE", "layers", layers, most=LARGEST_COUNT)
         check_elements("DeepNADE", hidden, max(hidden, 2 * self.sites))
         first = nn.Linear(2 * self.sites, hidden)
-        self.W = nn.Parameter(first.weight.detach().T.unflatten(0, (2, self.sites)).contiguous())  # of values, of mask
+        self.W = nn.Parameter(
+            first.weight.detach().T.unflatten(0, (2, self.sites)).contiguous()
+        )  # of values, of mask
         self.c = nn.Parameter(first.bias.detach())
         self.upper = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers - 1))
         self.dropout = Dropout(dropout)
@@ -83,14 +90,20 @@ class DeepNADE(OrderAgnosticNet):
 
     def know(self, x: Tensor, mask: Tensor) -> State:
         known = mask.expand_as(x).to(x.dtype)
-        return (F.linear(torch.cat((x * known, MASK_SCALE * known), dim=-1), self.W.flatten(0, 1).T, self.c),)
+        return (
+            F.linear(
+                torch.cat((x * known, MASK_SCALE * known), dim=-1), self.W.flatten(0, 1).T, self.c
+            ),
+        )
 
     def learn(self, state: State, site: Tensor, value: Tensor) -> State:
         of_value, of_mask = self.W.index_select(1, site).squeeze(1)
         return (torch.addcmul(state[0] + MASK_SCALE * of_mask, value.unsqueeze(-1), of_value),)
 
     def tell(self, state: State, site: Tensor) -> Tensor:
-        return self._logits(state, self.V.index_select(0, site), self.b.index_select(0, site), nn.Identity())
+        return self._logits(
+            state, self.V.index_select(0, site), self.b.index_select(0, site), nn.Identity()
+        )
 
     def _logits(self, state: State, V: Tensor, b: Tensor, dropout: nn.Module) -> Tensor:
         """Return the logits of some sites from the pre-activation of the first layer, under autocast too in full."""

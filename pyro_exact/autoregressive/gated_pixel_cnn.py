@@ -25,33 +25,38 @@ class GatedPixelCNN(PixelNet):
         a_h &= W_h * h + W_{vh}\, a_v + V_h c, \qquad &h' &= h + W_r\, \gamma(a_h), \qquad
         \gamma(a, b) = \tanh(a) \odot \sigma(b)
 
-    The vertical stack :math:`v` sees whole rows without a mask, so that there is no blind spot: in a network that is
-    deep enough for the image, every number depends on all that come before. The gates of the horizontal stack
-    :math:`h` also add to the input of two last 1x1 convolutions. A context :math:`c` adds to every gate: a class as a
-    one-hot vector, a latent vector, or a map of the size of the image.
+    The vertical stack :math:`v` sees whole rows without a mask, so that there is no blind spot: in
+    a network that is deep enough for the image, every number depends on all that come before. The
+    gates of the horizontal stack :math:`h` also add to the input of two last 1x1 convolutions. A
+    context :math:`c` adds to every
+    gate: a class as a one-hot vector, a latent vector, or a map of the size of the image.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits. `None` for real numbers, which need a likelihood.
+        levels: Number of pixel levels; two make bits. `None` for real numbers, which need a
+            likelihood.
         hidden: Channels of either stack.
         layers: Number of layers after the first, which has a 7x7 kernel.
         kernel_size: Odd side of their kernels.
         head: Channels of the two last convolutions' input.
         context: Size of a context vector, or shape of a context map (channels, H, W).
-        likelihood: What theta means, if not that of single levels: a site may be a pixel with all its channels, as with
-            `DiscretizedLogisticMixture`, whose channels then come all at once.
+        likelihood: What theta means, if not that of single levels: a site may be a pixel with all
+            its channels, as with `DiscretizedLogisticMixture`, whose channels then come all at
+            once.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, \*context_shape).
-        - theta: (\*batch, C, H, W, likelihood.num_params), or (\*batch, H, W, likelihood.num_params).
+        - theta: (\*batch, C, H, W, likelihood.num_params), or (\*batch, H, W,
+          likelihood.num_params).
 
     Raises:
-        ValueError: If the shape is not that of images, a context is neither a vector nor a map of the size of the
-            image, there are fewer than two levels, or a layer has fewer channels than the image has colours.
+        ValueError: If the shape is not that of images, a context is neither a vector nor a map of
+            the size of the image, there are fewer than two levels, or a layer has fewer channels
+            than the image has colours.
 
     Reference:
-        Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu (2016), Conditional Image Generation with
-        PixelCNN Decoders, equations 2-4 and figure 2.
+        Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu (2016), Conditional
+        Image Generation with PixelCNN Decoders, equations 2-4 and figure 2.
 
     Example:
         >>> from pyro_exact.distributions import Autoregressive
@@ -77,9 +82,15 @@ class GatedPixelCNN(PixelNet):
         super().__init__(shape, levels, context, likelihood)
         name = type(self).__name__
         layers = check_size(name, "layers", layers, least=0, most=LARGEST_COUNT)
-        kernel_size, hidden = check_kernel(name, "kernel_size", kernel_size), check_size(name, "hidden", hidden)
+        kernel_size, hidden = (
+            check_kernel(name, "kernel_size", kernel_size),
+            check_size(name, "hidden", hidden),
+        )
         head = check_size(name, "head", head)
-        if self.context_shape is not None and self.context_shape[1:] not in ((), (self.height, self.width)):
+        if self.context_shape is not None and self.context_shape[1:] not in (
+            (),
+            (self.height, self.width),
+        ):
             raise ValueError(
                 f"{name} expects a context vector, or a map of shape (channels, {self.height}, {self.width}); got the "
                 f"shape {self.context_shape}. Resize the map."
@@ -87,9 +98,17 @@ class GatedPixelCNN(PixelNet):
         image, stack, last = (groups(n, self.colours) for n in (self.channels, hidden, head))
         channels = None if self.context_shape is None else self.context_shape[0]
         self.side = kernel_size // 2
-        self.first = GatedLayer(image, stack, torch.cat((stack, last)) if layers else last, 7, channels, first=True)
+        self.first = GatedLayer(
+            image, stack, torch.cat((stack, last)) if layers else last, 7, channels, first=True
+        )
         self.layers: Sequence[GatedLayer] = nn.ModuleList(  # type: ignore[assignment]
-            GatedLayer(stack, stack, torch.cat((stack, last)) if i < layers else last, kernel_size, channels)
+            GatedLayer(
+                stack,
+                stack,
+                torch.cat((stack, last)) if i < layers else last,
+                kernel_size,
+                channels,
+            )
             for i in range(1, layers + 1)
         )
         self.head = MaskedConv2d(last, last)
@@ -113,12 +132,21 @@ class GatedPixelCNN(PixelNet):
         horizontal = [layer.horizontal.start(batch, self.width).squeeze(1) for layer in self.layers]
         return Memory(
             context=None if context is None else context.movedim(1, -1).contiguous(),
-            taps=(self.first.horizontal.taps(image), torch.arange(self.side + 1, device=image.device)),
-            row_taps=[layer.row_taps(v, self.width) for layer, v in zip(layers[:2], vertical, strict=False)],
+            taps=(
+                self.first.horizontal.taps(image),
+                torch.arange(self.side + 1, device=image.device),
+            ),
+            row_taps=[
+                layer.row_taps(v, self.width)
+                for layer, v in zip(layers[:2], vertical, strict=False)
+            ],
             vertical=vertical,
             horizontal=horizontal,
             colours=[[row[..., stack] for row in horizontal] for stack in stacks],
-            above=[image.new_empty(batch, self.width, len(layers), 2, stack.stop - stack.start) for stack in stacks],
+            above=[
+                image.new_empty(batch, self.width, len(layers), 2, stack.stop - stack.start)
+                for stack in stacks
+            ],
             pixels=[layer.start(batch, 1).flatten(1) for layer in masked if layer.bias is not None],
             row_weights=[layer.prepare_row() for layer in layers],
             weights=[[layer.prepare(colour) for layer in masked] for colour in range(self.colours)],
@@ -127,7 +155,9 @@ class GatedPixelCNN(PixelNet):
     def begin_row(self, cursor: Cursor, memory: Memory) -> None:
         context = memory.context
         if context is not None:
-            context = (context if context.shape[1] == 1 else context.index_select(1, cursor.row)).squeeze(1)
+            context = (
+                context if context.shape[1] == 1 else context.index_select(1, cursor.row)
+            ).squeeze(1)
         layer, places, v = self.first, memory.row_taps[0], None
         for i, (lines, weights) in enumerate(zip(memory.vertical, memory.row_weights, strict=True)):
             if v is not None:
@@ -135,7 +165,9 @@ class GatedPixelCNN(PixelNet):
                 line_buffer.next_row(lines)
                 lines[:, -1, layer.side : layer.side + self.width] = v
                 memory.horizontal[i - 1].zero_()
-            seen = line_buffer.window(lines, places).view(len(lines), self.width, len(weights[0][1]))
+            seen = line_buffer.window(lines, places).view(
+                len(lines), self.width, len(weights[0][1])
+            )
             a, across = layer.above_row(seen, context, weights)
             v, by_half = gated(a, -1), across.unflatten(-1, (2, -1))
             for above, channels in zip(memory.above, self.spans[0], strict=True):
@@ -149,16 +181,22 @@ class GatedPixelCNN(PixelNet):
 
         def gates(from_above: Tensor, seen: Tensor) -> Tensor:
             a = torch.addmm(from_above, seen, next(weights)[1])
-            return line_buffer.so_far(next(pixels), a[:, :width].tanh_().mul_(a[:, width:].sigmoid_()), stack)
+            return line_buffer.so_far(
+                next(pixels), a[:, :width].tanh_().mul_(a[:, width:].sigmoid_()), stack
+            )
 
         first, places = (taps + cursor.column for taps in memory.taps)
         g = gates(above[0], line_buffer.window(cursor.image, first))
         x, column = MaskedConv2d.step(g, next(weights)), cursor.column + self.side
-        for from_above, row, mine in zip(above[1:], memory.horizontal, memory.colours[colour], strict=True):
+        for from_above, row, mine in zip(
+            above[1:], memory.horizontal, memory.colours[colour], strict=True
+        ):
             mine.index_copy_(1, column, x[:, :width].unsqueeze(1))
             g = gates(from_above, row.index_select(1, places).flatten(1))
             bias, weight = next(weights)
-            x = x if len(bias) == x.shape[1] else x[:, width:]  # the last layer makes nothing for the stack
+            x = (
+                x if len(bias) == x.shape[1] else x[:, width:]
+            )  # the last layer makes nothing for the stack
             x.addmm_(g, weight).add_(bias)
         for _ in range(2):
             x = MaskedConv2d.step(line_buffer.so_far(next(pixels), x.relu_(), last), next(weights))
@@ -179,10 +217,12 @@ class GatedLayer(nn.Module):
     Args:
         inputs: Colours of the channels of its input.
         stack: Colours of the channels of either stack.
-        outputs: Colours of the channels that the horizontal gates make: for the stack, then for the skip connection.
+        outputs: Colours of the channels that the horizontal gates make: for the stack, then for the
+            skip connection.
         kernel_size: Odd side of the whole kernel.
         context: Channels of the context.
-        first: Whether the input is the image, of which rows above and earlier colours are seen only.
+        first: Whether the input is the image, of which rows above and earlier colours are seen
+            only.
     """
 
     def __init__(
@@ -197,14 +237,20 @@ class GatedLayer(nn.Module):
         super().__init__()
         self.side, self.first, self.width = kernel_size // 2, first, len(stack)
         units = 2 * len(stack)
-        check_elements("GatedPixelCNN", units, max(units, len(inputs)), self.side + (not first), kernel_size)
+        check_elements(
+            "GatedPixelCNN", units, max(units, len(inputs)), self.side + (not first), kernel_size
+        )
         self.vertical = nn.Conv2d(len(inputs), units, (self.side + (not first), kernel_size))
         self.across = nn.Conv2d(units, units, 1)
-        self.horizontal = MaskedConv2d(inputs, stack.repeat(2), (1, kernel_size), strict=first, bias=False)
+        self.horizontal = MaskedConv2d(
+            inputs, stack.repeat(2), (1, kernel_size), strict=first, bias=False
+        )
         self.out = MaskedConv2d(stack, outputs)
         self.context = None if context is None else nn.Conv2d(context, 2 * units, 1, bias=False)
 
-    def forward(self, vertical: Tensor, horizontal: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, vertical: Tensor, horizontal: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Return the vertical stack, and what the horizontal gates make."""
         rows = F.pad(vertical, (self.side, self.side, self.side, -1 if self.first else 0))
         if self.context is not None:
@@ -230,7 +276,9 @@ class GatedLayer(nn.Module):
             for layer in (self.vertical, self.across)
         )
 
-    def above_row(self, seen: Tensor, context: Tensor | None, weights: tuple[Prepared, ...]) -> tuple[Tensor, Tensor]:
+    def above_row(
+        self, seen: Tensor, context: Tensor | None, weights: tuple[Prepared, ...]
+    ) -> tuple[Tensor, Tensor]:
         """Return the input of the vertical gates, and what adds to that of the horizontal ones, of a row.
 
         Args:
@@ -254,7 +302,8 @@ class Memory(NamedTuple):
         vertical: Lines of the vertical stack below each layer.
         horizontal: The row of the horizontal stack below each layer, (batch, side + W, channels).
         colours: The channels of each colour of these rows.
-        above: What the vertical stack adds to the gates of a row, for each colour: (batch, W, layers, 2, channels).
+        above: What the vertical stack adds to the gates of a row, for each colour: (batch, W,
+            layers, 2, channels).
         pixels: The input of each 1x1 layer at the pixel.
         row_weights: Of the vertical stack.
         weights: Of the horizontal one, for each colour.
@@ -282,7 +331,9 @@ def _dense(bias: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     return torch.matmul(x, weight).add_(bias)
 
 
-def _across(a: Tensor, across: Callable[[Tensor], Tensor], context: Tensor | None, dim: int) -> tuple[Tensor, Tensor]:
+def _across(
+    a: Tensor, across: Callable[[Tensor], Tensor], context: Tensor | None, dim: int
+) -> tuple[Tensor, Tensor]:
     """Return the input of the vertical gates, and what it and the context add to that of the horizontal ones."""
     if context is None:
         return a, across(a)

@@ -22,33 +22,34 @@ class MADE(CausalNet):
         \theta = b + (A \odot M^A)\, x + (V \odot M^V)\, h^L, \qquad
         h^l = \mathrm{relu}\left(b^l + (W^l \odot M^l)\, h^{l-1}\right), \quad h^0 = x
 
-    The masks come from degrees, drawn once at random and saved with the weights: a hidden unit of degree m sees what is
-    of degree up to m, an output what comes before its site. A site is seen by all later ones directly (:math:`A`), so
-    that no width is too small. Several masks, each with its own order of the sites, make an ensemble; see
-    `pyro_exact.distributions.Autoregressive`.
+    The masks come from degrees, drawn once at random and saved with the weights: a hidden unit of
+    degree m sees what is of degree up to m, an output what comes before its site. A site is seen by
+    all later ones directly (:math:`A`), so that no width is too small. Several masks, each with its
+    own order of the sites, make an ensemble; see `pyro_exact.distributions.Autoregressive`.
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels come row by row.
         hidden: Units of each hidden layer.
         layers: Number of hidden layers.
         masks: Number of masks.
-        order: A permutation of the numbers of the sites, or one for each mask, such as the `scans` of an image; `None`
-            for 0, 1, ..., or with several masks for random ones.
+        order: A permutation of the numbers of the sites, or one for each mask, such as the `scans`
+            of an image; `None` for 0, 1, ..., or with several masks for random ones.
         seed: Of the masks.
         likelihood: What ``theta`` means: Bernoulli for bits, or Gaussian for real numbers.
         context_dim: Size of the context vector that every site may depend on.
         dropout: Share of the hidden units that are left out in training.
 
     Shape:
-        - x: (\*batch, \*shape); context: (\*batch, context_dim); theta: (\*batch, \*shape, likelihood.num_params).
+        - x: (\*batch, \*shape); context: (\*batch, context_dim); theta: (\*batch, \*shape,
+          likelihood.num_params).
 
     Raises:
-        ValueError: On sizes that are not positive, on an ``order`` that is no permutation, on another number of orders
-            than of masks, and on a ``dropout`` outside [0, 1).
+        ValueError: On sizes that are not positive, on an ``order`` that is no permutation, on
+            another number of orders than of masks, and on a ``dropout`` outside [0, 1).
 
     Reference:
-        Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, sections 3
-        and 4; equations 8-9 and 12-13.
+        Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution
+        Estimation, sections 3 and 4; equations 8-9 and 12-13.
 
     Example:
         >>> from pyro_exact.distributions import Autoregressive
@@ -71,9 +72,18 @@ class MADE(CausalNet):
     ) -> None:
         if context_dim is not None:
             context_dim = check_size("MADE", "context_dim", context_dim)
-        super().__init__(shape, BernoulliLikelihood() if likelihood is None else likelihood, context_dim)
-        hidden, layers = check_size("MADE", "hidden", hidden), check_size("MADE", "layers", layers, most=LARGEST_COUNT)
-        check_elements("MADE", hidden, max(hidden if layers > 1 else 1, self.sites * self.likelihood.num_params))
+        super().__init__(
+            shape, BernoulliLikelihood() if likelihood is None else likelihood, context_dim
+        )
+        hidden, layers = (
+            check_size("MADE", "hidden", hidden),
+            check_size("MADE", "layers", layers, most=LARGEST_COUNT),
+        )
+        check_elements(
+            "MADE",
+            hidden,
+            max(hidden if layers > 1 else 1, self.sites * self.likelihood.num_params),
+        )
         check_elements("MADE", self.sites, self.sites * self.likelihood.num_params)
         masks = check_size("MADE", "masks", masks, most=LARGEST_COUNT)
         seed, dropout = check_seed("MADE", seed), check_share("MADE", "dropout", dropout)
@@ -98,7 +108,9 @@ class MADE(CausalNet):
         theta: Tensor = self.dense(self.to_sites(self.values(x)), context, member)
         return theta.unflatten(-2, self.event_shape)
 
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+    def start(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> State:
         return self.dense.start(batch_shape, context, member)
 
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:

@@ -24,17 +24,18 @@ class NADE(CausalNet):
         p(x_{o_d} = 1 \mid x_{o_{<d}}) = \sigma(b_d + V_d h_d), \qquad h_d = \sigma(a_d), \qquad
         a_1 = c, \quad a_{d+1} = a_d + W_d\, x_{o_d}
 
-    The pre-activation :math:`a_d` is carried from one dimension to the next, so that the probability of a vector, and a
-    sample, cost :math:`O(D H)`. The gradient carries it back: neither direction holds more than one hidden layer.
-    Second derivatives, and the transforms of `torch.func`, hold all D; there is no other forward mode. As the gradient
-    takes the inputs off again, it is meant for float32 or float64: in bfloat16 it errs about twice as much as that of
-    autograd.
+    The pre-activation :math:`a_d` is carried from one dimension to the next, so that the
+    probability of a vector, and a sample, cost :math:`O(D H)`. The gradient carries it back:
+    neither direction holds more than one hidden layer. Second derivatives, and the transforms of
+    `torch.func`, hold all D; there is no other forward mode. As the gradient takes the inputs off
+    again, it is meant for float32 or
+    float64: in bfloat16 it errs about twice as much as that of autograd.
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels come row by row.
         hidden: Number of hidden units, :math:`H`.
-        order: The order :math:`o`, a permutation of 0, ..., D - 1; `None` for that one. Row :math:`d` of W, V and b
-            belongs to the dimension that comes at place d.
+        order: The order :math:`o`, a permutation of 0, ..., D - 1; `None` for that one. Row
+            :math:`d` of W, V and b belongs to the dimension that comes at place d.
 
     Shape:
         - x: (\*batch, \*shape), zeros and ones; theta, logits: (\*batch, \*shape, 1).
@@ -43,8 +44,9 @@ class NADE(CausalNet):
         ValueError: If there is no hidden unit, or ``order`` is no permutation.
 
     Reference:
-        Larochelle and Murray (2011), The Neural Autoregressive Distribution Estimator, algorithm 1; Uria, Côté, Gregor,
-        Murray and Larochelle (2016), Neural Autoregressive Distribution Estimation, section 2.
+        Larochelle and Murray (2011), The Neural Autoregressive Distribution Estimator, algorithm 1;
+        Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution
+        Estimation, section 2.
 
     Example:
         >>> from pyro_exact.distributions import Autoregressive
@@ -55,7 +57,9 @@ class NADE(CausalNet):
 
     order: Tensor
 
-    def __init__(self, shape: int | Sequence[int], hidden: int = 500, order: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, shape: int | Sequence[int], hidden: int = 500, order: Sequence[int] | None = None
+    ) -> None:
         super().__init__(shape, BernoulliLikelihood())
         hidden = check_size("NADE", "hidden", hidden)
         check_elements("NADE", self.sites, hidden)
@@ -81,7 +85,9 @@ class NADE(CausalNet):
         logits = (activity + self.b).index_select(-1, self.order.argsort())
         return logits.view(*x.shape, 1)
 
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+    def start(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> State:
         return progress(0, 0), self.c.expand(*batch_shape, -1)
 
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
@@ -94,7 +100,9 @@ class NADE(CausalNet):
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set b to the marginal logits of a batch."""
-        self.b.copy_(self.likelihood.marginal(self.examples(x).index_select(-1, self.order)).squeeze(-1))
+        self.b.copy_(
+            self.likelihood.marginal(self.examples(x).index_select(-1, self.order)).squeeze(-1)
+        )
 
     def extra_repr(self) -> str:
         return f"{tuple(self.event_shape)}, hidden={len(self.c)}"
@@ -103,9 +111,12 @@ class NADE(CausalNet):
 class Recursion(torch.autograd.Function):
     r"""The sums :math:`V_d h_d` of NADE for all :math:`d`, with memory for one hidden layer.
 
-    Autograd would hold all D of them. Here forward leaves the last pre-activation, and backward takes the inputs off it
-    again, one after the other, while it adds up what the later dimensions have asked of :math:`a`. An input that is
-    zero in the whole batch, such as a pixel at the border, changes no hidden unit, and is passed over.
+    Autograd would hold all D of them. Here forward leaves the last pre-activation, and backward
+    takes the inputs off it again, one after the other, while it adds up what the later dimensions
+    have asked of :math:`a`. An input that is zero in the whole batch, such as a pixel at the
+    border, changes no hidden unit,
+    and is passed
+    over.
     """
 
     @staticmethod
@@ -127,7 +138,9 @@ class Recursion(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, W, V and c."""
         *inputs, a = ctx.saved_tensors
-        if torch.is_grad_enabled() or transformed(grad):  # the gradient is to be differentiated, or comes in batches
+        if torch.is_grad_enabled() or transformed(
+            grad
+        ):  # the gradient is to be differentiated, or comes in batches
             return _differentiable_gradient(inputs, grad)
         x, W, V, _ = inputs
         columns, grad, a = x.T.contiguous(), grad.T.contiguous(), a.clone()

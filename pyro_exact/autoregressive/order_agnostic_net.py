@@ -27,17 +27,20 @@ class OrderAgnosticNet(CausalNet):
     .. math:: \theta_i = g_i(x \odot m, m), \qquad m_i = 0, \qquad
         \log p_o(x) = \sum_k \log p(x_{o_k} \mid \theta_{o_k}), \quad m = \{o_1, \dots, o_{k-1}\}
 
-    Its members are orders, drawn at random or given, and saved with the weights, which do not depend on them: to score
-    or draw in others, set ``net.orders``. A `forward` takes a pass for each site, so train the network by
-    `pyro_exact.models.OrderAgnostic`, for which one pass is enough.
+    Its members are orders, drawn at random or given, and saved with the weights, which do not
+    depend on them: to score or draw in others, set ``net.orders``. A `forward` takes a pass for
+    each site, so train the network by `pyro_exact.models.OrderAgnostic`, for which one pass is
+    enough.
 
-    A subclass writes `conditionals`. Where one more value costs less than a new pass, it writes `know`, `learn` and
-    `tell` as well: all else, such as the steps of `CausalNet`, is made of these three.
+    A subclass writes `conditionals`. Where one more value costs less than a new pass, it writes
+    `know`, `learn` and `tell` as well: all else, such as the steps of `CausalNet`, is made of these
+    three.
 
     Args:
         shape: Size of a vector, or the shape of an image, whose sites are numbered row by row.
         likelihood: What ``theta`` means.
-        orders: Number of orders in the ensemble, or the orders themselves: permutations of the numbers of the sites.
+        orders: Number of orders in the ensemble, or the orders themselves: permutations of the
+            numbers of the sites.
         seed: Of orders that are drawn.
 
     Shape:
@@ -47,18 +50,23 @@ class OrderAgnosticNet(CausalNet):
         ValueError: If there is no order, or one is no permutation.
 
     Reference:
-        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, sections 3 and 4.
+        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, sections 3 and
+        4.
     """
 
     rows = 512  # that `forward` takes through all the sites together: many for a fast product, few for the cache
     ensemble: Tensor
 
-    def __init__(self, shape: int | Sequence[int], likelihood: Likelihood, orders: Orders = 1, seed: int = 0) -> None:
+    def __init__(
+        self, shape: int | Sequence[int], likelihood: Likelihood, orders: Orders = 1, seed: int = 0
+    ) -> None:
         super().__init__(shape, likelihood)
         if not isinstance(orders, Iterable):
             count = check_size(type(self).__name__, "orders", orders, most=LARGEST_COUNT)
             generator = torch.Generator().manual_seed(check_seed(type(self).__name__, seed))
-            orders = [torch.randperm(self.sites, generator=generator).tolist() for _ in range(count)]
+            orders = [
+                torch.randperm(self.sites, generator=generator).tolist() for _ in range(count)
+            ]
         self.register_buffer("ensemble", permutations(orders, self.sites, type(self).__name__))
 
     @property
@@ -67,7 +75,9 @@ class OrderAgnosticNet(CausalNet):
 
     @orders.setter
     def orders(self, orders: Iterable[Any]) -> None:
-        self.ensemble = permutations(orders, self.sites, type(self).__name__).to(self.ensemble.device)
+        self.ensemble = permutations(orders, self.sites, type(self).__name__).to(
+            self.ensemble.device
+        )
 
     @abstractmethod
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -109,11 +119,22 @@ class OrderAgnosticNet(CausalNet):
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         order = self.orders[member]
         theta = []
-        for rows in self.to_sites(self.values(x)).reshape(-1, self.sites).index_select(-1, order).split(self.rows):
-            theta.append(self.follow(self._nothing(rows.shape[:1]), rows, order).index_select(-2, order.argsort()))
+        for rows in (
+            self.to_sites(self.values(x))
+            .reshape(-1, self.sites)
+            .index_select(-1, order)
+            .split(self.rows)
+        ):
+            theta.append(
+                self.follow(self._nothing(rows.shape[:1]), rows, order).index_select(
+                    -2, order.argsort()
+                )
+            )
         return torch.cat(theta).view(*x.shape, self.likelihood.num_params)
 
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+    def start(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> State:
         return progress(member, 0), *self._nothing(batch_shape)
 
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
@@ -129,25 +150,33 @@ class OrderAgnosticNet(CausalNet):
         return self.know(x, x.bool())
 
     def condition_on(
-        self, observed: Tensor, mask: Tensor | Sequence[Any], wanted: Tensor | Sequence[Any] | None = None
+        self,
+        observed: Tensor,
+        mask: Tensor | Sequence[Any],
+        wanted: Tensor | Sequence[Any] | None = None,
     ) -> Autoregressive | Completion:
         r"""Return the distribution of some sites given others: a pass for each of those that are wanted.
 
-        It is the conditional of an order that begins with what is observed, goes on with what is wanted, and ends with
-        the rest, which so is summed out; and the mixture of those of all our orders.
+        It is the conditional of an order that begins with what is observed, goes on with what is
+        wanted, and ends with the rest, which so is summed out; and the mixture of those of all our
+        orders.
 
-        With one mask for all rows its vectors hold the wanted sites in the order of their numbers. With a mask for each
-        row, as of data of which some are missing, they are whole vectors or images: see `Completion`.
+        With one mask for all rows its vectors hold the wanted sites in the order of their numbers.
+        With a mask for each row, as of data of which some are missing, they are whole vectors or
+        images: see `Completion`.
 
         Args:
-            observed: (\*batch, \*event_shape), any numbers out of the mask; the batch is that of the distribution.
-            mask: True where a value is observed, of the shape of one vector or image, or of as many as there are rows.
-            wanted: True at the sites whose distribution this is, of either shape; all others by default.
+            observed: (\*batch, \*event_shape), any numbers out of the mask; the batch is that of
+                the distribution.
+            mask: True where a value is observed, of the shape of one vector or image, or of as many
+                as there are rows.
+            wanted: True at the sites whose distribution this is, of either shape; all others by
+                default.
 
         Raises:
             TypeError: If a mask is none, or what is observed is no tensor.
-            ValueError: If everything is observed or nothing wanted, what is wanted is observed, or a shape or an
-                observed value is impossible.
+            ValueError: If everything is observed or nothing wanted, what is wanted is observed, or
+                a shape or an observed value is impossible.
         """
         known, chosen = mask_of("mask", mask), None if wanted is None else mask_of("wanted", wanted)
         x = self.values(observed)

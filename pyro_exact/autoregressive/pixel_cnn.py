@@ -17,28 +17,32 @@ class PixelCNN(PixelNet):
     r"""A stack of masked convolutions, from the pixels before to the distribution of the next number of a pixel.
 
     A 7x7 convolution with mask A, residual blocks with mask B, and two 1x1 convolutions; see
-    `pyro_exact.nn.MaskedConv2d`. It has a **blind spot**: rows above are seen through kernels that are cut on the right
-    in each row, so that with 3x3 kernels a wedge on the upper right of a pixel, beyond the first convolution, is never
-    seen, however deep the network is. `GatedPixelCNN` has none.
+    `pyro_exact.nn.MaskedConv2d`. It has a **blind spot**: rows above are seen through kernels that
+    are cut on the right in each row, so that with 3x3 kernels a wedge on the upper right of a
+    pixel, beyond the first convolution, is never seen, however deep the network is. `GatedPixelCNN`
+    has none.
 
     Args:
         shape: (C, H, W).
         levels: Number of pixel levels; two make bits.
         hidden: Channels in the middle of a residual block, h; the stream between the blocks has 2h.
         blocks: Number of residual blocks.
-        head: Channels between the two last convolutions; the paper has 1024 for colours, 32 for bits.
+        head: Channels between the two last convolutions; the paper has 1024 for colours, 32 for
+            bits.
 
     Shape:
-        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, C, H, W, likelihood.num_params).
+        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, C, H, W,
+          likelihood.num_params).
 
     Raises:
-        ValueError: If the shape is not that of images, there are fewer than two levels, or a layer has fewer channels
-            than the image.
+        ValueError: If the shape is not that of images, there are fewer than two levels, or a layer
+            has fewer channels than the image.
 
     Reference:
-        Van den Oord, Kalchbrenner and Kavukcuoglu (2016), Pixel Recurrent Neural Networks, sections 3.4 and 3.5, table
-        1 and figure 5; on the blind spot Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu (2016),
-        Conditional Image Generation with PixelCNN Decoders, figure 1.
+        Van den Oord, Kalchbrenner and Kavukcuoglu (2016), Pixel Recurrent Neural Networks, sections
+        3.4 and 3.5, table 1 and figure 5; on the blind spot Van den Oord, Kalchbrenner, Vinyals,
+        Espeholt, Graves and Kavukcuoglu (2016), Conditional Image Generation with PixelCNN
+        Decoders, figure 1.
 
     Example:
         >>> from pyro_exact.distributions import Autoregressive
@@ -50,13 +54,21 @@ class PixelCNN(PixelNet):
     rows, columns = 4, 3
 
     def __init__(
-        self, shape: Sequence[int], levels: int = 256, hidden: int = 128, blocks: int = 15, head: int = 1024
+        self,
+        shape: Sequence[int],
+        levels: int = 256,
+        hidden: int = 128,
+        blocks: int = 15,
+        head: int = 1024,
     ) -> None:
         super().__init__(shape, levels)
         blocks = check_size("PixelCNN", "blocks", blocks, most=LARGEST_COUNT)
         hidden = check_size("PixelCNN", "hidden", hidden)
         widths = 2 * hidden, hidden, head
-        image, (stream, middle, last) = groups(self.colours, self.colours), (groups(n, self.colours) for n in widths)
+        image, (stream, middle, last) = (
+            groups(self.colours, self.colours),
+            (groups(n, self.colours) for n in widths),
+        )
         self.first = MaskedConv2d(image, stream, (7, 7), strict=True)
         self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
             Block(stream, middle) for _ in range(blocks)
@@ -74,14 +86,19 @@ class PixelCNN(PixelNet):
 
     def memory(self, cursor: Cursor, context: Tensor | None) -> Memory:
         batch = len(cursor.image)
-        dense = [layer for block in self.blocks for layer in (block.narrow, block.wide)] + [self.head, self.last]
+        dense = [layer for block in self.blocks for layer in (block.narrow, block.wide)] + [
+            self.head,
+            self.last,
+        ]
         lines = [block.middle.start(batch, self.width) for block in self.blocks]
         layers = [layer for layer in self.modules() if isinstance(layer, MaskedConv2d)]
         return Memory(
             taps=(self.first.taps(cursor.image), self.blocks[0].middle.taps(lines[0])),
             lines=lines,
             pixels=[layer.start(batch, 1).flatten(1) for layer in dense],
-            prepared=[[layer.prepare(colour) for layer in layers] for colour in range(self.colours)],
+            prepared=[
+                [layer.prepare(colour) for layer in layers] for colour in range(self.colours)
+            ],
         )
 
     def begin_row(self, cursor: Cursor, memory: Memory) -> None:
@@ -90,7 +107,11 @@ class PixelCNN(PixelNet):
 
     def number(self, colour: int, cursor: Cursor, memory: Memory) -> Tensor:
         stream, middle, last = (channels[colour] for channels in self.spans)
-        weights, pixels, step = iter(memory.prepared[colour]), iter(memory.pixels), MaskedConv2d.step
+        weights, pixels, step = (
+            iter(memory.prepared[colour]),
+            iter(memory.pixels),
+            MaskedConv2d.step,
+        )
 
         def dense(x: Tensor, channels: slice) -> Tensor:
             return step(line_buffer.so_far(next(pixels), x.relu(), channels), next(weights))

@@ -36,14 +36,15 @@ class Memory(NamedTuple):
 class PixelCNNpp(CausalNet):
     r"""PixelCNN++: one stream sees the rows above a pixel, the other one also the pixels to its left.
 
-    Convolutions whose kernels end at the row, or at the pixel, need no masks once their input is shifted by a row or a
-    column. Both streams are rows of `GatedResnet` at three resolutions, with a short cut into every block on the way
-    back; each block of the second one sees that of the first. All channels of a pixel are predicted at once: the
-    likelihood makes them dependent. Layers have normalised weights, and `initialize` sets them from data: do that
-    before the weights are averaged or copied to other devices.
+    Convolutions whose kernels end at the row, or at the pixel, need no masks once their input is
+    shifted by a row or a column. Both streams are rows of `GatedResnet` at three resolutions, with
+    a short cut into every block on the way back; each block of the second one sees that of the
+    first. All channels of a pixel are predicted at once: the likelihood makes them dependent.
+    Layers have normalised weights, and `initialize` sets them from
+    data: do that before the weights are averaged or copied to other devices.
 
-    A step computes the first stream by rows, the second by pixels, and a lower resolution where it is due. Steps have
-    no dropout and carry no gradient.
+    A step computes the first stream by rows, the second by pixels, and a lower resolution where it
+    is due. Steps have no dropout and carry no gradient.
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
@@ -52,18 +53,20 @@ class PixelCNNpp(CausalNet):
         filters: Channels of either stream.
         components: Logistics of the mixture.
         dropout: Share of hidden numbers that are dropped in training.
-        context: Size of a context vector, such as a class as a one-hot vector, which adds to every gate.
+        context: Size of a context vector, such as a class as a one-hot vector, which adds to every
+            gate.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context).
         - theta: (\*batch, H, W, likelihood.num_params); see `DiscretizedLogisticMixture`.
 
     Raises:
-        ValueError: If the shape is not that of images with sides that 4 divides, or a size is not positive.
+        ValueError: If the shape is not that of images with sides that 4 divides, or a size is not
+            positive.
 
     Reference:
-        Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture
-        Likelihood and Other Modifications, and official code.
+        Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++: Improving the PixelCNN with
+        Discretized Logistic Mixture Likelihood and Other Modifications, and official code.
 
     Example:
         >>> from pyro_exact.distributions import Autoregressive
@@ -129,16 +132,22 @@ class PixelCNNpp(CausalNet):
         """Give every layer normalised outputs on a batch, with a context of zeros if there is one."""
         self.examples(x)
         weight = self.last.bias
-        context = None if self.context_shape is None else weight.new_zeros(len(x), *self.context_shape)
+        context = (
+            None if self.context_shape is None else weight.new_zeros(len(x), *self.context_shape)
+        )
         initialize_once(self, x.to(weight.dtype), context, kind=WeightNormed)
 
     @torch.no_grad()
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+    def start(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> State:
         weight = self.last.bias
         filters, n = len(self.first_above.bias), torch.Size(batch_shape).numel()
         context = self.contexts(context, batch_shape)
         image = self.first_above.start(n, self.width)
-        first = [layer.prepare(image) for layer in (self.first_above, self.first_beside, self.first_left)]
+        first = [
+            layer.prepare(image) for layer in (self.first_above, self.first_beside, self.first_left)
+        ]
         above, left = (stream.start(n, self.width, context) for stream in (self.above, self.left))
         scales = (self.above.scales[number] for number in range(len(self.above.blocks)))
         rows = [weight.new_zeros(n, self.width >> scale, 2 * filters) for scale in scales]
@@ -160,13 +169,20 @@ class PixelCNNpp(CausalNet):
             memory.column.zero_()
             self._begin_row(row, memory)
         scales = range(_halvings(row, column) + 1)
-        due = Due([memory.column >> scale for scale in scales], [row >> scale & 1 for scale in scales], not column)
+        due = Due(
+            [memory.column >> scale for scale in scales],
+            [row >> scale & 1 for scale in scales],
+            not column,
+        )
         first = memory.beside.index_select(1, memory.column)
         if column:  # what is to the left of the map is zero, and not a bias
             first = first + self.first_left.step(memory.first[2], memory.image, memory.column)
         outputs = self.left.step(memory.left, first, due, memory.rows)
         theta = self.last.step(memory.last, _elu(outputs[max(outputs)]))
-        return theta.view(*memory.batch.shape[:-1], theta.shape[-1]), (progress(0, done + 1), memory)
+        return theta.view(*memory.batch.shape[:-1], theta.shape[-1]), (
+            progress(0, done + 1),
+            memory,
+        )
 
     def phase(self, done: int) -> Hashable | None:
         period = 2 ** (SCALES - 1)

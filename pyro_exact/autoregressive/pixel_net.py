@@ -36,13 +36,13 @@ class Cursor(NamedTuple):
 class PixelNet(CausalNet):
     r"""A network of images that predicts pixel by pixel, row by row, and in a pixel colour by colour.
 
-    A site is one number of a pixel: 0 or 1 with two levels, else one of the levels with a logit for each. With another
-    likelihood it may be a pixel with all its channels, or hold real numbers. The network sees levels scaled to [-1, 1],
-    and real numbers as they are.
+    A site is one number of a pixel: 0 or 1 with two levels, else one of the levels with a logit for
+    each. With another likelihood it may be a pixel with all its channels, or hold real numbers. The
+    network sees levels scaled to [-1, 1], and real numbers as they are.
 
-    A subclass writes `theta`, for whole images, whose last layer is ``last``. For steps that cost what one number of
-    the image costs it writes `memory`, `begin_row` and `number`, of which the latter two write into their memory; steps
-    carry no gradient.
+    A subclass writes `theta`, for whole images, whose last layer is ``last``. For steps that cost
+    what one number of the image costs it writes `memory`, `begin_row` and `number`, of which the
+    latter two write into their memory; steps carry no gradient.
 
     Args:
         shape: (C, H, W).
@@ -51,17 +51,19 @@ class PixelNet(CausalNet):
         likelihood: What theta means, if not that of single levels.
 
     Shape:
-        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid, likelihood.num_params), where the
-          grid is (C, H, W), or (H, W) if a site is a pixel.
+        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
+          likelihood.num_params), where the grid is (C, H, W), or (H, W) if a site is a pixel.
 
     Raises:
-        ValueError: If the shape is not that of images, there are fewer than two levels, real numbers have no
-            likelihood, or the likelihood has another number of levels.
+        ValueError: If the shape is not that of images, there are fewer than two levels, real
+            numbers have no likelihood, or the likelihood has another number of levels.
     """
 
     order: Tensor
     last: MaskedConv2d
-    rows = columns = 1  # of the image that a step keeps: up to the last row, and of padding on either side
+    rows = columns = (
+        1  # of the image that a step keeps: up to the last row, and of padding on either side
+    )
 
     def __init__(
         self,
@@ -105,11 +107,15 @@ class PixelNet(CausalNet):
         return x if self.levels is None else x * (2 / (self.levels - 1)) - 1
 
     @torch.no_grad()
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+    def start(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> State:
         weight = next(self.parameters())
         batch = weight.new_empty(*batch_shape, 0)
         rows = batch.shape[:-1].numel()
-        image = line_buffer.start(weight, rows, self.rows, self.width, self.channels, self.columns, self.columns)
+        image = line_buffer.start(
+            weight, rows, self.rows, self.width, self.channels, self.columns, self.columns
+        )
         row = torch.full((1,), -1, device=weight.device)
         cursor = Cursor(row, torch.zeros_like(row), image, batch)
         return progress(member, 0), cursor, self.memory(cursor, self.contexts(context, batch_shape))
@@ -121,7 +127,11 @@ class PixelNet(CausalNet):
         if previous is not None:
             before = (colour - 1) % self.colours * self.numbers
             values = self.scaled(previous).reshape(-1, self.numbers)
-            line_buffer.write(cursor.image[..., before : before + self.numbers], cursor.column + self.columns, values)
+            line_buffer.write(
+                cursor.image[..., before : before + self.numbers],
+                cursor.column + self.columns,
+                values,
+            )
         if done % (self.colours * self.width) == 0:
             cursor.row.add_(1)
             cursor.column.zero_()
@@ -165,5 +175,7 @@ class PixelNet(CausalNet):
 def of_levels(levels: int | None) -> Likelihood:
     """Return the likelihood of one number with so many levels."""
     if levels is None:
-        raise ValueError("A network of real numbers expects a likelihood; got none. Give a GaussianLikelihood.")
+        raise ValueError(
+            "A network of real numbers expects a likelihood; got none. Give a GaussianLikelihood."
+        )
     return BernoulliLikelihood() if levels == 2 else CategoricalLikelihood(levels)

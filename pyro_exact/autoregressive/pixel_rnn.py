@@ -20,19 +20,21 @@ class PixelRNN(PixelNet):
     r"""LSTM layers over an image, with residual connections.
 
     .. math::
-        x^0 = \mathrm{conv}^A_{7 \times 7}(x), \qquad x^l = x^{l-1} + \mathrm{conv}^B_{1 \times 1}(h^l), \qquad
-        \theta = (\mathrm{conv}^B_{1 \times 1} \circ \mathrm{relu})^3 (x^L)
+        x^0 = \mathrm{conv}^A_{7 \times 7}(x), \qquad x^l = x^{l-1} + \mathrm{conv}^B_{1 \times
+        1}(h^l), \qquad \theta = (\mathrm{conv}^B_{1 \times 1} \circ \mathrm{relu})^3 (x^L)
 
-    where :math:`h^l` are the hidden states of an LSTM whose inputs are :math:`x^{l-1}`. Outside the image all states
-    are the initial ones, which each layer learns.
+    where :math:`h^l` are the hidden states of an LSTM whose inputs are :math:`x^{l-1}`. Outside the
+    image all states are the initial ones, which each layer learns.
 
-    Inside, maps have the layout (channels, places, N), with the places in the order in which the LSTMs sweep over them.
-    A step computes a pixel anew for each of its colours: the masks keep what is known of it from what is not.
+    Inside, maps have the layout (channels, places, N), with the places in the order in which the
+    LSTMs sweep over them. A step computes a pixel anew for each of its colours: the masks keep what
+    is known of it from what is not.
 
     Args:
         shape: (C, H, W).
         levels: Number of pixel levels.
-        units: Size of the state of an LSTM; the stream between the layers has twice as many channels.
+        units: Size of the state of an LSTM; the stream between the layers has twice as many
+            channels.
         layers: Number of LSTM layers.
         head: Channels of the two convolutions before the last.
         kernel: Width of the convolution of the inputs of an LSTM.
@@ -58,7 +60,9 @@ class PixelRNN(PixelNet):
         super().__init__(shape, levels)
         layers = check_size(type(self).__name__, "layers", layers, most=LARGEST_COUNT)
         units = check_size(type(self).__name__, "units", units)
-        image, narrow, stream, last = (groups(n, self.colours) for n in (self.colours, units, 2 * units, head))
+        image, narrow, stream, last = (
+            groups(n, self.colours) for n in (self.colours, units, 2 * units, head)
+        )
         self.maps = maps
         self.first = MaskedConv2d(image, stream, (7, 7), strict=True)
         self.layers: Sequence[Layer] = nn.ModuleList(  # type: ignore[assignment]
@@ -79,7 +83,9 @@ class PixelRNN(PixelNet):
         """Return the hidden states of a layer, (units, H * W, N), from its inputs, (2 units, H * W, N)."""
 
     def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):  # the states of a long recurrence need float32
+        with torch.autocast(
+            images.device.type, enabled=False
+        ):  # the states of a long recurrence need float32
             x: Tensor = self.first(images).flatten(2).permute(1, 2, 0).index_select(1, self.places)
             for layer in self.layers:
                 x = x + pointwise(layer.up, self.sweep(layer, x))
@@ -88,7 +94,8 @@ class PixelRNN(PixelNet):
             x = x.index_select(1, self.places.argsort())
         return x.permute(2, 0, 1).unflatten(-1, (self.height, self.width))
 
-    # Steps ------------------------------------------------------------------------------------------------------------
+    # Steps
+    # ------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def neighbours(self, layer: Layer) -> tuple[Tensor, Tensor]:
@@ -123,11 +130,15 @@ class PixelRNN(PixelNet):
         )
         gates = torch.baddbmm(gates, left, weights.left[0])
         new = []
-        for a, cell, rest, inputs, up in zip(gates, cells, residual, weights.inputs[0], weights.up, strict=True):
+        for a, cell, rest, inputs, up in zip(
+            gates, cells, residual, weights.inputs[0], weights.up, strict=True
+        ):
             hidden, cell = lstm_cell(torch.addmm(a, x, inputs), cell)
             new.append((x, hidden, cell))
             x = torch.addmm(x + rest, hidden, up)
-        for values, buffer in zip(zip(*new, strict=True), (memory.stream, memory.hidden, memory.cells), strict=True):
+        for values, buffer in zip(
+            zip(*new, strict=True), (memory.stream, memory.hidden, memory.cells), strict=True
+        ):
             buffer.index_copy_(1, cursor.column + 1, torch.stack(values).unsqueeze(1))
         for prepared in (*weights.head, weights.last[colour]):
             x = step(x.relu(), prepared)
@@ -143,7 +154,9 @@ class PixelRNN(PixelNet):
             return tensor.unflatten(0, (self.maps, -1))
 
         def whole(layer: MaskedConv2d) -> Prepared:
-            biases, weights = zip(*(layer.prepare(colour) for colour in range(self.colours)), strict=True)
+            biases, weights = zip(
+                *(layer.prepare(colour) for colour in range(self.colours)), strict=True
+            )
             return torch.cat(biases), torch.cat(weights, dim=1)
 
         left, above = zip(*(self.neighbours(layer) for layer in self.layers), strict=True)
@@ -197,7 +210,8 @@ class Weights(NamedTuple):
 class Memory(NamedTuple):
     """What later pixels need of a row, and of the one above: (layers, columns, N, features).
 
-    ``stream``, ``hidden`` and ``cells`` have a column of padding on the left, the latter two on the right as well.
+    ``stream``, ``hidden`` and ``cells`` have a column of padding on the left, the latter two on the
+    right as well.
     """
 
     weights: Weights

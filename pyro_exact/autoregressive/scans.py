@@ -12,8 +12,8 @@ from pyro_exact.checks import check_sizes
 def scans(shape: Sequence[int]) -> list[list[int]]:
     """Return the eight scans of an image: by rows or by columns, each from either end.
 
-    In each of them every pixel but the first follows a neighbour. They come with the raster order first, and then in
-    opposite pairs.
+    In each of them every pixel but the first follows a neighbour. They come with the raster order
+    first, and then in opposite pairs.
 
     Args:
         shape: Shape of the image, of one channel: (H, W) or (1, H, W).
@@ -31,7 +31,11 @@ def scans(shape: Sequence[int]) -> list[list[int]]:
     shape = check_sizes("scans", "shape", shape)
     *channels, height, width = shape if len(shape) > 1 else (0, 0, 0)
     if channels not in ([], [1]) or min(height, width) < 1:
-        raise ValueError(f"scans expects the shape (H, W) or (1, H, W) of an image; got {shape}. Scan one channel.")
+        raise ValueError(
+            f"scans expects the shape (H, W) or (1, H, W) of an image; got {shape}. Scan one channel."
+        )
     image = torch.arange(height * width).view(height, width)
     starts = [one.flip(corner) for corner in ((), 1) for one in (image, image.T)]
-    return [order.tolist() for start in starts for order in (start.flatten(), start.flatten().flip(0))]
+    return [
+        order.tolist() for start in starts for order in (start.flatten(), start.flatten().flip(0))
+    ]

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_size, printable
 from pyro_exact.cli.output import tell
-from pyro_exact.cli.source import Device, Split, check_picture, checkpoint_of, images_of, model_of, some_of
+from pyro_exact.cli.source import (
+    Device,
+    Split,
+    check_picture,
+    checkpoint_of,
+    images_of,
+    model_of,
+    some_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,9 +45,10 @@ def complete(
         out: The PNG file to write: in each row what is seen, completions, and the image itself.
         n: How many images, drawn at random; 8 by default, or as many as there are.
         completions: How many of each image.
-        mask: What is seen: half for the upper half (of a vector, the first half), or an image file, white where it is
-            seen. A network of any order, such as DeepNADE, takes all of that into account; any other only what comes
-            first in its order: for images what is seen above or to the left of a hidden pixel.
+        mask: What is seen: half for the upper half (of a vector, the first half), or an image file,
+            white where it is seen. A network of any order, such as DeepNADE, takes all of that into
+            account; any other only what comes first in its order: for images what is seen above or
+            to the left of a hidden pixel.
         image: An image file to complete, in place of images of the split.
         label: The class of the images, for a class-conditional model.
         data: Name, .npz file or folder; the images that it was trained on by default.
@@ -64,14 +73,20 @@ def complete(
     else:
         images = read_images([image]).images.long() * run.levels // 256
         torch.manual_seed(seed)
-    seen = _upper_half(run.shape) if mask == "half" else read_images([Path(mask)]).images[0].amin(0) > 127
+    seen = (
+        _upper_half(run.shape)
+        if mask == "half"
+        else read_images([Path(mask)]).images[0].amin(0) > 127
+    )
     for name, shape in ((image, tuple(images.shape[1:])), (mask, (run.shape[0], *seen.shape))):
         if shape != run.shape:
             raise ValueError(
                 f"{printable(name)}: expected an image of shape {run.shape}, as the model's; got {shape}. Resize it."
             )
     if bool(seen.all()):
-        raise ValueError(f"{printable(mask)} expects a mask that hides a pixel; got one that is white. Paint it black.")
+        raise ValueError(
+            f"{printable(mask)} expects a mask that hides a pixel; got one that is white. Paint it black."
+        )
     check_grid(len(images) * (completions + 2), run.shape, completions + 2)
 
     drawn = _drawn(given, images, seen.expand(run.shape), completions)
@@ -81,7 +96,9 @@ def complete(
     tell(f"Wrote {out}.")
 
 
-def _conditioned(checkpoint: Path, model: object, name: str, label: int | None) -> Density | OrderAgnostic:
+def _conditioned(
+    checkpoint: Path, model: object, name: str, label: int | None
+) -> Density | OrderAgnostic:
     """Return a model that can complete, given the class of the images if it is one of classes."""
     import torch
 
@@ -97,11 +114,15 @@ def _conditioned(checkpoint: Path, model: object, name: str, label: int | None) 
             f"{printable(checkpoint)}: expected an autoregressive model; got {name}. Choose another checkpoint."
         )
     if able.classes is None and label is not None:
-        raise ValueError(f"{printable(checkpoint)} expects no --label, because its model has no classes. Leave it out.")
+        raise ValueError(
+            f"{printable(checkpoint)} expects no --label, because its model has no classes. Leave it out."
+        )
     if able.classes is None:
         return able
     if label is None:
-        raise ValueError(f"{printable(checkpoint)}: expected the class of the images; got none. Say it with --label.")
+        raise ValueError(
+            f"{printable(checkpoint)}: expected the class of the images; got none. Say it with --label."
+        )
     classes = torch.tensor([label], device=next(able.parameters()).device)
     return typing.cast("Density", able.condition(classes))
 
@@ -116,7 +137,9 @@ def _upper_half(shape: tuple[int, int, int]) -> Tensor:
     return (torch.arange(width) < width // 2)[None]
 
 
-def _drawn(model: Density | OrderAgnostic, images: Tensor, seen: Tensor, completions: int) -> Tensor:
+def _drawn(
+    model: Density | OrderAgnostic, images: Tensor, seen: Tensor, completions: int
+) -> Tensor:
     """Return completions of each image, (completions, N, C, H, W)."""
     from pyro_exact.distributions import Autoregressive
     from pyro_exact.models import OrderAgnostic

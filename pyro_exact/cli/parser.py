@@ -61,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command, given = "", sys.argv[1:] if arguments is None else arguments
     try:
         if any(len(argument) > LARGEST_FILE or expands(argument) for argument in given):
-            raise ArgumentError(None, "An argument is too long, or holds YAML with anchors. Write its values out.")
+            raise ArgumentError(
+                None, "An argument is too long, or holds YAML with anchors. Write its values out."
+            )
         parsed = _parser(given).parse_args(list(_normal(given)))
         command = parsed.subcommand
         values = parsed[command].as_dict()
@@ -94,7 +96,9 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
     commands = parser.add_subcommands(required=True)
     for name, function in COMMANDS.items():
         summary = (function.__doc__ or "").splitlines()[0]
-        command = ArgumentParser(description=summary, exit_on_error=False, parser_mode=LOADER, allow_abbrev=False)
+        command = ArgumentParser(
+            description=summary, exit_on_error=False, parser_mode=LOADER, allow_abbrev=False
+        )
         if name in given:
             _add_arguments(command, function)
         commands.add_subcommand(name, command, help=summary)
@@ -103,11 +107,13 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
 
 def _add_arguments(command: ArgumentParser, function: Callable[..., None]) -> None:
     """Add the arguments of a function to the parser of its command."""
-    # Where annotations are text, jsonargparse also runs what a module imports for type checking alone, such as torch.
-    # So they are resolved here.
+    # Where annotations are text, jsonargparse also runs what a module imports for type checking
+    # alone, such as torch. So they are resolved here.
     function.__annotations__ = typing.get_type_hints(function)
 
-    command.add_argument("--config", action="config", help="A YAML file with any of these arguments.")
+    command.add_argument(
+        "--config", action="config", help="A YAML file with any of these arguments."
+    )
     command.add_function_arguments(function, as_positional=True, skip={"training"})
     if "training" in function.__annotations__:
         command.add_class_arguments(Training, "training")
@@ -130,9 +136,15 @@ def _normal(arguments: Sequence[str]) -> Iterator[str]:
 
 def _flags(kind: type = object) -> set[str]:
     """Return the names of all flags, or of those that take a value of one type."""
-    owners: list[tuple[str, Callable[..., Any]]] = [("", function) for function in COMMANDS.values()]
+    owners: list[tuple[str, Callable[..., Any]]] = [
+        ("", function) for function in COMMANDS.values()
+    ]
     owners.append(("training.", Training.__init__))
-    hints = ((prefix + name, hint) for prefix, f in owners for name, hint in typing.get_type_hints(f).items())
+    hints = (
+        (prefix + name, hint)
+        for prefix, f in owners
+        for name, hint in typing.get_type_hints(f).items()
+    )
     return {name for name, hint in hints if kind in (object, hint)}
 
 
@@ -140,10 +152,14 @@ def _readable(message: str) -> str:
     """Return an error of jsonargparse in one line, with the known name nearest to an unknown one."""
     message = " ".join(re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.", "").split())
     message = re.sub(
-        r"Does not validate against any.* Subtypes: \[(.*?)\] Errors:.*(Given value: )", r"Expected \1. \2", message
+        r"Does not validate against any.* Subtypes: \[(.*?)\] Errors:.*(Given value: )",
+        r"Expected \1. \2",
+        message,
     )
     message = re.sub(r'Parser key "(.+?)"', r"--\1", message)
-    message, mistyped = re.subn(r": Expected (?:an? )?(.+)\. (?:Given|Got) value: (.*)", _mistyped, message)
+    message, mistyped = re.subn(
+        r": Expected (?:an? )?(.+)\. (?:Given|Got) value: (.*)", _mistyped, message
+    )
     known = {*_flags(), *COMMANDS}
     words = [word for word in re.findall(r"(?:--|')([\w.]+)", message) if word not in known]
     message += next((f".{hint}" for word in words if (hint := nearest(word, known))), "")

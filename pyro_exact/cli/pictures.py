@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 from pyro_exact.cli.output import tell
-from pyro_exact.cli.source import Device, Split, check_picture, checkpoint_of, images_of, model_of, some_of
+from pyro_exact.cli.source import (
+    Device,
+    Split,
+    check_picture,
+    checkpoint_of,
+    images_of,
+    model_of,
+    some_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,13 +42,15 @@ def sample(
     Args:
         checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
         out: The PNG file to write.
-        n: How many images of each temperature, spread evenly over the classes where there are any; by default 64, or of
-            several temperatures 8.
-        temperature: Standard deviation of a flow's base noise; 1, the default, is the model itself, less gives smoother
-            images. Of several, e.g. "[0.5, 0.7, 1]", each has a row, with the same noise but for its scale. An
-            autoregressive model has none.
-        label: A class of a class-conditional model. Of several, e.g. "[3, 5]", each has a row; all classes by default.
-        nearest: Whether to show the nearest training images beside the samples: has the model learned them by heart?
+        n: How many images of each temperature, spread evenly over the classes where there are any;
+            by default 64, or of several temperatures 8.
+        temperature: Standard deviation of a flow's base noise; 1, the default, is the model itself,
+            less gives smoother images. Of several, e.g. "[0.5, 0.7, 1]", each has a row, with the
+            same noise but for its scale. An autoregressive model has none.
+        label: A class of a class-conditional model. Of several, e.g. "[3, 5]", each has a row; all
+            classes by default.
+        nearest: Whether to show the nearest training images beside the samples: has the model
+            learned them by heart?
         data: Name, .npz file or folder of these; the images that it was trained on by default.
         data_root: Folder of the torchvision data sets.
         seed: Of the samples.
@@ -53,20 +63,32 @@ def sample(
 
     temperatures = temperature if isinstance(temperature, list) else [temperature]
     if not temperatures:
-        raise ValueError("sample expects at least one temperature; got none. Leave --temperature out, or name one.")
+        raise ValueError(
+            "sample expects at least one temperature; got none. Leave --temperature out, or name one."
+        )
     for t in temperatures:
         if t is not None:
             check_number("sample", "--temperature", t, 0)
     n = check_size("sample", "--n", n) if n is not None else 64 if len(temperatures) == 1 else 8
     if data is not None and not nearest:
-        raise ValueError("sample expects --data together with --nearest only; got it alone. Add --nearest.")
+        raise ValueError(
+            "sample expects --data together with --nearest only; got it alone. Add --nearest."
+        )
 
     check_picture(out)
     checkpoint = checkpoint_of(checkpoint)
     model, run = model_of(checkpoint, device)
-    labels = list(range(model.classes or 0)) if label is None else [label] if isinstance(label, int) else label
+    labels = (
+        list(range(model.classes or 0))
+        if label is None
+        else [label]
+        if isinstance(label, int)
+        else label
+    )
     if label == []:
-        raise ValueError("sample expects at least one --label; got none. Leave it out for all classes.")
+        raise ValueError(
+            "sample expects at least one --label; got none. Leave it out for all classes."
+        )
     each = max(1, n // len(labels)) if labels else n
     columns = each if len(labels) > 1 else max(8, math.isqrt(n - 1) + 1)
     check_grid(each * max(1, len(labels)), run.shape, columns)
@@ -113,7 +135,9 @@ def interpolate(
     check_size("interpolate", "--steps", steps, 2, LARGEST_COUNT)
     check_picture(out)
     model, run = _flow(checkpoint_of(checkpoint), device)
-    images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=8, each=2)
+    images = some_of(
+        images_of(run, data, data_root, download=False), split, n, seed, default=8, each=2
+    )
     check_grid(len(images) // 2 * steps, run.shape, steps)
 
     first, last = model.encode(images.to(next(model.parameters()).device)).chunk(2)
@@ -156,13 +180,17 @@ def reconstruct(
     images = images.to(next(model.parameters()).device)
     with torch.no_grad():
         v = model.noise_of(images).sample()
-        z = model.flow.bijection.inv(v).clone()  # of the noise itself the flow would remember the image
+        z = model.flow.bijection.inv(
+            v
+        ).clone()  # of the noise itself the flow would remember the image
         error = (model.flow.bijection(z) - v).abs()
     back = model.decode(z)
     tell(f"largest error {error.max():.2g} of a grey level, mean {error.mean():.2g}")
     tell(f"{int((back != images).sum())} of {images.numel()} numbers came back as another level")
     grids = {"images": images, "to noise and back": back}
-    grids[f"error, white is {error.max():.2g} of a level"] = (run.levels - 1) * (error / error.max().clamp(min=1e-30))
+    grids[f"error, white is {error.max():.2g} of a level"] = (run.levels - 1) * (
+        error / error.max().clamp(min=1e-30)
+    )
     save_grids(grids, run.levels, out)
     tell(f"Wrote {out}.")
 
@@ -182,7 +210,8 @@ def diagnose_checkpoint(
 
     Args:
         checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
-        out: Folder for diagnosis.json, diagnosis.nc (for ArviZ) and diagnosis.png; that of the checkpoint by default.
+        out: Folder for diagnosis.json, diagnosis.nc (for ArviZ) and diagnosis.png; that of the
+            checkpoint by default.
         n: How many images, drawn at random; 100 by default, or as many as there are.
         k: Samples per image, of which the importance-weighted bounds are.
         data: Name, .npz file or folder; the images that it was trained on by default.
@@ -205,10 +234,19 @@ def diagnose_checkpoint(
         tell(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
     tell(found.verdict)  # before it is written, for a disk may be full
     kept = inference_data(found)
-    write_json({"recipe": run.recipe.name, "split": split, "seed": seed} | found.summary(), out / "diagnosis.json")
+    write_json(
+        {"recipe": run.recipe.name, "split": split, "seed": seed} | found.summary(),
+        out / "diagnosis.json",
+    )
     with in_one_piece(out / "diagnosis.nc") as partial:
         kept.to_netcdf(str(partial))
-    save_page(found, kept, run.levels, out / "diagnosis.png", f"{run.recipe.name}, {len(images)} {split} images")
+    save_page(
+        found,
+        kept,
+        run.levels,
+        out / "diagnosis.png",
+        f"{run.recipe.name}, {len(images)} {split} images",
+    )
     tell(f"{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
 
 

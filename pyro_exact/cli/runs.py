@@ -49,18 +49,20 @@ def train(
 
     Args:
         recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, an .npz file, or a folder of images; that of the recipe by default.
+        data: Name of a data set, an .npz file, or a folder of images; that of the recipe by
+            default.
         data_root: Folder of the torchvision data sets.
         download: Whether to download a torchvision data set that is not there.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Of the weights, the order of the images, the noise and the validation split.
         resume: Whether to go on from the checkpoint in the output folder.
-        valid_fraction: Part of the training images held out for validation, where the data has no such split.
+        valid_fraction: Part of the training images held out for validation, where the data has no
+            such split.
         device: Where to run; auto is cuda where there is one.
         devices: How many devices on each machine; more than one trains with DDP.
         nodes: How many machines, each started by torchrun.
-        model: A setting of the model that differs from the recipe, e.g. --model.depth 4; those that there are:
-            pyro-exact recipes --show RECIPE.
+        model: A setting of the model that differs from the recipe, e.g. --model.depth 4; those that
+            there are: pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
     """
     original = load_recipe(recipe)  # before torch is imported: a wrong name is told at once
@@ -83,7 +85,9 @@ def train(
     }
     images = load_images(download=download, **asked)
     source = source_of(asked)
-    chosen = dataclasses.replace(chosen, data=source["name"])  # what the run was trained on, not what it was made for
+    chosen = dataclasses.replace(
+        chosen, data=source["name"]
+    )  # what the run was trained on, not what it was made for
     fit(chosen, images, out, seed, resume, source, device=device, devices=devices, nodes=nodes)
     if not first_process():
         return
@@ -118,7 +122,8 @@ def evaluate(
     """Score a trained model on a split: nats per image and bits per dimension, with standard error; write a record.
 
     Args:
-        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint; it carries its recipe.
+        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint; it
+            carries its recipe.
         data: Name, .npz file or folder; the images that it was trained on by default.
         data_root: Folder of the torchvision data sets.
         download: Whether to download a torchvision data set that is not there.
@@ -127,10 +132,11 @@ def evaluate(
         batch_size: Images at once.
         seed: Of the dequantisation noise.
         device: Where to run; auto is cuda where there is one.
-        precision: bf16 runs the networks under autocast: faster on many devices, and not quite the same score.
+        precision: bf16 runs the networks under autocast: faster on many devices, and not quite the
+            same score.
         note: A remark on the data for the record, e.g. "first 1,000 of the test set".
-        out: The record; by default NAME-SPLIT.json beside the checkpoint NAME.ckpt, with what else was asked for in the
-            name: best-test-k50.json.
+        out: The record; by default NAME-SPLIT.json beside the checkpoint NAME.ckpt, with what else
+            was asked for in the name: best-test-k50.json.
     """
     import torch
 
@@ -139,16 +145,28 @@ def evaluate(
     from pyro_exact.train import labels_for
 
     checkpoint = checkpoint_of(checkpoint)
-    asked = [Path(data).stem if data else "", f"k{k}" if k > 1 else "", f"seed{seed}" if seed else ""]
+    asked = [
+        Path(data).stem if data else "",
+        f"k{k}" if k > 1 else "",
+        f"seed{seed}" if seed else "",
+    ]
     named = [checkpoint.stem, split, *asked, "bf16" if precision == "bf16" else ""]
-    out = out or checkpoint.with_name("-".join(filter(None, named)) + ".json")  # a record for each evaluation
+    out = out or checkpoint.with_name(
+        "-".join(filter(None, named)) + ".json"
+    )  # a record for each evaluation
     check_writable(out.parent)
     model, run = model_of(checkpoint, device)
     images = images_of(run, data, data_root, download)
-    with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=precision == "bf16"):
-        score = score_of(model, images.split(split), k, batch_size, seed, labels_for(model, images, split))
+    with torch.autocast(
+        next(model.parameters()).device.type, torch.bfloat16, enabled=precision == "bf16"
+    ):
+        score = score_of(
+            model, images.split(split), k, batch_size, seed, labels_for(model, images, split)
+        )
     notes = [note, "networks in bfloat16" if precision == "bf16" else None]
-    tell(f"{run.recipe.name} on {images.name}, {split}: {score}\n{score.in_nats()}")  # before a disk can be full
+    tell(
+        f"{run.recipe.name} on {images.name}, {split}: {score}\n{score.in_nats()}"
+    )  # before a disk can be full
     write_json(_record(run, model, images, split, score, "; ".join(filter(None, notes))), out)
     tell(f"Wrote {out}.")
 
@@ -157,7 +175,8 @@ def recipes(show: str | None = None) -> None:
     """List the recipes that ship with the library, with the paper's number.
 
     Args:
-        show: Name of a recipe to print with all its settings, as YAML; change it, and pass the file to train.
+        show: Name of a recipe to print with all its settings, as YAML; change it, and pass the file
+            to train.
     """
     if show is not None:
         tell(yaml.safe_dump(load_recipe(show).filled().to_dict(), sort_keys=False), end="")
@@ -166,15 +185,22 @@ def recipes(show: str | None = None) -> None:
     width, data_width = max(len(r.name) for r in entries), max(len(r.data) for r in entries)
     for r in entries:
         paper = None if r.paper is None or r.paper.value is None else r.paper
-        number = "no published number" if paper is None else f"{paper.value} {paper.unit}  {paper.reference}"
+        number = (
+            "no published number"
+            if paper is None
+            else f"{paper.value} {paper.unit}  {paper.reference}"
+        )
         tell(f"{r.name:<{width}}  {r.data:<{data_width}}  {number}")
 
 
-def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] | None = None) -> None:
+def demo(
+    out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] | None = None
+) -> None:
     """Train a small Glow on scikit-learn's digits, and show what it learned; it needs no data and no network.
 
     Args:
-        out: Output folder; what an earlier demo left there is replaced, and any other run is refused.
+        out: Output folder; what an earlier demo left there is replaced, and any other run is
+            refused.
         seed: Of everything.
         training: Settings that differ from the recipe glow_digits.
     """
@@ -185,7 +211,9 @@ def demo(out: Path = Path("runs/demo"), seed: int = 0, training: dict[str, Any] 
     from pyro_exact.train.run import LARGEST_SEED
 
     seed = check_size("demo", "--seed", seed, least=0, most=LARGEST_SEED)
-    torch.set_num_threads(1)  # the tensors are tiny: a second thread hardly helps, and on a busy machine it waits
+    torch.set_num_threads(
+        1
+    )  # the tensors are tiny: a second thread hardly helps, and on a busy machine it waits
     recipe = load_recipe("glow_digits").changed({}, training or {})
     check_writable(out)
     with one_writer(out):
@@ -199,7 +227,10 @@ def _make_room(out: Path, recipe: Recipe) -> None:
     from pyro_exact.train.checkpoint import KEY, read_checkpoint
     from pyro_exact.train.run import Run
 
-    expected, advice = f"{out} expects nothing, or an earlier demo", "Choose another folder (--out)."
+    expected, advice = (
+        f"{out} expects nothing, or an earlier demo",
+        "Choose another folder (--out).",
+    )
     found = [path for path in (out / LAST, out / BEST) if path.exists()]
     for path in (out / "recipe.yaml", out / "train.json"):  # which `train` leaves, and no demo
         if path.exists():
@@ -209,8 +240,12 @@ def _make_room(out: Path, recipe: Recipe) -> None:
             run = Run.from_dict(read_checkpoint(path)[KEY], str(path))
         except ValueError as error:
             raise ValueError(f"{error} A demo replaces only an earlier demo. {advice}") from error
-        if run.recipe.model != recipe.filled().model or {*(run.source or {})} != {*_demo_source(recipe, run.seed)}:
-            raise ValueError(f"{expected}; got {path.name} of another run, {run.recipe.name}. {advice}")
+        if run.recipe.model != recipe.filled().model or {*(run.source or {})} != {
+            *_demo_source(recipe, run.seed)
+        }:
+            raise ValueError(
+                f"{expected}; got {path.name} of another run, {run.recipe.name}. {advice}"
+            )
 
     for path in found:
         path.unlink()
@@ -233,7 +268,9 @@ def _demo(recipe: Recipe, out: Path, seed: int) -> None:
 
     source = _demo_source(recipe, seed)
     images = load(**source)
-    tell(f"Training {recipe.name} on {len(images.train)} images of shape {images.shape}, {images.levels} levels.")
+    tell(
+        f"Training {recipe.name} on {len(images.train)} images of shape {images.shape}, {images.levels} levels."
+    )
     fit(recipe, images, out, seed, source=source, device="cpu", locked=True)
     model, best = load_model(out / BEST)
     _, last = load_model(out / LAST)
@@ -255,9 +292,16 @@ def _demo(recipe: Recipe, out: Path, seed: int) -> None:
 
 
 def _record(
-    run: Run, model: GenerativeModel, images: Images, split: str, score: Evaluation, note: str | None = None
+    run: Run,
+    model: GenerativeModel,
+    images: Images,
+    split: str,
+    score: Evaluation,
+    note: str | None = None,
 ) -> dict[str, Any]:
-    scored = {"name": images.name, "split": split, "images": score.images} | ({"note": note} if note else {})
+    scored = {"name": images.name, "split": split, "images": score.images} | (
+        {"note": note} if note else {}
+    )
     return run.record(scored, score, sum(p.numel() for p in model.parameters() if p.requires_grad))
 
 

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda"]
 Split = Literal["test", "valid", "train"]
 
-_SOURCE = ("name", "root", "valid_fraction", "seed")  # arguments of `load` that a checkpoint may carry
+_SOURCE = (
+    "name",
+    "root",
+    "valid_fraction",
+    "seed",
+)  # arguments of `load` that a checkpoint may carry
 
 
 def load_images(name: str, **options: Any) -> Images:
@@ -34,7 +39,9 @@ def load_images(name: str, **options: Any) -> Images:
         if issubclass(warning.category, DataWarning):
             say(str(warning.message))
         else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
     return images
 
 
@@ -51,7 +58,9 @@ def checkpoint_of(given: Path) -> Path:
     if last.exists():
         tell(f"Taking {last}, the last state: there is no {BEST} beside it.")
         return last
-    raise ValueError(f"{given} expects a checkpoint, {BEST} or {LAST}; got none. Name the folder of a run, or a file.")
+    raise ValueError(
+        f"{given} expects a checkpoint, {BEST} or {LAST}; got none. Name the folder of a run, or a file."
+    )
 
 
 def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, Run]:
@@ -66,7 +75,10 @@ def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, Run]:
 def images_of(run: Run, data: str | None, data_root: Path | None, download: bool) -> Images:
     """Load the images of a run again, or others that its model can score."""
     given = {"name": data, "root": data_root}
-    source = {**(run.source or {}), **{key: value for key, value in given.items() if value is not None}}
+    source = {
+        **(run.source or {}),
+        **{key: value for key, value in given.items() if value is not None},
+    }
     if "name" not in source:
         raise ValueError("The checkpoint does not say where its images are. Say it with --data.")
     unknown = [key for key in source if key not in _SOURCE]
@@ -92,13 +104,16 @@ def images_of(run: Run, data: str | None, data_root: Path | None, download: bool
     return images
 
 
-def some_of(images: Images, split: Split, n: int | None, seed: int, default: int, each: int = 1) -> Tensor:
+def some_of(
+    images: Images, split: Split, n: int | None, seed: int, default: int, each: int = 1
+) -> Tensor:
     """Return images of a split, drawn at random; seed the noise that follows.
 
     Args:
         images: The data set.
         split: Which of its splits.
-        n: How many the user asks for; ``default`` or as many as there are, if that is fewer, by default.
+        n: How many the user asks for; ``default`` or as many as there are, if that is fewer, by
+            default.
         seed: Of the choice.
         default: How many are enough.
         each: How many images one of ``n`` takes: 2 for pairs.
@@ -130,7 +145,9 @@ def check_picture(out: Path) -> None:
     from pyro_exact.files import check_writable
 
     if out.suffix.lower() != ".png":
-        raise ValueError(f"--out expects the name of a .png file; got {printable(out)!r}. Correct the suffix.")
+        raise ValueError(
+            f"--out expects the name of a .png file; got {printable(out)!r}. Correct the suffix."
+        )
     check_writable(out.parent)
 
 

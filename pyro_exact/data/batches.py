@@ -22,10 +22,11 @@ _LARGEST_STEP = 2**63 - 1
 class Batches(IterableDataset[Batch]):
     """An endless source of training batches, of which batch t is a function of (seed, t) alone.
 
-    An epoch is a permutation of the images, cut into batches; the images that do not fill a batch are left out of that
-    epoch. Ranks share the permutation: the batches of all ranks at step t, one after another, are the batch of one
-    process with ``batch_size * world_size``. So a run that is stopped, and started again with ``start``, sees what it
-    would have seen. For a `DataLoader`, pass ``batch_size=None`` and leave ``num_workers`` at 0: all is in memory.
+    An epoch is a permutation of the images, cut into batches; the images that do not fill a batch
+    are left out of that epoch. Ranks share the permutation: the batches of all ranks at step t, one
+    after another, are the batch of one process with ``batch_size * world_size``. So a run that is
+    stopped, and started again with ``start``, sees what it would have seen. For a `DataLoader`,
+    pass ``batch_size=None`` and leave ``num_workers`` at 0: all is in memory.
 
     Args:
         images: Pixel levels.
@@ -43,7 +44,8 @@ class Batches(IterableDataset[Batch]):
 
     Raises:
         TypeError: If a size is no integer, or images or labels are no tensor.
-        ValueError: If a size is out of its range, ``batch_size * world_size`` is above N, or shapes do not fit.
+        ValueError: If a size is out of its range, ``batch_size * world_size`` is above N, or shapes
+            do not fit.
 
     Example:
         >>> batches = Batches(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), batch_size=4, seed=0)
@@ -83,7 +85,9 @@ class Batches(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         if get_worker_info() is not None:
-            raise ValueError("Batches expects num_workers=0; got a worker process. Leave num_workers at 0.")
+            raise ValueError(
+                "Batches expects num_workers=0; got a worker process. Leave num_workers at 0."
+            )
         return map(self.batch, count(self.start))
 
     def batch(self, step: int) -> Batch:
@@ -103,7 +107,9 @@ class Batches(IterableDataset[Batch]):
 
     def _permutation(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
-            self._order = torch.randperm(len(self.images), generator=_generator(self.seed, _ORDER, epoch))
+            self._order = torch.randperm(
+                len(self.images), generator=_generator(self.seed, _ORDER, epoch)
+            )
             self._epoch = epoch
         return self._order
 
@@ -115,14 +121,17 @@ class Batches(IterableDataset[Batch]):
 
 
 def _generator(*key: int) -> torch.Generator:
-    # Torch keeps only the low 32 bits of a seed, and near seeds start near streams: hash the key first.
+    # Torch keeps only the low 32 bits of a seed, and near seeds start near streams: hash the key
+    # first.
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
 def _check_tensors(images: Tensor, labels: Tensor | None, batch_size: int, world_size: int) -> None:
     check_tensor("Batches", "images", images)
     if images.ndim != 4:
-        raise ValueError(f"Batches expects images of shape (N, C, H, W); got {tuple(images.shape)}. Reshape them.")
+        raise ValueError(
+            f"Batches expects images of shape (N, C, H, W); got {tuple(images.shape)}. Reshape them."
+        )
     total = len(images)
     if batch_size * world_size > total:
         raise ValueError(

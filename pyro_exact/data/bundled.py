@@ -24,10 +24,13 @@ def digits(fraction: float, seed: int) -> Images:
 def photos(fraction: float) -> Images:
     """Return 32x32 RGB patches of two photographs, 427 pixels high and 640 wide; nothing in it is random.
 
-    The columns of each photograph are cut into three bands, so that no two splits share a pixel: the left half,
-    less a band at its right edge, is train; that band is valid; the right half is test. The band is as wide as
-    ``fraction`` of the left half, rounded to whole patches, at least one; at least one is left for train. Patches of
-    train start every 8 pixels and overlap; those of valid and test lie side by side.
+    The columns of each photograph are cut into three bands, so that no two splits share a pixel:
+    the left half, less a band at its right edge, is train; that band is valid; the right half is
+    test. The band is as wide as ``fraction`` of the left half, rounded to whole patches, at least
+    one; at least one is left for train. Patches of train start every 8 pixels and overlap; those of
+    valid and test
+    lie side by
+    side.
     """
     from sklearn.datasets import load_sample_images
 

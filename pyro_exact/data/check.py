@@ -19,16 +19,16 @@ def check_images(x: Tensor, shape: tuple[int, int, int], levels: int) -> None:
 
     Raises:
         TypeError: If ``x`` is no dense tensor of integers or floats.
-        ValueError: On wrong channels, height or width; on an empty batch; on a pixel that is NaN, infinite, not whole
-            or outside the levels.
+        ValueError: On wrong channels, height or width; on an empty batch; on a pixel that is NaN,
+            infinite, not whole or outside the levels.
 
     Example:
         >>> check_images(torch.tensor([[[[0.0, 255.0]]]]), (1, 1, 2), levels=256)
         >>> check_images(torch.tensor([[[[0.0, 0.5]]]]), (1, 1, 2), levels=256)
         Traceback (most recent call last):
         ...
-        ValueError: check_images expects whole pixel levels from 0 to 255; got 0.5. Undo the scaling to [0, 1]:
-        (x * 255).round().
+        ValueError: check_images expects whole pixel levels from 0 to 255; got 0.5. Undo the scaling
+        to [0, 1]: (x * 255).round().
     """
     check_tensor("check_images", "images", x)
     if x.dtype == torch.bool:
@@ -59,7 +59,9 @@ def _check_shape(x: Tensor, shape: tuple[int, int, int]) -> None:
             f"check_images expects images of shape (*, {channels}, {height}, {width}); got {got}. {advice}"
         )
     if x.numel() == 0:
-        raise ValueError(f"check_images expects at least one image; got an empty batch of shape {got}. Pass images.")
+        raise ValueError(
+            f"check_images expects at least one image; got an empty batch of shape {got}. Pass images."
+        )
 
 
 def _check_whole(x: Tensor, levels: int) -> None:

@@ -20,23 +20,24 @@ TEST_FRACTION = 0.1
 def folder(path: Path, fraction: float, seed: int) -> Images:
     """Read the images (png, jpg, jpeg, webp, bmp) in a folder and the folders below it, sorted by path.
 
-    Subfolders ``train`` and ``test``, and perhaps ``valid`` (or ``val``), in any case of letters, are the splits.
-    Without them a tenth of the images is test, whatever the seed, ``fraction`` of them is valid and the others are
-    train. If every file is grey, images have one channel, else three; transparency is dropped. They have 256 levels, or
-    2, 4 or 16 if no file has more than 1, 2 or 4 bits a pixel.
+    Subfolders ``train`` and ``test``, and perhaps ``valid`` (or ``val``), in any case of letters,
+    are the splits. Without them a tenth of the images is test, whatever the seed, ``fraction`` of
+    them is valid and the others are train. If every file is grey, images have one channel, else
+    three; transparency is dropped. They have 256 levels, or 2, 4 or 16 if no file has more than 1,
+    2 or 4 bits a pixel.
 
-    Names that start with a dot are skipped, files with other suffixes too, which a `DataWarning` counts. Links to
-    folders are refused, because one could lead anywhere.
+    Names that start with a dot are skipped, files with other suffixes too, which a `DataWarning`
+    counts. Links to folders are refused, because one could lead anywhere.
 
     Args:
         path: The folder.
-        fraction: Share of the images that becomes valid (of those in ``train``, if there are subfolders without
-            ``valid``).
+        fraction: Share of the images that becomes valid (of those in ``train``, if there are
+            subfolders without ``valid``).
         seed: Which images these are.
 
     Raises:
-        ValueError: If there are no images or too few of them, `read_images` refuses one, a subfolder is a link, or only
-            some of the splits are there.
+        ValueError: If there are no images or too few of them, `read_images` refuses one, a
+            subfolder is a link, or only some of the splits are there.
     """
     name = printable(path.resolve().name)
     found = _splits(path)
@@ -53,10 +54,18 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
     parts = torch.split(pixels.in_levels(), [len(some) for some in files.values()])
     splits = {split: Split(part) for split, part in zip(files, parts, strict=True)}
 
-    beside = sorted(entry.name for entry in path.iterdir() if entry not in found.values() and entry.name[0] != ".")
+    beside = sorted(
+        entry.name
+        for entry in path.iterdir()
+        if entry not in found.values() and entry.name[0] != "."
+    )
     if beside:
-        note(f"{printable(path)}: not read, because it stands beside train and test: {listed(beside)}.")
-    return assemble(name, splits["train"], splits.get("valid"), splits["test"], pixels.levels, fraction, seed)
+        note(
+            f"{printable(path)}: not read, because it stands beside train and test: {listed(beside)}."
+        )
+    return assemble(
+        name, splits["train"], splits.get("valid"), splits["test"], pixels.levels, fraction, seed
+    )
 
 
 def _without_splits(path: Path, name: str, fraction: float, seed: int) -> Images:
@@ -105,7 +114,9 @@ def _files(path: Path) -> list[Path]:
                 skipped[file.suffix or "without suffix"] += 1
     if skipped:
         kinds = [f"{count} {printable(suffix)}" for suffix, count in sorted(skipped.items())]
-        note(f"{printable(path)}: not read, because the suffix is not {', '.join(SUFFIXES)}: {', '.join(kinds)}.")
+        note(
+            f"{printable(path)}: not read, because the suffix is not {', '.join(SUFFIXES)}: {', '.join(kinds)}."
+        )
     if not files:
         raise ValueError(
             f"{printable(path)} expects images ({', '.join(SUFFIXES)}); got none. Pass a folder that holds them."
@@ -114,4 +125,6 @@ def _files(path: Path) -> list[Path]:
 
 
 def _unreadable(error: OSError) -> NoReturn:
-    raise ValueError(f"{printable(error.filename)} expects a readable folder; got: {error.strerror}. Make it readable.")
+    raise ValueError(
+        f"{printable(error.filename)} expects a readable folder; got: {error.strerror}. Make it readable."
+    )

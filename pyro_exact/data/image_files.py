@@ -18,9 +18,17 @@ from pyro_exact.checks import printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # no other parser of Pillow sees a file, whatever its name says
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "BMP",
+)  # no other parser of Pillow sees a file, whatever its name says
 LARGEST_IMAGE = 2**24  # pixels of one image
-SPARE_BYTES, LARGEST_RATIO = 2**28, 100  # what all images may take beyond, and as a multiple of, their files
+SPARE_BYTES, LARGEST_RATIO = (
+    2**28,
+    100,
+)  # what all images may take beyond, and as a multiple of, their files
 
 # Pillow's names for pixels of 8 bits or fewer.
 _GREY = ("1", "L", "LA", "La")
@@ -28,15 +36,20 @@ _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _PALETTE = ("P", "PA")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_DEPTH, _KIND = 24, 25  # places in a PNG file: bits of a channel, and the kind of its pixels, of which 0 is grey
+_DEPTH, _KIND = (
+    24,
+    25,
+)  # places in a PNG file: bits of a channel, and the kind of its pixels, of which 0 is grey
 
 
 class Pixels(NamedTuple):
     """Images of one size.
 
     Attributes:
-        images: uint8, (N, C, H, W), with one channel if all files are grey, else three; white is 255.
-        levels: How many grey levels the files can tell apart: 2, 4 or 16 if none has more than 1, 2 or 4 bits.
+        images: uint8, (N, C, H, W), with one channel if all files are grey, else three; white is
+            255.
+        levels: How many grey levels the files can tell apart: 2, 4 or 16 if none has more than 1, 2
+            or 4 bits.
     """
 
     images: Tensor
@@ -54,8 +67,9 @@ def read_images(files: Sequence[Path]) -> Pixels:
         files: At least one PNG, JPEG, WebP or BMP file.
 
     Raises:
-        ValueError: If a file is no whole, still image of at most 8 bits a channel and 4096 x 4096 pixels, has another
-            size than the first, or the images take far more memory than such files can mean.
+        ValueError: If a file is no whole, still image of at most 8 bits a channel and 4096 x 4096
+            pixels, has another size than the first, or the images take far more memory than such
+            files can mean.
     """
     images, bits = torch.empty(0), 1
     for index, file in enumerate(files):
@@ -81,7 +95,9 @@ def read_images(files: Sequence[Path]) -> Pixels:
 def _check_total(files: Sequence[Path], first: NDArray[np.uint8]) -> None:
     """Say so if images of the size of the first one take more memory than files of that size can mean."""
     total = len(files) * first.size
-    limit = SPARE_BYTES + LARGEST_RATIO * sum(file.stat().st_size for file in files if os.path.isfile(file))
+    limit = SPARE_BYTES + LARGEST_RATIO * sum(
+        file.stat().st_size for file in files if os.path.isfile(file)
+    )
     if total > limit:
         raise ValueError(
             f"{printable(files[0].parent)} expects images that take at most {limit:,} bytes, for files of this size; "
@@ -101,7 +117,9 @@ def _read(file: Path) -> _Decoded:
     from PIL import Image
 
     if not os.path.isfile(file):
-        raise ValueError(f"{printable(file)} expects a regular file; got a pipe, a device or a dead link. Remove it.")
+        raise ValueError(
+            f"{printable(file)} expects a regular file; got a pipe, a device or a dead link. Remove it."
+        )
     try:
         with file.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images, which are refused here
@@ -129,16 +147,22 @@ class _RefusedError(Exception):
 def _check(picture: Image, start: bytes) -> None:
     width, height = picture.size
     if width * height > LARGEST_IMAGE:
-        raise _RefusedError(f"at most {LARGEST_IMAGE:,} pixels; got {width}x{height}. Crop or resize the image.")
+        raise _RefusedError(
+            f"at most {LARGEST_IMAGE:,} pixels; got {width}x{height}. Crop or resize the image."
+        )
     if picture.mode not in _GREY + _COLOUR + _PALETTE:
-        raise _RefusedError(f"8 bits a channel; got Pillow mode {picture.mode!r}. Convert the image to 8 bits.")
+        raise _RefusedError(
+            f"8 bits a channel; got Pillow mode {picture.mode!r}. Convert the image to 8 bits."
+        )
     if _is_png(start) and start[_DEPTH] == 16:  # Pillow would cut it to 8 bits
         raise _RefusedError("8 bits a channel; got 16. Convert the image to 8 bits.")
 
     # A photograph with a preview (MPO) has several frames too; the first one is the image.
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":
-        raise _RefusedError(f"a still image; got an animation of {frames} frames. Save its frames as files.")
+        raise _RefusedError(
+            f"a still image; got an animation of {frames} frames. Save its frames as files."
+        )
 
 
 def _decoded(picture: Image, start: bytes) -> _Decoded:

@@ -16,7 +16,8 @@ SPLITS = ("train", "valid", "test")
 def is_channels_last(shape: Sequence[int]) -> bool:
     """Return whether a shape of three sizes is that of an image with 1, 3 or 4 channels in the last dimension.
 
-    The rule asks for at least 5 x 5 pixels: below that, (H, W, C) and (C, H, W) cannot be told apart.
+    The rule asks for at least 5 x 5 pixels: below that, (H, W, C) and (C, H, W) cannot be told
+    apart.
     """
     first, second, last = shape
     return last in (1, 3, 4) and first > 4 and second > 4
@@ -26,8 +27,8 @@ def is_channels_last(shape: Sequence[int]) -> bool:
 class Images:
     """A data set of images, split into train, valid and test.
 
-    A pixel is a whole number of levels in {0, ..., levels - 1}; nothing is scaled, so bits per dimension need no
-    correction.
+    A pixel is a whole number of levels in {0, ..., levels - 1}; nothing is scaled, so bits per
+    dimension need no correction.
 
     Args:
         name: What results are filed under.
@@ -40,13 +41,14 @@ class Images:
         test_labels: Classes of the test images, int64, or ``None``.
 
     Shape:
-        - train, valid, test: (N, C, H, W), each with its own N of at least 1 and all with the same C, H, W.
+        - train, valid, test: (N, C, H, W), each with its own N of at least 1 and all with the same
+          C, H, W.
         - labels: (N,), with the N of their split.
 
     Raises:
         TypeError: If a split is no uint8 tensor, or labels are no int64 tensor.
-        ValueError: If a split is empty, has another shape than the others or a pixel outside the levels, or labels do
-            not match their images or are negative.
+        ValueError: If a split is empty, has another shape than the others or a pixel outside the
+            levels, or labels do not match their images or are negative.
 
     Example:
         >>> x = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
@@ -146,7 +148,9 @@ class Images:
             return
         labels = check_tensor(owner, name, self.labels(split))
         if labels.dtype != torch.int64:
-            raise TypeError(f"{owner} expects {name} of int64; got {labels.dtype}. Convert them with labels.long().")
+            raise TypeError(
+                f"{owner} expects {name} of int64; got {labels.dtype}. Convert them with labels.long()."
+            )
         expected = (len(self.split(split)),)
         if tuple(labels.shape) != expected:
             raise ValueError(
@@ -154,4 +158,6 @@ class Images:
                 "Pass the labels of these images."
             )
         if (lowest := int(labels.min())) < 0:
-            raise ValueError(f"{owner} expects {name} from 0 on; got {lowest}. Number the classes 0, 1, ...")
+            raise ValueError(
+                f"{owner} expects {name} from 0 on; got {lowest}. Number the classes 0, 1, ..."
+            )

@@ -27,35 +27,42 @@ def load(
 ) -> Images:
     """Load a data set.
 
-    Where a data set has no validation split of its own, one is held out of train, by a permutation that `seed` fixes.
-    The test split never depends on `seed`, so results with different seeds can be compared.
+    Where a data set has no validation split of its own, one is held out of train, by a permutation
+    that `seed` fixes. The test split never depends on `seed`, so results with different seeds can
+    be compared.
 
     Args:
         name: One of
 
-            - ``digits`` (8x8 grey, 17 levels) or ``photos`` (32x32 RGB patches), which need no files;
-            - ``mnist``, ``fashion_mnist``, ``cifar10``, ``svhn``, ``celeba``, ``lsun_bedroom`` (or ``lsun``),
-              ``lsun_tower``, ``lsun_church_outdoor``: data sets that torchvision reads from ``root``;
-            - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in its subfolder ``BinarizedMNIST``;
-            - the path of an .npz file with uint8 arrays ``train``, ``test`` and perhaps ``valid``, of shape
-              (N, C, H, W), (N, H, W) or, for vectors, (N, D); perhaps ``train_labels``, ...; perhaps ``levels``, needed
-              if it is neither 2 nor 256;
-            - the path of a folder of images, with or without subfolders ``train``, ``valid`` and ``test``.
+            - ``digits`` (8x8 grey, 17 levels) or ``photos`` (32x32 RGB patches), which need no
+              files;
+            - ``mnist``, ``fashion_mnist``, ``cifar10``, ``svhn``, ``celeba``, ``lsun_bedroom`` (or
+              ``lsun``), ``lsun_tower``, ``lsun_church_outdoor``: data sets that torchvision reads
+              from ``root``;
+            - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in its subfolder
+              ``BinarizedMNIST``;
+            - the path of an .npz file with uint8 arrays ``train``, ``test`` and perhaps ``valid``,
+              of shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); perhaps ``train_labels``,
+              ...; perhaps ``levels``, needed if it is neither 2 nor 256;
+            - the path of a folder of images, with or without subfolders ``train``, ``valid`` and
+              ``test``.
 
-            Names may be written in any case, with or without ``-`` and ``_``. They come before paths: a folder called
-            ``mnist`` is ``./mnist``.
-        root: The folder where torchvision keeps its data sets; needed for those and for ``binarized_mnist``.
+            Names may be written in any case, with or without ``-`` and ``_``. They come before
+            paths: a folder called ``mnist`` is ``./mnist``.
+        root: The folder where torchvision keeps its data sets; needed for those and for
+            ``binarized_mnist``.
         download: Whether torchvision may download what ``root`` lacks.
-        valid_fraction: Share of the training images (of all images, for a folder without subfolders) to hold out;
-            0.1 by default. It has no effect on data sets that come with a validation split.
+        valid_fraction: Share of the training images (of all images, for a folder without
+            subfolders) to hold out; 0.1 by default. It has no effect on data sets that come with a
+            validation split.
         seed: Which images are held out; ``photos`` has nothing random in it.
 
     Raises:
         FileNotFoundError: If there are no such data.
         TypeError: If an .npz file holds something else than uint8.
-        ValueError: On an unknown name, no ``root`` where it is needed, a fraction outside (0, 1), or data that cannot
-            be used; the message names the file. Where a rule was applied to data that could be meant otherwise, a
-            `DataWarning` says so.
+        ValueError: On an unknown name, no ``root`` where it is needed, a fraction outside (0, 1),
+            or data that cannot be used; the message names the file. Where a rule was applied to
+            data that could be meant otherwise, a `DataWarning` says so.
 
     Example:
         >>> load("digits")
@@ -75,7 +82,9 @@ def load(
     if known == "photos":
         return photos(fraction)
     if root is None:
-        raise ValueError(f"{known} expects root, the folder that holds the data; got none. Pass root (--data-root).")
+        raise ValueError(
+            f"{known} expects root, the folder that holds the data; got none. Pass root (--data-root)."
+        )
     place = check_path("load", "root", root)
     if known == "binarized_mnist":
         return binarized_mnist(place, fraction, seed)
@@ -95,7 +104,9 @@ def _load_path(name: str, fraction: float, seed: int) -> Images:
     if name and os.path.isdir(path):  # False for a name that is too long, where Path.is_dir raises
         return folder(path, fraction, seed)
     if len(path.parts) > 1:
-        raise FileNotFoundError(f"{shown}: load expects an .npz file or a folder of images; got neither. Correct it.")
+        raise FileNotFoundError(
+            f"{shown}: load expects an .npz file or a folder of images; got neither. Correct it."
+        )
     near = difflib.get_close_matches(name.lower(), NAMES, n=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ValueError(

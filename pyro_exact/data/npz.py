@@ -17,7 +17,9 @@ from pyro_exact.data.split import ALIASES, Split, assemble
 Array = NDArray[np.generic]
 
 _KNOWN = (*SPLITS, *(f"{split}_labels" for split in SPLITS), "levels")
-_ALIASES = {alias + suffix: split + suffix for alias, split in ALIASES.items() for suffix in ("", "_labels")}
+_ALIASES = {
+    alias + suffix: split + suffix for alias, split in ALIASES.items() for suffix in ("", "_labels")
+}
 
 _LARGEST_LABEL = 2**31 - 1
 _AT_ONCE = 2**20  # elements that are looked at together
@@ -27,24 +29,26 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
     """Read a data set from an .npz file.
 
     Args:
-        path: A file with uint8 arrays ``train``, ``test`` and perhaps ``valid`` (or ``val``); perhaps integer arrays
-            ``train_labels``, ``valid_labels`` and ``test_labels``; perhaps a whole number ``levels``. Without
-            ``levels``, images whose pixels are all 0 or 1 have 2 levels and all others 256, so any other number must
-            be stored. Other arrays are named in a `DataWarning`, and not read.
+        path: A file with uint8 arrays ``train``, ``test`` and perhaps ``valid`` (or ``val``);
+            perhaps integer arrays ``train_labels``, ``valid_labels`` and ``test_labels``; perhaps a
+            whole number ``levels``. Without ``levels``, images whose pixels are all 0 or 1 have 2
+            levels and all others 256, so any other number must be stored. Other arrays are named in
+            a `DataWarning`, and not read.
         name: Name of the data set.
         fraction: Share of ``train`` that becomes the validation split, if the file has none.
         seed: Which images these are.
 
     Shape:
-        - train, valid, test: (N, C, H, W); (N, H, W) for grey images; or (N, D) for vectors, which become images of one
-          row. Images of at least 5 x 5 pixels with 1, 3 or 4 channels in the last dimension, (N, H, W, C), are turned,
-          and a `DataWarning` says so.
+        - train, valid, test: (N, C, H, W); (N, H, W) for grey images; or (N, D) for vectors, which
+          become images of one row. Images of at least 5 x 5 pixels with 1, 3 or 4 channels in the
+          last dimension, (N, H, W, C), are turned, and a `DataWarning` says so.
         - labels: (N,).
 
     Raises:
         FileNotFoundError: If there is no such file.
         TypeError: If an array has another dtype.
-        ValueError: If the file is damaged, declares more than it can hold, lacks an array or has one of a wrong shape.
+        ValueError: If the file is damaged, declares more than it can hold, lacks an array or has
+            one of a wrong shape.
     """
     found = read_arrays(path, (*_KNOWN, *_ALIASES))
     arrays = _renamed(found.arrays, path)
@@ -56,10 +60,14 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
             f"Add {' and '.join(missing)}."
         )
     if found.others:
-        note(f"{printable(path)}: not read: {listed(found.others)}. Known arrays are {', '.join(_KNOWN)}.")
+        note(
+            f"{printable(path)}: not read: {listed(found.others)}. Known arrays are {', '.join(_KNOWN)}."
+        )
     splits = {split: _split(arrays, split, path) for split in SPLITS if split in arrays}
     levels = _levels(arrays.get("levels"), list(splits.values()), path)
-    return assemble(name, splits["train"], splits.get("valid"), splits["test"], levels, fraction, seed)
+    return assemble(
+        name, splits["train"], splits.get("valid"), splits["test"], levels, fraction, seed
+    )
 
 
 def _renamed(arrays: Mapping[str, Array], path: Path) -> dict[str, Array]:
@@ -68,7 +76,9 @@ def _renamed(arrays: Mapping[str, Array], path: Path) -> dict[str, Array]:
     for key, array in arrays.items():
         known = _ALIASES.get(key, key)
         if known in renamed:
-            raise ValueError(f"{printable(path)} expects one array {known}; got {key} too. Remove one of them.")
+            raise ValueError(
+                f"{printable(path)} expects one array {known}; got {key} too. Remove one of them."
+            )
         renamed[known] = array
     return renamed
 
@@ -76,23 +86,37 @@ def _renamed(arrays: Mapping[str, Array], path: Path) -> dict[str, Array]:
 def _split(arrays: Mapping[str, Array], split: str, path: Path) -> Split:
     subject = f"{printable(path)}: {split}"
     images, labels = _images(arrays[split], subject), arrays.get(f"{split}_labels")
-    return Split(images, None if labels is None else _labels(labels, len(images), f"{subject}_labels"))
+    return Split(
+        images, None if labels is None else _labels(labels, len(images), f"{subject}_labels")
+    )
 
 
 def _images(array: Array, subject: str) -> Tensor:
     if array.dtype != np.uint8:
-        raise TypeError(f"{subject} expects pixel levels as uint8; got {array.dtype}{_advice(array)}")
+        raise TypeError(
+            f"{subject} expects pixel levels as uint8; got {array.dtype}{_advice(array)}"
+        )
     if array.ndim not in (2, 3, 4):
         raise ValueError(
             f"{subject} expects shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); got {array.shape}. Reshape it."
         )
     if array.size == 0:
-        raise ValueError(f"{subject} expects at least one image; got shape {array.shape}. Add images.")
+        raise ValueError(
+            f"{subject} expects at least one image; got shape {array.shape}. Add images."
+        )
     if array.ndim == 4 and is_channels_last(array.shape[1:]):
-        note(f"{subject} of shape {array.shape}: read as (N, H, W, C), channels last, and turned to (N, C, H, W).")
+        note(
+            f"{subject} of shape {array.shape}: read as (N, H, W, C), channels last, and turned to (N, C, H, W)."
+        )
         array = np.moveaxis(array, -1, 1)
     images = torch.from_numpy(np.ascontiguousarray(array))
-    return images if array.ndim == 4 else images.unsqueeze(1) if array.ndim == 3 else images[:, None, None]
+    return (
+        images
+        if array.ndim == 4
+        else images.unsqueeze(1)
+        if array.ndim == 3
+        else images[:, None, None]
+    )
 
 
 def _advice(array: Array) -> str:
@@ -120,7 +144,9 @@ def _advice(array: Array) -> str:
 
 def _labels(array: Array, count: int, subject: str) -> Tensor:
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{subject} expects integers; got {array.dtype}. Number the classes 0, 1, ...")
+        raise TypeError(
+            f"{subject} expects integers; got {array.dtype}. Number the classes 0, 1, ..."
+        )
     if array.shape != (count,):
         raise ValueError(
             f"{subject} expects shape ({count},), one label an image; got {array.shape}. "

@@ -28,7 +28,9 @@ class Split:
     images: Tensor
     labels: Tensor | None = None
 
-    def hold_out(self, fraction: float, seed: int, subject: str = "hold_out") -> tuple[Split, Split]:
+    def hold_out(
+        self, fraction: float, seed: int, subject: str = "hold_out"
+    ) -> tuple[Split, Split]:
         """Return two parts, chosen by a permutation that ``seed`` fixes: the kept images, and those held out.
 
         Each part has at least one image.
@@ -56,9 +58,24 @@ class Split:
 
 
 def assemble(
-    name: str, train: Split, valid: Split | None, test: Split, levels: int, fraction: float, seed: int
+    name: str,
+    train: Split,
+    valid: Split | None,
+    test: Split,
+    levels: int,
+    fraction: float,
+    seed: int,
 ) -> Images:
     """Put splits together; without ``valid``, hold ``fraction`` of ``train`` out for it."""
     if valid is None:
         train, valid = train.hold_out(fraction, seed, f"{name}: train")
-    return Images(name, train.images, valid.images, test.images, levels, train.labels, valid.labels, test.labels)
+    return Images(
+        name,
+        train.images,
+        valid.images,
+        test.images,
+        levels,
+        train.labels,
+        valid.labels,
+        test.labels,
+    )

@@ -42,19 +42,22 @@ class Source(NamedTuple):
 def vision(name: str, root: Path, download: bool, fraction: float, seed: int) -> Images:
     """Read the data set ``name``, a key of `SOURCES`, from the folder ``root``, laid out as torchvision does.
 
-    - mnist, fashion_mnist: 28x28 grey. cifar10, svhn (without its "extra" images): 32x32 RGB. All with labels.
-    - celeba: the aligned images, their central 148x148 pixels resized to 64x64, as in Dinh et al. (2017); its own
-      validation split. 2.5 GB of memory.
-    - lsun_bedroom (or lsun), lsun_tower, lsun_church_outdoor: shorter side resized to 96, then the central 64x64
-      pixels; Dinh et al. (2017) crop at random instead. Test is LSUN's "val", of 300 images. It needs the package
-      lmdb, and memory for all images (12 kB each: 37 GB for the bedrooms, twice that while the validation split is
-      held out). torchvision leaves an index named ``_cache_...`` in the current directory.
+    - mnist, fashion_mnist: 28x28 grey. cifar10, svhn (without its "extra" images): 32x32 RGB. All
+      with labels.
+    - celeba: the aligned images, their central 148x148 pixels resized to 64x64, as in Dinh et al.
+      (2017); its own validation split. 2.5 GB of memory.
+    - lsun_bedroom (or lsun), lsun_tower, lsun_church_outdoor: shorter side resized to 96, then the
+      central 64x64 pixels; Dinh et al. (2017) crop at random instead. Test is LSUN's "val", of 300
+      images. It needs the package lmdb, and memory for all images (12 kB each: 37 GB for the
+      bedrooms, twice that while the validation split is held out). torchvision leaves an index
+      named ``_cache_...`` in the current directory.
 
     Args:
         name: The data set.
         root: The folder that torchvision calls ``root``.
         download: Whether to download what is not there.
-        fraction: Share of train that becomes valid, for data sets that come without a validation split.
+        fraction: Share of train that becomes valid, for data sets that come without a validation
+            split.
         seed: Which images these are.
 
     Raises:
@@ -64,11 +67,14 @@ def vision(name: str, root: Path, download: bool, fraction: float, seed: int) ->
         ValueError: If the data are damaged.
 
     Reference:
-        Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio (2017), Density estimation using Real NVP, section 4.1.
+        Laurent Dinh, Jascha Sohl-Dickstein, Samy Bengio (2017), Density estimation using Real NVP,
+        section 4.1.
     """
     source = SOURCES[name]
     where = f"{name} expects its data in {printable(root / source.folder)}"
-    damaged = ValueError(f"{where}; got files that are damaged. Delete them and download them again.")
+    damaged = ValueError(
+        f"{where}; got files that are damaged. Delete them and download them again."
+    )
     try:
         parts = source.read(root, download)
     except (RuntimeError, URLError) as error:
@@ -76,7 +82,8 @@ def vision(name: str, root: Path, download: bool, fraction: float, seed: int) ->
             raise OSError(
                 f"{name}: the download to {printable(root)} failed: {error}. Check the network and the disk."
             ) from error
-        # torchvision has no other sign for absent files (and for those with a wrong checksum) than these words.
+        # torchvision has no other sign for absent files (and for those with a wrong checksum) than
+        # these words.
         if "not found" not in str(error):
             raise damaged from error
         raise FileNotFoundError(
@@ -113,7 +120,9 @@ def _mnist(root: Path, download: bool) -> Parts:
 def _fashion_mnist(root: Path, download: bool) -> Parts:
     from torchvision.datasets import FashionMNIST
 
-    return Parts(*(_grey(FashionMNIST(root, train=train, download=download)) for train in (True, False)))
+    return Parts(
+        *(_grey(FashionMNIST(root, train=train, download=download)) for train in (True, False))
+    )
 
 
 def _grey(dataset: Any) -> Split:
@@ -146,7 +155,9 @@ def _celeba(root: Path, download: bool) -> Parts:
     from torchvision.datasets import CelebA
 
     crop = transforms.CenterCrop(CELEBA_CROP)
-    transform = transforms.Compose([crop, transforms.Resize((SIZE, SIZE)), transforms.PILToTensor()])
+    transform = transforms.Compose(
+        [crop, transforms.Resize((SIZE, SIZE)), transforms.PILToTensor()]
+    )
 
     def split(name: str) -> Split:
         return Split(_stack(CelebA(root, split=name, transform=transform, download=download)))
@@ -166,12 +177,18 @@ def _lsun(category: str) -> Source:
                     "Download it from the authors of LSUN and unpack it there."
                 )
         if find_spec("lmdb") is None:
-            raise ModuleNotFoundError("lsun expects the package lmdb; got none. Run pip install lmdb.")
+            raise ModuleNotFoundError(
+                "lsun expects the package lmdb; got none. Run pip install lmdb."
+            )
         crop = transforms.CenterCrop(SIZE)
-        transform = transforms.Compose([transforms.Resize(LSUN_SHORT_SIDE), crop, transforms.PILToTensor()])
+        transform = transforms.Compose(
+            [transforms.Resize(LSUN_SHORT_SIDE), crop, transforms.PILToTensor()]
+        )
 
         def split(name: str) -> Split:
-            return Split(_stack(LSUN(str(root), classes=[f"{category}_{name}"], transform=transform)))
+            return Split(
+                _stack(LSUN(str(root), classes=[f"{category}_{name}"], transform=transform))
+            )
 
         return Parts(train=split("train"), test=split("val"))
 

@@ -34,11 +34,12 @@ class Level:
     """What one latent site tells of the data.
 
     Attributes:
-        kl: Divergence of the posterior from the prior, of each datum in nats, by Monte Carlo; of a level below another,
-            its expectation over the other.
-        kl_by_unit: Its mean over the data for each number of the latent, in closed form; `None` where the numbers of
-            the posterior depend on each other, as behind a flow.
-        activity: Variance over the data of the posterior mean, for each number, less that of its estimate.
+        kl: Divergence of the posterior from the prior, of each datum in nats, by Monte Carlo; of a
+            level below another, its expectation over the other.
+        kl_by_unit: Its mean over the data for each number of the latent, in closed form; `None`
+            where the numbers of the posterior depend on each other, as behind a flow.
+        activity: Variance over the data of the posterior mean, for each number, less that of its
+            estimate.
         draws: Some draws, (draws, N, *event).
     """
 
@@ -67,9 +68,10 @@ class Diagnosis:
         bounds: k, and the importance-weighted bound of k samples for each datum, (N,).
         pareto_k: The shape of the tail of each datum's weights, (N,).
         levels: Each latent site.
-        mutual_information: Of datum and latents under the guide, in nats: a lower bound, at most log N.
-        decoder_gain: What the decoder makes of the latents, in nats: by how much a datum is more probable given its own
-            than given those of other data.
+        mutual_information: Of datum and latents under the guide, in nats: a lower bound, at most
+            log N.
+        decoder_gain: What the decoder makes of the latents, in nats: by how much a datum is more
+            probable given its own than given those of other data.
         data: What was diagnosed, (N, *event).
         reconstructed: One draw given one draw of the latents of each datum.
         predicted: Data sets drawn from the model, (draws, N, *event).
@@ -168,9 +170,9 @@ def diagnose(
 ) -> Diagnosis:
     r"""Look at the guide of a model: how tight its bound is, and what its latents tell.
 
-    Of the weights :math:`w_i = p(x, z_i) / q(z_i \mid x)` of many samples it takes the importance-weighted bounds
-    :math:`\mathbb{E} \log \frac1k \sum_i w_i` and Pareto's k, for each datum; of the latents, their divergence from the
-    prior, which of their units are active, and
+    Of the weights :math:`w_i = p(x, z_i) / q(z_i \mid x)` of many samples it takes the
+    importance-weighted bounds :math:`\mathbb{E} \log \frac1k \sum_i w_i` and Pareto's k, for each
+    datum; of the latents, their divergence from the prior, which of their units are active, and
 
     .. math:: I(x; z) \approx \frac1N \sum_n \log q(z_n \mid x_n) - \log \frac1N \sum_m q(z_n \mid x_m)
 
@@ -183,35 +185,48 @@ def diagnose(
         model: A model with latents, such as `pyro_exact.models.VAE`, on its own device.
         data: Of shape (N, ...); the mutual information takes N² scores, so a hundred or a few.
         samples: Of the guide for each datum.
-        ks: Sizes of the importance-weighted bounds beside 1 and ``samples``; those above are left out.
+        ks: Sizes of the importance-weighted bounds beside 1 and ``samples``; those above are left
+            out.
         seed: Of the noise.
 
     Raises:
         TypeError: If it is no `GenerativeModel`, or another argument is of another type.
-        ValueError: If the model has no latents, or they are dequantisation noise; on data that it cannot score, and on
-            weights that are not finite.
+        ValueError: If the model has no latents, or they are dequantisation noise; on data that it
+            cannot score, and on weights that are not finite.
 
     Reference:
-        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders; Vehtari, Simpson, Gelman, Yao and
-        Gabry (2024), Pareto Smoothed Importance Sampling; Hoffman and Johnson (2016), ELBO surgery.
+        Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders; Vehtari, Simpson,
+        Gelman, Yao and Gabry (2024), Pareto Smoothed Importance Sampling; Hoffman and Johnson
+        (2016), ELBO surgery.
     """
     if not isinstance(model, GenerativeModel):
-        raise TypeError(f"diagnose expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a VAE.")
+        raise TypeError(
+            f"diagnose expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a VAE."
+        )
     if type(model).infer is GenerativeModel.infer:
-        raise ValueError("diagnose expects a model with a guide; this one's likelihood is exact. Use evaluate.")
+        raise ValueError(
+            "diagnose expects a model with a guide; this one's likelihood is exact. Use evaluate."
+        )
     if isinstance(model, Dequantized):
-        raise ValueError("diagnose expects latents; got dequantisation noise. Use evaluate with several k.")
+        raise ValueError(
+            "diagnose expects latents; got dequantisation noise. Use evaluate with several k."
+        )
     samples, ks = check_size("diagnose", "samples", samples), check_sizes("diagnose", "ks", ks)
     seed = check_seed("diagnose", seed)
     if check_tensor("diagnose", "data", data).dim() == 0:
-        raise ValueError("diagnose expects data of shape (N, ...); got a single number, of shape (). Stack them.")
+        raise ValueError(
+            "diagnose expects data of shape (N, ...); got a single number, of shape (). Stack them."
+        )
     if samples < 100 or len(data) < 2:
         raise ValueError(
             f"diagnose expects 100 samples (k) and 2 data (n) at least; got {samples} and {len(data)}. Raise them."
         )
     model.check(data)
     device = next(model.parameters()).device
-    with evaluating(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (
+        evaluating(model),
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+    ):
         torch.manual_seed(seed)
         x = data.to(device)
         log_weights, levels = _weights(model, x, samples)
@@ -253,7 +268,9 @@ class _Site:
         """Return what has been gathered."""
         kl = torch.cat(self.kl)
         mean, square = (torch.as_tensor(total) / len(kl) for total in (self.total, self.squares))
-        error = (square - mean.square()).mean(0) / (len(kl) - 1)  # of few samples, enough to make any unit active
+        error = (square - mean.square()).mean(0) / (
+            len(kl) - 1
+        )  # of few samples, enough to make any unit active
         activity = (mean.var(0) - error).clamp_min(0)
         return Level(kl.mean(0), self.kl_by_unit, activity, torch.as_tensor(self.draws))
 
@@ -331,7 +348,11 @@ def _decoder_gain(model: GenerativeModel, x: Tensor) -> float:
     with pyro.plate("samples", others, dim=-2), pyro.plate("data", n, dim=-1):
         exchanged = poutine.trace(poutine.condition(model.generate, data=latents)).get_trace(x)
     exchanged.compute_log_prob()
-    observed = [name for name, site in joint.nodes.items() if site["type"] == "sample" and site["is_observed"]]
+    observed = [
+        name
+        for name, site in joint.nodes.items()
+        if site["type"] == "sample" and site["is_observed"]
+    ]
     gains = [joint.nodes[name]["log_prob"] - exchanged.nodes[name]["log_prob"] for name in observed]
     return sum(gain.double().mean().item() for gain in gains)
 
@@ -340,4 +361,6 @@ def _reconstructed(model: GenerativeModel, x: Tensor) -> Tensor:
     """Draw data from the model given one draw of the latents of each datum."""
     guide, _ = model.traces(x)
     with pyro.plate("data", len(x)):
-        return poutine.condition(model.generate, data={name: site["value"] for name, site in _latents(guide)})()
+        return poutine.condition(
+            model.generate, data={name: site["value"] for name, site in _latents(guide)}
+        )()

@@ -32,13 +32,18 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 def inference_data(diagnosis: Diagnosis) -> Any:
     """Return a diagnosis as ArviZ keeps it: an `InferenceData`, or from its version 1 a `DataTree`.
 
-    Its groups are ``posterior``, draws of each latent; ``sample_stats``, the log-weights; ``posterior_predictive`` and
-    ``observed_data``, summaries of the data sets that the model draws and of the data; and ``constant_data``, the
-    bounds by k, Pareto's k, divergences and activities. Its method ``to_netcdf`` writes a file.
+    Its groups are ``posterior``, draws of each latent; ``sample_stats``, the log-weights;
+    ``posterior_predictive`` and ``observed_data``, summaries of the data sets that the model draws
+    and of the data; and ``constant_data``, the bounds by k, Pareto's k, divergences and activities.
+    Its method
+    ``to_netcdf`` writes a file.
     """
     arviz = _module("arviz")
     event_dim = diagnosis.data.dim() - 1
-    predicted, observed = summaries(diagnosis.predicted, event_dim), summaries(diagnosis.data, event_dim)
+    predicted, observed = (
+        summaries(diagnosis.predicted, event_dim),
+        summaries(diagnosis.data, event_dim),
+    )
     groups: dict[str, dict[str, Any]] = {
         "posterior": {name: level.draws[None].numpy() for name, level in diagnosis.levels.items()},
         "sample_stats": {"log_weight": diagnosis.log_weights[None].numpy()},
@@ -53,7 +58,10 @@ def inference_data(diagnosis: Diagnosis) -> Any:
     dims |= {name: ["datum"] for name in groups["observed_data"]}
     for name, level in diagnosis.levels.items():
         unit = [f"{name}_dim_{i}" for i in range(level.activity.dim())]
-        groups["constant_data"] |= {f"{name}_kl": level.kl.numpy(), f"{name}_activity": level.activity.numpy()}
+        groups["constant_data"] |= {
+            f"{name}_kl": level.kl.numpy(),
+            f"{name}_activity": level.activity.numpy(),
+        }
         dims |= {name: ["datum", *unit], f"{name}_kl": ["datum"], f"{name}_activity": unit}
         if level.kl_by_unit is not None:
             groups["constant_data"][f"{name}_kl_by_unit"] = level.kl_by_unit.numpy()

@@ -26,7 +26,9 @@ IMAGE_INCHES = 3  # of a grid of images on the page, at least
 SHOWN = 48  # images
 
 
-def save_page(diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, title: str = "") -> None:
+def save_page(
+    diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, title: str = ""
+) -> None:
     """Save the pictures of a diagnosis as one PNG.
 
     Args:
@@ -51,14 +53,18 @@ def save_page(diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, ti
     _titled(axes[1, 0], "mean level: data, and what the model draws")
     axes[1, 0].set(xlabel="mean level", yticks=[])
 
-    pairs = torch.stack((diagnosis.data.float(), diagnosis.reconstructed.float()), dim=1).flatten(0, 1)
+    pairs = torch.stack((diagnosis.data.float(), diagnosis.reconstructed.float()), dim=1).flatten(
+        0, 1
+    )
     largest = max(
         _images(pairs, levels, "data, each beside one draw given its latent", axes[1, 1]),
         _images(diagnosis.predicted[0], levels, "samples", axes[1, 2]),
     )
     words = [textwrap.fill(printable(text), 150) for text in (title, diagnosis.verdict) if text]
     figure.suptitle("\n".join(words), fontsize=11, parse_math=False)
-    dpi = min(max(DPI, -(-largest // IMAGE_INCHES)), HIGHEST_DPI)  # each pixel of an image takes one or more
+    dpi = min(
+        max(DPI, -(-largest // IMAGE_INCHES)), HIGHEST_DPI
+    )  # each pixel of an image takes one or more
     with in_one_piece(Path(path)) as partial:
         figure.savefig(partial, dpi=dpi, format="png")
 
@@ -81,7 +87,9 @@ def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
     ks = list(diagnosis.bounds)
     nats = np.stack([-bound.numpy() for bound in diagnosis.bounds.values()])
     gaps = nats - nats[-1]
-    axis.fill_between(ks, *np.quantile(gaps, (0.05, 0.95), axis=1), alpha=0.2, lw=0, label="90 % of the data")
+    axis.fill_between(
+        ks, *np.quantile(gaps, (0.05, 0.95), axis=1), alpha=0.2, lw=0, label="90 % of the data"
+    )
     axis.plot(ks, gaps.mean(1), marker="o", ms=4, label="mean")
     axis.set(
         xscale="log",
@@ -95,7 +103,12 @@ def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
 def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
     k = diagnosis.pareto_k.numpy()
     axis.hist(k[np.isfinite(k)], bins=30)
-    axis.axvline(diagnosis.reliable_k, color="tab:red", ls="--", label=f"reliable up to {diagnosis.reliable_k:.2f}")
+    axis.axvline(
+        diagnosis.reliable_k,
+        color="tab:red",
+        ls="--",
+        label=f"reliable up to {diagnosis.reliable_k:.2f}",
+    )
     axis.set(xlabel="Pareto's k of a datum", ylabel="data")
     _titled(axis, f"tail of the weights: too heavy for {diagnosis.unreliable} of {len(k)}")
     axis.legend()
@@ -116,7 +129,10 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
         axis.set_yscale("log")
         axis.axhline(ACTIVE, color="tab:red", ls="--", label="active above")
         _titled(axis, f"activity of the units; KL of all from the prior: {diagnosis.kl:.2f} nats")
-    axis.set(xlabel="unit of the latent, sorted", ylabel="KL in nats" if exact else "variance of the posterior mean")
+    axis.set(
+        xlabel="unit of the latent, sorted",
+        ylabel="KL in nats" if exact else "variance of the posterior mean",
+    )
     axis.legend()
 
 
@@ -127,6 +143,12 @@ def _images(images: Tensor, levels: int, title: str, axis: Axes) -> int:
         return 0
     check_drawable("save_page", title, images, levels)
     grid = drawable_grid(images[:SHOWN].float() / (levels - 1))
-    axis.imshow(grid.movedim(0, -1).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.imshow(
+        grid.movedim(0, -1).squeeze(-1).numpy(),
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+    )
     _titled(axis, title)
     return max(grid.shape)

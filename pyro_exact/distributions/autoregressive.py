@@ -32,18 +32,21 @@ class Autoregressive(TorchDistribution):
 
     .. math:: \log p(x) = \sum_k \log p(x_{o_k} \mid x_{o_1}, \dots, x_{o_{k-1}}, \mathrm{context})
 
-    `log_prob` is one call of the network, `sample` takes its steps. Where a step would cost as much as a pass, whole
-    passes find the same sample (see `sample`). The network may be an ensemble of K orders or masks: then the
-    distribution is their uniform mixture, and what is averaged are *joint* probabilities,
+    `log_prob` is one call of the network, `sample` takes its steps. Where a step would cost as much
+    as a pass, whole passes find the same sample (see `sample`). The network may be an ensemble of K
+    orders or masks: then the distribution is their uniform mixture, and what is averaged are
+    *joint* probabilities,
 
     .. math:: \log p(x) = \log \frac1K \sum_{k=1}^K p_k(x)
 
-    (the product of averaged conditionals of several orders would not sum to one). A distribution is a light thing
-    around its network, which trains and is saved elsewhere: make one wherever it is needed.
+    (the product of averaged conditionals of several orders would not sum to one). A distribution is
+    a light thing around its network, which trains and is saved elsewhere: make one wherever it is
+    needed.
 
     Args:
         net: A `pyro_exact.autoregressive.CausalNet`.
-        context: What the distribution depends on, if the network takes it; its batch shape is that of the distribution.
+        context: What the distribution depends on, if the network takes it; its batch shape is that
+            of the distribution.
         member: The only member of an ensemble to take; all of them by default.
         validate_args: Whether to check the values that are scored; as Pyro does by default.
 
@@ -54,14 +57,14 @@ class Autoregressive(TorchDistribution):
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
 
     Raises:
-        ValueError: If a context is missing, or not needed, or of another shape, or, with validation, not finite; on
-            values of another shape, or that the likelihood cannot take.
+        ValueError: If a context is missing, or not needed, or of another shape, or, with
+            validation, not finite; on values of another shape, or that the likelihood cannot take.
 
     Reference:
-        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, for ensembles of orders; Germain,
-        Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, for those of masks;
-        Song, Meng, Liao and Ermon (2021), Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving,
-        for whole passes.
+        Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, for ensembles of
+        orders; Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for
+        Distribution Estimation, for those of masks; Song, Meng, Liao and Ermon (2021), Accelerating
+        Feedforward Computation via Parallel Nonlinear Equation Solving, for whole passes.
 
     Example:
         >>> from pyro_exact.autoregressive import NADE
@@ -82,12 +85,16 @@ class Autoregressive(TorchDistribution):
         validate_args: bool | None = None,
     ) -> None:
         if member is not None:
-            member = check_size("Autoregressive", "member", member, least=0, most=len(net.orders) - 1)
+            member = check_size(
+                "Autoregressive", "member", member, least=0, most=len(net.orders) - 1
+            )
         self.net, self.member, self.context = net, member, self._checked_context(net, context)
         batch = torch.Size() if self.context is None else self._context_batch(self.context)
         super().__init__(batch, self.net.event_shape, validate_args=validate_args)
         if self._validate_args and self.context is not None:
-            check_finite("Autoregressive", "context", self.context, "Repair it, or look at what computed it")
+            check_finite(
+                "Autoregressive", "context", self.context, "Repair it, or look at what computed it"
+            )
 
     def __repr__(self) -> str:
         member = "" if self.member is None else f", member={self.member}"
@@ -101,10 +108,14 @@ class Autoregressive(TorchDistribution):
             if shape is not None:
                 return cast(context, _weight(net))
             found = tuple(context.shape)
-            raise ValueError(f"{name} expects no context for this network; got one of shape {found}. Leave it out.")
+            raise ValueError(
+                f"{name} expects no context for this network; got one of shape {found}. Leave it out."
+            )
         if shape is not None:
             expected = ", ".join(map(str, shape))
-            raise ValueError(f"{name} expects a context of shape (*batch, {expected}); got none. Pass one.")
+            raise ValueError(
+                f"{name} expects a context of shape (*batch, {expected}); got none. Pass one."
+            )
         return None
 
     def _context_batch(self, context: Tensor) -> torch.Size:
@@ -119,7 +130,9 @@ class Autoregressive(TorchDistribution):
         new: Autoregressive = self._get_checked_instance(Autoregressive, _instance)
         batch_shape = expanded("Autoregressive", self.batch_shape, batch_shape)
         new.net, new.member, new.context = self.net, self.member, self._contexts(batch_shape)
-        super(Autoregressive, new).__init__(batch_shape, self.event_shape, validate_args=self._validate_args)
+        super(Autoregressive, new).__init__(
+            batch_shape, self.event_shape, validate_args=self._validate_args
+        )
         return new
 
     def one_member(self) -> Autoregressive:
@@ -128,7 +141,9 @@ class Autoregressive(TorchDistribution):
         if len(members) == 1:
             return self
         member = members[int(torch.randint(len(members), ()))]
-        return Autoregressive(self.net, self.context, member, self._validate_args).expand(self.batch_shape)
+        return Autoregressive(self.net, self.context, member, self._validate_args).expand(
+            self.batch_shape
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return log p in nats, of shape (\*batch)."""
@@ -145,7 +160,9 @@ class Autoregressive(TorchDistribution):
             theta = self.net(x, context, member)
             theta = theta.to(torch.promote_types(theta.dtype, torch.float32))  # sums are long
             joint.append(self.net.likelihood.log_prob(theta, values.to(theta.dtype)).sum(grid))
-        return joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0) - math.log(len(joint))
+        return (
+            joint[0] if len(joint) == 1 else torch.stack(joint).logsumexp(0) - math.log(len(joint))
+        )
 
     @torch.no_grad()
     def sample(
@@ -158,27 +175,31 @@ class Autoregressive(TorchDistribution):
     ) -> Tensor:
         """Draw vectors or images, or complete those that are partly observed.
 
-        A site is drawn given the sites before it in the network's order, drawn or observed. So a completion is a sample
-        of the conditional distribution where what is observed comes first in that order; what is observed later does
-        not reach back. Under an ensemble each row is drawn in the order of a member, all of them equally likely.
+        A site is drawn given the sites before it in the network's order, drawn or observed. So a
+        completion is a sample of the conditional distribution where what is observed comes first in
+        that order; what is observed later does not reach back. Under an ensemble each row is drawn
+        in the order of a member, all of them equally likely.
 
-        The uniform noise is drawn first, row by row: on a CPU the first of many rows is the one that would come alone.
-        Given the noise a sample is a fixed point of one pass of the network, which fixes one site more at least, in
-        order. A network of discrete values whose step would be a whole pass anyway (``net.incremental`` is False)
-        passes over the whole sample until nothing changes, which takes far fewer passes than there are sites. On a CUDA
-        device steps of the same kind (`CausalNet.phase`) are captured once in a graph, and replayed.
+        The uniform noise is drawn first, row by row: on a CPU the first of many rows is the one
+        that would come alone. Given the noise a sample is a fixed point of one pass of the network,
+        which fixes one site more at least, in order. A network of discrete values whose step would
+        be a whole pass anyway (``net.incremental`` is False) passes over the whole sample until
+        nothing changes, which takes far fewer passes than there are sites. On a CUDA device steps
+        of the same kind (`CausalNet.phase`) are captured once in a graph, and replayed.
 
         Args:
             sample_shape: As for any distribution.
             observed: Values, of which those in the mask are kept.
-            mask: True where a value is observed; it broadcasts with ``observed``, and their batch with that of the
-                distribution.
+            mask: True where a value is observed; it broadcasts with ``observed``, and their batch
+                with that of the distribution.
             progress: Whether to show a progress bar, if it takes more than a second.
-            shared_noise: Whether all draws come from the same noise, so that they differ by their contexts alone.
+            shared_noise: Whether all draws come from the same noise, so that they differ by their
+                contexts alone.
 
         Raises:
-            ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is impossible, a mask
-                divides a site, a weight is not finite, or the network computes NaN.
+            ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is
+                impossible, a mask divides a site, a weight is not finite, or the network computes
+                NaN.
         """
         if (observed is None) != (mask is None):
             raise ValueError(
@@ -192,13 +213,19 @@ class Autoregressive(TorchDistribution):
             batch = check_broadcast("Autoregressive.sample", "observed", rows, "the context", batch)
         shape = checked_shape("Autoregressive.sample", sample_shape) + batch
 
-        # The steps write into tensors of the precision of the weights: autocast would give them others.
+        # The steps write into tensors of the precision of the weights: autocast would give them
+        # others.
         with torch.autocast(_weight(self.net).device.type, enabled=False):
             x = self._draw(shape, observed, mask, progress, shared_noise)
         return check_output("Autoregressive.sample", "what it draws", x, self.net)
 
     def _draw(
-        self, shape: torch.Size, observed: Tensor | None, mask: Tensor | None, progress: bool, shared_noise: bool
+        self,
+        shape: torch.Size,
+        observed: Tensor | None,
+        mask: Tensor | None,
+        progress: bool,
+        shared_noise: bool,
     ) -> Tensor:
         """Draw values of a batch shape, from noise that comes first."""
         members = self._members()
@@ -206,16 +233,25 @@ class Autoregressive(TorchDistribution):
         count = self.net.sites * likelihood.num_noise
         # An ensemble takes one more number a row, which chooses the member.
         width = count + (len(members) > 1)
-        precise = torch.promote_types(weight.dtype, torch.float32)  # noise of half precision misses rare values
-        noise = torch.rand(1 if shared_noise else shape.numel(), width, dtype=precise, device=weight.device)
+        precise = torch.promote_types(
+            weight.dtype, torch.float32
+        )  # noise of half precision misses rare values
+        noise = torch.rand(
+            1 if shared_noise else shape.numel(), width, dtype=precise, device=weight.device
+        )
         noise = noise.expand(shape.numel(), -1)
         every = noise[:, :count].view(-1, self.net.sites, likelihood.num_noise)
 
         def by_row(values: Tensor | None, event: Sequence[int]) -> Tensor | None:
-            return None if values is None else values.expand(*shape, *event).reshape(len(noise), *event)
+            return (
+                None
+                if values is None
+                else values.expand(*shape, *event).reshape(len(noise), *event)
+            )
 
         seen = (
-            None if v is None else self.net.to_sites(v) for v in (by_row(v, self.event_shape) for v in (observed, mask))
+            None if v is None else self.net.to_sites(v)
+            for v in (by_row(v, self.event_shape) for v in (observed, mask))
         )
         given = Rows(every, by_row(self.context, self.net.context_shape or ()), *seen)
         x = weight.new_empty(len(noise), self.net.sites, *likelihood.site_shape)
@@ -255,9 +291,14 @@ class Autoregressive(TorchDistribution):
         x = weight.new_zeros(*given.noise.shape[:2], *likelihood.site_shape)
         for _ in tqdm(range(self.net.sites), disable=not progress, delay=1, leave=False):
             theta = self.net(self.net.from_sites(x), given.context, member).flatten(1, -2)
-            before, x = x, given.kept(likelihood.draw(theta.to(given.noise.dtype), given.noise).to(x.dtype))
+            before, x = (
+                x,
+                given.kept(likelihood.draw(theta.to(given.noise.dtype), given.noise).to(x.dtype)),
+            )
             self.passes += 1
-            if torch.equal(before, x) or bool(x.isnan().any()):  # NaN equals nothing, and is refused at the end
+            if torch.equal(before, x) or bool(
+                x.isnan().any()
+            ):  # NaN equals nothing, and is refused at the end
                 break
         return x
 
@@ -267,7 +308,11 @@ class Autoregressive(TorchDistribution):
 
     def _contexts(self, batch: torch.Size) -> Tensor | None:
         """Return the context of each row of a batch."""
-        return None if self.context is None else self.context.expand(*batch, *(self.net.context_shape or ()))
+        return (
+            None
+            if self.context is None
+            else self.context.expand(*batch, *(self.net.context_shape or ()))
+        )
 
     def _validate_sample(self, value: Tensor, mask: Tensor | None = None) -> None:
         """Say what is wrong with a value, where it is in the mask."""
@@ -285,6 +330,8 @@ def _shares(noise: Tensor, members: Sequence[int]) -> Iterator[tuple[int, Tensor
     if len(members) == 1:
         yield members[0], slice(None)
         return
-    chosen = (noise[:, -1] * len(members)).long().clamp_max(len(members) - 1)  # the product can round up
+    chosen = (
+        (noise[:, -1] * len(members)).long().clamp_max(len(members) - 1)
+    )  # the product can round up
     for k in chosen.unique().tolist():
         yield members[k], (chosen == k).nonzero().squeeze(-1)

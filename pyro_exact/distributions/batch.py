@@ -32,7 +32,9 @@ def expanded(owner: str, batch: Sequence[int], shape: Any) -> torch.Size:
     """
     new = checked_shape(f"{owner}.expand", shape)
     kept = new[max(0, len(new) - len(batch)) :]
-    if len(kept) < len(batch) or any(size not in (1, other) for size, other in zip(batch, kept, strict=True)):
+    if len(kept) < len(batch) or any(
+        size not in (1, other) for size, other in zip(batch, kept, strict=True)
+    ):
         raise ValueError(
             f"{owner}.expand expects a shape to which the batch shape {tuple(batch)} broadcasts; got {tuple(new)}. "
             f"Only dimensions of size 1, and new ones on the left, can grow."
@@ -43,5 +45,8 @@ def expanded(owner: str, batch: Sequence[int], shape: Any) -> torch.Size:
 def shapes_of(distribution: Distribution, of: str = "") -> str:
     """Return the `repr` of a distribution: its class, what it is the distribution of, and its shapes."""
     parts = [of] if of else []
-    parts += [f"batch_shape={tuple(distribution.batch_shape)}", f"event_shape={tuple(distribution.event_shape)}"]
+    parts += [
+        f"batch_shape={tuple(distribution.batch_shape)}",
+        f"event_shape={tuple(distribution.event_shape)}",
+    ]
     return f"{type(distribution).__name__}({', '.join(parts)})"

@@ -36,4 +36,6 @@ class BernoulliLikelihood(Likelihood):
 
     def marginal(self, x: Tensor) -> Tensor:
         ones = x.sum(0)
-        return ((ones + 0.5) / (len(x) - ones + 0.5)).log().unsqueeze(-1)  # finite for a site that never changes
+        return (
+            ((ones + 0.5) / (len(x) - ones + 0.5)).log().unsqueeze(-1)
+        )  # finite for a site that never changes

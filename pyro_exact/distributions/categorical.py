@@ -26,7 +26,8 @@ class CategoricalLikelihood(Likelihood):
         ValueError: If there are fewer than two levels.
 
     Reference:
-        Van den Oord, Kalchbrenner and Kavukcuoglu (2016), Pixel Recurrent Neural Networks, section 2.2.
+        Van den Oord, Kalchbrenner and Kavukcuoglu (2016), Pixel Recurrent Neural Networks, section
+        2.2.
 
     Example:
         >>> CategoricalLikelihood(4).log_prob(torch.zeros(3, 4), torch.tensor([0.0, 1.0, 3.0])).exp()
@@ -34,20 +35,25 @@ class CategoricalLikelihood(Likelihood):
     """
 
     def __init__(self, levels: int) -> None:
-        self.num_params = self.levels = levels = check_size("CategoricalLikelihood", "levels", levels, least=2)
+        self.num_params = self.levels = levels = check_size(
+            "CategoricalLikelihood", "levels", levels, least=2
+        )
         self.support = constraints.integer_interval(0, levels - 1)
         self.values = f"integers from 0 to {levels - 1}"
 
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
         possible = self.support.check(x)
         level = x.where(possible, 0).long()
-        loss = F.cross_entropy(theta.reshape(-1, self.num_params), level.flatten(), reduction="none")
+        loss = F.cross_entropy(
+            theta.reshape(-1, self.num_params), level.flatten(), reduction="none"
+        )
         # No level is another value, and NaN is none at all.
         return -loss.view(x.shape).where(possible, torch.inf).where(~x.isnan(), torch.nan)
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
         cumulative = theta.softmax(-1).cumsum(-1)
-        # Of the sum as it was rounded, so that a level of probability 0 is never drawn, not even the last one.
+        # Of the sum as it was rounded, so that a level of probability 0 is never drawn, not even
+        # the last one.
         total = cumulative[..., -1:]
         below = cumulative[..., :-1] <= noise * total
         return below.sum(-1).to(noise.dtype).add(total.squeeze(-1), alpha=0)  # NaN stays NaN

@@ -10,7 +10,14 @@ from pyro.distributions import TorchDistribution, TransformedDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_exact.checks import check_broadcast, check_event, check_floating, check_numbers, check_size, check_tensor
+from pyro_exact.checks import (
+    check_broadcast,
+    check_event,
+    check_floating,
+    check_numbers,
+    check_size,
+    check_tensor,
+)
 from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.transforms.bijection import Bijection
@@ -22,8 +29,8 @@ class UniformDequantizer(TorchDistribution):
 
     .. math:: v = x + u, \quad u \sim U[0, 1), \qquad \log q(v \mid x) = 0 \text{ nats where } \lfloor v \rfloor = x
 
-    In float32 x + u can round up to x + 1, which would be another image; such a sample becomes the largest number
-    below.
+    In float32 x + u can round up to x + 1, which would be another image; such a sample becomes the
+    largest number below.
 
     Args:
         x: Pixel levels, a floating-point tensor that holds integers, of shape (\*batch, C, H, W).
@@ -49,11 +56,15 @@ class UniformDequantizer(TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        return constraints.independent(constraints.half_open_interval(self.x, self.x + 1), len(self.event_shape))
+        return constraints.independent(
+            constraints.half_open_interval(self.x, self.x + 1), len(self.event_shape)
+        )
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> UniformDequantizer:
         batch_shape = expanded("UniformDequantizer", self.batch_shape, batch_shape)
-        return UniformDequantizer(self.x.expand(batch_shape + self.event_shape), len(self.event_shape))
+        return UniformDequantizer(
+            self.x.expand(batch_shape + self.event_shape), len(self.event_shape)
+        )
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         x = self.x.expand(checked_shape("UniformDequantizer.sample", sample_shape) + self.x.shape)
@@ -71,7 +82,9 @@ class CellFlow(TransformedDistribution):  # type: ignore[misc]
     """The distribution of a `FlowDequantizer`: a flow into [x, x + 1), with no density anywhere else."""
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> CellFlow:
-        new: CellFlow = super().expand(expanded("FlowDequantizer", self.batch_shape, batch_shape), _instance)
+        new: CellFlow = super().expand(
+            expanded("FlowDequantizer", self.batch_shape, batch_shape), _instance
+        )
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -81,7 +94,9 @@ class CellFlow(TransformedDistribution):  # type: ignore[misc]
         event = -len(self.event_shape)
         inside = (value.floor() == flow.context).flatten(event).all(-1)
         log_prob: Tensor = super().log_prob(value)
-        return log_prob.where(inside, -torch.inf).where(~value.isnan().flatten(event).any(-1), torch.nan)
+        return log_prob.where(inside, -torch.inf).where(
+            ~value.isnan().flatten(event).any(-1), torch.nan
+        )
 
 
 class FlowDequantizer(nn.Module):
@@ -91,11 +106,12 @@ class FlowDequantizer(nn.Module):
         \log q(v \mid x) = \log N(\epsilon; 0, I) - \log|\det \partial f/\partial \epsilon|
 
     Args:
-        bijection: A conditional map from a vector of noise to [x, x + 1), whose context is the image x, such as
-            `pyro_exact.flows.flow_pp_dequantizer`.
+        bijection: A conditional map from a vector of noise to [x, x + 1), whose context is the
+            image x, such as `pyro_exact.flows.flow_pp_dequantizer`.
 
     Shape:
-        - x: (\*batch, C, H, W), pixel levels; the distribution has that batch shape and events (C, H, W).
+        - x: (\*batch, C, H, W), pixel levels; the distribution has that batch shape and events (C,
+          H, W).
 
     Raises:
         ValueError: If the bijection takes no context.
@@ -134,4 +150,6 @@ class FlowDequantizer(nn.Module):
 def _check_value(d: TorchDistribution, name: str, value: Tensor) -> None:
     """Say what is wrong with a value that is scored, if anything is."""
     check_numbers(name, "value", check_floating(name, "value", value))
-    check_broadcast(name, "value", check_event(name, "value", value, d.event_shape), "x", d.batch_shape)
+    check_broadcast(
+        name, "value", check_event(name, "value", value, d.event_shape), "x", d.batch_shape
+    )

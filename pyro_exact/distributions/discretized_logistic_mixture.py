@@ -13,7 +13,10 @@ from torch.distributions import constraints
 from pyro_exact.checks import check_size
 from pyro_exact.distributions.likelihood import Likelihood
 
-LOG_SCALES = -7.0, 60.0  # the least as in the paper; the greatest leaves every probability above zero in float32
+LOG_SCALES = (
+    -7.0,
+    60.0,
+)  # the least as in the paper; the greatest leaves every probability above zero in float32
 FAR = 1e34  # the outer end of the first and the last interval, in levels; times the greatest rate it is finite
 MOST_CHANNELS = 256  # every pair of them has parameters
 CHUNK = 2048  # pixels whose numbers fit into the cache of a core
@@ -26,15 +29,17 @@ class DiscretizedLogisticMixture(Likelihood):
         \log p(x) = \log \sum_k \pi_k \prod_c \big(\sigma(p_{kc}) - \sigma(q_{kc})\big), \qquad
         p, q = \left(x_c \pm \tfrac12 - m_{kc}\right) \frac{2}{L - 1} e^{-s_{kc}}
 
-    The first interval reaches down to minus infinity and the last one up to infinity, so the probabilities of the L
-    levels sum to one. With pixels scaled to :math:`v \in [-1, 1]`, the mean is :math:`\mu_{kc} + \sum_{b < c}
-    \tanh(\alpha_{kcb})\, v_b`, a function of the channels before; :math:`m_{kc}` is that in levels. The mixture is of
-    pixels, not of channels. The probability of an interval is exact far into the tails:
+    The first interval reaches down to minus infinity and the last one up to infinity, so the
+    probabilities of the L levels sum to one. With pixels scaled to :math:`v \in [-1, 1]`, the mean
+    is :math:`\mu_{kc} + \sum_{b < c} \tanh(\alpha_{kcb})\, v_b`, a function of the channels before;
+    :math:`m_{kc}` is that in levels. The mixture is of pixels, not of channels. The probability of
+    an interval is exact far into the tails:
 
     .. math:: \log(\sigma(p) - \sigma(q)) = \log \sigma(p) + \log \sigma(-q) + \log(1 - e^{q - p})
 
-    A draw is rounded to its level at once, and the next channel is drawn given the rounded one: it has the
-    probabilities above. The gradient is computed along with the value, and only once differentiable.
+    A draw is rounded to its level at once, and the next channel is drawn given the rounded one: it
+    has the probabilities above. The gradient is computed along with the value, and only once
+    differentiable.
 
     Args:
         channels: C, 3 for colours (R, then G, then B) or 1.
@@ -42,8 +47,9 @@ class DiscretizedLogisticMixture(Likelihood):
         components: K, the number of logistics.
 
     Shape:
-        - theta: (\*sites, K (1 + 2 C + C (C - 1) / 2)): K logits of :math:`\pi`, then (C, K) numbers :math:`\mu`, then
-          (C, K) log-scales s, kept above -7, then for each pair of channels K numbers :math:`\alpha`.
+        - theta: (\*sites, K (1 + 2 C + C (C - 1) / 2)): K logits of :math:`\pi`, then (C, K)
+          numbers :math:`\mu`, then (C, K) log-scales s, kept above -7, then for each pair of
+          channels K numbers :math:`\alpha`.
         - x: (\*sites, C).
 
     Raises:
@@ -75,7 +81,9 @@ class DiscretizedLogisticMixture(Likelihood):
         self.values = f"integers 0, ..., {levels - 1}"
 
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
-        dtype = torch.promote_types(x.dtype, torch.float32)  # half precision has no room for the outer intervals
+        dtype = torch.promote_types(
+            x.dtype, torch.float32
+        )  # half precision has no room for the outer intervals
         theta, x = theta.to(dtype), x.to(dtype)
         rows = theta.movedim(-1, 0).reshape(self.num_params, -1)
         log_p: Tensor = LogProb.apply(rows, x.movedim(-1, 0).reshape(self.channels, -1), self)
@@ -123,12 +131,16 @@ class DiscretizedLogisticMixture(Likelihood):
 class LogProb(torch.autograd.Function):
     """The log-probabilities of a row of sites, (num_params, n), (channels, n) -> (n).
 
-    Each site has one number out, so that its gradient is as large as theta, which need not be kept then: it is made
-    with the value, from the same exponentials. On a CPU both are made for a piece that fits into the cache.
+    Each site has one number out, so that its gradient is as large as theta, which need not be kept
+    then: it is made with the value, from the same exponentials. On a CPU both are made for a piece
+    that fits into
+    the cache.
     """
 
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, x: Tensor, likelihood: DiscretizedLogisticMixture) -> Tensor:
+    def forward(
+        ctx: Any, theta: Tensor, x: Tensor, likelihood: DiscretizedLogisticMixture
+    ) -> Tensor:
         """Return the log-probabilities."""
         gradient = torch.empty_like(theta) if ctx.needs_input_grad[0] else None
         log_p, n = theta.new_empty(x.shape[1]), x.shape[1]
@@ -136,7 +148,10 @@ class LogProb(torch.autograd.Function):
         for first in range(0, n, size):
             piece = slice(first, first + size)
             log_p[piece] = evaluate(
-                likelihood, theta[:, piece], x[:, piece], None if gradient is None else gradient[:, piece]
+                likelihood,
+                theta[:, piece],
+                x[:, piece],
+                None if gradient is None else gradient[:, piece],
             )
         if gradient is not None:
             ctx.save_for_backward(gradient)
@@ -159,11 +174,14 @@ class Intervals(NamedTuple):
     rate: Tensor  # of p with the level
 
 
-def evaluate(likelihood: DiscretizedLogisticMixture, theta: Tensor, x: Tensor, gradient: Tensor | None) -> Tensor:
+def evaluate(
+    likelihood: DiscretizedLogisticMixture, theta: Tensor, x: Tensor, gradient: Tensor | None
+) -> Tensor:
     r"""Return the log-probabilities of sites, and write their derivatives into ``gradient``.
 
-    Of what is equal, torch computes the sigmoid and the tangent fastest: :math:`\log \sigma(p) = \min(p, 0) + \log
-    \sigma(|p|)`, and with :math:`t = \tanh(w / 2)`, :math:`1 - e^{-w} = 2 t / (1 + t)`.
+    Of what is equal, torch computes the sigmoid and the tangent fastest: :math:`\log \sigma(p) =
+    \min(p, 0) + \log \sigma(|p|)`, and with :math:`t = \tanh(w / 2)`, :math:`1 - e^{-w} = 2 t / (1
+    + t)`.
     """
     logits, means, log_scales, slopes = likelihood.by_component(theta)
     scaled, slopes = x * (2 / (likelihood.levels - 1)) - 1, slopes.tanh()
@@ -190,21 +208,31 @@ def evaluate(likelihood: DiscretizedLogisticMixture, theta: Tensor, x: Tensor, g
 def intervals(mean: Tensor, log_scales: Tensor, x: Tensor, levels: int) -> Intervals:
     """Return the intervals around the levels x, for means in [0, 2].
 
-    They are taken in levels, where their ends are exact, and the upper end of one is the lower end of the next.
+    They are taken in levels, where their ends are exact, and the upper end of one is the lower end
+    of the next.
     """
     half = (levels - 1) / 2
     mean, rate = mean.mul_(half), log_scales.clamp(*LOG_SCALES).neg_().exp_().div_(half)
     upper = (x + 0.5).masked_fill_(x == levels - 1, FAR).unsqueeze(1)
     lower = (x - 0.5).masked_fill_(x == 0, -FAR).unsqueeze(1)
-    return Intervals((upper - mean).mul_(rate), (lower - mean).mul_(rate), (upper - lower) * rate, rate)
+    return Intervals(
+        (upper - mean).mul_(rate), (lower - mean).mul_(rate), (upper - lower) * rate, rate
+    )
 
 
 def differentiate(
-    at: Intervals, t: Tensor, log_scales: Tensor, share: Tensor, d_means: Tensor, d_log_scales: Tensor
+    at: Intervals,
+    t: Tensor,
+    log_scales: Tensor,
+    share: Tensor,
+    d_means: Tensor,
+    d_log_scales: Tensor,
 ) -> None:
     """Write the derivatives of the log-probabilities in the means, in levels, and in the scales."""
     above, below = at.p.neg().sigmoid_(), at.q.sigmoid()
     torch.mul((below - above).mul_(at.rate), share, out=d_means)
-    gain = (1 - t).mul_(at.width).div_(t).div_(2)  # of the factor 1 - e^-w, as the interval w widens
+    gain = (
+        (1 - t).mul_(at.width).div_(t).div_(2)
+    )  # of the factor 1 - e^-w, as the interval w widens
     change = below.mul_(at.q).sub_(above.mul_(at.p)).sub_(gain).mul_(share)
     torch.mul(change, log_scales.clamp(*LOG_SCALES) == log_scales, out=d_log_scales)

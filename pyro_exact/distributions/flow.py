@@ -28,7 +28,9 @@ class StandardNormal(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.register_buffer("origin", torch.zeros(check_size("StandardNormal", "dim", dim)), persistent=False)
+        self.register_buffer(
+            "origin", torch.zeros(check_size("StandardNormal", "dim", dim)), persistent=False
+        )
 
     def forward(self, temperature: float = 1.0) -> Distribution:
         """Return the distribution.
@@ -40,8 +42,12 @@ class StandardNormal(nn.Module):
             ValueError: If the temperature is out of range.
         """
         temperature = check_number("StandardNormal", "temperature", temperature, least=0)
-        scale = max(temperature, least_std(self.origin.dtype))  # a normal of zero width has no density
-        return Normal(self.origin, torch.full_like(self.origin, scale), validate_args=False).to_event(1)
+        scale = max(
+            temperature, least_std(self.origin.dtype)
+        )  # a normal of zero width has no density
+        return Normal(
+            self.origin, torch.full_like(self.origin, scale), validate_args=False
+        ).to_event(1)
 
     def extra_repr(self) -> str:
         return f"{len(self.origin)}"
@@ -52,11 +58,12 @@ class Flow(nn.Module):
 
     .. math:: \log p(x) = \log p(z) - \log|\det \partial f/\partial z|, \qquad z = f^{-1}(x)
 
-    An image flow is written data to noise, so pass its inverse: ``Flow(StandardNormal(64), glow((1, 8, 8)).inv)``.
+    An image flow is written data to noise, so pass its inverse: ``Flow(StandardNormal(64), glow((1,
+    8, 8)).inv)``.
 
     Args:
-        base: A module that returns a distribution when called, such as `StandardNormal`. (A bare distribution is
-            accepted too, but does not move with the module to another device.)
+        base: A module that returns a distribution when called, such as `StandardNormal`. (A bare
+            distribution is accepted too, but does not move with the module to another device.)
         bijection: The map from noise to data.
 
     Raises:
@@ -82,7 +89,8 @@ class Flow(nn.Module):
         """Return the distribution of the data, a stock `TransformedDistribution`.
 
         Args:
-            temperature: Standard deviation of the base noise, where the base has one; 1 is the model itself.
+            temperature: Standard deviation of the base noise, where the base has one; 1 is the
+                model itself.
 
         Raises:
             ValueError: If the flow needs a context.
@@ -94,21 +102,30 @@ class Flow(nn.Module):
             )
         return self._distribution(temperature, self.bijection)
 
-    def condition(self, context: Tensor, temperature: float | None = None) -> TransformedDistribution:
+    def condition(
+        self, context: Tensor, temperature: float | None = None
+    ) -> TransformedDistribution:
         """Return the distribution given a context; its batch shape is that of the context.
 
         Raises:
-            ValueError: If the flow takes no context, or one of another shape; with validation, if it is not finite.
+            ValueError: If the flow takes no context, or one of another shape; with validation, if
+                it is not finite.
         """
         check_tensor("Flow.condition", "context", context)
         if self.bijection.context_shape is None:
-            raise ValueError(f"This flow takes no context; got one of shape {tuple(context.shape)}. Call flow().")
+            raise ValueError(
+                f"This flow takes no context; got one of shape {tuple(context.shape)}. Call flow()."
+            )
         distribution = self._distribution(temperature, self.bijection.condition(context))
         if distribution._validate_args:
-            check_finite("Flow.condition", "context", context, "Repair it, or look at what computed it")
+            check_finite(
+                "Flow.condition", "context", context, "Repair it, or look at what computed it"
+            )
         return distribution
 
-    def _distribution(self, temperature: float | None, bijection: Bijection) -> TransformedDistribution:
+    def _distribution(
+        self, temperature: float | None, bijection: Bijection
+    ) -> TransformedDistribution:
         """Return the distribution behind a bijection, or say that it goes the other way."""
         base = self.noise(temperature)
         try:

@@ -23,20 +23,21 @@ class FlowPosterior(nn.Module):
     Args:
         features: Size of :math:`h`, what an encoder returns.
         dim: Dimension of the latent.
-        flow: From noise to latent, such as `pyro_exact.flows.planar`. With ``context_dim=features`` it is amortised:
-            :math:`h` is its context. Without a context it is the same for all data. `None` for the normal alone.
+        flow: From noise to latent, such as `pyro_exact.flows.planar`. With ``context_dim=features``
+            it is amortised: :math:`h` is its context. Without a context it is the same for all
+            data. `None` for the normal alone.
 
     Shape:
         - h: (\*batch, features); the distribution has that batch shape and events (dim,).
 
     Raises:
         TypeError: If the flow is no `Bijection`.
-        ValueError: On sizes that are not positive; if the flow is one of another dimension, or its context is not
-            :math:`h`; on another shape.
+        ValueError: On sizes that are not positive; if the flow is one of another dimension, or its
+            context is not :math:`h`; on another shape.
 
     Reference:
-        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, section 4.2, equations 13-15 and
-        algorithm 1.
+        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, section 4.2,
+        equations 13-15 and algorithm 1.
 
     Example:
         >>> from pyro_exact.flows import planar
@@ -69,7 +70,14 @@ class FlowPosterior(nn.Module):
 
     def forward(self, h: Tensor) -> TorchDistribution:
         """Return q(z | x)."""
-        check_event("FlowPosterior", "features", check_floating("FlowPosterior", "features", h), (self.features,))
+        check_event(
+            "FlowPosterior",
+            "features",
+            check_floating("FlowPosterior", "features", h),
+            (self.features,),
+        )
         h = cast(h, self.normal.weight)
         base: TorchDistribution = softplus_normal(*self.normal(h).chunk(2, dim=-1)).to_event(1)
-        return base if self.flow is None else TransformedDistribution(base, [self.flow.condition(h)])
+        return (
+            base if self.flow is None else TransformedDistribution(base, [self.flow.condition(h)])
+        )

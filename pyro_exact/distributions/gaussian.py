@@ -19,13 +19,15 @@ class GaussianLikelihood(Likelihood):
     .. math:: \log p(x \mid \mu, s) = \sum_c -\tfrac12 (x_c - \mu_c)^2 e^{-2 s_c} - s_c - \tfrac12 \log 2\pi
 
     Args:
-        channels: Numbers of a site, C, such as those of a pixel of a latent map; `None` for one number that has no
-            dimension of its own.
+        channels: Numbers of a site, C, such as those of a pixel of a latent map; `None` for one
+            number that has no dimension of its own.
 
-    A standard deviation is at least that of the narrowest normal whose density is a number, 1e-19 in float32.
+    A standard deviation is at least that of the narrowest normal whose density is a number, 1e-19
+    in float32.
 
     Shape:
-        - theta: (\*sites, 2 C), means, then log standard deviations; x: (\*sites, C), or (\*sites) for one number.
+        - theta: (\*sites, 2 C), means, then log standard deviations; x: (\*sites, C), or (\*sites)
+          for one number.
 
     Raises:
         ValueError: If the number of channels is not positive.
@@ -60,7 +62,9 @@ class GaussianLikelihood(Likelihood):
         numbers = self._numbers(x)
         mean, std = numbers.mean(0), numbers.std(0, correction=0)
         rounding = 10 * torch.finfo(x.dtype).eps * numbers.abs().amax(0)
-        return torch.cat((mean, std.where(std > rounding, 1).log()), dim=-1)  # a constant has no scale of its own
+        return torch.cat(
+            (mean, std.where(std > rounding, 1).log()), dim=-1
+        )  # a constant has no scale of its own
 
     def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and log standard deviations, none below that of the narrowest normal with a density."""

@@ -31,17 +31,18 @@ class IndependentSites(TorchDistribution):
     Args:
         theta: Parameters of each site, e.g. the output of a decoder.
         likelihood: What they mean.
-        grid_dim: Number of dimensions of the grid of sites: 1 for a vector, 3 for an image whose site is a number, 2
-            for one whose site is a pixel with all its channels.
+        grid_dim: Number of dimensions of the grid of sites: 1 for a vector, 3 for an image whose
+            site is a number, 2 for one whose site is a pixel with all its channels.
         validate_args: Whether to check the values that are scored; as Pyro does by default.
 
     Shape:
         - theta: (\*batch, \*grid, likelihood.num_params).
-        - value: (\*batch, \*likelihood.site_shape, \*grid), of any dtype; log_prob: (\*batch), in nats.
+        - value: (\*batch, \*likelihood.site_shape, \*grid), of any dtype; log_prob: (\*batch), in
+          nats.
 
     Raises:
-        ValueError: If theta has another number of parameters; on values of another shape, or that the likelihood cannot
-            take.
+        ValueError: If theta has another number of parameters; on values of another shape, or that
+            the likelihood cannot take.
 
     Example:
         >>> from pyro_exact.distributions import BernoulliLikelihood
@@ -52,7 +53,13 @@ class IndependentSites(TorchDistribution):
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
-    def __init__(self, theta: Tensor, likelihood: Likelihood, grid_dim: int, validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        theta: Tensor,
+        likelihood: Likelihood,
+        grid_dim: int,
+        validate_args: bool | None = None,
+    ) -> None:
         theta = check_floating("IndependentSites", "theta", theta)
         grid_dim = check_size("IndependentSites", "grid_dim", grid_dim)
         cut = theta.dim() - 1 - grid_dim
@@ -61,9 +68,13 @@ class IndependentSites(TorchDistribution):
                 f"{type(likelihood).__name__} expects theta of shape (*batch, *grid, {likelihood.num_params}) with "
                 f"{grid_dim} dimensions in the grid; got {tuple(theta.shape)}. Change the last layer of the decoder."
             )
-        self.theta = theta.to(torch.promote_types(theta.dtype, torch.float32))  # under autocast too: sums are long
+        self.theta = theta.to(
+            torch.promote_types(theta.dtype, torch.float32)
+        )  # under autocast too: sums are long
         self.likelihood, self.grid = likelihood, theta.shape[cut:-1]
-        super().__init__(theta.shape[:cut], torch.Size(likelihood.site_shape) + self.grid, validate_args)
+        super().__init__(
+            theta.shape[:cut], torch.Size(likelihood.site_shape) + self.grid, validate_args
+        )
 
     def __repr__(self) -> str:
         return shapes_of(self, type(self.likelihood).__name__)
@@ -82,7 +93,9 @@ class IndependentSites(TorchDistribution):
         rows = check_event("IndependentSites.log_prob", "value", value, self.event_shape)
         if self._validate_args:
             self._validate_sample(value)
-        batch = check_broadcast("IndependentSites.log_prob", "value", rows, "theta", self.batch_shape)
+        batch = check_broadcast(
+            "IndependentSites.log_prob", "value", rows, "theta", self.batch_shape
+        )
         x = cast(value, self.theta).expand(batch + self.event_shape)
         channels = len(self.likelihood.site_shape)
         if channels:
@@ -91,12 +104,22 @@ class IndependentSites(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
-        theta = self._theta(checked_shape("IndependentSites.sample", sample_shape) + self.batch_shape)
-        noise = torch.rand((*theta.shape[:-1], self.likelihood.num_noise), dtype=theta.dtype, device=theta.device)
+        theta = self._theta(
+            checked_shape("IndependentSites.sample", sample_shape) + self.batch_shape
+        )
+        noise = torch.rand(
+            (*theta.shape[:-1], self.likelihood.num_noise), dtype=theta.dtype, device=theta.device
+        )
         x, channels = self.likelihood.draw(theta, noise), len(self.likelihood.site_shape)
-        check_finite("IndependentSites.sample", "what it draws", x, "Look at theta, and at what computed it")
+        check_finite(
+            "IndependentSites.sample", "what it draws", x, "Look at theta, and at what computed it"
+        )
         cut = theta.dim() - 1 - len(self.grid)
-        return x.movedim(list(range(-channels, 0)), list(range(cut, cut + channels))) if channels else x
+        return (
+            x.movedim(list(range(-channels, 0)), list(range(cut, cut + channels)))
+            if channels
+            else x
+        )
 
     def _theta(self, batch: torch.Size) -> Tensor:
         """Return theta for a larger batch."""
@@ -109,7 +132,10 @@ class IndependentSites(TorchDistribution):
 
 def check_values(x: Tensor, likelihood: Likelihood, where: Tensor | None = None) -> None:
     """Raise an error if a likelihood cannot take some of the numbers, or, given a mask, some of those in it."""
-    possible = likelihood.support.check(check_numbers(type(likelihood).__name__, "values", x)) & x.isfinite()
+    possible = (
+        likelihood.support.check(check_numbers(type(likelihood).__name__, "values", x))
+        & x.isfinite()
+    )
     bad = x[~possible if where is None else where & ~possible]
     if len(bad):
         raise ValueError(

@@ -23,16 +23,18 @@ class InverseAutoregressive(TorchDistribution):
     r"""The numbers of a map, each of them a normal one transformed by a formula that the noise before it sets.
 
     .. math::
-        \epsilon_i \sim N(\mu_i, \sigma_i^2), \quad z_i = f(\epsilon_i;\, g_i(\epsilon_{<i})), \qquad
-        \log q(z_i \mid z_{<i}) = \log N(\epsilon_i; \mu_i, \sigma_i^2) - \log |f'_i|
+        \epsilon_i \sim N(\mu_i, \sigma_i^2), \quad z_i = f(\epsilon_i;\, g_i(\epsilon_{<i})),
+        \qquad \log q(z_i \mid z_{<i}) = \log N(\epsilon_i; \mu_i, \sigma_i^2) - \log |f'_i|
 
-    Its batch holds the numbers of the map, and its log-density is that of each number given those before it, so that
-    sums over any of them can be had; ``.to_event(3)`` is the distribution of the map.
+    Its batch holds the numbers of the map, and its log-density is that of each number given those
+    before it, so that sums over any of them can be had; ``.to_event(3)`` is the distribution of the
+    map.
 
-    To draw takes one evaluation of :math:`g`, and a draw is scored by what was computed for it, as long as no weight
-    has changed since (which is known where the conditioner is a module, or a `functools.partial` of one). For any other
-    map the noise is found by evaluations until nothing changes: each makes at least one number more exact, the k-th is
-    done after k, and as a rule all are after a few.
+    To draw takes one evaluation of :math:`g`, and a draw is scored by what was computed for it, as
+    long as no weight has changed since (which is known where the conditioner is a module, or a
+    `functools.partial` of one). For any other map the noise is found by evaluations until nothing
+    changes: each makes at least one number more exact, the k-th is done after k, and as a rule all
+    are after a few.
 
     Args:
         mean: :math:`\mu`.
@@ -43,15 +45,17 @@ class InverseAutoregressive(TorchDistribution):
 
     Shape:
         - mean, std: (\*batch, C, H, W), which is the batch shape.
-        - conditioner: (\*sample, \*batch, C, H, W) -> (\*sample, \*batch, C, H, W, formula.num_params).
+        - conditioner: (\*sample, \*batch, C, H, W) -> (\*sample, \*batch, C, H, W,
+          formula.num_params).
 
     Raises:
         ValueError: If the conditioner's output has another shape.
 
     Reference:
-        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational Inference with Inverse
-        Autoregressive Flow, section 3; Song, Meng, Liao and Ermon (2021), Accelerating Feedforward Computation via
-        Parallel Nonlinear Equation Solving, for the inverse.
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational
+        Inference with Inverse Autoregressive Flow, section 3; Song, Meng, Liao and Ermon (2021),
+        Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving, for the
+        inverse.
 
     Example:
         >>> from functools import partial
@@ -85,19 +89,25 @@ class InverseAutoregressive(TorchDistribution):
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> InverseAutoregressive:
         base = self.base.expand(expanded("InverseAutoregressive", self.batch_shape, batch_shape))
-        return InverseAutoregressive(base.loc, base.scale, self.conditioner, self.formula, self._validate_args)
+        return InverseAutoregressive(
+            base.loc, base.scale, self.conditioner, self.formula, self._validate_args
+        )
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         noise = self.base.rsample(checked_shape("InverseAutoregressive.sample", sample_shape))
         z, ladj = self.formula.forward_and_ladj(noise, self._theta(noise))
         if self._parts is not None:
-            self._memory.write(self._parts, z, Record(noise, noise, z.detach().clone(), ladj, FORWARD))
+            self._memory.write(
+                self._parts, z, Record(noise, noise, z.detach().clone(), ladj, FORWARD)
+            )
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of each number given those before it, of the batch shape."""
         name = "InverseAutoregressive.log_prob"
-        value = cast(check_numbers(name, "value", check_floating(name, "value", value)), self.base.loc)
+        value = cast(
+            check_numbers(name, "value", check_floating(name, "value", value)), self.base.loc
+        )
         record = None if self._parts is None else self._memory.find(self._parts, value, FORWARD)
         if record is not None:
             return self.base.log_prob(record.source) - record.ladj
@@ -134,5 +144,7 @@ class _Parts(nn.Module):
     def of(cls, conditioner: Callable[[Tensor], Tensor], formula: Elementwise) -> _Parts | None:
         """Return the parts, or `None` if the conditioner does not tell its own: then nothing can be remembered."""
         given = conditioner if isinstance(conditioner, partial) else partial(conditioner)
-        bound = [value for value in (*given.args, *given.keywords.values()) if isinstance(value, Tensor)]
+        bound = [
+            value for value in (*given.args, *given.keywords.values()) if isinstance(value, Tensor)
+        ]
         return cls(given.func, formula, bound) if isinstance(given.func, nn.Module) else None

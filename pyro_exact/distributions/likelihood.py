@@ -12,9 +12,11 @@ class Likelihood(ABC):
     r"""The family of distributions of one site, given what a network computed for it.
 
     Attributes:
-        num_params: Numbers that the network computes for each site, the last dimension of ``theta``.
+        num_params: Numbers that the network computes for each site, the last dimension of
+            ``theta``.
         num_noise: Uniform numbers that a draw of a site takes.
-        site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all its channels.
+        site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all its
+            channels.
         levels: How many values each number of a site can take; `None` for real numbers.
         support: Values that each number of a site can take.
         values: The same in words, for errors.

@@ -27,7 +27,9 @@ class Causal(Protocol):
     def orders(self) -> Tensor: ...
     @property
     def __call__(self) -> Callable[..., Tensor]: ...
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State: ...
+    def start(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> State: ...
     def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]: ...
     def phase(self, done: int) -> Hashable | None: ...
     def to_sites(self, x: Tensor) -> Tensor: ...
@@ -58,15 +60,20 @@ class Rows(NamedTuple):
 
     def kept(self, drawn: Tensor) -> Tensor:
         """Return what was drawn, or what is observed in its place."""
-        return drawn if self.observed is None or self.mask is None else self.observed.where(self.mask, drawn)
+        return (
+            drawn
+            if self.observed is None or self.mask is None
+            else self.observed.where(self.mask, drawn)
+        )
 
 
 class Steps:
     """Steps that draw the sites of rows in the order of a member.
 
-    Everything that changes from one step to the next is a tensor that is written in place. So steps of one
-    `CausalNet.phase` are one sequence of kernels, which a CUDA graph repeats without Python. The first step of a phase
-    runs as it is, which also warms up the libraries, and the second one is captured.
+    Everything that changes from one step to the next is a tensor that is written in place. So steps
+    of one `CausalNet.phase` are one sequence of kernels, which a CUDA graph repeats without Python.
+    The first step of a phase runs as it is, which also warms up the libraries, and the second one
+    is captured.
 
     Attributes:
         x: What has been drawn, (n, sites, *site_shape).

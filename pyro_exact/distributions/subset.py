@@ -20,7 +20,8 @@ class Subset(TorchDistribution):
 
     .. math:: p(m) = \frac1D \binom{D}{d}^{-1}, \qquad d = \sum_i m_i \in \{0, \dots, D - 1\}
 
-    Each subset that is drawn has this distribution; those that are drawn together have sizes that are spread evenly.
+    Each subset that is drawn has this distribution; those that are drawn together have sizes that
+    are spread evenly.
 
     Args:
         shape: Of the mask; D is its number of elements.
@@ -41,7 +42,9 @@ class Subset(TorchDistribution):
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
-    def __init__(self, shape: Sequence[int], device: torch.device | str | None = None, batch: Shape = ()) -> None:
+    def __init__(
+        self, shape: Sequence[int], device: torch.device | str | None = None, batch: Shape = ()
+    ) -> None:
         self.device = device
         event = check_shape("Subset", "shape", shape)
         super().__init__(checked_shape("Subset", batch), torch.Size(event), validate_args=False)
@@ -54,12 +57,15 @@ class Subset(TorchDistribution):
         return constraints.independent(constraints.boolean, len(self.event_shape))
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> Subset:
-        return Subset(self.event_shape, self.device, expanded("Subset", self.batch_shape, batch_shape))
+        return Subset(
+            self.event_shape, self.device, expanded("Subset", self.batch_shape, batch_shape)
+        )
 
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         shape = checked_shape("Subset.sample", sample_shape) + self.batch_shape
         rows, sites = shape.numel(), self.event_shape.numel()
-        # One site stays out. The others are in with a probability that is itself uniform, which makes their number so.
+        # One site stays out. The others are in with a probability that is itself uniform, which
+        # makes their number so.
         first, total = rows_of_batch(rows)
         even = torch.arange(first, first + rows, device=self.device) / max(total, 1)
         chance = (even + torch.rand((), device=self.device)) % 1
@@ -70,9 +76,14 @@ class Subset(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return log p in nats, of shape (\*batch)."""
         rows = check_event(
-            "Subset.log_prob", "value", check_tensor("Subset.log_prob", "value", value), self.event_shape
+            "Subset.log_prob",
+            "value",
+            check_tensor("Subset.log_prob", "value", value),
+            self.event_shape,
         )
-        batch = check_broadcast("Subset.log_prob", "value", rows, "the distribution", self.batch_shape)
+        batch = check_broadcast(
+            "Subset.log_prob", "value", rows, "the distribution", self.batch_shape
+        )
         if value.dtype != torch.bool:
             value = value.where((value == 0) | (value == 1) | value.isnan(), torch.inf)
         sites = torch.tensor(float(self.event_shape.numel()), device=value.device)

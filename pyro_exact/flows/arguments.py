@@ -27,7 +27,9 @@ def vector_dim(builder: str, shape: Sequence[int]) -> int:
     """Return the dimension of a vector of that shape, or say that it is none."""
     sizes = _sizes(shape)
     if len(sizes) != 1:
-        raise ValueError(f"{builder} expects a shape (dim,) of a vector; got {shape}. For images, see glow.")
+        raise ValueError(
+            f"{builder} expects a shape (dim,) of a vector; got {shape}. For images, see glow."
+        )
     return sizes[0]
 
 
@@ -35,7 +37,9 @@ def image_shape(builder: str, shape: Sequence[int], levels: int) -> tuple[int, i
     """Return the shape of an image, or say that it is none, or that pixels have no levels."""
     sizes = _sizes(shape)
     if len(sizes) != 3:
-        raise ValueError(f"{builder} expects a shape (C, H, W) of images; got {shape}. For vectors, see couplings.")
+        raise ValueError(
+            f"{builder} expects a shape (C, H, W) of images; got {shape}. For vectors, see couplings."
+        )
     check_size(builder, "levels", levels)
     channels, height, width = sizes
     return channels, height, width

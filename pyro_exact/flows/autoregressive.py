@@ -31,16 +31,17 @@ def iaf(
         dim: Dimension of the vectors.
         length: T of the paper, the number of layers.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`.
-        context_dim: Size of a context vector that every network sees, e.g. the h of the paper's encoder.
-        elementwise: The formula, of which each layer gets a copy; `None` for ``Affine()``. The paper's gate is
-            ``Affine("sigmoid")``, up to its shift.
+        context_dim: Size of a context vector that every network sees, e.g. the h of the paper's
+            encoder.
+        elementwise: The formula, of which each layer gets a copy; `None` for ``Affine()``. The
+            paper's gate is ``Affine("sigmoid")``, up to its shift.
 
     Raises:
         ValueError: If the dimension or the length is not positive, or a hidden layer is too narrow.
 
     Reference:
-        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational Inference with Inverse
-        Autoregressive Flow, section 4 and algorithm 1.
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational
+        Inference with Inverse Autoregressive Flow, section 4 and algorithm 1.
 
     Example:
         >>> flow = iaf(3, context_dim=6)
@@ -67,15 +68,17 @@ def maf(
         length: Number of layers; the paper has 5 and 10.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`.
         context_dim: Size of a context vector that every network sees.
-        elementwise: The formula, of which each layer gets a copy; `None` for ``Affine()``, as in the paper.
-        act_norm: Whether an `ActNorm` precedes each layer, in place of the paper's batch normalisation; ``initialize``
-            sets it from data.
+        elementwise: The formula, of which each layer gets a copy; `None` for ``Affine()``, as in
+            the paper.
+        act_norm: Whether an `ActNorm` precedes each layer, in place of the paper's batch
+            normalisation; ``initialize`` sets it from data.
 
     Raises:
         ValueError: If the dimension or the length is not positive, or a hidden layer is too narrow.
 
     Reference:
-        Papamakarios, Pavlakou and Murray (2017), Masked Autoregressive Flow for Density Estimation, section 3.
+        Papamakarios, Pavlakou and Murray (2017), Masked Autoregressive Flow for Density Estimation,
+        section 3.
 
     Example:
         >>> flow = maf(3, elementwise=MixtureCDF(4))
@@ -83,7 +86,9 @@ def maf(
         torch.Size([5, 3])
     """
     layers = _layers(dim, length, hidden_dims, context_dim, elementwise)
-    return Compose([part for layer in layers for part in ([ActNorm(dim), layer] if act_norm else [layer])])
+    return Compose(
+        [part for layer in layers for part in ([ActNorm(dim), layer] if act_norm else [layer])]
+    )
 
 
 def _layers(

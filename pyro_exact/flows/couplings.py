@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 from pyro_exact.checks import check_sizes
-from pyro_exact.flows.arguments import check_context_dim, check_elementwise, check_length, vector_dim
+from pyro_exact.flows.arguments import (
+    check_context_dim,
+    check_elementwise,
+    check_length,
+    vector_dim,
+)
 from pyro_exact.nn.conditioner import DenseConditioner
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
@@ -52,11 +57,15 @@ def couplings(
         halves = Halves(dim, swap)
         sizes = halves.fixed_size, halves.free_size
         net = DenseConditioner(*sizes, elementwise.num_params, hidden_dims, context_dim)
-        return Coupling(halves, deepcopy(elementwise), net)  # it may learn: each coupling has its own
+        return Coupling(
+            halves, deepcopy(elementwise), net
+        )  # it may learn: each coupling has its own
 
     parts: list[Bijection] = []
     for i in range(length):
         if act_norm:
             parts.append(ActNorm(dim))
-        parts.append(coupling(swap=i % 2 == 1 and dim > 1))  # one number is the second half: never fix it
+        parts.append(
+            coupling(swap=i % 2 == 1 and dim > 1)
+        )  # one number is the second half: never fix it
     return Compose(parts)

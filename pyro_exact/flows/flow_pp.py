@@ -43,16 +43,18 @@ def flow_pp(
 ) -> Bijection:
     r"""Build Flow++: an image (C, H, W) in pixel levels to a vector of C H W numbers whose base is N(0, I).
 
-    The `Logit` of the pixels goes through 4 steps that split columns, then, squeezed, through 2 that split channels and
-    3 that split columns. A step normalises every element, mixes the channels of each part by a `Conv1x1` of its own,
-    and couples the parts by a logistic mixture whose parameters come from gated convolutions and attention; the next
-    step exchanges the parts. Nothing is factored out.
+    The `Logit` of the pixels goes through 4 steps that split columns, then, squeezed, through 2
+    that split channels and 3 that split columns. A step normalises every element, mixes the
+    channels of each part by a `Conv1x1` of its own, and couples the parts by a logistic mixture
+    whose parameters come from gated convolutions and attention; the next step exchanges the parts.
+    Nothing is factored out.
 
-    The defaults are those of the official code for CIFAR-10. ``initialize`` sets all normalisations and rescales all
-    convolutions from data; do not train without it.
+    The defaults are those of the official code for CIFAR-10. ``initialize`` sets all normalisations
+    and rescales all convolutions from data; do not train without it.
 
     Args:
-        shape: (C, H, W), with even H, and W a multiple of 4; with ``checkerboard`` both multiples of 4.
+        shape: (C, H, W), with even H, and W a multiple of 4; with ``checkerboard`` both multiples
+            of 4.
         levels: Number of pixel levels; images are dequantised to [0, levels).
         width: Hidden channels of the conditioners.
         blocks: Blocks of each conditioner.
@@ -60,15 +62,16 @@ def flow_pp(
         heads: Attention heads.
         dropout: Share of the conditioners' hidden numbers that are dropped in training.
         formula: ``"affine"`` is the paper's ablation: no mixture, a shift and a scale only.
-        checkerboard: Whether to split as a checkerboard, as the paper says; the official code splits columns.
+        checkerboard: Whether to split as a checkerboard, as the paper says; the official code
+            splits columns.
         logit_margin: See `Logit`.
 
     Raises:
         ValueError: If the shape cannot be split, or the width is not a multiple of the heads.
 
     Reference:
-        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++: Improving Flow-Based Generative Models with Variational
-        Dequantization and Architecture Design, and the official code.
+        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++: Improving Flow-Based Generative Models
+        with Variational Dequantization and Architecture Design, and the official code.
 
     Example:
         >>> flow = flow_pp((1, 8, 8), levels=17, width=8, blocks=1, components=2)
@@ -84,8 +87,12 @@ def flow_pp(
     squeezed = 4 * channels, height // 2, breadth // 2
     positions_first = [4 * c + position for position in range(4) for c in range(channels)]
 
-    def steps(partition: Callable[[int, bool], Partition], shape: Sequence[int], length: int) -> list[Bijection]:
-        return coupling_steps(partition, shape, length, formula, width, blocks, components, heads, dropout)
+    def steps(
+        partition: Callable[[int, bool], Partition], shape: Sequence[int], length: int
+    ) -> list[Bijection]:
+        return coupling_steps(
+            partition, shape, length, formula, width, blocks, components, heads, dropout
+        )
 
     spatial = Checkerboard if checkerboard else Columns
     return Compose(
@@ -115,7 +122,9 @@ def coupling_steps(
 ) -> list[Bijection]:
     """Return a row of Flow++'s steps on images of ``shape``, neighbours with exchanged parts; see `flow_pp`."""
     if formula not in get_args(Formula):
-        raise ValueError(f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}. Choose one of them.")
+        raise ValueError(
+            f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}. Choose one of them."
+        )
     length = check_size("Flow++", "length", length, most=LARGEST_COUNT)
     blocks = check_size("Flow++", "blocks", blocks, most=LARGEST_COUNT)
     width, heads = check_size("Flow++", "width", width), check_size("Flow++", "heads", heads)
@@ -123,7 +132,9 @@ def coupling_steps(
 
     def step(split: Partition) -> Bijection:
         fixed, free = split.split(torch.empty(*shape, device="meta"))
-        elementwise: Elementwise = MixtureCDF(components, spread=0.0) if formula == "mixture" else Affine(bound=1.0)
+        elementwise: Elementwise = (
+            MixtureCDF(components, spread=0.0) if formula == "mixture" else Affine(bound=1.0)
+        )
         net = AttentionConditioner(
             fixed.shape[0],
             free.shape[0],

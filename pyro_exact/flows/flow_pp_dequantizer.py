@@ -33,9 +33,10 @@ def flow_pp_dequantizer(
 ) -> Bijection:
     r"""Build Flow++'s dequantisation noise q(v | x): from C H W numbers of noise, given an image x, to v in [x, x + 1).
 
-    Four steps as in `flow_pp` see the image through a network of gated convolutions; a `PixelInterval` ends them. It
-    is conditional: its context is the image, in pixel levels. `pyro_exact.distributions.FlowDequantizer` makes it the
-    noise of a `pyro_exact.models.Dequantized` model. ``initialize`` it from data, as `flow_pp`.
+    Four steps as in `flow_pp` see the image through a network of gated convolutions; a
+    `PixelInterval` ends them. It is conditional: its context is the image, in pixel levels.
+    `pyro_exact.distributions.FlowDequantizer` makes it the noise of a
+    `pyro_exact.models.Dequantized` model. ``initialize`` it from data, as `flow_pp`.
 
     Args:
         shape: (C, H, W) of the images, with even W; with ``checkerboard``, even H too.
@@ -54,7 +55,8 @@ def flow_pp_dequantizer(
         ValueError: If the shape cannot be split, or the width is not a multiple of the heads.
 
     Reference:
-        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.1 and official code (`Dequant`).
+        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.1 and official code
+        (`Dequant`).
 
     Example:
         >>> noise = flow_pp_dequantizer((1, 4, 4), levels=17, width=8, blocks=1, components=2)
@@ -70,7 +72,16 @@ def flow_pp_dequantizer(
     fixed, free = partition.split(torch.empty(shape, device="meta"))
     encoder = GatedEncoder(fixed.shape[0] + free.shape[0], context_width, dropout=dropout)
     steps = coupling_steps(
-        type(partition), shape, length, formula, width, blocks, components, heads, dropout, context_width
+        type(partition),
+        shape,
+        length,
+        formula,
+        width,
+        blocks,
+        components,
+        heads,
+        dropout,
+        context_width,
     )
     inner = Compose([Flatten(shape).inv, *steps])
     return Compose([_Encoded(inner, encoder, partition, shape, levels), PixelInterval(3, shape)])
@@ -80,10 +91,20 @@ class _Encoded(Bijection):
     """A conditional bijection that sees its context, an image, through a network that runs once for all parts."""
 
     def __init__(
-        self, bijection: Bijection, encoder: GatedEncoder, partition: Partition, shape: Shape, levels: int
+        self,
+        bijection: Bijection,
+        encoder: GatedEncoder,
+        partition: Partition,
+        shape: Shape,
+        levels: int,
     ) -> None:
         super().__init__(bijection.event, bijection.output, shape)
-        self.bijection, self.encoder, self.partition, self.levels = bijection, encoder, partition, levels
+        self.bijection, self.encoder, self.partition, self.levels = (
+            bijection,
+            encoder,
+            partition,
+            levels,
+        )
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.bijection.transform(x, self.encoder(self._parts(x, context)))

@@ -41,8 +41,9 @@ def glow(
 ) -> Bijection:
     r"""Build Glow: an image (C, H, W) in pixel levels to a vector of C H W numbers whose base is N(0, I).
 
-    Each scale squeezes, applies ``depth`` steps of `ActNorm`, `Conv1x1` and `Coupling`, and factors out half of
-    the channels under a learned prior; the last keeps all of them under a learned `TopPrior`.
+    Each scale squeezes, applies ``depth`` steps of `ActNorm`, `Conv1x1` and `Coupling`, and factors
+    out half of the channels under a learned prior; the last keeps all of them under a learned
+    `TopPrior`.
 
     Args:
         shape: (C, H, W); H and W are multiples of 2 to the power of ``scales``.
@@ -50,24 +51,26 @@ def glow(
         scales: L of the paper.
         depth: K of the paper, steps per scale.
         width: Hidden channels of the conditioners.
-        scale: Scale of the affine formula; see `Affine`. ``"tanh"`` bounds it on both sides, so that one coupling
-            stretches no sample by more than e³. ``"sigmoid"`` is the form of the official code: it has no lower bound,
-            and rare samples of a trained model, or most of them at a temperature of 3, overflow. `None` makes the
-            couplings additive, as in the paper's 5-bit models.
+        scale: Scale of the affine formula; see `Affine`. ``"tanh"`` bounds it on both sides, so
+            that one coupling stretches no sample by more than e³. ``"sigmoid"`` is the form of the
+            official code: it has no lower bound, and rare samples of a trained model, or most of
+            them at a temperature of 3, overflow. `None` makes the couplings additive, as in the
+            paper's 5-bit models.
         factorized: Whether the 1x1 convolutions learn PLU factors; the official code does not.
-        logit_margin: `None` scales the pixels to [-1/2, 1/2), as the official code does; a number takes their `Logit`
-            with that margin, as RealNVP does.
+        logit_margin: `None` scales the pixels to [-1/2, 1/2), as the official code does; a number
+            takes their `Logit` with that margin, as RealNVP does.
         edge: See `ConvConditioner`.
         log_scale_factor: See `ConvConditioner`.
-        context_dim: Size of a context vector, e.g. the number of classes for one-hot classes; it reaches the top prior
-            and every conditioner.
+        context_dim: Size of a context vector, e.g. the number of classes for one-hot classes; it
+            reaches the top prior and every conditioner.
         recompute: Store no activations of the steps; see `Compose`.
 
     Raises:
         ValueError: If the shape is not that of an image, or does not allow that many scales.
 
     Reference:
-        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, and the official code.
+        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, and the
+        official code.
 
     Example:
         >>> flow = glow((1, 8, 8), levels=17, scales=2, depth=2, width=8)
@@ -82,14 +85,18 @@ def glow(
 
     def coupling(half: Channels) -> Coupling:
         sizes = half.fixed_size, half.free_size
-        net = ConvConditioner(*sizes, formula.num_params, width, context_dim, edge, log_scale_factor)
+        net = ConvConditioner(
+            *sizes, formula.num_params, width, context_dim, edge, log_scale_factor
+        )
         return Coupling(half, formula, net)
 
     def prior(channels: int) -> PriorConditioner:
         return PriorConditioner(channels, channels, edge, log_scale_factor)
 
     first = Scaling(1 / levels, -0.5) if logit_margin is None else Logit(levels, logit_margin)
-    steps = multi_scale("glow", shape, scales, depth, coupling, prior, context_dim, factorized, recompute)
+    steps = multi_scale(
+        "glow", shape, scales, depth, coupling, prior, context_dim, factorized, recompute
+    )
     return Compose([first, *steps.parts])
 
 
@@ -110,7 +117,9 @@ def multi_scale(
 
     def step(channels: int) -> Bijection:
         last = coupling(Channels(channels))
-        return Compose([ActNorm(channels, event_dim=3), Conv1x1(channels, factorized=factorized), last])
+        return Compose(
+            [ActNorm(channels, event_dim=3), Conv1x1(channels, factorized=factorized), last]
+        )
 
     def from_scale(index: int, shape: tuple[int, int, int]) -> Compose:
         channels, height, breadth = squeezed = 4 * shape[0], shape[1] // 2, shape[2] // 2

@@ -25,22 +25,25 @@ def nice(
 ) -> Bijection:
     r"""Build NICE, from data to noise: additive couplings, which preserve volume, and a learned diagonal scale.
 
-    The scale is an `ActNorm`, which has a shift as well. An image in pixel levels is scaled to [0, 1) and read as a
-    vector whose halves are the even and the odd pixels, as in the paper.
+    The scale is an `ActNorm`, which has a shift as well. An image in pixel levels is scaled to [0,
+    1) and read as a vector whose halves are the even and the odd pixels, as in the paper.
 
     Args:
         shape: (dim,) of a vector, or (C, H, W) of an image.
-        length: Number of couplings; the paper has 4. Three let each dimension change as a function of all others.
-        hidden_dims: Widths of the hidden layers of each conditioner; the paper has 5 of 1000 for MNIST.
+        length: Number of couplings; the paper has 4. Three let each dimension change as a function
+            of all others.
+        hidden_dims: Widths of the hidden layers of each conditioner; the paper has 5 of 1000 for
+            MNIST.
         context_dim: Size of a context vector that every conditioner sees.
         levels: Of images: number of pixel levels.
 
     Raises:
-        ValueError: If the shape is neither that of a vector nor that of an image, the length is not positive, or a
-            vector is given levels.
+        ValueError: If the shape is neither that of a vector nor that of an image, the length is not
+            positive, or a vector is given levels.
 
     Reference:
-        Dinh, Krueger and Bengio (2015), NICE: Non-linear Independent Components Estimation, sections 3.2, 3.3 and 5.1.
+        Dinh, Krueger and Bengio (2015), NICE: Non-linear Independent Components Estimation,
+        sections 3.2, 3.3 and 5.1.
 
     Example:
         >>> flow = nice((3,))

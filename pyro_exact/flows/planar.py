@@ -9,14 +9,18 @@ from pyro_exact.transforms.planar import Planar
 
 
 def planar(
-    dim: int, length: int, context_dim: int | None = None, parametrization: Literal["shifted", "paper"] = "shifted"
+    dim: int,
+    length: int,
+    context_dim: int | None = None,
+    parametrization: Literal["shifted", "paper"] = "shifted",
 ) -> Bijection:
     r"""Build a planar flow: ``length`` planar maps in a row, from noise to latent, near the identity at first.
 
     Args:
         dim: Dimension of the vectors.
         length: K of the paper, the number of maps.
-        context_dim: Size of a context vector that all parameters depend on; an encoder's output amortises them.
+        context_dim: Size of a context vector that all parameters depend on; an encoder's output
+            amortises them.
         parametrization: See `Planar`.
 
     Raises:

@@ -12,7 +12,8 @@ def radial(dim: int, length: int, context_dim: int | None = None) -> Bijection:
     Args:
         dim: Dimension of the vectors.
         length: K of the paper, the number of maps.
-        context_dim: Size of a context vector that all parameters depend on; an encoder's output amortises them.
+        context_dim: Size of a context vector that all parameters depend on; an encoder's output
+            amortises them.
 
     Raises:
         ValueError: If the dimension or the length is not positive.

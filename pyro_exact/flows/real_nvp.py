@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.flows.arguments import check_context_dim, check_scales, check_unused, image_shape, vector_or_image_shape
+from pyro_exact.flows.arguments import (
+    check_context_dim,
+    check_scales,
+    check_unused,
+    image_shape,
+    vector_or_image_shape,
+)
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.nn.residual import ResidualConditioner
 from pyro_exact.transforms.act_norm import ActNorm
@@ -37,29 +43,31 @@ def real_nvp(
 ) -> Bijection:
     r"""Build RealNVP, from data to noise: affine couplings that exchange the parts.
 
-    On vectors they exchange the halves. On images (C, H, W) in pixel levels, to a vector of C H W numbers, see
-    `image_real_nvp`.
+    On vectors they exchange the halves. On images (C, H, W) in pixel levels, to a vector of C H W
+    numbers, see `image_real_nvp`.
 
     Args:
         shape: (dim,) of a vector, or (C, H, W) of an image.
         length: Of vectors: number of couplings.
         hidden_dims: Of vectors: widths of the hidden layers of each conditioner.
         context_dim: Size of a context vector that every conditioner sees.
-        act_norm: Of vectors: whether an `ActNorm` precedes each coupling, in place of the paper's batch normalisation;
-            ``initialize`` sets it from data.
+        act_norm: Of vectors: whether an `ActNorm` precedes each coupling, in place of the paper's
+            batch normalisation; ``initialize`` sets it from data.
         levels: Of images: number of pixel levels.
         scales: Of images: number of scales.
         width: Of images: hidden channels of the conditioners of the first scale.
         blocks: Of images: residual blocks of each conditioner.
-        batch_norm: Of images: whether the paper's `BatchNorm` precedes each coupling, in place of an `ActNorm`.
+        batch_norm: Of images: whether the paper's `BatchNorm` precedes each coupling, in place of
+            an `ActNorm`.
         logit_margin: Of images: see `Logit`.
 
     Raises:
-        ValueError: If the shape is neither that of a vector nor that of an image with so many scales, the length is not
-            positive, or an argument of the other kind of shape is given.
+        ValueError: If the shape is neither that of a vector nor that of an image with so many
+            scales, the length is not positive, or an argument of the other kind of shape is given.
 
     Reference:
-        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, sections 3.2 to 3.7.
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, sections 3.2 to
+        3.7.
 
     Example:
         >>> flow = real_nvp((2,))
@@ -71,7 +79,9 @@ def real_nvp(
     vector_or_image_shape("real_nvp", shape)
     if len(shape) == 3:
         check_unused(real_nvp, shape, length=length, hidden_dims=hidden_dims, act_norm=act_norm)
-        return image_real_nvp(shape, levels, scales, width, blocks, batch_norm, logit_margin, context_dim)
+        return image_real_nvp(
+            shape, levels, scales, width, blocks, batch_norm, logit_margin, context_dim
+        )
     check_unused(
         real_nvp,
         shape,
@@ -97,9 +107,11 @@ def image_real_nvp(
 ) -> Bijection:
     r"""Build the RealNVP of images: `real_nvp` with the arguments that images have.
 
-    Each scale has three couplings that split the image as a checkerboard, squeezes, has three that split channels, and
-    factors out the positions of one colour of a checkerboard; the last scale has four with a checkerboard. Every
-    squeeze doubles the hidden channels. The log-scales are a learned multiple of tanh.
+    Each scale has three couplings that split the image as a checkerboard, squeezes, has three that
+    split channels, and factors out the positions of one colour of a checkerboard; the last scale
+    has four with a checkerboard. Every squeeze doubles the hidden channels. The log-scales are a
+    learned multiple
+    of tanh.
     """
     shape = image_shape("real_nvp", shape, levels)
     scales = check_scales("real_nvp", shape, scales)
@@ -107,7 +119,9 @@ def image_real_nvp(
     width = check_size("real_nvp", "width", width)
     blocks = check_size("real_nvp", "blocks", blocks, most=LARGEST_COUNT)
 
-    def row(partition: Callable[[int, bool], Partition], channels: int, width: int, length: int) -> list[Bijection]:
+    def row(
+        partition: Callable[[int, bool], Partition], channels: int, width: int, length: int
+    ) -> list[Bijection]:
         layers: list[Bijection] = []
         for i in range(length):
             split = partition(channels, i % 2 == 1)

@@ -26,18 +26,20 @@ def sylvester(
     Args:
         dim: Dimension of the vectors.
         length: Number of layers; the paper has 4.
-        rank: Number of hidden units of each layer, at most ``dim``; `None` for ``dim``, as in the paper's Householder
-            and triangular variants.
+        rank: Number of hidden units of each layer, at most ``dim``; `None` for ``dim``, as in the
+            paper's Householder and triangular variants.
         variant: See `Sylvester`.
-        context_dim: Size of a context vector that all parameters depend on; an encoder's output amortises them.
-        reflections: Number of reflections of each layer of the Householder variant; the paper has 8.
+        context_dim: Size of a context vector that all parameters depend on; an encoder's output
+            amortises them.
+        reflections: Number of reflections of each layer of the Householder variant; the paper has
+            8.
 
     Raises:
         ValueError: If the dimension or the length is not positive, or the rank is out of range.
 
     Reference:
-        Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for Variational Inference,
-        section 3, and section 6 for the sizes.
+        Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for
+        Variational Inference, section 3, and section 6 for the sizes.
 
     Example:
         >>> flow = sylvester(dim=6, length=4, rank=2)
@@ -46,7 +48,14 @@ def sylvester(
     """
     dim, length = check_size("sylvester", "dim", dim), check_length(length)
     layers = [
-        Sylvester(dim, rank, variant, context_dim, reflections, reverse=variant == "triangular" and i % 2 == 1)
+        Sylvester(
+            dim,
+            rank,
+            variant,
+            context_dim,
+            reflections,
+            reverse=variant == "triangular" and i % 2 == 1,
+        )
         for i in range(length)
     ]
     return Compose(layers)

@@ -25,10 +25,10 @@ class AnnealedELBO(Trace_ELBO):
         \mathbb{E}_q[\beta_t (\log q(z \mid x) - \log p(z)) - \log p(x \mid z)] & \text{"kl"}
         \end{cases}
 
-    The first is the annealed free energy of Rezende and Mohamed: the posterior starts near its entropy's maximum, and
-    finds the modes as they rise. The second holds the latent back from being ignored while the decoder is still poor.
-    At :math:`\beta_t = 1` both are the negative ELBO exactly. `loss`, with which `SVI.evaluate_loss` evaluates, is the
-    negative ELBO at all times.
+    The first is the annealed free energy of Rezende and Mohamed: the posterior starts near its
+    entropy's maximum, and finds the modes as they rise. The second holds the latent back from being
+    ignored while the decoder is still poor. At :math:`\beta_t = 1` both are the negative ELBO
+    exactly. `loss`, with which `SVI.evaluate_loss` evaluates, is the negative ELBO at all times.
 
     Args:
         anneal: What the weight is of.
@@ -39,11 +39,12 @@ class AnnealedELBO(Trace_ELBO):
         max_plate_nesting: As in `Trace_ELBO`.
 
     Attributes:
-        step: :math:`t`. Each training loss that is computed raises it by one; set it to resume a run.
+        step: :math:`t`. Each training loss that is computed raises it by one; set it to resume a
+            run.
 
     Reference:
-        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 20; Bowman et al. (2016),
-        Generating Sentences from a Continuous Space, section 3.1, for "kl".
+        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 20;
+        Bowman et al. (2016), Generating Sentences from a Continuous Space, section 3.1, for "kl".
 
     Example:
         >>> AnnealedELBO("energy", start=0.01, steps=10_000).beta
@@ -61,7 +62,9 @@ class AnnealedELBO(Trace_ELBO):
     ) -> None:
         super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
         if anneal not in ("energy", "kl"):
-            raise ValueError(f"AnnealedELBO expects anneal 'energy' or 'kl'; got {shown(anneal)}. Choose one.")
+            raise ValueError(
+                f"AnnealedELBO expects anneal 'energy' or 'kl'; got {shown(anneal)}. Choose one."
+            )
         self.anneal = anneal
         self.start = check_number("AnnealedELBO", "start", start, 0, 1)
         self.steps = check_size("AnnealedELBO", "steps", steps, most=MOST_STEPS)
@@ -72,7 +75,9 @@ class AnnealedELBO(Trace_ELBO):
         """The weight of the next training loss."""
         return min(1.0, self.start + self.step / self.steps)
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> Tensor:
         """Return the annealed loss, to be differentiated."""
         return super().differentiable_loss(*self._annealed(model, guide), *args, **kwargs)
 

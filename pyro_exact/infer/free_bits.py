@@ -16,25 +16,27 @@ class FreeBitsELBO(Trace_ELBO):
     r"""A `Trace_ELBO` whose training loss gives each latent some information for free.
 
     .. math::
-        -\mathbb{E}_q \log p(x \mid z) + \sum_j \max\left(\lambda, \overline{\mathrm{KL}}_j\right), \qquad
-        \overline{\mathrm{KL}}_j = \frac1N \sum_{n=1}^N \log \frac{q(z_{n j} \mid x_n)}{p(z_{n j})}
+        -\mathbb{E}_q \log p(x \mid z) + \sum_j \max\left(\lambda, \overline{\mathrm{KL}}_j\right),
+        \qquad \overline{\mathrm{KL}}_j = \frac1N \sum_{n=1}^N \log \frac{q(z_{n j} \mid
+        x_n)}{p(z_{n j})}
 
-    Below :math:`\lambda` nats a latent has nothing to gain from telling less. A latent is a sample site, or a channel
-    of one: an entry of the first dimension of its event, as in latent maps (C, H, W), or in a vector. The mean is over
-    all that a site's plates hold. At :math:`\lambda = 0` nothing is free, and the loss is the negative ELBO exactly.
-    `loss` is the negative ELBO for any :math:`\lambda`. Latents have to be reparametrised.
+    Below :math:`\lambda` nats a latent has nothing to gain from telling less. A latent is a sample
+    site, or a channel of one: an entry of the first dimension of its event, as in latent maps (C,
+    H, W), or in a vector. The mean is over all that a site's plates hold. At :math:`\lambda = 0`
+    nothing is free, and the loss is the negative ELBO exactly. `loss` is the negative ELBO for any
+    :math:`\lambda`. Latents have to be reparametrised.
 
     Args:
         free_nats: :math:`\lambda`.
-        per: What a latent is, ``"site"`` or ``"channel"``. Of channels, model and guide have to know the densities: the
-            distributions of their sites are made by ``to_event``.
+        per: What a latent is, ``"site"`` or ``"channel"``. Of channels, model and guide have to
+            know the densities: the distributions of their sites are made by ``to_event``.
         num_particles: As in `Trace_ELBO`.
         vectorize_particles: As in `Trace_ELBO`.
         max_plate_nesting: As in `Trace_ELBO`.
 
     Reference:
-        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational Inference with Inverse
-        Autoregressive Flow, appendix C.8, equation 15.
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational
+        Inference with Inverse Autoregressive Flow, appendix C.8, equation 15.
 
     Example:
         >>> FreeBitsELBO(free_nats=2.0).free_nats
@@ -51,13 +53,22 @@ class FreeBitsELBO(Trace_ELBO):
     ) -> None:
         super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
         if per not in ("site", "channel"):
-            raise ValueError(f"FreeBitsELBO expects per 'site' or 'channel'; got {shown(per)}. Choose one.")
-        self.free_nats, self.per = check_number("FreeBitsELBO", "free_nats", free_nats, least=0), per
+            raise ValueError(
+                f"FreeBitsELBO expects per 'site' or 'channel'; got {shown(per)}. Choose one."
+            )
+        self.free_nats, self.per = (
+            check_number("FreeBitsELBO", "free_nats", free_nats, least=0),
+            per,
+        )
 
-    def _differentiable_loss_particle(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> tuple[Any, Any]:
+    def _differentiable_loss_particle(
+        self, model_trace: poutine.Trace, guide_trace: poutine.Trace
+    ) -> tuple[Any, Any]:
         loss, surrogate = super()._differentiable_loss_particle(model_trace, guide_trace)
         for name, q in guide_trace.nodes.items():
-            if q["type"] == "sample" and name in model_trace.nodes and self.free_nats:  # the guide's own have no prior
+            if (
+                q["type"] == "sample" and name in model_trace.nodes and self.free_nats
+            ):  # the guide's own have no prior
                 kl = self._log_prob(q) - self._log_prob(model_trace.nodes[name])
                 mean = kl.flatten(0, -2).mean(0)
                 rows = q["scale"] * q["unscaled_log_prob"].numel()

@@ -23,11 +23,12 @@ from pyro_exact.nn.precision import weight_of
 class Density(GenerativeModel):
     """A distribution as a model with exact likelihood: log p(x) itself is trained.
 
-    Of an ensemble, each step in training mode takes one member, drawn at random. The mean of its log p(x) is below
-    that of the mixture (Jensen), which is what is evaluated and sampled.
+    Of an ensemble, each step in training mode takes one member, drawn at random. The mean of its
+    log p(x) is below that of the mixture (Jensen), which is what is evaluated and sampled.
 
     Args:
-        distribution: A module that returns a distribution when called, such as `Flow`, or an `Autoregressive`.
+        distribution: A module that returns a distribution when called, such as `Flow`, or an
+            `Autoregressive`.
 
     Example:
         >>> from pyro_exact.distributions import Flow, StandardNormal
@@ -40,7 +41,9 @@ class Density(GenerativeModel):
         super().__init__()
         self.distribution = distribution
         if isinstance(distribution, Autoregressive):
-            self.net = cast(CausalNet, distribution.net)  # its parameters are ours; a module registers itself
+            self.net = cast(
+                CausalNet, distribution.net
+            )  # its parameters are ours; a module registers itself
 
     @property
     def event_shape(self) -> torch.Size:
@@ -57,7 +60,10 @@ class Density(GenerativeModel):
     def condition(self, label: Tensor) -> GenerativeModel:
         if self.classes is None:
             return super().condition(label)
-        one, label = cast(Autoregressive, self.distribution), one_hot(label, self.classes, "Density")
+        one, label = (
+            cast(Autoregressive, self.distribution),
+            one_hot(label, self.classes, "Density"),
+        )
         conditioned = Density(Autoregressive(self.net, label, one.member, one._validate_args))
         conditioned.training = self.training  # ours alone: the network is shared
         return conditioned
@@ -94,8 +100,8 @@ class Density(GenerativeModel):
             progress: Whether to show a progress bar, if an autoregressive model takes long.
 
         Raises:
-            ValueError: If a temperature is given and the distribution is `Autoregressive`; if the weights, or what they
-                compute, are not finite.
+            ValueError: If a temperature is given and the distribution is `Autoregressive`; if the
+                weights, or what they compute, are not finite.
         """
         made, n = self._made(temperature), checked_count(self, n)
         if isinstance(made, Autoregressive):

@@ -22,18 +22,21 @@ class Dequantized(GenerativeModel):
     r"""A flow over continuous v, of which only the integer part x = floor(v) is observed.
 
     .. math::
-        P(x) = \int_{[0,1)^D} p(x + u)\, du \;\ge\; \exp \mathbb{E}_{q(v \mid x)} \log \frac{p(v)}{q(v \mid x)}
+        P(x) = \int_{[0,1)^D} p(x + u)\, du \;\ge\; \exp \mathbb{E}_{q(v \mid x)} \log
+        \frac{p(v)}{q(v \mid x)}
 
-    The guide draws v in [x, x + 1), so that `Trace_ELBO` is the usual bound and ``RenyiELBO(alpha=0)`` its
-    importance-weighted form. Everything is in pixel levels: bits/dim is -log P(x) / (D log 2) and nothing is added.
+    The guide draws v in [x, x + 1), so that `Trace_ELBO` is the usual bound and
+    ``RenyiELBO(alpha=0)`` its importance-weighted form. Everything is in pixel levels: bits/dim is
+    -log P(x) / (D log 2) and nothing is added.
 
-    A flow whose context is a one-hot class makes a class-conditional model: `condition` it on the classes of a batch.
+    A flow whose context is a one-hot class makes a class-conditional model: `condition` it on the
+    classes of a batch.
 
     Args:
         flow: A `Flow` over images (C, H, W) in pixel levels.
         levels: Number of pixel levels.
-        noise: A module that maps x to the distribution q(v | x) on [x, x + 1), such as `FlowDequantizer`; `None` for
-            uniform noise.
+        noise: A module that maps x to the distribution q(v | x) on [x, x + 1), such as
+            `FlowDequantizer`; `None` for uniform noise.
 
     Shape:
         - x: (N, C, H, W), integers in {0, ..., levels - 1}, of any dtype.
@@ -43,8 +46,9 @@ class Dequantized(GenerativeModel):
         ValueError: If there are fewer than two levels.
 
     Reference:
-        Uria, Murray and Larochelle (2013), RNADE, section 4.1; Theis, van den Oord and Bethge (2016), A note on the
-        evaluation of generative models, section 3.1; Ho et al. (2019), Flow++, equation 5.
+        Uria, Murray and Larochelle (2013), RNADE, section 4.1; Theis, van den Oord and Bethge
+        (2016), A note on the evaluation of generative models, section 3.1; Ho et al. (2019),
+        Flow++, equation 5.
 
     Example:
         >>> from pyro_exact.distributions import StandardNormal
@@ -72,7 +76,9 @@ class Dequantized(GenerativeModel):
     @property
     def shape(self) -> torch.Size:
         """(C, H, W) of the images."""
-        flow = self.flow() if self.classes is None else self.flow.condition(torch.zeros(self.classes))
+        flow = (
+            self.flow() if self.classes is None else self.flow.condition(torch.zeros(self.classes))
+        )
         return flow.event_shape
 
     @property
@@ -90,7 +96,9 @@ class Dequantized(GenerativeModel):
         if self.classes is None:
             return super().condition(label)
         context = one_hot(label, self.classes, "Dequantized")
-        return Dequantized(Flow(self.flow.base, self.flow.bijection.condition(context)), self.levels, self.noise)
+        return Dequantized(
+            Flow(self.flow.base, self.flow.bijection.condition(context)), self.levels, self.noise
+        )
 
     def check(self, x: Tensor) -> None:
         check_numbers("Dequantized", "x", check_tensor("Dequantized", "x", x))
@@ -148,5 +156,7 @@ class Dequantized(GenerativeModel):
         return self._pixels(self.flow.bijection(cast(z, weight_of(self))), "decode")
 
     def _pixels(self, v: Tensor, method: str) -> Tensor:
-        v = check_output(f"Dequantized.{method}", "the image", v, self)  # NaN would become an ordinary integer
+        v = check_output(
+            f"Dequantized.{method}", "the image", v, self
+        )  # NaN would become an ordinary integer
         return v.floor().clamp(0, self.levels - 1).long()

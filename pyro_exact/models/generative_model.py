@@ -21,9 +21,11 @@ from pyro_exact.nn.finite import check_weights_for
 class GenerativeModel(nn.Module, ABC):
     """A model p(x, z) with its guide q(z | x), for stock `SVI` and for `pyro_exact.train.fit`.
 
-    A subclass writes `generate` and `infer` as ``pyro.sample`` statements for one batch inside the data plate. With an
-    empty `infer` the likelihood is exact, and `Trace_ELBO` is log p(x). With `event_shape` it says what a datum is, and
-    all that enters through `model`, `guide`, `initialize` and `log_weight` is checked.
+    A subclass writes `generate` and `infer` as ``pyro.sample`` statements for one batch inside the
+    data plate. With an empty `infer` the likelihood is exact, and `Trace_ELBO` is log p(x). With
+    `event_shape` it says what a datum is, and all that enters through `model`, `guide`,
+    `initialize` and `log_weight` is
+    checked.
     """
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,7 +81,9 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             ValueError: If the model is not class-conditional, or has no such class.
         """
-        raise ValueError(f"This {type(self).__name__} is not class-conditional; got labels. Use it without them.")
+        raise ValueError(
+            f"This {type(self).__name__} is not class-conditional; got labels. Use it without them."
+        )
 
     def check(self, x: Tensor) -> None:
         """Raise an error that says what is wrong with data that the model cannot score.
@@ -107,15 +111,17 @@ class GenerativeModel(nn.Module, ABC):
     def log_weight(self, x: Tensor, samples: int | None = None) -> Tensor:
         r"""Return one sample of log p(x, z) - log q(z | x) for each x, in nats, of shape (len(x),).
 
-        Its mean is the ELBO; log-mean-exp over k samples is the importance-weighted bound (Burda, Grosse and
-        Salakhutdinov, 2016, equation 8). With an empty guide it is log p(x) itself.
+        Its mean is the ELBO; log-mean-exp over k samples is the importance-weighted bound (Burda,
+        Grosse and Salakhutdinov, 2016, equation 8). With an empty guide it is log p(x) itself.
 
         Args:
             x: Data of shape (N, ...).
-            samples: So many at once, of shape (samples, len(x)); what the guide computes from x it computes once.
+            samples: So many at once, of shape (samples, len(x)); what the guide computes from x it
+                computes once.
 
         Raises:
-            ValueError: If the number of samples is not positive; on data that the model cannot score.
+            ValueError: If the number of samples is not positive; on data that the model cannot
+                score.
         """
         guide, model = self.traces(x, samples)
         return log_prob(model) - log_prob(guide)

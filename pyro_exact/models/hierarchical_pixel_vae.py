@@ -28,38 +28,44 @@ class HierarchicalPixelVAE(GenerativeModel):
     r"""A PixelVAE with a level between the latent vector and the image: a latent map of a quarter of its sides.
 
     .. math::
-        p(x, z_1, z_2) = p(z_2) \prod_j p(z_{1j} \mid z_{1,<j}, z_2) \prod_i p(x_i \mid x_{<i}, z_1), \qquad
-        q(z_1, z_2 \mid x) = q(z_1 \mid x)\, q(z_2 \mid x)
+        p(x, z_1, z_2) = p(z_2) \prod_j p(z_{1j} \mid z_{1,<j}, z_2) \prod_i p(x_i \mid x_{<i},
+        z_1), \qquad q(z_1, z_2 \mid x) = q(z_1 \mid x)\, q(z_2 \mid x)
 
-    The prior of the map is a Gated PixelCNN whose pixels are diagonal normals, and so is the decoder with levels. Each
-    sees the level above, upsampled to a map of its own size, in every gate. Both posteriors are diagonal normals.
+    The prior of the map is a Gated PixelCNN whose pixels are diagonal normals, and so is the
+    decoder with levels. Each sees the level above, upsampled to a map of its own size, in every
+    gate. Both posteriors are diagonal normals.
 
     Args:
         shape: (C, H, W), with sides that 4 divides, such as 32 or 64.
         levels: Number of pixel levels.
         top: Dimension of the vector :math:`z_2`.
         bottom: Channels of the map :math:`z_1`, of shape (bottom, H / 4, W / 4).
-        width: Channels of the convolutions at the size of the image; those at the size of the map have twice as many.
+        width: Channels of the convolutions at the size of the image; those at the size of the map
+            have twice as many.
         features: What the encoder makes of an image for :math:`z_2`.
         hidden: Channels of either stack of the decoder.
-        layers: Number of its autoregressive layers, of which the first has a 7x7 kernel; at least one.
+        layers: Number of its autoregressive layers, of which the first has a 7x7 kernel; at least
+            one.
         kernel_size: Odd side of the other kernels.
         head: Channels of its last two convolutions' input.
         prior_hidden: As ``hidden``, for the prior of the map.
         prior_layers: As ``layers``; the other kernels are 3x3.
-        components: Logistics of a mixture for whole pixels; `None` for a categorical distribution of each number, as in
-            the paper.
+        components: Logistics of a mixture for whole pixels; `None` for a categorical distribution
+            of each number, as in the paper.
 
     Shape:
-        - x: (N, C, H, W), integers 0, ..., levels - 1; z_2: (N, top); z_1: (N, bottom, H / 4, W / 4).
+        - x: (N, C, H, W), integers 0, ..., levels - 1; z_2: (N, top); z_1: (N, bottom, H / 4, W /
+          4).
 
     Raises:
-        ValueError: If 4 does not divide the sides, or a size is out of range; on values that are no levels.
+        ValueError: If 4 does not divide the sides, or a size is out of range; on values that are no
+            levels.
 
     Reference:
-        Gulrajani, Kumar, Ahmed, Taiga, Visin, Vazquez and Courville (2017), PixelVAE: A Latent Variable Model for
-        Natural Images, section 3.2 and figure 3, and official code. The convolutions between the levels are those of
-        `GatedConvEncoder`, without batch normalisation.
+        Gulrajani, Kumar, Ahmed, Taiga, Visin, Vazquez and Courville (2017), PixelVAE: A Latent
+        Variable Model for Natural Images, section 3.2 and figure 3, and official code. The
+        convolutions between the levels are those of `GatedConvEncoder`, without batch
+        normalisation.
 
     Example:
         >>> model = HierarchicalPixelVAE((3, 8, 8), 4, top=4, bottom=2, width=4, features=8, hidden=6, layers=2, head=6)
@@ -89,14 +95,18 @@ class HierarchicalPixelVAE(GenerativeModel):
         width, features = check_size(name, "width", width), check_size(name, "features", features)
         layers = check_size(name, "layers", layers, most=LARGEST_COUNT)
         prior_layers = check_size(name, "prior_layers", prior_layers, most=LARGEST_COUNT)
-        prior_hidden, levels = check_size(name, "prior_hidden", prior_hidden), check_size(name, "levels", levels, 2)
+        prior_hidden, levels = (
+            check_size(name, "prior_hidden", prior_hidden),
+            check_size(name, "levels", levels, 2),
+        )
         sides, wide = quarter(shape), 2 * width
         self.encoder = Maps(*narrowing(shape[0], width))
         self.to_bottom = Maps(nn.Conv2d(wide, 2 * bottom, 1))
         self.to_top = Maps(Gated(nn.Conv2d(wide, 2 * features, sides)))
         self.top_posterior, self.top_prior = FlowPosterior(features, top), StandardNormal(top)
         self.from_top = Maps(
-            Gated(nn.ConvTranspose2d(top, 2 * wide, sides), places=1), Gated(nn.Conv2d(wide, 2 * wide, 3, padding=1))
+            Gated(nn.ConvTranspose2d(top, 2 * wide, sides), places=1),
+            Gated(nn.Conv2d(wide, 2 * wide, 3, padding=1)),
         )
         self.bottom_prior = GatedPixelCNN(
             (bottom, *sides), None, prior_hidden, prior_layers - 1, 3, 2 * prior_hidden, (wide, *sides),
@@ -150,15 +160,19 @@ class HierarchicalPixelVAE(GenerativeModel):
 
     @torch.no_grad()
     def sample(
-        self, n: int, temperature: float | None = None, vary: Literal["top", "bottom", "pixels"] | None = None
+        self,
+        n: int,
+        temperature: float | None = None,
+        vary: Literal["top", "bottom", "pixels"] | None = None,
     ) -> Tensor:
         """Draw ``n`` images, independent of each other or with all noise in common but for that of one level.
 
         Args:
             n: How many.
             temperature: That of the top prior, as in `StandardNormal`.
-            vary: What is drawn anew for each image: the noise of ``"top"``, ``"bottom"`` or ``"pixels"`` alone, as in
-                the paper's figure of what each level holds; `None` for all of it.
+            vary: What is drawn anew for each image: the noise of ``"top"``, ``"bottom"`` or
+                ``"pixels"`` alone, as in the paper's figure of what each level holds; `None` for
+                all of it.
 
         Raises:
             ValueError: If there is no such level.
@@ -168,7 +182,9 @@ class HierarchicalPixelVAE(GenerativeModel):
                 f"HierarchicalPixelVAE expects vary to be 'top', 'bottom' or 'pixels'; got {vary!r}. Leave it out for "
                 f"independent images."
             )
-        top, bottom, pixels = (vary not in (None, level) for level in ("top", "bottom", "pixels"))  # which are shared
+        top, bottom, pixels = (
+            vary not in (None, level) for level in ("top", "bottom", "pixels")
+        )  # which are shared
         prior = self.top_prior() if temperature is None else self.top_prior(temperature)
         n = checked_count(self, n)
         z2 = prior.sample((1 if top else n,)).expand(n, -1)
@@ -185,4 +201,6 @@ class HierarchicalPixelVAE(GenerativeModel):
         """Return what is drawn from p(x | z1), for one draw of z1 from q(z1 | x): what the map keeps of the image."""
         self.check(x)
         z1 = self.posteriors_of(x)[1].sample()
-        return self.decode(check_output("HierarchicalPixelVAE.reconstruct", "the latent map", z1, self))
+        return self.decode(
+            check_output("HierarchicalPixelVAE.reconstruct", "the latent map", z1, self)
+        )

@@ -30,7 +30,9 @@ from pyro_exact.transforms import memory
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.memory import State, states
 
-LOGISTIC = 0.5 * math.log(3 / math.pi**2)  # of a logistic, the log of its scale less that of its standard deviation
+LOGISTIC = 0.5 * math.log(
+    3 / math.pi**2
+)  # of a logistic, the log of its scale less that of its standard deviation
 
 
 class BottomUp(NamedTuple):
@@ -54,11 +56,11 @@ class StochasticLayer(nn.Module):
     r"""Latent maps between two residual ways, one up from the image and one down to it.
 
     .. math::
-        p(z \mid h) = N(\mu, \sigma^2), \qquad q(z \mid h, x) = N(\hat\mu + \tilde\mu, \hat\sigma^2 \tilde\sigma^2)
-        \text{ and an IAF step}
+        p(z \mid h) = N(\mu, \sigma^2), \qquad q(z \mid h, x) = N(\hat\mu + \tilde\mu, \hat\sigma^2
+        \tilde\sigma^2) \text{ and an IAF step}
 
-    where :math:`\mu, \sigma, \hat\mu, \hat\sigma` are functions of the way down, :math:`\tilde\mu, \tilde\sigma` of the
-    way up, and the context of the step is the sum of one of each.
+    where :math:`\mu, \sigma, \hat\mu, \hat\sigma` are functions of the way down, :math:`\tilde\mu,
+    \tilde\sigma` of the way up, and the context of the step is the sum of one of each.
 
     Args:
         latents: Number of latent maps.
@@ -68,10 +70,13 @@ class StochasticLayer(nn.Module):
         top: Whether there is no layer above, so that the way up ends here.
 
     Shape:
-        - h below: (\*batch, stride H, stride W, width); h above: (\*batch, H, W, width); z: (\*batch, latents, H, W).
+        - h below: (\*batch, stride H, stride W, width); h above: (\*batch, H, W, width); z:
+          (\*batch, latents, H, W).
     """
 
-    def __init__(self, latents: int, width: int, stride: int = 1, flow: bool = True, top: bool = False) -> None:
+    def __init__(
+        self, latents: int, width: int, stride: int = 1, flow: bool = True, top: bool = False
+    ) -> None:
         super().__init__()
         self.stride = stride
         second = CentredConv2d if stride == 1 else DoublingConv2d
@@ -90,7 +95,9 @@ class StochasticLayer(nn.Module):
         """Return the way up above the layer, if it goes on, and what it says here."""
         active = elu(h)
         if self.up_first is not None and self.up_second is not None:
-            h = h[..., :: self.stride, :: self.stride, :] + self.up_second(elu(self.up_first(active)))
+            h = h[..., :: self.stride, :: self.stride, :] + self.up_second(
+                elu(self.up_first(active))
+            )
         return h, BottomUp(self.up_posterior(active), self.up_context(active))
 
     def look(self, h: Tensor) -> TopDown:
@@ -122,14 +129,17 @@ class StochasticLayer(nn.Module):
         if self.flow is None:
             return normal.to_event(3)
         conditioner = partial(self.flow, context=seen.context + said.context)
-        return InverseAutoregressive(normal.loc, normal.scale, conditioner, self.formula).to_event(3)
+        return InverseAutoregressive(normal.loc, normal.scale, conditioner, self.formula).to_event(
+            3
+        )
 
 
 class Memory:
     """What was seen below latents on the last way down, remembered by them for as long as they live.
 
-    The model goes down the way that its guide went: it is given the same tensors, and need not compute it again. A
-    record is not found once anything has changed that it depends on; see `pyro_exact.transforms.memory.Memory`.
+    The model goes down the way that its guide went: it is given the same tensors, and need not
+    compute it again. A record is not found once anything has changed that it depends on; see
+    `pyro_exact.transforms.memory.Memory`.
     """
 
     def __init__(self) -> None:
@@ -162,16 +172,19 @@ class ResNetVAE(GenerativeModel):
     r"""A VAE of images with layers of latent maps, from :math:`z_1` next to the image to :math:`z_L` at the top.
 
     .. math::
-        p(x, z) = p(x \mid z) \prod_l p(z_l \mid z_{>l}), \qquad q(z \mid x) = \prod_l q(z_l \mid z_{>l}, x)
+        p(x, z) = p(x \mid z) \prod_l p(z_l \mid z_{>l}), \qquad q(z \mid x) = \prod_l q(z_l \mid
+        z_{>l}, x)
 
-    Inference is bidirectional: the guide goes up from the image through all layers, and then down along the way that
-    the model goes, with the same networks; its posteriors combine what both say. Each pixel is a logistic cut at the
-    levels, with a mean from the network and a learned scale for each channel.
+    Inference is bidirectional: the guide goes up from the image through all layers, and then down
+    along the way that the model goes, with the same networks; its posteriors combine what both say.
+    Each pixel is a logistic cut at the levels, with a mean from the network and a learned scale for
+    each channel.
 
     Args:
         shape: (C, H, W).
         levels: Number of pixel levels.
-        layers: From the image to the top, which is the last one; a first convolution has halved the image before them.
+        layers: From the image to the top, which is the last one; a first convolution has halved the
+            image before them.
         width: Channels of their two ways.
 
     Shape:
@@ -179,15 +192,22 @@ class ResNetVAE(GenerativeModel):
         - z_l: (N, latents, H / 2^s, W / 2^s) with s - 1 halvings among the layers up to l.
 
     Raises:
-        ValueError: If the halvings do not divide the sides; on values that are no levels, or on another shape.
+        ValueError: If the halvings do not divide the sides; on values that are no levels, or on
+            another shape.
 
     Reference:
-        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational Inference with Inverse
-        Autoregressive Flow, section 5.2 and appendix C, and official code (`IAFLayer`, `CVAE1`). There one scale serves
-        all channels of the image.
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational
+        Inference with Inverse Autoregressive Flow, section 5.2 and appendix C, and official code
+        (`IAFLayer`, `CVAE1`). There one scale serves all channels of the image.
     """
 
-    def __init__(self, shape: tuple[int, int, int], levels: int, layers: Sequence[StochasticLayer], width: int) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        layers: Sequence[StochasticLayer],
+        width: int,
+    ) -> None:
         super().__init__()
         halvings = 2
         for layer in layers:
@@ -199,7 +219,11 @@ class ResNetVAE(GenerativeModel):
                 f"ResNetVAE expects a layer or more, and height and width that {halvings} divides; got {len(layers)} "
                 f"layers and shape {tuple(shape)}. Pad the images, or halve them less often."
             )
-        self.shape, self.levels, self.grid = tuple(shape), levels, (height // halvings, side // halvings)
+        self.shape, self.levels, self.grid = (
+            tuple(shape),
+            levels,
+            (height // halvings, side // halvings),
+        )
         self.likelihood = DiscretizedLogisticMixture(channels, levels, components=1)
         self.first = CentredConv2d(channels, width, 5, stride=2)
         self.layers = nn.ModuleList(layers)
@@ -218,13 +242,17 @@ class ResNetVAE(GenerativeModel):
         check_values(x, self.likelihood)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
-        means = self.means_of(*self.top_down(lambda name, layer, seen: pyro.sample(name, layer.prior(seen))))
+        means = self.means_of(
+            *self.top_down(lambda name, layer, seen: pyro.sample(name, layer.prior(seen)))
+        )
         sample: Tensor = pyro.sample("x", self.likelihood_of(means), obs=x)
         return sample
 
     def infer(self, x: Tensor) -> None:
         said = self.bottom_up(x)
-        self.top_down(lambda name, layer, seen: pyro.sample(name, layer.posterior(seen, said[name])))
+        self.top_down(
+            lambda name, layer, seen: pyro.sample(name, layer.posterior(seen, said[name]))
+        )
 
     def initialize(self, x: Tensor) -> None:
         super().initialize(x)
@@ -236,14 +264,20 @@ class ResNetVAE(GenerativeModel):
     def forward(self, x: Tensor) -> Tensor:
         """Return the means of the pixels for one draw of the latents from q(z | x)."""
         said = self.bottom_up(x)
-        drawn = self.top_down(lambda name, layer, seen: layer.posterior(seen, said[name]).rsample(), x.shape[:1])
+        drawn = self.top_down(
+            lambda name, layer, seen: layer.posterior(seen, said[name]).rsample(), x.shape[:1]
+        )
         return self.means_of(*drawn)
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` images; ``temperature`` scales the width of every p(z_l | z_{>l})."""
         n = checked_count(self, n)
-        scale = 1.0 if temperature is None else check_number("ResNetVAE", "temperature", temperature, least=0)
+        scale = (
+            1.0
+            if temperature is None
+            else check_number("ResNetVAE", "temperature", temperature, least=0)
+        )
         drawn = self.top_down(lambda name, layer, seen: layer.prior(seen, scale).sample(), (n,))
         x: Tensor = self.likelihood_of(self.means_of(*drawn)).sample()
         return x
@@ -274,13 +308,17 @@ class ResNetVAE(GenerativeModel):
         """Return the means of the pixels, (*batch, H, W, C), from what `top_down` returns."""
         _, layer = self._named()[0]
         h = elu(layer.down(seen, z))
-        with torch.autocast(h.device.type, enabled=False):  # half a level is more than bf16 can tell apart
+        with torch.autocast(
+            h.device.type, enabled=False
+        ):  # half a level is more than bf16 can tell apart
             means: Tensor = self.last(h.to(self.top.dtype))
         return means
 
     def likelihood_of(self, means: Tensor) -> IndependentSites:
         """Return p(x | z)."""
-        logit, slopes = (means.new_zeros(*means.shape[:-1], self.likelihood.sizes[i]) for i in (0, 3))
+        logit, slopes = (
+            means.new_zeros(*means.shape[:-1], self.likelihood.sizes[i]) for i in (0, 3)
+        )
         theta = torch.cat((logit, means, self.log_scale.expand_as(means), slopes), dim=-1)
         return IndependentSites(theta, self.likelihood, grid_dim=2)
 
@@ -308,7 +346,8 @@ def iaf_vae(
         levels: Number of pixel levels.
         latents: Number of maps of each layer.
         width: Channels of all hidden layers, at least as many.
-        depth: Number of sizes of the maps, each half of the one before; the first is half of the image.
+        depth: Number of sizes of the maps, each half of the one before; the first is half of the
+            image.
         blocks: Number of layers of each size.
         flow: Whether there is the step; without it the posteriors are normals.
 
@@ -323,7 +362,10 @@ def iaf_vae(
         >>> model.log_weight(model.sample(5)).shape
         torch.Size([5])
     """
-    latents, depth = check_size("iaf_vae", "latents", latents), check_size("iaf_vae", "depth", depth, most=24)
+    latents, depth = (
+        check_size("iaf_vae", "latents", latents),
+        check_size("iaf_vae", "depth", depth, most=24),
+    )
     width = check_size("iaf_vae", "width", width, least=latents)
     blocks = check_size("iaf_vae", "blocks", blocks, most=LARGEST_COUNT)
     strides = [2 if i and not j else 1 for i in range(depth) for j in range(blocks)]

@@ -19,8 +19,8 @@ from pyro_exact.transforms.parts import context_for
 def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
     """Set the parameters of a flow that depend on data.
 
-    A layer is initialised in its own direction. So those with such parameters have to go from data to noise, as those
-    of image flows do.
+    A layer is initialised in its own direction. So those with such parameters have to go from data
+    to noise, as those of image flows do.
 
     Args:
         flow: The flow; its bijection goes from noise to data.
@@ -28,8 +28,8 @@ def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
         owner: Whose flow it is, for errors.
 
     Raises:
-        ValueError: If a layer with parameters that would be set goes the other way, or if the noise behind the data is
-            not finite.
+        ValueError: If a layer with parameters that would be set goes the other way, or if the noise
+            behind the data is not finite.
     """
     noise = _initialize(flow.bijection.inv, cast(x, weight_of(flow)), None, owner)
     check_output(f"{owner}.initialize", "the noise", noise, flow)
@@ -49,7 +49,9 @@ def _initialize(layer: Bijection, x: Tensor, context: Tensor | None, owner: str)
     original = layer.bijection
     if isinstance(original, Inverse):
         return _initialize(original.bijection, x, context, owner)
-    if isinstance(original, Compose):  # the inverse of a composition is that of its parts, from last to first
+    if isinstance(
+        original, Compose
+    ):  # the inverse of a composition is that of its parts, from last to first
         for part in reversed(original.parts):
             x = _initialize(part.inv, x, context_for(part, context), owner)
         return x

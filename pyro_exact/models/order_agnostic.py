@@ -19,9 +19,10 @@ class OrderAgnostic(GenerativeModel):
     .. math:: \mathbb{E}_o \log p_o(x) = \mathbb{E}_m \frac{D}{D - d} \sum_{i \notin m} \log p(x_i \mid x_m),
         \qquad d = \sum_i m_i
 
-    The subset :math:`m` that is known is a latent with the same distribution in the guide as in the model, so that it
-    leaves no trace in the ELBO; a factor scores the rest. In evaluation mode there is no latent, and the likelihood is
-    that of the ensemble of the network's orders, which is above the mean (Jensen).
+    The subset :math:`m` that is known is a latent with the same distribution in the guide as in the
+    model, so that it leaves no trace in the ELBO; a factor scores the rest. In evaluation mode
+    there is no latent, and the likelihood is that of the ensemble of the network's orders, which is
+    above the mean (Jensen).
 
     Args:
         net: A network such as `pyro_exact.autoregressive.DeepNADE`.

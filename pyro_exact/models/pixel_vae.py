@@ -22,34 +22,38 @@ class PixelVAE(VAE):
 
     .. math:: p(x, z) = p(z) \prod_i p(x_i \mid x_1, \dots, x_{i-1}, z), \qquad q(z \mid x) = N(\mu(x), \sigma(x)^2)
 
-    The pixels before tell the decoder what is near, and z is left with what is global, which may be nothing: then the
-    decoder explains the data without it. `pyro_exact.diagnose` says so; free bits and annealing help z (see
-    docs/posterior_collapse.md).
+    The pixels before tell the decoder what is near, and z is left with what is global, which may be
+    nothing: then the decoder explains the data without it. `pyro_exact.diagnose` says so; free bits
+    and annealing help z (see docs/posterior_collapse.md).
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
         levels: Number of pixel levels.
         latents: Dimension of z.
-        layers: Number of autoregressive layers. The first one has a 7x7 kernel. With none the pixels are independent
-            given z, as in a plain VAE, and z reaches them through the upsampling network.
+        layers: Number of autoregressive layers. The first one has a 7x7 kernel. With none the
+            pixels are independent given z, as in a plain VAE, and z reaches them through the
+            upsampling network.
         hidden: Channels of either stack of the Gated PixelCNN.
         kernel_size: Odd side of its kernels after the first.
         head: Channels of its last two convolutions' input.
-        upsample: Whether z reaches the gates as a map of the size of the image, made by transposed convolutions, or as
-            it is: the same bias for every pixel.
-        width: Channels of the first convolutions of the encoder, and of the last ones of the upsampling network.
+        upsample: Whether z reaches the gates as a map of the size of the image, made by transposed
+            convolutions, or as it is: the same bias for every pixel.
+        width: Channels of the first convolutions of the encoder, and of the last ones of the
+            upsampling network.
         features: What the encoder makes of an image.
 
     Shape:
         - x: (N, C, H, W), integers 0, ..., levels - 1; z: (N, latents).
 
     Raises:
-        ValueError: If 4 does not divide the sides, or a size is out of range; on values that are no levels.
+        ValueError: If 4 does not divide the sides, or a size is out of range; on values that are no
+            levels.
 
     Reference:
-        Gulrajani, Kumar, Ahmed, Taiga, Visin, Vazquez and Courville (2017), PixelVAE: A Latent Variable Model for
-        Natural Images, section 3.1, and official code. The encoder, and the network that upsamples z, are those of
-        `GatedConvEncoder`; the last two convolutions of the decoder have no gates.
+        Gulrajani, Kumar, Ahmed, Taiga, Visin, Vazquez and Courville (2017), PixelVAE: A Latent
+        Variable Model for Natural Images, section 3.1, and official code. The encoder, and the
+        network that upsamples z, are those of `GatedConvEncoder`; the last two convolutions of the
+        decoder have no gates.
 
     Example:
         >>> model = PixelVAE((1, 8, 8), latents=4, layers=2, hidden=8, head=8, width=4, features=16)
@@ -88,4 +92,6 @@ class PixelVAE(VAE):
         else:
             likelihood = gated(latents)
         encoder = GatedConvEncoder(shape, features, width, levels)
-        super().__init__(encoder, decoder, FlowPosterior(features, latents), StandardNormal(latents), likelihood)
+        super().__init__(
+            encoder, decoder, FlowPosterior(features, latents), StandardNormal(latents), likelihood
+        )

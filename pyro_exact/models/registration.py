@@ -15,14 +15,17 @@ _numbers = count(1)
 def register(model: nn.Module) -> None:
     """Call ``pyro.module`` with a name that no other model has, and with the parameters as they are now.
 
-    The store of Pyro keeps whatever was first registered under a name, and `SVI` trains that. So the name belongs to
-    the weights: a copy of a model, and one that was loaded, have another; a model that was conditioned on classes
-    shares weights and name. A parameter that was replaced since takes the place of the old one in the store.
+    The store of Pyro keeps whatever was first registered under a name, and `SVI` trains that. So
+    the name belongs to the weights: a copy of a model, and one that was loaded, have another; a
+    model that was conditioned on classes shares weights and name. A parameter that was replaced
+    since takes the place of the old one in the store.
 
     Raises:
         ValueError: If a parameter is not contiguous, for of such a one Pyro would train a copy.
     """
-    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    parameters = {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
     if not parameters:
         return
 

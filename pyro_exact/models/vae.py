@@ -21,30 +21,35 @@ class VAE(GenerativeModel):
     r"""A variational autoencoder: a latent z behind each x, with an amortised guide.
 
     .. math::
-        p(x, z) = p(z)\, p(x \mid \mathrm{decoder}(z)), \qquad q(z \mid x) = q(z \mid \mathrm{encoder}(x))
+        p(x, z) = p(z)\, p(x \mid \mathrm{decoder}(z)), \qquad q(z \mid x) = q(z \mid
+        \mathrm{encoder}(x))
 
-    What the decoder's output means is the likelihood's to say. Under a `Likelihood` it is the theta of sites that are
-    independent given z; under a `CausalNet`, which models what z leaves open by itself, it is that network's context.
+    What the decoder's output means is the likelihood's to say. Under a `Likelihood` it is the theta
+    of sites that are independent given z; under a `CausalNet`, which models what z leaves open by
+    itself, it is that network's context.
 
     Args:
         encoder: From x to features.
         decoder: From z to the theta of each site, or to the context of a causal network.
         posterior: A module that maps the features to a distribution of z, such as `FlowPosterior`.
-        prior: A module that returns the distribution of z when called, such as `StandardNormal`, or a `Flow`.
+        prior: A module that returns the distribution of z when called, such as `StandardNormal`, or
+            a `Flow`.
         likelihood: A `Likelihood` of independent sites, or a `CausalNet`.
 
     Shape:
         - x: (N, \*event), of any dtype; z: (N, \*latent).
         - encoder: x -> (N, features). Its input is of the dtype of the weights.
-        - decoder: (\*batch, \*latent) -> (\*batch, \*grid, num_params), or (\*batch, \*context_shape). Any batch shape:
-            many samples of z may come at once.
+        - decoder: (\*batch, \*latent) -> (\*batch, \*grid, num_params), or (\*batch,
+            \*context_shape). Any batch shape: many samples of z may come at once.
 
     Raises:
-        ValueError: On values that the likelihood cannot take, and where the shapes of the parts do not fit.
+        ValueError: On values that the likelihood cannot take, and where the shapes of the parts do
+            not fit.
 
     Reference:
-        Kingma and Welling (2014), Auto-Encoding Variational Bayes; Rezende and Mohamed (2015), Variational Inference
-        with Normalizing Flows, for a posterior with a flow; Gulrajani et al. (2017), PixelVAE, for a causal network.
+        Kingma and Welling (2014), Auto-Encoding Variational Bayes; Rezende and Mohamed (2015),
+        Variational Inference with Normalizing Flows, for a posterior with a flow; Gulrajani et al.
+        (2017), PixelVAE, for a causal network.
 
     Example:
         >>> from pyro_exact.distributions import BernoulliLikelihood, FlowPosterior, StandardNormal
@@ -79,7 +84,12 @@ class VAE(GenerativeModel):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        check_values(x, self.likelihood.likelihood if isinstance(self.likelihood, CausalNet) else self.likelihood)
+        check_values(
+            x,
+            self.likelihood.likelihood
+            if isinstance(self.likelihood, CausalNet)
+            else self.likelihood,
+        )
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         z = pyro.sample("z", self.prior())

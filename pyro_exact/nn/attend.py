@@ -14,8 +14,10 @@ from pyro_exact.ops.transformed import transformed
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return scaled dot-product attention, (*batch, positions, channels), by the fastest kernel that there is.
 
-    The fast kernels of torch have no second derivative. So a gradient that is to be differentiated again, as for a
-    Hessian, and transforms of `torch.func` take the plain formula, which holds all pairs of positions in memory.
+    The fast kernels of torch have no second derivative. So a gradient that is to be differentiated
+    again, as for a Hessian, and transforms of `torch.func` take the plain formula, which holds all
+    pairs of
+    positions in memory.
     """
     if transformed():
         return _plain(query, key, value)

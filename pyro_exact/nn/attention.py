@@ -28,15 +28,22 @@ class GatedConv(nn.Module):
         dropout: Share of the hidden numbers that are dropped in training.
 
     Reference:
-        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.3 and official code (`gated_conv`).
+        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.3 and official code
+        (`gated_conv`).
     """
 
     def __init__(
-        self, width: int, context_channels: int | None = None, kernel_size: int = 1, dropout: float = 0.0
+        self,
+        width: int,
+        context_channels: int | None = None,
+        kernel_size: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.first = RescaledConv2d(2 * width, width, 3)
-        self.context = None if context_channels is None else RescaledConv2d(2 * context_channels, width, 1)
+        self.context = (
+            None if context_channels is None else RescaledConv2d(2 * context_channels, width, 1)
+        )
         self.dropout = nn.Dropout(dropout)
         self.last = RescaledConv2d(2 * width, 2 * width, kernel_size, gain=0.1)
 
@@ -70,7 +77,9 @@ class GatedAttention(nn.Module):
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
         """Return the block's output; ``position`` is added to what attends and is attended to."""
         parts = self.first(x + position).flatten(2).unflatten(1, (3, self.heads, -1))
-        query, key, value = parts.transpose(-1, -2).unbind(1)  # each (N, heads, positions, channels)
+        query, key, value = parts.transpose(-1, -2).unbind(
+            1
+        )  # each (N, heads, positions, channels)
         attended = attend(query, key, value).transpose(-1, -2)
         return x + F.glu(self.last(self.dropout(attended.reshape(x.shape))), dim=1)
 
@@ -86,7 +95,9 @@ class ChannelNorm(nn.LayerNorm):
 class GatedBlock(nn.Module):
     """A gated convolution and a gated attention, each behind a `ChannelNorm`."""
 
-    def __init__(self, width: int, heads: int, dropout: float, context_channels: int | None) -> None:
+    def __init__(
+        self, width: int, heads: int, dropout: float, context_channels: int | None
+    ) -> None:
         super().__init__()
         self.conv = GatedConv(width, context_channels, dropout=dropout)
         self.conv_norm = ChannelNorm(width)
@@ -102,7 +113,8 @@ class GatedBlock(nn.Module):
 class AttentionConditioner(Conditioner):
     r"""The network of Flow++'s couplings: a row of `GatedBlock`.
 
-    A learned embedding of the positions enters every attention. `initialize` rescales all convolutions once, from data.
+    A learned embedding of the positions enters every attention. `initialize` rescales all
+    convolutions once, from data.
 
     Args:
         in_channels: Channels of the fixed part.
@@ -113,7 +125,8 @@ class AttentionConditioner(Conditioner):
         blocks: Number of blocks.
         heads: Number of attention heads.
         dropout: Share of hidden numbers that are dropped in training.
-        context_channels: Channels of a context image of the same size, which enters every gated convolution.
+        context_channels: Channels of a context image of the same size, which enters every gated
+            convolution.
 
     Shape:
         - x: (\*batch, in_channels, H, W); context: (\*batch, context_channels, H, W).
@@ -123,7 +136,8 @@ class AttentionConditioner(Conditioner):
         ValueError: If the width is not a multiple of the heads.
 
     Reference:
-        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.3 and official code (`MixLogisticAttnCoupling`).
+        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.3 and official code
+        (`MixLogisticAttnCoupling`).
     """
 
     def __init__(
@@ -145,23 +159,32 @@ class AttentionConditioner(Conditioner):
                 f"{name} expects a width that is a multiple of heads; got {width}, {heads}. Choose {heads * width}."
             )
         blocks = check_size(name, "blocks", blocks, most=LARGEST_COUNT)
-        sides, dropout = check_sizes(name, "size", size, length=2), check_share(name, "dropout", dropout)
+        sides, dropout = (
+            check_sizes(name, "size", size, length=2),
+            check_share(name, "dropout", dropout),
+        )
         num_params = check_size(name, "num_params", num_params)
         out_channels = check_size(name, "out_channels", out_channels)
         if context_channels is not None:
             context_channels = check_size(name, "context_channels", context_channels)
-        super().__init__(in_channels, None if context_channels is None else (context_channels, *sides))
+        super().__init__(
+            in_channels, None if context_channels is None else (context_channels, *sides)
+        )
         self.num_params = num_params
         self.position = nn.Parameter(0.01 * torch.randn(width, *sides))
         self.first = RescaledConv2d(in_channels, width, 3)
-        self.blocks = nn.ModuleList(GatedBlock(width, heads, dropout, context_channels) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            GatedBlock(width, heads, dropout, context_channels) for _ in range(blocks)
+        )
         self.last = RescaledConv2d(width, out_channels * num_params, 3, gain=0.1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
         if self.context_shape is not None:
             context = required(context, self.context_shape, x)
-            context = context.expand(*x.shape[:-3], *self.context_shape).reshape(-1, *self.context_shape)
+            context = context.expand(*x.shape[:-3], *self.context_shape).reshape(
+                -1, *self.context_shape
+            )
         h = self.first(channels_last(x.reshape(-1, *x.shape[-3:])))
         for block in self.blocks:
             h = block(h, self.position, context)
@@ -188,7 +211,9 @@ class GatedEncoder(nn.Module):
         Ho et al. (2019), Flow++, official code (`shallow_processor`).
     """
 
-    def __init__(self, in_channels: int, width: int = 32, blocks: int = 3, dropout: float = 0.2) -> None:
+    def __init__(
+        self, in_channels: int, width: int = 32, blocks: int = 3, dropout: float = 0.2
+    ) -> None:
         super().__init__()
         blocks = check_size("GatedEncoder", "blocks", blocks, least=0, most=LARGEST_COUNT)
         dropout = check_share("GatedEncoder", "dropout", dropout)

@@ -14,11 +14,13 @@ from pyro_exact.ops.transformed import transformed
 def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
     r"""Return ELU(x) and ELU(-x), one after the other in a dimension.
 
-    With :math:`e = e^{-|x|} - 1 \le 0` they are max(x, e) and max(-x, e): one exponential serves both.
+    With :math:`e = e^{-|x|} - 1 \le 0` they are max(x, e) and max(-x, e): one exponential serves
+    both.
 
     Reference:
-        Shang, Sohn, Almeida and Lee (2016), Understanding and Improving Convolutional Neural Networks via Concatenated
-        Rectified Linear Units, with ELU in place of ReLU, as in PixelCNN++, official code (`concat_elu`).
+        Shang, Sohn, Almeida and Lee (2016), Understanding and Improving Convolutional Neural
+        Networks via Concatenated Rectified Linear Units, with ELU in place of ReLU, as in
+        PixelCNN++, official code (`concat_elu`).
 
     Example:
         >>> concat_elu(torch.tensor([2.0, -1.0]))

@@ -24,7 +24,8 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
     `pyro_exact.transforms.FactorOut`.
 
     Attributes:
-        in_size: Channels (or dimension) of the input that the network was built for; `None` for any.
+        in_size: Channels (or dimension) of the input that the network was built for; `None` for
+            any.
         context_shape: Shape of one context; `None` for a network that takes none.
 
     Shape:
@@ -42,12 +43,16 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
         torch.Size([3, 4])
     """
 
-    def __init__(self, in_size: int | None = None, context_shape: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, in_size: int | None = None, context_shape: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.in_size = in_size
         self.context_shape: tuple[int, ...] | None = None
         if context_shape is not None:
-            self.context_shape = check_sizes(type(self).__name__, "the context", context_shape, least=0)
+            self.context_shape = check_sizes(
+                type(self).__name__, "the context", context_shape, least=0
+            )
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -60,8 +65,9 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
 class CausalConditioner(Conditioner):
     r"""Base class of a conditioner whose theta of a dimension depends on the dimensions before it alone.
 
-    Derive from it to use a network of your own in `pyro_exact.transforms.MaskedAutoregressive`. Write `start` and
-    `step` if a step can cost less than a whole pass; by default, each step is a pass.
+    Derive from it to use a network of your own in `pyro_exact.transforms.MaskedAutoregressive`.
+    Write `start` and `step` if a step can cost less than a whole pass; by default, each step is a
+    pass.
 
     Attributes:
         dim: Dimension of the vectors.
@@ -90,7 +96,8 @@ class CausalConditioner(Conditioner):
 
         Args:
             state: From `start`, or from the step before.
-            previous: The input of the dimension of the step before, (\*batch); `None` at the first step.
+            previous: The input of the dimension of the step before, (\*batch); `None` at the first
+                step.
         """
         x, context, done = state
         if previous is not None:
@@ -126,7 +133,9 @@ class DenseConditioner(Conditioner):
     ) -> None:
         super().__init__(in_features, None if context_dim is None else (context_dim,))
         self.num_params = num_params
-        self.net = hypernet(in_features + (context_dim or 0), out_features * num_params, hidden_dims)
+        self.net = hypernet(
+            in_features + (context_dim or 0), out_features * num_params, hidden_dims
+        )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
@@ -134,7 +143,8 @@ class DenseConditioner(Conditioner):
             context = required(context, self.context_shape, x)
             x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
         theta: Tensor = self.net(x)
-        # Two parameters are taken apart, many are summed over: each are neighbours in memory for what comes next.
+        # Two parameters are taken apart, many are summed over: each are neighbours in memory for
+        # what comes next.
         if self.num_params <= 2:
             return theta.unflatten(-1, (self.num_params, -1)).mT
         return theta.unflatten(-1, (-1, self.num_params))
@@ -143,8 +153,9 @@ class DenseConditioner(Conditioner):
 class ConvConditioner(Conditioner):
     r"""Glow's convolutional network: 3x3, 1x1, 3x3, with activation normalisation inside and a zero start.
 
-    The parameters of one number lie in neighbouring channels of the last convolution (shift, scale, shift, scale, ...),
-    as in the official code. A context vector shifts the hidden channels; that shift starts at zero.
+    The parameters of one number lie in neighbouring channels of the last convolution (shift, scale,
+    shift, scale, ...), as in the official code. A context vector shifts the hidden channels; that
+    shift starts at zero.
 
     Args:
         in_channels: Channels of the fixed part.
@@ -175,10 +186,17 @@ class ConvConditioner(Conditioner):
     ) -> None:
         super().__init__(in_channels, None if context_dim is None else (context_dim,))
         self.num_params = num_params
-        self.first = ScaledConv2d(in_channels, width, 3, edge=edge, log_scale_factor=log_scale_factor)
+        self.first = ScaledConv2d(
+            in_channels, width, 3, edge=edge, log_scale_factor=log_scale_factor
+        )
         self.second = ScaledConv2d(width, width, 1, log_scale_factor=log_scale_factor)
         self.last = ScaledConv2d(
-            width, out_channels * num_params, 3, zero=True, edge=edge, log_scale_factor=log_scale_factor
+            width,
+            out_channels * num_params,
+            3,
+            zero=True,
+            edge=edge,
+            log_scale_factor=log_scale_factor,
         )
         self.shift = None if context_dim is None else hypernet(context_dim, width)
 
@@ -197,7 +215,11 @@ class ConvConditioner(Conditioner):
         # Channels last: the convolutions are up to twice as fast on a CPU, and no slower on a GPU.
         h = first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
         if self.shift is not None and self.context_shape is not None:
-            context = required(context, self.context_shape, x).expand(*batch, -1).reshape(-1, *self.context_shape)
+            context = (
+                required(context, self.context_shape, x)
+                .expand(*batch, -1)
+                .reshape(-1, *self.context_shape)
+            )
             h = h + self.shift(context)[..., None, None]
         return second(h.relu_()).relu_()  # in place: no convolution needs its own output again
 
@@ -218,10 +240,17 @@ class PriorConditioner(Conditioner):
         Kingma and Dhariwal (2018), Glow, official code (`split2d_prior`).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, edge: bool = True, log_scale_factor: float = 3.0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, edge: bool = True, log_scale_factor: float = 3.0
+    ) -> None:
         super().__init__(in_channels)
         self.conv = ScaledConv2d(
-            in_channels, 2 * out_channels, 3, zero=True, edge=edge, log_scale_factor=log_scale_factor
+            in_channels,
+            2 * out_channels,
+            3,
+            zero=True,
+            edge=edge,
+            log_scale_factor=log_scale_factor,
         )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -232,7 +261,11 @@ class PriorConditioner(Conditioner):
 def required(context: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Return the context in the precision of ``like``, or say that it is missing, or of another shape."""
     if context is None or context.shape[context.dim() - len(shape) :] != shape:
-        got = "none. Pass one, or call layer.condition(context) first" if context is None else f"{tuple(context.shape)}"
+        got = (
+            "none. Pass one, or call layer.condition(context) first"
+            if context is None
+            else f"{tuple(context.shape)}"
+        )
         raise ValueError(
             f"A conditional layer expects a context of shape (*batch, {', '.join(map(str, shape))}); got {got}."
         )

@@ -15,17 +15,20 @@ class ScaledConv2d(nn.Module):
 
     .. math:: y = (\mathrm{conv}(x) + b)\, e^{f \ell}
 
-    With ``zero`` it starts as the zero function (the last layer of a conditioner). Otherwise its weights start at
-    N(0, 0.05²) and `initialize` gives its outputs zero mean and unit variance on one batch (the hidden layers).
-    Scale and shift are folded into the weights: they cost no pass over the activations.
+    With ``zero`` it starts as the zero function (the last layer of a conditioner). Otherwise its
+    weights start at N(0, 0.05²) and `initialize` gives its outputs zero mean and unit variance on
+    one batch (the hidden layers). Scale and shift are folded into the weights: they cost no pass
+    over the activations.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the padding keeps the size of the image.
         zero: Whether to start at zero.
-        edge: Whether the convolution sees an extra channel that is 1 on the padding and 0 on the image.
-        log_scale_factor: :math:`f`; the log-scale :math:`\ell` moves that much faster than the optimiser's step.
+        edge: Whether the convolution sees an extra channel that is 1 on the padding and 0 on the
+            image.
+        log_scale_factor: :math:`f`; the log-scale :math:`\ell` moves that much faster than the
+            optimiser's step.
 
     Shape:
         - x: (N, in_channels, H, W); y: (N, out_channels, H, W).
@@ -34,7 +37,8 @@ class ScaledConv2d(nn.Module):
         ValueError: If the kernel size is even, or there are no channels.
 
     Reference:
-        Kingma and Dhariwal (2018), Glow, official code (`conv2d`, `conv2d_zeros`, `add_edge_padding`, `actnorm`).
+        Kingma and Dhariwal (2018), Glow, official code (`conv2d`, `conv2d_zeros`,
+        `add_edge_padding`, `actnorm`).
     """
 
     def __init__(
@@ -62,7 +66,11 @@ class ScaledConv2d(nn.Module):
         std = 0.0 if zero else 0.05
         kernel = (kernel_size, kernel_size)
         self.weight = nn.Parameter(std * torch.randn(out_channels, in_channels, *kernel))
-        self.edge_weight = nn.Parameter(std * torch.randn(out_channels, 1, *kernel)) if edge and self.padding else None
+        self.edge_weight = (
+            nn.Parameter(std * torch.randn(out_channels, 1, *kernel))
+            if edge and self.padding
+            else None
+        )
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.log_scale = nn.Parameter(torch.zeros(out_channels))
 
@@ -72,10 +80,13 @@ class ScaledConv2d(nn.Module):
         weight = scale.view(-1, 1, 1, 1) * self.weight
         if self.edge_weight is None:
             return F.conv2d(x, weight, scale * self.bias, padding=self.padding)
-        # What the extra channel contributes is one map for all images, with the channels innermost as in the others.
+        # What the extra channel contributes is one map for all images, with the channels innermost
+        # as in the others.
         _, _, height, breadth = x.shape
         edge = F.linear(self._edge(height, breadth), self.edge_weight.flatten(1), self.bias) * scale
-        return F.conv2d(x, weight, padding=self.padding).add_(edge.view(height, breadth, -1).movedim(-1, 0))
+        return F.conv2d(x, weight, padding=self.padding).add_(
+            edge.view(height, breadth, -1).movedim(-1, 0)
+        )
 
     def initialize(self, x: Tensor) -> Tensor:
         """Set shift and scale from the batch ``x``, unless the layer starts at zero; return the output."""
@@ -90,9 +101,13 @@ class ScaledConv2d(nn.Module):
 
     def _edge(self, height: int, breadth: int) -> Tensor:
         """Return which positions of the kernel lie on the padding, of shape (height * breadth, positions)."""
-        inside = F.unfold(self.weight.new_ones(1, 1, height, breadth), self.size, padding=self.padding)
+        inside = F.unfold(
+            self.weight.new_ones(1, 1, height, breadth), self.size, padding=self.padding
+        )
         return 1 - inside.squeeze(0).T
 
     def extra_repr(self) -> str:
         out_channels, in_channels, size, _ = self.weight.shape
-        return f"{in_channels}, {out_channels}, kernel_size={size}" + (", zero=True" if self.zero else "")
+        return f"{in_channels}, {out_channels}, kernel_size={size}" + (
+            ", zero=True" if self.zero else ""
+        )

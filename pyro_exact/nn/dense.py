@@ -8,7 +8,14 @@ from math import prod
 
 from torch import Tensor, nn
 
-from pyro_exact.checks import check_elements, check_event, check_shape, check_size, check_sizes, check_tensor
+from pyro_exact.checks import (
+    check_elements,
+    check_event,
+    check_shape,
+    check_size,
+    check_sizes,
+    check_tensor,
+)
 
 
 class DenseEncoder(nn.Module):
@@ -16,7 +23,8 @@ class DenseEncoder(nn.Module):
 
     Args:
         shape: Shape of the data, (C, H, W) or (dim,).
-        hidden_dims: Widths of the layers, each with a ReLU after it; the last one is the number of features.
+        hidden_dims: Widths of the layers, each with a ReLU after it; the last one is the number of
+            features.
         levels: Number of pixel levels.
 
     Shape:
@@ -26,7 +34,9 @@ class DenseEncoder(nn.Module):
         ValueError: If a width is not positive; on another shape.
     """
 
-    def __init__(self, shape: Sequence[int], hidden_dims: Sequence[int] = (400, 400), levels: int = 2) -> None:
+    def __init__(
+        self, shape: Sequence[int], hidden_dims: Sequence[int] = (400, 400), levels: int = 2
+    ) -> None:
         super().__init__()
         self.shape = check_shape("DenseEncoder", "shape", shape)
         self.levels = check_size("DenseEncoder", "levels", levels, least=2)
@@ -35,7 +45,9 @@ class DenseEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the data."""
-        features: Tensor = self.layers(scaled(x, self.shape, self.levels).flatten(x.dim() - len(self.shape)))
+        features: Tensor = self.layers(
+            scaled(x, self.shape, self.levels).flatten(x.dim() - len(self.shape))
+        )
         return features
 
 
@@ -56,11 +68,18 @@ class DenseDecoder(nn.Module):
     """
 
     def __init__(
-        self, dim: int, shape: Sequence[int], num_params: int = 1, hidden_dims: Sequence[int] = (400, 400)
+        self,
+        dim: int,
+        shape: Sequence[int],
+        num_params: int = 1,
+        hidden_dims: Sequence[int] = (400, 400),
     ) -> None:
         super().__init__()
         name = "DenseDecoder"
-        self.shape = (*check_shape(name, "shape", shape), check_size(name, "num_params", num_params))
+        self.shape = (
+            *check_shape(name, "shape", shape),
+            check_size(name, "num_params", num_params),
+        )
         widths = [check_size(name, "dim", dim), *check_sizes(name, "hidden_dims", hidden_dims)]
         check_elements(name, widths[-1], *self.shape)
         self.layers = _hidden(widths).append(nn.Linear(widths[-1], prod(self.shape)))
@@ -82,7 +101,9 @@ def _hidden(widths: Sequence[int]) -> nn.Sequential:
     for width, following in pairwise(widths):
         check_elements("A dense layer", following, width)
         layer = nn.Linear(width, following)
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # by default torch's layers would shrink a signal
+        nn.init.kaiming_normal_(
+            layer.weight, nonlinearity="relu"
+        )  # by default torch's layers would shrink a signal
         nn.init.zeros_(layer.bias)
         layers.append(layer).append(nn.ReLU(inplace=True))
     return layers

@@ -15,7 +15,8 @@ def elu(x: Tensor) -> Tensor:
     r"""Return x where it is positive, and :math:`e^x - 1` elsewhere; torch's own takes many times as long on a CPU.
 
     Reference:
-        Clevert, Unterthiner and Hochreiter (2016), Fast and Accurate Deep Network Learning by Exponential Linear Units.
+        Clevert, Unterthiner and Hochreiter (2016), Fast and Accurate Deep Network Learning by
+        Exponential Linear Units.
 
     Example:
         >>> elu(torch.tensor([2.0, -1.0]))

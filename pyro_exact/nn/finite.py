@@ -42,7 +42,9 @@ def check_weights_for(owner: str, net: Weighted) -> None:
     """
     weight = first_non_finite_weight(net)
     if weight is not None:
-        raise ValueError(f"{owner} expects finite weights; got {weight}. Load a checkpoint from before, or train anew.")
+        raise ValueError(
+            f"{owner} expects finite weights; got {weight}. Load a checkpoint from before, or train anew."
+        )
 
 
 @torch.no_grad()
@@ -51,7 +53,10 @@ def first_non_finite_weight(net: Weighted) -> str | None:
     own = [
         (name, layer, weight, values)
         for name, layer in net.named_modules()
-        for weight, values in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
+        for weight, values in (
+            *layer.named_parameters(recurse=False),
+            *layer.named_buffers(recurse=False),
+        )
         if values.is_floating_point() and not values.is_meta
     ]
     finite = [values.isfinite().all() for *_, values in own]

@@ -32,11 +32,13 @@ class GatedConvEncoder(nn.Module):
         ValueError: If 4 does not divide the sides, or a size is not positive; on another shape.
 
     Reference:
-        Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for Variational Inference,
-        section 6.1, and official code (`VAE.create_encoder`).
+        Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for
+        Variational Inference, section 6.1, and official code (`VAE.create_encoder`).
     """
 
-    def __init__(self, shape: tuple[int, int, int], features: int = 256, width: int = 32, levels: int = 2) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], features: int = 256, width: int = 32, levels: int = 2
+    ) -> None:
         super().__init__()
         name = "GatedConvEncoder"
         features, width = check_size(name, "features", features), check_size(name, "width", width)
@@ -45,7 +47,9 @@ class GatedConvEncoder(nn.Module):
         check_elements(name, 2 * width, 4 * width, 5, 5)
         check_elements(name, 2 * features, 2 * width, *rest)
         self.shape = tuple(map(int, shape))
-        self.layers = nn.Sequential(*narrowing(shape[0], width), Gated(nn.Conv2d(2 * width, 2 * features, rest)))
+        self.layers = nn.Sequential(
+            *narrowing(shape[0], width), Gated(nn.Conv2d(2 * width, 2 * features, rest))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the images."""
@@ -73,7 +77,9 @@ class GatedConvDecoder(nn.Module):
         As `GatedConvEncoder` (`VAE.create_decoder`).
     """
 
-    def __init__(self, dim: int, shape: tuple[int, int, int], num_params: int = 1, width: int = 32) -> None:
+    def __init__(
+        self, dim: int, shape: tuple[int, int, int], num_params: int = 1, width: int = 32
+    ) -> None:
         super().__init__()
         name = "GatedConvDecoder"
         self.dim, width = check_size(name, "dim", dim), check_size(name, "width", width)
@@ -90,7 +96,9 @@ class GatedConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the parameters of each site."""
-        check_event("GatedConvDecoder", "z", check_floating("GatedConvDecoder", "z", z), (self.dim,))
+        check_event(
+            "GatedConvDecoder", "z", check_floating("GatedConvDecoder", "z", z), (self.dim,)
+        )
         theta = self.layers(z.reshape(-1, z.shape[-1], 1, 1))
         by_number = theta.unflatten(1, (self.shape[0], self.num_params)).movedim(2, -1)
         return by_number.reshape(*z.shape[:-1], *self.shape, self.num_params)
@@ -99,8 +107,8 @@ class GatedConvDecoder(nn.Module):
 class Gated(nn.Module):
     """A convolution of which one half of the channels gates the other; the layer itself makes twice as many.
 
-    It starts so that a signal keeps its size. By default torch's layers would shrink it, and the gates halve it: behind
-    six of them the mean of a posterior would vary by 0.0001 over the data.
+    It starts so that a signal keeps its size. By default torch's layers would shrink it, and the
+    gates halve it: behind six of them the mean of a posterior would vary by 0.0001 over the data.
 
     Args:
         layer: A convolution, or a transposed one.
@@ -111,7 +119,9 @@ class Gated(nn.Module):
         super().__init__()
         self.layer = layer
         seen = layer.in_channels * (places or prod(layer.kernel_size))
-        nn.init.normal_(layer.weight, std=(3 / seen) ** 0.5)  # 3 times the mean square of a gate is 1
+        nn.init.normal_(
+            layer.weight, std=(3 / seen) ** 0.5
+        )  # 3 times the mean square of a gate is 1
         nn.init.zeros_(cast(Tensor, layer.bias))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,20 +151,26 @@ def narrowing(channels: int, width: int) -> list[Gated]:
 def widening(channels: int, width: int) -> list[Gated]:
     """Return the gated transposed convolutions from so many channels to the width, on four times the sides.
 
-    Of stride 1 a transposed convolution is a convolution with its kernel turned round, and takes twice the time.
+    Of stride 1 a transposed convolution is a convolution with its kernel turned round, and takes
+    twice the time.
     """
     widths, strides = [channels, 2 * width, width, width, width, width], [1, 2, 1, 2, 1]
     return [
         Gated(nn.Conv2d(fan_in, 2 * fan_out, 5, padding=2))
         if stride == 1
-        else Gated(nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=1), 25 // stride**2)
+        else Gated(
+            nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=1),
+            25 // stride**2,
+        )
         for (fan_in, fan_out), stride in zip(pairwise(widths), strides, strict=True)
     ]
 
 
 def quarter(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return the sides of an image that was halved twice."""
-    _, height, width = check_sizes("A gated convolutional network", "the shape (C, H, W) of images", shape, length=3)
+    _, height, width = check_sizes(
+        "A gated convolutional network", "the shape (C, H, W) of images", shape, length=3
+    )
     if height % 4 or width % 4:
         raise ValueError(
             f"A gated convolutional network expects a shape (C, H, W) of images with height and width that 4 divides; "

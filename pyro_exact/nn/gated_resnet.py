@@ -41,8 +41,8 @@ class GatedResnet(nn.Module):
 
     .. math:: h = \phi\big(W \phi(x) + \sum_j V_j \phi(s_j)\big), \qquad a, b = U h + M c, \qquad y = x + a\, \sigma(b)
 
-    where :math:`\phi` is `concat_elu` and the :math:`s_j` are other maps. The output is small at first: :math:`U` has
-    gain 0.1.
+    where :math:`\phi` is `concat_elu` and the :math:`s_j` are other maps. The output is small at
+    first: :math:`U` has gain 0.1.
 
     Args:
         filters: Channels of input and output.
@@ -53,7 +53,8 @@ class GatedResnet(nn.Module):
         context_dim: Size of a context vector c.
 
     Shape:
-        - x, y: (N, H, W, filters); sides: (N, H, W, 2 filters), activated; context: (N, context_dim).
+        - x, y: (N, H, W, filters); sides: (N, H, W, 2 filters), activated; context: (N,
+          context_dim).
 
     Reference:
         Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++, official code (`gated_resnet`).
@@ -77,7 +78,9 @@ class GatedResnet(nn.Module):
         self.side = Pointwise(2 * filters * sides, filters) if sides else None
         self.dropout = Dropout(dropout)
         self.second = ShiftedConv2d(2 * filters, 2 * filters, kernel_size, centred, gain=0.1)
-        self.context = None if context_dim is None else nn.Linear(context_dim, 2 * filters, bias=False)
+        self.context = (
+            None if context_dim is None else nn.Linear(context_dim, 2 * filters, bias=False)
+        )
 
     def forward(self, x: Feature, *sides: Tensor, context: Tensor | None = None) -> Feature:
         """Return the block's output."""
@@ -91,14 +94,18 @@ class GatedResnet(nn.Module):
 
     def start(self, batch: int, width: int, context: Tensor | None) -> Memory:
         """Return the memory before the first row."""
-        first_lines, second_lines = (layer.start(batch, width) for layer in (self.first, self.second))
+        first_lines, second_lines = (
+            layer.start(batch, width) for layer in (self.first, self.second)
+        )
         second = self.second.prepare(second_lines)
         if self.context is not None:
             second = second._replace(bias=second.bias + self.context(context)[:, None])
         side = None if self.side is None else self.side.prepare()
         return Memory(first_lines, second_lines, self.first.prepare(first_lines), second, side)
 
-    def step(self, memory: Memory, columns: Tensor, new_row: bool, x: Feature, *sides: Tensor) -> Feature:
+    def step(
+        self, memory: Memory, columns: Tensor, new_row: bool, x: Feature, *sides: Tensor
+    ) -> Feature:
         """Return some columns of the output row: all of them, or one after the other."""
         record(memory.first_lines, self.first.left, columns, new_row, x.active)
         h = self.first.step(memory.first, memory.first_lines, columns)

@@ -1,9 +1,11 @@
 """Line buffers: the last rows of a feature map, from which a convolution computes its next column.
 
-The columns are tensors and never numbers, so that a step can be captured in a CUDA graph and replayed at any of them.
+The columns are tensors and never numbers, so that a step can be captured in a CUDA graph and
+replayed at any of them.
 
-Lines have the layout (batch, rows, left + width + right, channels), with zeros outside the map, and are written in
-place. A view of some channels, ``lines[..., :8]``, is written as lines of these channels.
+Lines have the layout (batch, rows, left + width + right, channels), with zeros outside the map, and
+are written in place. A view of some channels, ``lines[..., :8]``, is written as lines of these
+channels.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import torch
 from torch import Tensor
 
 
-def start(like: Tensor, batch: int, rows: int, width: int, channels: int, left: int, right: int) -> Tensor:
+def start(
+    like: Tensor, batch: int, rows: int, width: int, channels: int, left: int, right: int
+) -> Tensor:
     """Return the lines before the first row, with ``left`` and ``right`` columns of padding, typed as ``like``."""
     return like.new_zeros(batch, rows, left + width + right, channels)
 
@@ -39,8 +43,8 @@ def window(lines: Tensor, places: Tensor) -> Tensor:
 
     Args:
         lines: The lines.
-        places: Numbers of the columns that it sees, (places), counted row by row through the padded lines: `taps` of
-            the kernel, plus the column at which it stands.
+        places: Numbers of the columns that it sees, (places), counted row by row through the padded
+            lines: `taps` of the kernel, plus the column at which it stands.
     """
     return lines.flatten(1, 2).index_select(1, places).flatten(1)
 
@@ -55,7 +59,9 @@ def taps(lines: Tensor, rows: int, columns: int, last: int) -> Tensor:
         last: How many of them it sees in its last row.
     """
     height, width = lines.shape[1:3]
-    places = torch.arange(height * width, device=lines.device).view(height, width)[height - rows :, :columns]
+    places = torch.arange(height * width, device=lines.device).view(height, width)[
+        height - rows :, :columns
+    ]
     return places.flatten()[: (rows - 1) * columns + last]
 
 

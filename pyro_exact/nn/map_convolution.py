@@ -1,6 +1,7 @@
 """Convolutions of the IAF-VAE, with weight normalisation: of whole maps, and of those before each number of a map.
 
-Maps are (*batch, H, W, channels), in which a convolution is fastest, with any batch shape: many samples, or none.
+Maps are (*batch, H, W, channels), in which a convolution is fastest, with any batch shape: many
+samples, or none.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ class CentredConv2d(WeightNormed):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, gain: float = 1.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        gain: float = 1.0,
     ) -> None:
         side = check_kernel("CentredConv2d", "kernel_size", kernel_size)
         super().__init__(in_channels, out_channels, (side, side), gain)
@@ -54,12 +60,16 @@ class DoublingConv2d(WeightNormed):
         - x: (\*batch, H, W, in_channels); y: (\*batch, 2 H, 2 W, out_channels).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, gain: float = 1.0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, gain: float = 1.0
+    ) -> None:
         side = check_kernel("DoublingConv2d", "kernel_size", kernel_size)
         super().__init__(in_channels, out_channels, (side, side), gain)
 
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
-        y = F.conv_transpose2d(_images(inputs[0]), weight.transpose(0, 1), bias, 2, self.rows // 2, 1)
+        y = F.conv_transpose2d(
+            _images(inputs[0]), weight.transpose(0, 1), bias, 2, self.rows // 2, 1
+        )
         return _maps(y, inputs[0])
 
 
@@ -78,9 +88,13 @@ class CausalConv2d(WeightNormed):
 
     mask: Tensor
 
-    def __init__(self, in_groups: Tensor, out_groups: Tensor, strict: bool = False, gain: float = 1.0) -> None:
+    def __init__(
+        self, in_groups: Tensor, out_groups: Tensor, strict: bool = False, gain: float = 1.0
+    ) -> None:
         super().__init__(len(in_groups), len(out_groups), (2, 3), gain)
-        self.register_buffer("mask", visible(in_groups, out_groups, (2, 3), strict), persistent=False)
+        self.register_buffer(
+            "mask", visible(in_groups, out_groups, (2, 3), strict), persistent=False
+        )
 
     def weight(self) -> Tensor:
         seen = self.direction.where(self.mask, 0)
@@ -93,8 +107,8 @@ class CausalConv2d(WeightNormed):
 class AutoregressiveMap(nn.Module):
     r"""A masked network over a map: the parameters of each number are a function of the numbers before it.
 
-    The numbers come pixel by pixel, row by row, and those of a pixel channel by channel. A context is added to the
-    first hidden layer, and may depend on the batch and the place in any way.
+    The numbers come pixel by pixel, row by row, and those of a pixel channel by channel. A context
+    is added to the first hidden layer, and may depend on the batch and the place in any way.
 
     Args:
         channels: Channels of the map.
@@ -111,15 +125,20 @@ class AutoregressiveMap(nn.Module):
         ValueError: If there are fewer hidden channels than channels, or no hidden layer.
 
     Reference:
-        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational Inference with Inverse
-        Autoregressive Flow, official code (`ar_multiconv2d`). There the last layer is the strict one; here it is the
-        first.
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational
+        Inference with Inverse Autoregressive Flow, official code (`ar_multiconv2d`). There the last
+        layer is the strict one; here it is the first.
     """
 
-    def __init__(self, channels: int, num_params: int, width: int, layers: int = 2, gain: float = 0.1) -> None:
+    def __init__(
+        self, channels: int, num_params: int, width: int, layers: int = 2, gain: float = 0.1
+    ) -> None:
         super().__init__()
         name = "AutoregressiveMap"
-        channels, num_params = check_size(name, "channels", channels), check_size(name, "num_params", num_params)
+        channels, num_params = (
+            check_size(name, "channels", channels),
+            check_size(name, "num_params", num_params),
+        )
         width = check_size(name, "width", width, least=channels)
         layers = check_size(name, "layers", layers, most=LARGEST_COUNT)
         self.channels, self.num_params, self.width = channels, num_params, width

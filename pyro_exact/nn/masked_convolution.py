@@ -48,12 +48,14 @@ def visible(in_groups: Tensor, out_groups: Tensor, size: tuple[int, int], strict
 class MaskedConv2d(nn.Module):
     r"""A convolution that sees the pixels before, row by row, and of the pixel itself the colours before.
 
-    A channel of the output with colour :math:`g` sees at the centre the channels of the input with colours up to
-    :math:`g` (mask B), or below :math:`g` (mask A). Every channel of every layer belongs to a colour, in the order in
-    which the numbers of a pixel are predicted: R, G, B, or one for grey images.
+    A channel of the output with colour :math:`g` sees at the centre the channels of the input with
+    colours up to :math:`g` (mask B), or below :math:`g` (mask A). Every channel of every layer
+    belongs to a colour, in the order in which the numbers of a pixel are predicted: R, G, B, or one
+    for grey images.
 
-    Only that part of the kernel exists which some channel can see: of a k x k kernel the upper k // 2 + 1 rows, of a
-    1 x k kernel the left k // 2 + 1 columns. The mask is applied to a copy of the weights, which are never changed.
+    Only that part of the kernel exists which some channel can see: of a k x k kernel the upper k //
+    2 + 1 rows, of a 1 x k kernel the left k // 2 + 1 columns. The mask is applied to a copy of the
+    weights, which are never changed.
 
     Args:
         in_groups: Colour of each input channel, (in_channels).
@@ -69,7 +71,8 @@ class MaskedConv2d(nn.Module):
         ValueError: If a side of the kernel is even.
 
     Reference:
-        Van den Oord, Kalchbrenner and Kavukcuoglu (2016), Pixel Recurrent Neural Networks, section 3.4 and figure 2.
+        Van den Oord, Kalchbrenner and Kavukcuoglu (2016), Pixel Recurrent Neural Networks, section
+        3.4 and figure 2.
 
     Example:
         >>> grey = groups(1, 1)
@@ -102,7 +105,9 @@ class MaskedConv2d(nn.Module):
         self.register_buffer("out_groups", out_groups, persistent=False)
         bound = max(1, int(mask.flatten(1).sum(1).amax())) ** -0.5
         self.weight = nn.Parameter(torch.empty(mask.shape).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(len(out_groups)).uniform_(-bound, bound)) if bias else None
+        self.bias = (
+            nn.Parameter(torch.empty(len(out_groups)).uniform_(-bound, bound)) if bias else None
+        )
 
     def masked(self) -> Tensor:
         """Return the weights, zero where they are hidden."""
@@ -126,7 +131,9 @@ class MaskedConv2d(nn.Module):
     def start(self, batch: int, width: int) -> Tensor:
         """Return lines for the input, before the first row."""
         channels = self.weight.shape[1]
-        return line_buffer.start(self.weight, batch, self.rows, width, channels, self.left, self.right)
+        return line_buffer.start(
+            self.weight, batch, self.rows, width, channels, self.left, self.right
+        )
 
     def taps(self, lines: Tensor) -> Tensor:
         """Return the places in lines that the kernel sees at column 0; see `line_buffer.window`."""

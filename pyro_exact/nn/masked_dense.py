@@ -24,25 +24,29 @@ from pyro_exact.ops.transformed import transformed
 class MaskedDense(CausalConditioner):
     r"""A multilayer perceptron whose output for a dimension is a function of the dimensions before it, and a context.
 
-    `forward` evaluates all dimensions at once. `start` and `step` evaluate them one after the other, where each input
-    may depend on the outputs so far: a step computes only what its input completes, so that all steps together cost no
-    more arithmetic than one `forward` without masks.
+    `forward` evaluates all dimensions at once. `start` and `step` evaluate them one after the
+    other, where each input may depend on the outputs so far: a step computes only what its input
+    completes, so that all steps together cost no more arithmetic than one `forward` without masks.
 
-    One mask spreads the degrees of the hidden units evenly. Several are drawn at random, each with its own order: an
-    ensemble of networks that share their weights. The last layer starts at zero. The weights of a single mask belong to
-    places in the order, so that its layers have blocks (see `MaskedLinear`); those of several to dimensions.
+    One mask spreads the degrees of the hidden units evenly. Several are drawn at random, each with
+    its own order: an ensemble of networks that share their weights. The last layer starts at zero.
+    The weights of a single mask belong to places in the order, so that its layers have blocks (see
+    `MaskedLinear`); those of several to dimensions.
 
     Args:
         dim: Number of dimensions.
         num_params: Number of outputs for each dimension.
-        hidden_dims: Widths of the hidden layers, each at least ``dim - 1``, or some input would reach no output;
-            with a context, at least ``dim``. `None` for two layers of ``max(64, 2 dim)``.
+        hidden_dims: Widths of the hidden layers, each at least ``dim - 1``, or some input would
+            reach no output; with a context, at least ``dim``. `None` for two layers of ``max(64, 2
+            dim)``.
         context_dim: Size of the context vector, which every output sees.
-        order: In which order the dimensions come: a permutation of 0, ..., dim - 1, or one for each mask; `None` for
-            that one, or with several masks for random ones.
+        order: In which order the dimensions come: a permutation of 0, ..., dim - 1, or one for each
+            mask; `None` for that one, or with several masks for random ones.
         masks: Number of masks, which are the members of the ensemble.
-        seed: Of random degrees and orders; they are saved with the weights. `None` for degrees spread evenly.
-        direct: Whether to add a linear map from the inputs to the outputs; hidden layers may then be narrow.
+        seed: Of random degrees and orders; they are saved with the weights. `None` for degrees
+            spread evenly.
+        direct: Whether to add a linear map from the inputs to the outputs; hidden layers may then
+            be narrow.
         dropout: Share of the hidden units that `forward` leaves out in training.
 
     Shape:
@@ -50,11 +54,12 @@ class MaskedDense(CausalConditioner):
         - theta: (\*batch, dim, num_params).
 
     Raises:
-        ValueError: If a hidden layer is too narrow, ``order`` is no permutation, several masks have no seed, or
-            ``dropout`` is outside [0, 1); on another number of orders than of masks.
+        ValueError: If a hidden layer is too narrow, ``order`` is no permutation, several masks have
+            no seed, or ``dropout`` is outside [0, 1); on another number of orders than of masks.
 
     Reference:
-        Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation, section 4.
+        Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution
+        Estimation, section 4.
 
     Example:
         >>> net = MaskedDense(3, num_params=2)
@@ -95,29 +100,40 @@ class MaskedDense(CausalConditioner):
                 f"MaskedDense expects one order, or one for each of {masks} masks; got {len(orders)} orders."
             )
         self.num_params = num_params
-        # The k-th input in the order has degree k, from 1; a context has degree 0. A hidden unit sees what comes up to
-        # its degree, an output what comes before its dimension.
+        # The k-th input in the order has degree k, from 1; a context has degree 0. A hidden unit
+        # sees what comes up to its degree, an output what comes before its dimension.
         least = 1 if context_dim is None and dim > 1 else 0
         if not direct and min(hidden_dims, default=dim) < dim - least:
             raise ValueError(
                 f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; got {hidden_dims}, "
                 f"with which some inputs would reach no output. Widen the layers."
             )
-        self.register_buffer("orders", orders.repeat(masks // len(orders), 1), persistent=seed is not None)
+        self.register_buffer(
+            "orders", orders.repeat(masks // len(orders), 1), persistent=seed is not None
+        )
         if seed is None:
-            hidden = [(least + torch.arange(width) * (dim - least) // width)[None] for width in hidden_dims]
+            hidden = [
+                (least + torch.arange(width) * (dim - least) // width)[None]
+                for width in hidden_dims
+            ]
         else:
             generator = torch.Generator().manual_seed(seed)
             if order is None and masks > 1:
-                self.orders = torch.stack([torch.randperm(dim, generator=generator) for _ in range(masks)])
+                self.orders = torch.stack(
+                    [torch.randperm(dim, generator=generator) for _ in range(masks)]
+                )
             hidden = _random_degrees(masks, hidden_dims, least, max(least, dim - 1), generator)
 
         # Large layers work in blocks, for which the columns must come in the order of the degrees.
-        self.sorted = masks == 1 and any(is_large(below * above) for below, above in pairwise(widths))
+        self.sorted = masks == 1 and any(
+            is_large(below * above) for below, above in pairwise(widths)
+        )
         places = self._columns().argsort() + 1
         context = torch.zeros(masks, context_dim or 0, dtype=torch.long)
         outputs = (
-            (places - 1).repeat(1, num_params) if self._grouped else (places - 1).repeat_interleave(num_params, -1)
+            (places - 1).repeat(1, num_params)
+            if self._grouped
+            else (places - 1).repeat_interleave(num_params, -1)
         )
 
         degrees = [torch.cat((context, places), dim=-1), *hidden, outputs]
@@ -127,7 +143,10 @@ class MaskedDense(CausalConditioner):
         )
         self.direct = MaskedLinear(places, outputs, bias=False, saved=saved) if direct else None
         self.dropout = Dropout(dropout) if dropout != 0 else None
-        for parameter in (*self.layers[-1].parameters(), *(self.direct.parameters() if self.direct else ())):
+        for parameter in (
+            *self.layers[-1].parameters(),
+            *(self.direct.parameters() if self.direct else ()),
+        ):
             nn.init.zeros_(parameter)
         self._order = Derived(_first_order, self.orders)
         derive_when_loaded(self, "order")
@@ -164,7 +183,9 @@ class MaskedDense(CausalConditioner):
         # The gradient of `index_copy` is a selection, that of `index_select` would be a sum.
         return torch.empty_like(theta).index_copy(-2, self.orders[0], theta) if permuted else theta
 
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0) -> State:
+    def start(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> State:
         """Return the state before the first step: how far it is, and what the units of each layer have received."""
         first, *others = (layer.bias.expand(*batch_shape, -1) for layer in self.layers)
         if self.context_shape is not None:
@@ -176,21 +197,27 @@ class MaskedDense(CausalConditioner):
         """Return the outputs of the next dimension in the order, (*batch, num_params), and the next state.
 
         Args:
-            state: From `start`, or from the step before. A unit that is complete receives more, but is not read again.
-            previous: The input of the dimension of the step before, (*batch); at the first step, nothing.
+            state: From `start`, or from the step before. A unit that is complete receives more, but
+                is not read again.
+            previous: The input of the dimension of the step before, (*batch); at the first step,
+                nothing.
         """
         (member, degree, _), received = state[0].shape, list(state[1:])
         column_of = self._columns()[member]
         if previous is not None:
             new, column = previous.unsqueeze(-1), column_of[degree - 1 : degree]
             if self.direct is not None:
-                received[-1] = received[-1] + F.linear(new, self.direct.weight.index_select(1, column))
+                received[-1] = received[-1] + F.linear(
+                    new, self.direct.weight.index_select(1, column)
+                )
             column = column + self.layers[0].in_features - self.dim  # behind the context
             received[0] = received[0] + F.linear(new, self.layers[0].weight.index_select(1, column))
         for i, (below, above) in enumerate(pairwise(self.layers)):
             complete = below.complete(degree, member)
             new = received[i].index_select(-1, complete).relu()
-            received[i + 1] = received[i + 1] + F.linear(new, above.weight.index_select(1, complete))
+            received[i + 1] = received[i + 1] + F.linear(
+                new, above.weight.index_select(1, complete)
+            )
         theta = self._by_dimension(received[-1])
         theta = theta.index_select(-2, column_of[degree : degree + 1]).squeeze(-2)
         return theta, (progress(member, degree + 1), *received)
@@ -203,7 +230,9 @@ class MaskedDense(CausalConditioner):
 
     def _columns(self) -> Tensor:
         """Return the columns of the inputs, and of the outputs, in the order in which they come, (masks, dim)."""
-        return torch.arange(self.dim, device=self.orders.device)[None] if self.sorted else self.orders
+        return (
+            torch.arange(self.dim, device=self.orders.device)[None] if self.sorted else self.orders
+        )
 
     def _permuted(self) -> bool:
         """Return whether the columns of the weights are in another order than the dimensions."""
@@ -240,6 +269,7 @@ def _random_degrees(
         lowest = drawn[-1].amin(-1, keepdim=True) if drawn else torch.full((masks, 1), least)
         uniform = torch.rand(masks, width, generator=generator, dtype=torch.float64)
         degrees = lowest + (uniform * (most + 1 - lowest)).long()
-        # The units of a layer are alike, so those of a single mask may as well stand in order: see `MaskedLinear`.
+        # The units of a layer are alike, so those of a single mask may as well stand in order: see
+        # `MaskedLinear`.
         drawn.append(degrees.sort(-1).values if masks == 1 else degrees)
     return drawn

@@ -20,7 +20,8 @@ class MaskedLinear(nn.Linear):
         in_degrees: Degree of each input, (masks, in_features): one row for each mask.
         out_degrees: Degree of each output, (masks, out_features).
         bias: Whether to add a bias.
-        saved: Whether the degrees are part of the state, because they do not follow from the arguments alone.
+        saved: Whether the degrees are part of the state, because they do not follow from the
+            arguments alone.
 
     Shape:
         - x: (\*batch, in_features); y: (\*batch, out_features).
@@ -33,15 +34,22 @@ class MaskedLinear(nn.Linear):
     out_degrees: Tensor | None
     fixed: Tensor | None
 
-    def __init__(self, in_degrees: Tensor, out_degrees: Tensor, bias: bool = True, saved: bool = False) -> None:
+    def __init__(
+        self, in_degrees: Tensor, out_degrees: Tensor, bias: bool = True, saved: bool = False
+    ) -> None:
         super().__init__(in_degrees.shape[-1], out_degrees.shape[-1], bias)
         self.large = is_large(self.weight.numel())
         self._structure = Derived(Structure, in_degrees.int(), out_degrees.int())
 
-        # Degrees that are saved may be replaced. Others never change: all that follows from them is computed once.
+        # Degrees that are saved may be replaced. Others never change: all that follows from them is
+        # computed once.
         replaceable = saved or self.large
-        self.register_buffer("in_degrees", in_degrees.int() if replaceable else None, persistent=saved)
-        self.register_buffer("out_degrees", out_degrees.int() if replaceable else None, persistent=saved)
+        self.register_buffer(
+            "in_degrees", in_degrees.int() if replaceable else None, persistent=saved
+        )
+        self.register_buffer(
+            "out_degrees", out_degrees.int() if replaceable else None, persistent=saved
+        )
         fixed = None if replaceable else degree_mask(in_degrees[0], out_degrees[0])
         self.register_buffer("fixed", fixed, persistent=False)
         derive_when_loaded(self, "structure")
@@ -69,7 +77,11 @@ class MaskedLinear(nn.Linear):
     @property
     def structure(self) -> Structure:
         """The blocks and runs that follow from the degrees."""
-        return self._structure.value if self.in_degrees is None else self._structure.of(*self._degrees())
+        return (
+            self._structure.value
+            if self.in_degrees is None
+            else self._structure.of(*self._degrees())
+        )
 
     def complete(self, degree: int, member: int = 0) -> Tensor:
         """Return which units have a degree: all their inputs are there once those up to the degree are."""
@@ -79,14 +91,18 @@ class MaskedLinear(nn.Linear):
 
     def _degrees(self) -> tuple[Tensor, Tensor]:
         if self.in_degrees is None or self.out_degrees is None:
-            raise RuntimeError("The degrees of this layer have been taken away. Build the layer anew.")
+            raise RuntimeError(
+                "The degrees of this layer have been taken away. Build the layer anew."
+            )
         return self.in_degrees, self.out_degrees
 
     def _by_blocks(self, x: Tensor, blocks: Blocks) -> Tensor:
         rows, weight, device = x.reshape(-1, self.in_features), self.weight, x.device.type
         if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
             # Autocast by itself would find the products, but not those of the gradients.
-            rows, weight = (factor.to(torch.get_autocast_dtype(device)) for factor in (rows, weight))
+            rows, weight = (
+                factor.to(torch.get_autocast_dtype(device)) for factor in (rows, weight)
+            )
 
         y = masked_product(rows, weight, blocks).view(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias.to(y.dtype)
@@ -101,11 +117,14 @@ class Structure:
 
     Attributes:
         blocks: Blocks of units that are computed together.
-        runs: For each degree, the first and the last place of its units among the units sorted by degree.
+        runs: For each degree, the first and the last place of its units among the units sorted by
+            degree.
     """
 
     def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
-        self.blocks = [Blocks(seen, seeing) for seen, seeing in zip(in_degrees, out_degrees, strict=True)]
+        self.blocks = [
+            Blocks(seen, seeing) for seen, seeing in zip(in_degrees, out_degrees, strict=True)
+        ]
         self.runs = [_runs(degrees) for degrees in out_degrees]
         self._by_degree = out_degrees.argsort(dim=-1, stable=True)
 
@@ -119,4 +138,7 @@ class Structure:
 def _runs(degrees: Tensor) -> dict[int, tuple[int, int]]:
     found, counts = degrees.unique(return_counts=True)
     ends = counts.cumsum(0)
-    return {d: (end - n, end) for d, n, end in zip(found.tolist(), counts.tolist(), ends.tolist(), strict=True)}
+    return {
+        d: (end - n, end)
+        for d, n, end in zip(found.tolist(), counts.tolist(), ends.tolist(), strict=True)
+    }

@@ -17,7 +17,9 @@ def permutations(orders: Iterable[Any], sites: int, owner: str) -> Tensor:
     """
     rows = _listed(orders)
     if rows == []:
-        raise ValueError(f"{owner} expects at least one order; got none. Leave it out for the default.")
+        raise ValueError(
+            f"{owner} expects at least one order; got none. Leave it out for the default."
+        )
     if not isinstance(rows, list) or not any(isinstance(row, list) for row in rows):
         rows = [rows]
     for row in rows:
@@ -32,7 +34,11 @@ def _listed(orders: Any) -> Any:
     """Return what is inside, as lists and numbers."""
     if hasattr(orders, "tolist"):
         return orders.tolist()
-    return [_listed(one) for one in orders] if isinstance(orders, Iterable) and not isinstance(orders, str) else orders
+    return (
+        [_listed(one) for one in orders]
+        if isinstance(orders, Iterable) and not isinstance(orders, str)
+        else orders
+    )
 
 
 def _is_permutation(row: Any, sites: int) -> bool:

@@ -14,8 +14,8 @@ from pyro_exact.checks import check_elements
 class Parameters(nn.Module):
     """Named tensors that a layer uses as its parameters, plain or conditional.
 
-    Without a context they are free. With one, a hypernetwork adds a function of the context; its last layer starts at
-    zero, so that the conditional layer starts equal to the plain one.
+    Without a context they are free. With one, a hypernetwork adds a function of the context; its
+    last layer starts at zero, so that the conditional layer starts equal to the plain one.
 
     Args:
         initial: Name and initial value of each parameter.
@@ -24,19 +24,24 @@ class Parameters(nn.Module):
 
     Shape:
         - context: (*batch, context_dim).
-        - returns, in the order of ``initial``: (*batch, *shape of the parameter); without a context no batch.
+        - returns, in the order of ``initial``: (*batch, *shape of the parameter); without a context
+          no batch.
 
     Raises:
         ValueError: If a context is needed and none was given.
     """
 
     def __init__(
-        self, initial: Mapping[str, Tensor], context_dim: int | None = None, hidden_dims: Sequence[int] = ()
+        self,
+        initial: Mapping[str, Tensor],
+        context_dim: int | None = None,
+        hidden_dims: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.names = tuple(initial)
         for name, value in initial.items():
-            # Of a tensor that is not contiguous `pyro.module` registers a copy, and stock SVI would train that.
+            # Of a tensor that is not contiguous `pyro.module` registers a copy, and stock SVI would
+            # train that.
             contiguous = value.detach().clone(memory_format=torch.contiguous_format)
             self.register_parameter(name, nn.Parameter(contiguous))
         self.sizes = [value.numel() for value in initial.values()]
@@ -59,7 +64,9 @@ class Parameters(nn.Module):
                 f"Call layer.condition(context) first."
             )
         changes = self.hypernet(context.to(free[0].dtype)).split(self.sizes, dim=-1)
-        return tuple(p + d.reshape(d.shape[:-1] + p.shape) for p, d in zip(free, changes, strict=True))
+        return tuple(
+            p + d.reshape(d.shape[:-1] + p.shape) for p, d in zip(free, changes, strict=True)
+        )
 
     def extra_repr(self) -> str:
         shapes = ", ".join(f"{name}={tuple(getattr(self, name).shape)}" for name in self.names)
@@ -70,7 +77,9 @@ def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ())
     """Return an MLP whose last layer starts at zero."""
     widths = [context_dim, *hidden_dims]
     if context_dim < 0 or min(hidden_dims, default=1) < 1:
-        raise ValueError(f"A network expects positive sizes; got {context_dim} inputs and hidden {list(hidden_dims)}.")
+        raise ValueError(
+            f"A network expects positive sizes; got {context_dim} inputs and hidden {list(hidden_dims)}."
+        )
     for below, above in pairwise([*widths, output_dim]):
         check_elements("A network", below, above)
 

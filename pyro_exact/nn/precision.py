@@ -14,7 +14,8 @@ NOTHING = nullcontext()
 def weight_of(module: nn.Module) -> Tensor:
     """Return a tensor with the dtype and the device of the weights.
 
-    That is the first parameter, or buffer, of floating-point numbers; a module without any has the default dtype.
+    That is the first parameter, or buffer, of floating-point numbers; a module without any has the
+    default dtype.
     """
     tensors = chain(module.parameters(), module.buffers())
     return next((t for t in tensors if t.is_floating_point()), torch.empty(0))
@@ -34,8 +35,8 @@ def cast(value: Tensor, weight: Tensor) -> Tensor:
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Return a context in which the products of tensors keep their own precision, also under autocast.
 
-    Use it for formulas, and for networks that both directions of a layer must evaluate alike. Outside of autocast it
-    does nothing, and takes no time.
+    Use it for formulas, and for networks that both directions of a layer must evaluate alike.
+    Outside of autocast it does nothing, and takes no time.
 
     Args:
         x: A tensor on the device in question.

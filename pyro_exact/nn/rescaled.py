@@ -14,8 +14,9 @@ from pyro_exact.nn.statistics import channel_statistics
 class RescaledConv2d(nn.Conv2d):
     r"""A convolution whose weights start at N(0, 0.05²) and are rescaled once, so that its outputs are normalised.
 
-    `initialize` gives each channel of the output mean 0 and standard deviation ``gain`` on one batch. Nothing of that
-    stays in the layer but its weights: it is neither weight nor batch normalisation.
+    `initialize` gives each channel of the output mean 0 and standard deviation ``gain`` on one
+    batch. Nothing of that stays in the layer but its weights: it is neither weight nor batch
+    normalisation.
 
     Args:
         in_channels: Channels of the input.
@@ -32,10 +33,15 @@ class RescaledConv2d(nn.Conv2d):
 
     bias: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float = 1.0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, gain: float = 1.0
+    ) -> None:
         name = "RescaledConv2d"
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
-        channels = check_size(name, "in_channels", in_channels), check_size(name, "out_channels", out_channels)
+        channels = (
+            check_size(name, "in_channels", in_channels),
+            check_size(name, "out_channels", out_channels),
+        )
         check_elements(name, *channels, kernel_size, kernel_size)
         super().__init__(*channels, kernel_size, padding=kernel_size // 2)
         self.gain = check_number(name, "gain", gain)
@@ -55,7 +61,10 @@ class RescaledConv2d(nn.Conv2d):
 def initialize_once(net: nn.Module, *inputs: Any, kind: type[Any] = RescaledConv2d) -> Tensor:
     """Run a network once, in which each layer of a kind is initialised by what reaches it; return the output."""
     layers = [layer for layer in net.modules() if isinstance(layer, kind)]
-    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: layer.initialize(*inputs)) for layer in layers]
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, inputs: layer.initialize(*inputs))
+        for layer in layers
+    ]
     try:
         with torch.no_grad():
             output: Tensor = net(*inputs)

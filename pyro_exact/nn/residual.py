@@ -33,7 +33,9 @@ class WeightNormConv2d(nn.Module):
         Salimans and Kingma (2016), Weight Normalization, equation 2.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, magnitude: float = 1.0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, magnitude: float = 1.0
+    ) -> None:
         super().__init__()
         name = "WeightNormConv2d"
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
@@ -42,7 +44,9 @@ class WeightNormConv2d(nn.Module):
         magnitude = check_number(name, "magnitude", magnitude)
         check_elements(name, out_channels, in_channels, kernel_size, kernel_size)
         self.padding = kernel_size // 2
-        self.direction = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.direction = nn.Parameter(
+            torch.randn(out_channels, in_channels, kernel_size, kernel_size)
+        )
         self.magnitude = nn.Parameter(torch.full((out_channels,), magnitude))
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
@@ -60,9 +64,9 @@ class WeightNormConv2d(nn.Module):
 class ResidualConditioner(Conditioner):
     r"""RealNVP's residual network: every block adds to the output through a 1x1 convolution of its own.
 
-    The last layer starts at zero. The paper's batch normalisation inside the network is left out: with it, the
-    parameters for one image would depend on the others of the batch. A context vector shifts the first hidden layer;
-    that shift starts at zero.
+    The last layer starts at zero. The paper's batch normalisation inside the network is left out:
+    with it, the parameters for one image would depend on the others of the batch. A context vector
+    shifts the first hidden layer; that shift starts at zero.
 
     Args:
         in_channels: Channels of the fixed part.
@@ -77,8 +81,8 @@ class ResidualConditioner(Conditioner):
         - theta: (\*batch, out_channels, H, W, num_params).
 
     Reference:
-        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 4.1, and official code
-        (`resnet`).
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 4.1, and
+        official code (`resnet`).
     """
 
     def __init__(
@@ -91,8 +95,13 @@ class ResidualConditioner(Conditioner):
         context_dim: int | None = None,
     ) -> None:
         name = "ResidualConditioner"
-        in_channels, out_channels = (check_size(name, "channels", n) for n in (in_channels, out_channels))
-        num_params, width = check_size(name, "num_params", num_params), check_size(name, "width", width)
+        in_channels, out_channels = (
+            check_size(name, "channels", n) for n in (in_channels, out_channels)
+        )
+        num_params, width = (
+            check_size(name, "num_params", num_params),
+            check_size(name, "width", width),
+        )
         blocks = check_size(name, "blocks", blocks, most=LARGEST_COUNT)
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)

@@ -1,7 +1,7 @@
 """Convolutions of PixelCNN++: kernels that end at the row of the pixel, with weight normalisation, and their steps.
 
-Maps are (N, H, W, channels), in which a convolution is fastest. In a step they are some columns of one row,
-(N, columns, channels).
+Maps are (N, H, W, channels), in which a convolution is fastest. In a step they are some columns of
+one row, (N, columns, channels).
 """
 
 from __future__ import annotations
@@ -44,16 +44,24 @@ class WeightNormed(nn.Module, ABC):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: tuple[int, int] = (1, 1), gain: float = 1.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: tuple[int, int] = (1, 1),
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        self.rows, self.columns = check_sizes(name, "kernel_size", kernel_size, most=LARGEST_COUNT, length=2)
+        self.rows, self.columns = check_sizes(
+            name, "kernel_size", kernel_size, most=LARGEST_COUNT, length=2
+        )
         in_channels = check_size(name, "in_channels", in_channels)
         out_channels = check_size(name, "out_channels", out_channels)
         check_elements(name, out_channels, in_channels, self.rows, self.columns)
         self.gain = gain = check_number(name, "gain", gain)
-        self.direction = nn.Parameter(0.05 * torch.randn(out_channels, in_channels, self.rows, self.columns))
+        self.direction = nn.Parameter(
+            0.05 * torch.randn(out_channels, in_channels, self.rows, self.columns)
+        )
         self.magnitude = nn.Parameter(torch.full((out_channels,), gain))
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
@@ -90,7 +98,8 @@ class ShiftedConv2d(WeightNormed):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel, whose last row is that of the pixel.
-        centred: Whether the kernel reaches as far to the right as to the left, or ends at the pixel.
+        centred: Whether the kernel reaches as far to the right as to the left, or ends at the
+            pixel.
         stride: Rows and columns from one output to the next.
         gain: See `WeightNormed`.
 
@@ -98,8 +107,8 @@ class ShiftedConv2d(WeightNormed):
         - x: (N, H, W, in_channels); y: (N, H / stride, W / stride, out_channels).
 
     Reference:
-        Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++, official code (`down_shifted_conv2d` and
-        `down_right_shifted_conv2d`).
+        Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++, official code (`down_shifted_conv2d`
+        and `down_right_shifted_conv2d`).
     """
 
     def __init__(
@@ -123,17 +132,23 @@ class ShiftedConv2d(WeightNormed):
     def start(self, batch: int, width: int) -> Tensor:
         """Return lines for the input, before the first row."""
         channels = self.direction.shape[1]
-        return line_buffer.start(self.bias, batch, self.rows, width, channels, self.left, self.right)
+        return line_buffer.start(
+            self.bias, batch, self.rows, width, channels, self.left, self.right
+        )
 
     def prepare(self, lines: Tensor) -> Prepared:
         """Return what `step` needs."""
         matrix = self.weight().permute(2, 3, 1, 0).flatten(0, 2).contiguous()
-        return Prepared(matrix, self.bias, line_buffer.taps(lines, self.rows, self.columns, self.columns))
+        return Prepared(
+            matrix, self.bias, line_buffer.taps(lines, self.rows, self.columns, self.columns)
+        )
 
     def step(self, prepared: Prepared, lines: Tensor, columns: Tensor) -> Tensor:
         """Return some columns of the row that the lines end with, (N, columns, out_channels)."""
         places = (self.stride * columns.unsqueeze(1) + prepared.places).flatten()
-        seen = line_buffer.window(lines, places).view(len(lines), len(columns), len(prepared.weight))
+        seen = line_buffer.window(lines, places).view(
+            len(lines), len(columns), len(prepared.weight)
+        )
         return seen @ prepared.weight + prepared.bias
 
 
@@ -156,7 +171,9 @@ class ShiftedConvTranspose2d(WeightNormed):
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
         beside = 0, self.columns // 2 if self.columns % 2 else 0
         x = inputs[0].permute(0, 3, 1, 2)
-        return F.conv_transpose2d(x, weight.transpose(0, 1), bias, 2, beside, beside).permute(0, 2, 3, 1)
+        return F.conv_transpose2d(x, weight.transpose(0, 1), bias, 2, beside, beside).permute(
+            0, 2, 3, 1
+        )
 
     def prepare(self) -> tuple[Tensor, Tensor]:
         """Return what `step` needs."""
@@ -171,7 +188,8 @@ class Pointwise(WeightNormed):
     r"""A 1x1 convolution of one map, or of several maps as if they were one.
 
     Shape:
-        - x: (N, H, W, in_channels), or several that have as many channels together; y: (N, H, W, out_channels).
+        - x: (N, H, W, in_channels), or several that have as many channels together; y: (N, H, W,
+          out_channels).
     """
 
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:

@@ -36,9 +36,9 @@ class Due(NamedTuple):
 class ShiftedStream(nn.Module):
     r"""Gated residual blocks that shrink a map twice by half, and let it grow again.
 
-    On the way back there is one block more at each of the larger resolutions, and every block also sees one map of the
-    way there, the last one first. A step computes a scale only where it is due: half as many rows, and half as many
-    columns, with each.
+    On the way back there is one block more at each of the larger resolutions, and every block also
+    sees one map of the way there, the last one first. A step computes a scale only where it is due:
+    half as many rows, and half as many columns, with each.
 
     Args:
         filters: Channels of all maps.
@@ -50,10 +50,12 @@ class ShiftedStream(nn.Module):
         context_dim: See `GatedResnet`.
 
     Shape:
-        - x: (N, H, W, filters), with sides that 4 divides; returns one map (N, H', W', 2 filters) for each block.
+        - x: (N, H, W, filters), with sides that 4 divides; returns one map (N, H', W', 2 filters)
+          for each block.
 
     Reference:
-        Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++, sections 2.3 and 2.4, and official code.
+        Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++, sections 2.3 and 2.4, and official
+        code.
     """
 
     def __init__(
@@ -75,17 +77,27 @@ class ShiftedStream(nn.Module):
         ways = [(s, way[s]) for way in (self.there, self.back) for s in range(SCALES)]
         self.scales = {number: scale for scale, numbers in ways for number in numbers}
         self.blocks: Sequence[GatedResnet] = nn.ModuleList(  # type: ignore[assignment]
-            GatedResnet(filters, kernel_size, centred, int(beside) + (number >= ends[-1]), dropout, context_dim)
+            GatedResnet(
+                filters,
+                kernel_size,
+                centred,
+                int(beside) + (number >= ends[-1]),
+                dropout,
+                context_dim,
+            )
             for number in range(ends[0])
         )
         self.shrink: Sequence[ShiftedConv2d] = nn.ModuleList(  # type: ignore[assignment]
-            ShiftedConv2d(filters, filters, kernel_size, centred, stride=2) for _ in range(SCALES - 1)
+            ShiftedConv2d(filters, filters, kernel_size, centred, stride=2)
+            for _ in range(SCALES - 1)
         )
         self.grow: Sequence[ShiftedConvTranspose2d] = nn.ModuleList(  # type: ignore[assignment]
             ShiftedConvTranspose2d(filters, filters, kernel_size) for _ in range(SCALES - 1)
         )
 
-    def forward(self, x: Tensor, beside: Sequence[Tensor] | None = None, context: Tensor | None = None) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, beside: Sequence[Tensor] | None = None, context: Tensor | None = None
+    ) -> list[Tensor]:
         """Return the activated output of each block."""
         outputs: list[Tensor] = []
 
@@ -115,10 +127,16 @@ class ShiftedStream(nn.Module):
         widths = [width >> scale for scale in range(SCALES)]
         lines = [layer.start(batch, w) for layer, w in zip(self.shrink, widths, strict=False)]
         return StreamMemory(
-            [block.start(batch, widths[self.scales[number]], context) for number, block in enumerate(self.blocks)],
+            [
+                block.start(batch, widths[self.scales[number]], context)
+                for number, block in enumerate(self.blocks)
+            ],
             lines,
             [layer.prepare(line) for layer, line in zip(self.shrink, lines, strict=True)],
-            [layer.bias.new_zeros(batch, 2, w, len(layer.bias)) for layer, w in zip(self.grow, widths, strict=False)],
+            [
+                layer.bias.new_zeros(batch, 2, w, len(layer.bias))
+                for layer, w in zip(self.grow, widths, strict=False)
+            ],
             [layer.prepare() for layer in self.grow],
         )
 
@@ -151,7 +169,9 @@ class ShiftedStream(nn.Module):
                 layer, lines = self.shrink[scale], memory.shrink_lines[scale]
                 record(lines, layer.left, columns, due.new_row, maps[-1].value)
             if scale < last:
-                maps.append(feature(layer.step(memory.shrink[scale], lines, due.columns[scale + 1])))
+                maps.append(
+                    feature(layer.step(memory.shrink[scale], lines, due.columns[scale + 1]))
+                )
         for scale in reversed(range(last + 1)):
             columns = due.columns[scale]
             if scale == SCALES - 1:

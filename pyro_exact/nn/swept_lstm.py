@@ -21,18 +21,21 @@ class SweptLSTM(nn.Module):
     r"""Convolutional LSTM cells in a row, of which each step takes some.
 
     .. math::
-        (o, f, i, g) = (\sigma, \sigma, \sigma, \tanh)(a_{tj} + \textstyle\sum_k W_k h_{t-1, j-1+k}), \qquad
-        c_{tj} = f \odot c_{t-1, j} + i \odot g, \qquad h_{tj} = o \odot \tanh c_{tj}
+        (o, f, i, g) = (\sigma, \sigma, \sigma, \tanh)(a_{tj} + \textstyle\sum_k W_k h_{t-1,
+        j-1+k}), \qquad c_{tj} = f \odot c_{t-1, j} + i \odot g, \qquad h_{tj} = o \odot \tanh
+        c_{tj}
 
-    A cell that a step leaves out keeps its state. The cells before the first step, and those outside the row, have the
-    initial state, which is learned.
+    A cell that a step leaves out keeps its state. The cells before the first step, and those
+    outside the row, have the initial state, which is learned.
 
-    The maps are kept place by place in the order of the steps, the cells of a step together. So a step is one matrix
-    product for all of its cells and the whole batch. The gradient, written by hand, goes back the same way.
+    The maps are kept place by place in the order of the steps, the cells of a step together. So a
+    step is one matrix product for all of its cells and the whole batch. The gradient, written by
+    hand, goes back the same way.
 
     Args:
         units: Size of the hidden state and of the cell.
-        taps: Cells that the convolution sees: the one before, the cell itself, and with three the one behind.
+        taps: Cells that the convolution sees: the one before, the cell itself, and with three the
+            one behind.
         maps: Number of maps that one loop sweeps, each with its own weights.
 
     Shape:
@@ -40,7 +43,8 @@ class SweptLSTM(nn.Module):
         - hidden states: (maps, units, places, n).
 
     Reference:
-        Van den Oord, Kalchbrenner and Kavukcuoglu (2016), Pixel Recurrent Neural Networks, equation 3.
+        Van den Oord, Kalchbrenner and Kavukcuoglu (2016), Pixel Recurrent Neural Networks, equation
+        3.
 
     Example:
         >>> lstm = SweptLSTM(units=3, taps=2)
@@ -55,7 +59,9 @@ class SweptLSTM(nn.Module):
         maps = check_size("SweptLSTM", "maps", maps, most=LARGEST_COUNT)
         check_elements("SweptLSTM", maps, 4 * units, units, taps)
         bound = (units * taps) ** -0.5
-        self.weight = nn.Parameter(torch.empty(maps, 4 * units, units, taps).uniform_(-bound, bound))
+        self.weight = nn.Parameter(
+            torch.empty(maps, 4 * units, units, taps).uniform_(-bound, bound)
+        )
         self.hidden = nn.Parameter(torch.zeros(maps, units))
         self.cell = nn.Parameter(torch.zeros(maps, units))
 
@@ -81,7 +87,9 @@ class Sweep(torch.autograd.Function):
     """The loop of `SweptLSTM`, and the loop back."""
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, windows: list[Window]) -> Tensor:
+    def forward(
+        ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, windows: list[Window]
+    ) -> Tensor:
         """Return the hidden states."""
         maps, units, taps = hidden.shape[0], hidden.shape[1], weight.shape[-1]
         places, n = gates.shape[2:]
@@ -92,7 +100,9 @@ class Sweep(torch.autograd.Function):
         seen = gates.new_empty(maps, units, taps, places, n)
         before, squashed, result = (gates.new_empty(maps, units, places, n) for _ in range(3))
         for (first, last), span in zip(windows, _spans(windows), strict=True):
-            seen[:, :, :, span] = states[:, :, first : last + taps - 1].unfold(2, taps, 1).movedim(-1, 2)
+            seen[:, :, :, span] = (
+                states[:, :, first : last + taps - 1].unfold(2, taps, 1).movedim(-1, 2)
+            )
             now = activity[:, :, span]
             now.flatten(2).baddbmm_(matrix, seen[:, :, :, span].flatten(1, 2).flatten(2))
             now[:, : 3 * units].sigmoid_()
@@ -115,8 +125,13 @@ class Sweep(torch.autograd.Function):
         maps, units, taps, _, n = seen.shape
         states = grad.new_zeros(maps, units, ctx.row + taps - 1, n)
         cells = grad.new_zeros(maps, units, ctx.row, n)
-        grad_gates, matrix = torch.empty_like(activity), weight.flatten(2).transpose(1, 2).contiguous()
-        for (first, last), span in reversed(list(zip(ctx.windows, _spans(ctx.windows), strict=True))):
+        grad_gates, matrix = (
+            torch.empty_like(activity),
+            weight.flatten(2).transpose(1, 2).contiguous(),
+        )
+        for (first, last), span in reversed(
+            list(zip(ctx.windows, _spans(ctx.windows), strict=True))
+        ):
             own = states[:, :, first + BEFORE : last + BEFORE]
             through = (grad[:, :, span] + own) * squashed[:, :, span]
             now, out = activity[:, :, span], grad_gates[:, :, span]
@@ -135,7 +150,9 @@ class Sweep(torch.autograd.Function):
             back = torch.bmm(matrix, out.flatten(2)).view(maps, units, taps, last - first, n)
             for tap in range(taps):
                 states[:, :, first + tap : last + tap] += back[:, :, tap]
-        grad_weight = torch.bmm(grad_gates.flatten(2), seen.flatten(1, 2).flatten(2).transpose(1, 2)).view_as(weight)
+        grad_weight = torch.bmm(
+            grad_gates.flatten(2), seen.flatten(1, 2).flatten(2).transpose(1, 2)
+        ).view_as(weight)
         return grad_gates, grad_weight, states.sum((2, 3)), cells.sum((2, 3)), None
 
 

@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Derived(Generic[T]):
     """What Python derives from tensors, anew when they are others or have been written into.
 
-    A compiler takes what was derived before: to look at the numbers would break its graph. What is written through
-    ``.data`` goes unseen.
+    A compiler takes what was derived before: to look at the numbers would break its graph. What is
+    written through ``.data`` goes unseen.
 
     Args:
         derive: A function of the tensors.
@@ -37,11 +37,14 @@ class Derived(Generic[T]):
         with torch.inference_mode(False):  # else what is derived could not be saved for a gradient
             self.tensors, self.value = tensors, self.derive(*tensors)
             # A tensor of inference does not count what is written into it.
-            self.seen = [tensor.clone() if tensor.is_inference() else tensor._version for tensor in tensors]
+            self.seen = [
+                tensor.clone() if tensor.is_inference() else tensor._version for tensor in tensors
+            ]
 
     def _knows(self, tensors: tuple[Tensor, ...]) -> bool:
         return all(
-            mine is yours and (torch.equal(seen, yours) if isinstance(seen, Tensor) else seen == yours._version)
+            mine is yours
+            and (torch.equal(seen, yours) if isinstance(seen, Tensor) else seen == yours._version)
             for mine, yours, seen in zip(self.tensors, tensors, self.seen, strict=True)
         )
 

@@ -1,8 +1,9 @@
 r"""The product of a batch with masked weights, block by block.
 
-The plain formula is ``x @ (weight * mask).T``. Where units and inputs come in the order of their degrees, the mask is
-close to a triangle: a block of units sees all inputs up to some place, none from another place on, and a mask counts
-only between the two. Blocks leave out nearly half of the arithmetic.
+The plain formula is ``x @ (weight * mask).T``. Where units and inputs come in the order of their
+degrees, the mask is close to a triangle: a block of units sees all inputs up to some place, none
+from another place on, and a mask counts only between the two. Blocks leave out nearly half of the
+arithmetic.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Blocks:
     def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
         self.degrees = in_degrees, out_degrees
         self.blocks = _blocks(in_degrees.cpu(), out_degrees.cpu())
-        self.masks = [degree_mask(in_degrees[whole:reach], out_degrees[units]) for units, whole, reach in self.blocks]
+        self.masks = [
+            degree_mask(in_degrees[whole:reach], out_degrees[units])
+            for units, whole, reach in self.blocks
+        ]
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -69,13 +73,18 @@ def masked_product(x: Tensor, weight: Tensor, blocks: Blocks) -> Tensor:
 class MaskedProduct(torch.autograd.Function):
     """The product, with gradients that are written into one tensor.
 
-    Autograd would put them together from those of the blocks, and of the parts of each block, which takes longer than
-    the arithmetic that the blocks leave out.
+    Autograd would put them together from those of the blocks, and of the parts of each block, which
+    takes longer than the arithmetic that the blocks leave out.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, degrees: Degrees, blocks: list[Block], masks: list[Tensor]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        degrees: Degrees,
+        blocks: list[Block],
+        masks: list[Tensor],
     ) -> Tensor:
         """Return the product."""
         ctx.degrees, ctx.blocks, ctx.masks = degrees, blocks, masks
@@ -95,7 +104,9 @@ class MaskedProduct(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, *_ = ctx.needs_input_grad
 
-        if torch.is_grad_enabled() or transformed(grad):  # the gradient is to be differentiated, or comes in batches
+        if torch.is_grad_enabled() or transformed(
+            grad
+        ):  # the gradient is to be differentiated, or comes in batches
             mask = degree_mask(*ctx.degrees).to(weight.dtype)
             grad_x = grad @ (weight * mask) if needs_x else None
             return grad_x, (grad.T @ x) * mask if needs_weight else None, None, None, None
@@ -125,7 +136,10 @@ class MaskedProduct(torch.autograd.Function):
 def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
     units, inputs = len(out_degrees), len(in_degrees)
     size = max(1, -(-units // BLOCKS))
-    blocks = [_block(in_degrees, out_degrees, slice(first, first + size)) for first in range(0, units, size)]
+    blocks = [
+        _block(in_degrees, out_degrees, slice(first, first + size))
+        for first in range(0, units, size)
+    ]
 
     products = sum(len(out_degrees[block.units]) * block.reach for block in blocks)
     if not is_large(units * inputs) or products > ENOUGH * units * inputs:

@@ -4,4 +4,14 @@ from pyro_exact.recipes.load import Entry, list_recipes, load_recipe, recipe_nam
 from pyro_exact.recipes.recipe import Paper, Recipe, Unit
 from pyro_exact.recipes.training import Elbo, Training
 
-__all__ = ["Elbo", "Entry", "Paper", "Recipe", "Training", "Unit", "list_recipes", "load_recipe", "recipe_names"]
+__all__ = [
+    "Elbo",
+    "Entry",
+    "Paper",
+    "Recipe",
+    "Training",
+    "Unit",
+    "list_recipes",
+    "load_recipe",
+    "recipe_names",
+]

@@ -25,7 +25,8 @@ def build_within(
 ) -> _Model:
     """Build a model, if what it takes stays within limits.
 
-    A rehearsal finds that out; where there can be none, each allocation is compared with the limits as it comes.
+    A rehearsal finds that out; where there can be none, each allocation is compared with the limits
+    as it comes.
 
     Args:
         build: What makes the model.
@@ -40,14 +41,18 @@ def build_within(
         rehearsed, _ = rehearse(build, source, limits)
     except TooLargeError:
         raise
-    except Exception:  # its settings are wrong, which is told below, or it must see a weight to be built
+    except (
+        Exception
+    ):  # its settings are wrong, which is told below, or it must see a weight to be built
         with _Allowance(source, limits, rehearsal=False):
             return build()
     check(rehearsed)
     return build()
 
 
-def rehearse(build: Callable[[], _Model], source: str, limits: Limits = LARGEST_MODEL) -> tuple[_Model, int]:
+def rehearse(
+    build: Callable[[], _Model], source: str, limits: Limits = LARGEST_MODEL
+) -> tuple[_Model, int]:
     """Build a model with its weights on the meta device, where a tensor has no memory.
 
     Orders and masks are real, for they decide what is built. Random states are left as they were.
@@ -72,7 +77,9 @@ class _Allowance(TorchDispatchMode):
         self.source, self.limits, self.rehearsal = source, limits, rehearsal
         self.calls = self.bytes = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         self.calls += 1
@@ -82,13 +89,17 @@ class _Allowance(TorchDispatchMode):
                 f"together, though each setting is in its own range. Use fewer layers."
             )
 
-        of_weights = any(tensor.is_meta for tensor in tensors) or _makes_weights(func, tensors, args, kwargs)
+        of_weights = any(tensor.is_meta for tensor in tensors) or _makes_weights(
+            func, tensors, args, kwargs
+        )
         if self.rehearsal and of_weights:
             made, new = _on_meta(func, args, kwargs)
             self._count(new)
             return made
 
-        with suppress(NotImplementedError, RuntimeError):  # where sizes depend on values, which were counted before
+        with suppress(
+            NotImplementedError, RuntimeError
+        ):  # where sizes depend on values, which were counted before
             self._count(_on_meta(func, args, kwargs)[1])
         return func(*args, **kwargs)
 
@@ -114,9 +125,14 @@ def _makes_weights(func: Any, tensors: list[Tensor], args: Any, kwargs: dict[str
 def _on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, int]:
     """Return what a call would return, without memory, and the bytes that it would allocate."""
     if kwargs.get("generator") is not None:
-        func, kwargs = func.overloadpacket.default, {k: v for k, v in kwargs.items() if k != "generator"}
+        func, kwargs = (
+            func.overloadpacket.default,
+            {k: v for k, v in kwargs.items() if k != "generator"},
+        )
     args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
-    known = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+    known = {
+        t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)
+    }
     if any(argument.name == "device" for argument in func._schema.arguments):
         kwargs = {**kwargs, "device": torch.device("meta")}
 

@@ -22,8 +22,8 @@ def arguments(
 ) -> dict[str, Any]:
     """Return plain values as keyword arguments, each of the type that its annotation asks for.
 
-    Types are those of the command line, so ``1e-3``, a string to YAML, is a number where one is asked for. A parameter
-    that is a dataclass takes a mapping, checked in the same way.
+    Types are those of the command line, so ``1e-3``, a string to YAML, is a number where one is
+    asked for. A parameter that is a dataclass takes a mapping, checked in the same way.
 
     Args:
         function: A function, or a class, with annotated parameters.
@@ -32,16 +32,25 @@ def arguments(
         leave_out: Parameters that come from elsewhere.
 
     Raises:
-        ValueError: On an unknown name, with the nearest known one, a missing one, or a value of another type.
+        ValueError: On an unknown name, with the nearest known one, a missing one, or a value of
+            another type.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{source} expects names with values; got {shown(values)}. Write `name: value`, one a line.")
-    parameters = {k: p for k, p in inspect.signature(function).parameters.items() if k not in leave_out}
+        raise ValueError(
+            f"{source} expects names with values; got {shown(values)}. Write `name: value`, one a line."
+        )
+    parameters = {
+        k: p for k, p in inspect.signature(function).parameters.items() if k not in leave_out
+    }
     for name in values:
         if name not in parameters:
             hint = nearest(str(name), parameters)
-            raise ValueError(f"{source} has an unknown key {shown(name)}.{hint} Known: {', '.join(parameters)}.")
-    missing = [name for name, p in parameters.items() if p.default is p.empty and name not in values]
+            raise ValueError(
+                f"{source} has an unknown key {shown(name)}.{hint} Known: {', '.join(parameters)}."
+            )
+    missing = [
+        name for name, p in parameters.items() if p.default is p.empty and name not in values
+    ]
     if missing:
         raise ValueError(
             f"{source} lacks {', '.join(missing)}. Add it; `pyro-exact recipes --show NAME` shows an example."
@@ -86,7 +95,9 @@ def _alike(name: str, known: Sequence[str]) -> str | None:
     last = name.rpartition(".")[2]
     by_last = {other.rpartition(".")[2]: other for other in known}
     close = difflib.get_close_matches(last, by_last, n=1)
-    initials = [other for other in by_last if "".join(word[:1] for word in other.split("_")) == last]
+    initials = [
+        other for other in by_last if "".join(word[:1] for word in other.split("_")) == last
+    ]
     longer = [other for other in by_last if len(last) > 1 and other.startswith(last)]
     return next((by_last[other] for other in (*close, *initials, *longer)), None)
 
@@ -103,4 +114,6 @@ def _typed(value: object, hint: Any, source: str) -> object:
             raise ArgumentError(None, "")
         return parser.parse_object({"value": value}).value
     except ArgumentError:
-        raise ValueError(f"{source} expects {inspect.formatannotation(hint)}; got {shown(value)}. Pass one.") from None
+        raise ValueError(
+            f"{source} expects {inspect.formatannotation(hint)}; got {shown(value)}. Pass one."
+        ) from None

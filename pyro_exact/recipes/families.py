@@ -46,12 +46,17 @@ def _dequantized(builder: Callable[..., Bijection]) -> Callable[..., GenerativeM
     """Return a function that builds a model of images from a flow's builder, with uniform or learned noise."""
 
     def build(
-        shape: tuple[int, int, int], levels: int, noise: Mapping[str, Any] | None = None, **settings: Any
+        shape: tuple[int, int, int],
+        levels: int,
+        noise: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> GenerativeModel:
         flow = Flow(StandardNormal(prod(shape)), builder(shape, levels=levels, **settings).inv)
         if noise is None:
             return Dequantized(flow, levels)
-        return Dequantized(flow, levels, FlowDequantizer(flows.flow_pp_dequantizer(shape, levels, **noise)))
+        return Dequantized(
+            flow, levels, FlowDequantizer(flows.flow_pp_dequantizer(shape, levels, **noise))
+        )
 
     return build
 
@@ -70,7 +75,9 @@ def _made(
     seed: int = 0,
     dropout: float = 0.0,
 ) -> GenerativeModel:
-    net = MADE(shape, hidden, layers, masks, scans(shape)[:masks] if order else None, seed, dropout=dropout)
+    net = MADE(
+        shape, hidden, layers, masks, scans(shape)[:masks] if order else None, seed, dropout=dropout
+    )
     return Density(Autoregressive(_of_bits(net, levels)))
 
 
@@ -96,7 +103,9 @@ def _conv_nade(
     orders: int = 1,
     seed: int = 0,
 ) -> GenerativeModel:
-    return OrderAgnostic(_of_bits(ConvNADE(shape, channels, kernels, hidden, layers, orders, seed), levels))
+    return OrderAgnostic(
+        _of_bits(ConvNADE(shape, channels, kernels, hidden, layers, orders, seed), levels)
+    )
 
 
 def _of_bits(net: Net, levels: int) -> Net:
@@ -111,10 +120,14 @@ def _of_bits(net: Net, levels: int) -> Net:
 def _pixels(net: Callable[..., CausalNet]) -> Callable[..., GenerativeModel]:
     """Return a function that builds a model of images from a network; its context, if it has one, is the class."""
 
-    def build(shape: tuple[int, int, int], levels: int, context: int | None = None, **settings: Any) -> GenerativeModel:
+    def build(
+        shape: tuple[int, int, int], levels: int, context: int | None = None, **settings: Any
+    ) -> GenerativeModel:
         if context is None:
             return Density(Autoregressive(net(shape, levels, **settings)))
-        return Density(Autoregressive(net(shape, levels, context=context, **settings), torch.eye(context)[0]))
+        return Density(
+            Autoregressive(net(shape, levels, context=context, **settings), torch.eye(context)[0])
+        )
 
     return build
 
@@ -122,7 +135,8 @@ def _pixels(net: Callable[..., CausalNet]) -> Callable[..., GenerativeModel]:
 class Family(NamedTuple):
     """A kind of model that recipes can name: how to build it, and the function whose arguments are its settings.
 
-    One that is ``dequantized`` has the setting ``noise`` too: the arguments of `flows.flow_pp_dequantizer`.
+    One that is ``dequantized`` has the setting ``noise`` too: the arguments of
+    `flows.flow_pp_dequantizer`.
     """
 
     build: Callable[..., GenerativeModel]
@@ -150,7 +164,11 @@ MODELS = {
     "row_lstm": Family(_pixels(RowLSTM), RowLSTM),
     "vae": Family(vae, vae),
 }
-PROVIDED = ("shape", "levels", "likelihood")  # parameters of the builders that are not for a recipe to set
+PROVIDED = (
+    "shape",
+    "levels",
+    "likelihood",
+)  # parameters of the builders that are not for a recipe to set
 
 
 def settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -166,7 +184,9 @@ def settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
     name = model.get("name")
     if not isinstance(name, str) or name not in MODELS:
         hint = nearest(str(name), MODELS) if isinstance(name, str) else ""
-        raise ValueError(f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose one.")
+        raise ValueError(
+            f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose one."
+        )
 
     family = MODELS[name]
     given = {key: value for key, value in model.items() if key != "name"}
@@ -174,14 +194,18 @@ def settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
     noise = given.pop("noise", None) if family.dequantized else None
     checked = arguments(family.settings, given, source, leave_out=PROVIDED)
     if noise is not None:
-        checked["noise"] = arguments(flows.flow_pp_dequantizer, noise, f"{source}: noise", leave_out=PROVIDED)
+        checked["noise"] = arguments(
+            flows.flow_pp_dequantizer, noise, f"{source}: noise", leave_out=PROVIDED
+        )
     return checked
 
 
 def filled(model: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model with the default of each setting that it does not have."""
     family = MODELS[model["name"]]
-    full = _defaults(family.settings) | ({"noise": None} if family.dequantized else {}) | dict(model)
+    full = (
+        _defaults(family.settings) | ({"noise": None} if family.dequantized else {}) | dict(model)
+    )
     if full.get("noise") is not None:
         full["noise"] = _defaults(flows.flow_pp_dequantizer) | full["noise"]
     return {"name": model["name"], **full}

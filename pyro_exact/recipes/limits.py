@@ -28,7 +28,9 @@ class Limits(NamedTuple):
     calls: int
 
 
-LARGEST_MODEL = Limits(2**34, 20_000)  # bytes of four billion weights; the largest recipe that ships takes 4,000 calls
+LARGEST_MODEL = Limits(
+    2**34, 20_000
+)  # bytes of four billion weights; the largest recipe that ships takes 4,000 calls
 
 
 class TooLargeError(ValueError):

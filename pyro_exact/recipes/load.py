@@ -35,7 +35,8 @@ def load_recipe(name: str) -> Recipe:
 
     Raises:
         TypeError: If it is no name.
-        ValueError: If there is no such recipe, with the nearest known name, or if the file is not right.
+        ValueError: If there is no such recipe, with the nearest known name, or if the file is not
+            right.
     """
     path, known = check_path("load_recipe", "name", name), recipe_names()
     if name in known:

@@ -23,8 +23,9 @@ LOADER = "plain_yaml"  # name of the loader that parsers of jsonargparse use
 def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
     """Return a copy made of dictionaries with names, lists, text, finite numbers, truth values and `None`.
 
-    Every integer type becomes `int`, a tuple a list. The copy shares nothing: an object that is referred to several
-    times counts each time, so lists that multiply, or contain themselves, are refused as soon as the limit is reached.
+    Every integer type becomes `int`, a tuple a list. The copy shares nothing: an object that is
+    referred to several times counts each time, so lists that multiply, or contain themselves, are
+    refused as soon as the limit is reached.
 
     Args:
         value: What came.
@@ -32,7 +33,8 @@ def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
         most: How many values it may hold, with the containers.
 
     Raises:
-        ValueError: If it holds something else, too many values or too many levels, with the name of the field.
+        ValueError: If it holds something else, too many values or too many levels, with the name of
+            the field.
     """
     left = most
 
@@ -45,7 +47,10 @@ def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
             raise ValueError(f"{name} expects at most {MOST_LEVELS} levels; got more. Flatten it.")
 
         if isinstance(value, Mapping):
-            return {_key(key, name): copy(item, f"{name}: {key}", level + 1) for key, item in value.items()}
+            return {
+                _key(key, name): copy(item, f"{name}: {key}", level + 1)
+                for key, item in value.items()
+            }
         if isinstance(value, (list, tuple)):
             return [copy(item, name, level + 1) for item in value]
         return _scalar(value, name)
@@ -64,11 +69,16 @@ def read_yaml(text: str | bytes, source: str) -> Any:
         ValueError: If it is no YAML, is too large or too deep, or has tags, anchors or aliases.
     """
     if len(text) > LARGEST_FILE:
-        raise ValueError(f"{source} expects at most {LARGEST_FILE} bytes of YAML; got more. Shorten it.")
+        raise ValueError(
+            f"{source} expects at most {LARGEST_FILE} bytes of YAML; got more. Shorten it."
+        )
     try:
         _check_events(text)
         values = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError of a number or a date that there is not
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ) as error:  # a ValueError of a number or a date that there is not
         raise ValueError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     return plain(values, source)
 
@@ -94,7 +104,9 @@ def _check_events(text: str | bytes) -> None:
         if level > MOST_LEVELS or count > 2 * MOST_VALUES:
             raise yaml.YAMLError(f"it holds more than {MOST_LEVELS} levels or {MOST_VALUES} values")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise yaml.YAMLError("it has an anchor or an alias (& or *); write the value out where it is needed")
+            raise yaml.YAMLError(
+                "it has an anchor or an alias (& or *); write the value out where it is needed"
+            )
         if getattr(event, "tag", None) is not None:
             raise yaml.YAMLError(f"it has a tag, {shown(event.tag)}; only plain values are read")
 
@@ -109,7 +121,9 @@ def expands(text: str) -> bool:
             if isinstance(event, yaml.AliasEvent) and event.anchor in anchors:
                 return True
             anchors.add(getattr(event, "anchor", None) or "")
-            level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            level += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+                event, yaml.CollectionEndEvent
+            )
             if level > MOST_LEVELS:
                 return True
     except yaml.YAMLError:  # then it is a text, and no YAML
@@ -132,16 +146,22 @@ def _load(text: str) -> Any:
 
 def _key(key: object, name: str) -> str:
     if not isinstance(key, str) or len(key) > LONGEST_TEXT:
-        raise ValueError(f"{name} expects names with values; got the name {shown(key)}. Write a short text.")
+        raise ValueError(
+            f"{name} expects names with values; got the name {shown(key)}. Write a short text."
+        )
     return key
 
 
 def _scalar(value: object, name: str) -> Any:
     if value is None or isinstance(value, (bool, str)):
         if isinstance(value, str) and len(value) > LONGEST_TEXT:
-            raise ValueError(f"{name} expects at most {LONGEST_TEXT} characters; got {len(value)}. Shorten it.")
+            raise ValueError(
+                f"{name} expects at most {LONGEST_TEXT} characters; got {len(value)}. Shorten it."
+            )
         if isinstance(value, str) and expands(value):
-            raise ValueError(f"{name} expects a text; got {shown(value)}, which is YAML in it. Write its values out.")
+            raise ValueError(
+                f"{name} expects a text; got {shown(value)}, which is YAML in it. Write its values out."
+            )
         return value
 
     if isinstance(value, float):
@@ -152,9 +172,13 @@ def _scalar(value: object, name: str) -> Any:
     try:
         whole = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise ValueError(f"{name} expects text, numbers and lists of them; got {shown(value)}. Change it.") from None
+        raise ValueError(
+            f"{name} expects text, numbers and lists of them; got {shown(value)}. Change it."
+        ) from None
     if whole.bit_length() > 64:
-        raise ValueError(f"{name} expects integers of at most 64 bits; got {shown(whole)}. Choose a smaller one.")
+        raise ValueError(
+            f"{name} expects integers of at most 64 bits; got {shown(whole)}. Choose a smaller one."
+        )
     return whole
 
 

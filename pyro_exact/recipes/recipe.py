@@ -16,8 +16,8 @@ from pyro_exact.recipes.training import Training
 if TYPE_CHECKING:
     from pyro_exact.models import GenerativeModel
 
-# The name, the paper and the training of a recipe are read without torch, whose import takes seconds: the models that
-# it can name are imported by the methods that use them.
+# The name, the paper and the training of a recipe are read without torch, whose import takes
+# seconds: the models that it can name are imported by the methods that use them.
 
 Unit = Literal["bits/dim", "nats"]
 LARGEST_IMAGE = 2**22  # numbers of one image: a larger one is a mistake, or an attack
@@ -47,10 +47,11 @@ class Recipe:
 
     Attributes:
         name: Name of the recipe.
-        model: ``{"name": ..., setting: value, ...}``; the name is one of `recipes.families.MODELS`, the settings are
-            the arguments of its builder. A recipe names no other code, so one from an unknown source can do no harm. Of
-            a flow, ``noise`` holds settings of `flows.flow_pp_dequantizer`; none is uniform noise. A flow that has a
-            ``context_dim`` is class-conditional with as many classes.
+        model: ``{"name": ..., setting: value, ...}``; the name is one of `recipes.families.MODELS`,
+            the settings are the arguments of its builder. A recipe names no other code, so one from
+            an unknown source can do no harm. Of a flow, ``noise`` holds settings of
+            `flows.flow_pp_dequantizer`; none is uniform noise. A flow that has a ``context_dim`` is
+            class-conditional with as many classes.
         data: Name of the data set the recipe was made for.
         training: See `Training`.
         paper: See `Paper`.
@@ -111,10 +112,12 @@ class Recipe:
             shape: Of one image.
             levels: Number of pixel levels.
             limits: What building it may take.
-            check: Called with the model before its weights have memory, to refuse it by their shapes.
+            check: Called with the model before its weights have memory, to refuse it by their
+                shapes.
 
         Raises:
-            ValueError: If the model does not fit that shape, or takes more than it may, before it does.
+            ValueError: If the model does not fit that shape, or takes more than it may, before it
+                does.
         """
         from pyro_exact.recipes.allowance import build_within
         from pyro_exact.recipes.families import MODELS
@@ -127,7 +130,8 @@ class Recipe:
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
             if is_out_of_memory(error):
                 raise
-            # A builder checks its arguments one by one, and not whatever torch has against all of them together.
+            # A builder checks its arguments one by one, and not whatever torch has against all of
+            # them together.
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"{source} does not build a model of images of shape {shape}: {reason}. Change its settings."

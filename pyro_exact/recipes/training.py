@@ -17,7 +17,8 @@ class Elbo:
     """What the training loss is on its way to the ELBO; without any settings it is the ELBO itself.
 
     Attributes:
-        anneal: ``"energy"`` or ``"kl"``, whose weight is to rise from ``start``; see `pyro_exact.infer.AnnealedELBO`.
+        anneal: ``"energy"`` or ``"kl"``, whose weight is to rise from ``start``; see
+            `pyro_exact.infer.AnnealedELBO`.
         start: The weight at first.
         steps: Steps in which the weight would rise by one.
         free_nats: Nats of each latent that cost nothing; see `pyro_exact.infer.FreeBitsELBO`.
@@ -31,7 +32,11 @@ class Elbo:
     per: Literal["site", "channel"] = "site"
 
     def __post_init__(self) -> None:
-        if not (0 <= self.start <= 1 and 1 <= self.steps <= MOST_STEPS and 0 <= self.free_nats < math.inf):
+        if not (
+            0 <= self.start <= 1
+            and 1 <= self.steps <= MOST_STEPS
+            and 0 <= self.free_nats < math.inf
+        ):
             raise ValueError(
                 f"training.elbo expects start in [0, 1], positive steps and free_nats of at least 0; got {self.start}, "
                 f"{shown(self.steps)} and {self.free_nats}. Choose others."
@@ -46,25 +51,30 @@ class Training:
 
     Attributes:
         steps: Optimiser steps at most.
-        minutes: Time at most; `None` for no limit. On a CPU it is the time that the training thread computes, whatever
-            else the machine does; on a GPU it is wall time. The learning rate decays by whichever budget is nearer its
-            end.
+        minutes: Time at most; `None` for no limit. On a CPU it is the time that the training thread
+            computes, whatever else the machine does; on a GPU it is wall time. The learning rate
+            decays by whichever budget is nearer its end.
         batch_size: Images per step; several processes share them evenly.
         optimizer: One optimiser for all parameters, fused where torch has that.
         learning_rate: Its peak.
         betas: Decay rates of the moments.
         weight_decay: As the optimiser defines it.
         warmup_steps: Steps of linear warm-up.
-        decay: What follows the warm-up: a constant rate, or a cosine down to zero at the end of the budget.
+        decay: What follows the warm-up: a constant rate, or a cosine down to zero at the end of the
+            budget.
         gradient_clip: Largest norm of the gradient of all parameters; `None` for no limit.
-        ema_decay: Decay of the exponential moving average of the weights that is evaluated; `None` for none.
+        ema_decay: Decay of the exponential moving average of the weights that is evaluated; `None`
+            for none.
         precision: ``"bf16"`` runs the networks under autocast; the flow itself stays in float32.
-        matmul_precision: Of float32 matrix products while it trains, as `torch.set_float32_matmul_precision` has it:
-            with ``"high"`` or ``"medium"`` GPUs use their fast units (TF32), and some CPUs a faster library.
+        matmul_precision: Of float32 matrix products while it trains, as
+            `torch.set_float32_matmul_precision` has it: with ``"high"`` or ``"medium"`` GPUs use
+            their fast units (TF32), and some CPUs a faster library.
         initial_images: Number of training images for the data-dependent initialisation.
         flip: Whether to mirror training images at random.
-        validate_every: Steps between two looks at the validation split, and between two checkpoints.
-        validate_on: Number of validation images that such a look scores, at most, and a run at its end; `None` for all.
+        validate_every: Steps between two looks at the validation split, and between two
+            checkpoints.
+        validate_on: Number of validation images that such a look scores, at most, and a run at its
+            end; `None` for all.
         elbo: See `Elbo`.
     """
 
@@ -93,9 +103,15 @@ class Training:
             lambda n: 0 < n <= MOST_STEPS,
             f"a positive number of at most {MOST_STEPS}",
         )
-        self._expect(("learning_rate", "gradient_clip"), lambda n: 0 < n < math.inf, "a positive number")
+        self._expect(
+            ("learning_rate", "gradient_clip"), lambda n: 0 < n < math.inf, "a positive number"
+        )
         self._expect(("weight_decay",), lambda n: 0 <= n < math.inf, "0 or more")
-        self._expect(("warmup_steps",), lambda n: 0 <= n <= MOST_STEPS, f"0 or more, and at most {MOST_STEPS}")
+        self._expect(
+            ("warmup_steps",),
+            lambda n: 0 <= n <= MOST_STEPS,
+            f"0 or more, and at most {MOST_STEPS}",
+        )
         self._expect(("ema_decay",), lambda n: 0 <= n < 1, "a number in [0, 1)")
         self._expect(("betas",), lambda pair: all(0 <= n < 1 for n in pair), "numbers in [0, 1)")
 
@@ -103,7 +119,9 @@ class Training:
         for name in names:
             value = getattr(self, name)
             if value is not None and not holds(value):
-                raise ValueError(f"training.{name} expects {expected}; got {shown(value)}. Choose another one.")
+                raise ValueError(
+                    f"training.{name} expects {expected}; got {shown(value)}. Choose another one."
+                )
 
 
 def caution(made_for: Training, given: Mapping[str, Any]) -> str | None:
@@ -111,7 +129,8 @@ def caution(made_for: Training, given: Mapping[str, Any]) -> str | None:
 
     Args:
         made_for: The training of a recipe.
-        given: Settings that are to differ from it; whoever gives another rate or warm-up is not warned.
+        given: Settings that are to differ from it; whoever gives another rate or warm-up is not
+            warned.
     """
     batch_size = given.get("batch_size", made_for.batch_size)
     if batch_size >= made_for.batch_size or {"learning_rate", "warmup_steps"} & {*given}:

@@ -44,12 +44,13 @@ def vae(
         latents: Dimension of the latent.
         hidden: Width of the hidden layers of both networks.
         layers: Their number.
-        flow: What follows the diagonal normal of the posterior, amortised by the encoder; `None` for nothing.
+        flow: What follows the diagonal normal of the posterior, amortised by the encoder; `None`
+            for nothing.
         length: Number of layers of the flow.
         width: Hidden units of each layer of "iaf", "coupling" and "spline".
         rank: Hidden units of each layer of "sylvester".
-        pixels: Their likelihood: bits, levels that each have a logit, or logistics cut at the levels. `None` for bits
-            where there are two levels, and logistics where there are more.
+        pixels: Their likelihood: bits, levels that each have a logit, or logistics cut at the
+            levels. `None` for bits where there are two levels, and logistics where there are more.
     """
     latents, hidden = check_size("vae", "latents", latents), check_size("vae", "hidden", hidden)
     layers = check_size("vae", "layers", layers, most=LARGEST_COUNT)
@@ -80,7 +81,8 @@ def conv_vae(
         latents: Dimension of the latent.
         channels: Channels of the first convolutions.
         features: What the encoder returns.
-        flow: What follows the diagonal normal of the posterior, amortised by the encoder; `None` for nothing.
+        flow: What follows the diagonal normal of the posterior, amortised by the encoder; `None`
+            for nothing.
         length: Number of layers of the flow.
         width: Hidden units of each layer of "iaf", "coupling" and "spline".
         rank: Hidden units of each layer of "sylvester".
@@ -89,10 +91,14 @@ def conv_vae(
     likelihood, grid = _likelihood(pixels, shape, levels)
     encoder = GatedConvEncoder(shape, features, channels, levels)
     channels_out = shape[0] if len(grid) == 3 else 1
-    decoder: nn.Module = GatedConvDecoder(latents, (channels_out, *shape[1:]), likelihood.num_params, channels)
+    decoder: nn.Module = GatedConvDecoder(
+        latents, (channels_out, *shape[1:]), likelihood.num_params, channels
+    )
     if len(grid) == 2:  # of whole pixels, whose channels the likelihood has
         decoder = nn.Sequential(decoder, nn.Flatten(-4, -3))
-    posterior = FlowPosterior(features, latents, _flow(flow, latents, length, features, width, rank))
+    posterior = FlowPosterior(
+        features, latents, _flow(flow, latents, length, features, width, rank)
+    )
     return VAE(encoder, decoder, posterior, StandardNormal(latents), likelihood)
 
 
@@ -115,7 +121,9 @@ def _likelihood(
             return DiscretizedLogisticMixture(shape[0], levels, components=1), shape[1:]
 
 
-def _flow(name: FlowName | None, dim: int, length: int, context_dim: int, width: int, rank: int) -> Bijection | None:
+def _flow(
+    name: FlowName | None, dim: int, length: int, context_dim: int, width: int, rank: int
+) -> Bijection | None:
     match name:
         case None:
             return None
@@ -128,6 +136,8 @@ def _flow(name: FlowName | None, dim: int, length: int, context_dim: int, width:
         case "coupling":
             return flows.real_nvp((dim,), length, (width,), context_dim, act_norm=False)
         case "spline":
-            return flows.spline_coupling((dim,), length, hidden_dims=(width,), context_dim=context_dim, act_norm=False)
+            return flows.spline_coupling(
+                (dim,), length, hidden_dims=(width,), context_dim=context_dim, act_norm=False
+            )
         case "sylvester":
             return flows.sylvester(dim, length, rank, context_dim=context_dim)

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 
 import torch
 
-from pyro_exact.testing import copies, formula, gradients, initialization, precision, refusals, shapes, stock
+from pyro_exact.testing import (
+    copies,
+    formula,
+    gradients,
+    initialization,
+    precision,
+    refusals,
+    shapes,
+    stock,
+)
 from pyro_exact.testing.law import Law
 from pyro_exact.testing.trial import Draw, Trial
 from pyro_exact.transforms.bijection import Bijection
@@ -23,22 +32,24 @@ def check_bijection(
 ) -> None:
     r"""Check that a layer keeps every law that the layers of this package keep, or say which ones it breaks.
 
-    Each law gets a copy of the layer, in float64 on the CPU and in evaluation mode, with its weights moved by
-    :math:`N(0, \mathrm{std}^2)`: near the identity many mistakes are invisible. The layer itself and torch's random
-    numbers stay as they are; what ``torch.compile`` has compiled so far is dropped.
+    Each law gets a copy of the layer, in float64 on the CPU and in evaluation mode, with its
+    weights moved by :math:`N(0, \mathrm{std}^2)`: near the identity many mistakes are invisible.
+    The layer itself and torch's random numbers stay as they are; what ``torch.compile`` has
+    compiled so far is dropped.
 
     Args:
-        layer: The layer. Inputs may be anything in its ``domain``, and outputs in its ``codomain``: the real numbers,
-            unless the layer declares something else, such as an interval.
+        layer: The layer. Inputs may be anything in its ``domain``, and outputs in its ``codomain``:
+            the real numbers, unless the layer declares something else, such as an interval.
         event_shape: Shape of one event of its input.
         context_dim: Size of its context vector, `None` for a plain layer.
-        draw: Makes a tensor of a given shape, of inputs for which the layer is defined; `None` for standard normal
-            numbers, mapped to the ``domain`` of the layer.
-        std: How far the weights are moved. Less for a deep stack: large weights may bend its outputs beyond what
-            float64 can undo.
+        draw: Makes a tensor of a given shape, of inputs for which the layer is defined; `None` for
+            standard normal numbers, mapped to the ``domain`` of the layer.
+        std: How far the weights are moved. Less for a deep stack: large weights may bend its
+            outputs beyond what float64 can undo.
 
     Raises:
-        AssertionError: If the layer breaks a law; the message names each, what it expects, and what it got.
+        AssertionError: If the layer breaks a law; the message names each, what it expects, and what
+            it got.
         TypeError: If ``layer`` is no `Bijection`, or ``event_shape`` no shape.
         ValueError: If the layer takes another context, or has another number of event dimensions.
 
@@ -54,9 +65,13 @@ def check_bijection(
             torch.manual_seed(0)
             try:
                 law.check(Trial.of(layer, event_shape, context_dim, draw, std))
-            except Exception as error:  # a layer may raise anything: the next law is checked all the same
+            except (
+                Exception
+            ) as error:  # a layer may raise anything: the next law is checked all the same
                 kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-                broken.append(f"- {law.name}: {law.statement}\n    {textwrap.shorten(kind + str(error), 400)}")
+                broken.append(
+                    f"- {law.name}: {law.statement}\n    {textwrap.shorten(kind + str(error), 400)}"
+                )
     if broken:
         counts = f"{len(broken)} of {len(applying)} laws"
         raise AssertionError("\n".join([f"{type(layer).__name__} breaks {counts}:", *broken]))
@@ -65,13 +80,17 @@ def check_bijection(
 def laws(trial: Trial) -> list[Law]:
     """Return the laws that apply to the layer of a trial."""
     modules = formula, stock, shapes, gradients, initialization, copies, precision, refusals
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Law)]
+    found = [
+        value for module in modules for value in vars(module).values() if isinstance(value, Law)
+    ]
     return [law for law in found if law.applies(trial)]
 
 
 def _check_arguments(layer: Bijection, event_shape: Shape, context_dim: int | None) -> None:
     if not isinstance(layer, Bijection):
-        raise TypeError(f"check_bijection expects a Bijection; got {type(layer).__name__}. Derive your layer from it.")
+        raise TypeError(
+            f"check_bijection expects a Bijection; got {type(layer).__name__}. Derive your layer from it."
+        )
     if not isinstance(event_shape, Sequence):
         raise TypeError(
             f"check_bijection expects an event_shape such as (3,) or (3, 8, 8); got {event_shape!r}. Pass the shape of "

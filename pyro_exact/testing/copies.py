@@ -20,7 +20,9 @@ def tensors_are_parameters_or_buffers(trial: Trial) -> None:
     for owner in trial.layer.modules():
         for name, value in vars(owner).items():
             if isinstance(value, Tensor):
-                raise AssertionError(f"{name} of {type(owner).__name__}: expected a buffer; got an attribute.")
+                raise AssertionError(
+                    f"{name} of {type(owner).__name__}: expected a buffer; got an attribute."
+                )
 
 
 @law(always)
@@ -28,7 +30,9 @@ def parameters_are_contiguous(trial: Trial) -> None:
     """Every parameter is contiguous: of any other, ``pyro.module`` registers a copy, and stock SVI trains that."""
     for name, p in trial.layer.named_parameters():
         if not p.is_contiguous():
-            raise AssertionError(f"{name}: expected a contiguous parameter; got {tuple(p.shape)} with {p.stride()}.")
+            raise AssertionError(
+                f"{name}: expected a contiguous parameter; got {tuple(p.shape)} with {p.stride()}."
+            )
 
 
 @law(always)
@@ -52,7 +56,9 @@ def state_dict_holds_all_that_is_learned(trial: Trial) -> None:
     with torch.no_grad():
         for p in other.parameters():
             p.add_(torch.randn_like(p))
-        replace(trial, layer=other).bound(trial.x)  # if it keeps what it has computed from its weights, it shows
+        replace(trial, layer=other).bound(
+            trial.x
+        )  # if it keeps what it has computed from its weights, it shows
     other.load_state_dict(trial.layer.state_dict())
     _equals(other, trial, trial.bound(trial.x))
 
@@ -60,7 +66,9 @@ def state_dict_holds_all_that_is_learned(trial: Trial) -> None:
 def _equals(layer: Bijection, trial: Trial, y: Tensor) -> None:
     """Raise unless a copy of the layer has parameters of its own and the given output for the inputs of the trial."""
     if any(p is q for p, q in zip(layer.parameters(), trial.layer.parameters(), strict=True)):
-        raise AssertionError("the parameters of the copy: expected tensors of its own; got those of the layer.")
+        raise AssertionError(
+            "the parameters of the copy: expected tensors of its own; got those of the layer."
+        )
     t = replace(trial, layer=layer).bound
     agree("the output of the copy", t(trial.x), y, 0)
     agree("the inverse of the copy", t.inv(y.detach().clone()), trial.x)

@@ -20,8 +20,15 @@ def derivatives_are_those_of_finite_differences(trial: Trial) -> None:
     """The derivatives of both directions, in their arguments, are those of finite differences."""
     y = trial.bound.forward_and_ladj(trial.x)[0].detach()
     context = () if trial.context is None else (trial.context[:1].clone().requires_grad_(),)
-    for direction, source in ((trial.layer.forward_and_ladj, trial.x), (trial.layer.inverse_and_ladj, y)):
-        gradcheck(partial(_attached, direction), (source[:1].clone().requires_grad_(), *context), fast_mode=True)
+    for direction, source in (
+        (trial.layer.forward_and_ladj, trial.x),
+        (trial.layer.inverse_and_ladj, y),
+    ):
+        gradcheck(
+            partial(_attached, direction),
+            (source[:1].clone().requires_grad_(), *context),
+            fast_mode=True,
+        )
 
 
 def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tensor) -> list[Tensor]:
@@ -33,11 +40,15 @@ def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tenso
 @law(learns)
 def every_parameter_gets_a_gradient(trial: Trial) -> None:
     """Both directions give every parameter a gradient that is finite and not zero."""
-    many = replace(trial, x=trial.inputs(20), context=trial.contexts(20))  # no unit of a network is off for all of them
+    many = replace(
+        trial, x=trial.inputs(20), context=trial.contexts(20)
+    )  # no unit of a network is off for all of them
     for name, direction, source in many.directions():
         for weight, gradient in trial.gradients(_random_sum(*direction(source))).items():
             if not (gradient.isfinite().all() and gradient.any()):
-                raise AssertionError(f"the gradient of {weight} in {name}: expected numbers; got {gradient}.")
+                raise AssertionError(
+                    f"the gradient of {weight} in {name}: expected numbers; got {gradient}."
+                )
 
 
 @law(learns)
@@ -50,7 +61,10 @@ def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
     ):
         sums = _random_sums(direction, source)
         gradients = [trial.gradients(value) for value in sums()]
-        moves = {weight: torch.randn_like(p) / _length(gradients, weight) for weight, p in trial.weights().items()}
+        moves = {
+            weight: torch.randn_like(p) / _length(gradients, weight)
+            for weight, p in trial.weights().items()
+        }
 
         # All weights are moved together at first: if that agrees, each of them does.
         if _difference(trial, moves, gradients, sums) is None:
@@ -58,13 +72,17 @@ def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
         for weight, move in moves.items():
             difference = _difference(trial, {weight: move}, gradients, sums)
             if difference is not None:
-                raise AssertionError(f"the gradient of {weight} in {name}, along a random move: {difference}")
+                raise AssertionError(
+                    f"the gradient of {weight} in {name}, along a random move: {difference}"
+                )
 
 
 def _random_sums(direction: Direction, source: Tensor) -> Callable[[], list[Tensor]]:
     """Return a function that evaluates a direction, and gives a random sum of the output and one of the ladj."""
     factors = [torch.randn_like(value) for value in direction(source)]
-    return lambda: [(value * factor).sum() for value, factor in zip(direction(source), factors, strict=True)]
+    return lambda: [
+        (value * factor).sum() for value, factor in zip(direction(source), factors, strict=True)
+    ]
 
 
 def _length(gradients: list[dict[str, Tensor]], weight: str) -> float:
@@ -73,10 +91,17 @@ def _length(gradients: list[dict[str, Tensor]], weight: str) -> float:
 
 
 def _difference(
-    trial: Trial, moves: dict[str, Tensor], gradients: list[dict[str, Tensor]], sums: Callable[[], list[Tensor]]
+    trial: Trial,
+    moves: dict[str, Tensor],
+    gradients: list[dict[str, Tensor]],
+    sums: Callable[[], list[Tensor]],
 ) -> str | None:
     """Say how derivatives along a move of weights differ from central differences; `None` if they do not."""
-    step, weights, values = 1e-7, trial.weights(), []  # so small that hardly ever a kink of a network is passed
+    step, weights, values = (
+        1e-7,
+        trial.weights(),
+        [],
+    )  # so small that hardly ever a kink of a network is passed
     with torch.no_grad():
         for sign in (1, -2):  # there, and to the other side
             _move(weights, moves, sign * step)
@@ -103,7 +128,9 @@ def the_context_gets_a_gradient(trial: Trial) -> None:
     for name, direction, source in replace(trial, context=context).directions():
         (gradient,) = torch.autograd.grad(_random_sum(*direction(source)), context)
         if not (gradient.isfinite().all() and gradient.all()):
-            raise AssertionError(f"the gradient of the context in {name}: expected numbers; got {gradient}.")
+            raise AssertionError(
+                f"the gradient of the context in {name}: expected numbers; got {gradient}."
+            )
 
 
 @law(learns)
@@ -152,7 +179,9 @@ def two_steps_on_the_same_batch(trial: Trial) -> None:
         optimizer.step()
         losses.append(loss.item())
     if not losses[1] < losses[0]:
-        raise AssertionError(f"the loss after a step: expected less than {losses[0]}; got {losses[1]}.")
+        raise AssertionError(
+            f"the loss after a step: expected less than {losses[0]}; got {losses[1]}."
+        )
 
 
 def _random_sum(*tensors: Tensor) -> Tensor:

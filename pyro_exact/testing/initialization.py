@@ -32,7 +32,9 @@ def initialize_leaves_no_graph(trial: Trial) -> None:
     state = {**dict(data.layer.named_parameters()), **dict(data.layer.named_buffers())}
     for name, value in {"the output": y, **state}.items():
         if value.grad_fn is not None:
-            raise AssertionError(f"{name} after initialize: expected no graph; got {value.grad_fn}.")
+            raise AssertionError(
+                f"{name} after initialize: expected no graph; got {value.grad_fn}."
+            )
 
 
 @law(always)
@@ -69,7 +71,9 @@ def an_initialized_layer_keeps_its_formula(trial: Trial) -> None:
 
 def _data(trial: Trial) -> Trial:
     """Return the trial with a batch that is large enough for statistics."""
-    rows = max(20, 2 * trial.x[0].numel())  # more than the numbers of an event, whose covariance then has an inverse
+    rows = max(
+        20, 2 * trial.x[0].numel()
+    )  # more than the numbers of an event, whose covariance then has an inverse
     return replace(trial, x=trial.inputs(rows), context=trial.contexts(rows))
 
 

@@ -83,4 +83,6 @@ def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8
 def has_shape(subject: str, found: Tensor, expected: Shape) -> None:
     """Raise unless a tensor has a shape."""
     if tuple(found.shape) != tuple(expected):
-        raise AssertionError(f"{subject}: expected shape {tuple(expected)}; got {tuple(found.shape)}.")
+        raise AssertionError(
+            f"{subject}: expected shape {tuple(expected)}; got {tuple(found.shape)}."
+        )

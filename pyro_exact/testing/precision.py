@@ -41,7 +41,12 @@ def autocast_leaves_the_formula_in_float32(trial: Trial) -> None:
 def _close(subject: str, found: Tensor, expected: Tensor) -> None:
     _is_float32(subject, found)
     scale = expected.double().abs().amax().clamp(min=1)
-    agree(f"{subject}, divided by the largest", found.double() / scale, expected.double() / scale, 1e-4)
+    agree(
+        f"{subject}, divided by the largest",
+        found.double() / scale,
+        expected.double() / scale,
+        1e-4,
+    )
 
 
 def _is_float32(subject: str, value: Tensor) -> None:
@@ -61,9 +66,13 @@ def inverse_compiles_into_one_graph(trial: Trial) -> None:
     _traces(trial.layer.inverse_and_ladj, trial.outputs(ROWS), trial.context)
 
 
-def _traces(direction: Callable[..., tuple[Tensor, Tensor]], source: Tensor, context: Tensor | None) -> None:
+def _traces(
+    direction: Callable[..., tuple[Tensor, Tensor]], source: Tensor, context: Tensor | None
+) -> None:
     torch.compiler.reset()  # torch keeps a few graphs of a function, and refuses more: here each layer is another one
-    traced = compiled(direction, backend="eager", fullgraph=True)  # traces, and leaves out what takes its time
+    traced = compiled(
+        direction, backend="eager", fullgraph=True
+    )  # traces, and leaves out what takes its time
     (found, ladj_found), (expected, ladj) = traced(source, context), direction(source, context)
     agree("the compiled output", found, expected)
     agree("the compiled ladj", ladj_found, ladj)

@@ -50,13 +50,20 @@ def integers_are_refused(trial: Trial) -> None:
 @law(conditional)
 def a_missing_or_misshapen_context_is_refused(trial: Trial) -> None:
     """No context, and one of another size or batch, raises a ValueError."""
-    layer, x, y, larger = trial.layer, trial.x, trial.outputs(ROWS), torch.zeros(ROWS, 1000, dtype=torch.float64)
+    layer, x, y, larger = (
+        trial.layer,
+        trial.x,
+        trial.outputs(ROWS),
+        torch.zeros(ROWS, 1000, dtype=torch.float64),
+    )
     _refused("layer(x) without a context", partial(layer, x))
     _refused("layer.inv(y) without a context", partial(layer.inv, y))
     _refused("layer.condition with a context too large", partial(layer.condition, larger))
     for direction, source in ((layer.forward_and_ladj, x), (layer.inverse_and_ladj, y)):
         _refused(f"{direction.__name__} without a context", partial(direction, source))
-        _refused(f"{direction.__name__} with a context too large", partial(direction, source, larger))
+        _refused(
+            f"{direction.__name__} with a context too large", partial(direction, source, larger)
+        )
         more = partial(direction, source, trial.contexts(ROWS + 1))
         _refused(f"{direction.__name__} with a context of another batch", more)
 
@@ -69,8 +76,13 @@ def a_context_that_is_no_tensor_is_refused(trial: Trial) -> None:
     for context in (numbers, nothing):
         _refused(f"layer.condition({context})", partial(trial.layer.condition, context), TypeError)
     y = trial.outputs(ROWS)
-    for direction, source in ((trial.layer.forward_and_ladj, trial.x), (trial.layer.inverse_and_ladj, y)):
-        _refused(f"{direction.__name__} with a list", partial(direction, source, numbers), TypeError)
+    for direction, source in (
+        (trial.layer.forward_and_ladj, trial.x),
+        (trial.layer.inverse_and_ladj, y),
+    ):
+        _refused(
+            f"{direction.__name__} with a list", partial(direction, source, numbers), TypeError
+        )
 
 
 @law(plain)
@@ -80,7 +92,9 @@ def a_superfluous_context_is_refused(trial: Trial) -> None:
         _refused(f"{name} with a context", partial(direction, source, torch.zeros(ROWS, 2)))  # type: ignore[call-arg]
 
 
-def _refused(subject: str, call: Callable[[], object], expected: type[Exception] = ValueError) -> None:
+def _refused(
+    subject: str, call: Callable[[], object], expected: type[Exception] = ValueError
+) -> None:
     """Raise unless a call raises the expected error."""
     try:
         call()

@@ -12,7 +12,11 @@ from pyro_exact.testing.trial import ROWS, Trial
 def shapes_are_as_announced(trial: Trial) -> None:
     """The shape of an output is that of ``forward_shape``, and has the event dimensions of ``codomain``."""
     has_shape("an output", trial.bound.forward_and_ladj(trial.x)[0], (ROWS, *trial.output_shape))
-    has_shape("an inverse", trial.bound.inverse_and_ladj(trial.outputs(ROWS))[0], (ROWS, *trial.event_shape))
+    has_shape(
+        "an inverse",
+        trial.bound.inverse_and_ladj(trial.outputs(ROWS))[0],
+        (ROWS, *trial.event_shape),
+    )
     found, expected = trial.layer.codomain.event_dim, len(trial.output_shape)
     if found != expected:
         raise AssertionError(f"codomain.event_dim: expected {expected}; got {found}.")
@@ -45,9 +49,22 @@ def _both_ways(trial: Trial, batch: tuple[int, ...]) -> None:
 @law(conditional)
 def batches_of_input_and_context_broadcast(trial: Trial) -> None:
     """The batch shapes of input and context broadcast."""
-    for batch, contexts in (((3, 4), ()), ((3, 4), (4,)), ((), (3,)), ((4,), (3, 1)), ((1, 4), (3, 1))):
-        x, context, common = trial.inputs(*batch), trial.contexts(*contexts), torch.broadcast_shapes(batch, contexts)
-        t, whole = trial.given(context), trial.given(context if context is None else context.expand(*common, -1))
+    for batch, contexts in (
+        ((3, 4), ()),
+        ((3, 4), (4,)),
+        ((), (3,)),
+        ((4,), (3, 1)),
+        ((1, 4), (3, 1)),
+    ):
+        x, context, common = (
+            trial.inputs(*batch),
+            trial.contexts(*contexts),
+            torch.broadcast_shapes(batch, contexts),
+        )
+        t, whole = (
+            trial.given(context),
+            trial.given(context if context is None else context.expand(*common, -1)),
+        )
         y = t(x)
         x_whole = x.expand(*common, *trial.event_shape)
         expected, ladj = whole.forward_and_ladj(x_whole)

@@ -61,7 +61,9 @@ def equal_contexts_get_noise_of_their_own(trial: Trial) -> None:
     d = ConditionalTransformedDistribution(trial.base(), [trial.layer.inv]).condition(context)
     first, second = d.sample()
     if torch.equal(first, second):
-        raise AssertionError("samples for two equal contexts: expected different ones; got the same.")
+        raise AssertionError(
+            "samples for two equal contexts: expected different ones; got the same."
+        )
 
 
 @law(plain)

@@ -56,7 +56,9 @@ class Trial:
         with torch.no_grad():
             for p in layer.parameters():
                 p.add_(std * torch.randn_like(p))
-        context = None if context_dim is None else torch.randn(ROWS, context_dim, dtype=torch.float64)
+        context = (
+            None if context_dim is None else torch.randn(ROWS, context_dim, dtype=torch.float64)
+        )
         draw = within(layer.domain) if draw is None else draw
         return cls(layer, draw((ROWS, *event_shape)).double(), context, draw)
 
@@ -91,7 +93,11 @@ class Trial:
 
     def contexts(self, *batch: int) -> Tensor | None:
         """Draw a batch of contexts, `None` for a plain layer."""
-        return None if self.context is None else torch.randn(*batch, self.context.shape[-1], dtype=torch.float64)
+        return (
+            None
+            if self.context is None
+            else torch.randn(*batch, self.context.shape[-1], dtype=torch.float64)
+        )
 
     def directions(self) -> Iterator[tuple[str, Direction, Tensor]]:
         """Yield both pure methods of the bound layer, each with its name and a batch of the size of ``x``."""
@@ -107,13 +113,17 @@ class Trial:
 
         A rotation of the standard normal would change no density.
         """
-        scale = torch.linspace(1, 2, self.output_shape.numel(), dtype=torch.float64).view(self.output_shape)
+        scale = torch.linspace(1, 2, self.output_shape.numel(), dtype=torch.float64).view(
+            self.output_shape
+        )
         normal = Normal(torch.zeros_like(scale), scale).to_event(scale.dim())
         return TransformedDistribution(normal, [biject_to(self.layer.codomain)])
 
     def weights(self) -> dict[str, Tensor]:
         """Return the parameters that learn and have numbers in them."""
-        return {name: p for name, p in self.layer.named_parameters() if p.requires_grad and p.numel()}
+        return {
+            name: p for name, p in self.layer.named_parameters() if p.requires_grad and p.numel()
+        }
 
     def gradients(self, value: Tensor) -> dict[str, Tensor]:
         """Return the gradient of each weight, zeros where the value does not depend on it."""
@@ -121,11 +131,17 @@ class Trial:
         if not (weights and value.requires_grad):
             return {name: torch.zeros_like(p) for name, p in weights.items()}
         found = torch.autograd.grad(
-            value, list(weights.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+            value,
+            list(weights.values()),
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
         )
         return dict(zip(weights, found, strict=True))
 
     def in_float32(self) -> Trial:
         """Return the same trial in float32."""
         context = None if self.context is None else self.context.float()
-        return replace(self, layer=copy.deepcopy(self.layer).float(), x=self.x.float(), context=context)
+        return replace(
+            self, layer=copy.deepcopy(self.layer).float(), x=self.x.float(), context=context
+        )

@@ -16,8 +16,8 @@ def uniform_bits_per_dim(levels: int) -> float:
 def independent_bits_per_dim(train: Tensor, test: Tensor, levels: int) -> float:
     r"""Return the bits per dimension of a model with independent pixels.
 
-    Each pixel and colour has its own histogram of the training images, with one half added to each count (Krichevsky
-    and Trofimov, 1981).
+    Each pixel and colour has its own histogram of the training images, with one half added to each
+    count (Krichevsky and Trofimov, 1981).
 
     .. math:: -\frac1{N D} \sum_{n, d} \log_2 \frac{\mathrm{count}_d(x_{n d}) + 1/2}{N_\mathrm{train} + L / 2}
 
@@ -28,6 +28,8 @@ def independent_bits_per_dim(train: Tensor, test: Tensor, levels: int) -> float:
     """
     dims = train[0].numel()
     offsets = levels * torch.arange(dims)
-    counts = torch.bincount((train.flatten(1).long() + offsets).flatten(), minlength=levels * dims).double()
+    counts = torch.bincount(
+        (train.flatten(1).long() + offsets).flatten(), minlength=levels * dims
+    ).double()
     log2_p = (counts + 0.5).log2() - math.log2(len(train) + levels / 2)
     return -log2_p[test.flatten(1).long() + offsets].mean().item()

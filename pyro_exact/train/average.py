@@ -15,7 +15,8 @@ def average_weights(decay: float) -> Update:
 
     .. math:: \bar w \leftarrow d_n \bar w + (1 - d_n)\, w, \qquad d_n = \min\left(d, \frac{1 + n}{10 + n}\right)
 
-    The decay grows with the number :math:`n` of averages, so that a short run is not judged by how it started.
+    The decay grows with the number :math:`n` of averages, so that a short run is not judged by how
+    it started.
 
     Args:
         decay: :math:`d`, in [0, 1).

@@ -38,16 +38,18 @@ class Progress(TQDMProgressBar):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *rest: Any) -> None:
         step = trainer.global_step
-        self.train_progress_bar.total = round(step / spent(pl_module.settings, step, pl_module.run.seconds))
+        self.train_progress_bar.total = round(
+            step / spent(pl_module.settings, step, pl_module.run.seconds)
+        )
         super().on_train_batch_end(trainer, pl_module, *rest)
 
 
 class Interrupts(Callback):
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into a call; the second one acts as ever.
 
-    SIGTERM is the notice of a cluster, SIGHUP that of a terminal that closes. Where `nohup` has the process ignore that
-    one, it still does. Ctrl-C is heard in any case: a script that starts a run in the background has it ignored, and
-    the run could not be told to stop.
+    SIGTERM is the notice of a cluster, SIGHUP that of a terminal that closes. Where `nohup` has the
+    process ignore that one, it still does. Ctrl-C is heard in any case: a script that starts a run
+    in the background has it ignored, and the run could not be told to stop.
 
     Args:
         call: For example to stop after this step.
@@ -63,9 +65,16 @@ class Interrupts(Callback):
         if threading.current_thread() is not threading.main_thread():
             yield  # Python allows signal handlers in the main thread only
             return
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        ignored = {number for number, handler in handlers.items() if handler == signal.SIG_IGN} - {signal.SIGINT}
-        self._before = {number: handler for number, handler in handlers.items() if number not in ignored}
+        handlers = {
+            number: signal.getsignal(number)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
+        ignored = {number for number, handler in handlers.items() if handler == signal.SIG_IGN} - {
+            signal.SIGINT
+        }
+        self._before = {
+            number: handler for number, handler in handlers.items() if number not in ignored
+        }
         self._hear()
         try:
             yield
@@ -87,5 +96,8 @@ class Interrupts(Callback):
     def _handle(self, *_: Any) -> None:
         self._leave()
         with suppress(OSError):  # a terminal that is gone
-            os.write(2, b"\nStopping after this step. The same again stops at once, and loses what was not saved.\n")
+            os.write(
+                2,
+                b"\nStopping after this step. The same again stops at once, and loses what was not saved.\n",
+            )
         self._call()

@@ -31,30 +31,40 @@ _PREFIX = "model."  # of the names of weights, where the model is in the task th
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint in one piece, with its checksum: whatever happens, the previous one survives."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         with in_one_piece(Path(path)) as partial:
             try:
                 with partial.open("wb") as file:
                     torch.save(checkpoint, file)
-            except RuntimeError as error:  # torch's zip writer hides what the file said, that the disk is full
-                raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
+            except (
+                RuntimeError
+            ) as error:  # torch's zip writer hides what the file said, that the disk is full
+                raise (
+                    error.__context__
+                    if isinstance(error.__context__, OSError)
+                    else OSError(str(error))
+                ) from error
             write_seal(partial)
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: Any = None
+    ) -> dict[str, Any]:
         return read_checkpoint(path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return the contents of a checkpoint, on the CPU; only tensors and plain values are ever loaded.
 
-    The checksum of the file comes first, then the sizes that it declares, then what it holds: so a flipped bit is
-    found wherever it is, and a file takes no more memory than its own size.
+    The checksum of the file comes first, then the sizes that it declares, then what it holds: so a
+    flipped bit is found wherever it is, and a file takes no more memory than its own size.
 
     Raises:
         TypeError: If it is no path.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated, changed, holds code or more than was written, or was not written by this
-            version of the library; the field is named.
+        ValueError: If it is truncated, changed, holds code or more than was written, or was not
+            written by this version of the library; the field is named.
     """
     path = check_path("A checkpoint", "its path", path)
     if not os.path.isfile(path):  # False for a name that is too long, where Path.is_file raises
@@ -114,11 +124,15 @@ def _contents(path: Path) -> dict[str, Any]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
                 checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:  # whose text advises to load it without that protection
+        except (
+            pickle.UnpicklingError
+        ) as error:  # whose text advises to load it without that protection
             raise DamagedError(
                 "it holds something else than tensors and plain values; loading a checkpoint never runs code"
             ) from error
-        except Exception as error:  # a damaged file fails anywhere between its zip archive and its tensors
+        except (
+            Exception
+        ) as error:  # a damaged file fails anywhere between its zip archive and its tensors
             if is_out_of_memory(error):
                 raise
             reason = " ".join(str(error).split()) or type(error).__name__

@@ -7,7 +7,8 @@ import time
 import torch
 from torch import distributed
 
-# The time that the training thread computes does not depend on who else computes; but it stands still behind a GPU.
+# The time that the training thread computes does not depend on who else computes; but it stands
+# still behind a GPU.
 CLOCKS = {"computing": time.thread_time, "wall": time.perf_counter}
 
 
@@ -26,4 +27,7 @@ def pick_device(name: str) -> str:
 
 def first_process() -> bool:
     """Return whether this process is the only one, or the one of several that reports."""
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+    return (
+        not (distributed.is_available() and distributed.is_initialized())
+        or distributed.get_rank() == 0
+    )

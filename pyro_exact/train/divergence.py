@@ -73,7 +73,9 @@ def first_non_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
 
     def look(name: str, output: Any) -> None:
         tensors = output if isinstance(output, tuple) else (output,)
-        if not found and any(isinstance(t, Tensor) and not bool(torch.isfinite(t).all()) for t in tensors):
+        if not found and any(
+            isinstance(t, Tensor) and not bool(torch.isfinite(t).all()) for t in tensors
+        ):
             found.append(name)
 
     with torch.no_grad(), _watched(model, look):
@@ -87,7 +89,9 @@ def _watched(model: nn.Module, look: Callable[[str, Any], None]) -> Iterator[Non
     handles, wrapped = [], []
     for name, module in model.named_modules():
         label = f"{name} ({type(module).__name__})"
-        handles.append(module.register_forward_hook(lambda _, __, output, label=label: look(label, output)))
+        handles.append(
+            module.register_forward_hook(lambda _, __, output, label=label: look(label, output))
+        )
         if isinstance(module, Bijection):
             for method in ("transform", "invert"):
                 setattr(module, method, _looking(getattr(module, method), label, look))
@@ -101,7 +105,9 @@ def _watched(model: nn.Module, look: Callable[[str, Any], None]) -> Iterator[Non
             delattr(module, method)
 
 
-def _looking(method: Callable[..., Any], label: str, look: Callable[[str, Any], None]) -> Callable[..., Any]:
+def _looking(
+    method: Callable[..., Any], label: str, look: Callable[[str, Any], None]
+) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         output = method(*args)
         look(label, output)

@@ -25,7 +25,8 @@ class Evaluation:
     Attributes:
         nats: Mean of -log p(x) per image, or of its upper bound.
         bits_per_dim: The same per number and in bits: nats / (D log 2).
-        standard_error: Of ``bits_per_dim``: standard deviation over images / sqrt(n); `None` of a single image.
+        standard_error: Of ``bits_per_dim``: standard deviation over images / sqrt(n); `None` of a
+            single image.
         standard_error_nats: Of ``nats``.
         images: n.
         dims: D, numbers per image.
@@ -56,7 +57,13 @@ class Evaluation:
         value, error = self.bits_per_dim, self.standard_error
         if unit == "nats":
             value, error = self.nats, self.standard_error_nats
-        return {"unit": unit, "value": value, "standard_error": error, "bound": self.bound, "k": self.k}
+        return {
+            "unit": unit,
+            "value": value,
+            "standard_error": error,
+            "bound": self.bound,
+            "k": self.k,
+        }
 
 
 @torch.no_grad()
@@ -72,21 +79,27 @@ def evaluate(
 
     The model is put into evaluation mode and back. The random state of the caller is left alone.
 
-    Pyro's effect handlers, torch's random state and the mode of a model belong to the whole process. So two threads
-    that score at the same time disturb each other: give each a process of its own, or let one wait for the other.
+    Pyro's effect handlers, torch's random state and the mode of a model belong to the whole
+    process. So two threads that score at the same time disturb each other: give each a process of
+    its own, or let one wait for the other.
 
     Args:
         model: What to score, on its own device.
         images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes.
-        k: Samples of the guide per image; 1 gives the ELBO, more the importance-weighted bound, which is tighter.
-        batch_size: Images at once, or samples of fewer images; the result does not depend on it but for the noise.
+        k: Samples of the guide per image; 1 gives the ELBO, more the importance-weighted bound,
+            which is tighter.
+        batch_size: Images at once, or samples of fewer images; the result does not depend on it but
+            for the noise.
         seed: Of the guide's noise.
-        labels: Of a class-conditional model: the class of each image; the score is that of -log p(x | class).
+        labels: Of a class-conditional model: the class of each image; the score is that of -log p(x
+            | class).
 
     Raises:
         TypeError: If an argument is of another type, such as an array in place of a tensor.
-        ValueError: If there are no images, or they hold what the model cannot score, or labels do not fit them.
-        NotFiniteError: If a weight or a score is NaN or infinite, with the first layer where it is so.
+        ValueError: If there are no images, or they hold what the model cannot score, or labels do
+            not fit them.
+        NotFiniteError: If a weight or a score is NaN or infinite, with the first layer where it is
+            so.
 
     Reference:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders, equation 8.
@@ -94,7 +107,9 @@ def evaluate(
     k, batch_size = check_size("evaluate", "k", k), check_size("evaluate", "batch_size", batch_size)
     seed = check_seed("evaluate", seed)
     if not isinstance(model, GenerativeModel):
-        raise TypeError(f"evaluate expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a VAE.")
+        raise TypeError(
+            f"evaluate expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a VAE."
+        )
     _check_rows(images, labels)
     model.check(images)
     check_weights(model, "evaluate")
@@ -107,14 +122,23 @@ def evaluate(
         given = model if labels is None else model.condition(labels[batch].to(device))
         return _log_mean_weight(given, images[batch].to(device), k, batch_size)
 
-    with evaluating(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (
+        evaluating(model),
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+    ):
         torch.manual_seed(seed)
         nats = -torch.cat([log_p(first) for first in range(0, len(images), rows)]).double().cpu()
         bad = (~nats.isfinite()).nonzero().flatten().tolist()
         if bad:
             torch.manual_seed(seed)
-            layer = first_non_finite(model, lambda: [log_p(first) for first in range(0, bad[0] + 1, rows)])
-            culprit = f"the output of {layer}" if layer else "its probability, although all layers are finite"
+            layer = first_non_finite(
+                model, lambda: [log_p(first) for first in range(0, bad[0] + 1, rows)]
+            )
+            culprit = (
+                f"the output of {layer}"
+                if layer
+                else "its probability, although all layers are finite"
+            )
             raise NotFiniteError(
                 f"evaluate expects finite scores; got {len(bad)} of {len(nats)} that are not, first {nats[bad[0]]} "
                 f"nats of image {bad[0]}; first so is {culprit}. Take another checkpoint, or look at the image.",
@@ -125,7 +149,14 @@ def evaluate(
     error = nats.std().item() / math.sqrt(n) if n > 1 else None
     mean, bits = nats.mean().item(), dims * math.log(2)
     return Evaluation(
-        mean, mean / bits, None if error is None else error / bits, error, n, dims, _bound_name(model, k), k
+        mean,
+        mean / bits,
+        None if error is None else error / bits,
+        error,
+        n,
+        dims,
+        _bound_name(model, k),
+        k,
     )
 
 
@@ -166,7 +197,9 @@ def check_labels(model: GenerativeModel, images: Images) -> None:
 def _check_rows(images: Tensor, labels: Tensor | None) -> None:
     """Raise an error unless there are images, with a label for each if there are labels."""
     if check_tensor("evaluate", "images", images).dim() == 0:
-        raise ValueError("evaluate expects images of shape (N, ...); got a single number, of shape (). Stack them.")
+        raise ValueError(
+            "evaluate expects images of shape (N, ...); got a single number, of shape (). Stack them."
+        )
     if len(images) == 0:
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
 
@@ -191,5 +224,7 @@ def _bound_name(model: GenerativeModel, k: int) -> str:
 def _log_mean_weight(model: GenerativeModel, x: Tensor, k: int, batch_size: int) -> Tensor:
     """Return log-mean-exp of k log-weights for each image, in float64, from about ``batch_size`` of them at once."""
     most = max(1, batch_size // len(x))
-    sums = [model.log_weight(x, min(most, k - done)).double().logsumexp(0) for done in range(0, k, most)]
+    sums = [
+        model.log_weight(x, min(most, k - done)).double().logsumexp(0) for done in range(0, k, most)
+    ]
     return torch.stack(sums).logsumexp(0) - math.log(k)

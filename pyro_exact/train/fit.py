@@ -24,7 +24,14 @@ from pyro_exact.provenance import hardware
 from pyro_exact.recipes import Elbo, Recipe
 from pyro_exact.train.average import average_weights
 from pyro_exact.train.callbacks import Interrupts, Progress
-from pyro_exact.train.checkpoint import BEST, KEY, LAST, AtomicCheckpointIO, load_model, read_checkpoint
+from pyro_exact.train.checkpoint import (
+    BEST,
+    KEY,
+    LAST,
+    AtomicCheckpointIO,
+    load_model,
+    read_checkpoint,
+)
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.evaluate import check_labels, labels_for
 from pyro_exact.train.lock import one_writer
@@ -33,7 +40,13 @@ from pyro_exact.train.run import LARGEST_SEED, Run
 from pyro_exact.train.saving import Checkpoints
 from pyro_exact.train.task import Data, Task
 
-FILES = (LAST, BEST, "recipe.yaml", "train.json", "curve.png")  # of a run, with those that the command line adds
+FILES = (
+    LAST,
+    BEST,
+    "recipe.yaml",
+    "train.json",
+    "curve.png",
+)  # of a run, with those that the command line adds
 
 
 def fit(
@@ -51,41 +64,47 @@ def fit(
 ) -> GenerativeModel:
     """Train the model of a recipe on images, and leave checkpoints in ``out``.
 
-    The loss is Pyro's `Trace_ELBO` of the model's `generate` and `infer`, with one fused optimiser over all parameters
-    (stock `SVI` on ``model.model`` and ``model.guide`` trains the same model, more slowly). The batch and the noise of
-    a step are functions of the seed and the step, so a resumed run goes on exactly as if it had never stopped, as long
-    as its budget is one of steps.
+    The loss is Pyro's `Trace_ELBO` of the model's `generate` and `infer`, with one fused optimiser
+    over all parameters (stock `SVI` on ``model.model`` and ``model.guide`` trains the same model,
+    more slowly). The batch and the noise of a step are functions of the seed and the step, so a
+    resumed run goes on exactly as if it had never stopped, as long as its budget is one of steps.
 
-    Two files appear in ``out`` at each look at the validation split: ``checkpoint.ckpt``, the last state, from which a
-    run is resumed and which is returned; and ``best.ckpt``, the state with the lowest validation loss so far. Both load
-    with `load_model`, with averaged weights where the recipe asks for them. Ctrl-C, SIGTERM (the notice of a cluster)
-    and SIGHUP stop after the step and save. A run that is killed goes on from ``checkpoint.ckpt``, and what it was
-    writing is removed. While a run is in it, no other one can begin in the folder.
+    Two files appear in ``out`` at each look at the validation split: ``checkpoint.ckpt``, the last
+    state, from which a run is resumed and which is returned; and ``best.ckpt``, the state with the
+    lowest validation loss so far. Both load with `load_model`, with averaged weights where the
+    recipe asks for them. Ctrl-C, SIGTERM (the notice of a cluster) and SIGHUP stop after the step
+    and save. A run that is killed goes on from ``checkpoint.ckpt``, and what it was writing is
+    removed. While a run is in it, no other one can begin in the folder.
 
-    Several processes share the batch of ``batch_size`` images, and the noise of an image depends on its place in the
-    batch: so a run may go on with another number of them, and its losses are then the same but for rounding.
+    Several processes share the batch of ``batch_size`` images, and the noise of an image depends on
+    its place in the
+    batch: so a run may go on with another number of them, and its losses are then the same but for
+        rounding.
 
     Args:
         recipe: The model and how it is trained.
-        images: The data; its validation split is looked at every ``validate_every`` steps and at the end.
+        images: The data; its validation split is looked at every ``validate_every`` steps and at
+            the end.
         out: Folder for the checkpoints; made if need be.
         seed: Of the weights, the order of the images and the noise.
         resume: Whether to go on from ``checkpoint.ckpt`` in ``out``.
-        source: Arguments of `pyro_exact.data.load` that give ``images`` again, for the checkpoint to remember.
+        source: Arguments of `pyro_exact.data.load` that give ``images`` again, for the checkpoint
+            to remember.
         progress: Whether to show a progress bar.
         device: ``"cuda"``, ``"cpu"``, or ``"auto"`` for the first of them that there is.
-        devices: How many on each machine; more than one trains with DDP. The batch is divided among all.
+        devices: How many on each machine; more than one trains with DDP. The batch is divided among
+            all.
         nodes: How many machines, each started by ``torchrun``.
-        locked: Whether the caller holds ``out`` already, by `pyro_exact.train.lock.one_writer`, because it writes there
-            before or after the run too.
+        locked: Whether the caller holds ``out`` already, by `pyro_exact.train.lock.one_writer`,
+            because it writes there before or after the run too.
 
     Returns:
         The trained model on the CPU, in evaluation mode.
 
     Raises:
         TypeError: If an argument is of another type.
-        ValueError: If the data or the loss does not fit the model, or ``out`` holds another run, is in use by one, or
-            cannot be written.
+        ValueError: If the data or the loss does not fit the model, or ``out`` holds another run, is
+            in use by one, or cannot be written.
         DivergedError: If the loss or its gradient is not finite; the last good checkpoint stays.
         ConnectionError: If another process of the run has died.
         KeyboardInterrupt: After Ctrl-C or one of those signals, with the step and how to go on.
@@ -93,7 +112,9 @@ def fit(
     _check_types(recipe, images)
     folder, device = check_path("fit", "out", out), pick_device(device)
     seed = check_size("fit", "seed", seed, least=0, most=LARGEST_SEED)
-    devices, nodes = (check_size("fit", name, n) for name, n in (("devices", devices), ("nodes", nodes)))
+    devices, nodes = (
+        check_size("fit", name, n) for name, n in (("devices", devices), ("nodes", nodes))
+    )
     settings = recipe.training
     pyro.set_rng_seed(seed)
     model = recipe.build(images.shape, images.levels)
@@ -104,7 +125,9 @@ def fit(
     check_labels(model, images)
     labels, processes = labels_for(model, images, "train"), devices * nodes
     each = _images_each(settings.batch_size, processes)
-    batches = Batches(images.train, each, seed, world_size=processes, flip=settings.flip, labels=labels)
+    batches = Batches(
+        images.train, each, seed, world_size=processes, flip=settings.flip, labels=labels
+    )
     run = Run(
         recipe.filled(),
         images.shape,
@@ -141,16 +164,22 @@ def fit(
         )
         with _only_run(folder, trainer.is_global_zero, locked), interrupts.heard():
             if not resume:
-                _check_start(run, last, resume)  # again, for another run may have begun and ended since
+                _check_start(
+                    run, last, resume
+                )  # again, for another run may have begun and ended since
             _train(trainer, task, Data(images, batches), last if resume else None)
     return load_model(last)[0]
 
 
 def _check_types(recipe: object, images: object) -> None:
     if not isinstance(recipe, Recipe):
-        raise TypeError(f"fit expects a Recipe; got {type(recipe).__name__}. Read one with load_recipe.")
+        raise TypeError(
+            f"fit expects a Recipe; got {type(recipe).__name__}. Read one with load_recipe."
+        )
     if not isinstance(images, Images):
-        raise TypeError(f"fit expects Images; got {type(images).__name__}. Load them, or make them of three splits.")
+        raise TypeError(
+            f"fit expects Images; got {type(images).__name__}. Load them, or make them of three splits."
+        )
 
 
 @contextmanager
@@ -188,11 +217,19 @@ def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path 
     try:
         with all_or_none(trainer, left):
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
-    except SystemExit as error:  # what Lightning makes of a KeyboardInterrupt, here of the second Ctrl-C
-        left = f"{task.last} is the last checkpoint" if task.last.exists() else "There is no checkpoint yet"
+    except (
+        SystemExit
+    ) as error:  # what Lightning makes of a KeyboardInterrupt, here of the second Ctrl-C
+        left = (
+            f"{task.last} is the last checkpoint"
+            if task.last.exists()
+            else "There is no checkpoint yet"
+        )
         raise KeyboardInterrupt(f"Stopped at once. {left}.") from error
     if task.stopped:
-        raise KeyboardInterrupt(f"Stopped after {task.run.step} steps. {task.last} goes on from there with --resume.")
+        raise KeyboardInterrupt(
+            f"Stopped after {task.run.step} steps. {task.last} goes on from there with --resume."
+        )
 
 
 def _check_start(run: Run, last: Path, resume: bool) -> None:
@@ -204,9 +241,13 @@ def _check_start(run: Run, last: Path, resume: bool) -> None:
                 f"{last} exists. Go on from it with resume=True (--resume), or choose another folder (--out)."
             )
         if os.path.exists(best):
-            raise ValueError(f"{best} exists, of a run whose last state is gone. Choose another folder (--out).")
+            raise ValueError(
+                f"{best} exists, of a run whose last state is gone. Choose another folder (--out)."
+            )
         return
-    found, wanted = (_identity(r) for r in (Run.from_dict(read_checkpoint(last)[KEY], str(last)), run))
+    found, wanted = (
+        _identity(r) for r in (Run.from_dict(read_checkpoint(last)[KEY], str(last)), run)
+    )
     differences = [
         f"{key} ({found.get(key)!r} there, {wanted.get(key)!r} here)"
         for key in sorted({*found, *wanted})
@@ -249,7 +290,11 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for message in (".*LeafSpec.* is deprecated", ".*sync_dist=True", "Encountered (NaN|inf)"):
+            for message in (
+                ".*LeafSpec.* is deprecated",
+                ".*sync_dist=True",
+                "Encountered (NaN|inf)",
+            ):
                 warnings.filterwarnings("ignore", message)
             yield
     finally:

@@ -18,8 +18,8 @@ LOST = "Another process of this run has died."
 def all_or_none(trainer: lightning.Trainer, how_to_go_on: str) -> Iterator[None]:
     """End this process soon after another one of the run has died, with an error that says so.
 
-    Sockets notice at once that their other end is gone. A GPU waits for half an hour, so a thread looks after the
-    processes that this one has started, or after the one that started it.
+    Sockets notice at once that their other end is gone. A GPU waits for half an hour, so a thread
+    looks after the processes that this one has started, or after the one that started it.
 
     Args:
         trainer: Of this process.

@@ -37,7 +37,8 @@ class Run:
         data: The images in words: name, shape and the size of each split.
         seed: Of the weights, the order of the images and the noise.
         hardware: Where it ran.
-        source: Arguments of `pyro_exact.data.load` that give these images again, where they came from there.
+        source: Arguments of `pyro_exact.data.load` that give these images again, where they came
+            from there.
         commit: Of the checkout that this package is in.
         torch_version: Version of torch.
         step: Optimiser steps taken.
@@ -59,8 +60,10 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     clock: str = "wall"
-    curve: Mapping[str, Any] = field(  # of lists of lists; jsonargparse would take minutes to check a long one
-        default_factory=lambda: {"train": [], "valid": []}
+    curve: Mapping[str, Any] = (
+        field(  # of lists of lists; jsonargparse would take minutes to check a long one
+            default_factory=lambda: {"train": [], "valid": []}
+        )
     )
     recent: list[float] = field(default_factory=list)
 
@@ -70,7 +73,9 @@ class Run:
         check_size("a run", "step", self.step, least=0, most=MOST_STEPS)
         check_number("a run", "seconds", self.seconds, least=0)
         if self.clock not in CLOCKS:
-            raise ValueError(f"a run expects clock as one of {', '.join(CLOCKS)}; got {shown(self.clock)}. Choose one.")
+            raise ValueError(
+                f"a run expects clock as one of {', '.join(CLOCKS)}; got {shown(self.clock)}. Choose one."
+            )
 
     @classmethod
     def from_dict(cls, values: object, source: str) -> Run:
@@ -89,15 +94,21 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**dataclasses.asdict(self), "shape": list(self.shape), "recipe": self.recipe.to_dict()}
+        return {
+            **dataclasses.asdict(self),
+            "shape": list(self.shape),
+            "recipe": self.recipe.to_dict(),
+        }
 
     def record(self, data: Mapping[str, Any], score: Evaluation, parameters: int) -> dict[str, Any]:
         """Return the record of the run, as `docs/results` keeps them.
 
-        Its curve, ``valid``, holds (step, seconds, loss) of each look at the validation split, in the metric's unit.
+        Its curve, ``valid``, holds (step, seconds, loss) of each look at the validation split, in
+        the metric's unit.
 
         Args:
-            data: ``name``, ``split`` and ``images``, the number of images scored; perhaps a ``note``.
+            data: ``name``, ``split`` and ``images``, the number of images scored; perhaps a
+                ``note``.
             score: Of these images.
             parameters: Number of trained numbers.
         """
@@ -120,7 +131,10 @@ class Run:
             "clock": self.clock,
             "parameters": parameters,
             "metric": score.metric(unit),
-            "valid": [[step, round(seconds, 1), bits * per_bit] for step, seconds, bits in self.curve["valid"]],
+            "valid": [
+                [step, round(seconds, 1), bits * per_bit]
+                for step, seconds, bits in self.curve["valid"]
+            ],
             "ema": self.recipe.training.ema_decay is not None,
             "date": today(),
         }
@@ -129,7 +143,9 @@ class Run:
 def _check_curve(curve: object, name: str) -> None:
     """Raise ValueError unless a curve is lists of (step, seconds, bits/dim) of both splits."""
     if not isinstance(curve, dict) or {*curve} != {"train", "valid"}:
-        raise ValueError(f"{name} expects train and valid; got {shown(curve)}. Use another checkpoint.")
+        raise ValueError(
+            f"{name} expects train and valid; got {shown(curve)}. Use another checkpoint."
+        )
     for split, points in curve.items():
         if not isinstance(points, list) or not all(_is_point(point) for point in points):
             raise ValueError(
@@ -146,4 +162,7 @@ def _check_losses(recent: object, name: str) -> None:
 
 
 def _is_point(point: Any) -> bool:
-    return isinstance(point, list) and [type(number) for number in point] in ([int, float, float], [int, int, float])
+    return isinstance(point, list) and [type(number) for number in point] in (
+        [int, float, float],
+        [int, int, float],
+    )

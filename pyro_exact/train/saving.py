@@ -19,10 +19,12 @@ from pyro_exact.train.run import Run
 class Checkpoints(Callback):
     """Save after each look at the validation split and at the end; keep the best apart.
 
-    The last state is written first, so a run that is killed between the two has a last state that may be better than
-    its best one. When it is resumed, it is copied: best.ckpt is then that of a run that was never killed.
+    The last state is written first, so a run that is killed between the two has a last state that
+    may be better than its best one. When it is resumed, it is copied: best.ckpt is then that of a
+    run that was never killed.
 
-    It has to stand before `WeightAveraging`, which at the end replaces the weights that a resumed run needs.
+    It has to stand before `WeightAveraging`, which at the end replaces the weights that a resumed
+    run needs.
 
     Args:
         folder: For the two files, ``checkpoint.ckpt`` and ``best.ckpt``.
@@ -47,14 +49,17 @@ class Checkpoints(Callback):
             self._lowest = look
         elif self._lowest == math.inf:
             warnings.warn(
-                f"There is no {self.folder / BEST} of this run: the best state from here on is kept.", stacklevel=2
+                f"There is no {self.folder / BEST} of this run: the best state from here on is kept.",
+                stacklevel=2,
             )
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._save(trainer)
         look = _look_at(pl_module.run, trainer.global_step)
         # All processes decide as the first one, for they save together.
-        lost = trainer.strategy.broadcast(self._lowest < math.inf and not (self.folder / BEST).exists())
+        lost = trainer.strategy.broadcast(
+            self._lowest < math.inf and not (self.folder / BEST).exists()
+        )
         if look is not None and (look < self._lowest or lost):
             trainer.save_checkpoint(self.folder / BEST)
             self._lowest = look

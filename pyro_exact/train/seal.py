@@ -21,7 +21,9 @@ def write_seal(path: Path) -> None:
     """Append the checksum of a zip archive to it, as its comment, which every reader of such archives passes over."""
     with path.open("r+b") as file:
         file.seek(-2, os.SEEK_END)
-        file.write(struct.pack("<H", LENGTH))  # the length of the comment is the last thing before it
+        file.write(
+            struct.pack("<H", LENGTH)
+        )  # the length of the comment is the last thing before it
         size = file.tell()
         file.write(MARK + _checksum(file, size))
 
@@ -33,7 +35,9 @@ def check_seal(file: BinaryIO) -> None:
     mark, expected = file.read(len(MARK)), file.read()
 
     if mark != MARK:
-        raise DamagedError("it ends without a checksum, so it is truncated, of an older version, or no checkpoint")
+        raise DamagedError(
+            "it ends without a checksum, so it is truncated, of an older version, or no checkpoint"
+        )
     if _checksum(file, size) != expected:
         raise DamagedError("it is damaged, for its contents do not fit its checksum")
 

@@ -49,7 +49,8 @@ class Task(lightning.LightningModule):
         self.asked_to_stop = self.stopped = False
         self._now = CLOCKS[run.clock]
 
-    # The loss --------------------------------------------------------------------------------------------------------
+    # The loss
+    # --------------------------------------------------------------------------------------------------------
 
     def bits_per_dim(self, batch: Batch) -> Tensor:
         """Return the differentiable loss of a batch; its noise is a function of the seed, the step and the place."""
@@ -57,13 +58,20 @@ class Task(lightning.LightningModule):
         if isinstance(self.elbo, AnnealedELBO):
             self.elbo.step = self.global_step
         x, label = _parts(batch)
-        model, plate = self.model if label is None else self.model.condition(label), pyro.plate("data", len(x))
+        model, plate = (
+            self.model if label is None else self.model.condition(label),
+            pyro.plate("data", len(x)),
+        )
         with self._noise_of(x):
-            loss: Tensor = self.elbo.differentiable_loss(plate(model.generate), plate(model.infer), x)
+            loss: Tensor = self.elbo.differentiable_loss(
+                plate(model.generate), plate(model.infer), x
+            )
         return loss / (x.numel() * math.log(2))
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        with self._noise_of(_parts(self._batch)[0]):  # what is computed again in the backward pass may draw again
+        with self._noise_of(
+            _parts(self._batch)[0]
+        ):  # what is computed again in the backward pass may draw again
             loss.backward(*args, **kwargs)
 
     def _noise_of(self, x: Tensor) -> AbstractContextManager[object]:
@@ -93,13 +101,17 @@ class Task(lightning.LightningModule):
             score = evaluate(self.model, images, batch_size=self.settings.batch_size, labels=labels)
         except NotFiniteError as error:
             self._diverged("validation loss", error.culprit)
-        bits = self.trainer.strategy.broadcast(score.bits_per_dim)  # ranks pick the best by the same number
+        bits = self.trainer.strategy.broadcast(
+            score.bits_per_dim
+        )  # ranks pick the best by the same number
         self.run.curve["valid"].append([self.global_step, self.run.seconds, bits])
         self.log("valid bits/dim", bits, prog_bar=True, rank_zero_only=True, batch_size=1)
 
     def _diverged(self, what: str, culprit: str) -> NoReturn:
         kept = (
-            f"The last good checkpoint, {self.last}, is kept." if self.last.exists() else "There is no checkpoint yet."
+            f"The last good checkpoint, {self.last}, is kept."
+            if self.last.exists()
+            else "There is no checkpoint yet."
         )
         raise DivergedError(
             f"The {what} is not finite after {self.global_step} steps; first so is {culprit}. {kept} "
@@ -112,26 +124,36 @@ class Task(lightning.LightningModule):
             layer = first_non_finite(self.model, lambda: self.bits_per_dim(self._batch))
         if layer is not None:
             return f"the output of {layer}"
-        gradients = ((name, p.grad) for name, p in self.model.named_parameters() if p.grad is not None)
+        gradients = (
+            (name, p.grad) for name, p in self.model.named_parameters() if p.grad is not None
+        )
         bad = [name for name, gradient in gradients if not bool(torch.isfinite(gradient).all())]
         return f"the gradient of {bad[-1]}" if bad else "nothing on this device"
 
-    # The optimiser ---------------------------------------------------------------------------------------------------
+    # The optimiser
+    # ---------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         s = self.settings
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        shared: dict[str, Any] = {"lr": s.learning_rate, "betas": s.betas, "weight_decay": s.weight_decay}
+        shared: dict[str, Any] = {
+            "lr": s.learning_rate,
+            "betas": s.betas,
+            "weight_decay": s.weight_decay,
+        }
         if s.optimizer == "adamax":
             return torch.optim.Adamax(parameters, foreach=True, **shared)
-        return (torch.optim.AdamW if s.optimizer == "adamw" else torch.optim.Adam)(parameters, fused=True, **shared)
+        return (torch.optim.AdamW if s.optimizer == "adamw" else torch.optim.Adam)(
+            parameters, fused=True, **shared
+        )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         factor = learning_rate_factor(self.settings, self.global_step, self.run.seconds)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.settings.learning_rate * factor
 
-    # The run ---------------------------------------------------------------------------------------------------------
+    # The run
+    # ---------------------------------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
         self._started = self._now() - self.run.seconds
@@ -141,7 +163,9 @@ class Task(lightning.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.run.step = self.global_step
-        self.run.recent.append(self.trainer.strategy.reduce(self.loss.clone(), reduce_op="mean").item())
+        self.run.recent.append(
+            self.trainer.strategy.reduce(self.loss.clone(), reduce_op="mean").item()
+        )
         if self.run.step % CURVE_EVERY == 0:
             mean = sum(self.run.recent) / len(self.run.recent)
             self.run.curve["train"].append([self.run.step, self.run.seconds, mean])
@@ -194,7 +218,10 @@ class Data(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         trainer: Any = self.trainer
         task = trainer.lightning_module
-        some, labels = looked_at(self.images, task.settings), labels_for(task.model, self.images, "valid")
+        some, labels = (
+            looked_at(self.images, task.settings),
+            labels_for(task.model, self.images, "valid"),
+        )
         images = self.images.valid[some]
         batches: Any = [images if labels is None else (images, labels[some])]
         return DataLoader(batches, batch_size=None)  # `evaluate` makes its own batches
@@ -208,7 +235,10 @@ def looked_at(images: Images, training: Training) -> Tensor:
 
 def spent(training: Training, step: int, seconds: float) -> float:
     """Return the part of the budget that is spent, of steps or of minutes, whichever is nearer its end."""
-    return max(step / training.steps, 0.0 if training.minutes is None else seconds / (60 * training.minutes))
+    return max(
+        step / training.steps,
+        0.0 if training.minutes is None else seconds / (60 * training.minutes),
+    )
 
 
 def learning_rate_factor(training: Training, step: int, seconds: float) -> float:
@@ -228,8 +258,11 @@ def _parts(batch: Batch) -> tuple[Tensor, Tensor | None]:
 
 
 def _seed(*key: int) -> None:
-    # A resumed run then needs no saved random state, validation cannot disturb it, and ranks differ.
+    # A resumed run then needs no saved random state, validation cannot disturb it, and ranks
+    # differ.
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would remember each call for devices not in use
+    torch.default_generator.manual_seed(
+        seed
+    )  # torch.manual_seed would remember each call for devices not in use
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(seed)

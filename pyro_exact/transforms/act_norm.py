@@ -22,16 +22,18 @@ class ActNorm(Bijection):
 
     .. math:: y = (x + b) \odot e^{s}, \qquad \log|\det \partial y/\partial x| = H W \sum_c s_c
 
-    A new layer is the identity. `initialize` sets :math:`b = -\mathrm{mean}` and :math:`s = -\log \mathrm{std}` per
-    channel, over all ranks when ``torch.distributed`` is initialised; nothing else ever does, so sampling first,
-    ``eval()`` and loading a ``state_dict`` are safe. The log-scale is cut at :math:`|s| = 64`, where the scale and its
-    inverse still are numbers in float32.
+    A new layer is the identity. `initialize` sets :math:`b = -\mathrm{mean}` and :math:`s = -\log
+    \mathrm{std}` per channel, over all ranks when ``torch.distributed`` is initialised; nothing
+    else ever does, so sampling first, ``eval()`` and loading a ``state_dict`` are safe. The
+    log-scale is cut at :math:`|s| = 64`, where the scale and its inverse still are numbers in
+    float32.
 
     Args:
         channels: Number of channels, or the dimension of a vector.
         event_dim: 3 for images (C, H, W), 1 for vectors.
         context_dim: Size of the context vector that both parameters may depend on.
-        floor: Smallest standard deviation that `initialize` divides by, in units of ``x``; a channel below it warns.
+        floor: Smallest standard deviation that `initialize` divides by, in units of ``x``; a
+            channel below it warns.
 
     Cost:
         - forward: :math:`O(D)`.
@@ -41,10 +43,12 @@ class ActNorm(Bijection):
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 
     Raises:
-        ValueError: On another number of channels, or none, or when `initialize` gets a single value per channel.
+        ValueError: On another number of channels, or none, or when `initialize` gets a single value
+            per channel.
 
     Reference:
-        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section 3.1.
+        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section
+        3.1.
 
     Example:
         >>> x = 5 + 3 * torch.randn(100, 2)
@@ -53,7 +57,9 @@ class ActNorm(Bijection):
         True
     """
 
-    def __init__(self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-4) -> None:
+    def __init__(
+        self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-4
+    ) -> None:
         channels, event_dim = has_channels(self, channels, event_dim)
         super().__init__((channels, *[None] * (event_dim - 1)), context_dim=context_dim)
         self.channels = channels
@@ -92,7 +98,9 @@ class ActNorm(Bijection):
     def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:
         event_dim = self.domain.event_dim
         positions = prod(x.shape[x.dim() - event_dim + 1 :])  # a tuple under `pyro.render_model`
-        return (positions * log_scale.sum(list(range(-event_dim, 0)))).expand(x.shape[: x.dim() - event_dim])
+        return (positions * log_scale.sum(list(range(-event_dim, 0)))).expand(
+            x.shape[: x.dim() - event_dim]
+        )
 
     def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}"
@@ -101,4 +109,6 @@ class ActNorm(Bijection):
 def has_channels(layer: Bijection, channels: int, event_dim: int) -> tuple[int, int]:
     """Return the number of channels and the event_dim of a layer, or say which of them is none."""
     owner = type(layer).__name__
-    return check_size(owner, "channels", channels), check_size(owner, "event_dim", event_dim, most=LARGEST_EVENT_DIM)
+    return check_size(owner, "channels", channels), check_size(
+        owner, "event_dim", event_dim, most=LARGEST_EVENT_DIM
+    )

@@ -23,7 +23,8 @@ class Additive(Elementwise):
         - x, y, ladj: any shape; theta: (\*shape of x, 1).
 
     Reference:
-        Dinh, Krueger and Bengio (2015), NICE: Non-linear Independent Components Estimation, equations 6-7.
+        Dinh, Krueger and Bengio (2015), NICE: Non-linear Independent Components Estimation,
+        equations 6-7.
 
     Example:
         >>> y, ladj = Additive().forward_and_ladj(torch.ones(3), torch.full((3, 1), 0.5))

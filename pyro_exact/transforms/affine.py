@@ -20,14 +20,17 @@ class Affine(Elementwise):
 
     The two parameters are :math:`t` and :math:`r`, and :math:`s` is smoothly bounded:
 
-    - ``"tanh"``: :math:`s = b \tanh(r / b)`, so that :math:`|s| < b`, and zero parameters give the identity;
-    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, Glow's official choice. It only contracts: pair it with `ActNorm`.
-      Its inverse, the direction of samples, stretches without a bound that a sample would notice;
-    - ``"learned"``: :math:`s = a \tanh r`, RealNVP's choice, with one learned number :math:`a` for the layer. It starts
-      at 1: at 0, and after a conditioner that starts at zero, neither would get a gradient.
+    - ``"tanh"``: :math:`s = b \tanh(r / b)`, so that :math:`|s| < b`, and zero parameters give the
+      identity;
+    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, Glow's official choice. It only contracts: pair
+      it with `ActNorm`. Its inverse, the direction of samples, stretches without a bound that a
+      sample would notice;
+    - ``"learned"``: :math:`s = a \tanh r`, RealNVP's choice, with one learned number :math:`a` for
+      the layer. It starts at 1: at 0, and after a conditioner that starts at zero, neither would
+      get a gradient.
 
-    The last two are cut at :math:`|s| = 64`, where :math:`e^{|s|}` still is a number in float32. All of it is computed
-    in float32 or better.
+    The last two are cut at :math:`|s| = 64`, where :math:`e^{|s|}` still is a number in float32.
+    All of it is computed in float32 or better.
 
     Args:
         scale: Which bound.
@@ -38,9 +41,9 @@ class Affine(Elementwise):
         - inverse: closed form, the same.
 
     Reference:
-        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, equation 4, and section 4.1 for
-        the learned multiple; Kingma and Dhariwal (2018), Glow, table 1 and the authors' code for the sigmoid and the
-        order of shift and scale.
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, equation 4, and
+        section 4.1 for the learned multiple; Kingma and Dhariwal (2018), Glow, table 1 and the
+        authors' code for the sigmoid and the order of shift and scale.
 
     Example:
         >>> y, ladj = Affine().forward_and_ladj(torch.ones(3), torch.zeros(3, 2))
@@ -50,7 +53,9 @@ class Affine(Elementwise):
 
     num_params = 2
 
-    def __init__(self, scale: Literal["tanh", "sigmoid", "learned"] = "tanh", bound: float = 3.0) -> None:
+    def __init__(
+        self, scale: Literal["tanh", "sigmoid", "learned"] = "tanh", bound: float = 3.0
+    ) -> None:
         super().__init__()
         if scale not in ("tanh", "sigmoid", "learned"):
             raise ValueError(f"Affine expects scale 'tanh', 'sigmoid' or 'learned'; got {scale!r}.")
@@ -71,7 +76,8 @@ class Affine(Elementwise):
 
     def _parts(self, theta: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         """Return the shift, and sign times the log-scale."""
-        # A dense network has the parameters of a vector one after the other: quickest to put their gradients together.
+        # A dense network has the parameters of a vector one after the other: quickest to put their
+        # gradients together.
         shift, raw = theta.mT.unbind(-2) if theta.dim() > 1 else theta.unbind(-1)
         if self.scale == "sigmoid":
             return shift, sign * limited(F.logsigmoid(raw + 2))

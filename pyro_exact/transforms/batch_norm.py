@@ -20,13 +20,14 @@ class BatchNorm(Bijection):
         y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad
         \log|\det \partial y/\partial x| = -\frac{H W}{2} \sum_c \log(\sigma_c^2 + \epsilon)
 
-    **Training and evaluation differ.** In train mode the forward direction takes :math:`\mu, \sigma^2` from the batch,
-    sends gradients through them, and moves the running averages:
-    :math:`\bar\mu \leftarrow (1 - \rho) \bar\mu + \rho \mu`, and likewise :math:`\bar\sigma^2`, the biased variance.
-    The ladj takes the statistics as constants, as in the paper, so an event's depends on its batch, and it is not the
-    determinant of the map from batch to batch. The inverse in train mode takes the statistics of the last batch that
-    went forwards (of a new layer: the running averages). So it undoes that batch, and no other; after ``eval()`` it
-    takes the running averages. Score and sample after ``eval()``. `ActNorm` has no such difference. Do not recompute
+    **Training and evaluation differ.** In train mode the forward direction takes :math:`\mu,
+    \sigma^2` from the batch, sends gradients through them, and moves the running averages:
+    :math:`\bar\mu \leftarrow (1 - \rho) \bar\mu + \rho \mu`, and likewise :math:`\bar\sigma^2`, the
+    biased variance. The ladj takes the statistics as constants, as in the paper, so an event's
+    depends on its batch, and it is not the determinant of the map from batch to batch. The inverse
+    in train mode takes the statistics of the last batch that went forwards (of a new layer: the
+    running averages). So it undoes that batch, and no other; after ``eval()`` it takes the running
+    averages. Score and sample after ``eval()``. `ActNorm` has no such difference. Do not recompute
     activations through this layer in train mode (``recompute`` of `Compose`).
 
     Args:
@@ -43,11 +44,12 @@ class BatchNorm(Bijection):
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 
     Raises:
-        ValueError: On another number of channels, an argument out of range, or one value per channel in train mode.
+        ValueError: On another number of channels, an argument out of range, or one value per
+            channel in train mode.
 
     Reference:
-        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.7; momentum and
-        :math:`\epsilon` as in the authors' code.
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.7;
+        momentum and :math:`\epsilon` as in the authors' code.
 
     Example:
         >>> layer = BatchNorm(2)
@@ -61,7 +63,9 @@ class BatchNorm(Bijection):
     batch_mean: Tensor
     batch_variance: Tensor
 
-    def __init__(self, channels: int, event_dim: int = 1, momentum: float = 0.1, epsilon: float = 1e-4) -> None:
+    def __init__(
+        self, channels: int, event_dim: int = 1, momentum: float = 0.1, epsilon: float = 1e-4
+    ) -> None:
         channels, event_dim = has_channels(self, channels, event_dim)
         super().__init__((channels, *[None] * (event_dim - 1)))
         self.channels = channels
@@ -73,7 +77,11 @@ class BatchNorm(Bijection):
             self.register_buffer(f"{name}_variance", torch.ones(shape))
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean, variance = self._batch_statistics(x) if self.training else (self.running_mean, self.running_variance)
+        mean, variance = (
+            self._batch_statistics(x)
+            if self.training
+            else (self.running_mean, self.running_variance)
+        )
         variance = variance + self.epsilon
         return (x - mean) * variance.rsqrt(), -self._half_log(x, variance)
 

@@ -32,28 +32,30 @@ from pyro_exact.transforms.memory import FORWARD, INVERSE, Memory, Record
 class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleMeta):
     r"""Base class of every flow layer: an invertible map :math:`y = f(x)`, plain or conditional.
 
-    A layer declares the shape of its events and of its context, and writes two pure methods, `transform` and `invert`.
-    From these it is a stock `torch.distributions.Transform` (``y = layer(x)``, ``layer.inv(y)``,
-    ``layer.log_abs_det_jacobian(x, y)``) and, when it takes a context, a stock Pyro conditional transform
-    (``layer.condition(context)``).
+    A layer declares the shape of its events and of its context, and writes two pure methods,
+    `transform` and `invert`. From these it is a stock `torch.distributions.Transform` (``y =
+    layer(x)``, ``layer.inv(y)``, ``layer.log_abs_det_jacobian(x, y)``) and, when it takes a
+    context, a stock Pyro conditional transform (``layer.condition(context)``).
 
-    Use `forward_and_ladj` and `inverse_and_ladj` to evaluate a layer without a distribution. They check their
-    arguments, as does every other public method; `transform` and `invert` do not, because a container has done so for
-    its parts.
+    Use `forward_and_ladj` and `inverse_and_ladj` to evaluate a layer without a distribution. They
+    check their arguments, as does every other public method; `transform` and `invert` do not,
+    because a container has done so for its parts.
 
-    The log-determinant is computed together with the value, and remembered until the output dies: a sample and its
-    score are one evaluation. `Memory` says when a value is computed anew.
+    The log-determinant is computed together with the value, and remembered until the output dies: a
+    sample and its score are one evaluation. `Memory` says when a value is computed anew.
 
     Args:
-        event: Shape of one event of ``x``, with `None` for a dimension of any size: (dim,) for vectors,
-            (channels, None, None) for images.
+        event: Shape of one event of ``x``, with `None` for a dimension of any size: (dim,) for
+            vectors, (channels, None, None) for images.
         output: Shape of one event of ``y``, where it differs.
-        context_dim: Size of the context vector, or the shape of a context; `None` for a plain layer.
+        context_dim: Size of the context vector, or the shape of a context; `None` for a plain
+            layer.
 
     Shape:
-        - x: (\*batch, \*event), floating point. It is cast to the dtype of the weights, which is float32 or float64.
-        - context: (\*batch, \*context_shape). `condition` broadcasts its batch shape with that of ``x``; the pure
-          methods expect an ``x`` that has been expanded to both.
+        - x: (\*batch, \*event), floating point. It is cast to the dtype of the weights, which is
+          float32 or float64.
+        - context: (\*batch, \*context_shape). `condition` broadcasts its batch shape with that of
+          ``x``; the pure methods expect an ``x`` that has been expanded to both.
         - ladj: (\*batch).
 
     Raises:
@@ -65,7 +67,10 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     __repr__ = nn.Module.__repr__  # shows the parts, where that of Transform shows a bare name
 
     def __init__(
-        self, event: Event, output: Event | None = None, context_dim: int | Sequence[int] | None = None
+        self,
+        event: Event,
+        output: Event | None = None,
+        context_dim: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.event = tuple(event)
@@ -73,7 +78,9 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         self.context_shape = self._context_shape(context_dim)
         self.domain, self.codomain = _reals(len(self.event)), _reals(len(self.output))
         self._memory = Memory()
-        self._fitting: set[tuple[int, ...]] = set()  # shapes of events that have been checked, with their direction
+        self._fitting: set[tuple[int, ...]] = (
+            set()
+        )  # shapes of events that have been checked, with their direction
         self._traced: tuple[Tensor, Tensor, Tensor, int] | None = None
 
     def _context_shape(self, context_dim: int | Sequence[int] | None) -> tuple[int, ...] | None:
@@ -84,7 +91,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
             return check_sizes(name, "context_dim", context_dim)
         return (check_size(name, "context_dim", context_dim),)
 
-    # To be written by a layer ----------------------------------------------------------------------------------------
+    # To be written by a layer
+    # ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -114,7 +122,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         """
         return other_shape(self, shape, self.output, self.event)
 
-    # The public methods of every layer -------------------------------------------------------------------------------
+    # The public methods of every layer
+    # -------------------------------------------------------------------------------
 
     def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Return :math:`y = f(x)` and :math:`\log|\det \partial y / \partial x|`. Nothing is remembered."""
@@ -128,8 +137,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Set the parameters that depend on data from the batch ``x``, and return the output.
 
-        Only an explicit call initialises: sampling, scoring and loading never do. A layer is initialised in its own
-        direction; through `inv` nothing is set.
+        Only an explicit call initialises: sampling, scoring and loading never do. A layer is
+        initialised in its own direction; through `inv` nothing is set.
         """
         return self.data_init(*self._checked(x, context, FORWARD))
 
@@ -140,7 +149,9 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
         inverse: Any = self._inv  # an attribute of Transform, which leaves it out of copies
         if inverse is None:
-            inverse = self.__dict__["_inv"] = Inverse(self)  # as no part: its parameters would be counted twice
+            inverse = self.__dict__["_inv"] = Inverse(
+                self
+            )  # as no part: its parameters would be counted twice
         return inverse
 
     def condition(self, context: Tensor) -> Bijection:
@@ -171,7 +182,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
                 return ladj if direction == FORWARD else -ladj
         return self.forward_and_ladj(x)[1]
 
-    # The two methods that Transform calls ----------------------------------------------------------------------------
+    # The two methods that Transform calls
+    # ----------------------------------------------------------------------------
 
     def _call(self, x: Tensor) -> Tensor:
         return self._evaluate(x, FORWARD)
@@ -194,14 +206,17 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
             self._traced = (value, given, ladj, direction)
             return value
 
-        # The key must be a tensor that the graph of `ladj` does not hold, or the record would keep itself alive.
+        # The key must be a tensor that the graph of `ladj` does not hold, or the record would keep
+        # itself alive.
         output = value.clone()
         self._memory.write(self, output, Record(given, source, value.detach(), ladj, direction))
         return output
 
     def _remembered(self, output: Tensor, source: Tensor, direction: int) -> Tensor | None:
         """Return the log-determinant of the call that made ``output`` from ``source``, if there is one."""
-        if torch.compiler.is_compiling():  # a compiler cannot trace a weak map: it gets the last call alone
+        if (
+            torch.compiler.is_compiling()
+        ):  # a compiler cannot trace a weak map: it gets the last call alone
             traced, self._traced = self._traced, None
             if traced is None:
                 return None
@@ -213,7 +228,9 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
             return None
         return record.ladj
 
-    def _checked(self, x: Tensor, context: Tensor | None, direction: int) -> tuple[Tensor, Tensor | None]:
+    def _checked(
+        self, x: Tensor, context: Tensor | None, direction: int
+    ) -> tuple[Tensor, Tensor | None]:
         """Return an input and its context in the dtype of the weights, if their shapes fit the layer."""
         check_floating(type(self).__name__, "x" if direction == FORWARD else "y", x)
         if isinstance(self, PyroModule):

@@ -36,7 +36,9 @@ def other_shape(layer: Bijection, shape: Shape, event: Event, other: Event) -> t
             f"{type(layer).__name__} expects events with at least one element in each dimension; got {tuple(shape)}. "
             f"Leave empty events out; a batch may be empty."
         )
-    if len(found) == len(event) and all(size is None or size == mine for size, mine in zip(event, found, strict=True)):
+    if len(found) == len(event) and all(
+        size is None or size == mine for size, mine in zip(event, found, strict=True)
+    ):
         return torch.Size(shape) if event == other else torch.Size((*shape[:cut], *other))  # type: ignore[arg-type]
 
     name = type(layer).__name__
@@ -60,7 +62,9 @@ def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
     """Return the batch shape of a context, or say how it does not fit."""
     name, expected = type(layer).__name__, layer.context_shape
     if expected is None:
-        raise ValueError(f"{name} takes no context; got a {type(context).__name__}. Build it with a context.")
+        raise ValueError(
+            f"{name} takes no context; got a {type(context).__name__}. Build it with a context."
+        )
     tensor = check_tensor(name, "context", context)
     cut = tensor.dim() - len(expected)
     if cut < 0 or tuple(tensor.shape[cut:]) != expected:
@@ -80,7 +84,9 @@ def check_context(layer: Bijection, context: Tensor | None, batch: torch.Size) -
         )
 
     found = context_batch_shape(layer, context)
-    if len(found) > len(batch) or any(f not in (1, b) for f, b in zip(found[::-1], batch[::-1], strict=False)):
+    if len(found) > len(batch) or any(
+        f not in (1, b) for f, b in zip(found[::-1], batch[::-1], strict=False)
+    ):
         raise ValueError(
             f"{type(layer).__name__} expects an input with the batch shape of its context; got {tuple(batch)} and "
             f"{tuple(found)}. Expand the input, or call layer.condition(context), which does."
@@ -112,7 +118,8 @@ def first_weight(module: nn.Module) -> Tensor | None:
 def check_active(layer: PyroModule) -> None:
     """Check that weights which are random variables are read where Pyro draws them.
 
-    A stock ``pyro.sample(..., obs=x)`` scores after the model has returned, when Pyro would draw other weights.
+    A stock ``pyro.sample(..., obs=x)`` scores after the model has returned, when Pyro would draw
+    other weights.
     """
     random = any(isinstance(part, PyroModule) and part._pyro_samples for part in layer.modules())
     if random and not layer._pyro_context.active:

@@ -27,11 +27,13 @@ class Compose(Bijection):
         \log|\det \partial y/\partial x| = \sum_i \log|\det f_i'|
 
     Args:
-        parts: The layers in the order in which they are applied. Conditional ones share one ``context_shape``.
-        recompute: Store no activations for the backward pass: rebuild the input of each part from its output by the
-            inverse (Gomez, Ren, Urtasun and Grosse, 2017, The Reversible Residual Network). Memory does not grow with
-            the number of parts, and the backward pass costs one more pass. First-order gradients only. Under
-            ``torch.compile``, which plans the memory of its graphs itself, it has no effect.
+        parts: The layers in the order in which they are applied. Conditional ones share one
+            ``context_shape``.
+        recompute: Store no activations for the backward pass: rebuild the input of each part from
+            its output by the inverse (Gomez, Ren, Urtasun and Grosse, 2017, The Reversible Residual
+            Network). Memory does not grow with the number of parts, and the backward pass costs one
+            more pass. First-order gradients only. Under ``torch.compile``, which plans the memory
+            of its graphs itself, it has no effect.
 
     Cost:
         - forward: the sum of the parts.
@@ -41,8 +43,8 @@ class Compose(Bijection):
         - x: (\*batch, \*event) of the first part; y: of the last; ladj: (\*batch).
 
     Raises:
-        ValueError: If neighbours disagree on the event dimensions, or conditional parts on the context; with
-            ``recompute``, if a part has its context bound already.
+        ValueError: If neighbours disagree on the event dimensions, or conditional parts on the
+            context; with ``recompute``, if a part has its context bound already.
         TypeError: If a part is no `Bijection`.
 
     Example:
@@ -67,7 +69,9 @@ class Compose(Bijection):
                     f"with {first.codomain.event_dim} before {type(second).__name__} with {second.domain.event_dim}. "
                     f"Put a Flatten between them, or build one of them with another event_dim."
                 )
-        if recompute and any(isinstance(module, Conditioned) for part in parts for module in part.modules()):
+        if recompute and any(
+            isinstance(module, Conditioned) for part in parts for module in part.modules()
+        ):
             raise ValueError(
                 "Compose with recompute expects parts without a bound context, whose gradient would be lost; got "
                 "Conditioned. Compose the conditional layers, and condition the whole."

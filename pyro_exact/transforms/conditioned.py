@@ -13,8 +13,8 @@ from pyro_exact.transforms.memory import FORWARD
 class Conditioned(Bijection):
     """A conditional bijection with its context bound: what `Bijection.condition` returns.
 
-    The batch shape of the context is part of its shapes. So a stock `TransformedDistribution` expands its base to that
-    batch, and equal contexts get noise of their own.
+    The batch shape of the context is part of its shapes. So a stock `TransformedDistribution`
+    expands its base to that batch, and equal contexts get noise of their own.
 
     Args:
         bijection: A layer that takes a context.
@@ -22,8 +22,8 @@ class Conditioned(Bijection):
 
     Raises:
         TypeError: If the context is no tensor of real numbers.
-        ValueError: If it does not have the shape that the layer was built for, or its batch shape does not broadcast
-            with that of the input.
+        ValueError: If it does not have the shape that the layer was built for, or its batch shape
+            does not broadcast with that of the input.
     """
 
     context: Tensor
@@ -49,7 +49,9 @@ class Conditioned(Bijection):
     def inv(self) -> Bijection:
         from pyro_exact.transforms.inverse import Inverse
 
-        return Inverse(self)  # a new one: in a cycle with it, the graph of the context would outlive its step
+        return Inverse(
+            self
+        )  # a new one: in a cycle with it, the graph of the context would outlive its step
 
     @property
     def sign(self) -> int:
@@ -61,7 +63,9 @@ class Conditioned(Bijection):
     def inverse_shape(self, shape: Shape) -> torch.Size:
         return self._broadcast(self.bijection.inverse_shape(shape), len(self.event))
 
-    def _checked(self, x: Tensor, context: Tensor | None, direction: int) -> tuple[Tensor, Tensor | None]:
+    def _checked(
+        self, x: Tensor, context: Tensor | None, direction: int
+    ) -> tuple[Tensor, Tensor | None]:
         x, context = super()._checked(x, context, direction)
         return self._expanded(x, self.event if direction == FORWARD else self.output), context
 

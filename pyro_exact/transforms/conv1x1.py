@@ -18,20 +18,20 @@ class Conv1x1(Bijection):
 
     .. math:: y_{:, i, j} = W x_{:, i, j}, \qquad \log|\det \partial y/\partial x| = H W \log|\det W|
 
-    Plain, :math:`W` itself is the parameter. Factorised, :math:`W = P L (U + \mathrm{diag}(\sigma e^{s}))` with a fixed
-    permutation :math:`P`, fixed signs :math:`\sigma`, and triangular :math:`L, U`: then
-    :math:`\log|\det W| = \sum_c s_c`, and :math:`W` can never become singular.
+    Plain, :math:`W` itself is the parameter. Factorised, :math:`W = P L (U + \mathrm{diag}(\sigma
+    e^{s}))` with a fixed permutation :math:`P`, fixed signs :math:`\sigma`, and triangular
+    :math:`L, U`: then :math:`\log|\det W| = \sum_c s_c`, and :math:`W` can never become singular.
 
-    All of it is computed in float32 or better, also under autocast: in bfloat16 the rounding of :math:`W` alone would
-    change the log-determinant.
+    All of it is computed in float32 or better, also under autocast: in bfloat16 the rounding of
+    :math:`W` alone would change the log-determinant.
 
     Args:
         channels: Number of channels.
-        context_dim: Size of the context vector that the matrix may depend on; a batch of contexts has a batch of
-            matrices.
+        context_dim: Size of the context vector that the matrix may depend on; a batch of contexts
+            has a batch of matrices.
         factorized: Whether to learn the PLU factors instead of the matrix.
-        rotated: Whether the matrix starts as a random rotation; else it starts near the identity, at
-            :math:`I + 0.001\, N(0, 1)`, as in Flow++.
+        rotated: Whether the matrix starts as a random rotation; else it starts near the identity,
+            at :math:`I + 0.001\, N(0, 1)`, as in Flow++.
 
     Cost:
         - forward: :math:`O(C^2 H W)`, and :math:`O(C^3)` for the matrix.
@@ -44,7 +44,8 @@ class Conv1x1(Bijection):
         ValueError: On another number of channels, or none.
 
     Reference:
-        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section 3.2, equations 9-10.
+        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section
+        3.2, equations 9-10.
 
     Example:
         >>> layer = Conv1x1(12)
@@ -56,22 +57,36 @@ class Conv1x1(Bijection):
     signs: Tensor
 
     def __init__(
-        self, channels: int, context_dim: int | None = None, factorized: bool = True, rotated: bool = True
+        self,
+        channels: int,
+        context_dim: int | None = None,
+        factorized: bool = True,
+        rotated: bool = True,
     ) -> None:
         channels = check_size("Conv1x1", "channels", channels, most=LARGEST_MATRIX)
         super().__init__((channels, None, None), context_dim=context_dim)
         self.channels, self.factorized = channels, factorized
         noise = torch.randn(channels, channels, dtype=torch.float64)
-        matrix = torch.linalg.qr(noise)[0] if rotated else torch.eye(channels, dtype=noise.dtype) + 0.001 * noise
+        matrix = (
+            torch.linalg.qr(noise)[0]
+            if rotated
+            else torch.eye(channels, dtype=noise.dtype) + 0.001 * noise
+        )
         if factorized:
             permutation, lower, upper = torch.linalg.lu(matrix)
             diagonal = upper.diagonal()
-            initial = {"lower": lower.tril(-1), "upper": upper.triu(1), "log_diagonal": diagonal.abs().log()}
+            initial = {
+                "lower": lower.tril(-1),
+                "upper": upper.triu(1),
+                "log_diagonal": diagonal.abs().log(),
+            }
             self.register_buffer("permutation", permutation.to(torch.get_default_dtype()))
             self.register_buffer("signs", diagonal.sign().to(torch.get_default_dtype()))
         else:
             initial = {"weight": matrix}
-        self.theta = Parameters({k: v.to(torch.get_default_dtype()) for k, v in initial.items()}, context_dim)
+        self.theta = Parameters(
+            {k: v.to(torch.get_default_dtype()) for k, v in initial.items()}, context_dim
+        )
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(x):

@@ -24,9 +24,10 @@ class Coupling(Bijection):
     Args:
         partition: How the event is split, e.g. ``Channels(12)`` or ``Halves(5)``.
         elementwise: The formula :math:`f`, e.g. ``Affine()``.
-        conditioner: A network ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free event, num_params),
-            for example `pyro_exact.nn.ConvConditioner`, `pyro_exact.nn.DenseConditioner`, or a
-            `pyro_exact.nn.Conditioner` of your own. Its ``context_shape`` becomes that of the layer.
+        conditioner: A network ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free
+            event, num_params), for example `pyro_exact.nn.ConvConditioner`,
+            `pyro_exact.nn.DenseConditioner`, or a `pyro_exact.nn.Conditioner` of your own. Its
+            ``context_shape`` becomes that of the layer.
 
     Cost:
         - forward: one evaluation of :math:`g` and of the formula.
@@ -39,7 +40,8 @@ class Coupling(Bijection):
         ValueError: If an event, or what the conditioner takes or returns, has another shape.
 
     Reference:
-        Dinh, Krueger and Bengio (2015), NICE, section 3.2; Dinh, Sohl-Dickstein and Bengio (2017), Real NVP, section 3.
+        Dinh, Krueger and Bengio (2015), NICE, section 3.2; Dinh, Sohl-Dickstein and Bengio (2017),
+        Real NVP, section 3.
 
     Example:
         >>> from pyro_exact.nn import DenseConditioner
@@ -48,7 +50,9 @@ class Coupling(Bijection):
         torch.Size([3, 4])
     """
 
-    def __init__(self, partition: Partition, elementwise: Elementwise, conditioner: Conditioner) -> None:
+    def __init__(
+        self, partition: Partition, elementwise: Elementwise, conditioner: Conditioner
+    ) -> None:
         check_conditioner("Coupling", conditioner, Conditioner)
         super().__init__(partition.event, context_dim=conditioner.context_shape)
         self.partition, self.elementwise, self.conditioner = partition, elementwise, conditioner

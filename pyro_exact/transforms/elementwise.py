@@ -34,7 +34,8 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
         """Return the parameters in the precision of ``x``, also under autocast.
 
         Raises:
-            ValueError: If ``theta`` does not have ``num_params`` parameters for each element of ``x``.
+            ValueError: If ``theta`` does not have ``num_params`` parameters for each element of
+                ``x``.
         """
         shape = theta.shape
         if shape[:-1] != x.shape or shape[-1] != self.num_params:
@@ -49,6 +50,7 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
 def bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
     """Return sign * bound * tanh(x / bound).
 
-    By way of the sigmoid: as a log-scale only its absolute error counts, and `torch.tanh` is slower on some CPUs.
+    By way of the sigmoid: as a log-scale only its absolute error counts, and `torch.tanh` is slower
+    on some CPUs.
     """
     return 2 * sign * bound * ((2 / bound * x).sigmoid() - 0.5)

@@ -23,15 +23,16 @@ class FactorOut(Bijection):
     .. math:: y = \big(\mathrm{rest}(a),\; b\, e^{-s(a)} - t(a)\big), \qquad
         \log|\det \partial y/\partial x| = \log|\det \partial\,\mathrm{rest}/\partial a| - \sum s(a)
 
-    The learned prior :math:`N(t(a) e^{s(a)}, e^{2 s(a)})` of Glow is this affine map followed by N(0, 1), so that the
-    whole multi-scale flow has one standard normal vector as its base: temperature is the base's scale, an interpolation
-    is a line in one vector, and a round trip loses nothing. `per_scale` gives the view by scales.
+    The learned prior :math:`N(t(a) e^{s(a)}, e^{2 s(a)})` of Glow is this affine map followed by
+    N(0, 1), so that the whole multi-scale flow has one standard normal vector as its base:
+    temperature is the base's scale, an interpolation is a line in one vector, and a round trip
+    loses nothing. `per_scale` gives the view by scales.
 
     Args:
         shape: (C, H, W), with at least two channels.
         rest: A bijection from (C // 2, H, W) to a vector.
-        prior: A network ``theta = g(a, context)`` of shape (\*batch, C - C // 2, H, W, 2) as in `Coupling`; `None` for
-            no learned prior.
+        prior: A network ``theta = g(a, context)`` of shape (\*batch, C - C // 2, H, W, 2) as in
+            `Coupling`; `None` for no learned prior.
         elementwise: The formula that uses theta; its inverse takes :math:`b` to noise.
 
     Cost:
@@ -45,8 +46,8 @@ class FactorOut(Bijection):
         ValueError: If an event has another shape, or ``rest`` does not map half of it to a vector.
 
     Reference:
-        Dinh, Sohl-Dickstein and Bengio (2017), Real NVP, equations 14-16; Kingma and Dhariwal (2018), Glow, official
-        code (`split2d`).
+        Dinh, Sohl-Dickstein and Bengio (2017), Real NVP, equations 14-16; Kingma and Dhariwal
+        (2018), Glow, official code (`split2d`).
 
     Example:
         >>> FactorOut((4, 2, 2), rest=Flatten((2, 2, 2)))(torch.zeros(7, 4, 2, 2)).shape
@@ -71,7 +72,11 @@ class FactorOut(Bijection):
                 f"FactorOut expects at least two channels in a shape (C, H, W); got {tuple(shape)}. Start with Squeeze."
             )
         self.shape, self.partition = (channels, height, width), Channels(channels)
-        self.rest, self.prior, self.elementwise = rest, prior, Affine() if elementwise is None else elementwise
+        self.rest, self.prior, self.elementwise = (
+            rest,
+            prior,
+            Affine() if elementwise is None else elementwise,
+        )
         kept = (self.partition.fixed_size, height, width)
         self.rest_dim = prod(kept)
         if tuple(rest.forward_shape(kept)) != (self.rest_dim,):

@@ -15,8 +15,8 @@ class Householder(Bijection):
 
     .. math:: y = H_K \cdots H_1 x, \qquad H_k = I - 2\, v_k v_k^\top / \|v_k\|^2
 
-    ``dim`` reflections reach every orthogonal matrix whose determinant has their sign. A vector :math:`v_k` of zeros
-    reflects nothing.
+    ``dim`` reflections reach every orthogonal matrix whose determinant has their sign. A vector
+    :math:`v_k` of zeros reflects nothing.
 
     Args:
         dim: Dimension of the vectors.
@@ -34,7 +34,8 @@ class Householder(Bijection):
         ValueError: On another dimension.
 
     Reference:
-        Tomczak and Welling (2016), Improving Variational Auto-Encoders using Householder Flow, equations 9-11.
+        Tomczak and Welling (2016), Improving Variational Auto-Encoders using Householder Flow,
+        equations 9-11.
 
     Example:
         >>> x = torch.randn(5, 4)
@@ -42,7 +43,9 @@ class Householder(Bijection):
         True
     """
 
-    def __init__(self, dim: int, reflections: int | None = None, context_dim: int | None = None) -> None:
+    def __init__(
+        self, dim: int, reflections: int | None = None, context_dim: int | None = None
+    ) -> None:
         dim = check_size("Householder", "dim", dim)
         count = dim if reflections is None else reflections
         reflections = check_size("Householder", "reflections", count, most=LARGEST_COUNT)

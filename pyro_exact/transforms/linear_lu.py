@@ -16,16 +16,18 @@ class LinearLU(Bijection):
     r"""Multiply a vector by an invertible matrix that starts as a random rotation, and shift it.
 
     .. math::
-        y = P L (U + \mathrm{diag}(\sigma e^{s}))\, x + b, \qquad \log|\det \partial y/\partial x| = \sum_i s_i
+        y = P L (U + \mathrm{diag}(\sigma e^{s}))\, x + b, \qquad \log|\det \partial y/\partial x| =
+        \sum_i s_i
 
-    with a fixed permutation :math:`P`, fixed signs :math:`\sigma`, and triangular :math:`L, U`; the matrix can never
-    become singular. The inverse is two triangular solves in float64. All of it is computed in float32 or better, also
-    under autocast. `Conv1x1` is the same map for the channels of images.
+    with a fixed permutation :math:`P`, fixed signs :math:`\sigma`, and triangular :math:`L, U`; the
+    matrix can never become singular. The inverse is two triangular solves in float64. All of it is
+    computed in float32 or better, also under autocast. `Conv1x1` is the same map for the channels
+    of images.
 
     Args:
         dim: Dimension of the vectors.
-        context_dim: Size of the context vector that the factors and the shift may depend on; a batch of contexts has a
-            batch of matrices.
+        context_dim: Size of the context vector that the factors and the shift may depend on; a
+            batch of contexts has a batch of matrices.
 
     Cost:
         - forward: :math:`O(D^2)`.
@@ -38,8 +40,9 @@ class LinearLU(Bijection):
         ValueError: On another dimension.
 
     Reference:
-        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, equations 10-11; Oliva et
-        al. (2018), Transformation Autoregressive Networks, section 3.2, for vectors.
+        Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions,
+        equations 10-11; Oliva et al. (2018), Transformation Autoregressive Networks, section 3.2,
+        for vectors.
 
     Example:
         >>> layer = LinearLU(4)
@@ -64,7 +67,9 @@ class LinearLU(Bijection):
             "log_diagonal": diagonal.abs().log(),
             "shift": torch.zeros(dim),
         }
-        self.theta = Parameters({k: v.to(torch.get_default_dtype()) for k, v in initial.items()}, context_dim)
+        self.theta = Parameters(
+            {k: v.to(torch.get_default_dtype()) for k, v in initial.items()}, context_dim
+        )
         self.register_buffer("order", permutation.argmax(1))
         self.register_buffer("back", permutation.argmax(0))
         self.register_buffer("signs", diagonal.sign().to(torch.get_default_dtype()))
@@ -79,10 +84,14 @@ class LinearLU(Bijection):
         with full_precision(y):
             y, lower, upper, shift, log_det = self._theta(y, context)
             x = (y - shift).index_select(-1, self.back).double()
-            x = _divide(_divide(x, lower.mT.double(), upper=True), upper.mT.double(), upper=False).to(y.dtype)
+            x = _divide(
+                _divide(x, lower.mT.double(), upper=True), upper.mT.double(), upper=False
+            ).to(y.dtype)
             return x, -log_det.expand(x.shape[:-1])
 
-    def _theta(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _theta(
+        self, x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return the input, both factors, the shift and the log-determinant in float32 or better."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         lower, upper, log_diagonal, shift = (p.to(dtype) for p in self.theta(context))

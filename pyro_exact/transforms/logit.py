@@ -21,12 +21,14 @@ class Logit(Bijection):
 
     .. math:: \log|\det \partial y/\partial x| = \sum \log(1 - 2\alpha) - \log \mathrm{levels} - \log p - \log(1 - p)
 
-    The margin :math:`\alpha` keeps :math:`y` finite at the ends; a small one (0.001) makes pixels at the ends dominate
-    the density. Both logarithms are taken in float32 or better, and the inverse takes its ladj from ``y``.
+    The margin :math:`\alpha` keeps :math:`y` finite at the ends; a small one (0.001) makes pixels
+    at the ends dominate the density. Both logarithms are taken in float32 or better, and the
+    inverse takes its ladj from ``y``.
 
-    The ``domain`` is the interval of the ``x`` whose :math:`p` lies in [0, 1], as that of the inverse of torch's
-    `SigmoidTransform`; so a distribution that ends with the inverse has it as its support. Outside, ``y`` is NaN, as it
-    is for `torch.logit`: to look at all elements would make every call wait for its device.
+    The ``domain`` is the interval of the ``x`` whose :math:`p` lies in [0, 1], as that of the
+    inverse of torch's `SigmoidTransform`; so a distribution that ends with the inverse has it as
+    its support. Outside, ``y`` is NaN, as it is for `torch.logit`: to look at all elements would
+    make every call wait for its device.
 
     Args:
         levels: Number of pixel levels; 1 for numbers in [0, 1].
@@ -64,7 +66,8 @@ class Logit(Bijection):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         # 1 - p from the complement of x: subtracted from 1, p would lose it next to the last level.
         log_p, log_q = (
-            (self.margin + (1 - 2 * self.margin) * (part / self.levels)).log() for part in (x, self.levels - x)
+            (self.margin + (1 - 2 * self.margin) * (part / self.levels)).log()
+            for part in (x, self.levels - x)
         )
         return log_p - log_q, self._sum(self._log_slope - log_p - log_q)
 

@@ -16,26 +16,29 @@ class MaskedAutoregressive(Bijection):
     r"""Transform each dimension by a formula whose parameters are a function of the dimensions before it.
 
     .. math::
-        y_i = f(x_i;\, g_i(x_{<i}, \mathrm{context})), \qquad \log|\det \partial y/\partial x| = \sum_i \log|f'_i|
+        y_i = f(x_i;\, g_i(x_{<i}, \mathrm{context})), \qquad \log|\det \partial y/\partial x| =
+        \sum_i \log|f'_i|
 
-    Forward is one evaluation of :math:`g`, for all dimensions at once. The inverse finds the dimensions one after the
-    other, each from those found before, and is exact. With a conditioner that has ``start`` and ``step``, such as
-    `pyro_exact.nn.MaskedDense`, all of its steps together cost the arithmetic of one evaluation; with any other it
-    takes one evaluation a dimension.
+    Forward is one evaluation of :math:`g`, for all dimensions at once. The inverse finds the
+    dimensions one after the other, each from those found before, and is exact. With a conditioner
+    that has ``start`` and ``step``, such as `pyro_exact.nn.MaskedDense`, all of its steps together
+    cost the arithmetic of one evaluation; with any other it takes one evaluation a dimension.
 
-    An inverse autoregressive flow uses it from noise to latent, and samples fast; a masked autoregressive flow from
-    data to noise, and scores fast. ``inv`` exchanges the two. Under autocast the network stays in full precision: the
-    two directions would round differently.
+    An inverse autoregressive flow uses it from noise to latent, and samples fast; a masked
+    autoregressive flow from data to noise, and scores fast. ``inv`` exchanges the two. Under
+    autocast the network stays in full precision: the two directions would round differently.
 
     Args:
         elementwise: The formula :math:`f`, e.g. ``Affine()``.
-        conditioner: A module ``theta = g(x, context)`` with theta of shape (\*batch, dim, num_params), where theta of a
-            dimension depends only on the dimensions before it in the conditioner's ``order``; without one, in 0, 1, ...
-            Its ``context_shape``, if it has one, becomes that of the layer.
+        conditioner: A module ``theta = g(x, context)`` with theta of shape (\*batch, dim,
+            num_params), where theta of a dimension depends only on the dimensions before it in the
+            conditioner's ``order``; without one, in 0, 1, ... Its ``context_shape``, if it has one,
+            becomes that of the layer.
 
     Cost:
         - forward: one evaluation of :math:`g` and of the formula.
-        - inverse: exact in :math:`D` steps, with the arithmetic of one evaluation where :math:`g` has ``step``.
+        - inverse: exact in :math:`D` steps, with the arithmetic of one evaluation where :math:`g`
+          has ``step``.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
@@ -44,8 +47,9 @@ class MaskedAutoregressive(Bijection):
         ValueError: On another dimension, or if the conditioner's output has another shape.
 
     Reference:
-        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational Inference with Inverse
-        Autoregressive Flow, section 3; Papamakarios, Pavlakou and Murray (2017), Masked Autoregressive Flow, section 3.
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational
+        Inference with Inverse Autoregressive Flow, section 3; Papamakarios, Pavlakou and Murray
+        (2017), Masked Autoregressive Flow, section 3.
 
     Example:
         >>> from pyro_exact.nn import MaskedDense

@@ -45,9 +45,10 @@ class Record(NamedTuple):
 class Memory:
     """A weak map from an output tensor to its `Record`.
 
-    A stock distribution calls ``layer(x)``, and later ``layer.inv(y)`` and ``layer.log_abs_det_jacobian(x, y)``. With
-    this memory a sample and its score are one evaluation of the layer. A record dies with its output, and is left
-    behind by ``pickle`` and ``deepcopy``. It is not found
+    A stock distribution calls ``layer(x)``, and later ``layer.inv(y)`` and
+    ``layer.log_abs_det_jacobian(x, y)``. With this memory a sample and its score are one evaluation
+    of the layer. A record dies with its output, and is left behind by ``pickle`` and ``deepcopy``.
+    It is not found
 
     - in the direction that made it, so that ``t(t(x))`` is not undone;
     - by a query with gradient, when it was made without;
@@ -55,8 +56,9 @@ class Memory:
     - after a write into the output, its source or the log-determinant;
     - when a part is a `PyroModule` with random weights, which may be drawn anew.
 
-    Two writes cannot be seen, as by autograd itself: through ``.data`` of a weight, and into the source through its
-    NumPy view. Score before such a write, or score a copy (``y.clone()``) after it.
+    Two writes cannot be seen, as by autograd itself: through ``.data`` of a weight, and into the
+    source through its NumPy view. Score before such a write, or score a copy (``y.clone()``) after
+    it.
     """
 
     steps = 0  # of all optimisers: fused ones write into the weights without raising their version
@@ -74,9 +76,12 @@ class Memory:
             return None
 
         weights = self._weights.of(layer)
-        if record.state != self._state(layer, weights, (output, record.given, record.source, record.ladj)):
+        if record.state != self._state(
+            layer, weights, (output, record.given, record.source, record.ladj)
+        ):
             return None
-        # A write through a NumPy view or ``.data`` raises no version, and a tensor of inference mode has none.
+        # A write through a NumPy view or ``.data`` raises no version, and a tensor of inference
+        # mode has none.
         comparable = has_memory(output) and (output.device.type == "cpu" or output.is_inference())
         return None if comparable and not torch.equal(record.value, output) else record
 
@@ -87,7 +92,9 @@ class Memory:
             return
 
         state = self._state(layer, weights, (output, record.given, record.source, record.ladj))
-        self._records[output] = record._replace(with_grad=torch.is_grad_enabled(), state=state, weights=tuple(weights))
+        self._records[output] = record._replace(
+            with_grad=torch.is_grad_enabled(), state=state, weights=tuple(weights)
+        )
 
     def _state(self, layer: nn.Module, weights: list[Tensor], tensors: tuple[Tensor, ...]) -> State:
         return Memory.steps, layer.training, self._weights.modes(), states([*weights, *tensors])
@@ -102,17 +109,20 @@ class Memory:
 class Weights:
     """The parameters, buffers and modes of a layer, listed without a walk through its modules.
 
-    Such a walk takes as long as a small flow. So the dictionaries of the modules are kept, and the walk is repeated
-    only after a module has been replaced, or a tensor added or removed.
+    Such a walk takes as long as a small flow. So the dictionaries of the modules are kept, and the
+    walk is repeated only after a module has been replaced, or a tensor added or removed.
 
     Attributes:
-        drawn: Whether a part is a `PyroModule` whose weights are random variables, which may be drawn anew.
+        drawn: Whether a part is a `PyroModule` whose weights are random variables, which may be
+            drawn anew.
     """
 
     drawn: bool = False
 
     def __init__(self) -> None:
-        self._inner: list[nn.Module] = []  # all modules but the layer itself: a cycle would keep its graphs alive
+        self._inner: list[
+            nn.Module
+        ] = []  # all modules but the layer itself: a cycle would keep its graphs alive
         self._parts: list[dict[str, nn.Module | None]] = []
         self._tensors: list[dict[str, Tensor | None]] = []
         self._children: list[nn.Module | None] | None = None
@@ -121,7 +131,10 @@ class Weights:
     def of(self, layer: nn.Module) -> list[Tensor]:
         """Return the parameters and buffers."""
         tensors = self._listed()
-        if self._children != [*chain.from_iterable(map(dict.values, self._parts))] or len(tensors) != self._count:
+        if (
+            self._children != [*chain.from_iterable(map(dict.values, self._parts))]
+            or len(tensors) != self._count
+        ):
             self._walk(layer)
             tensors = self._listed()
         return tensors
@@ -131,17 +144,25 @@ class Weights:
         return [*map(attrgetter("training"), self._inner)]
 
     def _listed(self) -> list[Tensor]:
-        return [tensor for tensor in chain.from_iterable(map(dict.values, self._tensors)) if tensor is not None]
+        return [
+            tensor
+            for tensor in chain.from_iterable(map(dict.values, self._tensors))
+            if tensor is not None
+        ]
 
     def _walk(self, layer: nn.Module) -> None:
         modules = list(layer.modules())
         self._inner = modules[1:]
         self._parts = [module._modules for module in modules if module._modules]
-        found: Iterable[Any] = chain.from_iterable((module._parameters, module._buffers) for module in modules)
+        found: Iterable[Any] = chain.from_iterable(
+            (module._parameters, module._buffers) for module in modules
+        )
         self._tensors = [tensors for tensors in found if tensors]
         self._children = [*chain.from_iterable(map(dict.values, self._parts))]
         self._count = len(self._listed())
-        self.drawn = any(isinstance(module, PyroModule) and module._pyro_samples for module in modules)
+        self.drawn = any(
+            isinstance(module, PyroModule) and module._pyro_samples for module in modules
+        )
 
 
 def has_memory(tensor: Tensor) -> bool:
@@ -159,9 +180,17 @@ def states(tensors: Sequence[Tensor]) -> State:
     `torch.nn.utils.vector_to_parameters`.
     """
     try:
-        versions, addresses = [*map(attrgetter("_version"), tensors)], [*map(Tensor.data_ptr, tensors)]
-    except RuntimeError:  # a tensor of inference mode has no version, one within `torch.func` no address
-        versions, addresses = [0 if tensor.is_inference() else tensor._version for tensor in tensors], []
+        versions, addresses = (
+            [*map(attrgetter("_version"), tensors)],
+            [*map(Tensor.data_ptr, tensors)],
+        )
+    except (
+        RuntimeError
+    ):  # a tensor of inference mode has no version, one within `torch.func` no address
+        versions, addresses = (
+            [0 if tensor.is_inference() else tensor._version for tensor in tensors],
+            [],
+        )
     return [*map(id, tensors)], versions, addresses, [*map(attrgetter("requires_grad"), tensors)]
 
 

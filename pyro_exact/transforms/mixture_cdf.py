@@ -26,26 +26,28 @@ class MixtureCDF(Elementwise):
         \log|\partial y/\partial x| = \log \frac{F'(x)}{F(x) (1 - F(x))} + a, \qquad
         F(x) = \sum_k \pi_k\, \sigma\big((x - \mu_k)\, e^{-s_k}\big)
 
-    All of it is computed from :math:`\log F`, :math:`\log (1 - F)` and :math:`\log F'`, so it is exact far into the
-    tails, where F itself would round to 0 or 1. The parameters are :math:`b`, :math:`r` with :math:`a = \tanh r`, the
-    logits of :math:`\pi`, the :math:`\mu_k - c_k` and the :math:`r_k` with :math:`s_k = m \tanh(r_k / m)`, in
-    :math:`(-|m|, |m|)`. The constants :math:`c_k` are evenly spread: equal components would get equal gradients for
-    ever. So zero parameters give the identity only to within 0.17, or exactly with ``spread=0``.
+    All of it is computed from :math:`\log F`, :math:`\log (1 - F)` and :math:`\log F'`, so it is
+    exact far into the tails, where F itself would round to 0 or 1. The parameters are :math:`b`,
+    :math:`r` with :math:`a = \tanh r`, the logits of :math:`\pi`, the :math:`\mu_k - c_k` and the
+    :math:`r_k` with :math:`s_k = m \tanh(r_k / m)`, in :math:`(-|m|, |m|)`. The constants
+    :math:`c_k` are evenly
+    spread: equal components would get equal gradients for ever. So zero parameters give the
+    identity only to within 0.17, or exactly with ``spread=0``.
 
-    The inverse is exact to rounding for any parameters: a Newton iteration that a bracket guards, see `solve`. Its
-    first and second derivatives are exact.
+    The inverse is exact to rounding for any parameters: a Newton iteration that a bracket guards,
+    see `solve`. Its first and second derivatives are exact.
 
     Args:
         components: K, the number of components.
         min_log_scale: :math:`m`, the least log-scale of a component, from -20 to 0.
         spread: The :math:`c_k` reach from minus to plus this, in units of ``x``.
-        compiled: Whether to fuse the arithmetic with ``torch.compile``: about twice as fast, after a minute for the
-            compiler.
+        compiled: Whether to fuse the arithmetic with ``torch.compile``: about twice as fast, after
+            a minute for the compiler.
 
     Cost:
         - forward: :math:`O(K)` a number.
-        - inverse: guarded Newton steps between the quantiles of the components: mostly 3 to 7, each :math:`O(K)` a
-          number.
+        - inverse: guarded Newton steps between the quantiles of the components: mostly 3 to 7, each
+          :math:`O(K)` a number.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 2 + 3 components).
@@ -54,7 +56,8 @@ class MixtureCDF(Elementwise):
         ValueError: If there is no component, or the least log-scale is out of range.
 
     Reference:
-        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, equations 13-15, and the official code for the bounds.
+        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, equations 13-15, and the official code
+        for the bounds.
 
     Example:
         >>> formula, x = MixtureCDF(4), torch.tensor([-60.0, 0.0, 60.0])
@@ -66,16 +69,24 @@ class MixtureCDF(Elementwise):
     offsets: Tensor
 
     def __init__(
-        self, components: int = 32, min_log_scale: float = -7.0, spread: float = 1.0, compiled: bool = False
+        self,
+        components: int = 32,
+        min_log_scale: float = -7.0,
+        spread: float = 1.0,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
-        self.components = components = check_size("MixtureCDF", "components", components, most=LARGEST_COUNT)
+        self.components = components = check_size(
+            "MixtureCDF", "components", components, most=LARGEST_COUNT
+        )
         self.min_log_scale = check_number("MixtureCDF", "min_log_scale", min_log_scale, -20, -1e-6)
         self.spread = spread = check_number("MixtureCDF", "spread", spread, -1e6, 1e6)
         self.compiled = compiled
         self.num_params = 2 + 3 * components
         places = (2 * torch.arange(components) + 1) / components - 1
-        self.register_buffer("offsets", spread * places.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer(
+            "offsets", spread * places.to(torch.get_default_dtype()), persistent=False
+        )
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
@@ -88,9 +99,12 @@ class MixtureCDF(Elementwise):
         with torch.no_grad():
             x, log_slope = solve(u, mixture, self._fused(log_odds))
         if u.requires_grad:
-            # At a root a Newton step moves nothing, but its derivatives are those of the root: after one step to first
-            # order, after two to second, even if the slope is taken for a constant.
-            limit = torch.finfo(x.dtype).eps ** -4  # where F is flat to rounding, the derivative stays finite
+            # At a root a Newton step moves nothing, but its derivatives are those of the root:
+            # after one step to first order, after two to second, even if the slope is taken for a
+            # constant.
+            limit = (
+                torch.finfo(x.dtype).eps ** -4
+            )  # where F is flat to rounding, the derivative stays finite
             per_slope = (-log_slope).exp().clamp(max=limit)
             for _ in range(2):
                 step = (u - log_odds(x, mixture)[0]) * per_slope
@@ -105,7 +119,9 @@ class MixtureCDF(Elementwise):
         return f"{self.components}, min_log_scale={self.min_log_scale}"
 
 
-def mixture_cdf(x: Tensor, theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor, Tensor]:
+def mixture_cdf(
+    x: Tensor, theta: Tensor, offsets: Tensor, min_log_scale: float
+) -> tuple[Tensor, Tensor]:
     """Return the formula's value and the log-derivative."""
     shift, log_scale, mixture = unpack(theta, offsets, min_log_scale)
     u, log_slope = log_odds(x, mixture)
@@ -133,11 +149,14 @@ def unpack(theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     r"""Return logit(F(x)) and the logarithm of its derivative, :math:`\log F' - \log F - \log (1 - F)`.
 
-    As :math:`\sigma(z) = e^{\min(z, 0)} \sigma(|z|)`, one sigmoid a component serves all three sums, without underflow.
+    As :math:`\sigma(z) = e^{\min(z, 0)} \sigma(|z|)`, one sigmoid a component serves all three
+    sums, without underflow.
     """
     z = (x.unsqueeze(-1) - mixture.mean) * mixture.rate
     below = z.clamp(max=0)
-    above = z - below  # max(z, 0), written so that at 0 both have their derivatives from the same side
+    above = (
+        z - below
+    )  # max(z, 0), written so that at 0 both have their derivatives from the same side
     distance = above - below
     bulk = distance.sigmoid()
     log_cdf = log_sum(mixture.log_weight + below, bulk)
@@ -152,22 +171,30 @@ def log_sum(exponent: Tensor, factor: Tensor) -> Tensor:
     return (factor * (exponent - greatest).exp()).sum(-1).log() + greatest.squeeze(-1)
 
 
-def solve(target: Tensor, mixture: Mixture, evaluate: Function, max_steps: int = 50) -> tuple[Tensor, Tensor]:
+def solve(
+    target: Tensor, mixture: Mixture, evaluate: Function, max_steps: int = 50
+) -> tuple[Tensor, Tensor]:
     """Return the x with logit(F(x)) = target, to rounding, and the logarithm of the derivative there.
 
-    At the least of the components' own quantiles every component has at most the probability asked for, and at the
-    greatest every one has at least that: the root lies between them. Newton's method starts from their mean. A step is
-    taken if it stays between the bounds and the error has fallen to 0.3 of the last one; otherwise the bounds are
-    halved. (Along an exponential, as F is between components far apart, Newton's errors fall by e a step: too slow.)
-    Most numbers need 3 to 7 steps, the hardest of many thousands 32. So those that are found drop out, as soon as they
-    are half of the rest. For that a GPU has to be asked once a step how many there are, which costs less than to go on
-    with all of them until the hardest is found: the count of steps is bounded, by ``max_steps``, but not fixed. Traced
-    by ``torch.compile`` it is fixed; `torch.func.vmap`, which cannot ask, does not apply.
+    At the least of the components' own quantiles every component has at most the probability asked
+    for, and at the greatest every one has at least that: the root lies between them. Newton's
+    method starts from their mean. A step is taken if it stays between the bounds and the error has
+    fallen to 0.3 of the last one; otherwise the bounds are halved. (Along an exponential, as F is
+    between components far apart, Newton's errors fall by e a
+    step: too slow.) Most numbers need 3 to 7 steps, the hardest of many thousands 32. So those that
+    are found drop out, as soon as they are half of the rest. For that a GPU has to be asked once a
+    step how many there are, which costs less than to go on with all of them until the hardest is
+    found: the count of steps is bounded, by ``max_steps``, but not fixed. Traced by
+    ``torch.compile`` it is fixed; `torch.func.vmap`, which cannot ask, does not apply.
 
-    ``evaluate`` is `log_odds`, or that compiled, which serves until the first drop out: it is made for one shape.
+    ``evaluate`` is `log_odds`, or that compiled, which serves until the first drop out: it is made
+    for one shape.
     """
     shape, compiling = target.shape, torch.compiler.is_compiling()
-    target, mixture = target.reshape(-1), Mixture(*(part.reshape(-1, part.shape[-1]) for part in mixture))
+    target, mixture = (
+        target.reshape(-1),
+        Mixture(*(part.reshape(-1, part.shape[-1]) for part in mixture)),
+    )
     quantiles = mixture.mean + target.unsqueeze(-1) / mixture.rate
     low, high = quantiles.amin(-1), quantiles.amax(-1)
     x = (mixture.log_weight.exp() * quantiles).sum(-1).clamp(low, high)
@@ -178,7 +205,9 @@ def solve(target: Tensor, mixture: Mixture, evaluate: Function, max_steps: int =
         u, log_slope = evaluate(x, mixture)
         error, slope = u - target, log_slope.exp()
         low, high = torch.where(error < 0, x, low), torch.where(error > 0, x, high)
-        done = (error.abs() <= eps * (1 + target.abs() + x.abs() * slope)) | (high - low <= eps * x.abs())
+        done = (error.abs() <= eps * (1 + target.abs() + x.abs() * slope)) | (
+            high - low <= eps * x.abs()
+        )
         newton = x - error / slope
         good = (newton >= low) & (newton <= high) & (error.abs() <= 0.3 * last)
         x = torch.where(done, x, torch.where(good, newton, (low + high) / 2))

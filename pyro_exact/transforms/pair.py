@@ -42,7 +42,8 @@ class Pair(Bijection):
 
     def __init__(self, partition: Partition, fixed: Bijection, free: Bijection) -> None:
         super().__init__(
-            partition.event, context_dim=common_context_shape("Pair", (fixed.context_shape, free.context_shape))
+            partition.event,
+            context_dim=common_context_shape("Pair", (fixed.context_shape, free.context_shape)),
         )
         self.partition, self.fixed, self.free = partition, fixed, free
 

@@ -13,8 +13,8 @@ from pyro_exact.checks import check_size
 class Partition(ABC):
     """A split of an event into a fixed and a free part, and back.
 
-    ``event_dim`` is the number of dimensions of an event, ``size`` its number of channels (or its dimension),
-    ``fixed_size`` and ``free_size`` those of the parts.
+    ``event_dim`` is the number of dimensions of an event, ``size`` its number of channels (or its
+    dimension), ``fixed_size`` and ``free_size`` those of the parts.
     """
 
     event_dim: int
@@ -82,10 +82,11 @@ class Channels(_HalfOfAxis):
 class Checkerboard(Partition):
     r"""The positions of one colour of a checkerboard are fixed, the others free.
 
-    Fixed are those where row plus column is even; with ``swap``, odd. Each part is packed into an image of half the
-    height and width, and twice the channels: the two positions that each block of 2 x 2 has of it. So a convolution on
-    the fixed part finds everything in its true place, the same way in every block, and computes nothing for positions
-    whose parameters nobody needs, as a mask over the whole image would.
+    Fixed are those where row plus column is even; with ``swap``, odd. Each part is packed into an
+    image of half the height and width, and twice the channels: the two positions that each block of
+    2 x 2 has of it. So a convolution on the fixed part finds everything in its true place, the same
+    way in every block, and computes nothing for positions whose parameters nobody needs, as a mask
+    over the whole image would.
 
     Args:
         size: Number of channels of the image, of shape (\*batch, size, H, W) with even H and W.
@@ -95,7 +96,8 @@ class Checkerboard(Partition):
         ValueError: If height or width is odd.
 
     Reference:
-        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.4 and figure 3.
+        Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.4 and
+        figure 3.
 
     Example:
         >>> fixed, free = Checkerboard(1).split(torch.arange(16.0).view(1, 4, 4))
@@ -122,8 +124,13 @@ class Checkerboard(Partition):
 
     def join(self, fixed: Tensor, free: Tensor) -> Tensor:
         parts = (free, fixed) if self.swap else (fixed, free)
-        (even, even_below), (odd, odd_below) = (part.unflatten(-3, (self.size, 2)).unbind(-3) for part in parts)
-        rows = torch.stack((even, odd), dim=-1).flatten(-2), torch.stack((odd_below, even_below), dim=-1).flatten(-2)
+        (even, even_below), (odd, odd_below) = (
+            part.unflatten(-3, (self.size, 2)).unbind(-3) for part in parts
+        )
+        rows = (
+            torch.stack((even, odd), dim=-1).flatten(-2),
+            torch.stack((odd_below, even_below), dim=-1).flatten(-2),
+        )
         return torch.stack(rows, dim=-2).flatten(-3, -2)
 
     def __repr__(self) -> str:
@@ -133,8 +140,8 @@ class Checkerboard(Partition):
 class Columns(Partition):
     r"""The even columns of an image are fixed, the odd ones free; with ``swap``, the other way round.
 
-    Each part is an image of the same height and channels, and half the width. The official Flow++ splits this way
-    where its paper shows a checkerboard.
+    Each part is an image of the same height and channels, and half the width. The official Flow++
+    splits this way where its paper shows a checkerboard.
 
     Args:
         size: Number of channels of the image, of shape (\*batch, size, H, W) with even W.

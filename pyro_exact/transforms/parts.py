@@ -25,11 +25,15 @@ def context_for(part: Bijection, context: Tensor | None) -> Tensor | None:
     return None if part.context_shape is None else context
 
 
-def common_context_shape(owner: str, shapes: Iterable[tuple[int, ...] | None]) -> tuple[int, ...] | None:
+def common_context_shape(
+    owner: str, shapes: Iterable[tuple[int, ...] | None]
+) -> tuple[int, ...] | None:
     """Return the context shape of parts that share one context, `None` if none of them takes any."""
     found = set(shapes) - {None}
     if len(found) > 1:
-        raise ValueError(f"{owner} expects one context shape; got {sorted(map(str, found))}. Use one for all parts.")
+        raise ValueError(
+            f"{owner} expects one context shape; got {sorted(map(str, found))}. Use one for all parts."
+        )
     return found.pop() if found else None
 
 

@@ -18,8 +18,8 @@ class Permute(Bijection):
     .. math:: y_i = x_{\mathrm{order}_i}
 
     Args:
-        order: The permutation, a list of 0, ..., n - 1 in any order. ``range(n - 1, -1, -1)`` reverses,
-            ``torch.randperm(n)`` shuffles.
+        order: The permutation, a list of 0, ..., n - 1 in any order. ``range(n - 1, -1, -1)``
+            reverses, ``torch.randperm(n)`` shuffles.
         event_dim: 1 for vectors, 3 for the channels of images (C, H, W).
 
     Cost:
@@ -41,9 +41,13 @@ class Permute(Bijection):
     back: Tensor
 
     def __init__(self, order: Sequence[int] | Tensor, event_dim: int = 1) -> None:
-        places = check_sizes("Permute", "order", order.tolist() if isinstance(order, Tensor) else order, least=0)
+        places = check_sizes(
+            "Permute", "order", order.tolist() if isinstance(order, Tensor) else order, least=0
+        )
         if sorted(places) != list(range(len(places))):
-            raise ValueError(f"Permute expects each of 0, ..., n - 1 once; got {list(places)}. Use torch.randperm(n).")
+            raise ValueError(
+                f"Permute expects each of 0, ..., n - 1 once; got {list(places)}. Use torch.randperm(n)."
+            )
         _, event_dim = has_channels(self, len(places), event_dim)
         super().__init__((len(places), *[None] * (event_dim - 1)))
         indices = torch.tensor(places)

@@ -18,19 +18,21 @@ class PixelInterval(Bijection):
 
     .. math:: y = c + \sigma(x), \qquad \log|\det \partial y/\partial x| = \sum \log\sigma(x) + \log\sigma(-x)
 
-    The last layer of learned dequantisation noise: whatever came before, the floor of ``y`` is c. In float32
-    :math:`c + \sigma(x)` can round up to c + 1, which would be another image; such a number becomes the largest below.
-    The interval is the ``codomain`` of the layer, once its context is bound, and so the support of a distribution that
-    ends with it. The inverse of a number outside is NaN.
+    The last layer of learned dequantisation noise: whatever came before, the floor of ``y`` is c.
+    In float32 :math:`c + \sigma(x)` can round up to c + 1, which would be another image; such a
+    number becomes the largest below. The interval is the ``codomain`` of the layer, once its
+    context is bound, and so the support of a distribution that ends with it. The inverse of a
+    number outside is NaN.
 
     Args:
         event_dim: Number of dimensions of an event.
-        context_shape: Shape of an event, where its pixel levels are the context; `None` for the interval [0, 1).
+        context_shape: Shape of an event, where its pixel levels are the context; `None` for the
+            interval [0, 1).
 
     Cost:
         - forward: a sigmoid a number.
-        - inverse: closed form, two logarithms a number. In float32 it keeps about four digits of the place in the
-          interval: beside a level of 255 no more were stored.
+        - inverse: closed form, two logarithms a number. In float32 it keeps about four digits of
+          the place in the interval: beside a level of 255 no more were stored.
 
     Shape:
         - x, y: (\*batch, \*event); context: (\*batch, \*event), the pixel levels; ladj: (\*batch).
@@ -39,7 +41,8 @@ class PixelInterval(Bijection):
         ValueError: If the event does not have the shape of the context.
 
     Reference:
-        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.1 and official code (`Dequant`).
+        Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.1 and official code
+        (`Dequant`).
 
     Example:
         >>> pixels = torch.tensor([[[0.0, 254.0]]])
@@ -48,8 +51,13 @@ class PixelInterval(Bijection):
     """
 
     def __init__(self, event_dim: int = 3, context_shape: Shape | None = None) -> None:
-        event_dim = check_size("PixelInterval", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM)
-        super().__init__([None] * event_dim if context_shape is None else context_shape, context_dim=context_shape)
+        event_dim = check_size(
+            "PixelInterval", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM
+        )
+        super().__init__(
+            [None] * event_dim if context_shape is None else context_shape,
+            context_dim=context_shape,
+        )
         if context_shape is None:
             self.codomain = of_event(constraints.half_open_interval(0.0, 1.0), event_dim)
 
@@ -57,25 +65,33 @@ class PixelInterval(Bijection):
         x, low = self._in_full_precision(x, context)
         with torch.no_grad():
             greatest = torch.nextafter(low + 1, low)
-        return torch.minimum(low + x.sigmoid(), greatest), self._sum(F.logsigmoid(x) + F.logsigmoid(-x))
+        return torch.minimum(low + x.sigmoid(), greatest), self._sum(
+            F.logsigmoid(x) + F.logsigmoid(-x)
+        )
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, low = self._in_full_precision(y, context)
         u = y - low
-        u = torch.where(u == 0, torch.finfo(u.dtype).tiny, u)  # the lower end belongs to the interval
+        u = torch.where(
+            u == 0, torch.finfo(u.dtype).tiny, u
+        )  # the lower end belongs to the interval
         log_u, log_rest = u.log(), torch.log1p(-u)
         return log_u - log_rest, -self._sum(log_u + log_rest)
 
     def condition(self, context: Tensor) -> Bijection:
         bound = super().condition(context)
         if self.context_shape is not None:
-            bound.codomain = of_event(constraints.half_open_interval(context, context + 1), self.domain.event_dim)
+            bound.codomain = of_event(
+                constraints.half_open_interval(context, context + 1), self.domain.event_dim
+            )
         return bound
 
     def _in_full_precision(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the numbers and the lower ends of their intervals: half precision has no room below a pixel."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return x, torch.zeros((), dtype=x.dtype, device=x.device) if context is None else context.to(x)
+        return x, torch.zeros(
+            (), dtype=x.dtype, device=x.device
+        ) if context is None else context.to(x)
 
     def _sum(self, ladj: Tensor) -> Tensor:
         return ladj.sum(list(range(-self.domain.event_dim, 0))) if self.domain.event_dim else ladj

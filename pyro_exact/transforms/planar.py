@@ -23,23 +23,25 @@ class Planar(Bijection):
         \hat u = u + \left(m(w^\top u) - w^\top u\right) \frac{w}{\|w\|^2}
 
     .. math::
-        \log|\det \partial y/\partial x| = \log\left(\tanh^2 a + (1 + w^\top \hat u) / \cosh^2 a\right),
-        \qquad a = w^\top x + b
+        \log|\det \partial y/\partial x| = \log\left(\tanh^2 a + (1 + w^\top \hat u) / \cosh^2
+        a\right), \qquad a = w^\top x + b
 
     :math:`w^\top \hat u = m(w^\top u) > -1` makes it invertible, with
 
-    - ``"shifted"``: :math:`m(p) = -1 + \log(1 + (e - 1)\, e^p)`. As :math:`m(0) = 0`, :math:`\hat u` stays finite as
-      :math:`w` vanishes;
+    - ``"shifted"``: :math:`m(p) = -1 + \log(1 + (e - 1)\, e^p)`. As :math:`m(0) = 0`, :math:`\hat
+      u` stays finite as :math:`w` vanishes;
     - ``"paper"``: :math:`m(p) = -1 + \log(1 + e^p)`, for which it does not.
 
-    The inverse solves one scalar equation for :math:`a`, for any ``y``; see `pyro_exact.transforms.tanh_equation`.
+    The inverse solves one scalar equation for :math:`a`, for any ``y``; see
+    `pyro_exact.transforms.tanh_equation`.
 
     Args:
         dim: Dimension of the vectors.
         context_dim: Size of the context vector that :math:`u, w, b` may depend on.
         parametrization: Which :math:`m`.
-        length: Number of such maps in a row, each with its own :math:`u, w, b`. As one layer they take a third of the
-            time of as many layers in a `Compose`: what does not depend on ``x`` is computed for all of them at once.
+        length: Number of such maps in a row, each with its own :math:`u, w, b`. As one layer they
+            take a third of the time of as many layers in a `Compose`: what does not depend on ``x``
+            is computed for all of them at once.
 
     Cost:
         - forward: :math:`O(D)`, times ``length``.
@@ -49,10 +51,12 @@ class Planar(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension, an unknown parametrisation, or a length that is not positive.
+        ValueError: On another dimension, an unknown parametrisation, or a length that is not
+            positive.
 
     Reference:
-        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equations 10-13 and appendix A.1.
+        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equations 10-13
+        and appendix A.1.
 
     Example:
         >>> layer = Planar(4)
@@ -72,7 +76,9 @@ class Planar(Bijection):
         length = check_size("Planar", "length", length, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
         if parametrization not in ("shifted", "paper"):
-            raise ValueError(f"Planar expects parametrization 'shifted' or 'paper'; got {parametrization!r}.")
+            raise ValueError(
+                f"Planar expects parametrization 'shifted' or 'paper'; got {parametrization!r}."
+            )
         self.dim, self.parametrization, self.length = dim, parametrization, length
         bound = dim**-0.5
         u, w = (torch.empty(length, dim).uniform_(-bound, bound) for _ in range(2))
@@ -82,7 +88,9 @@ class Planar(Bijection):
         x, u_hat, w, b, stretch = self._theta(x, context)
         batch, a = x.shape[:-1], []
         if w.dim() == 2 and not torch.is_autocast_enabled(x.device.type):
-            x = x.reshape(-1, self.dim)  # matrix products are faster than broadcasting, but autocast would round them
+            x = x.reshape(
+                -1, self.dim
+            )  # matrix products are faster than broadcasting, but autocast would round them
             for u_k, w_k, b_k in zip(u_hat.split(1), w.split(1), b.split(1), strict=True):
                 a.append(F.linear(x, w_k, b_k))
                 x = torch.addmm(x, a[-1].tanh(), u_k)
@@ -102,22 +110,29 @@ class Planar(Bijection):
             y = y - u_hat[..., k, :] * a[-1].tanh().unsqueeze(-1)
         return y, -_ladj(torch.stack(a[::-1], -1), stretch)
 
-    def _theta(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _theta(
+        self, x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return the input, u_hat, w, b and the stretches 1 + w.u_hat = 1 + m(w.u), in float32 or better."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         u, w, b = (p.to(dtype) for p in self.theta(context))
         product, norm2 = (u * w).sum(-1), (w * w).sum(-1)
         number = torch.finfo(dtype)
         if self.parametrization == "shifted":
-            stretch = F.softplus(product + math.log(math.e - 1), threshold=40)  # at 20, the default, it is off by e^-20
-            # m(p) - p = log(1 + (exp(-p) - 1) / e) to full accuracy near 0, where a vanishing w divides it
+            stretch = F.softplus(
+                product + math.log(math.e - 1), threshold=40
+            )  # at 20, the default, it is off by e^-20
+            # m(p) - p = log(1 + (exp(-p) - 1) / e) to full accuracy near 0, where a vanishing w
+            # divides it
             bounded = product.clamp_min(-80)
             excess = torch.log1p(torch.expm1(-bounded) / math.e) + (bounded - product)
             weight = excess / (norm2 + number.eps**2)
         else:
             vanishes = norm2 < number.eps**2
             stretch = F.softplus(product, threshold=40).masked_fill(vanishes, 1)
-            weight = (stretch - product - 1).masked_fill(vanishes, 0) / norm2.masked_fill(vanishes, 1)
+            weight = (stretch - product - 1).masked_fill(vanishes, 0) / norm2.masked_fill(
+                vanishes, 1
+            )
         return x.to(dtype), torch.addcmul(u, weight.unsqueeze(-1), w), w, b, stretch + number.tiny
 
     def extra_repr(self) -> str:

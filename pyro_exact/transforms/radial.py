@@ -22,14 +22,15 @@ class Radial(Bijection):
         \log|\det \partial y/\partial x| = (D - 1) \log\left(1 + \frac{\beta}{\alpha + r}\right)
         + \log\left(1 + \frac{\alpha \beta}{(\alpha + r)^2}\right)
 
-    With :math:`\alpha = \mathrm{softplus}(\cdot) + 0.001` and :math:`\alpha + \beta` likewise it is invertible, and
-    finite at the centre. The distance :math:`R = \|y - x_0\|` determines :math:`r` in closed form: the positive root of
-    :math:`r^2 + (\alpha + \beta - R)\, r - \alpha R = 0`.
+    With :math:`\alpha = \mathrm{softplus}(\cdot) + 0.001` and :math:`\alpha + \beta` likewise it is
+    invertible, and finite at the centre. The distance :math:`R = \|y - x_0\|` determines :math:`r`
+    in closed form: the positive root of :math:`r^2 + (\alpha + \beta - R)\, r - \alpha R = 0`.
 
     Args:
         dim: Dimension of the vectors.
         context_dim: Size of the context vector that :math:`x_0, \alpha, \beta` may depend on.
-        length: Number of such maps in a row, each with its own :math:`x_0, \alpha, \beta`, as in `Planar`.
+        length: Number of such maps in a row, each with its own :math:`x_0, \alpha, \beta`, as in
+            `Planar`.
 
     Cost:
         - forward: :math:`O(D)`, times ``length``.
@@ -42,7 +43,8 @@ class Radial(Bijection):
         ValueError: On another dimension, or a length that is not positive.
 
     Reference:
-        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 14 and appendix A.2.
+        Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 14 and
+        appendix A.2.
 
     Example:
         >>> layer = Radial(4)
@@ -58,12 +60,16 @@ class Radial(Bijection):
         self.dim, self.length = dim, length
         bound = dim**-0.5
         shapes = {"center": (length, dim), "raw_alpha": (length,), "raw_sum": (length,)}
-        self.theta = Parameters({k: torch.empty(s).uniform_(-bound, bound) for k, s in shapes.items()}, context_dim)
+        self.theta = Parameters(
+            {k: torch.empty(s).uniform_(-bound, bound) for k, s in shapes.items()}, context_dim
+        )
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
         distances = []
-        for x_0, alpha_k, total_k in zip(center.unbind(-2), alpha.split(1, -1), total.split(1, -1), strict=True):
+        for x_0, alpha_k, total_k in zip(
+            center.unbind(-2), alpha.split(1, -1), total.split(1, -1), strict=True
+        ):
             r = _norm(x - x_0)
             x = _scaled(x, x_0, (total_k - alpha_k) / (alpha_k + r), (total_k + r) / (alpha_k + r))
             distances.append(r)
@@ -87,7 +93,9 @@ class Radial(Bijection):
     def _ladj(self, r: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
         beta, below = total - alpha, alpha + r
         across = _log_ratio(total + r, below, beta / below)
-        along = _log_ratio(r * (r + 2 * alpha) + alpha * total, below * below, alpha * beta / (below * below))
+        along = _log_ratio(
+            r * (r + 2 * alpha) + alpha * total, below * below, alpha * beta / (below * below)
+        )
         return ((self.dim - 1) * across + along).sum(-1)
 
     def extra_repr(self) -> str:
@@ -107,7 +115,8 @@ def _scaled(x: Tensor, center: Tensor, excess: Tensor, factor: Tensor) -> Tensor
 
 def _root(distance: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
     """Return the r that the distance R of ``y`` from the centre determines."""
-    # It is (p + sqrt(p^2 + 4 alpha R)) / 2; for negative p its conjugate form, in which nothing cancels.
+    # It is (p + sqrt(p^2 + 4 alpha R)) / 2; for negative p its conjugate form, in which nothing
+    # cancels.
     p = distance - total
     larger = (torch.where(p < 0, -p, p) + (p * p + 4 * alpha * distance).sqrt()) / 2
     return torch.where(p < 0, alpha * distance / larger, larger)

@@ -24,10 +24,18 @@ class Recompute(torch.autograd.Function):
     def forward(
         ctx: Any, compose: Compose, x: Tensor, context: Tensor | None, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        ctx.compose, ctx.weights, ctx.versions = compose, weights, [weight._version for weight in weights]
-        # No cache: casts of the weights made here would be without gradient for whoever uses them next.
+        ctx.compose, ctx.weights, ctx.versions = (
+            compose,
+            weights,
+            [weight._version for weight in weights],
+        )
+        # No cache: casts of the weights made here would be without gradient for whoever uses them
+        # next.
         device = x.device.type
-        modes = {"dtype": torch.get_autocast_dtype(device), "enabled": torch.is_autocast_enabled(device)}
+        modes = {
+            "dtype": torch.get_autocast_dtype(device),
+            "enabled": torch.is_autocast_enabled(device),
+        }
         ctx.autocast = {"device_type": device, **modes, "cache_enabled": False}
         total = x.new_zeros(x.shape[: x.dim() - compose.domain.event_dim])
         ctx.random = []
@@ -42,9 +50,13 @@ class Recompute(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_ladj: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # as with create_graph=True
-            raise RuntimeError("Compose with recompute has first derivatives only. Build it with recompute=False.")
+            raise RuntimeError(
+                "Compose with recompute has first derivatives only. Build it with recompute=False."
+            )
         if ctx.versions != [weight._version for weight in ctx.weights]:
-            raise RuntimeError("Compose with recompute expects the weights that forward had; some have changed since.")
+            raise RuntimeError(
+                "Compose with recompute expects the weights that forward had; some have changed since."
+            )
         y, context = ctx.saved_tensors
         if context is not None:
             context = context.detach().requires_grad_(ctx.needs_input_grad[2])
@@ -62,9 +74,13 @@ class Recompute(torch.autograd.Function):
                     x = x.detach().requires_grad_()
                     output, ladj = part.transform(x, context_for(part, context))
                 weights = [p for p in part.parameters() if p.requires_grad]
-                outputs = [(o, g) for o, g in ((output, grad), (ladj, grad_ladj)) if o.requires_grad]
+                outputs = [
+                    (o, g) for o, g in ((output, grad), (ladj, grad_ladj)) if o.requires_grad
+                ]
                 inputs = [x, *weights, *through_context]
-                found = torch.autograd.grad([o for o, _ in outputs], inputs, [g for _, g in outputs], allow_unused=True)
+                found = torch.autograd.grad(
+                    [o for o, _ in outputs], inputs, [g for _, g in outputs], allow_unused=True
+                )
                 for weight, g in zip(weights, found[1:], strict=False):
                     grads[index[weight]] = _add(grads[index[weight]], g)
                 if through_context:
@@ -78,7 +94,9 @@ def _add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
 
 
 def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), torch.cuda.get_rng_state(
+        device
+    ) if device.type == "cuda" else None
 
 
 def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
@@ -91,7 +109,8 @@ def check_replayable(parts: Sequence[Bijection]) -> None:
     """Check that recomputation would drop the same units: it draws again, in the order of the inverse.
 
     Raises:
-        ValueError: If a part has dropout in training mode, and its two directions may draw in another order.
+        ValueError: If a part has dropout in training mode, and its two directions may draw in
+            another order.
     """
     for part in parts:
         if not _replayable(part):
@@ -122,4 +141,6 @@ def _inside(part: nn.Module) -> list[Bijection]:
 def _dropouts(module: nn.Module) -> int:
     """Return the number of dropouts in training mode."""
     kinds = (Dropout, nn.Dropout, nn.Dropout2d)
-    return sum(isinstance(part, kinds) and part.training and part.p > 0 for part in module.modules())
+    return sum(
+        isinstance(part, kinds) and part.training and part.p > 0 for part in module.modules()
+    )

@@ -10,7 +10,9 @@ from pyro_exact.checks import check_number, check_size
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM
 
-LARGEST_SCALE = 1e27  # of a scale and of its inverse: with either, the products of float32 stay finite
+LARGEST_SCALE = (
+    1e27  # of a scale and of its inverse: with either, the products of float32 stay finite
+)
 
 
 class Scaling(Bijection):
@@ -18,8 +20,9 @@ class Scaling(Bijection):
 
     .. math:: y = a x + b, \qquad \log|\det \partial y/\partial x| = D \log|a|
 
-    As a layer, the change of units is part of the density: a flow that begins with ``Scaling(1 / 256, -0.5)`` takes
-    dequantised 8-bit images in pixel levels, and nobody adds :math:`D \log 256` by hand.
+    As a layer, the change of units is part of the density: a flow that begins with ``Scaling(1 /
+    256, -0.5)`` takes dequantised 8-bit images in pixel levels, and nobody adds :math:`D \log 256`
+    by hand.
 
     Args:
         scale: :math:`a`, not zero.
@@ -47,7 +50,9 @@ class Scaling(Bijection):
         self.scale = check_number("Scaling", "scale", scale, -LARGEST_SCALE, LARGEST_SCALE)
         self.shift = check_number("Scaling", "shift", shift)
         if abs(self.scale) < 1 / LARGEST_SCALE:
-            raise ValueError(f"Scaling expects a scale that is not 0 in float32; got {scale}. Choose a larger one.")
+            raise ValueError(
+                f"Scaling expects a scale that is not 0 in float32; got {scale}. Choose a larger one."
+            )
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x * self.scale + self.shift, self._ladj(x)

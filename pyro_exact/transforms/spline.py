@@ -19,19 +19,20 @@ LARGEST_BOUND = 1e12
 class Spline(Elementwise):
     r"""Bend the interval :math:`[-B, B]` by a monotone rational-quadratic spline; outside, change nothing.
 
-    In the bin between the knots :math:`(x_0, y_0)` and :math:`(x_1, y_1)`, of width :math:`w`, height :math:`h`, slope
-    :math:`s = h / w` and derivatives :math:`d_0, d_1` at its knots, with :math:`\xi = (x - x_0) / w` and
-    :math:`\eta = 1 - \xi`,
+    In the bin between the knots :math:`(x_0, y_0)` and :math:`(x_1, y_1)`, of width :math:`w`,
+    height :math:`h`, slope :math:`s = h / w` and derivatives :math:`d_0, d_1` at its knots, with
+    :math:`\xi = (x - x_0) / w` and :math:`\eta = 1 - \xi`,
 
     .. math::
         y = y_0 + \frac{h\, \xi\, (s \xi + d_0 \eta)}{D}, \qquad
-        \log|\partial y/\partial x| = \log \frac{s^2 (d_1 \xi^2 + 2 s \xi \eta + d_0 \eta^2)}{D^2}, \qquad
-        D = s\, (\xi^2 + \eta^2) + (d_0 + d_1)\, \xi \eta
+        \log|\partial y/\partial x| = \log \frac{s^2 (d_1 \xi^2 + 2 s \xi \eta + d_0 \eta^2)}{D^2},
+        \qquad D = s\, (\xi^2 + \eta^2) + (d_0 + d_1)\, \xi \eta
 
-    All of these are sums of positive terms, so nothing cancels. The inverse is in closed form. The parameters are the
-    ``bins`` widths and ``bins`` heights, before a softmax, and the ``bins - 1`` inner derivatives, before a softplus.
-    The outer derivatives are 1, so that the slope is continuous at :math:`\pm B`. Zero parameters give the identity.
-    All of it is computed in float32 or better.
+    All of these are sums of positive terms, so nothing cancels. The inverse is in closed form. The
+    parameters are the ``bins`` widths and ``bins`` heights, before a softmax, and the ``bins - 1``
+    inner derivatives, before a softplus. The outer derivatives are 1, so that the slope is
+    continuous at :math:`\pm B`. Zero parameters give the identity. All of it is computed in float32
+    or better.
 
     Args:
         bins: Number of bins.
@@ -77,7 +78,9 @@ class Spline(Elementwise):
                 raise ValueError(
                     f"Spline expects {name} below 1 / bins; got {least} with {bins} bins. Lower it, or take fewer bins."
                 )
-        self.min_derivative = check_number("Spline", "min_derivative", min_derivative, LEAST_FRACTION, 1 - 1e-6)
+        self.min_derivative = check_number(
+            "Spline", "min_derivative", min_derivative, LEAST_FRACTION, 1 - 1e-6
+        )
         self.num_params = 3 * bins - 1
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +109,11 @@ class Spline(Elementwise):
         # softplus(raw + this) is 1 - min_derivative at zero, so that the derivative is 1
         offset = log(expm1(1 - self.min_derivative))
         derivatives = F.pad(self.min_derivative + F.softplus(raw + offset), (1, 1), value=1.0)
-        return self._cumulative(widths, self.min_width), self._cumulative(heights, self.min_height), derivatives
+        return (
+            self._cumulative(widths, self.min_width),
+            self._cumulative(heights, self.min_height),
+            derivatives,
+        )
 
     def _cumulative(self, raw: Tensor, least: float) -> Tensor:
         fractions = least + (1 - least * self.bins) * raw.softmax(-1)
@@ -120,7 +127,9 @@ class Spline(Elementwise):
 class Bin:
     """The bin between ``edges`` that holds each position: what ``xs``, ``ys`` and ``derivatives`` have at its knots."""
 
-    def __init__(self, edges: Tensor, position: Tensor, xs: Tensor, ys: Tensor, derivatives: Tensor) -> None:
+    def __init__(
+        self, edges: Tensor, position: Tensor, xs: Tensor, ys: Tensor, derivatives: Tensor
+    ) -> None:
         index = (position.unsqueeze(-1) >= edges[..., 1:-1]).sum(-1, keepdim=True)
         (self.x0, self.x1), (self.y0, self.y1), (self.d0, self.d1) = (
             [side.gather(-1, index).squeeze(-1) for side in (knots[..., :-1], knots[..., 1:])]
@@ -142,13 +151,14 @@ class Bin:
     def solve(self, t: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`\xi, \eta` at the fraction :math:`t` of the bin's height, with ``rest`` :math:`= 1 - t`.
 
-        The equation is a quadratic in :math:`\xi`. With :math:`e = d_0 (1 - t) - d_1 t` its discriminant is
-        :math:`e^2 + 4 s^2 t (1 - t)`, a sum of positive terms, and its root in [0, 1] is
+        The equation is a quadratic in :math:`\xi`. With :math:`e = d_0 (1 - t) - d_1 t` its
+        discriminant is :math:`e^2 + 4 s^2 t (1 - t)`, a sum of positive terms, and its root in [0,
+        1] is
 
         .. math:: \xi = \frac{2 s t}{e + 2 s t + \sqrt{e^2 + 4 s^2 t (1 - t)}}
 
-        For :math:`e < 0` the denominator would cancel; but exchanging the two ends of the bin turns :math:`e` into
-        :math:`-e` and gives :math:`\eta` by the same formula.
+        For :math:`e < 0` the denominator would cancel; but exchanging the two ends of the bin turns
+        :math:`e` into :math:`-e` and gives :math:`\eta` by the same formula.
         """
         e = self.d0 * rest - self.d1 * t
         left = e >= 0

@@ -19,9 +19,9 @@ class Squeeze(Bijection):
 
     .. math:: y_{c f^2 + i f + j,\, h,\, w} = x_{c,\, h f + i,\, w f + j}
 
-    The order is Glow's: output channel :math:`c f^2 + i f + j` at :math:`(h, w)` is input channel :math:`c` at
-    :math:`(h f + i, w f + j)`. The channels of one colour stay together, so the first half of the channels of a
-    squeezed grey image is its even rows.
+    The order is Glow's: output channel :math:`c f^2 + i f + j` at :math:`(h, w)` is input channel
+    :math:`c` at :math:`(h f + i, w f + j)`. The channels of one colour stay together, so the first
+    half of the channels of a squeezed grey image is its even rows.
 
     Args:
         factor: Side of a block.
@@ -37,7 +37,8 @@ class Squeeze(Bijection):
         ValueError: If height or width is not a multiple of ``factor``.
 
     Reference:
-        Dinh, Sohl-Dickstein and Bengio (2017), Real NVP, section 3.6; the order is that of Glow's official code.
+        Dinh, Sohl-Dickstein and Bengio (2017), Real NVP, section 3.6; the order is that of Glow's
+        official code.
 
     Example:
         >>> Squeeze()(torch.arange(16.0).view(1, 4, 4))[0]
@@ -53,7 +54,9 @@ class Squeeze(Bijection):
         shape, f = self.forward_shape(x.shape), self.factor
         # Views and one copy: F.pixel_unshuffle is slower, and gives an empty batch another shape.
         blocks = x.unflatten(-1, (-1, f)).unflatten(-3, (-1, f))  # (*batch, C, H / f, f, W / f, f)
-        rows = blocks.movedim((-5, -3, -1), (-3, -2, -1)).reshape(*shape[:-3], *shape[-2:], shape[-3])
+        rows = blocks.movedim((-5, -3, -1), (-3, -2, -1)).reshape(
+            *shape[:-3], *shape[-2:], shape[-3]
+        )
         return rows.movedim(-1, -3), x.new_zeros(x.shape[:-3])
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -25,21 +25,24 @@ class Sylvester(Bijection):
         \log|\det \partial y/\partial x| = \sum_{i=1}^M
         \log\left(\tanh^2 a_i + (1 + R_{ii} S_{ii}) / \cosh^2 a_i\right)
 
-    :math:`Q` has :math:`M` orthonormal columns; :math:`R, S` are upper triangular with diagonals in (-1, 1), so
-    :math:`R_{ii} S_{ii} > -1` and the map is invertible. The variants differ in :math:`Q`:
+    :math:`Q` has :math:`M` orthonormal columns; :math:`R, S` are upper triangular with diagonals in
+    (-1, 1), so :math:`R_{ii} S_{ii} > -1` and the map is invertible. The variants differ in
+    :math:`Q`:
 
-    - ``"orthogonal"``: the Q factor of a free matrix, by QR with positive diagonal. It is orthogonal to rounding and
-      smooth in the weights; the paper's iteration needs a start near orthogonality, and stops at a tolerance;
+    - ``"orthogonal"``: the Q factor of a free matrix, by QR with positive diagonal. It is
+      orthogonal to rounding and smooth in the weights; the paper's iteration needs a start near
+      orthogonality, and stops at a tolerance;
     - ``"householder"``: the first :math:`M` columns of a product of reflections;
-    - ``"triangular"``: the first :math:`M` columns of the identity, or of the permutation that reverses a vector.
+    - ``"triangular"``: the first :math:`M` columns of the identity, or of the permutation that
+      reverses a vector.
 
     The inverse is back-substitution from the last row up, one scalar equation each; see
     `pyro_exact.transforms.tanh_equation`.
 
     Args:
         dim: Dimension :math:`D` of the vectors.
-        rank: :math:`M`, the number of hidden units, at most ``dim``; `None` for ``dim``, as in the paper's Householder
-            and triangular variants.
+        rank: :math:`M`, the number of hidden units, at most ``dim``; `None` for ``dim``, as in the
+            paper's Householder and triangular variants.
         variant: Which :math:`Q`.
         context_dim: Size of the context vector that all parameters may depend on.
         reflections: Number of reflections of the Householder variant.
@@ -56,8 +59,8 @@ class Sylvester(Bijection):
         ValueError: On another dimension, a rank out of range, or an unknown variant.
 
     Reference:
-        Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for Variational Inference,
-        theorem 2, equations 11-13 and sections 3.1-3.3.
+        Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for
+        Variational Inference, theorem 2, equations 11-13 and sections 3.1-3.3.
 
     Example:
         >>> layer = Sylvester(4, rank=2)
@@ -80,13 +83,17 @@ class Sylvester(Bijection):
         reflections = check_size("Sylvester", "reflections", reflections, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
         if variant not in ("orthogonal", "householder", "triangular"):
-            raise ValueError(f"Sylvester expects variant 'orthogonal', 'householder' or 'triangular'; got {variant!r}.")
+            raise ValueError(
+                f"Sylvester expects variant 'orthogonal', 'householder' or 'triangular'; got {variant!r}."
+            )
         self.dim, self.rank, self.variant, self.reverse = dim, rank, variant, reverse
         bound = dim**-0.5
         initial = {k: torch.empty(rank, rank).uniform_(-bound, bound).triu() for k in ("r", "s")}
         initial["b"] = torch.zeros(rank)
         if variant != "triangular":
-            initial["q"] = torch.randn((dim, rank) if variant == "orthogonal" else (reflections, dim)) * bound
+            initial["q"] = (
+                torch.randn((dim, rank) if variant == "orthogonal" else (reflections, dim)) * bound
+            )
         self.theta = Parameters(initial, context_dim)
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -99,9 +106,10 @@ class Sylvester(Bijection):
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             y, q, r, s, b, stretch = self._theta(y, context)
-            # Row i of v + R tanh(S v + b) = Q^T y has one unknown, v_i, once the rows below it are known. Times S_ii,
-            # plus b_i and what S takes from the rows below, it is a_i + R_ii S_ii tanh(a_i) = target.
-            # Column by column, v turns from Q^T y into Q^T x, and a from b into S v + b.
+            # Row i of v + R tanh(S v + b) = Q^T y has one unknown, v_i, once the rows below it are
+            # known. Times S_ii, plus b_i and what S takes from the rows below, it is a_i + R_ii
+            # S_ii tanh(a_i) = target. Column by column, v turns from Q^T y into Q^T x, and a from b
+            # into S v + b.
             v, a = torch.broadcast_tensors(multiply(y, q), b)
             for i in reversed(range(self.rank)):
                 target = s[..., i, i] * v[..., i] + a[..., i]
@@ -116,7 +124,10 @@ class Sylvester(Bijection):
         r, s, b, *free = (p.to(dtype) for p in self.theta(context))
         p, q = (2 * m.diagonal(dim1=-2, dim2=-1) for m in (r, s))
         # 1 + tanh(p / 2) tanh(q / 2) as a sum of positive terms, which never rounds to zero
-        stretch = 2 * (p.sigmoid() * q.sigmoid() + (-p).sigmoid() * (-q).sigmoid()) + torch.finfo(dtype).tiny
+        stretch = (
+            2 * (p.sigmoid() * q.sigmoid() + (-p).sigmoid() * (-q).sigmoid())
+            + torch.finfo(dtype).tiny
+        )
         r, s = (m.triu(1) + torch.diag_embed(m.diagonal(dim1=-2, dim2=-1).tanh()) for m in (r, s))
         return x.to(dtype), self._columns(r, *free), r, s, b, stretch
 
@@ -124,11 +135,15 @@ class Sylvester(Bijection):
         """Return Q of shape (*batch, dim, rank)."""
         if self.variant == "orthogonal":
             q, upper = torch.linalg.qr(free)
-            return q * torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q.dtype).unsqueeze(-2)
+            return q * torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(
+                q.dtype
+            ).unsqueeze(-2)
         identity = torch.eye(self.rank, self.dim, dtype=r.dtype, device=r.device)
         if free is not None:
             return reflect(identity, free.unsqueeze(-3)).mT
         return (identity.flip(-1) if self.reverse else identity).mT
 
     def extra_repr(self) -> str:
-        return f"{self.dim}, rank={self.rank}, variant={self.variant!r}" + (", reverse=True" if self.reverse else "")
+        return f"{self.dim}, rank={self.rank}, variant={self.variant!r}" + (
+            ", reverse=True" if self.reverse else ""
+        )

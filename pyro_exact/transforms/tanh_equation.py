@@ -1,7 +1,7 @@
 r"""The scalar equation behind the inverses of planar and Sylvester flows: :math:`a + c \tanh a = t` with c > -1.
 
-Everywhere here ``stretch`` is :math:`s = 1 + c > 0`, the slope of the left side at 0. Given as such it stays exact
-where :math:`c` rounds to -1.
+Everywhere here ``stretch`` is :math:`s = 1 + c > 0`, the slope of the left side at 0. Given as such
+it stays exact where :math:`c` rounds to -1.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ def slope(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
         stretch: :math:`s`, of a shape that broadcasts with ``a``.
     """
     tail = torch.sigmoid(-2 * a.abs())
-    sech2 = torch.addcmul(tail, tail, tail, value=-1)  # a quarter of it; 1 - tanh² would lose the tail
+    sech2 = torch.addcmul(
+        tail, tail, tail, value=-1
+    )  # a quarter of it; 1 - tanh² would lose the tail
     return torch.addcmul(tanh.square(), stretch, sech2, value=4)
 
 
 def root(stretch: Tensor, target: Tensor) -> Tensor:
     r"""Return the :math:`a` with :math:`a + (s - 1) \tanh a = t`, as exactly as :math:`s` and :math:`t` determine it.
 
-    Its error is at most eight times what it moves by when :math:`a`, :math:`s` and :math:`t` are rounded. That holds
-    for any stretch, however near to zero: the left side is computed as :math:`(a - \tanh a) + s \tanh a`, a sum of
-    terms of one sign.
+    Its error is at most eight times what it moves by when :math:`a`, :math:`s` and :math:`t` are
+    rounded. That holds for any stretch, however near to zero: the left side is computed as
+    :math:`(a - \tanh a) + s \tanh a`, a sum of terms of one sign.
 
-    The last two Newton steps are part of the graph. From a root the first makes the derivatives in ``stretch`` and
-    ``target`` exact to first order, the second to third.
+    The last two Newton steps are part of the graph. From a root the first makes the derivatives in
+    ``stretch`` and ``target`` exact to first order, the second to third.
 
     Args:
         stretch: :math:`s`, any positive numbers.
@@ -63,8 +65,8 @@ def _excess(a: Tensor, tanh: Tensor) -> Tensor:
 
     .. math:: a - \tanh a = \frac{a^3}{3 + a^2 + a^2 / (5 + a^2 / (7 + \dots))}
 
-    in which nothing cancels. Up to 1, five levels are exact to 2e-9 and eight to 1e-16; from there on the difference
-    loses two bits.
+    in which nothing cancels. Up to 1, five levels are exact to 2e-9 and eight to 1e-16; from there
+    on the difference loses two bits.
     """
     levels = 5 if a.dtype == torch.float32 else 8
     small = a.clamp(-1, 1)
@@ -78,20 +80,21 @@ def _excess(a: Tensor, tanh: Tensor) -> Tensor:
     return torch.where(a.abs() < 1, fraction, a - tanh)
 
 
-# Why four steps and two are enough. Let t >= 0; the left side is odd. Newton's steps are monotone if they start on the
-# right side of the root, and few if they start near it. `_start` does both: it lies within a factor of two of the root
-# for every s and t, from where five steps reach it to rounding (a test scans both ranges).
+# Why four steps and two are enough. Let t >= 0; the left side is odd. Newton's steps are monotone
+# if they start on the right side of the root, and few if they start near it. `_start` does both: it
+# lies within a factor of two of the root for every s and t, from where five steps reach it to
+# rounding (a test scans both ranges).
 #
-# c < 0: the left side is convex for a > 0, so start above the root. Each of three facts bounds it from above:
-#     tanh a <= 1                                   a <= t - c
-#     tanh a <= a                                   a <= t / s
-#     a - tanh a >= 5 a^3 / (15 + 6 a^2)            a <= (3 q)^(1/3) + 6 q / 5,  q = -t / c
+# c < 0: the left side is convex for a > 0, so start above the root. Each of three facts bounds it
+# from above: tanh a <= 1                                   a <= t - c tanh a <= a
+# a <= t / s a - tanh a >= 5 a^3 / (15 + 6 a^2)            a <= (3 q)^(1/3) + 6 q / 5,  q = -t / c
 # The third is a convergent of the continued fraction of tanh.
 #
-# c > 0: it is concave, so start below the root. The first two facts now give t - c and t / s as lower bounds; the third
-# comes from tanh a = (t - a) / c >= (t - b) / c for any upper bound b, that is a >= atanh((t - b) / c). For b let
-# d = max(t - c, 0) and a = d + x. Then x <= a - (t - c) = c (1 - tanh a) <= 2 c exp(-2 d - 2 x), so that 2 x is at most
-# Lambert's W(4 c exp(-2 d)), and W(z) <= log(1 + z).
+# c > 0: it is concave, so start below the root. The first two facts now give t - c and t / s as
+# lower bounds; the third comes from tanh a = (t - a) / c >= (t - b) / c for any upper bound b, that
+# is a >= atanh((t - b) / c). For b let d = max(t - c, 0) and a = d + x. Then x <= a - (t - c) = c
+# (1 - tanh a) <= 2 c exp(-2 d - 2 x), so that 2 x is at most Lambert's W(4 c exp(-2 d)), and W(z)
+# <= log(1 + z).
 def _start(stretch: Tensor, target: Tensor) -> Tensor:
     tiny = torch.finfo(target.dtype).tiny
     c, s, t = stretch - 1, stretch, target

@@ -21,9 +21,10 @@ class TopPrior(Bijection):
 
     .. math:: y = (x - m)\, e^{-s}, \qquad \log|\det \partial y/\partial x| = -\sum s
 
-    Followed by N(0, 1) it is the prior :math:`N(m, e^{2 s})` that Glow learns for its last scale, and with a class as
-    context Glow's class-conditional prior. Glow's varies over positions only by an edge effect; here every element is
-    free. The log-scale is cut at :math:`|s| = 64`, where the scale and its inverse still are numbers in float32.
+    Followed by N(0, 1) it is the prior :math:`N(m, e^{2 s})` that Glow learns for its last scale,
+    and with a class as context Glow's class-conditional prior. Glow's varies over positions only by
+    an edge effect; here every element is free. The log-scale is cut at :math:`|s| = 64`, where the
+    scale and its inverse still are numbers in float32.
 
     Args:
         shape: Shape of the event, e.g. (C, H, W).
@@ -52,7 +53,9 @@ class TopPrior(Bijection):
         check_size("TopPrior", "the number of elements", prod(shape), most=LARGEST_EVENT)
         super().__init__(shape, context_dim=context_dim)
         self.shape = shape
-        self.theta = Parameters({"mean": torch.zeros(self.shape), "log_scale": torch.zeros(self.shape)}, context_dim)
+        self.theta = Parameters(
+            {"mean": torch.zeros(self.shape), "log_scale": torch.zeros(self.shape)}, context_dim
+        )
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, log_scale = self._theta(context)

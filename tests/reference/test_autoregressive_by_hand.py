@@ -53,14 +53,20 @@ def test_the_gradient_of_nade():
 # Averaged logits, the mistake in some programs, give each bit sigma(log 3) = 3/4 beside a 1: in sum
 # 1/4 + 2 (1/2) (1/4) + (3/4)^2 = 17/16.
 def test_an_ensemble_averages_joint_probabilities():
-    seeds = (seed for seed in range(50) if MADE(2, 1, masks=2, seed=seed).orders.tolist() == [[0, 1], [1, 0]])
+    seeds = (
+        seed
+        for seed in range(50)
+        if MADE(2, 1, masks=2, seed=seed).orders.tolist() == [[0, 1], [1, 0]]
+    )
     net = MADE(2, 1, masks=2, seed=next(seeds))
     fill(net.dense.direct.weight, [[7, log(9)], [log(9), 7]])  # 7: masked
     fill(net.dense.layers[1].weight, [[0.0], [0.0]])
     p = Autoregressive(net).log_prob(EVERY).exp()
     assert_close(p, torch.tensor([5, 3, 3, 9]) / 20)
     logits = (net(EVERY.double(), member=0) + net(EVERY.double(), member=1)) / 2
-    assert_close(net.likelihood.log_prob(logits, EVERY.double()).sum(-1).exp().sum(), torch.tensor(17 / 16))
+    assert_close(
+        net.likelihood.log_prob(logits, EVERY.double()).sum(-1).exp().sum(), torch.tensor(17 / 16)
+    )
 
 
 # A Gaussian MADE with x_1 ~ N(1, 1), and x_2 ~ N(2 x_1, e^{2 x_1}) where the weights are direct.
@@ -70,4 +76,6 @@ def test_a_gaussian_made():
     fill(net.dense.direct.weight, [[7, 7], [7, 7], [2, 7], [1, 7]])
     fill(net.dense.layers[1].weight, [[0.0]] * 4)
     fill(net.dense.layers[1].bias, [1.0, 0, 0, 0])
-    assert_close(Autoregressive(net).log_prob(torch.tensor([0.0, 3])), torch.tensor(-5 - log(2 * torch.pi)))
+    assert_close(
+        Autoregressive(net).log_prob(torch.tensor([0.0, 3])), torch.tensor(-5 - log(2 * torch.pi))
+    )

@@ -63,7 +63,10 @@ def test_mixture_of_one_component_is_affine():
 # At -60 the second component is e^80 times greater than the first: log F = log(3/4) - 31; likewise at 60,
 # log (1 - F) = log(3/4) - 29. There the slope is that of the second component, 1/2, but for terms of order e^-29.
 def test_mixture_of_two_components_and_its_tails():
-    means = [-1 + 0.5, 2 - 0.5]  # less the spread of the formula, which for two components is -1/2, 1/2
+    means = [
+        -1 + 0.5,
+        2 - 0.5,
+    ]  # less the spread of the formula, which for two components is -1/2, 1/2
     log_scales = [7 * atanh(s / 7) for s in (-log(2), log(2))]
     theta = [0.0, 0.0, log(1 / 4), log(3 / 4), *means, *log_scales]
     u = [-31 + log(3 / 4), 0.1147615837229035641, 29 - log(3 / 4)]
@@ -102,7 +105,9 @@ def test_the_colours_of_the_checkerboard():
 def test_autoregressive_affine():
     net = MaskedDense(2, 2, hidden_dims=())
     with torch.no_grad():
-        net.layers[0].weight.copy_(torch.tensor([[9.0, 9], [2, 9], [9, 9], [0, 9]]))  # t_1, t_2, s_1, s_2; 9: masked
+        net.layers[0].weight.copy_(
+            torch.tensor([[9.0, 9], [2, 9], [9, 9], [0, 9]])
+        )  # t_1, t_2, s_1, s_2; 9: masked
         net.layers[0].bias.copy_(torch.tensor([1, 0, 0, 3 * atanh(log(3) / 3)]))
     layer = MaskedAutoregressive(Affine(bound=3.0), net)
     y, ladj = layer.forward_and_ladj(torch.tensor([4.0, 5.0]))

@@ -69,7 +69,9 @@ def test_gated_attention_of_two_positions_and_two_heads():
     for head in range(2):
         query, key, value = (parts[2 * i + head].tolist() for i in range(3))
         for t in range(2):
-            scores = [math.exp(query[t] * key[u]) for u in range(2)]  # one channel a head: divided by sqrt(1)
+            scores = [
+                math.exp(query[t] * key[u]) for u in range(2)
+            ]  # one channel a head: divided by sqrt(1)
             attended[head, t] = sum(s * v for s, v in zip(scores, value, strict=True)) / sum(scores)
     gates = block.last.weight.detach().view(4, 2) @ attended + block.last.bias.detach()[:, None]
     expected = x + gates[:2] * gates[2:].sigmoid()
@@ -132,7 +134,10 @@ def test_density_of_the_noise():
     """log q(v | x) = log N(eps) - log|dv / d eps|; the steps are taken out, so that only the sigmoid is left."""
     noise = FlowDequantizer(PixelInterval(event_dim=1, context_shape=(2,)))
     x, eps = torch.tensor([3.0, 7.0]), torch.tensor([0.5, -1.0])
-    expected = sum(-(e**2) / 2 - math.log(2 * math.pi) / 2 - math.log(sigmoid(e) * sigmoid(-e)) for e in eps.tolist())
+    expected = sum(
+        -(e**2) / 2 - math.log(2 * math.pi) / 2 - math.log(sigmoid(e) * sigmoid(-e))
+        for e in eps.tolist()
+    )
     assert_close(noise(x).log_prob(x + eps.sigmoid()).item(), expected)
 
 
@@ -142,7 +147,11 @@ def test_the_affine_step_of_the_ablation():
     y, ladj = formula.forward_and_ladj(torch.tensor(2.0), torch.tensor([0.5, 3.0]))
     assert_close(y.item(), 2.5 * math.exp(math.tanh(3)))
     assert_close(ladj.item(), math.tanh(3))
-    built = [m for m in flows.flow_pp((1, 2, 4), width=4, formula="affine").modules() if isinstance(m, Coupling)]
+    built = [
+        m
+        for m in flows.flow_pp((1, 2, 4), width=4, formula="affine").modules()
+        if isinstance(m, Coupling)
+    ]
     assert all((c.elementwise.scale, c.elementwise.bound) == ("tanh", 1.0) for c in built)
 
 

@@ -37,7 +37,11 @@ def network(x, weights):
 
 
 def sub(weights, prefix):
-    return {name.removeprefix(prefix + "."): w for name, w in weights.items() if name.startswith(prefix + ".")}
+    return {
+        name.removeprefix(prefix + "."): w
+        for name, w in weights.items()
+        if name.startswith(prefix + ".")
+    }
 
 
 def squeeze(x):
@@ -52,7 +56,9 @@ def squeeze(x):
 def step(x, weights):
     """`revnet2d_step`: actnorm, invertible 1x1 convolution, affine coupling with sigmoid(h + 2)."""
     c, h, w = x.shape
-    shift, log_scale, matrix = (weights[f"parts.{n}"] for n in ("0.theta.shift", "0.theta.log_scale", "1.theta.weight"))
+    shift, log_scale, matrix = (
+        weights[f"parts.{n}"] for n in ("0.theta.shift", "0.theta.log_scale", "1.theta.weight")
+    )
     x = (x + shift) * np.exp(log_scale)
     logdet = h * w * log_scale.sum()
     x = np.einsum("ij,jhw->ihw", matrix, x)
@@ -88,7 +94,9 @@ def log_density(x, weights, levels, scales, depth):
 
 
 @pytest.mark.parametrize(
-    ("shape", "scales", "depth"), [((1, 2, 2), 1, 1), ((1, 2, 2), 1, 2), ((1, 4, 4), 2, 1), ((3, 8, 4), 2, 2)], ids=str
+    ("shape", "scales", "depth"),
+    [((1, 2, 2), 1, 1), ((1, 2, 2), 1, 2), ((1, 4, 4), 2, 1), ((3, 8, 4), 2, 2)],
+    ids=str,
 )
 def test_glow_agrees_with_the_official_formulas(shape, scales, depth):
     flow = glow(shape, levels=8, scales=scales, depth=depth, width=3, scale="sigmoid")
@@ -139,6 +147,8 @@ def test_glow_for_cifar_has_as_many_weights_as_its_shapes_say():
     for channels in (12, 24, 48):
         half, width = channels // 2, 8
         first, second, last = 9 * (half + 1) * width, width**2, 9 * (width + 1) * channels
-        total += 32 * (2 * channels + channels**2 + first + second + last + 4 * width + 2 * channels)
+        total += 32 * (
+            2 * channels + channels**2 + first + second + last + 4 * width + 2 * channels
+        )
         total += 9 * (half + 1) * channels + 2 * channels if channels < 48 else 2 * 48 * 4 * 4
     assert sum(p.numel() for p in flow.parameters()) == total

@@ -52,7 +52,9 @@ def test_affine_with_a_bounded_scale():
 
 # Glow, table 1 and the official code: z2 = (z2 + shift) sigmoid(h + 2). sigmoid(2.7) = 1 / (1 + e^-2.7) = 0.9370266439.
 def test_affine_of_the_official_glow():
-    y, ladj = numbers(*Affine("sigmoid").forward_and_ladj(torch.tensor(3.0), torch.tensor([1.1, 0.7])))
+    y, ladj = numbers(
+        *Affine("sigmoid").forward_and_ladj(torch.tensor(3.0), torch.tensor([1.1, 0.7]))
+    )
     assert_allclose(y, 4.1 * 0.9370266439, rtol=1e-9)
     assert_allclose(ladj, math.log(0.9370266439), rtol=1e-8)
 
@@ -65,7 +67,11 @@ def test_affine_coupling_with_a_network():
     put(conditioner.net[0].bias, [0.0, 0.5])
     put(conditioner.net[2].weight, [[0.5, -1.0], [0.25, 1.0]])
     put(conditioner.net[2].bias, [0.1, 0.2])
-    y, ladj = numbers(*Coupling(Halves(2), Affine("sigmoid"), conditioner).forward_and_ladj(torch.tensor([2.0, 3.0])))
+    y, ladj = numbers(
+        *Coupling(Halves(2), Affine("sigmoid"), conditioner).forward_and_ladj(
+            torch.tensor([2.0, 3.0])
+        )
+    )
     assert_allclose(y, [2.0, 4.1 * 0.9370266439], rtol=1e-9)
     assert_allclose(ladj, math.log(0.9370266439), rtol=1e-8)
 
@@ -108,7 +114,9 @@ def test_factorised_convolution():
 
 
 def test_squeeze_of_two_channels():
-    x = torch.arange(16.0).view(2, 2, 4)  # channel 0: 0 1 2 3 / 4 5 6 7; channel 1: 8 9 10 11 / 12 13 14 15
+    x = torch.arange(16.0).view(
+        2, 2, 4
+    )  # channel 0: 0 1 2 3 / 4 5 6 7; channel 1: 8 9 10 11 / 12 13 14 15
     (y,) = numbers(Squeeze()(x))
     expected = [[0, 2], [1, 3], [4, 6], [5, 7], [8, 10], [9, 11], [12, 14], [13, 15]]
     assert y.reshape(8, 2).tolist() == expected
@@ -129,7 +137,9 @@ def test_logit_at_known_points():
     y, ladj = numbers(*Logit(256, event_dim=0).forward_and_ladj(x))
     assert_allclose(y, [-2.9444389792, math.log(11 / 29), 0, 2.9444389792], rtol=1e-9, atol=1e-12)
     ends = math.log(0.9 / 256 / 0.0475)
-    assert_allclose(ladj, [ends, math.log(0.9 / 256 / (0.275 * 0.725)), math.log(0.0140625), ends], rtol=1e-12)
+    assert_allclose(
+        ladj, [ends, math.log(0.9 / 256 / (0.275 * 0.725)), math.log(0.0140625), ends], rtol=1e-12
+    )
 
 
 def test_logit_of_an_image_adds_up():
@@ -143,11 +153,15 @@ def test_logit_is_exact_far_out_in_float32():
     layer = Logit(1, margin=0, event_dim=0)
     y = torch.tensor([-80.0, 80.0], dtype=torch.float32)
     _, ladj = numbers(*layer.inverse_and_ladj(y))
-    assert_allclose(ladj, [-80.0, -80.0], rtol=1e-6)  # log sigma(y) + log sigma(-y) = -|y| up to e^-80
+    assert_allclose(
+        ladj, [-80.0, -80.0], rtol=1e-6
+    )  # log sigma(y) + log sigma(-y) = -|y| up to e^-80
 
 
 def test_scaling_of_an_image():
-    y, ladj = numbers(*Scaling(-1 / 256, 0.5).forward_and_ladj(torch.tensor([[[64.0, 128.0, 0.0]]])))
+    y, ladj = numbers(
+        *Scaling(-1 / 256, 0.5).forward_and_ladj(torch.tensor([[[64.0, 128.0, 0.0]]]))
+    )
     assert_allclose(y, [[[0.25, 0.0, 0.5]]])
     assert_allclose(ladj, -3 * math.log(256), rtol=1e-12)
 
@@ -197,7 +211,13 @@ def test_factor_out_scores_the_second_half_under_its_learned_prior():
 
     mean, std = t * math.exp(s), math.exp(s)
     half_log_two_pi = 0.5 * math.log(2 * math.pi)
-    expected = -0.5 * a**2 - half_log_two_pi - 0.5 * ((b - mean) / std) ** 2 - math.log(std) - half_log_two_pi
+    expected = (
+        -0.5 * a**2
+        - half_log_two_pi
+        - 0.5 * ((b - mean) / std) ** 2
+        - math.log(std)
+        - half_log_two_pi
+    )
     density = Flow(StandardNormal(2), layer.inv)()
     (log_prob,) = numbers(density.log_prob(torch.tensor([a, b]).view(2, 1, 1)))
     assert_allclose(log_prob, expected, rtol=1e-12)

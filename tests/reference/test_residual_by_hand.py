@@ -64,7 +64,12 @@ def test_planar_shifted_with_a_longer_w():
 
 def test_planar_two_maps_in_a_row():
     # the first moves x_2 by 2 / 2, which the second, along the other axis, reads
-    layer = fill(Planar(2, length=2), u=[0.0, 2.0, log(e + 1), log(e + 1)], w=[1.0, 0.0, 0.0, 1.0], b=[0.0, -6 + HALF])
+    layer = fill(
+        Planar(2, length=2),
+        u=[0.0, 2.0, log(e + 1), log(e + 1)],
+        w=[1.0, 0.0, 0.0, 1.0],
+        b=[0.0, -6 + HALF],
+    )
     check(layer, [HALF, 5.0], [HALF + log(e + 1) / 2, 6.5], log(7 / 4))
 
 
@@ -76,14 +81,22 @@ def test_planar_two_maps_in_a_row():
     [(1.0, 7 / 6, 7 / 6 * 37 / 36), (-0.5, 11 / 12, 11 / 12 * 71 / 72), (0.0, 1.0, 1.0)],
 )
 def test_radial_five_from_the_centre(beta, factor, determinant):
-    raw = {"raw_alpha": [inverse_softplus(1 - 0.001)], "raw_sum": [inverse_softplus(1 + beta - 0.001)]}
+    raw = {
+        "raw_alpha": [inverse_softplus(1 - 0.001)],
+        "raw_sum": [inverse_softplus(1 + beta - 0.001)],
+    }
     layer = fill(Radial(2), center=[[1.0, 2.0]], **raw)
     check(layer, [4.0, 6.0], [1 + 3 * factor, 2 + 4 * factor], log(determinant))
 
 
 def test_radial_at_the_centre():
     # r = 0: a dilation by 1 + beta / alpha = 3 in each of three dimensions
-    layer = fill(Radial(3), center=[[1.0, 2.0, 3.0]], raw_alpha=[inverse_softplus(0.999)], raw_sum=[log(e**2.999 - 1)])
+    layer = fill(
+        Radial(3),
+        center=[[1.0, 2.0, 3.0]],
+        raw_alpha=[inverse_softplus(0.999)],
+        raw_sum=[log(e**2.999 - 1)],
+    )
     check(layer, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], 3 * log(3))
 
 
@@ -107,7 +120,12 @@ def test_sylvester_triangular_reversed():
 def test_sylvester_orthogonal():
     # Q = (3, 4) / 5; at Q.x = log 3, tanh(S Q.x) = 1/2, and x moves by Q / 4
     layer = fill(Sylvester(2, 1), q=[3.0, 4.0], r=[HALF], s=[HALF])
-    check(layer, [0.6 * log(3), 0.8 * log(3)], [0.6 * (log(3) + 0.25), 0.8 * (log(3) + 0.25)], log(19 / 16))
+    check(
+        layer,
+        [0.6 * log(3), 0.8 * log(3)],
+        [0.6 * (log(3) + 0.25), 0.8 * (log(3) + 0.25)],
+        log(19 / 16),
+    )
 
 
 def test_sylvester_householder():
@@ -135,7 +153,11 @@ def test_linear_lu():
     layer.back.copy_(torch.tensor([1, 0]))
     # U = (2, 3; 0, -5), L = (1, 0; 3, 1): (1, 1) -> (5, -5) -> (5, 10) -> (10, 5) -> (20, 25)
     fill(
-        layer, lower=[9.0, 9.0, 3.0, 9.0], upper=[9.0, 3.0, 9.0, 9.0], log_diagonal=[log(2), log(5)], shift=[10.0, 20.0]
+        layer,
+        lower=[9.0, 9.0, 3.0, 9.0],
+        upper=[9.0, 3.0, 9.0, 9.0],
+        log_diagonal=[log(2), log(5)],
+        shift=[10.0, 20.0],
     )
     check(layer, [1.0, 1.0], [20.0, 25.0], log(10))
 
