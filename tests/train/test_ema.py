@@ -1,10 +1,11 @@
 """The moving average of the weights."""
 
+import importlib
+
 import pytest
 import torch
 
 from pyro_exact import data, recipes, train
-from pyro_exact.train import fit as fit_module
 from pyro_exact.train.ema import ema_update
 
 
@@ -32,8 +33,9 @@ def test_ema_update_follows_its_formula():
 
 def test_ema_may_stand_anywhere_among_the_callbacks(tmp_path, monkeypatch):
     train.fit(recipe(), images(), tmp_path / "one", progress=False, device="cpu")
-    callbacks = fit_module._callbacks
-    monkeypatch.setattr(fit_module, "_callbacks", lambda *given: callbacks(*given)[::-1])
+    module = importlib.import_module("pyro_exact.train.fit")
+    callbacks = module._callbacks
+    monkeypatch.setattr(module, "_callbacks", lambda *given: callbacks(*given)[::-1])
     train.fit(recipe(), images(), tmp_path / "other", progress=False, device="cpu")
 
     one, other = (train.read_checkpoint(tmp_path / name / train.LAST) for name in ("one", "other"))
