@@ -1,4 +1,4 @@
-"""The laws of a flow layer, for the layers of this package and for yours: see `check_bijection`."""
+"""Laws of flow layers, for the layers of this package and for your own: see `check_bijection`."""
 
 from pyro_exact.testing.check import check_bijection, laws
 from pyro_exact.testing.law import Law

@@ -1,4 +1,4 @@
-"""Laws of the two pure methods."""
+"""Laws of the two pure methods, forward and inverse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyro_exact.transforms.bijection import Bijection
 
 @law(always)
 def inverse_undoes_forward(trial: Trial) -> None:
-    """The inverse of an output is its input, also of a copy that no memory knows."""
+    """The inverse of an output is its input, also for a copy of the output without a cache."""
     y = trial.bound(trial.x).detach().clone()
     agree("the inverse of an output", trial.bound.inv(y), trial.x)
 
@@ -34,6 +34,7 @@ def ladj_is_that_of_the_jacobian(trial: Trial) -> None:
     """The log-determinant is that of the autograd Jacobian."""
     _, ladj = trial.bound.forward_and_ladj(trial.x)
     for i in range(ROWS):
+        # log |det dy/dx| of each row
         matrix = jacobian(partial(_flat_output, trial.row(i)), trial.x[i]).flatten(1)
         agree("the ladj", ladj[i], matrix.slogdet().logabsdet)
 
@@ -54,6 +55,7 @@ def rows_do_not_mix(trial: Trial) -> None:
     """A row of a batch has the output that it has alone."""
     for name, direction, source in trial.directions():
         output, ladj = direction(source)
+
         for i in range(ROWS):
             alone, ladj_alone = getattr(trial.row(i), name)(source[i])
             agree(f"a row of {name}", output[i], alone)
@@ -62,15 +64,17 @@ def rows_do_not_mix(trial: Trial) -> None:
 
 @law(always)
 def calls_change_nothing(trial: Trial) -> None:
-    """Both directions leave their arguments and the layer as they were, and say the same a second time."""
+    """Both directions change neither their arguments nor the layer, and a second call agrees."""
     state = copy.deepcopy(trial.layer.state_dict())
     for name, direction, source in trial.directions():
         given = source.clone()
         output, ladj = direction(source)
         agree(f"the argument of {name} after the call", source, given, 0)
+
         again, ladj_again = direction(source)
         agree(f"a second {name}", again, output, 0)
         agree(f"the ladj of a second {name}", ladj_again, ladj, 0)
+
     for name, value in trial.layer.state_dict().items():
         agree(f"{name} after the calls", value, state[name], 0)
 
@@ -78,9 +82,12 @@ def calls_change_nothing(trial: Trial) -> None:
 @law(learns_from_context)
 def the_context_matters(trial: Trial) -> None:
     """Another context gives another output."""
-    other = trial.given(trial.contexts(ROWS))
-    if torch.equal(trial.bound.forward_and_ladj(trial.x)[0], other.forward_and_ladj(trial.x)[0]):
+    y, _ = trial.bound.forward_and_ladj(trial.x)
+    other, _ = trial.given(trial.contexts(ROWS)).forward_and_ladj(trial.x)
+
+    if torch.equal(y, other):
         raise AssertionError(
-            "the outputs for two contexts: expected different ones; got the same. Build a layer that should use none "
-            "without a context: a plain layer may stand among conditional ones."
+            "the outputs for two contexts: expected different ones; got the same. Build a layer "
+            "that should use none without a context: a plain layer may stand among conditional "
+            "ones."
         )

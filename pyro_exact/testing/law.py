@@ -1,4 +1,4 @@
-"""What a law is, to which layers it applies, and what it is written with."""
+"""The class of laws, the conditions under which they apply, and the comparisons they use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pyro_exact.transforms.boundary import Shape
 
 @dataclass(frozen=True)
 class Law:
-    """A statement about layers, and a function that raises where it does not hold.
+    """A statement about layers, and a function that raises an error if it does not hold.
 
     Args:
         check: The function; its docstring is the statement.
-        applies: Whether the statement is one about a layer.
+        applies: A function that tells whether the statement applies to a layer.
     """
 
     check: Callable[[Trial], None]
@@ -34,50 +34,66 @@ class Law:
 
 
 def law(applies: Callable[[Trial], bool]) -> Callable[[Callable[[Trial], None]], Law]:
-    """Make a law of a function, for the layers to which it applies."""
+    """Return a decorator that makes a function a law, for the layers to which it applies."""
     return lambda check: Law(check, applies)
 
 
 def always(trial: Trial) -> bool:
-    """Any layer."""
+    """Apply to any layer."""
     return True
 
 
 def plain(trial: Trial) -> bool:
-    """A layer without a context."""
+    """Apply to layers without a context."""
     return trial.context is None
 
 
 def conditional(trial: Trial) -> bool:
-    """A layer with a context."""
+    """Apply to layers with a context."""
     return trial.context is not None
 
 
 def learns(trial: Trial) -> bool:
-    """A layer with parameters."""
+    """Apply to layers with parameters."""
     return bool(trial.weights())
 
 
 def learns_from_context(trial: Trial) -> bool:
-    """A layer with a context and with parameters: one without any may have a context only to stand among others."""
+    """Apply to layers with a context and with parameters.
+
+    A layer without parameters may accept a context only to be used among conditional layers.
+    """
     return conditional(trial) and learns(trial)
 
 
 def keeps_shape(trial: Trial) -> bool:
-    """A layer whose outputs have the shape of its inputs."""
+    """Apply to layers whose outputs have the shape of their inputs."""
     return trial.output_shape == trial.event_shape
 
 
 def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8) -> None:
-    """Raise unless two tensors are equal up to the tolerance: absolute for small numbers, relative for large ones."""
+    """Raise AssertionError unless two tensors are equal up to a tolerance.
+
+    The tolerance is absolute for small elements and relative for large ones.
+
+    Args:
+        subject: The value that is compared, for the error.
+        found: The actual value.
+        expected: The expected value.
+        tolerance: The tolerance.
+    """
     has_shape(subject, found, expected.shape)
     off = ~torch.isclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
-    if off.any():
-        worst = torch.where(off, (found - expected).abs().nan_to_num(torch.inf), -1.0).argmax()
-        raise AssertionError(
-            f"{subject}: expected {expected.flatten()[worst].item()}; got {found.flatten()[worst].item()}. "
-            f"{int(off.sum())} of {off.numel()} numbers are off by more than {tolerance}."
-        )
+    if not off.any():
+        return
+
+    difference = (found - expected).abs().nan_to_num(torch.inf)
+    worst = torch.where(off, difference, -1.0).argmax()
+    wanted, got = expected.flatten()[worst].item(), found.flatten()[worst].item()
+    raise AssertionError(
+        f"{subject}: expected {wanted}; got {got}. {int(off.sum())} of {off.numel()} elements are "
+        f"off by more than {tolerance}."
+    )
 
 
 def has_shape(subject: str, found: Tensor, expected: Shape) -> None:
