@@ -18,7 +18,7 @@ def check_number(
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        number: Its value: a Python or NumPy number, or a tensor with one element.
+        number: The value: a Python or NumPy number, or a tensor with one element.
         least: The lower end of the range.
         most: The upper end of the range.
         open_ends: Whether to refuse the ends themselves.
@@ -63,7 +63,7 @@ def check_share(owner: str, name: str, share: object) -> float:
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        share: Its value.
+        share: The value.
 
     Raises:
         TypeError: If it is no number.

@@ -20,7 +20,7 @@ def check_size(
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        size: Its value.
+        size: The value.
         least: The smallest size allowed.
         most: The largest size allowed; use `LARGEST_COUNT` for layers and other repeated parts.
 
@@ -55,7 +55,7 @@ def check_sizes(
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        sizes: Its value: a list, a tuple, a `torch.Size` or an array.
+        sizes: The value: a list, a tuple, a `torch.Size` or an array.
         least: The smallest size allowed.
         most: The largest size allowed.
         length: The number of sizes that is required; `None` for any number.
@@ -83,7 +83,7 @@ def check_shape(owner: str, name: str, shape: object) -> tuple[int, ...]:
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        shape: Its value.
+        shape: The value.
 
     Raises:
         TypeError: If it is neither an integer nor a sequence of integers.
@@ -104,7 +104,7 @@ def check_kernel(owner: str, name: str, size: object) -> int:
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        size: Its value.
+        size: The value.
 
     Raises:
         TypeError: If it is no integer.
@@ -143,7 +143,7 @@ def check_seed(owner: str, seed: object) -> int:
 
     Args:
         owner: The function or class that has the argument.
-        seed: Its value.
+        seed: The value.
 
     Raises:
         TypeError: If it is no integer.

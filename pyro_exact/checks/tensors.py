@@ -22,7 +22,7 @@ def check_tensor(owner: str, name: str, value: object) -> Tensor:
     Args:
         owner: The function or class that has the argument, as a user would write it.
         name: The argument.
-        value: Its value.
+        value: The value.
 
     Raises:
         TypeError: If it is no tensor (for example an array or a list), complex, sparse or
@@ -66,7 +66,7 @@ def check_floating(owner: str, name: str, value: object) -> Tensor:
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        value: Its value.
+        value: The value.
 
     Raises:
         TypeError: If it is no such tensor.
@@ -86,7 +86,7 @@ def check_numbers(owner: str, name: str, value: Tensor) -> Tensor:
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        value: Its value.
+        value: The value.
 
     Raises:
         TypeError: If it is a meta tensor.
@@ -134,7 +134,7 @@ def check_batch(owner: str, name: str, value: object, event_shape: Sequence[int]
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        value: Its value.
+        value: The value.
         event_shape: Shape of an event.
 
     Raises:
@@ -162,7 +162,7 @@ def check_mask(owner: str, name: str, value: object) -> Tensor:
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        value: Its value.
+        value: The value.
 
     Raises:
         TypeError: If it is no dense tensor of real numbers.
@@ -189,9 +189,9 @@ def check_broadcast(
     Args:
         owner: The function or class that has both arguments.
         name: The first argument.
-        shape: Its batch shape.
+        shape: The batch shape.
         other: The second argument.
-        others: Its batch shape.
+        others: The batch shape.
 
     Raises:
         ValueError: If they do not broadcast.

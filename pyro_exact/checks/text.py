@@ -62,7 +62,7 @@ def check_path(owner: str, name: str, path: object) -> Path:
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        path: Its value.
+        path: The value.
 
     Raises:
         TypeError: If it is neither a string nor a path.

@@ -29,7 +29,7 @@ def check_members(file: BinaryIO, size: int) -> int:
 
     Args:
         file: The archive.
-        size: Its bytes.
+        size: Bytes of the file.
 
     Returns:
         The number of bytes of its pickle.
