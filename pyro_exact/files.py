@@ -94,6 +94,7 @@ def remove_partial(path: Path, of_the_living: bool = False) -> None:
             folder.
     """
     before, after = _partial(path, "/").split("/")
+
     for found in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
         process = found.name.removeprefix(before).removesuffix(after)
         if process.isdecimal() and (of_the_living or not _alive(int(process))):
@@ -116,6 +117,7 @@ def write_json(values: Mapping[str, Any], path: Path) -> None:
         raise ValueError(
             f"{path} expects finite numbers, as JSON does; got {bad}. Nothing was written."
         )
+
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
     with atomic_write(path) as partial:
         partial.write_text(text)
@@ -159,6 +161,7 @@ def _not_finite(values: object, name: str = "") -> str | None:
         parts = values.items()
     elif isinstance(values, list | tuple):
         parts = enumerate(values)
+
     for key, value in parts:
         bad = _not_finite(value, f"{name}.{key}" if name else str(key))
         if bad is not None:

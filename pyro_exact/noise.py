@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+Function = Callable[..., Any]
+
 # Functions that return a random tensor: the function that allocates it, and the method that fills
 # it.
-MAKES: dict[Callable[..., Any], tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+MAKES: dict[Function, tuple[Function, Function]] = {
     torch.rand: (torch.empty, Tensor.uniform_),
     torch.rand_like: (torch.empty_like, Tensor.uniform_),
     torch.randn: (torch.empty, Tensor.normal_),
@@ -67,7 +69,7 @@ class SharedNoise(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
+        func: Function,
         types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
@@ -82,7 +84,7 @@ class SharedNoise(TorchFunctionMode):
         if func in FILLS:
             return self._fill(func, *args, **given)
 
-        replaced: dict[Callable[..., Any], Callable[..., Any]] = {
+        replaced: dict[Function, Function] = {
             torch.normal: self._normal,
             torch.randint: self._randint,
             torch.bernoulli: self._bernoulli,
@@ -109,7 +111,9 @@ class SharedNoise(TorchFunctionMode):
         return value
 
     def _of_batch(self, value: Tensor) -> bool:
-        return value.dim() > 0 and len(value) > 0 and len(value) % self.rows == 0
+        if value.dim() == 0 or len(value) == 0:
+            return False
+        return len(value) % self.rows == 0
 
     def _fill(self, fill: Callable[..., object], x: Tensor, *args: Any, **given: Any) -> Tensor:
         rest = [self._whole(value) for value in args]
@@ -127,7 +131,9 @@ class SharedNoise(TorchFunctionMode):
 
     def _randint(self, *args: Any, **given: Any) -> Tensor:
         # The signatures of torch are randint(high, size) and randint(low, high, size).
-        *ends, size = args if "size" not in given else (*args, given.pop("size"))
+        if "size" in given:
+            args = (*args, given.pop("size"))
+        *ends, size = args
         if "high" in given:
             ends = [*ends, given.pop("high")]
         else:
@@ -147,5 +153,8 @@ class SharedNoise(TorchFunctionMode):
             return F.dropout(x, p, training, inplace)
 
         # Dropout of ones gives the mask, scaled by 1 / (1 - p).
-        mask = self._draw(x, lambda whole: whole.copy_(F.dropout(torch.ones_like(whole), p)))
+        def fill(whole: Tensor) -> Tensor:
+            return whole.copy_(F.dropout(torch.ones_like(whole), p))
+
+        mask = self._draw(x, fill)
         return x.mul_(mask) if inplace else x * mask

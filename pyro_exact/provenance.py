@@ -41,6 +41,7 @@ def hardware(device: str | None = None, devices: int = 1) -> str:
         name = torch.cuda.get_device_name()
     else:
         name = f"{torch.get_num_threads()} CPU threads, {_processor()}"
+
     return name if devices == 1 else f"{devices} x {name}"
 
 
@@ -51,6 +52,7 @@ def commit() -> str:
     """
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     tracked = ["git", "ls-files", "--error-unmatch", __file__]
+
     try:
         found = _output(describe)
         _output(tracked)

@@ -116,6 +116,7 @@ def check_event(
     """
     cut = value.dim() - len(event_shape)
     event_fits = cut >= 0 and tuple(value.shape[cut:]) == tuple(event_shape)
+
     if event_fits and cut >= batch_dims:
         return value.shape[:cut]
 
@@ -143,6 +144,7 @@ def check_batch(owner: str, name: str, value: object, event_shape: Sequence[int]
     """
     batch = check_tensor(owner, name, value)
     rows = check_event(owner, name, batch, event_shape, batch_dims=1)
+
     if len(rows) == 1 and rows.numel() > 0:
         return batch
 
@@ -171,8 +173,10 @@ def check_mask(owner: str, name: str, value: object) -> Tensor:
     import torch
 
     mask = check_numbers(owner, name, check_tensor(owner, name, value))
+
     if mask.dtype == torch.bool:
         return mask
+
     if bool(((mask != 0) & (mask != 1)).any()):
         raise ValueError(
             f"{owner} expects {name} of True and False; got other numbers. Compare with a "

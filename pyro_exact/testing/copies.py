@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyro_exact.testing.law import agree, always, law
+from pyro_exact.testing.law import agree, always, fresh, law
 from pyro_exact.testing.trial import Trial
 from pyro_exact.transforms.bijection import Bijection
 
@@ -75,4 +75,4 @@ def _equals(layer: Bijection, trial: Trial, y: Tensor) -> None:
 
     t = replace(trial, layer=layer).bound
     agree("the output of the copy", t(trial.x), y, 0)
-    agree("the inverse of the copy", t.inv(y.detach().clone()), trial.x)
+    agree("the inverse of the copy", t.inv(fresh(y)), trial.x)

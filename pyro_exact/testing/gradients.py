@@ -14,6 +14,8 @@ from torch.autograd import gradcheck
 from pyro_exact.testing.law import agree, always, law, learns, learns_from_context
 from pyro_exact.testing.trial import ROWS, Direction, Trial
 
+Tensors = dict[str, Tensor]
+
 
 @law(always)
 def derivatives_are_those_of_finite_differences(trial: Trial) -> None:
@@ -33,7 +35,8 @@ def derivatives_are_those_of_finite_differences(trial: Trial) -> None:
 
 def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tensor) -> list[Tensor]:
     """Return outputs that always have a graph: `gradcheck` would skip outputs without one."""
-    nothing = torch.stack([0 * argument.sum() for argument in arguments]).sum()
+    zeros = [0 * argument.sum() for argument in arguments]
+    nothing = torch.stack(zeros).sum()
     return [output + nothing for output in direction(*arguments)]
 
 
@@ -88,7 +91,7 @@ def _random_sums(direction: Direction, source: Tensor) -> Callable[[], list[Tens
     return sums
 
 
-def _length(gradients: list[dict[str, Tensor]], weight: str) -> float:
+def _length(gradients: list[Tensors], weight: str) -> float:
     """Return the norm of the gradients of a weight.
 
     A weight is moved by its inverse, so that all weights have about the same effect.
@@ -98,8 +101,8 @@ def _length(gradients: list[dict[str, Tensor]], weight: str) -> float:
 
 def _difference(
     trial: Trial,
-    moves: dict[str, Tensor],
-    gradients: list[dict[str, Tensor]],
+    moves: Tensors,
+    gradients: list[Tensors],
     sums: Callable[[], list[Tensor]],
 ) -> str | None:
     """Compare derivatives with central differences; return the difference as text, or `None`."""
@@ -113,15 +116,19 @@ def _difference(
         _move(weights, moves, step)
 
     for name, gradient, ahead, behind in zip(("output", "ladj"), gradients, *values, strict=True):
-        parts = torch.stack([(gradient[weight] * move).sum() for weight, move in moves.items()])
+        # The derivative along the moves: the sum over weights of gradient * move.
+        terms = [(gradient[weight] * move).sum() for weight, move in moves.items()]
+        parts = torch.stack(terms)
         found = parts.sum().item()
         expected = ((ahead - behind) / (2 * step)).item()
-        if not abs(found - expected) <= 1e-4 * (1 + parts.abs().sum().item()):
+
+        scale = 1 + parts.abs().sum().item()
+        if not abs(found - expected) <= 1e-4 * scale:
             return f"expected {expected:.6g} for the {name}; got {found:.6g}."
     return None
 
 
-def _move(weights: dict[str, Tensor], moves: dict[str, Tensor], step: float) -> None:
+def _move(weights: Tensors, moves: Tensors, step: float) -> None:
     for name, move in moves.items():
         weights[name].add_(move, alpha=step)
 
@@ -156,7 +163,9 @@ def a_sample_without_gradient_is_scored_with_one(trial: Trial) -> None:
     """The gradient of the score of a sample is that of the score of a copy of the sample."""
     d = trial.distribution()
     x = d.sample((4,))
-    _same_gradients(trial, d.log_prob(x).sum(), d.log_prob(x.clone()).sum())
+    found = d.log_prob(x).sum()
+    expected = d.log_prob(x.clone()).sum()
+    _same_gradients(trial, found, expected)
 
 
 @law(learns)
@@ -198,7 +207,8 @@ def two_steps_on_the_same_batch(trial: Trial) -> None:
 
 def _random_sum(*tensors: Tensor) -> Tensor:
     """Return a random sum of all elements of some tensors."""
-    return torch.stack([(t * torch.randn_like(t)).sum() for t in tensors]).sum()
+    sums = [(t * torch.randn_like(t)).sum() for t in tensors]
+    return torch.stack(sums).sum()
 
 
 def _same_gradients(trial: Trial, found: Tensor, expected: Tensor) -> None:

@@ -28,10 +28,12 @@ def initialize_returns_the_output(trial: Trial) -> None:
 def initialize_leaves_no_graph(trial: Trial) -> None:
     """After ``initialize`` on a batch with a gradient, no output and no parameter has a graph."""
     data = _data(trial)
-    y = _initialized(data.layer, replace(data, x=data.x.requires_grad_()))
+    with_gradient = replace(data, x=data.x.requires_grad_())
+    y = _initialized(data.layer, with_gradient)
 
-    state = {**dict(data.layer.named_parameters()), **dict(data.layer.named_buffers())}
-    for name, value in {"the output": y, **state}.items():
+    parameters = dict(data.layer.named_parameters())
+    buffers = dict(data.layer.named_buffers())
+    for name, value in {"the output": y, **parameters, **buffers}.items():
         if value.grad_fn is not None:
             raise AssertionError(
                 f"{name} after initialize: expected no graph; got {value.grad_fn}."
@@ -55,8 +57,12 @@ def a_compose_initializes_the_layer(trial: Trial) -> None:
     part = copy.deepcopy(data.layer)
     whole = Compose([part, Scaling(2.0, event_dim=part.codomain.event_dim)])
 
-    agree("the output of a Compose", _initialized(whole, data), 2 * _initialized(data.layer, data))
-    agree("the output of its part", replace(data, layer=part).bound(data.x), data.bound(data.x))
+    found = _initialized(whole, data)
+    alone = _initialized(data.layer, data)
+    agree("the output of a Compose", found, 2 * alone)
+
+    part_alone = replace(data, layer=part).bound
+    agree("the output of its part", part_alone(data.x), data.bound(data.x))
 
 
 @law(always)
@@ -87,7 +93,9 @@ def _kinds(layer: Bijection) -> dict[str, object]:
 
 
 def _both_directions(trial: Trial, y: Tensor) -> list[Tensor]:
-    return [*trial.bound.forward_and_ladj(trial.x), *trial.bound.inverse_and_ladj(y)]
+    forward = trial.bound.forward_and_ladj(trial.x)
+    inverse = trial.bound.inverse_and_ladj(y)
+    return [*forward, *inverse]
 
 
 def _initialized(layer: Bijection, data: Trial) -> Tensor:

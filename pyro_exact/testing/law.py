@@ -11,6 +11,9 @@ from torch import Tensor
 from pyro_exact.testing.trial import Trial
 from pyro_exact.transforms.boundary import Shape
 
+Check = Callable[[Trial], None]
+Condition = Callable[[Trial], bool]
+
 
 @dataclass(frozen=True)
 class Law:
@@ -21,8 +24,8 @@ class Law:
         applies: A function that tells whether the statement applies to a layer.
     """
 
-    check: Callable[[Trial], None]
-    applies: Callable[[Trial], bool]
+    check: Check
+    applies: Condition
 
     @property
     def name(self) -> str:
@@ -33,7 +36,7 @@ class Law:
         return (self.check.__doc__ or "").strip()
 
 
-def law(applies: Callable[[Trial], bool]) -> Callable[[Callable[[Trial], None]], Law]:
+def law(applies: Condition) -> Callable[[Check], Law]:
     """Return a decorator that makes a function a law, for the layers to which it applies."""
     return lambda check: Law(check, applies)
 
@@ -89,16 +92,22 @@ def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8
 
     difference = (found - expected).abs().nan_to_num(torch.inf)
     worst = torch.where(off, difference, -1.0).argmax()
-    wanted, got = expected.flatten()[worst].item(), found.flatten()[worst].item()
+    wanted = expected.flatten()[worst].item()
+    got = found.flatten()[worst].item()
+    count, total = int(off.sum()), off.numel()
     raise AssertionError(
-        f"{subject}: expected {wanted}; got {got}. {int(off.sum())} of {off.numel()} elements are "
-        f"off by more than {tolerance}."
+        f"{subject}: expected {wanted}; got {got}. "
+        f"{count} of {total} elements are off by more than {tolerance}."
     )
 
 
+def fresh(value: Tensor) -> Tensor:
+    """Return a copy of a tensor without a gradient; no cache knows it."""
+    return value.detach().clone()
+
+
 def has_shape(subject: str, found: Tensor, expected: Shape) -> None:
-    """Raise unless a tensor has a shape."""
-    if tuple(found.shape) != tuple(expected):
-        raise AssertionError(
-            f"{subject}: expected shape {tuple(expected)}; got {tuple(found.shape)}."
-        )
+    """Raise AssertionError unless a tensor has a shape."""
+    wanted, got = tuple(expected), tuple(found.shape)
+    if got != wanted:
+        raise AssertionError(f"{subject}: expected shape {wanted}; got {got}.")

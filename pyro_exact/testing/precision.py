@@ -42,7 +42,8 @@ def autocast_leaves_the_formula_in_float32(trial: Trial) -> None:
 
 def _close(subject: str, found: Tensor, expected: Tensor) -> None:
     _is_float32(subject, found)
-    scale = expected.double().abs().amax().clamp(min=1)
+    largest = expected.double().abs().amax()
+    scale = largest.clamp(min=1)
     agree(
         f"{subject}, divided by the largest",
         found.double() / scale,
@@ -69,7 +70,9 @@ def inverse_compiles_into_one_graph(trial: Trial) -> None:
 
 
 def _traces(
-    direction: Callable[..., tuple[Tensor, Tensor]], source: Tensor, context: Tensor | None
+    direction: Callable[..., tuple[Tensor, Tensor]],
+    source: Tensor,
+    context: Tensor | None,
 ) -> None:
     # torch keeps a few graphs of a function and refuses more, and here each layer needs another.
     torch.compiler.reset()

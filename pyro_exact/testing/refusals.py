@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_exact.testing.law import agree, always, conditional, has_shape, law, plain
+from pyro_exact.testing.law import agree, always, conditional, fresh, has_shape, law, plain
 from pyro_exact.testing.trial import ROWS, Trial, within
 from pyro_exact.transforms.bijection import Bijection
 
@@ -24,7 +24,8 @@ def a_wrong_event_works_or_is_refused(trial: Trial) -> None:
     ):
         for axis, size in enumerate(shape):
             for wrong in (1, size + 1):  # a dimension of size 1 might broadcast
-                x = draw((ROWS, *shape[:axis], wrong, *shape[axis + 1 :])).double()
+                event = (*shape[:axis], wrong, *shape[axis + 1 :])
+                x = draw((ROWS, *event)).double()
                 _works_or_is_refused(t, x)
 
 
@@ -33,14 +34,17 @@ def _works_or_is_refused(t: Bijection, x: Tensor) -> None:
         y = t(x)
     except ValueError:
         return
-    has_shape(f"the output for {tuple(x.shape)}", y, t.forward_shape(x.shape))
-    agree(f"the inverse for {tuple(x.shape)}", t.inv(y.detach().clone()), x)
+
+    shape = tuple(x.shape)
+    has_shape(f"the output for {shape}", y, t.forward_shape(x.shape))
+    agree(f"the inverse for {shape}", t.inv(fresh(y)), x)
 
 
 @law(always)
 def too_few_dimensions_are_refused(trial: Trial) -> None:
     """A tensor with fewer dimensions than an event raises a ValueError."""
-    x, y = trial.inputs()[..., 0], trial.outputs()[..., 0]
+    x = trial.inputs()[..., 0]
+    y = trial.outputs()[..., 0]
 
     _refused("the layer, without an event dimension", partial(trial.bound, x))
     _refused("its inverse, without an event dimension", partial(trial.bound.inv, y))
@@ -51,7 +55,8 @@ def integers_are_refused(trial: Trial) -> None:
     """A tensor that is not floating-point raises a TypeError."""
     for dtype in (torch.int64, torch.uint8, torch.bool):
         for name, direction, source in trial.directions():
-            _refused(f"{name} of {dtype}", partial(direction, source.to(dtype)), TypeError)
+            call = partial(direction, source.to(dtype))
+            _refused(f"{name} of {dtype}", call, TypeError)
 
 
 @law(conditional)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from pyro_exact.testing.law import agree, always, conditional, has_shape, law
+from pyro_exact.testing.law import agree, always, conditional, fresh, has_shape, law
 from pyro_exact.testing.trial import ROWS, Trial
+
+Batch = tuple[int, ...]
 
 
 @law(always)
@@ -35,16 +37,18 @@ def batches_may_be_empty(trial: Trial) -> None:
         _both_ways(trial, batch)
 
 
-def _both_ways(trial: Trial, batch: tuple[int, ...]) -> None:
+def _both_ways(trial: Trial, batch: Batch) -> None:
     x = trial.inputs(*batch).requires_grad_()
     t = trial.given(trial.contexts(*batch))
     y = t(x)
     ladj = t.log_abs_det_jacobian(x, y)
-
     has_shape("an output", y, (*batch, *trial.output_shape))
     has_shape("the ladj", ladj, batch)
-    agree(f"the inverse of a batch {batch}", t.inv(y.detach().clone()), x.detach())
-    has_shape("a gradient", torch.autograd.grad(y.sum() + ladj.sum(), x)[0], x.shape)
+
+    agree(f"the inverse of a batch {batch}", t.inv(fresh(y)), x.detach())
+
+    (gradient,) = torch.autograd.grad(y.sum() + ladj.sum(), x)
+    has_shape("a gradient", gradient, x.shape)
 
 
 @law(conditional)
@@ -60,18 +64,22 @@ def batches_of_input_and_context_broadcast(trial: Trial) -> None:
         _broadcasts(trial, batch, contexts)
 
 
-def _broadcasts(trial: Trial, batch: tuple[int, ...], contexts: tuple[int, ...]) -> None:
+def _broadcasts(trial: Trial, batch: Batch, contexts: Batch) -> None:
     """Raise unless broadcasting agrees with inputs and contexts that are expanded first."""
-    x, context = trial.inputs(*batch), trial.contexts(*contexts)
+    x = trial.inputs(*batch)
+    context = trial.contexts(*contexts)
     common = torch.broadcast_shapes(batch, contexts)
 
     x_whole = x.expand(*common, *trial.event_shape)
-    context_whole = context if context is None else context.expand(*common, -1)
-    expected, ladj = trial.given(context_whole).forward_and_ladj(x_whole)
+    context_whole = None
+    if context is not None:
+        context_whole = context.expand(*common, -1)
+    whole = trial.given(context_whole)
+    expected, ladj = whole.forward_and_ladj(x_whole)
 
     t = trial.given(context)
     y = t(x)
     subject = f"of inputs {batch} with contexts {contexts}"
     agree(f"the output {subject}", y, expected)
     agree(f"the ladj {subject}", t.log_abs_det_jacobian(x, y), ladj)
-    agree(f"the inverse {subject}", t.inv(y.detach().clone()), x_whole)
+    agree(f"the inverse {subject}", t.inv(fresh(y)), x_whole)
