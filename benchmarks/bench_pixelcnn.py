@@ -3,8 +3,7 @@
 import torch
 from harness import DEVICE, alternate, report
 
-from pyro_exact.autoregressive import GatedPixelCNN, PixelCNN
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import Autoregressive, GatedPixelCNN, PixelCNN
 
 SHAPE, SITES = (1, 28, 28), 784
 GATED, SMALL, PLAIN = "Gated PixelCNN", "Gated PixelCNN of 32 channels", "PixelCNN"

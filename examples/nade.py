@@ -17,8 +17,7 @@ from jsonargparse import ArgumentParser
 from pyro.infer import SVI, Trace_ELBO
 
 from pyro_exact import data
-from pyro_exact.autoregressive import MADE, NADE, ConvNADE, DeepNADE
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import MADE, NADE, Autoregressive, ConvNADE, DeepNADE
 from pyro_exact.models import Density, OrderAgnostic
 from pyro_exact.plots import save_grids
 

@@ -19,8 +19,14 @@ from jsonargparse import ArgumentParser
 from pyro.infer import SVI, Trace_ELBO
 
 from pyro_exact import data
-from pyro_exact.autoregressive import NADE, CausalNet, ConvNADE, DeepNADE, OrderAgnosticNet
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import (
+    NADE,
+    Autoregressive,
+    CausalNet,
+    ConvNADE,
+    DeepNADE,
+    OrderAgnosticNet,
+)
 from pyro_exact.models import Density, GenerativeModel, OrderAgnostic
 from pyro_exact.plots import save_grids
 from pyro_exact.train import load_model

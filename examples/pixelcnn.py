@@ -15,8 +15,7 @@ from jsonargparse import ArgumentParser
 from pyro.infer import SVI, Trace_ELBO
 
 from pyro_exact import data
-from pyro_exact.autoregressive import GatedPixelCNN
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import Autoregressive, GatedPixelCNN
 from pyro_exact.plots import save_grids
 
 

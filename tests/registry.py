@@ -15,6 +15,7 @@ from torch import Tensor
 from pyro_exact.autoregressive import (
     MADE,
     NADE,
+    Autoregressive,
     CausalNet,
     Conditioned,
     ConvNADE,
@@ -27,17 +28,11 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.distributions import (
-    Autoregressive,
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    DiscretizedLogisticMixture,
     Flow,
     FlowDequantizer,
     FlowPosterior,
-    GaussianLikelihood,
     IndependentSites,
     InverseAutoregressive,
-    Likelihood,
     StandardNormal,
     Subset,
     UniformDequantizer,
@@ -55,6 +50,13 @@ from pyro_exact.flows import (
     real_nvp,
     spline_coupling,
     sylvester,
+)
+from pyro_exact.likelihoods import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    DiscretizedLogisticMixture,
+    GaussianLikelihood,
+    Likelihood,
 )
 from pyro_exact.models import (
     VAE,

@@ -19,9 +19,8 @@ from torch.testing import assert_close
 from tqdm import tqdm
 
 from pyro_exact import autoregressive
-from pyro_exact.autoregressive import MADE, NADE, CausalNet, DeepNADE, scans
-from pyro_exact.distributions import (
-    Autoregressive,
+from pyro_exact.autoregressive import MADE, NADE, Autoregressive, CausalNet, DeepNADE, scans
+from pyro_exact.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
     GaussianLikelihood,
@@ -29,7 +28,7 @@ from pyro_exact.distributions import (
 )
 from pyro_exact.models import Density
 from pyro_exact.nn import MaskedDense
-from pyro_exact.nn.state import progress
+from pyro_exact.nn.step_state import progress
 from pyro_exact.ops.masked_product import BLOCKS
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -112,7 +111,7 @@ def number(x, count):
 
 
 def test_every_exported_network_is_registered():
-    others = {"CausalNet", "Completion", "OrderAgnosticNet", "PixelNet", "scans"}
+    others = {"Autoregressive", "CausalNet", "Completion", "OrderAgnosticNet", "PixelNet", "scans"}
     assert {name.split()[0] for name in NETS} == set(autoregressive.__all__) - others
 
 
@@ -1107,7 +1106,7 @@ def test_whole_passes_find_the_sample_of_the_steps_in_fewer_passes(monkeypatch, 
 
 def test_a_long_sample_shows_its_progress(capsys, monkeypatch):
     monkeypatch.setattr(
-        "pyro_exact.distributions.autoregressive.tqdm",
+        "pyro_exact.autoregressive.distribution.tqdm",
         lambda sites, **options: tqdm(sites, **options | {"delay": 0, "mininterval": 0}),
     )
     Autoregressive(net("NADE")).sample(progress=True)

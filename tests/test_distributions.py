@@ -10,11 +10,9 @@ from pyro.distributions import Independent, Normal
 from registry import DISTRIBUTIONS, LIKELIHOODS, dense, flow, small_dequantizer, small_glow, stack
 from torch.testing import assert_close
 
-from pyro_exact import distributions
-from pyro_exact.autoregressive import DeepNADE
+from pyro_exact import distributions, likelihoods
+from pyro_exact.autoregressive import Autoregressive, DeepNADE
 from pyro_exact.distributions import (
-    Autoregressive,
-    BernoulliLikelihood,
     Flow,
     FlowDequantizer,
     IndependentSites,
@@ -22,6 +20,7 @@ from pyro_exact.distributions import (
     Subset,
     UniformDequantizer,
 )
+from pyro_exact.likelihoods import BernoulliLikelihood
 from pyro_exact.transforms import ActNorm, Affine, Compose, Coupling, Halves, Logit, Scaling
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -43,9 +42,12 @@ def d(request):
 
 
 def test_every_exported_distribution_is_registered():
-    assert {name.split()[0] for name in [*DISTRIBUTIONS, *LIKELIHOODS]} == set(
-        distributions.__all__
-    ) - {"Likelihood"}
+    registered = {name.split()[0] for name in DISTRIBUTIONS}
+    assert registered == {*distributions.__all__, "Autoregressive"}
+
+
+def test_every_exported_likelihood_is_registered():
+    assert {name.split()[0] for name in LIKELIHOODS} == set(likelihoods.__all__) - {"Likelihood"}
 
 
 @pytest.mark.parametrize("sample_shape", [(), (5,), (2, 5)], ids=str)

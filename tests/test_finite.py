@@ -6,19 +6,17 @@ import pytest
 import torch
 from registry import LIKELIHOODS, MODELS, NETS
 
-from pyro_exact.autoregressive import NADE, ConvNADE, DeepNADE, GatedPixelCNN
+from pyro_exact.autoregressive import NADE, Autoregressive, ConvNADE, DeepNADE, GatedPixelCNN
 from pyro_exact.distributions import (
-    Autoregressive,
-    CategoricalLikelihood,
     Flow,
     FlowDequantizer,
-    GaussianLikelihood,
     IndependentSites,
     StandardNormal,
     Subset,
     UniformDequantizer,
 )
 from pyro_exact.flows import flow_pp_dequantizer, glow, real_nvp
+from pyro_exact.likelihoods import CategoricalLikelihood, GaussianLikelihood
 from pyro_exact.models import Dequantized
 from pyro_exact.nn.finite import check_output
 from pyro_exact.transforms import BatchNorm

@@ -12,8 +12,8 @@ from registry import net
 from scipy.stats import chisquare
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import ConvNADE, DeepNADE
-from pyro_exact.distributions import Autoregressive, Subset
+from pyro_exact.autoregressive import Autoregressive, ConvNADE, DeepNADE
+from pyro_exact.distributions import Subset
 from pyro_exact.models import OrderAgnostic
 from pyro_exact.train import evaluate
 

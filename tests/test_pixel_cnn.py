@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import GatedPixelCNN, PixelCNN
-from pyro_exact.distributions import Autoregressive, DiscretizedLogisticMixture
+from pyro_exact.autoregressive import Autoregressive, GatedPixelCNN, PixelCNN
+from pyro_exact.likelihoods import DiscretizedLogisticMixture
 from pyro_exact.models import Density
 
 pytestmark = pytest.mark.usefixtures("double")

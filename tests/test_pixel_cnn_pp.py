@@ -9,13 +9,17 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import CausalNet, PixelCNNpp
-from pyro_exact.distributions import Autoregressive, DiscretizedLogisticMixture
-from pyro_exact.nn import ShiftedConv2d, ShiftedConvTranspose2d
-from pyro_exact.nn.concat_elu import concat_elu
+from pyro_exact.autoregressive import Autoregressive, CausalNet, PixelCNNpp
+from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import (
+    Pointwise,
+    ShiftedConv2d,
+    ShiftedConvTranspose2d,
+)
+from pyro_exact.likelihoods import DiscretizedLogisticMixture
 from pyro_exact.nn.dropout import Dropout
-from pyro_exact.nn.shifted_convolution import Pointwise, WeightNormed
-from pyro_exact.nn.state import progress
+from pyro_exact.nn.step_state import progress
+from pyro_exact.nn.weight_norm import WeightNormed
+from pyro_exact.ops.concat_elu import concat_elu
 
 pytestmark = pytest.mark.usefixtures("double")
 

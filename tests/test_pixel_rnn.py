@@ -6,7 +6,7 @@ from test_pixel_cnn import dependence, randomised
 from torch.testing import assert_close
 
 from pyro_exact.autoregressive import DiagonalBiLSTM, RowLSTM
-from pyro_exact.nn.swept_lstm import SweptLSTM, lstm_cell
+from pyro_exact.autoregressive.pixel_rnn.conv_lstm import SweptLSTM, lstm_cell
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -118,7 +118,7 @@ def test_padding_below_the_image_is_seen_to_leak(monkeypatch):
         return DiagonalBiLSTM((1, 3, 4), 2, units=4, layers=1, head=8)
 
     assert not looks_ahead(make)
-    monkeypatch.setattr("pyro_exact.nn.swept_lstm.BEFORE", 0)
+    monkeypatch.setattr("pyro_exact.autoregressive.pixel_rnn.conv_lstm.BEFORE", 0)
     assert looks_ahead(make)
 
 

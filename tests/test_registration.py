@@ -10,8 +10,8 @@ from pyro.contrib.autoname import scope
 from pyro.infer import SVI, Trace_ELBO
 from registry import MODELS, small_glow
 
-from pyro_exact.autoregressive import NADE, PixelCNN
-from pyro_exact.distributions import Autoregressive, Flow, StandardNormal
+from pyro_exact.autoregressive import NADE, Autoregressive, PixelCNN
+from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.models import Density, Dequantized
 
 

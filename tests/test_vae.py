@@ -12,19 +12,12 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from torch.testing import assert_close
 
 from pyro_exact import flows
-from pyro_exact.autoregressive import MADE
+from pyro_exact.autoregressive import MADE, Autoregressive
 from pyro_exact.data import Images
-from pyro_exact.distributions import (
-    Autoregressive,
-    BernoulliLikelihood,
-    FlowPosterior,
-    GaussianLikelihood,
-    IndependentSites,
-    Likelihood,
-    StandardNormal,
-)
+from pyro_exact.distributions import FlowPosterior, IndependentSites, StandardNormal
 from pyro_exact.distributions.normal import exponential_normal, softplus_normal
 from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
+from pyro_exact.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
 from pyro_exact.models import VAE, GenerativeModel, HierarchicalPixelVAE, PixelVAE, iaf_vae
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe

@@ -102,7 +102,7 @@ def _conditioned(
     """Return a model that can complete, given the class of the images if it is one of classes."""
     import torch
 
-    from pyro_exact.distributions import Autoregressive
+    from pyro_exact.autoregressive import Autoregressive
     from pyro_exact.models import Density, OrderAgnostic
 
     if isinstance(model, Density) and isinstance(model.distribution, Autoregressive):
@@ -141,7 +141,7 @@ def _drawn(
     model: Density | OrderAgnostic, images: Tensor, seen: Tensor, completions: int
 ) -> Tensor:
     """Return completions of each image, (completions, N, C, H, W)."""
-    from pyro_exact.distributions import Autoregressive
+    from pyro_exact.autoregressive import Autoregressive
     from pyro_exact.models import OrderAgnostic
 
     device = next(model.parameters()).device

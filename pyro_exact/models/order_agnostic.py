@@ -6,8 +6,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
-from pyro_exact.distributions.autoregressive import Autoregressive
+from pyro_exact.autoregressive.distribution import Autoregressive
+from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet
 from pyro_exact.distributions.subset import Subset
 from pyro_exact.models.generative_model import GenerativeModel, checked_count, refuse_temperature
 from pyro_exact.nn.precision import cast, weight_of

@@ -13,6 +13,7 @@ from pyro_exact import flows
 from pyro_exact.autoregressive import (
     MADE,
     NADE,
+    Autoregressive,
     CausalNet,
     ConvNADE,
     DeepNADE,
@@ -24,7 +25,7 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.checks import shown
-from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
+from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import (
     Density,

@@ -8,13 +8,12 @@ from torch import nn
 
 from pyro_exact import flows
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.distributions import (
+from pyro_exact.distributions import FlowPosterior, StandardNormal
+from pyro_exact.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
     DiscretizedLogisticMixture,
-    FlowPosterior,
     Likelihood,
-    StandardNormal,
 )
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import MADE, NADE
-from pyro_exact.distributions import Autoregressive, GaussianLikelihood
+from pyro_exact.autoregressive import MADE, NADE, Autoregressive
+from pyro_exact.likelihoods import GaussianLikelihood
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.pixel_net import Cursor, PixelNet
+from pyro_exact.autoregressive.pixel_rnn.conv_lstm import SweptLSTM, lstm_cell
 from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.masked_convolution import MaskedConv2d, Prepared, groups
-from pyro_exact.nn.swept_lstm import SweptLSTM, lstm_cell
 
 
 class PixelRNN(PixelNet):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pyro_exact.autoregressive.pixel_net import Cursor, PixelNet
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_kernel, check_size
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.masked_convolution import MaskedConv2d, Prepared, groups, spans
 
@@ -59,7 +59,7 @@ class GatedPixelCNN(PixelNet):
         Image Generation with PixelCNN Decoders, equations 2-4 and figure 2.
 
     Example:
-        >>> from pyro_exact.distributions import Autoregressive
+        >>> from pyro_exact.autoregressive import Autoregressive
         >>> net = GatedPixelCNN((1, 8, 8), levels=2, hidden=8, layers=2, head=8, context=10)
         >>> label = torch.nn.functional.one_hot(torch.tensor([3, 7]), 10)
         >>> Autoregressive(net, context=label).sample().shape

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet, Orders
+from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet, Orders
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size
-from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.dropout import Dropout
-from pyro_exact.nn.state import State
+from pyro_exact.nn.step_state import State
 
 # Sites that become known move a hidden unit together, and Adam would throw it about: 0.1 scales
 # their weights down.
@@ -52,7 +52,7 @@ class DeepNADE(OrderAgnosticNet):
         Estimation, section 4.
 
     Example:
-        >>> from pyro_exact.distributions import Autoregressive
+        >>> from pyro_exact.autoregressive import Autoregressive
         >>> net = DeepNADE(4, hidden=8, orders=3)
         >>> Autoregressive(net).sample((5,)).shape
         torch.Size([5, 4])

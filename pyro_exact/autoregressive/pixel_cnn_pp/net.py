@@ -10,13 +10,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import (
+    Pointwise,
+    Prepared,
+    ShiftedConv2d,
+)
+from pyro_exact.autoregressive.pixel_cnn_pp.stream import (
+    SCALES,
+    Due,
+    ShiftedStream,
+    StreamMemory,
+)
 from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
-from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
+from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.rescaled import initialize_once
-from pyro_exact.nn.shifted_convolution import Pointwise, Prepared, ShiftedConv2d, WeightNormed
-from pyro_exact.nn.shifted_stream import SCALES, Due, ShiftedStream, StreamMemory
-from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.step_state import State, progress
+from pyro_exact.nn.weight_norm import WeightNormed
 
 
 class Memory(NamedTuple):
@@ -69,7 +79,7 @@ class PixelCNNpp(CausalNet):
         Discretized Logistic Mixture Likelihood and Other Modifications, and official code.
 
     Example:
-        >>> from pyro_exact.distributions import Autoregressive
+        >>> from pyro_exact.autoregressive import Autoregressive
         >>> net = PixelCNNpp((3, 8, 8), resnets=1, filters=4, components=2)
         >>> d = Autoregressive(net.eval())
         >>> d.log_prob(d.sample((5,))).shape

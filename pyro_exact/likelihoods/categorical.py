@@ -8,7 +8,7 @@ from torch.distributions import constraints
 from torch.nn import functional as F
 
 from pyro_exact.checks import check_size
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class CategoricalLikelihood(Likelihood):

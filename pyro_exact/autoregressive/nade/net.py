@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.checks import check_elements, check_size
-from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.orders import permutations
-from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.step_state import State, progress
 from pyro_exact.ops.transformed import transformed
 
 
@@ -49,7 +49,7 @@ class NADE(CausalNet):
         Estimation, section 2.
 
     Example:
-        >>> from pyro_exact.distributions import Autoregressive
+        >>> from pyro_exact.autoregressive import Autoregressive
         >>> d = Autoregressive(NADE(4, hidden=8))
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])

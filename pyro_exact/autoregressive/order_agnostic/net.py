@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from pyro_exact.autoregressive.causal_net import CausalNet
-from pyro_exact.autoregressive.completion import Completion
-from pyro_exact.autoregressive.conditioned import Conditioned, mask_of
+from pyro_exact.autoregressive.distribution import Autoregressive
+from pyro_exact.autoregressive.order_agnostic.completion import Completion
+from pyro_exact.autoregressive.order_agnostic.conditional import Conditioned, mask_of
 from pyro_exact.checks import LARGEST_COUNT, check_seed, check_size
-from pyro_exact.distributions.autoregressive import Autoregressive
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.orders import permutations
-from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.step_state import State, progress
 
 Orders = int | Iterable[Any]
 

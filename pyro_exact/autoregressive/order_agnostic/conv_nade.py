@@ -8,10 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.autoregressive.deep_nade import DeepNADE
-from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet, Orders
+from pyro_exact.autoregressive.order_agnostic.deep_nade import DeepNADE
+from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet, Orders
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size, check_sizes
-from pyro_exact.distributions.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.layout import channels_last
 
 
@@ -45,7 +45,7 @@ class ConvNADE(OrderAgnosticNet):
         Estimation, section 6.
 
     Example:
-        >>> from pyro_exact.distributions import Autoregressive
+        >>> from pyro_exact.autoregressive import Autoregressive
         >>> net = ConvNADE((1, 4, 4), channels=3, kernels=[2, 3], hidden=10)
         >>> Autoregressive(net).sample((5,)).shape
         torch.Size([5, 1, 4, 4])

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
 from pyro_exact.checks import check_size
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 
 LOG_SCALES = (
     -7.0,

@@ -45,7 +45,7 @@ class PixelCNN(PixelNet):
         Decoders, figure 1.
 
     Example:
-        >>> from pyro_exact.distributions import Autoregressive
+        >>> from pyro_exact.autoregressive import Autoregressive
         >>> d = Autoregressive(PixelCNN((3, 8, 8), levels=4, hidden=6, blocks=2, head=6))
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])

@@ -11,10 +11,10 @@ from torch import Tensor
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.checks import check_mask
 from pyro_exact.nn.conditioner import required
-from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.step_state import State, progress
 
 if TYPE_CHECKING:
-    from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
+    from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet
 
 
 class Conditioned(CausalNet):

@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.distributions.likelihood import Likelihood
-from pyro_exact.nn.state import State, progress
+from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.nn.step_state import State, progress
 
 
 class Causal(Protocol):

@@ -7,11 +7,15 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import (
+    Pointwise,
+    Prepared,
+    ShiftedConv2d,
+)
 from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn import line_buffer
-from pyro_exact.nn.concat_elu import concat_elu
 from pyro_exact.nn.dropout import Dropout
-from pyro_exact.nn.shifted_convolution import Pointwise, Prepared, ShiftedConv2d
+from pyro_exact.ops.concat_elu import concat_elu
 
 
 class Feature(NamedTuple):

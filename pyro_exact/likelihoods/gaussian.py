@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_exact.checks import check_size
-from pyro_exact.distributions.likelihood import Likelihood
-from pyro_exact.distributions.normal import least_std
+from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.nn.precision import least_std
 
 
 class GaussianLikelihood(Likelihood):

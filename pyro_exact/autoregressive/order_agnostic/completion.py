@@ -16,10 +16,10 @@ from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shape
 from pyro_exact.distributions.independent_sites import check_values
 from pyro_exact.nn.finite import check_output, check_weights_for
 from pyro_exact.nn.precision import cast, weight_of
-from pyro_exact.nn.state import State
+from pyro_exact.nn.step_state import State
 
 if TYPE_CHECKING:
-    from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
+    from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet
 
 
 class Completion(TorchDistribution):

@@ -8,9 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.autoregressive.pixel_cnn_pp.gated_resnet import (
+    Feature,
+    GatedResnet,
+    Memory,
+    feature,
+    record,
+)
+from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import (
+    Prepared,
+    ShiftedConv2d,
+    ShiftedConvTranspose2d,
+)
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.nn.gated_resnet import Feature, GatedResnet, Memory, feature, record
-from pyro_exact.nn.shifted_convolution import Prepared, ShiftedConv2d, ShiftedConvTranspose2d
 
 SCALES = 3
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_seed, check_share, check_size
-from pyro_exact.distributions.bernoulli import BernoulliLikelihood
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.nn.orders import permutations
-from pyro_exact.nn.state import State
+from pyro_exact.nn.step_state import State
 
 
 class MADE(CausalNet):
@@ -25,7 +25,7 @@ class MADE(CausalNet):
     The masks come from degrees, drawn once at random and saved with the weights: a hidden unit of
     degree m sees what is of degree up to m, an output what comes before its site. A site is seen by
     all later ones directly (:math:`A`), so that no width is too small. Several masks, each with its
-    own order of the sites, make an ensemble; see `pyro_exact.distributions.Autoregressive`.
+    own order of the sites, make an ensemble; see `pyro_exact.autoregressive.Autoregressive`.
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels come row by row.
@@ -52,7 +52,7 @@ class MADE(CausalNet):
         Estimation, sections 3 and 4; equations 8-9 and 12-13.
 
     Example:
-        >>> from pyro_exact.distributions import Autoregressive
+        >>> from pyro_exact.autoregressive import Autoregressive
         >>> d = Autoregressive(MADE(4, hidden=16, masks=3))
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])

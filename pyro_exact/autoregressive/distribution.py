@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from tqdm import tqdm
 
+from pyro_exact.autoregressive.sampler import Causal, Rows, Steps
 from pyro_exact.checks import (
     check_broadcast,
     check_event,
@@ -22,7 +23,6 @@ from pyro_exact.checks import (
 )
 from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
 from pyro_exact.distributions.independent_sites import check_values
-from pyro_exact.distributions.steps import Causal, Rows, Steps
 from pyro_exact.nn.finite import check_output, check_weights_for
 from pyro_exact.nn.precision import cast
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.pixel_net import Cursor
-from pyro_exact.autoregressive.pixel_rnn import Layer, Memory, PixelRNN, bias
+from pyro_exact.autoregressive.pixel_rnn.net import Layer, Memory, PixelRNN, bias
 
 
 class RowLSTM(PixelRNN):
@@ -48,7 +48,7 @@ class RowLSTM(PixelRNN):
         3.1, equation 3 and table 1.
 
     Example:
-        >>> from pyro_exact.distributions import Autoregressive
+        >>> from pyro_exact.autoregressive import Autoregressive
         >>> d = Autoregressive(RowLSTM((3, 8, 8), levels=4, units=3, layers=2, head=6))
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pyro_exact.autoregressive.pixel_net import Cursor
-from pyro_exact.autoregressive.pixel_rnn import Layer, Memory, PixelRNN, bias
-from pyro_exact.nn.swept_lstm import lstm_cell
+from pyro_exact.autoregressive.pixel_rnn.conv_lstm import lstm_cell
+from pyro_exact.autoregressive.pixel_rnn.net import Layer, Memory, PixelRNN, bias
 
 
 class DiagonalBiLSTM(PixelRNN):
@@ -50,7 +50,7 @@ class DiagonalBiLSTM(PixelRNN):
         3.2, figure 3 and table 1.
 
     Example:
-        >>> from pyro_exact.distributions import Autoregressive
+        >>> from pyro_exact.autoregressive import Autoregressive
         >>> d = Autoregressive(DiagonalBiLSTM((1, 8, 8), levels=2, units=3, layers=2, head=6))
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])
