@@ -87,8 +87,10 @@ def main(
         images, test = ((part > digits.levels // 2).float() for part in (digits.train, digits.test))
         models = {
             "NADE": Density(Autoregressive(NADE(digits.shape, 100))),
-            "DeepNADE": OrderAgnostic(DeepNADE(digits.shape, 200, orders=ORDERS)),
-            "ConvNADE": OrderAgnostic(ConvNADE(digits.shape, 16, [3, 3, 3], 200, orders=ORDERS)),
+            "DeepNADE": OrderAgnostic(DeepNADE(digits.shape, (200, 200), orders=ORDERS)),
+            "ConvNADE": OrderAgnostic(
+                ConvNADE(digits.shape, 16, [3, 3, 3], (200, 200), orders=ORDERS)
+            ),
         }
         nets = {name: train(model, images, 2 if smoke else steps) for name, model in models.items()}
     else:

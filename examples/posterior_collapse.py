@@ -47,7 +47,13 @@ def build(layers: int) -> VAE:
     else:
         decoder = nn.Identity()
         likelihood = GatedPixelCNN(
-            SHAPE, 2, hidden=16, layers=layers - 1, kernel_size=3, head=32, context=LATENTS
+            SHAPE,
+            2,
+            width=16,
+            depth=layers - 1,
+            kernel_size=3,
+            head_width=32,
+            context_shape=LATENTS,
         )
     return VAE(encoder, decoder, posterior, StandardNormal(LATENTS), likelihood)
 

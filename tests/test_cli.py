@@ -314,7 +314,7 @@ def test_a_label_for_a_model_without_classes_is_refused(trained, run):
 def test_an_autoregressive_recipe_from_training_to_samples(here, run):
     bits = np.random.default_rng(0).integers(0, 2, (40, 4, 4), dtype=np.uint8)
     np.savez("bits.npz", train=bits[:20], valid=bits[20:30], test=bits[30:])
-    small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
+    small = ["--model.width", "4", "--training.batch-size", "5", "--training.steps", "3"]
     code, out, err = run("train", "nade_mnist", "--data", "bits.npz", "--out", "out", *small)
     assert code == 0
     assert re.fullmatch(
@@ -332,9 +332,9 @@ def test_an_autoregressive_recipe_from_training_to_samples(here, run):
 
 
 TINY = [
-    "--model.hidden",
+    "--model.width",
     "4",
-    "--model.head",
+    "--model.head-width",
     "4",
     "--training.batch-size",
     "5",
@@ -358,7 +358,7 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
             "--out",
             "out",
             *TINY,
-            "--model.blocks",
+            "--model.depth",
             "1",
         )[0]
         == 0
@@ -408,7 +408,7 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
 def test_complete_asks_for_the_class_and_for_an_autoregressive_model(trained, run):
     code, _, err = run("complete", "out/checkpoint.ckpt")
     assert (code, "expected an autoregressive model; got glow" in err) == (1, True)
-    small = [*TINY, "--model.layers", "1"]
+    small = [*TINY, "--model.depth", "1"]
     assert run("train", "gated_pixel_cnn_digits_by_class", "--out", "by_class", *small)[0] == 0
     code, _, err = run("complete", "by_class/checkpoint.ckpt", "--n", "2")
     assert (code, "Say it with --label" in err) == (1, True)
@@ -428,7 +428,7 @@ def test_a_network_of_any_order_completes_from_all_that_is_seen(here, run, monke
     )
     bits = np.random.default_rng(0).integers(0, 2, (40, 4, 4), dtype=np.uint8)
     np.savez("bits.npz", train=bits[:20], valid=bits[20:30], test=bits[30:])
-    small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
+    small = ["--model.hidden-dims", "[4, 4]", "--training.batch-size", "5", "--training.steps", "3"]
     assert run("train", "deep_nade_mnist", "--data", "bits.npz", "--out", "out", *small)[0] == 0
     Image.fromarray(np.uint8([[0, 0, 255, 255]] * 4)).save("right.png")
     command = ["complete", "out/checkpoint.ckpt", "--completions", "30", "--n", "2"]
@@ -451,7 +451,7 @@ def test_half_of_a_vector_is_seen(here, run, monkeypatch):
     )
     rows = np.random.default_rng(0).integers(0, 2, (30, 7), dtype=np.uint8)
     np.savez("rows.npz", train=rows[:20], valid=rows[20:21], test=rows[21:22])
-    small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
+    small = ["--model.width", "4", "--training.batch-size", "5", "--training.steps", "3"]
     assert run("train", "nade_debd", "--data", "rows.npz", "--out", "out", *small)[0] == 0
     assert run("complete", "out/checkpoint.ckpt", "--completions", "20")[0] == 0
     found = next(iter(shown.values()))[:, 0, 0]  # of the only image of the split

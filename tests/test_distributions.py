@@ -400,11 +400,11 @@ def test_the_support_is_the_cell():
     ("make", "shown"),
     [
         (
-            lambda: Autoregressive(DeepNADE(3, hidden=2)),
+            lambda: Autoregressive(DeepNADE(3, hidden_dims=(2, 2))),
             "Autoregressive(DeepNADE, batch_shape=(), event_shape=(3,))",
         ),
         (
-            lambda: DeepNADE(2, hidden=2).condition_on(torch.zeros(2, 2), torch.eye(2)),
+            lambda: DeepNADE(2, hidden_dims=(2, 2)).condition_on(torch.zeros(2, 2), torch.eye(2)),
             "Completion(DeepNADE, batch_shape=(2,), event_shape=(2,))",
         ),
         (lambda: Subset((1, 2), batch=(4,)), "Subset(batch_shape=(4,), event_shape=(1, 2))"),

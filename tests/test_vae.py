@@ -469,7 +469,7 @@ def test_sites_of_whole_pixels():
 
 
 def test_the_likelihood_may_be_autoregressive():
-    net = MADE((1, 4, 4), 20, context_dim=3)
+    net = MADE((1, 4, 4), (20,), context_dim=3)
     model = perturb(
         VAE(
             DenseEncoder((1, 4, 4), (6,)),

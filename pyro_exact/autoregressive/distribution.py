@@ -68,7 +68,7 @@ class Autoregressive(TorchDistribution):
 
     Example:
         >>> from pyro_exact.autoregressive import NADE
-        >>> d = Autoregressive(NADE(3, hidden=8))
+        >>> d = Autoregressive(NADE(3, width=8))
         >>> every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
         >>> torch.allclose(d.log_prob(every).exp().sum(), torch.tensor(1.0))
         True

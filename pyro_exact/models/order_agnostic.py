@@ -35,7 +35,7 @@ class OrderAgnostic(GenerativeModel):
 
     Example:
         >>> from pyro_exact.autoregressive import DeepNADE
-        >>> OrderAgnostic(DeepNADE((1, 4, 4), hidden=20)).sample(5).shape
+        >>> OrderAgnostic(DeepNADE((1, 4, 4), hidden_dims=(20, 20))).sample(5).shape
         torch.Size([5, 1, 4, 4])
     """
 

@@ -35,11 +35,11 @@ class GatedPixelCNN(PixelNet):
         shape: (C, H, W).
         levels: Number of pixel levels; two make bits. `None` for real numbers, which need a
             likelihood.
-        hidden: Channels of either stack.
-        layers: Number of layers after the first, which has a 7x7 kernel.
+        width: Channels of either stack.
+        depth: Number of layers after the first, which has a 7x7 kernel.
         kernel_size: Odd side of their kernels.
-        head: Channels of the two last convolutions' input.
-        context: Size of a context vector, or shape of a context map (channels, H, W).
+        head_width: Channels of the two last convolutions' input.
+        context_shape: Size of a context vector, or shape of a context map (channels, H, W).
         likelihood: What theta means, if not that of single levels: a site may be a pixel with all
             its channels, as with `DiscretizedLogisticMixture`, whose channels then come all at
             once.
@@ -60,7 +60,7 @@ class GatedPixelCNN(PixelNet):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> net = GatedPixelCNN((1, 8, 8), levels=2, hidden=8, layers=2, head=8, context=10)
+        >>> net = GatedPixelCNN((1, 8, 8), levels=2, width=8, depth=2, head_width=8, context_shape=10)
         >>> label = torch.nn.functional.one_hot(torch.tensor([3, 7]), 10)
         >>> Autoregressive(net, context=label).sample().shape
         torch.Size([2, 1, 8, 8])
@@ -72,21 +72,19 @@ class GatedPixelCNN(PixelNet):
         self,
         shape: Sequence[int],
         levels: int | None = 256,
-        hidden: int = 128,
-        layers: int = 12,
+        width: int = 128,
+        depth: int = 12,
         kernel_size: int = 5,
-        head: int = 1024,
-        context: int | Sequence[int] | None = None,
+        head_width: int = 1024,
+        context_shape: int | Sequence[int] | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
-        super().__init__(shape, levels, context, likelihood)
+        super().__init__(shape, levels, context_shape, likelihood)
         name = type(self).__name__
-        layers = check_size(name, "layers", layers, least=0, most=LARGEST_COUNT)
-        kernel_size, hidden = (
-            check_kernel(name, "kernel_size", kernel_size),
-            check_size(name, "hidden", hidden),
-        )
-        head = check_size(name, "head", head)
+        depth = check_size(name, "depth", depth, least=0, most=LARGEST_COUNT)
+        kernel_size = check_kernel(name, "kernel_size", kernel_size)
+        width = check_size(name, "width", width)
+        head_width = check_size(name, "head_width", head_width)
         if self.context_shape is not None and self.context_shape[1:] not in (
             (),
             (self.height, self.width),
@@ -95,26 +93,26 @@ class GatedPixelCNN(PixelNet):
                 f"{name} expects a context vector, or a map of shape (channels, {self.height}, {self.width}); got the "
                 f"shape {self.context_shape}. Resize the map."
             )
-        image, stack, last = (groups(n, self.colours) for n in (self.channels, hidden, head))
+        image, stack, last = (groups(n, self.colours) for n in (self.channels, width, head_width))
         channels = None if self.context_shape is None else self.context_shape[0]
         self.side = kernel_size // 2
         self.first = GatedLayer(
-            image, stack, torch.cat((stack, last)) if layers else last, 7, channels, first=True
+            image, stack, torch.cat((stack, last)) if depth else last, 7, channels, first=True
         )
         self.layers: Sequence[GatedLayer] = nn.ModuleList(  # type: ignore[assignment]
             GatedLayer(
                 stack,
                 stack,
-                torch.cat((stack, last)) if i < layers else last,
+                torch.cat((stack, last)) if i < depth else last,
                 kernel_size,
                 channels,
             )
-            for i in range(1, layers + 1)
+            for i in range(1, depth + 1)
         )
         self.head = MaskedConv2d(last, last)
         params = torch.arange(self.colours).repeat_interleave(self.likelihood.num_params)
         self.last = MaskedConv2d(last, params)
-        self.spans = [spans(n, self.colours) for n in (hidden, head)]
+        self.spans = [spans(n, self.colours) for n in (width, head_width)]
 
     def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
         vertical, x = self.first(images, images, context)

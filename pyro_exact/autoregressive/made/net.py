@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
 from pyro_exact.autoregressive.causal_net import CausalNet
-from pyro_exact.checks import LARGEST_COUNT, check_elements, check_seed, check_share, check_size
+from pyro_exact.checks import (
+    LARGEST_COUNT,
+    check_elements,
+    check_seed,
+    check_share,
+    check_size,
+    check_sizes,
+)
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.masked_dense import MaskedDense
@@ -29,8 +37,7 @@ class MADE(CausalNet):
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels come row by row.
-        hidden: Units of each hidden layer.
-        layers: Number of hidden layers.
+        hidden_dims: Width of each hidden layer.
         masks: Number of masks.
         order: A permutation of the numbers of the sites, or one for each mask, such as the `scans`
             of an image; `None` for 0, 1, ..., or with several masks for random ones.
@@ -53,7 +60,7 @@ class MADE(CausalNet):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> d = Autoregressive(MADE(4, hidden=16, masks=3))
+        >>> d = Autoregressive(MADE(4, hidden_dims=(16,), masks=3))
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])
     """
@@ -61,8 +68,7 @@ class MADE(CausalNet):
     def __init__(
         self,
         shape: int | Sequence[int],
-        hidden: int = 500,
-        layers: int = 1,
+        hidden_dims: Sequence[int] = (500,),
         masks: int = 1,
         order: Sequence[int] | Sequence[Sequence[int]] | None = None,
         seed: int = 0,
@@ -75,23 +81,18 @@ class MADE(CausalNet):
         super().__init__(
             shape, BernoulliLikelihood() if likelihood is None else likelihood, context_dim
         )
-        hidden, layers = (
-            check_size("MADE", "hidden", hidden),
-            check_size("MADE", "layers", layers, most=LARGEST_COUNT),
-        )
-        check_elements(
-            "MADE",
-            hidden,
-            max(hidden if layers > 1 else 1, self.sites * self.likelihood.num_params),
-        )
-        check_elements("MADE", self.sites, self.sites * self.likelihood.num_params)
+        hidden_dims = check_sizes("MADE", "hidden_dims", hidden_dims)
+        outputs = self.sites * self.likelihood.num_params
+        for below, above in pairwise((self.sites, *hidden_dims, outputs)):
+            check_elements("MADE", below, above)
+        check_elements("MADE", self.sites, outputs)
         masks = check_size("MADE", "masks", masks, most=LARGEST_COUNT)
         seed, dropout = check_seed("MADE", seed), check_share("MADE", "dropout", dropout)
         orders = None if order is None else permutations(order, self.sites, "MADE")
         self.dense = MaskedDense(
             self.sites,
             self.likelihood.num_params,
-            [hidden] * layers,
+            hidden_dims,
             context_dim,
             orders,
             masks,

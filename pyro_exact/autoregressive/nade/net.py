@@ -33,7 +33,7 @@ class NADE(CausalNet):
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels come row by row.
-        hidden: Number of hidden units, :math:`H`.
+        width: Number of hidden units, :math:`H`.
         order: The order :math:`o`, a permutation of 0, ..., D - 1; `None` for that one. Row
             :math:`d` of W, V and b belongs to the dimension that comes at place d.
 
@@ -50,7 +50,7 @@ class NADE(CausalNet):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> d = Autoregressive(NADE(4, hidden=8))
+        >>> d = Autoregressive(NADE(4, width=8))
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])
     """
@@ -58,19 +58,19 @@ class NADE(CausalNet):
     order: Tensor
 
     def __init__(
-        self, shape: int | Sequence[int], hidden: int = 500, order: Sequence[int] | None = None
+        self, shape: int | Sequence[int], width: int = 500, order: Sequence[int] | None = None
     ) -> None:
         super().__init__(shape, BernoulliLikelihood())
-        hidden = check_size("NADE", "hidden", hidden)
-        check_elements("NADE", self.sites, hidden)
+        width = check_size("NADE", "width", width)
+        check_elements("NADE", self.sites, width)
         orders = permutations(range(self.sites) if order is None else order, self.sites, "NADE")
         if len(orders) > 1:
             raise ValueError(f"NADE expects one order; got {len(orders)}. MADE takes several.")
         self.register_buffer("order", orders[0])
-        self.W = nn.Parameter(0.01 * torch.randn(self.sites, hidden))
-        self.V = nn.Parameter(0.01 * torch.randn(self.sites, hidden))
+        self.W = nn.Parameter(0.01 * torch.randn(self.sites, width))
+        self.V = nn.Parameter(0.01 * torch.randn(self.sites, width))
         self.b = nn.Parameter(torch.zeros(self.sites))
-        self.c = nn.Parameter(torch.zeros(hidden))
+        self.c = nn.Parameter(torch.zeros(width))
 
     @property
     def orders(self) -> Tensor:
@@ -105,7 +105,7 @@ class NADE(CausalNet):
         )
 
     def extra_repr(self) -> str:
-        return f"{tuple(self.event_shape)}, hidden={len(self.c)}"
+        return f"{tuple(self.event_shape)}, width={len(self.c)}"
 
 
 class Recursion(torch.autograd.Function):

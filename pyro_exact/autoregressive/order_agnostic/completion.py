@@ -49,7 +49,7 @@ class Completion(TorchDistribution):
     Example:
         >>> from pyro_exact.autoregressive import DeepNADE
         >>> rows, known = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), torch.tensor([[1, 1, 0], [0, 0, 1]])
-        >>> DeepNADE(3, hidden=8).condition_on(rows, known).sample().shape
+        >>> DeepNADE(3, hidden_dims=(8, 8)).condition_on(rows, known).sample().shape
         torch.Size([2, 3])
     """
 

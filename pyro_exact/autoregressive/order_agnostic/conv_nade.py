@@ -26,10 +26,9 @@ class ConvNADE(OrderAgnosticNet):
 
     Args:
         shape: Shape of the images, (C, H, W), whose pixels are numbered row by row.
-        channels: Channels of each hidden layer of the convolutions.
+        width: Channels of each hidden layer of the convolutions.
         kernels: Kernel size of each valid convolution; the full ones come in the reverse order.
-        hidden: Units of each hidden layer of the companion.
-        layers: Number of hidden layers of the companion.
+        hidden_dims: Width of each hidden layer of the companion.
         orders: Number of orders in the ensemble, or the orders themselves: permutations of the
             numbers of the sites.
         seed: Of orders that are drawn.
@@ -46,7 +45,7 @@ class ConvNADE(OrderAgnosticNet):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> net = ConvNADE((1, 4, 4), channels=3, kernels=[2, 3], hidden=10)
+        >>> net = ConvNADE((1, 4, 4), width=3, kernels=[2, 3], hidden_dims=(10, 10))
         >>> Autoregressive(net).sample((5,)).shape
         torch.Size([5, 1, 4, 4])
     """
@@ -56,20 +55,19 @@ class ConvNADE(OrderAgnosticNet):
     def __init__(
         self,
         shape: Sequence[int],
-        channels: int = 64,
+        width: int = 64,
         kernels: Sequence[int] = (8, 4, 6, 7),
-        hidden: int = 500,
-        layers: int = 2,
+        hidden_dims: Sequence[int] = (500, 500),
         orders: Orders = 1,
         seed: int = 0,
     ) -> None:
         super().__init__(shape, BernoulliLikelihood(), orders, seed)
         kernels = check_sizes("ConvNADE", "kernels", kernels, most=LARGEST_COUNT)
-        channels = check_size("ConvNADE", "channels", channels)
+        width = check_size("ConvNADE", "width", width)
         check_elements(
             "ConvNADE",
-            channels,
-            max(channels, 2 * self.event_shape[0]),
+            width,
+            max(width, 2 * self.event_shape[0]),
             *[max(kernels, default=1)] * 2,
         )
         shrunk = sum(kernel - 1 for kernel in kernels)
@@ -83,8 +81,8 @@ class ConvNADE(OrderAgnosticNet):
                 "ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no convolutions."
             )
         colours = self.event_shape[0]
-        down = [2 * colours, *[channels] * len(kernels)]
-        up = [*[channels] * len(kernels), colours]
+        down = [2 * colours, *[width] * len(kernels)]
+        up = [*[width] * len(kernels), colours]
         valid = [
             nn.Conv2d(*sizes, kernel) for sizes, kernel in zip(pairwise(down), kernels, strict=True)
         ]
@@ -97,7 +95,7 @@ class ConvNADE(OrderAgnosticNet):
         self.convolutions = nn.Sequential(
             *[m for layer in (*valid, *full) for m in (layer, nn.ReLU())][:-1]
         )
-        self.companion = DeepNADE(shape, hidden, layers)
+        self.companion = DeepNADE(shape, hidden_dims)
 
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
         known = mask.expand_as(x).to(x.dtype)

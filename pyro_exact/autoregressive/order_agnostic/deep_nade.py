@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet, Orders
-from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size
+from pyro_exact.checks import check_elements, check_sizes
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.step_state import State
@@ -32,8 +33,7 @@ class DeepNADE(OrderAgnosticNet):
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels are numbered row by row.
-        hidden: Units of each hidden layer.
-        layers: Number of hidden layers, :math:`L`.
+        hidden_dims: Width of each of the :math:`L` hidden layers.
         orders: Number of orders in the ensemble, or the orders themselves: permutations of the
             numbers of the sites.
         seed: Of orders that are drawn.
@@ -53,7 +53,7 @@ class DeepNADE(OrderAgnosticNet):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> net = DeepNADE(4, hidden=8, orders=3)
+        >>> net = DeepNADE(4, hidden_dims=(8, 8), orders=3)
         >>> Autoregressive(net).sample((5,)).shape
         torch.Size([5, 4])
         >>> rest = net.condition_on(torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([True, True, False, False]))
@@ -64,24 +64,28 @@ class DeepNADE(OrderAgnosticNet):
     def __init__(
         self,
         shape: int | Sequence[int],
-        hidden: int = 500,
-        layers: int = 2,
+        hidden_dims: Sequence[int] = (500, 500),
         orders: Orders = 1,
         seed: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__(shape, BernoulliLikelihood(), orders, seed)
-        hidden = check_size("DeepNADE", "hidden", hidden)
-        layers = check_size("DeepNADE", "layers", layers, most=LARGEST_COUNT)
-        check_elements("DeepNADE", hidden, max(hidden, 2 * self.sites))
-        first = nn.Linear(2 * self.sites, hidden)
+        hidden_dims = check_sizes("DeepNADE", "hidden_dims", hidden_dims)
+        if not hidden_dims:
+            raise ValueError(
+                "DeepNADE expects hidden_dims of at least one layer; got (). Give a width or more."
+            )
+        for below, above in pairwise((2 * self.sites, *hidden_dims, self.sites)):
+            check_elements("DeepNADE", below, above)
+        self.hidden_dims = tuple(hidden_dims)
+        first = nn.Linear(2 * self.sites, hidden_dims[0])
         self.W = nn.Parameter(
             first.weight.detach().T.unflatten(0, (2, self.sites)).contiguous()
         )  # of values, of mask
         self.c = nn.Parameter(first.bias.detach())
-        self.upper = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers - 1))
+        self.upper = nn.ModuleList(nn.Linear(*widths) for widths in pairwise(hidden_dims))
         self.dropout = Dropout(dropout)
-        self.V = nn.Parameter(torch.zeros(self.sites, hidden))
+        self.V = nn.Parameter(torch.zeros(self.sites, hidden_dims[-1]))
         self.b = nn.Parameter(torch.zeros(self.sites))
 
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -119,4 +123,6 @@ class DeepNADE(OrderAgnosticNet):
         self.b.copy_(self.likelihood.marginal(self.examples(x)).squeeze(-1))
 
     def extra_repr(self) -> str:
-        return f"{tuple(self.event_shape)}, hidden={len(self.c)}, orders={len(self.orders)}"
+        return (
+            f"{tuple(self.event_shape)}, hidden_dims={self.hidden_dims}, orders={len(self.orders)}"
+        )

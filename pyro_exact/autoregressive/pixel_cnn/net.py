@@ -25,9 +25,9 @@ class PixelCNN(PixelNet):
     Args:
         shape: (C, H, W).
         levels: Number of pixel levels; two make bits.
-        hidden: Channels in the middle of a residual block, h; the stream between the blocks has 2h.
-        blocks: Number of residual blocks.
-        head: Channels between the two last convolutions; the paper has 1024 for colours, 32 for
+        width: Channels in the middle of a residual block, h; the stream between the blocks has 2h.
+        depth: Number of residual blocks.
+        head_width: Channels between the two last convolutions; the paper has 1024 for colours, 32 for
             bits.
 
     Shape:
@@ -46,7 +46,7 @@ class PixelCNN(PixelNet):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> d = Autoregressive(PixelCNN((3, 8, 8), levels=4, hidden=6, blocks=2, head=6))
+        >>> d = Autoregressive(PixelCNN((3, 8, 8), levels=4, width=6, depth=2, head_width=6))
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])
     """
@@ -57,21 +57,21 @@ class PixelCNN(PixelNet):
         self,
         shape: Sequence[int],
         levels: int = 256,
-        hidden: int = 128,
-        blocks: int = 15,
-        head: int = 1024,
+        width: int = 128,
+        depth: int = 15,
+        head_width: int = 1024,
     ) -> None:
         super().__init__(shape, levels)
-        blocks = check_size("PixelCNN", "blocks", blocks, most=LARGEST_COUNT)
-        hidden = check_size("PixelCNN", "hidden", hidden)
-        widths = 2 * hidden, hidden, head
+        depth = check_size("PixelCNN", "depth", depth, most=LARGEST_COUNT)
+        width = check_size("PixelCNN", "width", width)
+        widths = 2 * width, width, head_width
         image, (stream, middle, last) = (
             groups(self.colours, self.colours),
             (groups(n, self.colours) for n in widths),
         )
         self.first = MaskedConv2d(image, stream, (7, 7), strict=True)
         self.blocks: Sequence[Block] = nn.ModuleList(  # type: ignore[assignment]
-            Block(stream, middle) for _ in range(blocks)
+            Block(stream, middle) for _ in range(depth)
         )
         self.head = MaskedConv2d(stream, last)
         self.last = MaskedConv2d(last, image.repeat_interleave(self.likelihood.num_params))

@@ -49,7 +49,7 @@ class GatedResnet(nn.Module):
     first: :math:`U` has gain 0.1.
 
     Args:
-        filters: Channels of input and output.
+        width: Channels of input and output.
         kernel_size: Of both convolutions.
         centred: See `ShiftedConv2d`.
         sides: Number of other maps.
@@ -57,7 +57,7 @@ class GatedResnet(nn.Module):
         context_dim: Size of a context vector c.
 
     Shape:
-        - x, y: (N, H, W, filters); sides: (N, H, W, 2 filters), activated; context: (N,
+        - x, y: (N, H, W, width); sides: (N, H, W, 2 width), activated; context: (N,
           context_dim).
 
     Reference:
@@ -66,7 +66,7 @@ class GatedResnet(nn.Module):
 
     def __init__(
         self,
-        filters: int,
+        width: int,
         kernel_size: tuple[int, int],
         centred: bool,
         sides: int = 0,
@@ -74,16 +74,16 @@ class GatedResnet(nn.Module):
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
-        filters = check_size("GatedResnet", "filters", filters)
+        width = check_size("GatedResnet", "width", width)
         sides = check_size("GatedResnet", "sides", sides, least=0, most=LARGEST_COUNT)
         if context_dim is not None:
             context_dim = check_size("GatedResnet", "context_dim", context_dim)
-        self.first = ShiftedConv2d(2 * filters, filters, kernel_size, centred)
-        self.side = Pointwise(2 * filters * sides, filters) if sides else None
+        self.first = ShiftedConv2d(2 * width, width, kernel_size, centred)
+        self.side = Pointwise(2 * width * sides, width) if sides else None
         self.dropout = Dropout(dropout)
-        self.second = ShiftedConv2d(2 * filters, 2 * filters, kernel_size, centred, gain=0.1)
+        self.second = ShiftedConv2d(2 * width, 2 * width, kernel_size, centred, gain=0.1)
         self.context = (
-            None if context_dim is None else nn.Linear(context_dim, 2 * filters, bias=False)
+            None if context_dim is None else nn.Linear(context_dim, 2 * width, bias=False)
         )
 
     def forward(self, x: Feature, *sides: Tensor, context: Tensor | None = None) -> Feature:

@@ -59,15 +59,15 @@ class PixelCNNpp(CausalNet):
     Args:
         shape: (C, H, W), with sides that 4 divides.
         levels: Number of pixel levels.
-        resnets: Residual blocks of a stream at each resolution.
-        filters: Channels of either stream.
+        width: Channels of either stream.
+        depth: Residual blocks of a stream at each resolution.
         components: Logistics of the mixture.
         dropout: Share of hidden numbers that are dropped in training.
-        context: Size of a context vector, such as a class as a one-hot vector, which adds to every
+        context_dim: Size of a context vector, such as a class as a one-hot vector, which adds to every
             gate.
 
     Shape:
-        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context).
+        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
         - theta: (\*batch, H, W, likelihood.num_params); see `DiscretizedLogisticMixture`.
 
     Raises:
@@ -80,7 +80,7 @@ class PixelCNNpp(CausalNet):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> net = PixelCNNpp((3, 8, 8), resnets=1, filters=4, components=2)
+        >>> net = PixelCNNpp((3, 8, 8), width=4, depth=1, components=2)
         >>> d = Autoregressive(net.eval())
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])
@@ -92,11 +92,11 @@ class PixelCNNpp(CausalNet):
         self,
         shape: Sequence[int],
         levels: int = 256,
-        resnets: int = 5,
-        filters: int = 160,
+        width: int = 160,
+        depth: int = 5,
         components: int = 10,
         dropout: float = 0.5,
-        context: int | None = None,
+        context_dim: int | None = None,
     ) -> None:
         name = type(self).__name__
         shape = check_sizes(name, "shape", shape, length=3)
@@ -105,21 +105,21 @@ class PixelCNNpp(CausalNet):
                 f"{name} expects a shape (C, H, W) with height and width that 4 divides; got {tuple(shape)}. Pad the "
                 f"images."
             )
-        resnets, filters = (
-            check_size(name, "resnets", resnets, most=LARGEST_COUNT),
-            check_size(name, "filters", filters),
+        depth = check_size(name, "depth", depth, most=LARGEST_COUNT)
+        width = check_size(name, "width", width)
+        if context_dim is not None:
+            context_dim = check_size(name, "context_dim", context_dim)
+        super().__init__(
+            shape, DiscretizedLogisticMixture(shape[0], levels, components), context_dim
         )
-        if context is not None:
-            context = check_size(name, "context", context)
-        super().__init__(shape, DiscretizedLogisticMixture(shape[0], levels, components), context)
         self.levels, self.height, self.width = levels, *self.grid
         channels = shape[0] + 1
-        self.first_above = ShiftedConv2d(channels, filters, (2, 3), centred=True)
-        self.first_beside = ShiftedConv2d(channels, filters, (1, 3), centred=True)
-        self.first_left = ShiftedConv2d(channels, filters, (2, 1), centred=True)
-        self.above = ShiftedStream(filters, resnets, (2, 3), True, False, dropout, context)
-        self.left = ShiftedStream(filters, resnets, (2, 2), False, True, dropout, context)
-        self.last = Pointwise(filters, self.likelihood.num_params)
+        self.first_above = ShiftedConv2d(channels, width, (2, 3), centred=True)
+        self.first_beside = ShiftedConv2d(channels, width, (1, 3), centred=True)
+        self.first_left = ShiftedConv2d(channels, width, (2, 1), centred=True)
+        self.above = ShiftedStream(width, depth, (2, 3), True, False, dropout, context_dim)
+        self.left = ShiftedStream(width, depth, (2, 2), False, True, dropout, context_dim)
+        self.last = Pointwise(width, self.likelihood.num_params)
         self.register_buffer("order", torch.arange(self.sites), persistent=False)
 
     @property

@@ -51,8 +51,8 @@ class ShiftedStream(nn.Module):
     half as many rows, and half as many columns, with each.
 
     Args:
-        filters: Channels of all maps.
-        resnets: Number of blocks at each resolution on the way there.
+        width: Channels of all maps.
+        depth: Number of blocks at each resolution on the way there.
         kernel_size: Of all convolutions.
         centred: See `ShiftedConv2d`.
         beside: Whether each block also sees the output of the same block of another stream.
@@ -60,7 +60,7 @@ class ShiftedStream(nn.Module):
         context_dim: See `GatedResnet`.
 
     Shape:
-        - x: (N, H, W, filters), with sides that 4 divides; returns one map (N, H', W', 2 filters)
+        - x: (N, H, W, width), with sides that 4 divides; returns one map (N, H', W', 2 width)
           for each block.
 
     Reference:
@@ -70,8 +70,8 @@ class ShiftedStream(nn.Module):
 
     def __init__(
         self,
-        filters: int,
-        resnets: int,
+        width: int,
+        depth: int,
         kernel_size: tuple[int, int],
         centred: bool,
         beside: bool,
@@ -79,16 +79,16 @@ class ShiftedStream(nn.Module):
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
-        resnets = check_size("ShiftedStream", "resnets", resnets, most=LARGEST_COUNT)
+        depth = check_size("ShiftedStream", "depth", depth, most=LARGEST_COUNT)
         # Numbers of the blocks at each scale, on the way there and back.
-        self.there = [range(s * resnets, (s + 1) * resnets) for s in range(SCALES)]
-        ends = [6 * resnets + 2, 5 * resnets + 1, 4 * resnets, 3 * resnets]
+        self.there = [range(s * depth, (s + 1) * depth) for s in range(SCALES)]
+        ends = [6 * depth + 2, 5 * depth + 1, 4 * depth, 3 * depth]
         self.back = [range(ends[s + 1], ends[s]) for s in range(SCALES)]
         ways = [(s, way[s]) for way in (self.there, self.back) for s in range(SCALES)]
         self.scales = {number: scale for scale, numbers in ways for number in numbers}
         self.blocks: Sequence[GatedResnet] = nn.ModuleList(  # type: ignore[assignment]
             GatedResnet(
-                filters,
+                width,
                 kernel_size,
                 centred,
                 int(beside) + (number >= ends[-1]),
@@ -98,11 +98,10 @@ class ShiftedStream(nn.Module):
             for number in range(ends[0])
         )
         self.shrink: Sequence[ShiftedConv2d] = nn.ModuleList(  # type: ignore[assignment]
-            ShiftedConv2d(filters, filters, kernel_size, centred, stride=2)
-            for _ in range(SCALES - 1)
+            ShiftedConv2d(width, width, kernel_size, centred, stride=2) for _ in range(SCALES - 1)
         )
         self.grow: Sequence[ShiftedConvTranspose2d] = nn.ModuleList(  # type: ignore[assignment]
-            ShiftedConvTranspose2d(filters, filters, kernel_size) for _ in range(SCALES - 1)
+            ShiftedConvTranspose2d(width, width, kernel_size) for _ in range(SCALES - 1)
         )
 
     def forward(
@@ -157,9 +156,9 @@ class ShiftedStream(nn.Module):
 
         Args:
             memory: Written into.
-            x: (N, columns, filters), columns of the row.
+            x: (N, columns, width), columns of the row.
             due: What is due; the first scale always is.
-            beside: The present row of each block of the other stream, (N, W', 2 filters).
+            beside: The present row of each block of the other stream, (N, W', 2 width).
         """
         outputs: dict[int, Tensor] = {}
 

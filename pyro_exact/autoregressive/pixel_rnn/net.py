@@ -33,10 +33,10 @@ class PixelRNN(PixelNet):
     Args:
         shape: (C, H, W).
         levels: Number of pixel levels.
-        units: Size of the state of an LSTM; the stream between the layers has twice as many
+        width: Size of the state of an LSTM; the stream between the layers has twice as many
             channels.
-        layers: Number of LSTM layers.
-        head: Channels of the two convolutions before the last.
+        depth: Number of LSTM layers.
+        head_width: Channels of the two convolutions before the last.
         kernel: Width of the convolution of the inputs of an LSTM.
         taps: Places that the convolution of its states sees.
         maps: Number of maps that it sweeps in one loop.
@@ -49,24 +49,24 @@ class PixelRNN(PixelNet):
         self,
         shape: Sequence[int],
         levels: int,
-        units: int,
-        layers: int,
-        head: int,
+        width: int,
+        depth: int,
+        head_width: int,
         *,
         kernel: int,
         taps: int,
         maps: int = 1,
     ) -> None:
         super().__init__(shape, levels)
-        layers = check_size(type(self).__name__, "layers", layers, most=LARGEST_COUNT)
-        units = check_size(type(self).__name__, "units", units)
+        depth = check_size(type(self).__name__, "depth", depth, most=LARGEST_COUNT)
+        width = check_size(type(self).__name__, "width", width)
         image, narrow, stream, last = (
-            groups(n, self.colours) for n in (self.colours, units, 2 * units, head)
+            groups(n, self.colours) for n in (self.colours, width, 2 * width, head_width)
         )
         self.maps = maps
         self.first = MaskedConv2d(image, stream, (7, 7), strict=True)
         self.layers: Sequence[Layer] = nn.ModuleList(  # type: ignore[assignment]
-            Layer(narrow, stream, kernel, taps, maps) for _ in range(layers)
+            Layer(narrow, stream, kernel, taps, maps) for _ in range(depth)
         )
         self.head: Sequence[MaskedConv2d] = nn.ModuleList(  # type: ignore[assignment]
             [MaskedConv2d(stream, last), MaskedConv2d(last, last)]

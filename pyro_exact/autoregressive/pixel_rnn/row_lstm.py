@@ -30,9 +30,9 @@ class RowLSTM(PixelRNN):
     Args:
         shape: (C, H, W).
         levels: Number of pixel levels; two make bits.
-        units: Size of the state of an LSTM, h; the stream between the layers has 2h channels.
-        layers: Number of LSTM layers.
-        head: Channels of the two convolutions before the last; the paper has 1024 for colours, 32
+        width: Size of the state of an LSTM, h; the stream between the layers has 2h channels.
+        depth: Number of LSTM layers.
+        head_width: Channels of the two convolutions before the last; the paper has 1024 for colours, 32
             for bits.
 
     Shape:
@@ -49,7 +49,7 @@ class RowLSTM(PixelRNN):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> d = Autoregressive(RowLSTM((3, 8, 8), levels=4, units=3, layers=2, head=6))
+        >>> d = Autoregressive(RowLSTM((3, 8, 8), levels=4, width=3, depth=2, head_width=6))
         >>> d.log_prob(d.sample((5,))).shape
         torch.Size([5])
     """
@@ -58,11 +58,11 @@ class RowLSTM(PixelRNN):
         self,
         shape: Sequence[int],
         levels: int = 256,
-        units: int = 128,
-        layers: int = 12,
-        head: int = 1024,
+        width: int = 128,
+        depth: int = 12,
+        head_width: int = 1024,
     ) -> None:
-        super().__init__(shape, levels, units, layers, head, kernel=3, taps=3)
+        super().__init__(shape, levels, width, depth, head_width, kernel=3, taps=3)
 
     def swept_places(self) -> Tensor:
         return torch.arange(self.height * self.width)
