@@ -28,7 +28,6 @@ from pyro_exact.likelihoods import (
 )
 from pyro_exact.models import Density
 from pyro_exact.nn import MaskedDense
-from pyro_exact.nn.step_state import progress
 from pyro_exact.ops.masked_product import BLOCKS
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -71,13 +70,13 @@ def by_steps(each, x, context, member, kind=None):
     """Theta of every site, from the steps of a class."""
     kind, theta, values = kind or type(each), {}, each.to_sites(x)
     dim = -1 - len(each.likelihood.site_shape)
-    state, previous = (
-        kind.start(each, x.shape[: x.dim() - len(each.event_shape)], context, member),
-        None,
-    )
-    for site in each.orders[member].tolist():
-        theta[site], state = kind.step(each, state, previous)
-        previous = values.select(dim, site)
+    batch, order = x.shape[: x.dim() - len(each.event_shape)], each.orders[member]
+    state, previous = kind.init_state(each, batch, context, member), None
+    for index in range(each.num_steps):
+        sites = order[each.group(index)]
+        found, state = kind.step(each, state, previous)
+        theta |= dict(zip(sites.tolist(), found.unbind(-2), strict=True))
+        previous = values.index_select(dim, sites)
     return torch.stack([theta[site] for site in range(each.sites)], dim=-2).unflatten(-2, each.grid)
 
 
@@ -130,7 +129,7 @@ def test_a_recorded_step_is_every_step_of_its_phase(each):
     """What a CUDA graph relies on: operations that were recorded at one place give theta at the others."""
     x, context = data(each, (3,))
     values, theta = each.to_sites(x), each(x, context).flatten(1, -2)
-    state, previous, recorded = each.start((3,), context), None, {}
+    state, previous, recorded = each.init_state((3,), context), None, {}
     times = Counter(each.phase(done) for done in range(each.sites))
     for done, site in enumerate(each.orders[0].tolist()):
         phase = each.phase(done)
@@ -143,9 +142,9 @@ def test_a_recorded_step_is_every_step_of_its_phase(each):
                     copied, previous
                 )
             actual = recorded[phase](state, previous)
-            state = (progress(0, done + 1), *state[1:])
-        assert_close(actual, theta[:, site], rtol=1e-10, atol=1e-10)
-        previous = values[:, site]
+            state = state.next(state.cache)
+        assert_close(actual.squeeze(1), theta[:, site], rtol=1e-10, atol=1e-10)
+        previous = values[:, [site]]
 
 
 def test_theta_depends_on_what_comes_before_and_on_nothing_else(each):
@@ -286,7 +285,7 @@ def test_samples_of_steps_and_of_whole_passes_are_the_same(each, monkeypatch):
     d = given_all(each)
     torch.manual_seed(3)
     fast = d.sample((16,))
-    monkeypatch.setattr(type(each), "start", CausalNet.start)
+    monkeypatch.setattr(type(each), "init_state", CausalNet.init_state)
     monkeypatch.setattr(type(each), "step", CausalNet.step)
     torch.manual_seed(3)
     slow = d.sample((16,))

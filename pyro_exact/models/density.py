@@ -8,7 +8,6 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.checks import check_floating
 from pyro_exact.distributions.flow import Flow
@@ -41,9 +40,7 @@ class Density(GenerativeModel):
         super().__init__()
         self.distribution = distribution
         if isinstance(distribution, Autoregressive):
-            self.net = cast(
-                CausalNet, distribution.net
-            )  # its parameters are ours; a module registers itself
+            self.net = distribution.net  # registers its parameters
 
     @property
     def event_shape(self) -> torch.Size:
@@ -64,7 +61,7 @@ class Density(GenerativeModel):
             cast(Autoregressive, self.distribution),
             one_hot(label, self.classes, "Density"),
         )
-        conditioned = Density(Autoregressive(self.net, label, one.member, one._validate_args))
+        conditioned = Density(one.condition(label))
         conditioned.training = self.training  # ours alone: the network is shared
         return conditioned
 
@@ -79,7 +76,7 @@ class Density(GenerativeModel):
     def check(self, x: Tensor) -> None:
         super().check(x)
         if isinstance(self.distribution, Autoregressive):
-            self.distribution._validate_sample(x)
+            self.distribution.check_value(x)
         elif isinstance(self.distribution, Flow):
             check_floating("Density", "x", x)
 

@@ -14,7 +14,6 @@ from pyro_exact.autoregressive.gated_pixel_cnn.net import GatedPixelCNN
 from pyro_exact.checks import LARGEST_COUNT, check_event, check_floating, check_size
 from pyro_exact.distributions.flow import StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
-from pyro_exact.distributions.independent_sites import check_values
 from pyro_exact.distributions.normal import softplus_normal
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.gaussian import GaussianLikelihood
@@ -125,7 +124,7 @@ class HierarchicalPixelVAE(GenerativeModel):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        check_values(x, self.likelihood.likelihood)
+        self.likelihood.likelihood.check_values(x)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         z2 = pyro.sample("z2", self.top_prior())
@@ -144,7 +143,7 @@ class HierarchicalPixelVAE(GenerativeModel):
 
     def posteriors_of(self, x: Tensor) -> tuple[TorchDistribution, TorchDistribution]:
         """Return q(z2 | x) and q(z1 | x)."""
-        h = self.encoder(self.likelihood.scaled(cast(x, weight_of(self))))
+        h = self.encoder(self.likelihood.scale(cast(x, weight_of(self))))
         bottom: TorchDistribution = softplus_normal(*self.to_bottom(h).chunk(2, dim=-3)).to_event(3)
         return self.top_posterior(self.to_top(h).flatten(-3)), bottom
 

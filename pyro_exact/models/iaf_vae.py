@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
-from pyro_exact.distributions.independent_sites import IndependentSites, check_values
+from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.distributions.inverse_autoregressive import InverseAutoregressive
 from pyro_exact.distributions.normal import exponential_normal
 from pyro_exact.flows.arguments import image_shape
@@ -240,7 +240,7 @@ class ResNetVAE(GenerativeModel):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        check_values(x, self.likelihood)
+        self.likelihood.check_values(x)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         means = self.means_of(

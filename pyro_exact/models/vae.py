@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.checks import check_event, check_finite, check_floating
-from pyro_exact.distributions.independent_sites import IndependentSites, check_values
+from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.finite import check_output
@@ -85,12 +85,9 @@ class VAE(GenerativeModel):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        check_values(
-            x,
-            self.likelihood.likelihood
-            if isinstance(self.likelihood, CausalNet)
-            else self.likelihood,
-        )
+        decoder = self.likelihood
+        likelihood = decoder.likelihood if isinstance(decoder, CausalNet) else decoder
+        likelihood.check_values(x)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         z = pyro.sample("z", self.prior())
