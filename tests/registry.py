@@ -69,11 +69,11 @@ from pyro_exact.models import (
 )
 from pyro_exact.models.iaf_vae import StochasticLayer
 from pyro_exact.nn import (
-    AutoregressiveMap,
     ConvConditioner,
     DenseConditioner,
     DenseDecoder,
     DenseEncoder,
+    MaskedConvNet,
     MaskedDense,
     PriorConditioner,
 )
@@ -500,7 +500,7 @@ def net(name: str) -> CausalNet:
 
 def iaf_step(*batch: int) -> InverseAutoregressive:
     """One of maps (2, 2, 3) that is not near the identity."""
-    net = AutoregressiveMap(2, Affine.num_params, width=4)
+    net = MaskedConvNet(2, Affine.num_params, width=4)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     context, mean = torch.randn(*batch, 2, 3, 4), torch.randn(*batch, 2, 2, 3)

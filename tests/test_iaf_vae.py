@@ -21,7 +21,7 @@ from pyro_exact.infer import FreeBitsELBO
 from pyro_exact.infer.free_bits import by_channel
 from pyro_exact.models import ResNetVAE, iaf_vae
 from pyro_exact.models.iaf_vae import StochasticLayer
-from pyro_exact.nn import AutoregressiveMap
+from pyro_exact.nn import MaskedConvNet
 from pyro_exact.nn.elu import elu
 from pyro_exact.nn.shifted_convolution import LEAST, WeightNormed
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
@@ -72,7 +72,7 @@ def test_the_activation_is_that_of_torch_with_its_gradient():
 
 @pytest.mark.parametrize(("channels", "width", "layers"), [(1, 1, 1), (2, 5, 2), (3, 3, 3)])
 def test_parameters_depend_on_the_numbers_before_and_on_no_other(channels, width, layers):
-    net = perturb(AutoregressiveMap(channels, 2, width, layers), 0.5)
+    net = perturb(MaskedConvNet(channels, 2, width, layers), 0.5)
     x, context = torch.randn(1, channels, 3, 4), torch.randn(1, 3, 4, width)
     before = net(x, context)
     order = list(
@@ -88,7 +88,7 @@ def test_parameters_depend_on_the_numbers_before_and_on_no_other(channels, width
 
 
 def test_the_context_reaches_every_number():
-    net = perturb(AutoregressiveMap(2, 2, 4), 0.5)
+    net = perturb(MaskedConvNet(2, 2, 4), 0.5)
     x, context = torch.randn(2, 2, 3, 4), torch.randn(2, 3, 4, 4)
     assert (net(x, context) != net(x, context + 1)).all()
 
@@ -98,7 +98,7 @@ def test_the_context_reaches_every_number():
 
 
 def step(*batch, channels=2, size=(2, 3)):
-    net = perturb(AutoregressiveMap(channels, 2, 4), 0.5)
+    net = perturb(MaskedConvNet(channels, 2, 4), 0.5)
     mean, context = torch.randn(*batch, channels, *size), torch.randn(*batch, *size, 4)
     return InverseAutoregressive(mean, mean.exp(), partial(net, context=context), Affine())
 
@@ -204,7 +204,7 @@ def test_a_draw_of_a_conditioner_that_hides_its_weights_is_scored_anew():
 
 
 def test_a_draw_without_gradient_is_scored_with_one():
-    net = perturb(AutoregressiveMap(2, 2, 4), 0.5)
+    net = perturb(MaskedConvNet(2, 2, 4), 0.5)
     q = InverseAutoregressive(
         torch.zeros(2, 2, 3),
         torch.ones(2, 2, 3),
@@ -639,9 +639,9 @@ def test_it_moves_to_a_gpu():
         (lambda: iaf_vae(SHAPE, LEVELS, latents=5, width=4), r"expects width from 5 to \d+; got 4"),
         (lambda: iaf_vae(SHAPE, LEVELS, 2, 4, depth=0), r"expects depth from 1 to \d+; got 0"),
         (lambda: iaf_vae(SHAPE, LEVELS, 2, 4, blocks=0), r"expects blocks from 1 to \d+; got 0"),
-        (lambda: AutoregressiveMap(4, 2, width=3), r"expects width from 4 to \d+; got 3"),
+        (lambda: MaskedConvNet(4, 2, width=3), r"expects width from 4 to \d+; got 3"),
         (
-            lambda: AutoregressiveMap(2, 2, width=3, layers=0),
+            lambda: MaskedConvNet(2, 2, width=3, layers=0),
             r"expects layers from 1 to \d+; got 0",
         ),
         (lambda: small().model(images(0)), r"N of at least 1; got \(0, 3, 8, 8\)"),

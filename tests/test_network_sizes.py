@@ -112,8 +112,8 @@ BUILDERS = {
         partial(nn.ShiftedConv2d, kernel_size=(2, 3), centred=True),
         {"in_channels": 1, "out_channels": 1, "stride": 1},
     ),
-    "AutoregressiveMap": (
-        nn.AutoregressiveMap,
+    "MaskedConvNet": (
+        nn.MaskedConvNet,
         {"channels": 1, "num_params": 2, "width": 2, "layers": 1},
     ),
     "SweptLSTM": (nn.SweptLSTM, {"units": 2, "taps": 2, "maps": 1}),

@@ -12,9 +12,9 @@ import yaml
 from pyro_exact.cli import main
 from pyro_exact.recipes import Recipe, Training, load_recipe, recipe_names
 from pyro_exact.recipes.allowance import rehearse
-from pyro_exact.recipes.check import arguments
-from pyro_exact.recipes.families import MODELS
 from pyro_exact.recipes.limits import LARGEST_MODEL
+from pyro_exact.recipes.models import MODELS
+from pyro_exact.recipes.parsing import parse_kwargs
 from pyro_exact.recipes.training import caution
 
 SHAPES = {
@@ -290,18 +290,18 @@ def test_an_image_that_does_not_fit_is_refused(name, shape, levels, message):
         load_recipe(name).build(shape, levels)
 
 
-def test_arguments_of_a_function():
+def test_parse_kwargs_of_a_function():
     def builder(dim, sizes: list[int], rate: float = 0.1, name: str | None = None):
         pass
 
     builder.__annotations__["dim"] = int
-    assert arguments(builder, {"sizes": [1, 2], "rate": "1e-3"}, "x", leave_out=["dim"]) == {
+    assert parse_kwargs(builder, {"sizes": [1, 2], "rate": "1e-3"}, "x", leave_out=["dim"]) == {
         "sizes": [1, 2],
         "rate": 1e-3,
     }
-    assert arguments(builder, {"dim": 1, "sizes": [], "name": None}, "x")["name"] is None
+    assert parse_kwargs(builder, {"dim": 1, "sizes": [], "name": None}, "x")["name"] is None
     with pytest.raises(ValueError, match=r"x: sizes expects list\[int\]; got \[1, 'a'\]"):
-        arguments(builder, {"dim": 1, "sizes": [1, "a"]}, "x")
+        parse_kwargs(builder, {"dim": 1, "sizes": [1, "a"]}, "x")
     assert MODELS["glow"].settings.__name__ == "glow"
 
 

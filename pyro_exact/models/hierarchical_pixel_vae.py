@@ -20,7 +20,13 @@ from pyro_exact.distributions.independent_sites import check_values
 from pyro_exact.distributions.normal import softplus_normal
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.finite import check_output
-from pyro_exact.nn.gated_convolution import Gated, Maps, narrowing, quarter, widening
+from pyro_exact.nn.gated_convolution import (
+    BatchedSequential,
+    GatedConv2d,
+    downsampling,
+    quarter_size,
+    upsampling,
+)
 from pyro_exact.nn.precision import cast, weight_of
 
 
@@ -99,20 +105,20 @@ class HierarchicalPixelVAE(GenerativeModel):
             check_size(name, "prior_hidden", prior_hidden),
             check_size(name, "levels", levels, 2),
         )
-        sides, wide = quarter(shape), 2 * width
-        self.encoder = Maps(*narrowing(shape[0], width))
-        self.to_bottom = Maps(nn.Conv2d(wide, 2 * bottom, 1))
-        self.to_top = Maps(Gated(nn.Conv2d(wide, 2 * features, sides)))
+        sides, wide = quarter_size(shape), 2 * width
+        self.encoder = BatchedSequential(*downsampling(shape[0], width))
+        self.to_bottom = BatchedSequential(nn.Conv2d(wide, 2 * bottom, 1))
+        self.to_top = BatchedSequential(GatedConv2d(nn.Conv2d(wide, 2 * features, sides)))
         self.top_posterior, self.top_prior = FlowPosterior(features, top), StandardNormal(top)
-        self.from_top = Maps(
-            Gated(nn.ConvTranspose2d(top, 2 * wide, sides), places=1),
-            Gated(nn.Conv2d(wide, 2 * wide, 3, padding=1)),
+        self.from_top = BatchedSequential(
+            GatedConv2d(nn.ConvTranspose2d(top, 2 * wide, sides), places=1),
+            GatedConv2d(nn.Conv2d(wide, 2 * wide, 3, padding=1)),
         )
         self.bottom_prior = GatedPixelCNN(
             (bottom, *sides), None, prior_hidden, prior_layers - 1, 3, 2 * prior_hidden, (wide, *sides),
             GaussianLikelihood(bottom),
         )  # fmt: skip
-        self.from_bottom = Maps(*widening(bottom, width))
+        self.from_bottom = BatchedSequential(*upsampling(bottom, width))
         self.likelihood = GatedPixelCNN(
             shape, levels, hidden, layers - 1, kernel_size, head, (width, *shape[1:]),
             None if components is None else DiscretizedLogisticMixture(shape[0], levels, components),

@@ -23,7 +23,7 @@ from pyro_exact.flows.arguments import image_shape
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.dense import scaled
 from pyro_exact.nn.elu import elu
-from pyro_exact.nn.map_convolution import AutoregressiveMap, CentredConv2d, DoublingConv2d
+from pyro_exact.nn.iaf_convolution import CentredConv2d, DoublingConv2d, MaskedConvNet
 from pyro_exact.nn.rescaled import initialize_once
 from pyro_exact.nn.shifted_convolution import WeightNormed
 from pyro_exact.transforms import memory
@@ -89,7 +89,7 @@ class StochasticLayer(nn.Module):
         self.up_context = CentredConv2d(width, width, stride=stride) if flow else nn.Identity()
         self.down_context = CentredConv2d(width, width) if flow else nn.Identity()
         self.formula = Affine()
-        self.flow = AutoregressiveMap(latents, self.formula.num_params, width) if flow else None
+        self.flow = MaskedConvNet(latents, self.formula.num_params, width) if flow else None
 
     def up(self, h: Tensor) -> tuple[Tensor, BottomUp]:
         """Return the way up above the layer, if it goes on, and what it says here."""

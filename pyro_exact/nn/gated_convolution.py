@@ -43,12 +43,12 @@ class GatedConvEncoder(nn.Module):
         name = "GatedConvEncoder"
         features, width = check_size(name, "features", features), check_size(name, "width", width)
         self.levels = check_size(name, "levels", levels, least=2)
-        rest = quarter(shape)
+        rest = quarter_size(shape)
         check_elements(name, 2 * width, 4 * width, 5, 5)
         check_elements(name, 2 * features, 2 * width, *rest)
         self.shape = tuple(map(int, shape))
         self.layers = nn.Sequential(
-            *narrowing(shape[0], width), Gated(nn.Conv2d(2 * width, 2 * features, rest))
+            *downsampling(shape[0], width), GatedConv2d(nn.Conv2d(2 * width, 2 * features, rest))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,13 +84,13 @@ class GatedConvDecoder(nn.Module):
         name = "GatedConvDecoder"
         self.dim, width = check_size(name, "dim", dim), check_size(name, "width", width)
         self.num_params = num_params = check_size(name, "num_params", num_params)
-        rest = quarter(shape)
+        rest = quarter_size(shape)
         check_elements(name, 2 * width, 4 * width, 5, 5)
         check_elements(name, self.dim, 4 * width, *rest)
         self.shape = tuple(map(int, shape))
         self.layers = nn.Sequential(
-            Gated(nn.ConvTranspose2d(dim, 4 * width, rest), places=1),
-            *widening(2 * width, width),
+            GatedConv2d(nn.ConvTranspose2d(dim, 4 * width, rest), places=1),
+            *upsampling(2 * width, width),
             nn.Conv2d(width, shape[0] * num_params, 1),
         )
 
@@ -104,7 +104,7 @@ class GatedConvDecoder(nn.Module):
         return by_number.reshape(*z.shape[:-1], *self.shape, self.num_params)
 
 
-class Gated(nn.Module):
+class GatedConv2d(nn.Module):
     """A convolution of which one half of the channels gates the other; the layer itself makes twice as many.
 
     It starts so that a signal keeps its size. By default torch's layers would shrink it, and the
@@ -129,7 +129,7 @@ class Gated(nn.Module):
         return F.glu(self.layer(x), dim=1)
 
 
-class Maps(nn.Sequential):
+class BatchedSequential(nn.Sequential):
     r"""Layers of maps, one after the other, that take any batch: (\*batch, C, H, W) -> (\*batch, C', H', W')."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,16 +139,16 @@ class Maps(nn.Sequential):
         return y.reshape(*x.shape[:-3], *y.shape[1:])
 
 
-def narrowing(channels: int, width: int) -> list[Gated]:
+def downsampling(channels: int, width: int) -> list[GatedConv2d]:
     """Return the gated convolutions from so many channels to twice the width, on a quarter of the sides."""
     widths, strides = [channels, width, width, 2 * width, 2 * width, 2 * width], [1, 2, 1, 2, 1]
     return [
-        Gated(nn.Conv2d(fan_in, 2 * fan_out, 5, stride, padding=2))
+        GatedConv2d(nn.Conv2d(fan_in, 2 * fan_out, 5, stride, padding=2))
         for (fan_in, fan_out), stride in zip(pairwise(widths), strides, strict=True)
     ]
 
 
-def widening(channels: int, width: int) -> list[Gated]:
+def upsampling(channels: int, width: int) -> list[GatedConv2d]:
     """Return the gated transposed convolutions from so many channels to the width, on four times the sides.
 
     Of stride 1 a transposed convolution is a convolution with its kernel turned round, and takes
@@ -156,9 +156,9 @@ def widening(channels: int, width: int) -> list[Gated]:
     """
     widths, strides = [channels, 2 * width, width, width, width, width], [1, 2, 1, 2, 1]
     return [
-        Gated(nn.Conv2d(fan_in, 2 * fan_out, 5, padding=2))
+        GatedConv2d(nn.Conv2d(fan_in, 2 * fan_out, 5, padding=2))
         if stride == 1
-        else Gated(
+        else GatedConv2d(
             nn.ConvTranspose2d(fan_in, 2 * fan_out, 5, stride, padding=2, output_padding=1),
             25 // stride**2,
         )
@@ -166,7 +166,7 @@ def widening(channels: int, width: int) -> list[Gated]:
     ]
 
 
-def quarter(shape: tuple[int, int, int]) -> tuple[int, int]:
+def quarter_size(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return the sides of an image that was halved twice."""
     _, height, width = check_sizes(
         "A gated convolutional network", "the shape (C, H, W) of images", shape, length=3

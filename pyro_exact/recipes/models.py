@@ -35,7 +35,7 @@ from pyro_exact.models import (
     PixelVAE,
     iaf_vae,
 )
-from pyro_exact.recipes.check import arguments, nearest
+from pyro_exact.recipes.parsing import closest_match, parse_kwargs
 from pyro_exact.recipes.vae import conv_vae, vae
 from pyro_exact.transforms import Bijection
 
@@ -183,7 +183,7 @@ def settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
     """
     name = model.get("name")
     if not isinstance(name, str) or name not in MODELS:
-        hint = nearest(str(name), MODELS) if isinstance(name, str) else ""
+        hint = closest_match(str(name), MODELS) if isinstance(name, str) else ""
         raise ValueError(
             f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose one."
         )
@@ -192,9 +192,9 @@ def settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
     given = {key: value for key, value in model.items() if key != "name"}
 
     noise = given.pop("noise", None) if family.dequantized else None
-    checked = arguments(family.settings, given, source, leave_out=PROVIDED)
+    checked = parse_kwargs(family.settings, given, source, leave_out=PROVIDED)
     if noise is not None:
-        checked["noise"] = arguments(
+        checked["noise"] = parse_kwargs(
             flows.flow_pp_dequantizer, noise, f"{source}: noise", leave_out=PROVIDED
         )
     return checked

@@ -104,7 +104,7 @@ class CausalConv2d(WeightNormed):
         return _maps(F.conv2d(F.pad(_images(inputs[0]), (1, 1, 1, 0)), weight, bias), inputs[0])
 
 
-class AutoregressiveMap(nn.Module):
+class MaskedConvNet(nn.Module):
     r"""A masked network over a map: the parameters of each number are a function of the numbers before it.
 
     The numbers come pixel by pixel, row by row, and those of a pixel channel by channel. A context
@@ -134,7 +134,7 @@ class AutoregressiveMap(nn.Module):
         self, channels: int, num_params: int, width: int, layers: int = 2, gain: float = 0.1
     ) -> None:
         super().__init__()
-        name = "AutoregressiveMap"
+        name = "MaskedConvNet"
         channels, num_params = (
             check_size(name, "channels", channels),
             check_size(name, "num_params", num_params),
@@ -151,7 +151,7 @@ class AutoregressiveMap(nn.Module):
         """Return the parameters of each number of ``x``."""
         if context.shape[-1] != self.width:
             raise ValueError(
-                f"AutoregressiveMap expects a context of {self.width} channels, its last dimension; got shape "
+                f"MaskedConvNet expects a context of {self.width} channels, its last dimension; got shape "
                 f"{tuple(context.shape)}. Build the network with that width."
             )
         h = elu(self.first(x.movedim(-3, -1)) + context)
