@@ -1,19 +1,14 @@
-"""The models that a recipe can name, and what it can set of them."""
+"""The models that a recipe can name."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from math import prod
-from typing import Any, Literal, NamedTuple, TypeVar
-
-import torch
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pyro_exact import flows
 from pyro_exact.autoregressive import (
     MADE,
     NADE,
-    CausalNet,
     ConvNADE,
     DeepNADE,
     DiagonalBiLSTM,
@@ -24,194 +19,86 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.checks import shown
-from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows.real_nvp import image_real_nvp
-from pyro_exact.models import (
-    Density,
-    Dequantized,
-    GenerativeModel,
-    HierarchicalPixelVAE,
-    OrderAgnostic,
-    PixelVAE,
-    iaf_vae,
+from pyro_exact.models import conv_vae, dense_vae, hierarchical_pixel_vae, iaf_vae, pixel_vae
+from pyro_exact.recipes.entries import (
+    ModelEntry,
+    autoregressive,
+    builder,
+    dequantized,
+    order_agnostic,
 )
-from pyro_exact.recipes.parsing import closest_match, parse_kwargs
-from pyro_exact.recipes.vae import conv_vae, vae
-from pyro_exact.transforms import Bijection
-
-Net = TypeVar("Net", bound=CausalNet)
+from pyro_exact.recipes.parsing import closest_match
 
 
-def _dequantized(builder: Callable[..., Bijection]) -> Callable[..., GenerativeModel]:
-    """Return a function that builds a model of images from a flow's builder, with uniform or learned noise."""
-
-    def build(
-        shape: tuple[int, int, int],
-        levels: int,
-        noise: Mapping[str, Any] | None = None,
-        **settings: Any,
-    ) -> GenerativeModel:
-        flow = Flow(StandardNormal(prod(shape)), builder(shape, levels=levels, **settings).inv)
-        if noise is None:
-            return Dequantized(flow, levels)
-        return Dequantized(
-            flow, levels, FlowDequantizer(flows.flow_pp_dequantizer(shape, levels, **noise))
-        )
-
-    return build
-
-
-def _nade(shape: tuple[int, int, int], levels: int, hidden: int = 500) -> GenerativeModel:
-    return Density(Autoregressive(_of_bits(NADE(shape, hidden), levels)))
-
-
-def _made(
+def made(
     shape: tuple[int, int, int],
-    levels: int,
     hidden: int = 500,
     layers: int = 1,
     masks: int = 1,
     order: Literal["scans"] | None = None,
     seed: int = 0,
     dropout: float = 0.0,
-) -> GenerativeModel:
-    net = MADE(
-        shape, hidden, layers, masks, scans(shape)[:masks] if order else None, seed, dropout=dropout
-    )
-    return Density(Autoregressive(_of_bits(net, levels)))
-
-
-def _deep_nade(
-    shape: tuple[int, int, int],
-    levels: int,
-    hidden: int = 500,
-    layers: int = 2,
-    orders: int = 1,
-    seed: int = 0,
-    dropout: float = 0.0,
-) -> GenerativeModel:
-    return OrderAgnostic(_of_bits(DeepNADE(shape, hidden, layers, orders, seed, dropout), levels))
-
-
-def _conv_nade(
-    shape: tuple[int, int, int],
-    levels: int,
-    channels: int = 64,
-    kernels: Sequence[int] = (8, 4, 6, 7),
-    hidden: int = 500,
-    layers: int = 2,
-    orders: int = 1,
-    seed: int = 0,
-) -> GenerativeModel:
-    return OrderAgnostic(
-        _of_bits(ConvNADE(shape, channels, kernels, hidden, layers, orders, seed), levels)
-    )
-
-
-def _of_bits(net: Net, levels: int) -> Net:
-    if levels != 2:
-        raise ValueError(
-            f"{type(net).__name__} expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, or binarise "
-            f"the images."
-        )
-    return net
-
-
-def _pixels(net: Callable[..., CausalNet]) -> Callable[..., GenerativeModel]:
-    """Return a function that builds a model of images from a network; its context, if it has one, is the class."""
-
-    def build(
-        shape: tuple[int, int, int], levels: int, context: int | None = None, **settings: Any
-    ) -> GenerativeModel:
-        if context is None:
-            return Density(Autoregressive(net(shape, levels, **settings)))
-        return Density(
-            Autoregressive(net(shape, levels, context=context, **settings), torch.eye(context)[0])
-        )
-
-    return build
-
-
-class Family(NamedTuple):
-    """A kind of model that recipes can name: how to build it, and the function whose arguments are its settings.
-
-    One that is ``dequantized`` has the setting ``noise`` too: the arguments of
-    `flows.flow_pp_dequantizer`.
-    """
-
-    build: Callable[..., GenerativeModel]
-    settings: Callable[..., object]
-    dequantized: bool = False
+) -> MADE:
+    """Build a `MADE` whose orders a recipe can name: random orders, or ``"scans"`` of the image."""
+    orders = scans(shape)[:masks] if order == "scans" else None
+    return MADE(shape, hidden, layers, masks, orders, seed, dropout=dropout)
 
 
 MODELS = {
-    "conv_nade": Family(_conv_nade, _conv_nade),
-    "conv_vae": Family(conv_vae, conv_vae),
-    "deep_nade": Family(_deep_nade, _deep_nade),
-    "diagonal_bilstm": Family(_pixels(DiagonalBiLSTM), DiagonalBiLSTM),
-    "flow_pp": Family(_dequantized(flows.flow_pp), flows.flow_pp, dequantized=True),
-    "gated_pixel_cnn": Family(_pixels(GatedPixelCNN), GatedPixelCNN),
-    "glow": Family(_dequantized(flows.glow), flows.glow, dequantized=True),
-    "hierarchical_pixel_vae": Family(HierarchicalPixelVAE, HierarchicalPixelVAE),
-    "iaf_vae": Family(iaf_vae, iaf_vae),
-    "made": Family(_made, _made),
-    "nade": Family(_nade, _nade),
-    "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),
-    "pixel_cnn": Family(_pixels(PixelCNN), PixelCNN),
-    "pixel_cnn_pp": Family(_pixels(PixelCNNpp), PixelCNNpp),
-    "pixel_vae": Family(PixelVAE, PixelVAE),
-    "real_nvp": Family(_dequantized(image_real_nvp), image_real_nvp, dequantized=True),
-    "row_lstm": Family(_pixels(RowLSTM), RowLSTM),
-    "vae": Family(vae, vae),
+    "conv_nade": order_agnostic(ConvNADE),
+    "conv_vae": builder(conv_vae),
+    "deep_nade": order_agnostic(DeepNADE),
+    "dense_vae": builder(dense_vae),
+    "diagonal_bilstm": autoregressive(DiagonalBiLSTM),
+    "flow_pp": dequantized(flows.flow_pp),
+    "gated_pixel_cnn": autoregressive(GatedPixelCNN),
+    "glow": dequantized(flows.glow),
+    "hierarchical_pixel_vae": builder(hierarchical_pixel_vae),
+    "iaf_vae": builder(iaf_vae),
+    "made": autoregressive(made),
+    "nade": autoregressive(NADE),
+    "nice": dequantized(flows.nice),
+    "pixel_cnn": autoregressive(PixelCNN),
+    "pixel_cnn_pp": autoregressive(PixelCNNpp),
+    "pixel_vae": builder(pixel_vae),
+    "real_nvp": dequantized(image_real_nvp),
+    "row_lstm": autoregressive(RowLSTM),
 }
-PROVIDED = (
-    "shape",
-    "levels",
-    "likelihood",
-)  # parameters of the builders that are not for a recipe to set
 
 
-def settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return the settings of a model as keyword arguments of its builder.
+def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
+    """Return the entry that a model names.
 
     Args:
         model: ``{"name": ..., setting: value, ...}``.
-        source: What to call it in an error.
+        source: Name of the model in an error.
 
     Raises:
-        ValueError: On an unknown model, or a setting that is unknown, missing or of another type.
+        ValueError: If there is no such model, with the name that is spelled most alike.
     """
     name = model.get("name")
     if not isinstance(name, str) or name not in MODELS:
-        hint = closest_match(str(name), MODELS) if isinstance(name, str) else ""
+        hint = closest_match(name, MODELS) if isinstance(name, str) else ""
         raise ValueError(
             f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose one."
         )
-
-    family = MODELS[name]
-    given = {key: value for key, value in model.items() if key != "name"}
-
-    noise = given.pop("noise", None) if family.dequantized else None
-    checked = parse_kwargs(family.settings, given, source, leave_out=PROVIDED)
-    if noise is not None:
-        checked["noise"] = parse_kwargs(
-            flows.flow_pp_dequantizer, noise, f"{source}: noise", leave_out=PROVIDED
-        )
-    return checked
+    return MODELS[name]
 
 
-def filled(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model with the default of each setting that it does not have."""
-    family = MODELS[model["name"]]
-    full = (
-        _defaults(family.settings) | ({"noise": None} if family.dequantized else {}) | dict(model)
-    )
-    if full.get("noise") is not None:
-        full["noise"] = _defaults(flows.flow_pp_dequantizer) | full["noise"]
-    return {"name": model["name"], **full}
+def parse_settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the settings of a model as keyword arguments of its builder.
+
+    Raises:
+        ValueError: As `entry_of`; if a setting is unknown, missing, or of another type.
+    """
+    return entry_of(model, source).parse(_settings(model), source)
 
 
-def _defaults(function: Callable[..., object]) -> dict[str, Any]:
-    """Return the settings that a function has where a recipe gives none."""
-    parameters = inspect.signature(function).parameters.items()
-    return {name: p.default for name, p in parameters if name not in PROVIDED}
+def with_defaults(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model together with the defaults of the settings that it does not have."""
+    return {"name": model["name"], **MODELS[model["name"]].with_defaults(_settings(model))}
+
+
+def _settings(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key != "name"}

@@ -89,9 +89,9 @@ class Recipe:
 
     def filled(self) -> Recipe:
         """Return the recipe with the defaults of its model written out, which later versions may change."""
-        from pyro_exact.recipes.models import filled
+        from pyro_exact.recipes.models import with_defaults
 
-        return dataclasses.replace(self, model=filled(self.model))
+        return dataclasses.replace(self, model=with_defaults(self.model))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for YAML, JSON or a checkpoint."""
@@ -138,9 +138,9 @@ class Recipe:
             ) from error
 
     def _settings(self) -> dict[str, Any]:
-        from pyro_exact.recipes.models import settings
+        from pyro_exact.recipes.models import parse_settings
 
-        return settings(self.model, f"recipe {self.name}: model")
+        return parse_settings(self.model, f"recipe {self.name}: model")
 
 
 def check_image(shape: object, levels: object, source: str) -> tuple[int, int, int]:
