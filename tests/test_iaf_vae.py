@@ -646,8 +646,8 @@ def test_it_moves_to_a_gpu():
         (lambda: iaf_vae(SHAPE, LEVELS, 2, 4, depth=0), r"expects depth from 1 to \d+; got 0"),
         (lambda: MaskedConvNet(4, 2, width=3), r"expects width from 4 to \d+; got 3"),
         (
-            lambda: MaskedConvNet(2, 2, width=3, layers=0),
-            r"expects layers from 1 to \d+; got 0",
+            lambda: MaskedConvNet(2, 2, width=3, depth=0),
+            r"expects depth from 1 to \d+; got 0",
         ),
         (lambda: small().model(images(0)), r"N of at least 1; got \(0, 3, 8, 8\)"),
         (

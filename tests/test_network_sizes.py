@@ -118,13 +118,13 @@ BUILDERS = {
     ),
     "MaskedConvNet": (
         nn.MaskedConvNet,
-        {"channels": 1, "num_params": 2, "width": 2, "layers": 1},
+        {"channels": 1, "num_params": 2, "width": 2, "depth": 1},
     ),
     "SweptLSTM": (nn.SweptLSTM, {"units": 2, "taps": 2, "maps": 1}),
-    "DenseDecoder": (partial(nn.DenseDecoder, shape=IMAGE), {"dim": 2, "num_params": 1}),
+    "DenseDecoder": (partial(nn.DenseDecoder, shape=IMAGE), {"latent_dim": 2, "num_params": 1}),
     "GatedConvDecoder": (
         partial(nn.GatedConvDecoder, shape=IMAGE),
-        {"dim": 2, "num_params": 1, "width": 2},
+        {"latent_dim": 2, "num_params": 1, "width": 2},
     ),
     "GatedConvEncoder": (
         partial(nn.GatedConvEncoder, IMAGE),
