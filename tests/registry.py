@@ -697,7 +697,9 @@ MODELS: dict[str, ModelCase] = {
         ),
         bars,
     ),
-    "dense_vae": ModelCase(lambda: dense_vae((1, 4, 4), 4, 2, (8,)), lambda: blobs().to(torch.get_default_dtype())),
+    "dense_vae": ModelCase(
+        lambda: dense_vae((1, 4, 4), 4, 2, (8,)), lambda: blobs().to(torch.get_default_dtype())
+    ),
     "hierarchical_pixel_vae": ModelCase(lambda: two_level_vae(2), lambda: bars(8)),
     "iaf_vae": ModelCase(
         lambda: iaf_vae((1, 8, 8), 2, 2, width=4, scales=2, depth=1), lambda: bars(8)

@@ -104,7 +104,9 @@ def hierarchical_pixel_vae(
         top_posterior=FlowPosterior(features, latent_dim),
         top_prior=StandardNormal(latent_dim),
         from_top=BatchedSequential(
-            GatedConv2d(nn.ConvTranspose2d(latent_dim, 2 * map_width, map_size), inputs_per_output=1),
+            GatedConv2d(
+                nn.ConvTranspose2d(latent_dim, 2 * map_width, map_size), inputs_per_output=1
+            ),
             GatedConv2d(nn.Conv2d(map_width, 2 * map_width, 3, padding=1)),
         ),
         bottom_prior=prior,
