@@ -134,10 +134,10 @@ def _flow(
         case "iaf":
             return flows.iaf(dim, length, (width,), context_dim)
         case "coupling":
-            return flows.real_nvp((dim,), length, (width,), context_dim, act_norm=False)
+            return flows.real_nvp(dim, length, (width,), context_dim, act_norm=False)
         case "spline":
             return flows.spline_coupling(
-                (dim,), length, hidden_dims=(width,), context_dim=context_dim, act_norm=False
+                dim, length, hidden_dims=(width,), context_dim=context_dim, act_norm=False
             )
         case "sylvester":
             return flows.sylvester(dim, length, rank, context_dim=context_dim)
