@@ -128,7 +128,10 @@ def image_real_nvp(
             sizes = split.fixed_size, split.free_size
             net = ResidualConditioner(*sizes, Affine.num_params, width, blocks, context_dim)
             norm = BatchNorm if batch_norm else ActNorm
-            layers += [norm(channels, event_dim=3), Coupling(split, Affine("learned"), net)]
+            layers += [
+                norm(channels, event_dim=3),
+                Coupling(split, Affine("learned", shift_first=True), net),
+            ]
         return layers
 
     def from_scale(index: int, shape: tuple[int, int, int]) -> Compose:
