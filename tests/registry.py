@@ -373,6 +373,8 @@ TRANSFORMS: dict[str, Case] = {
 ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
     "Affine": Affine,
     "Affine small bound": lambda: Affine(bound=0.5),
+    "Affine shift first": lambda: Affine(shift_first=True),
+    "Affine softsign": lambda: Affine("softsign"),
     "Affine learned": lambda: Affine("learned"),
     "Affine sigmoid": lambda: Affine("sigmoid"),
     "Additive": Additive,

@@ -133,7 +133,9 @@ def coupling_steps(
     def step(split: Partition) -> Bijection:
         fixed, free = split.split(torch.empty(*shape, device="meta"))
         elementwise: Elementwise = (
-            MixtureCDF(components, spread=0.0) if formula == "mixture" else Affine(bound=1.0)
+            MixtureCDF(components, spread=0.0)
+            if formula == "mixture"
+            else Affine(bound=1.0, shift_first=True)
         )
         net = AttentionConditioner(
             fixed.shape[0],

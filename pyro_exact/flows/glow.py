@@ -81,7 +81,7 @@ def glow(
     width = check_size("glow", "width", width)
     log_scale_factor = check_number("glow", "log_scale_factor", log_scale_factor, 0, 100)
     context_dim = check_context_dim("glow", context_dim)
-    formula: Elementwise = Additive() if scale is None else Affine(scale)
+    formula: Elementwise = Additive() if scale is None else Affine(scale, shift_first=True)
 
     def coupling(half: Channels) -> Coupling:
         sizes = half.fixed_size, half.free_size
@@ -127,6 +127,7 @@ def multi_scale(
         if index == scales - 1:
             return Compose([Squeeze(), here, TopPrior(squeezed, context_dim), Flatten(squeezed)])
         rest = from_scale(index + 1, (channels // 2, height, breadth))
-        return Compose([Squeeze(), here, FactorOut(squeezed, rest, prior(channels // 2))])
+        factor_out = FactorOut(squeezed, rest, prior(channels // 2), Affine(shift_first=True))
+        return Compose([Squeeze(), here, factor_out])
 
     return from_scale(0, shape)

@@ -102,20 +102,20 @@ def image_real_nvp(
     depth = check_size("image_real_nvp", "depth", depth, most=LARGEST_COUNT)
     context_dim = check_context_dim("image_real_nvp", context_dim)
 
-    def couplings_of(split: Partition, width: int) -> list[Bijection]:
+    def step(split: Partition, width: int) -> list[Bijection]:
         net = ResidualConditioner(
             split.fixed_size, split.free_size, Affine.num_params, width, depth, context_dim
         )
         channels = split.event[0]
         norm = BatchNorm(channels, 3) if batch_norm else ActNorm(channels, 3)
-        return [norm, Coupling(split, Affine("learned"), net)]
+        return [norm, Coupling(split, Affine("learned", shift_first=True), net)]
 
     def row(
         partition: Callable[[int, bool], Partition], channels: int, width: int, layers: int
     ) -> list[Bijection]:
         parts: list[Bijection] = []
         for i in range(layers):
-            parts += couplings_of(partition(channels, i % 2 == 1), width)
+            parts += step(partition(channels, i % 2 == 1), width)
         return parts
 
     def from_scale(index: int, shape: tuple[int, int, int]) -> Compose:

@@ -18,7 +18,7 @@ from pyro_exact.distributions import (
 )
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
-from pyro_exact.transforms import Bijection
+from pyro_exact.transforms import Affine, Bijection
 
 FlowName = Literal["planar", "radial", "iaf", "coupling", "spline", "sylvester"]
 PixelsName = Literal["bernoulli", "categorical", "logistic"]
@@ -132,7 +132,7 @@ def _flow(
         case "radial":
             return flows.radial(dim, length, context_dim)
         case "iaf":
-            return flows.iaf(dim, length, (width,), context_dim)
+            return flows.iaf(dim, length, (width,), context_dim, Affine(shift_first=True))
         case "coupling":
             return flows.real_nvp(dim, length, (width,), context_dim, act_norm=False)
         case "spline":
