@@ -43,6 +43,9 @@ from pyro_exact.flows import (
     flow_pp_dequantizer,
     glow,
     iaf,
+    image_nice,
+    image_real_nvp,
+    image_spline_coupling,
     maf,
     nice,
     planar,
@@ -168,7 +171,7 @@ def small_glow(context_dim: int | None, **settings: object) -> Bijection:
     options = {
         "levels": 4,
         "scales": 2,
-        "depth": 1,
+        "steps": 1,
         "width": 6,
         "context_dim": context_dim,
         **settings,
@@ -178,7 +181,7 @@ def small_glow(context_dim: int | None, **settings: object) -> Bijection:
 
 def small_flow_pp(**settings: object) -> Bijection:
     """One that has seen data, in evaluation: its dropout would change from one call to the next."""
-    options = {"levels": 4, "width": 4, "blocks": 1, "components": 2, "heads": 2, **settings}
+    options = {"levels": 4, "width": 4, "depth": 1, "components": 2, "heads": 2, **settings}
     made = flow_pp((1, 4, 4), **options).eval()
     made.initialize(pixels((50, 1, 4, 4)))
     return made
@@ -189,10 +192,10 @@ def small_dequantizer(context: Tensor | None, **settings: object) -> Bijection:
     options = {
         "levels": 4,
         "width": 4,
-        "blocks": 1,
+        "depth": 1,
         "components": 2,
         "heads": 2,
-        "context_width": 2,
+        "encoder_width": 2,
         **settings,
     }
     made = flow_pp_dequantizer((1, 2, 4), **options).eval()
@@ -204,15 +207,15 @@ def small_real_nvp(context_dim: int | None, **settings: object) -> Bijection:
         "levels": 4,
         "scales": 2,
         "width": 3,
-        "blocks": 1,
+        "depth": 1,
         "context_dim": context_dim,
         **settings,
     }
-    return real_nvp((1, 4, 4), **options)
+    return image_real_nvp((1, 4, 4), **options)
 
 
 def small_spline_coupling(context_dim: int | None) -> Bijection:
-    return spline_coupling((1, 4, 4), 1, 3, context_dim=context_dim, levels=4, width=3, blocks=1)
+    return image_spline_coupling((1, 4, 4), 4, 2, 1, 3, width=3, depth=1, context_dim=context_dim)
 
 
 def evaluated_real_nvp(**settings: object) -> Bijection:
@@ -325,7 +328,7 @@ TRANSFORMS: dict[str, Case] = {
         lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True
     ),
     "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
-    "couplings": Case(lambda c: couplings((3,), MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
+    "couplings": Case(lambda c: couplings(3, MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
     "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.02),
     "flow_pp affine checkerboard": Case(
         lambda c: small_flow_pp(formula="affine", checkerboard=True),
@@ -353,27 +356,27 @@ TRANSFORMS: dict[str, Case] = {
     "glow additive": Case(lambda c: small_glow(c, scale=None), (1, 4, 4), True, pixels, std=0.1),
     "iaf": Case(lambda c: iaf(3, 2, (6,), c), (3,), True, std=0.2),
     "maf": Case(lambda c: maf(3, 2, (6,), c), (3,), True, std=0.2),
-    "nice": Case(lambda c: nice((3,), 3, (5,), c), (3,), True, std=0.2),
-    "nice image": Case(
-        lambda c: nice((1, 2, 3), 3, (5,), c, levels=4), (1, 2, 3), True, pixels, std=0.2
+    "nice": Case(lambda c: nice(3, 3, (5,), c), (3,), True, std=0.2),
+    "image_nice": Case(
+        lambda c: image_nice((1, 2, 3), 4, 3, (5,), c), (1, 2, 3), True, pixels, std=0.2
     ),
     "planar": Case(lambda c: planar(3, 4, c), (3,), True),
     "radial": Case(lambda c: radial(3, 2, c), (3,), True),
-    "real_nvp": Case(lambda c: real_nvp((3,), 2, (5,), c), (3,), True, std=0.2),
-    "real_nvp image": Case(small_real_nvp, (1, 4, 4), True, pixels, std=0.1),
-    "real_nvp image of batch_norm": Case(
+    "real_nvp": Case(lambda c: real_nvp(3, 2, (5,), c), (3,), True, std=0.2),
+    "image_real_nvp": Case(small_real_nvp, (1, 4, 4), True, pixels, std=0.1),
+    "image_real_nvp of batch_norm": Case(
         lambda c: evaluated_real_nvp(), (1, 4, 4), draw=pixels, std=0.1
     ),
-    "spline_coupling": Case(
-        lambda c: spline_coupling((3,), 2, 4, 3.0, (5,), c), (3,), True, std=0.2
-    ),
-    "spline_coupling image": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
+    "spline_coupling": Case(lambda c: spline_coupling(3, 2, 4, 3.0, (5,), c), (3,), True, std=0.2),
+    "image_spline_coupling": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
     "sylvester": Case(lambda c: sylvester(3, 2, 2, "triangular", c), (3,), True),
 }
 
 ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
     "Affine": Affine,
     "Affine small bound": lambda: Affine(bound=0.5),
+    "Affine shift first": lambda: Affine(shift_first=True),
+    "Affine softsign": lambda: Affine("softsign"),
     "Affine learned": lambda: Affine("learned"),
     "Affine sigmoid": lambda: Affine("sigmoid"),
     "Additive": Additive,
@@ -588,11 +591,11 @@ def learned_noise(flow: Bijection, formula: str) -> Dequantized:
     """A model of images (1, 4, 4) with 4 levels whose guide is a flow."""
     options = {
         "width": 4,
-        "blocks": 1,
+        "depth": 1,
         "components": 2,
         "heads": 2,
         "dropout": 0.0,
-        "context_width": 2,
+        "encoder_width": 2,
     }
     noise = FlowDequantizer(flow_pp_dequantizer((1, 4, 4), 4, formula=formula, **options))
     return Dequantized(Flow(StandardNormal(16), flow.inv), levels=4, noise=noise)

@@ -61,7 +61,7 @@ def train(
         device: Where to run; auto is cuda where there is one.
         devices: How many devices on each machine; more than one trains with DDP.
         nodes: How many machines, each started by torchrun.
-        model: A setting of the model that differs from the recipe, e.g. --model.depth 4; those that
+        model: A setting of the model that differs from the recipe, e.g. --model.steps 4; those that
             there are: pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
     """

@@ -89,7 +89,7 @@ class StochasticLayer(nn.Module):
         self.down_second = second(latents + width, width, gain=0.1)
         self.up_context = CentredConv2d(width, width, stride=stride) if flow else nn.Identity()
         self.down_context = CentredConv2d(width, width) if flow else nn.Identity()
-        self.formula = Affine()
+        self.formula = Affine(shift_first=True)
         self.flow = AutoregressiveMap(latents, self.formula.num_params, width) if flow else None
 
     def up(self, h: Tensor) -> tuple[Tensor, BottomUp]:

@@ -26,7 +26,6 @@ from pyro_exact.autoregressive import (
 )
 from pyro_exact.checks import shown
 from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
-from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import (
     Density,
     Dequantized,
@@ -158,11 +157,11 @@ MODELS = {
     "iaf_vae": Family(iaf_vae, iaf_vae),
     "made": Family(_made, _made),
     "nade": Family(_nade, _nade),
-    "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),
+    "nice": Family(_dequantized(flows.image_nice), flows.image_nice, dequantized=True),
     "pixel_cnn": Family(_pixels(PixelCNN), PixelCNN),
     "pixel_cnn_pp": Family(_pixels(PixelCNNpp), PixelCNNpp),
     "pixel_vae": Family(PixelVAE, PixelVAE),
-    "real_nvp": Family(_dequantized(image_real_nvp), image_real_nvp, dequantized=True),
+    "real_nvp": Family(_dequantized(flows.image_real_nvp), flows.image_real_nvp, dequantized=True),
     "row_lstm": Family(_pixels(RowLSTM), RowLSTM),
     "vae": Family(vae, vae),
 }

@@ -17,7 +17,7 @@ from pyro_exact.likelihoods import (
 )
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
-from pyro_exact.transforms import Bijection
+from pyro_exact.transforms import Affine, Bijection
 
 FlowName = Literal["planar", "radial", "iaf", "coupling", "spline", "sylvester"]
 PixelsName = Literal["bernoulli", "categorical", "logistic"]
@@ -131,12 +131,12 @@ def _flow(
         case "radial":
             return flows.radial(dim, length, context_dim)
         case "iaf":
-            return flows.iaf(dim, length, (width,), context_dim)
+            return flows.iaf(dim, length, (width,), context_dim, Affine(shift_first=True))
         case "coupling":
-            return flows.real_nvp((dim,), length, (width,), context_dim, act_norm=False)
+            return flows.real_nvp(dim, length, (width,), context_dim, act_norm=False)
         case "spline":
             return flows.spline_coupling(
-                (dim,), length, hidden_dims=(width,), context_dim=context_dim, act_norm=False
+                dim, length, hidden_dims=(width,), context_dim=context_dim, act_norm=False
             )
         case "sylvester":
             return flows.sylvester(dim, length, rank, context_dim=context_dim)
