@@ -17,8 +17,8 @@ from pyro_exact import __version__, train
 from pyro_exact.cli import main
 from pyro_exact.recipes import load_recipe
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
-from pyro_exact.train.lock import one_writer
-from pyro_exact.train.task import Task
+from pyro_exact.train.lightning_module import TrainingModule
+from pyro_exact.train.lock import folder_lock
 
 SMALL = [
     "--model.scales",
@@ -614,14 +614,14 @@ def test_a_run_is_resumed(trained, run):
 
 
 def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
-    begin = Task.on_train_batch_start
+    begin = TrainingModule.on_train_batch_start
 
     def on_train_batch_start(self, batch, batch_idx):
         begin(self, batch, batch_idx)
         if self.global_step == 2:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Task, "on_train_batch_start", on_train_batch_start)
+    monkeypatch.setattr(TrainingModule, "on_train_batch_start", on_train_batch_start)
     command = ["train", "glow_digits", "--data", "toy.npz", *SMALL]
     code, _, err = run(*command)
     assert code == 130
@@ -652,8 +652,8 @@ def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
     ]  # fmt: skip
     metrics = json.loads((here / "demo" / "metrics.json").read_text())
     assert metrics["data"]["images"] == 400
-    assert metrics["anchors"]["uniform code"] == pytest.approx(np.log2(17))
-    assert metrics["anchors"]["independent pixels"] == pytest.approx(2.43, abs=0.05)
+    assert metrics["baselines"]["uniform code"] == pytest.approx(np.log2(17))
+    assert metrics["baselines"]["independent pixels"] == pytest.approx(2.43, abs=0.05)
     assert f"{metrics['metric']['value']:.4f} ± {metrics['metric']['standard_error']:.4f}" in out
     assert "test bits/dim of best.ckpt, the state after 4 of 4 steps" in out
     assert run("demo", "--training.steps", "1", "--out", "demo")[0] == 0  # it replaces what it left
@@ -688,7 +688,7 @@ def test_the_demo_leaves_a_damaged_checkpoint_alone(here, run):
 
 def test_the_demo_keeps_its_folder_to_the_end(here, run, monkeypatch):
     def save_curve(*arguments):
-        with pytest.raises(ValueError, match="in use by another run"), one_writer(here / "demo"):
+        with pytest.raises(ValueError, match="in use by another run"), folder_lock(here / "demo"):
             pass
         seen.append(arguments)
 

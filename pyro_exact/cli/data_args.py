@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pyro_exact.data import Images
     from pyro_exact.models import GenerativeModel
-    from pyro_exact.train import Run
+    from pyro_exact.train import RunRecord
 
 Device = Literal["auto", "cpu", "cuda"]
 Split = Literal["test", "valid", "train"]
@@ -63,7 +63,7 @@ def checkpoint_of(given: Path) -> Path:
     )
 
 
-def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, Run]:
+def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, RunRecord]:
     """Load the model of a checkpoint, and make sure that its weights are finite."""
     from pyro_exact.train import check_weights, load_model
 
@@ -72,7 +72,7 @@ def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, Run]:
     return model, run
 
 
-def images_of(run: Run, data: str | None, data_root: Path | None, download: bool) -> Images:
+def images_of(run: RunRecord, data: str | None, data_root: Path | None, download: bool) -> Images:
     """Load the images of a run again, or others that its model can score."""
     given = {"name": data, "root": data_root}
     source = {

@@ -27,7 +27,7 @@ MOST_VALUES = 2**26  # in what a run says of itself; most are its curve
 
 
 @dataclass
-class Run:
+class RunRecord:
     """All that a checkpoint holds beside tensors and what Lightning needs.
 
     Attributes:
@@ -78,7 +78,7 @@ class Run:
             )
 
     @classmethod
-    def from_dict(cls, values: object, source: str) -> Run:
+    def from_dict(cls, values: object, source: str) -> RunRecord:
         """Check plain values, and make a run of them; raise ValueError as `Recipe.from_dict`."""
         copy = plain(values, source, MOST_VALUES)
         if isinstance(copy, dict):

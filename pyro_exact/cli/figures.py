@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
-from pyro_exact.cli.output import tell
-from pyro_exact.cli.source import (
+from pyro_exact.cli.data_args import (
     Device,
     Split,
     check_picture,
@@ -17,12 +16,13 @@ from pyro_exact.cli.source import (
     model_of,
     some_of,
 )
+from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pyro_exact.models import Dequantized, GenerativeModel
-    from pyro_exact.train import Run
+    from pyro_exact.train import RunRecord
 
 
 def sample(
@@ -222,7 +222,7 @@ def diagnose_checkpoint(
     """
     from pyro_exact.diagnostics import diagnose as diagnosis_of
     from pyro_exact.diagnostics import inference_data, save_page
-    from pyro_exact.files import check_writable, in_one_piece, write_json
+    from pyro_exact.files import atomic_write, check_writable, write_json
 
     checkpoint = checkpoint_of(checkpoint)
     out = out or checkpoint.parent
@@ -238,7 +238,7 @@ def diagnose_checkpoint(
         {"recipe": run.recipe.name, "split": split, "seed": seed} | found.summary(),
         out / "diagnosis.json",
     )
-    with in_one_piece(out / "diagnosis.nc") as partial:
+    with atomic_write(out / "diagnosis.nc") as partial:
         kept.to_netcdf(str(partial))
     save_page(
         found,
@@ -265,7 +265,7 @@ def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: lis
     return drawn.transpose(0, 1).flatten(0, 1) if labels else drawn
 
 
-def _flow(checkpoint: Path, device: str) -> tuple[Dequantized, Run]:
+def _flow(checkpoint: Path, device: str) -> tuple[Dequantized, RunRecord]:
     """Load a model whose images are behind a flow."""
     from pyro_exact.models import Dequantized
 
