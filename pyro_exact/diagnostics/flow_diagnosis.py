@@ -18,6 +18,8 @@ from pyro_exact.models.classes import one_hot
 from pyro_exact.nn.finite import first_non_finite_weight
 from pyro_exact.nn.precision import weight_of
 from pyro_exact.transforms import Bijection, Elementwise
+from pyro_exact.transforms.conditioned import Conditioned
+from pyro_exact.transforms.inverse import Inverse
 
 JACOBIANS = 16  # data at which Jacobians are computed
 ESTIMATED = 2  # data at which they are estimated, where they are large
@@ -60,7 +62,7 @@ def flow_report(
     seed = check_seed("flow_report", seed)
     advice = "Repair them, or leave them out"
     check_finite("flow_report", "data", check_tensor("flow_report", "data", data), advice)
-    bijection, x, context = _to_noise(flow, data, context, seed)
+    bijection, x, context = _unbound(*_to_noise(flow, data, context, seed))
     if len(x) < 2:
         raise ValueError(f"flow_report expects at least 2 data; got {len(x)}. Pass more.")
 
@@ -119,6 +121,23 @@ def _to_noise(
     )
 
 
+def _unbound(
+    bijection: Bijection, x: Tensor, context: Tensor | None
+) -> tuple[Bijection, Tensor, Tensor | None]:
+    """Return a bijection without the context that is bound to it, and a context for each datum."""
+    inverted = isinstance(bijection, Inverse)
+    inner = bijection.inv if inverted else bijection
+    if isinstance(inner, Conditioned):
+        context = inner.context.detach()
+        inner = inner.bijection
+        bijection = inner.inv if inverted else inner
+
+    shape = bijection.context_shape
+    if context is None or shape is None:
+        return bijection, x, context
+    return bijection, x, context.expand(len(x), *context.shape[context.dim() - len(shape) :])
+
+
 def _copy(bijection: Bijection, dtype: torch.dtype) -> Bijection:
     """Return a copy in evaluation mode; contexts that carry a gradient are detached."""
     tensors = [*bijection.parameters(), *bijection.buffers()]
@@ -159,7 +178,10 @@ def _stretch(call: Call, seed: int) -> Stretch | None:
     rows = _finite(call.x)
     if not bool(rows.any()):
         return None
-    context = None if call.context is None else call.context[rows]
+
+    context = call.context
+    if context is not None and len(context.shape) > len(call.part.context_shape or ()):
+        context = context[rows]
     return stretch(call.layer, call.x[rows], context, seed)
 
 
