@@ -984,7 +984,7 @@ def test_hardware_counts_devices():
     assert "CPU threads" in hardware("cpu")
 
 
-def test_json_is_written_in_one_piece(tmp_path):
+def test_json_is_written_atomic_write(tmp_path):
     path = tmp_path / "record.json"
     write_json({"a": 1}, path)
     with pytest.raises(TypeError):
