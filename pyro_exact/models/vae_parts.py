@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from pyro_exact import flows
-from pyro_exact.distributions.bernoulli import BernoulliLikelihood
-from pyro_exact.distributions.categorical import CategoricalLikelihood
-from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.flow_posterior import FlowPosterior
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.categorical import CategoricalLikelihood
+from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
+from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.bijection import Bijection
 
 FlowName = Literal["planar", "radial", "iaf", "coupling", "spline", "sylvester"]
@@ -78,12 +79,12 @@ def _flow(
         case "radial":
             return flows.radial(dim, layers, context_dim)
         case "iaf":
-            return flows.iaf(dim, layers, (width,), context_dim)
+            return flows.iaf(dim, layers, (width,), context_dim, Affine(shift_first=True))
         case "coupling":
-            return flows.real_nvp((dim,), layers, (width,), context_dim, act_norm=False)
+            return flows.real_nvp(dim, layers, (width,), context_dim, act_norm=False)
         case "spline":
             return flows.spline_coupling(
-                (dim,), layers, hidden_dims=(width,), context_dim=context_dim, act_norm=False
+                dim, layers, hidden_dims=(width,), context_dim=context_dim, act_norm=False
             )
         case "sylvester":
             return flows.sylvester(dim, layers, rank, context_dim=context_dim)

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from pyro_exact.autoregressive import CausalNet, OrderAgnosticNet
-from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
+from pyro_exact.autoregressive import Autoregressive, CausalNet, OrderAgnosticNet
+from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows import flow_pp_dequantizer
 from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic
 from pyro_exact.recipes.parsing import parse_kwargs
@@ -109,14 +109,19 @@ def autoregressive(
         signature: The function whose parameters are the settings, if not ``net``.
     """
 
-    def build(
-        shape: tuple[int, int, int], levels: int, context: int | None = None, **settings: Any
-    ) -> GenerativeModel:
-        if context is None:
-            return Density(Autoregressive(build_net(net, shape, levels, settings)))
+    def build(shape: tuple[int, int, int], levels: int, **settings: Any) -> GenerativeModel:
+        built = build_net(net, shape, levels, settings)
+        if built.context_shape is None:
+            return Density(Autoregressive(built))
 
-        conditional = build_net(net, shape, levels, {**settings, "context": context})
-        return Density(Autoregressive(conditional, torch.eye(context)[0]))
+        if len(built.context_shape) > 1:
+            raise ValueError(
+                f"A recipe expects a context_shape that is a number of classes; got {built.context_shape}. Build a "
+                f"network with a context map in Python."
+            )
+        first_class = torch.zeros(built.context_shape)
+        first_class[0] = 1
+        return Density(Autoregressive(built, first_class))
 
     return ModelEntry(build, signature or net, ("shape", "levels", "likelihood"))
 

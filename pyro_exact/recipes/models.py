@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pyro_exact import flows
@@ -19,7 +19,6 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.checks import shown
-from pyro_exact.flows.real_nvp import image_real_nvp
 from pyro_exact.models import conv_vae, dense_vae, hierarchical_pixel_vae, iaf_vae, pixel_vae
 from pyro_exact.recipes.entries import (
     ModelEntry,
@@ -33,8 +32,7 @@ from pyro_exact.recipes.parsing import closest_match
 
 def made(
     shape: tuple[int, int, int],
-    hidden: int = 500,
-    layers: int = 1,
+    hidden_dims: Sequence[int] = (500,),
     masks: int = 1,
     order: Literal["scans"] | None = None,
     seed: int = 0,
@@ -42,7 +40,7 @@ def made(
 ) -> MADE:
     """Build a `MADE` whose orders a recipe can name: random orders, or ``"scans"`` of the image."""
     orders = scans(shape)[:masks] if order == "scans" else None
-    return MADE(shape, hidden, layers, masks, orders, seed, dropout=dropout)
+    return MADE(shape, hidden_dims, masks, orders, seed, dropout=dropout)
 
 
 MODELS = {
@@ -58,11 +56,11 @@ MODELS = {
     "iaf_vae": builder(iaf_vae),
     "made": autoregressive(made),
     "nade": autoregressive(NADE),
-    "nice": dequantized(flows.nice),
+    "nice": dequantized(flows.image_nice),
     "pixel_cnn": autoregressive(PixelCNN),
     "pixel_cnn_pp": autoregressive(PixelCNNpp),
     "pixel_vae": builder(pixel_vae),
-    "real_nvp": dequantized(image_real_nvp),
+    "real_nvp": dequantized(flows.image_real_nvp),
     "row_lstm": autoregressive(RowLSTM),
 }
 

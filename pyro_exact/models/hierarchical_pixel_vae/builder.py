@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from pyro_exact.autoregressive.gated_pixel_cnn.net import GatedPixelCNN
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.flow import StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
-from pyro_exact.distributions.gaussian import GaussianLikelihood
+from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
+from pyro_exact.likelihoods.gaussian import GaussianLikelihood
 from pyro_exact.models.hierarchical_pixel_vae.model import HierarchicalPixelVAE
 from pyro_exact.nn.gated_convolution import (
     BatchedSequential,

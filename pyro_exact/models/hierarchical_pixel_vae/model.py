@@ -9,9 +9,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.autoregressive.pixel_net import PixelNet
 from pyro_exact.checks import check_event, check_floating
-from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.flow import StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
 from pyro_exact.distributions.independent_sites import check_values

@@ -10,9 +10,10 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_exact.distributions.inverse_autoregressive import InverseAutoregressive
-from pyro_exact.distributions.normal import exponential_normal, least_std
-from pyro_exact.nn.elu import elu
+from pyro_exact.distributions.normal import exponential_normal
 from pyro_exact.nn.iaf_convolution import CentredConv2d, DoublingConv2d, MaskedConvNet
+from pyro_exact.nn.precision import least_std
+from pyro_exact.ops.elu import elu
 from pyro_exact.transforms.affine import Affine
 
 
@@ -94,7 +95,7 @@ class StochasticLayer(nn.Module):
         # Inverse autoregressive step.
         self.up_context = CentredConv2d(width, width, stride=stride) if flow else nn.Identity()
         self.down_context = CentredConv2d(width, width) if flow else nn.Identity()
-        self.formula = Affine()
+        self.formula = Affine(shift_first=True)
         self.flow = MaskedConvNet(latent_channels, self.formula.num_params, width) if flow else None
 
     def up(self, h: Tensor) -> tuple[Tensor, BottomUpFeatures]:

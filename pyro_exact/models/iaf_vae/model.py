@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.checks import check_number, check_size
-from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.independent_sites import IndependentSites, check_values
 from pyro_exact.flows.arguments import image_shape
+from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.models.iaf_vae.cache import FeatureCache
 from pyro_exact.models.iaf_vae.layer import BottomUpFeatures, StochasticLayer, TopDownFeatures
 from pyro_exact.nn.dense import scaled
-from pyro_exact.nn.elu import elu
 from pyro_exact.nn.iaf_convolution import CentredConv2d, DoublingConv2d
 from pyro_exact.nn.rescaled import initialize_once
-from pyro_exact.nn.shifted_convolution import WeightNormed
+from pyro_exact.nn.weight_norm import WeightNormed
+from pyro_exact.ops.elu import elu
 from pyro_exact.transforms.memory import states
 
 # The variance of a logistic is (pi s)^2 / 3, so log s = log std + 0.5 log(3 / pi^2).
