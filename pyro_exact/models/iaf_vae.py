@@ -323,7 +323,7 @@ class ResNetVAE(GenerativeModel):
         return IndependentSites(theta, self.likelihood, grid_dim=2)
 
     def _pixels(self, x: Tensor) -> Tensor:
-        return scaled(x, self.shape, self.levels).to(self.top.dtype).movedim(-3, -1)
+        return scaled(x, self.shape, self.levels, self.top).movedim(-3, -1)
 
     def _named(self) -> list[tuple[str, StochasticLayer]]:
         layers: Any = self.layers

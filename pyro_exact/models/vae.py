@@ -8,7 +8,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.causal_net import CausalNet
-from pyro_exact.checks import check_event, check_finite, check_floating
+from pyro_exact.checks import check_event, check_finite, check_floating, check_tensor
 from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.independent_sites import IndependentSites, check_values
 from pyro_exact.distributions.likelihood import Likelihood
@@ -106,7 +106,7 @@ class VAE(GenerativeModel):
 
     def posterior_of(self, x: Tensor) -> TorchDistribution:
         """Return q(z | x)."""
-        h = self.encoder(cast(x, weight_of(self)))
+        h = self.encoder(cast(check_tensor("VAE", "x", x), weight_of(self)))
         posterior: TorchDistribution = self.posterior(h)
         expected = x.shape[:1], self.prior().event_shape
         if (posterior.batch_shape, posterior.event_shape) != expected:

@@ -14,8 +14,8 @@ from pyro_exact.checks import (
     check_shape,
     check_size,
     check_sizes,
-    check_tensor,
 )
+from pyro_exact.nn.precision import network_input, weight_of
 
 
 class DenseEncoder(nn.Module):
@@ -45,9 +45,8 @@ class DenseEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the data."""
-        features: Tensor = self.layers(
-            scaled(x, self.shape, self.levels).flatten(x.dim() - len(self.shape))
-        )
+        levels = scaled(x, self.shape, self.levels, weight_of(self))
+        features: Tensor = self.layers(levels.flatten(x.dim() - len(self.shape)))
         return features
 
 
@@ -86,13 +85,15 @@ class DenseDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the parameters of each site."""
+        z = network_input("DenseDecoder", "z", z, weight_of(self))
         theta: Tensor = self.layers(z)
         return theta.unflatten(-1, self.shape)
 
 
-def scaled(x: Tensor, shape: tuple[int, ...], levels: int) -> Tensor:
-    """Return pixel levels in [-1, 1], or say that their shape is wrong."""
-    check_event("The encoder", "x", check_tensor("The encoder", "x", x), shape)
+def scaled(x: Tensor, shape: tuple[int, ...], levels: int, weight: Tensor) -> Tensor:
+    """Return pixel levels in [-1, 1], in the dtype of the weights, or say that their shape is wrong."""
+    x = network_input("The encoder", "x", x, weight)
+    check_event("The encoder", "x", x, shape)
     return x * (2 / (levels - 1)) - 1
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from pyro_exact.checks import LARGEST_COUNT, check_kernel, check_size
 from pyro_exact.nn.elu import elu
 from pyro_exact.nn.masked_convolution import groups, visible
+from pyro_exact.nn.precision import network_input
 from pyro_exact.nn.shifted_convolution import WeightNormed
 
 
@@ -149,6 +150,8 @@ class AutoregressiveMap(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Return the parameters of each number of ``x``."""
+        x = network_input("AutoregressiveMap", "x", x, self.last.magnitude)
+        context = network_input("AutoregressiveMap", "context", context, self.last.magnitude)
         if context.shape[-1] != self.width:
             raise ValueError(
                 f"AutoregressiveMap expects a context of {self.width} channels, its last dimension; got shape "
