@@ -140,7 +140,7 @@ def ignoring():
     """A VAE with an autoregressive decoder whose posterior is the prior."""
     model = VAE(
         DenseEncoder((1, 4, 4), (6,)), nn.Linear(2, 3), FlowPosterior(6, 2), StandardNormal(2),
-        MADE((1, 4, 4), 20, context_dim=3),
+        MADE((1, 4, 4), (20,), context_dim=3),
     )  # fmt: skip
     with torch.no_grad():
         model.posterior.normal.weight.zero_()

@@ -10,7 +10,8 @@ from pyro.distributions import transforms as stock
 from registry import DISTRIBUTIONS, MODELS, NETS, TRANSFORMS, flow, stack, vae_posterior
 from torch.testing import assert_close
 
-from pyro_exact.distributions import Autoregressive, Flow, StandardNormal
+from pyro_exact.autoregressive import Autoregressive
+from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.nn import (
     AttentionConditioner,
     AutoregressiveMap,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyro_exact.cli.data_args import Device, Split, checkpoint_of, chosen, images_of, model_of
 from pyro_exact.cli.output import tell
-from pyro_exact.cli.source import Device, Split, checkpoint_of, chosen, images_of, model_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,13 +71,13 @@ def _flow(
 ) -> None:
     """Write the report on the layers of a flow."""
     from pyro_exact.diagnostics import flow_report, save_flow_page
-    from pyro_exact.files import in_one_piece, write_json
+    from pyro_exact.files import atomic_write, write_json
 
     found = flow_report(model, images, labels, seed=about["seed"])
     tell(str(found))  # before it is written, for a disk may be full
 
     write_json({**about, **found.summary()}, out / "diagnosis.json")
-    with in_one_piece(out / "diagnosis.txt") as partial:
+    with atomic_write(out / "diagnosis.txt") as partial:
         partial.write_text(f"{title}\n\n{found}\n", encoding="utf-8")
     save_flow_page(found, out / "diagnosis.png", title)
     tell(f"{out}: diagnosis.json, diagnosis.txt, diagnosis.png")
@@ -94,7 +94,7 @@ def _guide(
 ) -> None:
     """Write the diagnosis of the guide of a VAE."""
     from pyro_exact.diagnostics import diagnose, inference_data, save_page
-    from pyro_exact.files import in_one_piece, write_json
+    from pyro_exact.files import atomic_write, write_json
 
     found = diagnose(model, images, k, seed=about["seed"])
     for name, bound in found.summary()["bounds"].items():
@@ -103,7 +103,7 @@ def _guide(
 
     kept = inference_data(found)
     write_json({**about, **found.summary()}, out / "diagnosis.json")
-    with in_one_piece(out / "diagnosis.nc") as partial:
+    with atomic_write(out / "diagnosis.nc") as partial:
         kept.to_netcdf(str(partial))
     save_page(found, kept, levels, out / "diagnosis.png", title)
     tell(f"{out}: diagnosis.json, diagnosis.nc, diagnosis.png")

@@ -150,6 +150,7 @@ def _layer(index: int, call: Call, precise: Call, seed: int) -> LayerReport:
     """Return the report on one layer from its evaluations in float32 and in float64."""
     jacobian = None if call.container else _stretch(precise, seed)
     ranges = call.log_scales
+    log_scales: tuple[float, float] | None
     if ranges:
         log_scales = min(low for low, _ in ranges), max(high for _, high in ranges)
     else:

@@ -15,7 +15,7 @@ from pyro_exact.diagnostics.flow_advice import (
     LARGE_SHARE,
 )
 from pyro_exact.diagnostics.flow_summary import FlowReport, LayerReport
-from pyro_exact.files import in_one_piece
+from pyro_exact.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def save_flow_page(report: FlowReport, path: str | Path, title: str = "") -> Non
         _name_layers(report, axis)
 
     figure.suptitle("\n".join(_words(report, title)), fontsize=11, parse_math=False)
-    with in_one_piece(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
 
 
