@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive
-from pyro_exact.checks import check_event, check_finite, check_floating
+from pyro_exact.checks import check_event, check_finite, check_floating, check_tensor
 from pyro_exact.distributions.independent_sites import IndependentSites, check_values
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
@@ -108,7 +108,7 @@ class VAE(GenerativeModel):
 
     def posterior_of(self, x: Tensor) -> TorchDistribution:
         """Return q(z | x)."""
-        features = self.encoder(cast(x, weight_of(self)))
+        features = self.encoder(cast(check_tensor("VAE", "x", x), weight_of(self)))
         posterior: TorchDistribution = self.posterior(features)
 
         expected = x.shape[:1], self.prior().event_shape

@@ -207,7 +207,7 @@ class ResNetVAE(GenerativeModel):
 
     def _pixels(self, x: Tensor) -> Tensor:
         """Return levels in [-1, 1], with the channels last."""
-        return scaled(x, self.shape, self.levels).to(self.top.dtype).movedim(-3, -1)
+        return scaled(x, self.shape, self.levels, self.top).movedim(-3, -1)
 
     def _named_layers(self) -> list[tuple[str, StochasticLayer]]:
         """Return the layers from the image to the top, each with the name of its latent."""
