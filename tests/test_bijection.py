@@ -600,7 +600,7 @@ def test_recomputed_gradients_equal_stored_ones(shape, context_dim):
         layers = with_and_without(lambda recompute: perturb(stack(context_dim, recompute)))
     else:
         layers = with_and_without(
-            lambda recompute: perturb(small_glow(context_dim, depth=3, recompute=recompute), 0.1)
+            lambda recompute: perturb(small_glow(context_dim, steps=3, recompute=recompute), 0.1)
         )
     x = pixels((5, *shape))
     context = torch.randn(5, context_dim) if context_dim else None

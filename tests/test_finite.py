@@ -127,7 +127,7 @@ def test_advice_names_a_buffer():
 
 
 def test_a_context_is_finite():
-    flow = Flow(StandardNormal(2), real_nvp((2,), context_dim=2))
+    flow = Flow(StandardNormal(2), real_nvp(2, context_dim=2))
     net, nan = (
         GatedPixelCNN((1, 4, 4), levels=2, width=2, depth=1, context_shape=2),
         torch.full((2,), math.nan),
@@ -145,7 +145,7 @@ def test_the_score_of_nan_is_nan():
     value = x + 0.5
     value[1, 0, 0, 0] = math.nan
     for d in (
-        FlowDequantizer(flow_pp_dequantizer((1, 4, 4), width=4, blocks=1, components=2))(x),
+        FlowDequantizer(flow_pp_dequantizer((1, 4, 4), width=4, depth=1, components=2))(x),
         UniformDequantizer(x),
     ):
         assert d.log_prob(value).isnan().tolist() == [False, True]
@@ -162,7 +162,7 @@ def test_without_validation_no_other_value_is_a_level():
 
 
 def test_an_initialisation_with_nan_weights_is_refused():
-    flow = Flow(StandardNormal(16), glow((1, 4, 4), levels=4, scales=1, depth=1, width=2).inv)
+    flow = Flow(StandardNormal(16), glow((1, 4, 4), levels=4, scales=1, steps=1, width=2).inv)
     model, _ = spoiled(Dequantized(flow, levels=4))
     with pytest.raises(ValueError, match=r"Dequantized.initialize expects the noise to be finite"):
         model.initialize(torch.randint(4, (3, 1, 4, 4)))

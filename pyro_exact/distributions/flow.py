@@ -71,7 +71,7 @@ class Flow(nn.Module):
 
     Example:
         >>> from pyro_exact.flows import glow
-        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, depth=2, width=8).inv)
+        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, steps=2, width=8).inv)
         >>> flow().log_prob(flow().sample((5,))).shape
         torch.Size([5])
     """

@@ -42,7 +42,7 @@ def make_likelihood(
         >>> make_likelihood(mixture, channels=3, levels=256).num_params
         50
     """
-    given = {"name": settings} if isinstance(settings, str) else dict(settings)
+    given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings)
     name = given.pop("name", None)
     if not isinstance(name, str) or name not in LIKELIHOODS:
         raise ValueError(

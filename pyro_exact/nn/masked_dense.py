@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import check_elements, check_seed
+from pyro_exact.checks import check_elements, check_seed, check_tensor
 from pyro_exact.nn.conditioner import CausalConditioner, required
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
@@ -159,6 +159,7 @@ class MaskedDense(CausalConditioner):
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
         *hidden, last = self.layers
+        check_tensor("MaskedDense", "x", x)
         if x.dtype != last.weight.dtype:
             x = x.to(last.weight.dtype)
         permuted = self.sorted and self._permuted()

@@ -53,7 +53,7 @@ def groups_cover_the_order(trial: NetTrial) -> None:
 def theta_has_the_shape_of_the_grid(trial: NetTrial) -> None:
     """The parameters have the shape (*batch, *grid, num_params), for any batch shape."""
     net = trial.net
-    for batch in ((), (2,), (2, 1)):
+    for batch in ((), (2,), (0,), (2, 1)):
         theta = net(trial.values(*batch), trial.contexts(*batch))
         expected = (*batch, *net.grid, net.likelihood.num_params)
         has_shape(f"theta of a batch {batch}", theta, expected)
@@ -80,7 +80,7 @@ def theta_is_causal(trial: NetTrial) -> None:
 @law(always)
 def steps_equal_the_pass(trial: NetTrial) -> None:
     """The parameters from all steps are those from one pass, for each member and any batch shape."""
-    for batch in ((), (3,), (2, 2)):
+    for batch in ((), (3,), (0,), (2, 2)):
         x, context = trial.values(*batch), trial.contexts(*batch)
         for member in trial.members:
             expected = trial.net(x, context, member)

@@ -155,6 +155,7 @@ class GatedPixelCNNCache(NamedTuple):
     def start_row(self, cursor: Cursor) -> None:
         """Compute the vertical stack for a new row, and what it adds to the horizontal gates."""
         context = self._row_context(cursor)
+        width = self.colours[0].from_above.shape[1]  # of the image
         offsets, v = self.row_offsets[0], None
 
         for i, (lines, weights) in enumerate(zip(self.vertical, self.row_weights, strict=True)):
@@ -162,8 +163,8 @@ class GatedPixelCNNCache(NamedTuple):
                 offsets = self.row_offsets[1]
                 self._store_row(i, lines, v)
 
-            positions = len(weights.vertical.weight)
-            window = gather_window(lines, offsets).view(len(lines), -1, positions)
+            window = gather_window(lines, offsets)
+            window = window.view(len(lines), width, len(weights.vertical.weight))
 
             # a_v = W_v * v + V_v c,  from_above = W_vh a_v + V_h c,  v' = gate(a_v)
             a_v, from_above = weights(window, context)

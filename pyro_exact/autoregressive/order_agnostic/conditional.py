@@ -11,6 +11,7 @@ from torch import Tensor
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.checks import check_mask
 from pyro_exact.nn.conditioner import required
+from pyro_exact.nn.precision import cast, weight_of
 from pyro_exact.nn.step_state import StepState
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class ConditionalNet(CausalNet):
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         order = self.orders[member]
-        rows = self.to_sites(x).reshape(-1, self.sites).index_select(-1, order)
+        values = cast(self.to_sites(x), weight_of(self))
+        rows = values.reshape(-1, self.sites).index_select(-1, order)
         observed = self._observed(x.shape[:-1], context).reshape(-1, self.net.sites)
 
         features = self.net.init_features(observed, self.mask)

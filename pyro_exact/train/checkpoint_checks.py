@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import shown
-from pyro_exact.train.seal import DamagedError
+from pyro_exact.train.checksum import DamagedError
 
 LARGEST_PICKLE = 2**26  # bytes of all that is no tensor; a curve of a million steps has 3 * 10**6
 MOST_LEVELS = 24

@@ -12,7 +12,7 @@ import torch
 from pyro_exact.checks import check_finite, printable
 from pyro_exact.diagnostics.diagnosis import ACTIVE, Diagnosis
 from pyro_exact.diagnostics.inference_data import plot_ppc
-from pyro_exact.files import in_one_piece
+from pyro_exact.files import atomic_write
 from pyro_exact.plots import check_drawable, drawable_grid
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def save_page(
     dpi = min(
         max(DPI, -(-largest // IMAGE_INCHES)), HIGHEST_DPI
     )  # each pixel of an image takes one or more
-    with in_one_piece(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         figure.savefig(partial, dpi=dpi, format="png")
 
 

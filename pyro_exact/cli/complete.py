@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_size, printable
-from pyro_exact.cli.output import tell
-from pyro_exact.cli.source import (
+from pyro_exact.cli.data_args import (
     Device,
     Split,
     check_picture,
@@ -17,6 +16,7 @@ from pyro_exact.cli.source import (
     model_of,
     some_of,
 )
+from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,13 +25,13 @@ from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.divergence import DivergedError, NotFiniteError, all_finite, first_non_finite
 from pyro_exact.train.elbo import training_elbo
 from pyro_exact.train.evaluate import evaluate, labels_for
-from pyro_exact.train.run import CURVE_EVERY, Run
+from pyro_exact.train.run_record import CURVE_EVERY, RunRecord
 
 # What a random number is for, beside the order and the flips of `Batches`, which are 0 and 1.
 _NOISE, _INITIAL = 2, 3
 
 
-class Task(lightning.LightningModule):
+class TrainingModule(lightning.LightningModule):
     """The loss, the optimiser and the budget of a run.
 
     Args:
@@ -41,7 +41,9 @@ class Task(lightning.LightningModule):
         processes: How many share a batch.
     """
 
-    def __init__(self, model: GenerativeModel, run: Run, last: Path, processes: int = 1) -> None:
+    def __init__(
+        self, model: GenerativeModel, run: RunRecord, last: Path, processes: int = 1
+    ) -> None:
         super().__init__()
         self.model, self.run, self.last, self.processes = model, run, last, processes
         self.settings = run.recipe.training
@@ -187,18 +189,18 @@ class Task(lightning.LightningModule):
         self.asked_to_stop = True
 
     def _look_at_clock(self) -> None:
-        """End the run if its budget is spent, by the clock of the first process, or if any of them was told to stop."""
+        """End the run if its budget is spent, by the first process's clock, or if any was told to stop."""
         strategy = self.trainer.strategy
         self.run.seconds = strategy.broadcast(self._now() - self._started)
         self.stopped = strategy.reduce_boolean_decision(self.asked_to_stop, all=False)
-        if self.stopped or spent(self.settings, self.global_step, self.run.seconds) >= 1:
+        if self.stopped or budget_fraction(self.settings, self.global_step, self.run.seconds) >= 1:
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = self.run.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        before = Run.from_dict(checkpoint[KEY], "the checkpoint")
+        before = RunRecord.from_dict(checkpoint[KEY], "the checkpoint")
         self.run.step, self.run.seconds = before.step, before.seconds
         self.run.curve, self.run.recent = before.curve, before.recent
 
@@ -219,7 +221,7 @@ class Data(lightning.LightningDataModule):
         trainer: Any = self.trainer
         task = trainer.lightning_module
         some, labels = (
-            looked_at(self.images, task.settings),
+            validation_subset(self.images, task.settings),
             labels_for(task.model, self.images, "valid"),
         )
         images = self.images.valid[some]
@@ -227,14 +229,14 @@ class Data(lightning.LightningDataModule):
         return DataLoader(batches, batch_size=None)  # `evaluate` makes its own batches
 
 
-def looked_at(images: Images, training: Training) -> Tensor:
+def validation_subset(images: Images, training: Training) -> Tensor:
     """Return which validation images a look scores: spread evenly, for a split may be sorted by class."""
     count = len(images.valid)
     return torch.linspace(0, count - 1, min(training.validate_on or count, count)).long()
 
 
-def spent(training: Training, step: int, seconds: float) -> float:
-    """Return the part of the budget that is spent, of steps or of minutes, whichever is nearer its end."""
+def budget_fraction(training: Training, step: int, seconds: float) -> float:
+    """Return the part of the budget that is budget_fraction, of steps or of minutes, whichever is nearer its end."""
     return max(
         step / training.steps,
         0.0 if training.minutes is None else seconds / (60 * training.minutes),
@@ -246,7 +248,7 @@ def learning_rate_factor(training: Training, step: int, seconds: float) -> float
     warm = min(1.0, (step + 1) / training.warmup_steps) if training.warmup_steps else 1.0
     if training.decay == "constant":
         return warm
-    return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, spent(training, step, seconds))))
+    return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, budget_fraction(training, step, seconds))))
 
 
 def _parts(batch: Batch) -> tuple[Tensor, Tensor | None]:

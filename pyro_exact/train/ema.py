@@ -10,7 +10,7 @@ from torch import Tensor
 Update = Callable[[list[Tensor], list[Tensor], int | Tensor], None]
 
 
-def average_weights(decay: float) -> Update:
+def ema_update(decay: float) -> Update:
     r"""Return the update of an exponential moving average of weights, for Lightning's `WeightAveraging`.
 
     .. math:: \bar w \leftarrow d_n \bar w + (1 - d_n)\, w, \qquad d_n = \min\left(d, \frac{1 + n}{10 + n}\right)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pyro_exact.data import Images
     from pyro_exact.models import GenerativeModel
-    from pyro_exact.train import Run
+    from pyro_exact.train import RunRecord
 
 Device = Literal["auto", "cpu", "cuda"]
 Split = Literal["test", "valid", "train"]
@@ -63,7 +63,7 @@ def checkpoint_of(given: Path) -> Path:
     )
 
 
-def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, Run]:
+def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, RunRecord]:
     """Load the model of a checkpoint, and make sure that its weights are finite."""
     from pyro_exact.train import check_weights, load_model
 
@@ -72,7 +72,7 @@ def model_of(checkpoint: Path, device: str) -> tuple[GenerativeModel, Run]:
     return model, run
 
 
-def images_of(run: Run, data: str | None, data_root: Path | None, download: bool) -> Images:
+def images_of(run: RunRecord, data: str | None, data_root: Path | None, download: bool) -> Images:
     """Load the images of a run again, or others that its model can score."""
     given = {"name": data, "root": data_root}
     source = {
@@ -107,7 +107,14 @@ def images_of(run: Run, data: str | None, data_root: Path | None, download: bool
 def some_of(
     images: Images, split: Split, n: int | None, seed: int, default: int, each: int = 1
 ) -> Tensor:
-    """Return images of a split, drawn at random; seed the noise that follows.
+    """Return images of a split, drawn at random; seed the noise that follows. The arguments are those of `chosen`."""
+    return images.split(split)[chosen(images, split, n, seed, default, each)]
+
+
+def chosen(
+    images: Images, split: Split, n: int | None, seed: int, default: int, each: int = 1
+) -> Tensor:
+    """Return the places of images of a split, drawn at random; seed the noise that follows.
 
     Args:
         images: The data set.
@@ -130,6 +137,7 @@ def some_of(
             f"The split {split} of {images.name} expects at least {each} images; got {len(every)}. Choose another "
             f"split (--split), or other data (--data)."
         )
+
     wanted = min(default, most) if n is None else check_size("This command", "--n", n)
     if wanted > most:
         raise ValueError(
@@ -137,7 +145,7 @@ def some_of(
             f"{wanted}. Lower it, or choose another split (--split)."
         )
     torch.manual_seed(seed)
-    return every[torch.randperm(len(every))[: each * wanted]]
+    return torch.randperm(len(every))[: each * wanted]
 
 
 def check_picture(out: Path) -> None:

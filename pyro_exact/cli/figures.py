@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
-from pyro_exact.cli.output import tell
-from pyro_exact.cli.source import (
+from pyro_exact.cli.data_args import (
     Device,
     Split,
     check_picture,
@@ -17,12 +16,13 @@ from pyro_exact.cli.source import (
     model_of,
     some_of,
 )
+from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pyro_exact.models import Dequantized, GenerativeModel
-    from pyro_exact.train import Run
+    from pyro_exact.train import RunRecord
 
 
 def sample(
@@ -195,61 +195,6 @@ def reconstruct(
     tell(f"Wrote {out}.")
 
 
-def diagnose_checkpoint(
-    checkpoint: Path,
-    out: Path | None = None,
-    n: int | None = None,
-    k: int = 5000,
-    data: str | None = None,
-    data_root: Path | None = None,
-    split: Split = "test",
-    seed: int = 0,
-    device: Device = "auto",
-) -> None:
-    """Say how well the guide of a trained VAE fits, and whether its latent is used: a verdict, numbers and pictures.
-
-    Args:
-        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
-        out: Folder for diagnosis.json, diagnosis.nc (for ArviZ) and diagnosis.png; that of the
-            checkpoint by default.
-        n: How many images, drawn at random; 100 by default, or as many as there are.
-        k: Samples per image, of which the importance-weighted bounds are.
-        data: Name, .npz file or folder; the images that it was trained on by default.
-        data_root: Folder of the torchvision data sets.
-        split: Which images.
-        seed: Of the choice of the images, and of the noise.
-        device: Where to run; auto is cuda where there is one.
-    """
-    from pyro_exact.diagnostics import diagnose as diagnosis_of
-    from pyro_exact.diagnostics import inference_data, save_page
-    from pyro_exact.files import check_writable, in_one_piece, write_json
-
-    checkpoint = checkpoint_of(checkpoint)
-    out = out or checkpoint.parent
-    check_writable(out)
-    model, run = model_of(checkpoint, device)
-    images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=100)
-    found = diagnosis_of(model, images, k, seed=seed)
-    for name, bound in found.summary()["bounds"].items():
-        tell(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
-    tell(found.verdict)  # before it is written, for a disk may be full
-    kept = inference_data(found)
-    write_json(
-        {"recipe": run.recipe.name, "split": split, "seed": seed} | found.summary(),
-        out / "diagnosis.json",
-    )
-    with in_one_piece(out / "diagnosis.nc") as partial:
-        kept.to_netcdf(str(partial))
-    save_page(
-        found,
-        kept,
-        run.levels,
-        out / "diagnosis.png",
-        f"{run.recipe.name}, {len(images)} {split} images",
-    )
-    tell(f"{out}: diagnosis.json, diagnosis.nc, diagnosis.png")
-
-
 def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: list[int]) -> Tensor:
     """Return n images, or n of each class, one class after another."""
     import torch
@@ -265,7 +210,7 @@ def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: lis
     return drawn.transpose(0, 1).flatten(0, 1) if labels else drawn
 
 
-def _flow(checkpoint: Path, device: str) -> tuple[Dequantized, Run]:
+def _flow(checkpoint: Path, device: str) -> tuple[Dequantized, RunRecord]:
     """Load a model whose images are behind a flow."""
     from pyro_exact.models import Dequantized
 

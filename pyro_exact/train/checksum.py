@@ -17,7 +17,7 @@ class DamagedError(ValueError):
     """A checkpoint is not as it was written."""
 
 
-def write_seal(path: Path) -> None:
+def write_checksum(path: Path) -> None:
     """Append the checksum of a zip archive to it, as its comment, which every reader of such archives passes over."""
     with path.open("r+b") as file:
         file.seek(-2, os.SEEK_END)
@@ -28,7 +28,7 @@ def write_seal(path: Path) -> None:
         file.write(MARK + _checksum(file, size))
 
 
-def check_seal(file: BinaryIO) -> None:
+def verify_checksum(file: BinaryIO) -> None:
     """Raise DamagedError if a file has no checksum, or another one than it should."""
     size = file.seek(0, os.SEEK_END) - LENGTH
     file.seek(max(size, 0))

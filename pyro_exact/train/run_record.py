@@ -14,7 +14,7 @@ from pyro_exact.checks import check_number, check_size, shown
 from pyro_exact.data import load
 from pyro_exact.provenance import commit, today
 from pyro_exact.recipes import Recipe
-from pyro_exact.recipes.check import arguments
+from pyro_exact.recipes.parsing import parse_kwargs
 from pyro_exact.recipes.plain import plain
 from pyro_exact.recipes.recipe import check_image
 from pyro_exact.recipes.training import MOST_STEPS
@@ -27,7 +27,7 @@ MOST_VALUES = 2**26  # in what a run says of itself; most are its curve
 
 
 @dataclass
-class Run:
+class RunRecord:
     """All that a checkpoint holds beside tensors and what Lightning needs.
 
     Attributes:
@@ -78,15 +78,15 @@ class Run:
             )
 
     @classmethod
-    def from_dict(cls, values: object, source: str) -> Run:
+    def from_dict(cls, values: object, source: str) -> RunRecord:
         """Check plain values, and make a run of them; raise ValueError as `Recipe.from_dict`."""
         copy = plain(values, source, MOST_VALUES)
         if isinstance(copy, dict):
             _check_curve(copy.get("curve", {"train": [], "valid": []}), f"{source}: curve")
             _check_losses(copy.get("recent", []), f"{source}: recent")
             if copy.get("source") is not None:
-                arguments(load, copy["source"], f"{source}: source", leave_out=["download"])
-        checked = arguments(cls, copy, source)
+                parse_kwargs(load, copy["source"], f"{source}: source", leave_out=["download"])
+        checked = parse_kwargs(cls, copy, source)
         try:
             return cls(**checked)
         except ValueError as error:
