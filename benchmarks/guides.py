@@ -68,9 +68,9 @@ def our_layers(flow: str, sizes: Sizes) -> list[Transform]:
     hidden = sizes.hidden_dims
     layer = {
         "maf": lambda: flows.maf(dim, length, hidden, context, act_norm=False),
-        "iaf": lambda: flows.iaf(dim, length, hidden, context),
+        "iaf": lambda: flows.iaf(dim, length, hidden, context, act_norm=False),
         "affine coupling": lambda: flows.real_nvp(dim, length, hidden, context, act_norm=False),
-        "planar": lambda: flows.planar(dim, length, context),
+        "planar": lambda: flows.planar(dim, length, context, act_norm=False),
         "spline coupling": lambda: flows.spline_coupling(
             dim, length, BINS, BOUND, hidden, context, act_norm=False
         ),

@@ -12,9 +12,8 @@ from pyro_exact.flows.arguments import (
     check_layers,
     vector_dim,
 )
+from pyro_exact.flows.normalised import normalised
 from pyro_exact.nn.conditioner import DenseConditioner
-from pyro_exact.transforms.act_norm import ActNorm
-from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.coupling import Coupling
 from pyro_exact.transforms.elementwise import Elementwise
@@ -39,7 +38,8 @@ def couplings(
         layers: Number of couplings.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.DenseConditioner`.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether an `ActNorm` precedes each coupling; ``initialize`` sets it from data.
+        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
+            yes); ``initialize`` sets them from data.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.
@@ -62,10 +62,6 @@ def couplings(
         )
         return Coupling(halves, deepcopy(elementwise), net)  # a formula may have parameters
 
-    parts: list[Bijection] = []
-    for i in range(layers):
-        if act_norm:
-            parts.append(ActNorm(dim))
-        parts.append(coupling(swap=i % 2 == 1 and dim > 1))  # a single element is always free
+    stack = [coupling(swap=i % 2 == 1 and dim > 1) for i in range(layers)]  # one element is free
 
-    return Compose(parts)
+    return normalised(stack, dim) if act_norm else Compose(stack)

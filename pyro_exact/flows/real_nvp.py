@@ -38,8 +38,9 @@ def real_nvp(
         layers: Number of couplings.
         hidden_dims: Widths of the hidden layers of each conditioner.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether an `ActNorm` precedes each coupling, instead of the batch normalisation of
-            the paper; ``initialize`` sets it from data.
+        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
+            yes), instead of the batch normalisation of the paper; ``initialize`` sets them from
+            data.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.

@@ -38,8 +38,9 @@ def spline_coupling(
         bound: The splines bend the interval [-bound, bound]; outside they are the identity.
         hidden_dims: Widths of the hidden layers of each conditioner.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether an `ActNorm` precedes each coupling; ``initialize`` sets it from data, and
-            so brings the data to the interval of the splines.
+        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
+            yes); ``initialize`` sets them from data, and so brings the data to the interval of the
+            splines.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.

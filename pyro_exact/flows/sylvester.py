@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pyro_exact.flows.arguments import check_layers, vector_dim
+from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.sylvester import Sylvester
@@ -17,6 +18,7 @@ def sylvester(
     variant: Literal["orthogonal", "householder", "triangular"] = "orthogonal",
     context_dim: int | None = None,
     reflections: int = 8,
+    act_norm: bool = True,
 ) -> Bijection:
     r"""Build a Sylvester flow, from noise to latent: several `Sylvester` layers in a row.
 
@@ -32,6 +34,8 @@ def sylvester(
             output of an encoder to amortise the flow.
         reflections: Number of reflections of each layer of the Householder variant; the paper uses
             8.
+        act_norm: Whether the inverse of an `ActNorm` follows the layers, which scales and shifts
+            the latent (default yes).
 
     Raises:
         ValueError: If the dimension or the number of layers is not positive, or the rank is out of
@@ -53,4 +57,8 @@ def sylvester(
         reverse = variant == "triangular" and index % 2 == 1
         return Sylvester(dim, rank, variant, context_dim, reflections, reverse=reverse)
 
-    return Compose([layer(i) for i in range(layers)])
+    parts: list[Bijection] = [layer(i) for i in range(layers)]
+    if act_norm:
+        parts.append(ActNorm(dim, context_dim=context_dim).inv)
+
+    return Compose(parts)

@@ -128,11 +128,13 @@ def _flow(
         case None:
             return None
         case "planar":
-            return flows.planar(dim, length, context_dim)
+            return flows.planar(dim, length, context_dim, act_norm=False)
         case "radial":
-            return flows.radial(dim, length, context_dim)
+            return flows.radial(dim, length, context_dim, act_norm=False)
         case "iaf":
-            return flows.iaf(dim, length, (width,), context_dim, Affine(shift_first=True))
+            return flows.iaf(
+                dim, length, (width,), context_dim, Affine(shift_first=True), act_norm=False
+            )
         case "coupling":
             return flows.real_nvp(dim, length, (width,), context_dim, act_norm=False)
         case "spline":
@@ -140,4 +142,4 @@ def _flow(
                 dim, length, hidden_dims=(width,), context_dim=context_dim, act_norm=False
             )
         case "sylvester":
-            return flows.sylvester(dim, length, rank, context_dim=context_dim)
+            return flows.sylvester(dim, length, rank, context_dim=context_dim, act_norm=False)
