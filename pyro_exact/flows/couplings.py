@@ -12,7 +12,7 @@ from pyro_exact.flows.arguments import (
     check_layers,
     vector_dim,
 )
-from pyro_exact.flows.normalised import normalised
+from pyro_exact.flows.stack import stack
 from pyro_exact.nn.conditioner import DenseConditioner
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.coupling import Coupling
@@ -27,6 +27,7 @@ def couplings(
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
     act_norm: bool = True,
+    shuffle: bool = True,
 ) -> Compose:
     r"""Build a stack of `Coupling` layers with any formula, from data to noise.
 
@@ -40,6 +41,8 @@ def couplings(
         context_dim: Size of an optional context vector for every conditioner.
         act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
             yes); ``initialize`` sets them from data.
+        shuffle: Whether the elements at even places are moved before those at odd places between
+            two couplings (default yes), so that each pair of elements is soon in different halves.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.
@@ -62,6 +65,6 @@ def couplings(
         )
         return Coupling(halves, deepcopy(elementwise), net)  # a formula may have parameters
 
-    stack = [coupling(swap=i % 2 == 1 and dim > 1) for i in range(layers)]  # one element is free
+    parts = [coupling(swap=i % 2 == 1 and dim > 1) for i in range(layers)]  # one element is free
 
-    return normalised(stack, dim) if act_norm else Compose(stack)
+    return stack(parts, dim, act_norm, shuffle)

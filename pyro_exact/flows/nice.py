@@ -22,6 +22,7 @@ def nice(
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
     act_norm: bool = True,
+    shuffle: bool = True,
 ) -> Bijection:
     r"""Build NICE for vectors, from data to noise: additive couplings, which preserve volume, and a diagonal scale.
 
@@ -36,6 +37,8 @@ def nice(
         context_dim: Size of an optional context vector for every conditioner.
         act_norm: Whether another `ActNorm` precedes the couplings (default yes), so that training
             does not depend on the units of the data; ``initialize`` sets it.
+        shuffle: Whether the elements are permuted between two couplings (default yes); see
+            `couplings`. The paper does not.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.
@@ -50,10 +53,10 @@ def nice(
         torch.Size([5, 3])
     """
     dim = vector_dim("nice", shape)
-    stack = couplings(dim, Additive(), layers, hidden_dims, context_dim, act_norm=False)
+    additive = couplings(dim, Additive(), layers, hidden_dims, context_dim, False, shuffle)
     first = [ActNorm(dim)] if act_norm else []
 
-    return Compose([*first, *stack.parts, ActNorm(dim)])
+    return Compose([*first, *additive.parts, ActNorm(dim)])
 
 
 def image_nice(
@@ -91,6 +94,6 @@ def image_nice(
     image = image_shape("image_nice", shape, levels)
     dim = prod(image)
     even_first = [*range(0, dim, 2), *range(1, dim, 2)]
-    vector = nice(dim, layers, hidden_dims, context_dim, act_norm=False)
+    vector = nice(dim, layers, hidden_dims, context_dim, act_norm=False, shuffle=False)
 
     return Compose([Scaling(1 / levels), Flatten(image), Permute(even_first), vector])

@@ -26,6 +26,7 @@ def spline_coupling(
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
     act_norm: bool = True,
+    shuffle: bool = True,
 ) -> Bijection:
     r"""Build a neural spline flow for vectors, from data to noise: `Spline` couplings that exchange the halves.
 
@@ -41,6 +42,8 @@ def spline_coupling(
         act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
             yes); ``initialize`` sets them from data, and so brings the data to the interval of the
             splines.
+        shuffle: Whether the elements are permuted between two couplings (default yes); see
+            `couplings`. The paper has learned linear layers instead.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.
@@ -55,7 +58,9 @@ def spline_coupling(
         torch.Size([5, 2])
     """
     dim = vector_dim("spline_coupling", shape)
-    return couplings(dim, Spline(bins, bound), layers, hidden_dims, context_dim, act_norm)
+    formula = Spline(bins, bound)
+
+    return couplings(dim, formula, layers, hidden_dims, context_dim, act_norm, shuffle)
 
 
 def image_spline_coupling(

@@ -136,10 +136,15 @@ def _flow(
                 dim, length, (width,), context_dim, Affine(shift_first=True), act_norm=False
             )
         case "coupling":
-            return flows.real_nvp(dim, length, (width,), context_dim, act_norm=False)
+            return flows.real_nvp(dim, length, (width,), context_dim, act_norm=False, shuffle=False)
         case "spline":
             return flows.spline_coupling(
-                dim, length, hidden_dims=(width,), context_dim=context_dim, act_norm=False
+                dim,
+                length,
+                hidden_dims=(width,),
+                context_dim=context_dim,
+                act_norm=False,
+                shuffle=False,
             )
         case "sylvester":
             return flows.sylvester(dim, length, rank, context_dim=context_dim, act_norm=False)

@@ -86,7 +86,9 @@ def test_training_does_not_depend_on_the_units_of_the_data(name, context, scale,
     found = curve(name, scale * x + shift, c)
 
     rounding = torch.finfo(x.dtype).eps * (1 + shift / scale)
-    assert_close(found - DIM * math.log(scale), expected, rtol=0, atol=STEPS * RATE / EPSILON * rounding)
+    assert_close(
+        found - DIM * math.log(scale), expected, rtol=0, atol=STEPS * RATE / EPSILON * rounding
+    )
     assert expected[-1] < expected[0]
 
 
