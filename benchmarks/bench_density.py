@@ -34,7 +34,8 @@ EVERY, PATIENCE = 25, 12  # validate each 25 steps; stop after 300 without progr
 CACHE = Path(__file__).resolve().parents[1] / "build" / "density"
 WHAT = (
     f"held-out nats at the defaults of each builder: Adam at {RATE}, cosine decay over {STEPS} steps of {BATCH} rows, "
-    f"the best step on validation, a stop after {EVERY * PATIENCE} steps without progress"
+    f"the best step on validation, a stop after {EVERY * PATIENCE} steps without progress; without iaf, whose score "
+    f"takes one step for each dimension"
 )
 Result = dict[str, Any]
 
@@ -69,8 +70,7 @@ def fit(density: Density, data: Splits, steps: int, rate: float, seed: int) -> R
         density.load_state_dict(best_state)
     test = nats(density, data.test)
     return {
-        "nats": test.mean().item(),
-        "row_error": (test.std() / math.sqrt(len(test))).item(),
+        "nats": mean if math.isfinite(mean := test.mean().item()) else None,
         "validation": best,
         "best_step": best_step,
         "steps": step,
@@ -103,11 +103,12 @@ def measured(target: str, name: str, seed: int, cache: Path, steps: int, rate: f
 def summary(target: str, name: str, results: Sequence[Result]) -> Result:
     """Return the row of a flow on a target: means over the splits, with the standard error of the mean."""
     values = [result["nats"] for result in results]
+    finite = None not in values
     return {
         "target": target,
         "flow": name,
-        "nats": statistics.fmean(values),
-        "standard_error": standard_error(values),
+        "nats": statistics.fmean(values) if finite else None,
+        "standard_error": standard_error(values) if finite else None,
         "splits": values,
         "validation": statistics.fmean(result["validation"] for result in results),
         "milliseconds": 1e3 * sum(r["seconds"] for r in results) / sum(r["steps"] for r in results),
@@ -129,6 +130,16 @@ def rows(
         seeds = range(TARGETS[target].repetitions)
         results = [measured(target, name, seed, cache, steps, rate) for seed in seeds]
         yield summary(target, name, results)
+
+
+def shown(row: Result) -> str:
+    """Return a row as a line of text."""
+    finite = row["nats"] is not None
+    nats = f"{row['nats']:8.3f} ± {row['standard_error']:.3f}" if finite else "not finite"
+    return (
+        f"  {row['target']:<16} {row['flow']:<26} {nats:<20}  validation {row['validation']:8.3f}"
+        f"  {row['milliseconds']:6.2f} ms a step, {row['seconds']:5.1f} s, {row['parameters']:,} parameters"
+    )
 
 
 def options() -> argparse.Namespace:
@@ -169,12 +180,7 @@ def main() -> None:
         arguments.rate,
     ):
         found.append(row)
-        print(
-            f"  {row['target']:<16} {row['flow']:<26} {row['nats']:8.3f} ± {row['standard_error']:.3f}"
-            f"  validation {row['validation']:8.3f}  {row['milliseconds']:6.2f} ms a step,"
-            f" {row['seconds']:5.1f} s, {row['parameters']:,} parameters",
-            flush=True,
-        )
+        print(shown(row), flush=True)
     if arguments.record:
         write(arguments.record, "density", WHAT, {"densities": found, "rows": [], "ratios": []})
 

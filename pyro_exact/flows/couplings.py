@@ -33,6 +33,8 @@ def couplings(
 
     Neighbouring couplings exchange the `Halves` of the vector.
 
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         elementwise: The formula, for example ``MixtureCDF(8)``; each coupling gets a copy.

@@ -28,6 +28,8 @@ def nice(
 
     The scale is an `ActNorm`, which has a shift as well. See `image_nice` for images.
 
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Number of couplings; the paper uses 4. With three or more, each dimension can change

@@ -20,6 +20,8 @@ def planar(
 ) -> Bijection:
     r"""Build a planar flow, from noise to latent: several planar maps in a row, near the identity at first.
 
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Number of maps, K in the paper.

@@ -17,6 +17,8 @@ def radial(
 ) -> Bijection:
     r"""Build a radial flow, from noise to latent: several radial maps in a row, near the identity at first.
 
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Number of maps, K in the paper.

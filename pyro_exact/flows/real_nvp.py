@@ -40,6 +40,8 @@ def real_nvp(
 
     Both directions take one pass. See `image_real_nvp` for images.
 
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Number of couplings.

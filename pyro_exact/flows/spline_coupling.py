@@ -22,7 +22,7 @@ def spline_coupling(
     shape: int | tuple[int],
     layers: int = 4,
     bins: int = 8,
-    bound: float = 3.0,
+    bound: float = 5.0,
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
     act_norm: bool = True,
@@ -31,6 +31,8 @@ def spline_coupling(
     r"""Build a neural spline flow for vectors, from data to noise: `Spline` couplings that exchange the halves.
 
     Both directions take one pass. See `image_spline_coupling` for images.
+
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
