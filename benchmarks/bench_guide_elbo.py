@@ -154,15 +154,15 @@ def pyro_stack(build: Callable[[int], TransformModule], dim: int) -> TransformMo
 
 
 FLOWS: dict[str, Callable[[int], TransformModule]] = {
-    "iaf": lambda dim: flows.iaf(dim),
+    "iaf": flows.iaf,
     "iaf of Spline": lambda dim: flows.iaf(dim, elementwise=Spline()),
     "maf": lambda dim: flows.maf(dim).inv,
-    "real_nvp": lambda dim: flows.real_nvp((dim,)).inv,
-    "nice": lambda dim: flows.nice((dim,)).inv,
-    "spline_coupling": lambda dim: flows.spline_coupling((dim,)).inv,
-    "planar": lambda dim: flows.planar(dim, 16),
-    "radial": lambda dim: flows.radial(dim, 16),
-    "sylvester": lambda dim: flows.sylvester(dim, 4, min(dim, 4)),
+    "real_nvp": lambda dim: flows.real_nvp(dim).inv,
+    "nice": lambda dim: flows.nice(dim).inv,
+    "spline_coupling": lambda dim: flows.spline_coupling(dim).inv,
+    "planar": flows.planar,
+    "radial": flows.radial,
+    "sylvester": flows.sylvester,
     "Pyro affine_autoregressive": partial(pyro_stack, pyros.affine_autoregressive),
     "Pyro block_autoregressive": partial(pyro_stack, pyros.block_autoregressive),
     "Pyro spline_autoregressive": partial(pyro_stack, pyros.spline_autoregressive),
