@@ -197,7 +197,7 @@ class AttentionConditioner(Conditioner):
         initialize_once(self, x, context)
 
 
-class GatedEncoder(nn.Module):
+class FlowPPContextNet(nn.Module):
     r"""What Flow++'s dequantisation noise sees of the image: a convolution, then gated convolutions.
 
     Args:
@@ -217,8 +217,8 @@ class GatedEncoder(nn.Module):
         self, in_channels: int, width: int = 32, blocks: int = 3, dropout: float = 0.2
     ) -> None:
         super().__init__()
-        blocks = check_size("GatedEncoder", "blocks", blocks, least=0, most=LARGEST_COUNT)
-        dropout = check_share("GatedEncoder", "dropout", dropout)
+        blocks = check_size("FlowPPContextNet", "blocks", blocks, least=0, most=LARGEST_COUNT)
+        dropout = check_share("FlowPPContextNet", "dropout", dropout)
         self.layers = nn.Sequential(
             RescaledConv2d(in_channels, width, 3),
             *(GatedConv(width, kernel_size=3, dropout=dropout) for _ in range(blocks)),

@@ -1,7 +1,6 @@
-"""Convolutions of the IAF-VAE, with weight normalisation: of whole maps, and of those before each number of a map.
+"""Convolutions of the IAF-VAE, with weight normalisation, and its masked network over a map.
 
-Maps are (*batch, H, W, channels), in which a convolution is fastest, with any batch shape: many
-samples, or none.
+Maps have the shape (*batch, H, W, channels), the layout in which convolutions are fastest.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pyro_exact.ops.elu import elu
 
 
 class CentredConv2d(WeightNormed):
-    r"""A convolution that sees as far in all directions.
+    r"""A convolution with weight normalisation, whose kernel is centred at the pixel.
 
     Args:
         in_channels: Channels of the input.
@@ -44,12 +43,13 @@ class CentredConv2d(WeightNormed):
         self.stride = check_size("CentredConv2d", "stride", stride, most=LARGEST_COUNT)
 
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
-        y = F.conv2d(_images(inputs[0]), weight, bias, self.stride, self.rows // 2)
-        return _maps(y, inputs[0])
+        (x,) = inputs
+        y = F.conv2d(_channels_first(x), weight, bias, self.stride, self.rows // 2)
+        return _channels_last(y, x)
 
 
 class DoublingConv2d(WeightNormed):
-    r"""A transposed convolution that doubles the map.
+    r"""A transposed convolution with weight normalisation that doubles the sides of the map.
 
     Args:
         in_channels: Channels of the input.
@@ -68,19 +68,24 @@ class DoublingConv2d(WeightNormed):
         super().__init__(in_channels, out_channels, (side, side), gain)
 
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        kernel = weight.transpose(0, 1)
         y = F.conv_transpose2d(
-            _images(inputs[0]), weight.transpose(0, 1), bias, 2, self.rows // 2, 1
+            _channels_first(x), kernel, bias, stride=2, padding=self.rows // 2, output_padding=1
         )
-        return _maps(y, inputs[0])
+        return _channels_last(y, x)
 
 
 class CausalConv2d(WeightNormed):
-    r"""A 3x3 convolution that sees the pixels before, row by row, and of the pixel itself the groups before.
+    r"""A masked 3x3 convolution with weight normalisation.
+
+    An output depends on the preceding pixels, row by row, and on the preceding groups of channels
+    of the pixel itself.
 
     Args:
         in_groups: Group of each input channel; see `MaskedConv2d`.
         out_groups: Group of each output channel.
-        strict: Whether a group of the pixel itself is hidden from itself.
+        strict: Whether a group of channels is independent of the same group of the pixel itself.
         gain: See `WeightNormed`.
 
     Shape:
@@ -93,29 +98,33 @@ class CausalConv2d(WeightNormed):
         self, in_groups: Tensor, out_groups: Tensor, strict: bool = False, gain: float = 1.0
     ) -> None:
         super().__init__(len(in_groups), len(out_groups), (2, 3), gain)
-        self.register_buffer(
-            "mask", visible(in_groups, out_groups, (2, 3), strict), persistent=False
-        )
+        mask = visible(in_groups, out_groups, (2, 3), strict)
+        self.register_buffer("mask", mask, persistent=False)
 
     def weight(self) -> Tensor:
-        seen = self.direction.where(self.mask, 0)
-        return seen * (self.magnitude / seen.flatten(1).norm(dim=1))[:, None, None, None]
+        # w = g v / |v|, with v masked first
+        direction = self.direction.where(self.mask, 0)
+        scale = self.magnitude / direction.flatten(1).norm(dim=1)
+        return direction * scale[:, None, None, None]
 
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
-        return _maps(F.conv2d(F.pad(_images(inputs[0]), (1, 1, 1, 0)), weight, bias), inputs[0])
+        (x,) = inputs
+        padded = F.pad(_channels_first(x), (1, 1, 1, 0))
+        return _channels_last(F.conv2d(padded, weight, bias), x)
 
 
-class AutoregressiveMap(nn.Module):
-    r"""A masked network over a map: the parameters of each number are a function of the numbers before it.
+class MaskedConvNet(nn.Module):
+    r"""A masked network over a map: the parameters of each element depend on the preceding elements only.
 
-    The numbers come pixel by pixel, row by row, and those of a pixel channel by channel. A context
-    is added to the first hidden layer, and may depend on the batch and the place in any way.
+    Use it as the conditioner of an `InverseAutoregressive` distribution. The order is row by row,
+    and channel by channel within a pixel. The context is added to the first hidden layer, and may
+    depend on the batch and on the position in any way.
 
     Args:
         channels: Channels of the map.
-        num_params: Number of parameters of each number of the map.
-        width: Hidden channels, at least as many; those of the context too.
-        layers: Number of hidden layers.
+        num_params: Number of parameters of each element.
+        width: Channels of the hidden layers and of the context; at least ``channels``.
+        depth: Number of hidden layers.
         gain: Standard deviation of the parameters after initialisation.
 
     Shape:
@@ -123,52 +132,61 @@ class AutoregressiveMap(nn.Module):
         - theta: (\*batch, channels, H, W, num_params).
 
     Raises:
-        ValueError: If there are fewer hidden channels than channels, or no hidden layer.
+        ValueError: If there are fewer hidden channels than channels, or no hidden layer; on a
+            context of another width.
 
     Reference:
         Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational
         Inference with Inverse Autoregressive Flow, official code (`ar_multiconv2d`). There the last
         layer is the strict one; here it is the first.
+
+    Example:
+        >>> net = MaskedConvNet(channels=2, num_params=2, width=6)
+        >>> net(torch.randn(5, 2, 4, 4), torch.randn(5, 4, 4, 6)).shape
+        torch.Size([5, 2, 4, 4, 2])
     """
 
     def __init__(
-        self, channels: int, num_params: int, width: int, layers: int = 2, gain: float = 0.1
+        self, channels: int, num_params: int, width: int, depth: int = 2, gain: float = 0.1
     ) -> None:
         super().__init__()
-        name = "AutoregressiveMap"
-        channels, num_params = (
-            check_size(name, "channels", channels),
-            check_size(name, "num_params", num_params),
-        )
-        width = check_size(name, "width", width, least=channels)
-        layers = check_size(name, "layers", layers, most=LARGEST_COUNT)
-        self.channels, self.num_params, self.width = channels, num_params, width
-        order, hidden = torch.arange(channels), groups(width, channels)
-        self.first = CausalConv2d(order, hidden, strict=True)
-        self.hidden = nn.ModuleList(CausalConv2d(hidden, hidden) for _ in range(layers - 1))
-        self.last = CausalConv2d(hidden, groups(channels * num_params, channels), gain=gain)
+        name = "MaskedConvNet"
+        self.channels = check_size(name, "channels", channels)
+        self.num_params = check_size(name, "num_params", num_params)
+        self.width = check_size(name, "width", width, least=self.channels)
+        depth = check_size(name, "depth", depth, most=LARGEST_COUNT)
+
+        inputs = torch.arange(self.channels)
+        hidden = groups(self.width, self.channels)
+        outputs = groups(self.channels * self.num_params, self.channels)
+
+        self.first = CausalConv2d(inputs, hidden, strict=True)
+        self.hidden = nn.ModuleList(CausalConv2d(hidden, hidden) for _ in range(depth - 1))
+        self.last = CausalConv2d(hidden, outputs, gain=gain)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Return the parameters of each number of ``x``."""
-        x = network_input("AutoregressiveMap", "x", x, self.last.magnitude)
-        context = network_input("AutoregressiveMap", "context", context, self.last.magnitude)
+        """Return the parameters of each element of ``x``."""
+        x = network_input("MaskedConvNet", "x", x, self.last.magnitude)
+        context = network_input("MaskedConvNet", "context", context, self.last.magnitude)
         if context.shape[-1] != self.width:
             raise ValueError(
-                f"AutoregressiveMap expects a context of {self.width} channels, its last dimension; got shape "
+                f"MaskedConvNet expects a context of {self.width} channels, its last dimension; got shape "
                 f"{tuple(context.shape)}. Build the network with that width."
             )
+
         h = elu(self.first(x.movedim(-3, -1)) + context)
         for layer in self.hidden:
             h = elu(layer(h))
+
         theta: Tensor = self.last(h).unflatten(-1, (self.channels, self.num_params))
         return theta.movedim(-2, -4)
 
 
-def _images(x: Tensor) -> Tensor:
-    """Return maps of any batch shape as torch's convolutions take them, (N, channels, H, W)."""
+def _channels_first(x: Tensor) -> Tensor:
+    """Return maps (*batch, H, W, channels) as images (N, channels, H, W), for the convolutions of torch."""
     return x.reshape(-1, *x.shape[-3:]).permute(0, 3, 1, 2)
 
 
-def _maps(y: Tensor, x: Tensor) -> Tensor:
-    """Return images as maps, with the batch shape of other maps."""
+def _channels_last(y: Tensor, x: Tensor) -> Tensor:
+    """Return images (N, channels, H, W) as maps, with the batch shape of the maps ``x``."""
     return y.permute(0, 2, 3, 1).reshape(*x.shape[:-3], *y.shape[2:], y.shape[1])
