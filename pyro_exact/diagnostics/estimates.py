@@ -37,9 +37,12 @@ class _Site:
     def add(self, q: Any, p: Any) -> None:
         """Add a portion: the site of the guide, and that of the model."""
         z = q["value"]
-        self.kl.append((q["log_prob"] - p["log_prob"]).double().cpu())
-        self.total = self.total + z.double().sum(0).cpu()
-        self.squares = self.squares + z.double().square().sum(0).cpu()
+        precise = z.double()
+        kl = q["log_prob"] - p["log_prob"]
+
+        self.kl.append(kl.double().cpu())
+        self.total = self.total + precise.sum(0).cpu()
+        self.squares = self.squares + precise.square().sum(0).cpu()
 
         if self.draws is None:
             self.draws = z[:DRAWS].cpu()
@@ -48,10 +51,13 @@ class _Site:
     def level(self) -> Level:
         """Return the findings."""
         kl = torch.cat(self.kl)
-        mean, square = (torch.as_tensor(total) / len(kl) for total in (self.total, self.squares))
+        samples = len(kl)
+        mean = torch.as_tensor(self.total) / samples
+        square = torch.as_tensor(self.squares) / samples
 
         # The mean of few samples has a variance that makes any unit look active: subtract it.
-        error = (square - mean.square()).mean(0) / (len(kl) - 1)
+        variance = square - mean.square()
+        error = variance.mean(0) / (samples - 1)
         activity = (mean.var(0) - error).clamp_min(0)
 
         return Level(kl.mean(0), self.kl_by_unit, activity, torch.as_tensor(self.draws))
@@ -66,7 +72,8 @@ def weights_and_levels(
 
     for done in range(0, samples, most):
         guide, joint = model.traces(x, min(most, samples - done))
-        weights.append((log_prob(joint) - log_prob(guide)).double().cpu())
+        log_weight = log_prob(joint) - log_prob(guide)
+        weights.append(log_weight.double().cpu())
         for name, q in _latents(guide):
             sites[name].add(q, joint.nodes[name])
 
@@ -77,8 +84,12 @@ def weights_and_levels(
 
 def bound(log_weights: Tensor, k: int) -> Tensor:
     """Return the importance-weighted bound of k samples for each datum, a mean over disjoint groups of k."""
-    groups = log_weights[: len(log_weights) // k * k].unflatten(0, (-1, k))
-    return (groups.logsumexp(1) - math.log(k)).mean(0)
+    used = len(log_weights) // k * k
+    groups = log_weights[:used].unflatten(0, (-1, k))
+
+    # log (1/k) sum_i w_i
+    log_mean = groups.logsumexp(1) - math.log(k)
+    return log_mean.mean(0)
 
 
 def mutual_information(model: GenerativeModel, x: Tensor) -> float:
@@ -94,7 +105,9 @@ def mutual_information(model: GenerativeModel, x: Tensor) -> float:
 
     # E log q(z_n | x_n) - log mean_m q(z_n | x_m)
     log_q = log_prob(scored).double()
-    return (log_q.diagonal() - (log_q.logsumexp(1) - math.log(n))).mean().item()
+    own = log_q.diagonal()
+    of_all = log_q.logsumexp(1) - math.log(n)
+    return (own - of_all).mean().item()
 
 
 def decoder_gain(model: GenerativeModel, x: Tensor) -> float:
@@ -103,8 +116,10 @@ def decoder_gain(model: GenerativeModel, x: Tensor) -> float:
     drawn, joint = model.traces(x)
 
     # Each datum gets the latents of the data that follow it.
-    shifts = torch.arange(others, device=x.device)[:, None] + torch.arange(n, device=x.device) + 1
-    latents = {name: site["value"][shifts % n] for name, site in _latents(drawn)}
+    ahead = torch.arange(1, others + 1, device=x.device)
+    own = torch.arange(n, device=x.device)
+    others_of = (ahead[:, None] + own) % n
+    latents = {name: site["value"][others_of] for name, site in _latents(drawn)}
     with pyro.plate("samples", others, dim=-2), pyro.plate("data", n, dim=-1):
         exchanged = poutine.trace(poutine.condition(model.generate, data=latents)).get_trace(x)
     exchanged.compute_log_prob()
@@ -145,8 +160,9 @@ def _kl_by_unit(q: Any, p: Any) -> Tensor | None:
 
 def _check_weights(log_weights: Tensor) -> None:
     """Raise an error if weights of a datum are not finite, or all of them are zero."""
-    bad = (~log_weights.amax(0).isfinite()).nonzero().flatten().tolist()
-    if bad:
+    finite = log_weights.amax(0).isfinite()
+    if not bool(finite.all()):
+        bad = (~finite).nonzero().flatten().tolist()
         raise ValueError(
             f"diagnose expects weights p(x, z) / q(z | x) that are finite, and not all zero; those of "
             f"{len(bad)} of {log_weights.shape[1]} data are not so, first of datum {bad[0]}. Look there "

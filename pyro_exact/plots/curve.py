@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from pyro_exact.files import atomic_write
 
 SIZE = (5.5, 5.5)  # inches
 DPI = 128
-STYLES: dict[str, dict[str, float | str]] = {
+STYLES: dict[str, dict[str, Any]] = {
     "train": {"alpha": 0.6, "lw": 1},
     "valid": {"marker": "o", "ms": 4},
 }

@@ -48,30 +48,37 @@ def save_grids(
     for title, images in grids.items():
         check_drawable("save_grids", title, images, levels)
         check_grid(len(images), images.shape[1:], columns)
-    drawn = [
-        drawable_grid(images.cpu().float() / (levels - 1), columns) for images in grids.values()
-    ]
+
+    drawn = []
+    for images in grids.values():
+        values = images.cpu().float() / (levels - 1)
+        drawn.append(drawable_grid(values, columns))
 
     # In pixels: the scale of all grids, and the width of one panel.
-    widest, tallest = (max(grid.shape[dim] for grid in drawn) for dim in (-1, -2))
+    tallest = max(grid.shape[-2] for grid in drawn)
+    widest = max(grid.shape[-1] for grid in drawn)
     scale = max(1, min(PANEL // widest, TALLEST // tallest))
     panel = max(scale * widest, NARROWEST) + 2 * MARGIN
     across = len(drawn) // rows
+    width = panel * across
 
-    figure = Figure(figsize=(panel * across / DPI, 1), dpi=DPI)
-    titles = [fitted_text(figure, title, panel - 2 * MARGIN) for title in grids]
+    figure = Figure(figsize=(width / DPI, 1), dpi=DPI)
+    texts = [fitted_text(figure, title, panel - 2 * MARGIN) for title in grids]
 
     # The height of a row: the tallest title, and the tallest grid.
-    strip = MARGIN + max(math.ceil(title.get_window_extent().height) for title in titles)
+    lines = max(text.get_window_extent().height for text in texts)
+    strip = MARGIN + math.ceil(lines)
     row = strip + scale * tallest + 2 * MARGIN
-    width, height = panel * across, row * rows
+    height = row * rows
     figure.set_size_inches(width / DPI, height / DPI)
 
-    for place, (grid, text) in enumerate(zip(drawn, titles, strict=True)):
+    for place, (grid, text) in enumerate(zip(drawn, texts, strict=True)):
         # Pixels are counted from the lower left corner.
-        left, top = place % across * panel, height - place // across * row
-        text.set_position(((left + panel / 2) / width, (top - MARGIN) / height))
-        _draw(figure, grid, scale, left + panel / 2, top - strip - MARGIN)
+        centre = place % across * panel + panel / 2
+        top = height - place // across * row
+
+        text.set_position((centre / width, (top - MARGIN) / height))
+        _draw(figure, grid, scale, centre, top - strip - MARGIN)
 
     with atomic_write(Path(path)) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
@@ -90,8 +97,10 @@ def fitted_text(figure: Figure, text: str, width: float) -> Text:
 
 def _draw(figure: Figure, grid: Tensor, scale: int, centre: float, top: int) -> None:
     """Draw a grid below a point, which is in the middle of its upper side."""
-    pixels = grid.movedim(0, -1).squeeze(-1)
-    pixels = pixels.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    pixels = grid.movedim(0, -1).squeeze(-1)  # (H, W), or (H, W, 3)
+    for dim in (0, 1):
+        pixels = pixels.repeat_interleave(scale, dim)
+
     height, width = pixels.shape[:2]
 
     left = math.floor(centre - width / 2)
