@@ -18,7 +18,7 @@ from pyro_exact.train.checksum import DamagedError, write_checksum
 
 RECIPE = {
     "name": "toy",
-    "model": {"name": "glow", "scales": 1, "depth": 1, "width": 4},
+    "model": {"name": "glow", "scales": 1, "steps": 1, "width": 4},
     "data": "toy",
     "training": {"steps": 2, "batch_size": 8, "ema_decay": 0.9},
 }

@@ -200,7 +200,7 @@ def a_glow() -> GenerativeModel:
 
 
 def an_order_agnostic_net() -> GenerativeModel:
-    model = {"name": "deep_nade", "hidden": 5, "dropout": 0.3}
+    model = {"name": "deep_nade", "hidden_dims": [5, 5], "dropout": 0.3}
     return recipes.Recipe.from_dict({"name": "t", "model": model, "data": "toy"}, "the test").build(
         (1, 4, 4), 2
     )
@@ -287,7 +287,7 @@ def test_one_clause_catches_all_that_is_not_finite():
 
 
 def test_a_score_that_is_not_finite_names_the_image():
-    values = {"name": "t", "model": {"name": "nade", "hidden": 2}, "data": "toy"}
+    values = {"name": "t", "model": {"name": "nade", "width": 2}, "data": "toy"}
     model = recipes.Recipe.from_dict(values, "the test").build((1, 2, 2), 2)
     torch.nn.init.constant_(model.distribution.net.b, 1e38)
     torch.nn.init.constant_(model.distribution.net.V, 0.0)

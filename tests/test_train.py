@@ -871,7 +871,13 @@ def test_only_models_are_scored():
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels, error, message):
-    settings = {"name": "gated_pixel_cnn", "hidden": 2, "layers": 1, "head": 2, "context": 3}
+    settings = {
+        "name": "gated_pixel_cnn",
+        "width": 2,
+        "depth": 1,
+        "head_width": 2,
+        "context_shape": 3,
+    }
     model = recipes.Recipe("t", settings, "toy").build((1, 4, 4), LEVELS)
     with pytest.raises(error, match=message):
         train.evaluate(model, images().test[:3], labels=labels)
@@ -979,7 +985,7 @@ def test_hardware_counts_devices():
     assert "CPU threads" in hardware("cpu")
 
 
-def test_json_is_written_in_one_piece(tmp_path):
+def test_json_is_written_atomic_write(tmp_path):
     path = tmp_path / "record.json"
     write_json({"a": 1}, path)
     with pytest.raises(TypeError):

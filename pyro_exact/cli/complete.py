@@ -81,7 +81,7 @@ def _conditioned(
     """Return a model that can complete images, given their class if it is class-conditional."""
     import torch
 
-    from pyro_exact.distributions import Autoregressive
+    from pyro_exact.autoregressive import Autoregressive
     from pyro_exact.models import Density, OrderAgnostic
 
     owner = printable(checkpoint)
@@ -153,7 +153,7 @@ def _draw(
     model: Density | OrderAgnostic, images: Tensor, visible: Tensor, completions: int
 ) -> Tensor:
     """Return completions of each image, (completions, N, C, H, W)."""
-    from pyro_exact.distributions import Autoregressive
+    from pyro_exact.autoregressive import Autoregressive
     from pyro_exact.models import OrderAgnostic
 
     device = next(model.parameters()).device

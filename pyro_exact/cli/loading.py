@@ -140,7 +140,14 @@ def _source(args: CheckpointArgs, run: RunRecord) -> dict[str, Any]:
 def random_images(
     args: SplitArgs, images: Images, n: int | None, default: int, each: int = 1
 ) -> Tensor:
-    """Return random images of a split, and seed the noise that follows.
+    """Return random images of a split; see `random_index`."""
+    return images.split(args.split)[random_index(args, images, n, default, each)]
+
+
+def random_index(
+    args: SplitArgs, images: Images, n: int | None, default: int, each: int = 1
+) -> Tensor:
+    """Return the indices of random images of a split, and seed the noise that follows.
 
     Args:
         args: Arguments of the command, with the split and the seed.
@@ -154,23 +161,23 @@ def random_images(
     """
     import torch
 
-    split = images.split(args.split)
-    most = len(split) // each
+    total = len(images.split(args.split))
+    most = total // each
     if most == 0:
         raise ValueError(
             f"The split {args.split} of {images.name} expects at least {each} images; got "
-            f"{len(split)}. Choose another split (--split), or other data (--data)."
+            f"{total}. Choose another split (--split), or other data (--data)."
         )
 
     wanted = min(default, most) if n is None else check_size("This command", "--n", n)
     if wanted > most:
         raise ValueError(
             f"--n expects at most {most}, because the split {args.split} of {images.name} has "
-            f"{len(split)} images; got {wanted}. Lower it, or choose another split (--split)."
+            f"{total} images; got {wanted}. Lower it, or choose another split (--split)."
         )
 
     torch.manual_seed(args.seed)
-    return split[torch.randperm(len(split))[: each * wanted]]
+    return torch.randperm(total)[: each * wanted]
 
 
 def check_picture(out: Path) -> None:

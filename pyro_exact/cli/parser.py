@@ -22,8 +22,8 @@ from pyro_exact.cli.output import say
 from pyro_exact.cli.recipes import recipes
 from pyro_exact.cli.train import train
 from pyro_exact.recipes import Training
-from pyro_exact.recipes.check import nearest
 from pyro_exact.recipes.limits import is_out_of_memory
+from pyro_exact.recipes.parsing import closest_match
 from pyro_exact.recipes.plain import LARGEST_FILE, LOADER, expands
 
 # jsonargparse looks for a function in the package itself too. There `diagnose` would import torch,
@@ -202,7 +202,7 @@ def _readable(message: str) -> str:
 
     known = {*_flags(), *COMMANDS}
     words = re.findall(r"(?:--|')([\w.]+)", message)
-    hints = (nearest(word, known) for word in words if word not in known)
+    hints = (closest_match(word, known) for word in words if word not in known)
     message += next((f".{hint}" for hint in hints if hint), "")
     return f"{message}. Correct it; --help explains it." if mistyped else message
 

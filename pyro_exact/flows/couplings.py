@@ -9,12 +9,11 @@ from pyro_exact.checks import check_sizes
 from pyro_exact.flows.arguments import (
     check_context_dim,
     check_elementwise,
-    check_length,
+    check_layers,
     vector_dim,
 )
+from pyro_exact.flows.stack import stack
 from pyro_exact.nn.conditioner import DenseConditioner
-from pyro_exact.transforms.act_norm import ActNorm
-from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.coupling import Coupling
 from pyro_exact.transforms.elementwise import Elementwise
@@ -22,50 +21,52 @@ from pyro_exact.transforms.partition import Halves
 
 
 def couplings(
-    shape: tuple[int],
+    shape: int | tuple[int],
     elementwise: Elementwise,
-    length: int = 8,
+    layers: int = 8,
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
     act_norm: bool = True,
+    shuffle: bool = True,
 ) -> Compose:
-    r"""Build a stack of `Coupling` layers with one formula, from data to noise; neighbours exchange the `Halves`.
+    r"""Build a stack of `Coupling` layers with any formula, from data to noise.
+
+    Neighbouring couplings exchange the `Halves` of the vector.
+
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
-        shape: (dim,), the shape of a vector.
-        elementwise: The formula, e.g. ``MixtureCDF(8)``, of which each coupling gets a copy.
-        length: Number of couplings.
+        shape: Shape (dim,) of the vectors, or the integer dim.
+        elementwise: The formula, for example ``MixtureCDF(8)``; each coupling gets a copy.
+        layers: Number of couplings.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.DenseConditioner`.
-        context_dim: Size of a context vector that every conditioner sees.
-        act_norm: Whether an `ActNorm` precedes each coupling; ``initialize`` sets it from data.
+        context_dim: Size of an optional context vector for every conditioner.
+        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
+            yes); ``initialize`` sets them from data.
+        shuffle: Whether the elements at even places are moved before those at odd places between
+            two couplings (default yes), so that each pair of elements is soon in different halves.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or the length is not positive.
+        ValueError: If the shape is not that of a vector, or the number of layers is not positive.
 
     Example:
-        >>> flow = couplings((3,), MixtureCDF(8), length=4)
+        >>> flow = couplings(3, MixtureCDF(8), layers=4)
         >>> flow(torch.randn(5, 3)).shape
         torch.Size([5, 3])
     """
     dim = vector_dim("couplings", shape)
-    length = check_length(length)
+    layers = check_layers("couplings", layers)
     hidden_dims = check_sizes("couplings", "hidden_dims", hidden_dims)
     context_dim = check_context_dim("couplings", context_dim)
     elementwise = check_elementwise("couplings", elementwise)
 
     def coupling(swap: bool) -> Coupling:
         halves = Halves(dim, swap)
-        sizes = halves.fixed_size, halves.free_size
-        net = DenseConditioner(*sizes, elementwise.num_params, hidden_dims, context_dim)
-        return Coupling(
-            halves, deepcopy(elementwise), net
-        )  # it may learn: each coupling has its own
+        net = DenseConditioner(
+            halves.fixed_size, halves.free_size, elementwise.num_params, hidden_dims, context_dim
+        )
+        return Coupling(halves, deepcopy(elementwise), net)  # a formula may have parameters
 
-    parts: list[Bijection] = []
-    for i in range(length):
-        if act_norm:
-            parts.append(ActNorm(dim))
-        parts.append(
-            coupling(swap=i % 2 == 1 and dim > 1)
-        )  # one number is the second half: never fix it
-    return Compose(parts)
+    parts = [coupling(swap=i % 2 == 1 and dim > 1) for i in range(layers)]  # one element is free
+
+    return stack(parts, dim, act_norm, shuffle)

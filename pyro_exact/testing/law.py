@@ -1,9 +1,12 @@
-"""The class of laws, the conditions under which they apply, and the comparisons they use."""
+"""Laws: statements about layers, networks or likelihoods that can be checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,21 +14,20 @@ from torch import Tensor
 from pyro_exact.testing.trial import Trial
 from pyro_exact.transforms.boundary import Shape
 
-Check = Callable[[Trial], None]
-Condition = Callable[[Trial], bool]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Law:
-    """A statement about layers, and a function that raises an error if it does not hold.
+class Law(Generic[T]):
+    """A statement, and a function that raises an error if it does not hold.
 
     Args:
-        check: The function; its docstring is the statement.
-        applies: A function that tells whether the statement applies to a layer.
+        check: The function of a trial; its docstring is the statement.
+        applies: A function that tells whether the statement applies to the subject of a trial.
     """
 
-    check: Check
-    applies: Condition
+    check: Callable[[T], None]
+    applies: Callable[[T], bool]
 
     @property
     def name(self) -> str:
@@ -36,13 +38,51 @@ class Law:
         return (self.check.__doc__ or "").strip()
 
 
-def law(applies: Condition) -> Callable[[Check], Law]:
-    """Return a decorator that makes a function a law, for the layers to which it applies."""
+def law(applies: Callable[[T], bool]) -> Callable[[Callable[[T], None]], Law[T]]:
+    """Return a decorator that turns a function into a law, for the trials to which it applies."""
     return lambda check: Law(check, applies)
 
 
-def always(trial: Trial) -> bool:
-    """Apply to any layer."""
+def laws_of(modules: Sequence[ModuleType], trial: Any) -> list[Law[Any]]:
+    """Return the laws in some modules that apply to a trial."""
+    found = []
+    for module in modules:
+        found += [value for value in vars(module).values() if isinstance(value, Law)]
+    return [law for law in found if law.applies(trial)]
+
+
+def check_laws(name: str, laws: Sequence[Law[T]], make_trial: Callable[[], T]) -> None:
+    """Check laws, each on a new trial, and raise an error that names all that are broken.
+
+    Args:
+        name: Name of the subject, for the error.
+        laws: The laws that apply to it.
+        make_trial: A function that returns a new trial; each law starts with seed 0.
+
+    Raises:
+        AssertionError: If a law is broken.
+    """
+    broken = []
+    for each in laws:
+        torch.manual_seed(0)
+        try:
+            each.check(make_trial())
+        except Exception as error:
+            # The subject may raise any error: the next law is checked all the same.
+            broken.append(f"- {each.name}: {each.statement}\n    {_reason(error)}")
+
+    if broken:
+        heading = f"{name} breaks {len(broken)} of {len(laws)} laws:"
+        raise AssertionError("\n".join([heading, *broken]))
+
+
+def _reason(error: Exception) -> str:
+    kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+    return textwrap.shorten(kind + str(error), 400)
+
+
+def always(trial: Any) -> bool:
+    """Apply to any trial."""
     return True
 
 

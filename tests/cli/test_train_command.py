@@ -9,7 +9,7 @@ from pyro_exact.recipes import load_recipe
 from pyro_exact.train.lightning_module import TrainingModule
 from pyro_exact.train.lock import folder_lock
 
-SMALL = {"depth": 1, "width": 4}
+SMALL = {"steps": 1, "width": 4}
 
 
 @pytest.fixture(autouse=True)

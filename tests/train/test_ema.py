@@ -16,7 +16,7 @@ def images():
 
 def recipe():
     training = {"steps": 3, "batch_size": 8, "validate_every": 2, "ema_decay": 0.9}
-    model = {"name": "glow", "scales": 1, "width": 4}
+    model = {"name": "glow", "scales": 1, "steps": 1, "width": 4}
     return recipes.Recipe.from_dict(
         {"name": "toy", "model": model, "data": "toy", "training": training}, "the test"
     )
