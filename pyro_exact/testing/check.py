@@ -1,9 +1,9 @@
-"""All laws at once."""
+"""Check all laws of a layer at once."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -17,7 +17,7 @@ from pyro_exact.testing import (
     shapes,
     stock,
 )
-from pyro_exact.testing.law import Law
+from pyro_exact.testing.law import Law, check_laws
 from pyro_exact.testing.trial import Draw, Trial
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.boundary import Shape
@@ -58,26 +58,12 @@ def check_bijection(
         >>> check_bijection(Planar(3, context_dim=2), event_shape=(3,), context_dim=2)
     """
     _check_arguments(layer, event_shape, context_dim)
-    broken = []
+    make_trial = partial(Trial.of, layer, event_shape, context_dim, draw, std)
     with torch.random.fork_rng(devices=[]):
-        applying = laws(Trial.of(layer, event_shape, context_dim, draw, std))
-        for law in applying:
-            torch.manual_seed(0)
-            try:
-                law.check(Trial.of(layer, event_shape, context_dim, draw, std))
-            except (
-                Exception
-            ) as error:  # a layer may raise anything: the next law is checked all the same
-                kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-                broken.append(
-                    f"- {law.name}: {law.statement}\n    {textwrap.shorten(kind + str(error), 400)}"
-                )
-    if broken:
-        counts = f"{len(broken)} of {len(applying)} laws"
-        raise AssertionError("\n".join([f"{type(layer).__name__} breaks {counts}:", *broken]))
+        check_laws(type(layer).__name__, laws(make_trial()), make_trial)
 
 
-def laws(trial: Trial) -> list[Law]:
+def laws(trial: Trial) -> list[Law[Trial]]:
     """Return the laws that apply to the layer of a trial."""
     modules = formula, stock, shapes, gradients, initialization, copies, precision, refusals
     found = [

@@ -1,9 +1,11 @@
-"""What a law is, to which layers it applies, and what it is written with."""
+"""The laws that a component must obey, conditions under which they apply, and helpers to write them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,18 +13,20 @@ from torch import Tensor
 from pyro_exact.testing.trial import Trial
 from pyro_exact.transforms.boundary import Shape
 
+Subject = TypeVar("Subject")
+
 
 @dataclass(frozen=True)
-class Law:
-    """A statement about layers, and a function that raises where it does not hold.
+class Law(Generic[Subject]):
+    """A statement about a component under test, and a function that raises an error if it is false.
 
     Args:
         check: The function; its docstring is the statement.
-        applies: Whether the statement is one about a layer.
+        applies: Returns whether the statement applies to a component.
     """
 
-    check: Callable[[Trial], None]
-    applies: Callable[[Trial], bool]
+    check: Callable[[Subject], None]
+    applies: Callable[[Subject], bool]
 
     @property
     def name(self) -> str:
@@ -33,13 +37,38 @@ class Law:
         return (self.check.__doc__ or "").strip()
 
 
-def law(applies: Callable[[Trial], bool]) -> Callable[[Callable[[Trial], None]], Law]:
-    """Make a law of a function, for the layers to which it applies."""
+def law(
+    applies: Callable[[Subject], bool],
+) -> Callable[[Callable[[Subject], None]], Law[Subject]]:
+    """Decorate a function as a law, for the components to which it applies."""
     return lambda check: Law(check, applies)
 
 
-def always(trial: Trial) -> bool:
-    """Any layer."""
+def check_laws(name: str, laws: Sequence[Law[Subject]], trial: Callable[[], Subject]) -> None:
+    """Check each law on a new trial; raise an AssertionError that names all laws that are broken.
+
+    Args:
+        name: Name of the component in the error.
+        laws: The laws that apply.
+        trial: Makes a trial.
+    """
+    broken = []
+    for each in laws:
+        torch.manual_seed(0)
+        try:
+            each.check(trial())
+        except Exception as error:  # a component may raise any error; check the next law anyway
+            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            message = textwrap.shorten(kind + str(error), 400)
+            broken.append(f"- {each.name}: {each.statement}\n    {message}")
+
+    if broken:
+        counts = f"{len(broken)} of {len(laws)} laws"
+        raise AssertionError("\n".join([f"{name} breaks {counts}:", *broken]))
+
+
+def always(trial: object) -> bool:
+    """Any component."""
     return True
 
 
