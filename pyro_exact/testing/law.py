@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,9 +37,7 @@ class Law(Generic[Subject]):
         return (self.check.__doc__ or "").strip()
 
 
-def law(
-    applies: Callable[[Subject], bool],
-) -> Callable[[Callable[[Subject], None]], Law[Subject]]:
+def law(applies: Callable[[Any], bool]) -> Callable[[Callable[[Subject], None]], Law[Subject]]:
     """Decorate a function as a law, for the components to which it applies."""
     return lambda check: Law(check, applies)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import pyro
 import torch
 from pyro.infer import SVI, Trace_ELBO
+from pyro.optim.optim import PyroOptim
 from torch import Tensor
 
 from pyro_exact.testing.law import always, law
@@ -29,7 +29,12 @@ def stock_svi_trains_the_parameters(trial: ModelTrial) -> None:
     gradients = _gradients(trial)
     before = {name: p.detach().clone() for name, p in trial.weights().items()}
 
-    svi = SVI(trial.model.model, trial.model.guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+    svi = SVI(
+        trial.model.model,
+        trial.model.guide,
+        PyroOptim(torch.optim.Adam, {"lr": 0.01}),
+        Trace_ELBO(),
+    )
     losses = [svi.step(trial.x) for _ in range(STEPS)]
     if not all(math.isfinite(loss) for loss in losses):
         raise AssertionError(f"SVI.step: expected finite losses; got {losses}.")

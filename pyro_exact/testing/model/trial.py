@@ -57,9 +57,10 @@ class ModelTrial:
         with pyro.plate("data", len(self.x), dim=-1):
             trace = poutine.trace(self.model.infer).get_trace(self.x)
 
+        sites: dict[str, Any] = dict(trace.nodes)
         return {
             name: site["value"]
-            for name, site in trace.nodes.items()
+            for name, site in sites.items()
             if site["type"] == "sample" and not site_is_subsample(site)
         }
 
