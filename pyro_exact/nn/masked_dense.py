@@ -170,11 +170,12 @@ class MaskedDense(CausalConditioner):
             context = required(context, self.context_shape, x)
             h = torch.cat((context.expand(*x.shape[:-1], -1), h), dim=-1)
 
+        # Not `layer(h)`: the call of a module takes as long as a small product.
         for layer in hidden:
-            h = (layer(h, member) if layer.large else layer.product(h, member)).relu()
+            h = layer.forward(h, member).relu_()
             if self.dropout is not None:
                 h = self.dropout(h)
-        theta = last(h, member) if last.large else last.product(h, member)
+        theta = last.forward(h, member)
 
         if self.direct is not None:
             theta = theta + self.direct(x, member)
@@ -247,9 +248,10 @@ class MaskedDense(CausalConditioner):
 
     def _by_dimension(self, theta: Tensor) -> Tensor:
         """View the outputs as (*batch, dim, num_params)."""
+        batch = theta.shape[:-1]
         if self._grouped:
-            return theta.unflatten(-1, (self.num_params, self.dim)).mT
-        return theta.unflatten(-1, (self.dim, self.num_params))
+            return theta.view(*batch, self.num_params, self.dim).mT
+        return theta.view(*batch, self.dim, self.num_params)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, num_params={self.num_params}"

@@ -60,10 +60,7 @@ class MaskedLinear(nn.Linear):
             blocks = self.structure.blocks[member]
             if len(blocks) > 1:
                 return self._by_blocks(x, blocks)
-        return self.product(x, member)
 
-    def product(self, x: Tensor, member: int = 0) -> Tensor:
-        """Return the masked linear map by the formula, without blocks."""
         return F.linear(x, self.weight * self.mask(member), self.bias)
 
     def mask(self, member: int = 0) -> Tensor:
@@ -71,6 +68,7 @@ class MaskedLinear(nn.Linear):
         fixed = self.fixed
         if fixed is not None:
             return fixed
+
         in_degrees, out_degrees = self._degrees()
         return degree_mask(in_degrees[member], out_degrees[member]).to(self.weight.dtype)
 
