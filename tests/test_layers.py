@@ -177,7 +177,7 @@ def check_steps(steps, x, context):
     "options", [{}, {"recompute": True}, {"logit_margin": 0.05}, {"context_dim": 2}], ids=str
 )
 def test_initialize_walks_through_a_glow(options):
-    flow = small_glow(**{"context_dim": None, "depth": 2, **options})
+    flow = small_glow(**{"context_dim": None, "steps": 2, **options})
     x = pixels((100, 1, 4, 4))
     context = torch.randn(100, 2) if "context_dim" in options else None
     z = flow.initialize(x, context)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_exact.checks import check_finite, check_number, check_size, check_tensor
-from pyro_exact.distributions.normal import IsotropicNormal, least_std
+from pyro_exact.distributions.isotropic_normal import IsotropicNormal
+from pyro_exact.nn.precision import least_std
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.boundary import context_batch_shape
 from pyro_exact.transforms.numerics import of_event
@@ -152,7 +153,7 @@ class Flow(nn.Module):
 
     Example:
         >>> from pyro_exact.flows import glow
-        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, depth=2, width=8).inv)
+        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, steps=2, width=8).inv)
         >>> flow().log_prob(flow().sample((5,))).shape
         torch.Size([5])
     """
