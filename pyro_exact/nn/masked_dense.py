@@ -16,9 +16,9 @@ from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
 from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.step_state import StepState
-from pyro_exact.ops.derived import Derived, derive_when_loaded
+from pyro_exact.ops.functorch import functorch_active
 from pyro_exact.ops.masked_product import is_large
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.tensor_cache import TensorCache, refresh_on_load
 
 
 class MaskedDense(CausalConditioner):
@@ -148,8 +148,8 @@ class MaskedDense(CausalConditioner):
             *(self.direct.parameters() if self.direct else ()),
         ):
             nn.init.zeros_(parameter)
-        self._order = Derived(_first_order, self.orders)
-        derive_when_loaded(self, "order")
+        self._order = TensorCache(_first_order, self.orders)
+        refresh_on_load(self, "order")
 
     @property
     def order(self) -> list[int]:
@@ -238,7 +238,7 @@ class MaskedDense(CausalConditioner):
 
     def _permuted(self) -> bool:
         """Return whether the columns of the weights are in another order than the dimensions."""
-        if torch.compiler.is_compiling() or transformed():
+        if torch.compiler.is_compiling() or functorch_active():
             return True  # these may swap the order itself, which Python then does not see
         return self.order != list(range(self.dim))
 

@@ -87,7 +87,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         if context_dim is None:
             return None
         name = type(self).__name__
-        if hasattr(context_dim, "__iter__"):
+        if hasattr(context_dim, "__iter__") and getattr(context_dim, "ndim", 1) > 0:
             return check_sizes(name, "context_dim", context_dim)
         return (check_size(name, "context_dim", context_dim),)
 
@@ -164,7 +164,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         """1 for a layer of single numbers that rises, -1 for one that falls: a stock ``cdf`` asks for it."""
         raise NotImplementedError(
             f"{type(self).__name__} is no map of single numbers that rises or falls everywhere; a cdf needs one, such "
-            f"as Scaling or Logit. Estimate the cdf from samples."
+            f"as FixedAffine or Logit. Estimate the cdf from samples."
         )
 
     def with_cache(self, cache_size: int = 1) -> Bijection:
