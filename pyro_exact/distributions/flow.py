@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pyro.distributions import Distribution, TransformedDistribution
+from pyro.distributions import Distribution, TorchDistribution, TransformedDistribution
 from pyro.distributions.util import sum_rightmost
 from torch import Tensor, nn
+from torch.distributions import Distribution as TorchBase
 from torch.distributions import constraints
 
 from pyro_exact.checks import check_finite, check_number, check_size, check_tensor
@@ -55,7 +56,7 @@ class StandardNormal(nn.Module):
         return f"{len(self.origin)}"
 
 
-class FlowDistribution(TransformedDistribution):
+class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
     r"""The distribution of :math:`x = f(z)` for a bijection :math:`f`, as `Flow` returns it.
 
     It is a stock `TransformedDistribution` with less work inside: a score is one evaluation of the
@@ -74,7 +75,7 @@ class FlowDistribution(TransformedDistribution):
 
     def __init__(
         self,
-        base: Distribution,
+        base: TorchDistribution,
         bijection: Bijection,
         context: Tensor | None = None,
         validate_args: bool | None = None,
@@ -94,9 +95,7 @@ class FlowDistribution(TransformedDistribution):
 
         self.base_dist, self.bijection, self.context = base, bijection, context
         # The stock constructor would find the same shapes, in three times the time.
-        super(torch.distributions.TransformedDistribution, self).__init__(
-            shape[:cut], shape[cut:], validate_args
-        )
+        TorchBase.__init__(self, shape[:cut], shape[cut:], validate_args)
 
     @property
     def transforms(self) -> list[Bijection]:
