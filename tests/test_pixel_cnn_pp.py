@@ -9,13 +9,16 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import CausalNet, PixelCNNpp
-from pyro_exact.distributions import Autoregressive, DiscretizedLogisticMixture
-from pyro_exact.nn import ShiftedConv2d, ShiftedConvTranspose2d
-from pyro_exact.nn.concat_elu import concat_elu
+from pyro_exact.autoregressive import Autoregressive, CausalNet, PixelCNNpp
+from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import (
+    Pointwise,
+    ShiftedConv2d,
+    ShiftedConvTranspose2d,
+)
+from pyro_exact.likelihoods import DiscretizedLogisticMixture
 from pyro_exact.nn.dropout import Dropout
-from pyro_exact.nn.shifted_convolution import Pointwise, WeightNormed
-from pyro_exact.nn.state import progress
+from pyro_exact.nn.weight_norm import WeightNormed
+from pyro_exact.ops.concat_elu import concat_elu
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -27,7 +30,7 @@ def moved(module, std=0.5):
 
 
 def small(**settings):
-    options = {"levels": 8, "resnets": 1, "filters": 3, "components": 2, "dropout": 0.0, **settings}
+    options = {"levels": 8, "width": 3, "depth": 1, "components": 2, "dropout": 0.0, **settings}
     return moved(PixelCNNpp((3, 8, 12), **options))
 
 
@@ -80,28 +83,28 @@ def test_not_a_number_does_not_leak():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_the_steps_give_what_forward_gives_on_coloured_images(dtype):
     net, x, context = (
-        small(context=2).to(dtype),
+        small(context_dim=2).to(dtype),
         images(4).to(dtype),
         torch.randn(4, 2, dtype=dtype),
     )
     theta, state, previous, sites = (
         net(x, context).flatten(1, 2),
-        net.start((4,), context),
+        net.init_state((4,), context),
         None,
         net.to_sites(x),
     )
     tolerance = 1e-10 if dtype == torch.float64 else 1e-4
     for site in range(net.sites):
         found, state = net.step(state, previous)
-        assert_close(found, theta[:, site], rtol=tolerance, atol=tolerance)
-        previous = sites[:, site]
+        assert_close(found.squeeze(1), theta[:, site], rtol=tolerance, atol=tolerance)
+        previous = sites[:, [site]]
 
 
 def test_samples_of_steps_and_of_whole_passes_are_the_same_on_coloured_images(monkeypatch):
     d = Autoregressive(small())
     torch.manual_seed(3)
     fast = d.sample((3,))
-    monkeypatch.setattr(PixelCNNpp, "start", CausalNet.start)
+    monkeypatch.setattr(PixelCNNpp, "init_state", CausalNet.init_state)
     monkeypatch.setattr(PixelCNNpp, "step", CausalNet.step)
     torch.manual_seed(3)
     assert torch.equal(d.sample((3,)), fast)
@@ -111,19 +114,24 @@ def test_samples_of_steps_and_of_whole_passes_are_the_same_on_coloured_images(mo
 def test_a_state_serves_once_and_another_start_begins_anew():
     net, x = small(), images(2)
     for _ in range(2):
-        state = net.start((2,))
+        state = net.init_state((2,))
         found, state = net.step(state)
-        assert_close(found, net(x)[:, 0, 0])
+        assert_close(found.squeeze(1), net(x)[:, 0, 0])
 
 
 @torch.no_grad()
 def test_a_recorded_step_is_every_step_of_its_phase():
     """Of two phases, as it takes long to record; the network of the registry has none that comes twice."""
     net, x = (
-        moved(PixelCNNpp((1, 8, 8), 8, 1, filters=2, components=2, dropout=0.0)),
+        moved(PixelCNNpp((1, 8, 8), 8, width=2, depth=1, components=2, dropout=0.0)),
         images(2)[:, :1, :, :8],
     )
-    values, theta, state, previous = net.to_sites(x), net(x).flatten(1, 2), net.start((2,)), None
+    values, theta, state, previous = (
+        net.to_sites(x),
+        net(x).flatten(1, 2),
+        net.init_state((2,)),
+        None,
+    )
     recorded, replayed = dict.fromkeys([(0, 0, True), (1, 2, False)]), 0
     for done in range(net.sites):
         phase = net.phase(done)
@@ -136,21 +144,21 @@ def test_a_recorded_step_is_every_step_of_its_phase():
                     copied, previous
                 )
             found, replayed = recorded[phase](state, previous), replayed + 1
-            state = (progress(0, done + 1), *state[1:])
-        assert_close(found, theta[:, done], rtol=1e-10, atol=1e-10)
-        previous = values[:, done]
+            state = state.next(state.cache)
+        assert_close(found.squeeze(1), theta[:, done], rtol=1e-10, atol=1e-10)
+        previous = values[:, [done]]
     assert replayed == 1 + 4
 
 
 def test_steps_have_no_dropout():
     net = small(dropout=0.5)
     expected = net.eval()(images(2))[:, 0, 0]
-    found, _ = net.train().step(net.start((2,)))
-    assert_close(found, expected)
+    found, _ = net.train().step(net.init_state((2,)))
+    assert_close(found.squeeze(1), expected)
 
 
 def test_initialize_normalises_every_layer_on_the_batch():
-    net, x = PixelCNNpp((3, 8, 12), 8, resnets=1, filters=4, components=2, dropout=0.0), images(20)
+    net, x = PixelCNNpp((3, 8, 12), 8, width=4, depth=1, components=2, dropout=0.0), images(20)
     net.initialize(x)
     outputs = {}
     layers = [layer for layer in net.modules() if isinstance(layer, WeightNormed)]
@@ -168,14 +176,14 @@ def test_initialize_normalises_every_layer_on_the_batch():
 
 def test_a_map_that_no_pixel_reaches_is_not_blown_up():
     """The one pixel of the lowest resolution sees what is before the first pixel of the image: nothing."""
-    net = PixelCNNpp((1, 4, 4), 8, resnets=1, filters=4, components=2, dropout=0.0)
+    net = PixelCNNpp((1, 4, 4), 8, width=4, depth=1, components=2, dropout=0.0)
     net.initialize(torch.randint(8, (20, 1, 4, 4)).double())
-    lowest = net.left.blocks[net.left.there[2][0]].first
+    lowest = net.left.blocks[net.left.down[2][0]].first
     assert_close(lowest.magnitude, torch.ones(4))
 
 
 def test_a_conditional_network_is_initialised_with_no_context():
-    net = PixelCNNpp((1, 8, 8), 8, resnets=1, filters=4, components=2, dropout=0.0, context=3)
+    net = PixelCNNpp((1, 8, 8), 8, width=4, depth=1, components=2, dropout=0.0, context_dim=3)
     x = torch.randint(8, (20, 1, 8, 8)).double()
     net.initialize(x)
     assert_close(
@@ -185,7 +193,7 @@ def test_a_conditional_network_is_initialised_with_no_context():
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 8, 8), (1, 4, 12)], ids=str)
 def test_sizes_that_4_divides_work(shape):
-    net = PixelCNNpp(shape, 4, resnets=1, filters=2, components=1)
+    net = PixelCNNpp(shape, 4, width=2, depth=1, components=1)
     assert net(torch.zeros(2, *shape)).shape == (2, *shape[1:], net.likelihood.num_params)
 
 
@@ -212,10 +220,10 @@ def test_the_likelihood_is_computed_in_full_precision(dtype):
         ),
         (lambda: PixelCNNpp((1, 8, 6)), "that 4 divides"),
         (lambda: PixelCNNpp((8, 8)), r"expects 3 sizes in shape; got \(8, 8\)"),
-        (lambda: PixelCNNpp((1, 8, 8), resnets=0), r"expects resnets from 1 to \d+; got 0"),
-        (lambda: PixelCNNpp((1, 8, 8), filters=0), r"expects filters from 1 to \d+; got 0"),
+        (lambda: PixelCNNpp((1, 8, 8), depth=0), r"expects depth from 1 to \d+; got 0"),
+        (lambda: PixelCNNpp((1, 8, 8), width=0), r"expects width from 1 to \d+; got 0"),
         (lambda: PixelCNNpp((1, 8, 8), levels=1), r"expects levels from 2 to \d+; got 1"),
-        (lambda: PixelCNNpp((1, 8, 8), dropout=1.0, filters=2), r"a share in \[0, 1\); got 1\.0"),
+        (lambda: PixelCNNpp((1, 8, 8), dropout=1.0, width=2), r"a share in \[0, 1\); got 1\.0"),
         (
             lambda: small()(torch.zeros(2, 3, 8, 8)),
             r"expects x of shape \(\*batch, 3, 8, 12\); got \(2, 3, 8, 8\)",

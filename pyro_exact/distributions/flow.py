@@ -9,7 +9,7 @@ from pyro.distributions import Distribution, Normal, TransformedDistribution
 from torch import Tensor, nn
 
 from pyro_exact.checks import check_finite, check_number, check_size, check_tensor
-from pyro_exact.distributions.normal import least_std
+from pyro_exact.nn.precision import least_std
 from pyro_exact.transforms.bijection import Bijection
 
 

@@ -120,7 +120,7 @@ def image_real_nvp(
         net = ResidualConditioner(
             split.fixed_size, split.free_size, Affine.num_params, width, depth, context_dim
         )
-        channels = split.event[0]
+        channels = split.size
         norm = BatchNorm(channels, 3) if batch_norm else ActNorm(channels, 3)
         return [norm, Coupling(split, Affine("learned", shift_first=True), net)]
 

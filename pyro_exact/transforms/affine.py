@@ -15,6 +15,12 @@ from pyro_exact.transforms.numerics import LARGEST_LOG_SCALE, at_least_float32, 
 Scale = Literal["tanh", "softsign", "sigmoid", "learned"]
 BOUNDED = ("tanh", "softsign")  # the scales that use ``bound``
 
+NEAR_BOUND = 0.95  # share of the bound of a log-scale, above which its gradient is small
+LEAST_GATE = -4.0  # log-scale of a sigmoid gate that is all but closed
+
+AT_BOUND = "log-scale at its bound"
+CLOSED_GATE = "sigmoid gate closed"
+
 
 class Affine(Elementwise):
     r"""Scale and shift each element.
@@ -106,6 +112,14 @@ class Affine(Elementwise):
                 return sign * limited(F.logsigmoid(raw + 2))
             case "learned":
                 return limited(self.multiple * tanh_bounded(raw, 1.0, sign))
+
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        log_scale = self.forward_and_ladj(torch.zeros_like(x), theta)[1]
+        if self.scale == "sigmoid":
+            return {CLOSED_GATE: log_scale < LEAST_GATE}
+
+        bound = self.multiple.abs() if self.scale == "learned" else self.bound
+        return {AT_BOUND: log_scale.abs() > NEAR_BOUND * bound}
 
     def extra_repr(self) -> str:
         options = [repr(self.scale)]

@@ -30,6 +30,13 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`x` and :math:`\log|\partial x/\partial y|` of each element."""
 
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        """Return masks of the elements where the formula is at one of its limits, each under its name.
+
+        `pyro_exact.diagnostics.flow_report` shows the shares. By default a formula has no limits.
+        """
+        return {}
+
     def check_theta(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return the parameters in the precision of ``x``, also under autocast.
 

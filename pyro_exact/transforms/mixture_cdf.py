@@ -15,6 +15,9 @@ from pyro_exact.transforms.compiled import compiled
 from pyro_exact.transforms.elementwise import Elementwise, tanh_bounded
 from pyro_exact.transforms.numerics import at_least_float32
 
+NEAR_BOUND = 0.95  # share of the bound of a log-scale, above which its gradient is small
+LEAST_SCALE = "component of the least scale"
+
 Function = Callable[..., tuple[Tensor, Tensor]]
 
 
@@ -111,6 +114,10 @@ class MixtureCDF(Elementwise):
                 x = x + (step - step.detach())
             log_slope = log_odds(x, mixture)[1]
         return x, -log_slope - log_scale
+
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        _, _, mixture = unpack(theta, self.offsets, self.min_log_scale)
+        return {LEAST_SCALE: mixture.log_rate > NEAR_BOUND * -self.min_log_scale}
 
     def _fused(self, function: Function) -> Function:
         return fused(function) if self.compiled and not torch.compiler.is_compiling() else function

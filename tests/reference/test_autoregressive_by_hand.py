@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import MADE, NADE
-from pyro_exact.distributions import Autoregressive, GaussianLikelihood
+from pyro_exact.autoregressive import MADE, NADE, Autoregressive
+from pyro_exact.likelihoods import GaussianLikelihood
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -27,7 +27,7 @@ def fill(parameter, values):
 def test_nade(order):
     net = NADE(2, 1, order)
     fill(net.W, [[log(3)], [9.0]])  # 9: the last dimension has none after it
-    fill(net.V, [[2 * log(3)], [4 / 3 * log(4)]])
+    fill(net.V, [[[2 * log(3)]], [[4 / 3 * log(4)]]])
     r = 4 ** (2 / 3)
     expected = torch.tensor([1 / 4 / (1 + r), 1 / 4 * r / (1 + r), 3 / 4 * 1 / 5, 3 / 4 * 4 / 5])
     assert_close(Autoregressive(net).log_prob(EVERY[:, order]).exp(), expected)
@@ -39,10 +39,10 @@ def test_nade(order):
 def test_the_gradient_of_nade():
     net = NADE(2, 1)
     fill(net.W, [[log(3)], [9.0]])
-    fill(net.V, [[2 * log(3)], [4 / 3 * log(4)]])
+    fill(net.V, [[[2 * log(3)]], [[4 / 3 * log(4)]]])
     Autoregressive(net).log_prob(torch.ones(2)).backward()
-    assert_close(net.b.grad, torch.tensor([1 / 4, 1 / 5]))
-    assert_close(net.V.grad, torch.tensor([[1 / 8], [3 / 20]]))
+    assert_close(net.b.grad, torch.tensor([[1 / 4], [1 / 5]]))
+    assert_close(net.V.grad, torch.tensor([[[1 / 8]], [[3 / 20]]]))
     assert_close(net.W.grad, torch.tensor([[log(4) / 20], [0]]))
     assert_close(net.c.grad, torch.tensor([log(4) / 20 + log(3) / 8]))
 
@@ -56,9 +56,9 @@ def test_an_ensemble_averages_joint_probabilities():
     seeds = (
         seed
         for seed in range(50)
-        if MADE(2, 1, masks=2, seed=seed).orders.tolist() == [[0, 1], [1, 0]]
+        if MADE(2, (1,), masks=2, seed=seed).orders.tolist() == [[0, 1], [1, 0]]
     )
-    net = MADE(2, 1, masks=2, seed=next(seeds))
+    net = MADE(2, (1,), masks=2, seed=next(seeds))
     fill(net.dense.direct.weight, [[7, log(9)], [log(9), 7]])  # 7: masked
     fill(net.dense.layers[1].weight, [[0.0], [0.0]])
     p = Autoregressive(net).log_prob(EVERY).exp()
@@ -72,7 +72,7 @@ def test_an_ensemble_averages_joint_probabilities():
 # A Gaussian MADE with x_1 ~ N(1, 1), and x_2 ~ N(2 x_1, e^{2 x_1}) where the weights are direct.
 # At (0, 3): log p = -1/2 - log(2 pi) - 9/2.
 def test_a_gaussian_made():
-    net = MADE(2, 1, likelihood=GaussianLikelihood())
+    net = MADE(2, (1,), likelihood=GaussianLikelihood())
     fill(net.dense.direct.weight, [[7, 7], [7, 7], [2, 7], [1, 7]])
     fill(net.dense.layers[1].weight, [[0.0]] * 4)
     fill(net.dense.layers[1].bias, [1.0, 0, 0, 0])

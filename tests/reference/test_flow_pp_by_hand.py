@@ -10,7 +10,7 @@ from pyro_exact import flows
 from pyro_exact.distributions import FlowDequantizer
 from pyro_exact.nn import ResidualConditioner, WeightNormConv2d
 from pyro_exact.nn.attention import ChannelNorm, GatedAttention, GatedConv
-from pyro_exact.nn.concat_elu import concat_elu
+from pyro_exact.ops.concat_elu import concat_elu
 from pyro_exact.transforms import Affine, Columns, Conv1x1, Coupling, Pair, PixelInterval
 
 pytestmark = pytest.mark.usefixtures("double")
