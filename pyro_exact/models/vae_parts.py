@@ -83,11 +83,15 @@ def _flow(
                 dim, layers, (width,), context_dim, Affine(shift_first=True), act_norm=False
             )
         case "coupling":
-            return flows.real_nvp(dim, layers, (width,), context_dim, act_norm=False, shuffle=False)
+            return flows.couplings(
+                dim, Affine(), layers, (width,), context_dim, act_norm=False, shuffle=False
+            )
         case "spline":
             return flows.spline_coupling(
                 dim,
                 layers,
+                bins=8,
+                bound=3.0,
                 hidden_dims=(width,),
                 context_dim=context_dim,
                 act_norm=False,
