@@ -21,7 +21,7 @@ from pyro_exact.transforms.spline import Spline
 def spline_coupling(
     shape: int | tuple[int],
     layers: int = 4,
-    bins: int = 8,
+    bins: int = 16,
     bound: float = 5.0,
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
