@@ -117,7 +117,8 @@ class TrainingModule(lightning.LightningModule):
         )
         raise DivergedError(
             f"The {what} is not finite after {self.global_step} steps; first so is {culprit}. {kept} "
-            f"Lower training.learning_rate, raise training.warmup_steps, or set training.gradient_clip.",
+            f"Lower training.learning_rate, raise training.warmup_steps, or set training.gradient_clip. "
+            f"The causes are in docs/nan.md.",
             culprit,
         )
 
