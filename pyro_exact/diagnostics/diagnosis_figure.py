@@ -1,4 +1,4 @@
-"""The page of a diagnosis: six panels in one PNG."""
+"""The page of a diagnosis: six panels in a PNG file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHOWN = 48  # images
 def save_page(
     diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, title: str = ""
 ) -> None:
-    """Save the figures of a diagnosis as one PNG.
+    """Save the figures of a diagnosis as a PNG file.
 
     Args:
         diagnosis: The diagnosis, from `diagnose`.
@@ -87,7 +87,7 @@ def _titled(axis: Axes, title: str) -> None:
 
 
 def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Draw how far each importance-weighted bound is above the tightest one."""
+    """Draw how far each importance-weighted bound is above the tightest bound."""
     ks = list(diagnosis.bounds)
     nats = np.stack([-bound.numpy() for bound in diagnosis.bounds.values()])
     gaps = nats - nats[-1]
