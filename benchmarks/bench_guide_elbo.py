@@ -8,8 +8,9 @@ Three problems whose log-evidence is known, so that the ELBO has a known upper b
 - the banana of Pyro's example of `AutoNormalizingFlow` (examples/neutra.py), whose evidence is 1.
 
 Every guide has the defaults of its builder, and the same optimiser, steps, particles and seeds. A
-flow that its library builds from data to noise is inverted, except where its inverse takes a pass
-a dimension and the library has no other one: zuko's MAF and NSF go from noise to latents.
+coupling flow is inverted, because its library builds it from data to noise. A masked autoregressive
+flow is not, in every library: its inverse takes a pass for each dimension, so as a guide it goes
+from noise to latents.
 """
 
 import math
@@ -156,8 +157,8 @@ def pyro_stack(build: Callable[[int], TransformModule], dim: int) -> TransformMo
 FLOWS: dict[str, Callable[[int], TransformModule]] = {
     "iaf": flows.iaf,
     "iaf of Spline": lambda dim: flows.iaf(dim, elementwise=Spline()),
-    "maf": lambda dim: flows.maf(dim).inv,
-    "nsf": lambda dim: flows.nsf(dim).inv,
+    "maf": flows.maf,
+    "nsf": flows.nsf,
     "real_nvp": lambda dim: flows.real_nvp(dim).inv,
     "nice": lambda dim: flows.nice(dim).inv,
     "spline_coupling": lambda dim: flows.spline_coupling(dim).inv,
