@@ -155,7 +155,7 @@ TARGETS = {
     "diabetes": Target(table(datasets.load_diabetes), 3),
     "breast cancer": Target(table(datasets.load_breast_cancer), 3),
     "housing": Target(housing, 3),
-    "digits": Target(digits, 3),
+    "digits": Target(digits, 2),
     "moons": Target(moons, 2),
     "spirals": Target(spirals, 2),
     "checkerboard": Target(checkerboard, 2),

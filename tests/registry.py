@@ -17,7 +17,7 @@ from pyro_exact.autoregressive import (
     NADE,
     Autoregressive,
     CausalNet,
-    Conditioned,
+    ConditionalNet,
     ConvNADE,
     DeepNADE,
     DiagonalBiLSTM,
@@ -467,7 +467,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(
         (3, 2, 1), 3, width=6, depth=1, kernel_size=3, head_width=18, context_shape=(2, 2, 1)
     ),
-    "Conditioned": lambda: Conditioned(DeepNADE(13, (20, 20), orders=2), torch.arange(13) % 4 == 2),
+    "ConditionalNet": lambda: ConditionalNet(
+        DeepNADE(13, (20, 20), orders=2), torch.arange(13) % 4 == 2
+    ),
     "ConvNADE": lambda: ConvNADE((1, 2, 5), 4, [2], (15,)),
     "ConvNADE ensemble": lambda: ConvNADE((1, 3, 3), 4, [2, 2], (15, 15), orders=2),
     "DeepNADE": lambda: DeepNADE(10, (20, 20)),

@@ -79,9 +79,8 @@ def _flow(
         case "radial":
             return flows.radial(dim, layers, context_dim, act_norm=False)
         case "iaf":
-            return flows.iaf(
-                dim, layers, (width,), context_dim, Affine(shift_first=True), act_norm=False
-            )
+            formula = Affine(shift_first=True)
+            return flows.iaf(dim, layers, (width,), context_dim, formula, act_norm=False)
         case "coupling":
             return flows.real_nvp(dim, layers, (width,), context_dim, act_norm=False, shuffle=False)
         case "spline":
