@@ -18,7 +18,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import product
 from typing import ClassVar, NamedTuple
 
 import pyro
@@ -45,6 +47,7 @@ WHAT = (
 STEPS, PARTICLES, SEEDS, DRAWS = 400, 16, 2, 20_000
 RATE, DECAY, CLIP = 1e-2, 0.1, 10.0  # the rate falls to a tenth over the run
 PYRO_LAYERS = 4
+PROCESSES = 2  # each of one thread; the time of a fit is that of its own process
 NONE = torch.Size()
 
 EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
@@ -254,11 +257,11 @@ def main() -> None:
     arguments = parse(options)
 
     print(f"guide_elbo: {WHAT}\n  on {hardware()}, torch {torch.__version__}", flush=True)
-    elbos = [
-        cell(problem, name, arguments.steps, arguments.seeds)
-        for problem in arguments.problem or PROBLEMS
-        for name in arguments.guide or GUIDES
-    ]
+    cases = product(arguments.problem or PROBLEMS, arguments.guide or GUIDES)
+    problems, names = zip(*cases, strict=True)
+    with ProcessPoolExecutor(PROCESSES) as pool:
+        fits = partial(cell, steps=arguments.steps, seeds=arguments.seeds)
+        elbos = list(pool.map(fits, problems, names))
     if arguments.record:
         settings = (
             f"Adam at {RATE}, falling to a tenth; {PARTICLES} particles, {arguments.steps:,} steps"

@@ -116,6 +116,7 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
         label=f"reliable up to {diagnosis.reliable_k:.2f}",
     )
     axis.set(xlabel="Pareto's k of a datum", ylabel="data")
+    axis.yaxis.get_major_locator().set_params(integer=True)
     _titled(axis, f"tail of the weights: too heavy for {diagnosis.unreliable} of {len(k)}")
     axis.legend()
 
@@ -140,6 +141,7 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
         xlabel="unit of the latent, sorted",
         ylabel="KL in nats" if exact else "variance of the posterior mean",
     )
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.legend()
 
 
