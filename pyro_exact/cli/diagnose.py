@@ -40,7 +40,6 @@ def diagnose_checkpoint(
         device: Where to run; auto is cuda where there is one.
     """
     from pyro_exact.files import check_writable
-    from pyro_exact.models import Dequantized
     from pyro_exact.train import labels_for
 
     checkpoint = checkpoint_of(checkpoint)
@@ -54,11 +53,21 @@ def diagnose_checkpoint(
 
     about = {"recipe": run.recipe.name, "split": split, "seed": seed}
     title = f"{run.recipe.name}, {len(images)} {split} images"
-    if isinstance(model, Dequantized):
+    if _is_flow(model):
         labels = labels_for(model, all_images, split)
         _flow(model, images, None if labels is None else labels[places], about, title, out)
     else:
         _guide(model, images, k, run.levels, about, title, out)
+
+
+def _is_flow(model: GenerativeModel) -> bool:
+    """Return whether the likelihood of a model is that of a flow."""
+    from pyro_exact.distributions import Flow
+    from pyro_exact.models import Density, Dequantized
+
+    if isinstance(model, Density):
+        return isinstance(model.distribution, Flow)
+    return isinstance(model, Dequantized)
 
 
 def _flow(
