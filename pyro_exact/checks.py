@@ -8,11 +8,13 @@ import os
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+_Choice = TypeVar("_Choice")
 
 # The command line checks and prints names before it knows whether it needs torch, whose import
 # takes seconds. So the checks of tensors import it themselves.
@@ -347,6 +349,14 @@ def check_path(owner: str, name: str, path: object) -> Path:
             f"{owner} expects {name} as a string or a path; got {shown(path)}. Pass the name of a file."
         )
     return Path(path)
+
+
+def check_choice(owner: str, name: str, value: _Choice, choices: Sequence[_Choice]) -> _Choice:
+    """Return a value that is one of several choices; raise ValueError if it is another one."""
+    if value not in choices:
+        expected = " or ".join(map(repr, choices))
+        raise ValueError(f"{owner} expects {name} {expected}; got {shown(value)}. Choose one.")
+    return value
 
 
 def check_share(owner: str, name: str, share: object) -> float:
