@@ -10,6 +10,7 @@ from pyro_exact.checks import LARGEST_COUNT, check_share, check_size, check_size
 from pyro_exact.nn.attend import attend
 from pyro_exact.nn.conditioner import Conditioner, by_number, required
 from pyro_exact.nn.layout import channels_last
+from pyro_exact.nn.precision import network_input, weight_of
 from pyro_exact.nn.rescaled import RescaledConv2d, initialize_once
 from pyro_exact.ops.concat_elu import concat_elu
 
@@ -180,6 +181,7 @@ class AttentionConditioner(Conditioner):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
+        x = network_input("AttentionConditioner", "x", x, self.last.weight)
         if self.context_shape is not None:
             context = required(context, self.context_shape, x)
             context = context.expand(*x.shape[:-3], *self.context_shape).reshape(
@@ -224,6 +226,7 @@ class FlowPPContextNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the image."""
+        x = network_input("GatedEncoder", "x", x, weight_of(self))
         images = channels_last(x.reshape(-1, *x.shape[-3:]))
         features = self.layers(images)
         return features.reshape(x.shape[:-3] + features.shape[1:])

@@ -14,8 +14,8 @@ from pyro_exact.checks import (
     check_shape,
     check_size,
     check_sizes,
-    check_tensor,
 )
+from pyro_exact.nn.precision import network_input, weight_of
 
 
 class DenseEncoder(nn.Module):
@@ -52,7 +52,7 @@ class DenseEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the data."""
-        levels = scaled(x, self.shape, self.levels)
+        levels = scaled(x, self.shape, self.levels, weight_of(self))
         features: Tensor = self.layers(levels.flatten(x.dim() - len(self.shape)))
         return features
 
@@ -100,13 +100,19 @@ class DenseDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the parameters of each site."""
+        z = network_input("DenseDecoder", "z", z, weight_of(self))
         theta: Tensor = self.layers(z)
         return theta.unflatten(-1, self.shape)
 
 
-def scaled(x: Tensor, shape: tuple[int, ...], levels: int) -> Tensor:
-    """Return levels 0, ..., levels - 1 scaled to [-1, 1]; raise ValueError on events of another shape."""
-    check_event("The encoder", "x", check_tensor("The encoder", "x", x), shape)
+def scaled(x: Tensor, shape: tuple[int, ...], levels: int, weight: Tensor) -> Tensor:
+    """Return levels 0, ..., levels - 1 scaled to [-1, 1], in the dtype of the weights.
+
+    Raises:
+        ValueError: If the events have another shape.
+    """
+    x = network_input("The encoder", "x", x, weight)
+    check_event("The encoder", "x", x, shape)
     return x * (2 / (levels - 1)) - 1
 
 

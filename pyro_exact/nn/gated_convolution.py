@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pyro_exact.checks import check_elements, check_event, check_floating, check_size, check_sizes
 from pyro_exact.nn.dense import scaled
 from pyro_exact.nn.layout import channels_last
+from pyro_exact.nn.precision import network_input, weight_of
 
 KERNEL_SIZE = 5
 STRIDES = 1, 2, 1, 2, 1
@@ -67,7 +68,7 @@ class GatedConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the images."""
-        images = scaled(x, self.shape, self.levels).reshape(-1, *self.shape)
+        images = scaled(x, self.shape, self.levels, weight_of(self)).reshape(-1, *self.shape)
         features: Tensor = self.layers(channels_last(images))
         return features.reshape(*x.shape[:-3], -1)
 
@@ -120,8 +121,9 @@ class GatedConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the parameters of each site."""
-        z = check_floating("GatedConvDecoder", "z", z)
+        check_floating("GatedConvDecoder", "z", z)
         check_event("GatedConvDecoder", "z", z, (self.latent_dim,))
+        z = network_input("GatedConvDecoder", "z", z, weight_of(self))
 
         maps = self.layers(z.reshape(-1, self.latent_dim, 1, 1))
         theta = maps.unflatten(1, (self.shape[0], self.num_params)).movedim(2, -1)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pyro_exact.checks import LARGEST_COUNT, check_kernel, check_size
 from pyro_exact.nn.masked_convolution import groups, visible
+from pyro_exact.nn.precision import network_input
 from pyro_exact.nn.weight_norm import WeightNormed
 from pyro_exact.ops.elu import elu
 
@@ -165,6 +166,8 @@ class MaskedConvNet(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Return the parameters of each element of ``x``."""
+        x = network_input("MaskedConvNet", "x", x, self.last.magnitude)
+        context = network_input("MaskedConvNet", "context", context, self.last.magnitude)
         if context.shape[-1] != self.width:
             raise ValueError(
                 f"MaskedConvNet expects a context of {self.width} channels, its last dimension; got shape "
