@@ -31,6 +31,7 @@ from pyro_exact.train.checkpoint import (
     load_model,
     read_checkpoint,
 )
+from pyro_exact.train.compilation import Compilation
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.ema import ema_update
 from pyro_exact.train.evaluate import check_labels, labels_for
@@ -124,6 +125,11 @@ def fit(
         )
     check_labels(model, images)
     labels, processes = labels_for(model, images, "train"), devices * nodes
+    if settings.compile and processes > 1:
+        raise ValueError(
+            f"training.compile expects one process, because the noise that several share cannot be "
+            f"compiled; got {processes}. Leave it out, or use one device."
+        )
     each = _images_each(settings.batch_size, processes)
     batches = Batches(
         images.train, each, seed, world_size=processes, flip=settings.flip, labels=labels
@@ -209,6 +215,8 @@ def _callbacks(recipe: Recipe, folder: Path, progress: bool) -> list[Callback]:
     if recipe.training.ema_decay is not None:
         average = ema_update(recipe.training.ema_decay)
         callbacks.append(WeightAveraging(use_buffers=False, multi_avg_fn=average))
+    if recipe.training.compile:
+        callbacks.append(Compilation())
     return [*callbacks, Progress()] if progress else callbacks
 
 
