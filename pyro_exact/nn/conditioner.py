@@ -145,11 +145,13 @@ class DenseConditioner(Conditioner):
             context = required(context, self.context_shape, x)
             x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
         theta: Tensor = self.net(x)
+        batch, size = theta.shape[:-1], theta.shape[-1] // self.num_params
+
         # Two parameters are taken apart, many are summed over: each are neighbours in memory for
-        # what comes next.
+        # the formula.
         if self.num_params <= 2:
-            return theta.unflatten(-1, (self.num_params, -1)).mT
-        return theta.unflatten(-1, (-1, self.num_params))
+            return theta.view(*batch, self.num_params, size).mT
+        return theta.view(*batch, size, self.num_params)
 
 
 class ConvConditioner(Conditioner):
