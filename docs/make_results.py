@@ -51,6 +51,19 @@ BENCHMARK = {
 # A benchmark that compares contenders in many settings has cells: a row for each group and size, the first cell ours.
 CELLS = [{"group": str, "size": str, "name": str, "milliseconds": NUMBER, "parameters": int}]
 
+# A benchmark of guides has their ELBOs, each beside the log-evidence of its problem.
+ELBOS = [
+    {
+        "group": str,
+        "name": str,
+        "value": MAYBE,
+        "standard_error": MAYBE,
+        "evidence": NUMBER,
+        "cpu_seconds": NUMBER,
+        "parameters": int,
+    }
+]
+
 # The benchmark of held-out likelihood has densities: a row for each target and flow.
 DENSITIES = [
     {
@@ -128,6 +141,8 @@ def read(folder: Path, schema: dict[str, Any]) -> list[dict[str, Any]]:
             check(record["paper"], PAPER, f"{path}: paper")
         if "cells" in record:
             check(record["cells"], CELLS, f"{path}: cells")
+        if "elbos" in record:
+            check(record["elbos"], ELBOS, f"{path}: elbos")
         if "densities" in record:
             check(record["densities"], DENSITIES, f"{path}: densities")
         records.append(record | {"file": path.name})
@@ -268,6 +283,8 @@ def benchmark(record: dict[str, Any]) -> str:
         parts.append(table(["ratio", "measured", "bar"], ratios).rstrip())
     if record.get("cells"):
         parts += [RATIOS, beside(record["cells"]).rstrip()]
+    if record.get("elbos"):
+        parts.append(guides(record["elbos"]).rstrip())
     if record.get("densities"):
         parts += densities(record["densities"])
     return "\n\n".join([*parts, f"{source}; {link(record, 'results/benchmarks')}"]) + "\n"
@@ -308,6 +325,28 @@ def beside(cells: list[dict[str, Any]]) -> str:
         row(*key, {cell["name"]: cell for cell in group}) for key, group in groupby(cells, place)
     ]
     return table(["", "size", "ms", *others, "parameters"], rows)
+
+
+def guides(elbos: list[dict[str, Any]]) -> str:
+    """A row for each guide: its ELBO on each problem, and the CPU time of a fit, below the log-evidence."""
+    problems = list(dict.fromkeys(elbo["group"] for elbo in elbos))
+    evidence = {elbo["group"]: elbo["evidence"] for elbo in elbos}
+    found = {(elbo["name"], elbo["group"]): elbo for elbo in elbos}
+
+    def nats(elbo: dict[str, Any]) -> str:
+        if elbo["value"] is None:
+            return "not finite"
+        error = elbo["standard_error"]
+        return f"{elbo['value']:.2f}" + ("" if error is None else f" ± {error:.2f}")
+
+    def row(name: str) -> list[str]:
+        own = [found[name, problem] for problem in problems]
+        seconds = sum(elbo["cpu_seconds"] for elbo in own) / len(own)
+        return [name, *map(nats, own), f"{seconds:.1f}"]
+
+    names = dict.fromkeys(elbo["name"] for elbo in elbos)
+    bound = ["log-evidence", *(f"{evidence[problem]:.2f}" for problem in problems), ""]
+    return table(["", *problems, "CPU s"], [bound, *map(row, names)])
 
 
 LIKELIHOODS = """\

@@ -185,6 +185,31 @@ def test_a_benchmark_beside_peers_shows_our_time_and_the_ratios_of_theirs(docs):
     assert "peak MB" not in page
 
 
+def elbo(name, group, value, **changes):
+    return {
+        "group": group,
+        "name": name,
+        "value": value,
+        "standard_error": 0.25,
+        "evidence": -1.5,
+        "cpu_seconds": 2.0,
+        "parameters": 10,
+        **changes,
+    }
+
+
+def test_a_benchmark_of_guides_is_a_row_for_each_guide_below_the_evidence(docs):
+    elbos = [elbo("iaf", "funnel", -2.0), elbo("planar", "funnel", None, standard_error=None)]
+    elbos += [elbo("iaf", "banana", -1.75, cpu_seconds=4.0), elbo("planar", "banana", -3.0)]
+    write(docs, BENCHMARK | {"rows": [], "ratios": [], "elbos": elbos}, "benchmarks/guides.json")
+    page = generate(docs)
+    assert "|  | funnel | banana | CPU s |\n" in page
+    assert (
+        "| log-evidence | -1.50 | -1.50 |  |\n| iaf | -2.00 ± 0.25 | -1.75 ± 0.25 | 3.0 |\n" in page
+    )
+    assert "| planar | not finite | -3.00 ± 0.25 | 2.0 |\n" in page
+
+
 def density(target, flow, splits, milliseconds=2.0):
     finite = None not in splits
     return {

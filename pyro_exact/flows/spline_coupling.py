@@ -13,8 +13,8 @@ from pyro_exact.nn.residual import ResidualConditioner
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.fixed_affine import FixedAffine
 from pyro_exact.transforms.partition import Channels
-from pyro_exact.transforms.scaling import Scaling
 from pyro_exact.transforms.spline import Spline
 
 
@@ -120,4 +120,4 @@ def image_spline_coupling(
         return PriorConditioner(channels, channels)
 
     flow = multi_scale(builder, image, scales, steps, coupling, prior, context_dim)
-    return Compose([Scaling(1 / levels, -0.5), *flow.parts])
+    return Compose([FixedAffine(1 / levels, -0.5), *flow.parts])
