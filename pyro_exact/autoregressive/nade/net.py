@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet, check_scalar_sites
 from pyro_exact.checks import check_elements, check_size
@@ -110,7 +111,7 @@ class NADE(CausalNet):
             a = torch.addcmul(a, previous, self.W[d - 1])
 
         # theta_d = b_d + V_d sigmoid(a_d)
-        theta = a.sigmoid() @ self.V[d].T + self.b[d]
+        theta = F.linear(a.sigmoid(), self.V[d], self.b[d])
         return theta.unsqueeze(-2), state.next(a)
 
     @torch.no_grad()
