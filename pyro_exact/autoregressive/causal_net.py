@@ -96,7 +96,12 @@ class CausalNet(nn.Module, ABC):
         """Order of the sites for each member: integers of shape (members, sites)."""
 
     @abstractmethod
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         """Return the parameters of every site, each from the values of earlier sites in ``x``."""
 
     @property
@@ -127,7 +132,10 @@ class CausalNet(nn.Module, ABC):
         return None
 
     def init_state(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         """Return the state before the first step.
 
@@ -140,7 +148,11 @@ class CausalNet(nn.Module, ABC):
         x = weight.new_zeros(*batch_shape, self.sites, *self.likelihood.site_shape)
         return StepState(member, 0, (x, context))
 
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         """Return the parameters of the next group of sites, and the next state.
 
         By default each step runs `forward`, which is always correct, and slow.
@@ -210,7 +222,11 @@ class CausalNet(nn.Module, ABC):
             )
         return cast(rows.reshape(-1, self.sites, *self.likelihood.site_shape), weight_of(self))
 
-    def flatten_context(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
+    def flatten_context(
+        self,
+        context: Tensor | None,
+        batch_shape: Sequence[int],
+    ) -> Tensor | None:
         """Return the context of each row of a flattened batch, (N, *context_shape).
 
         Raises:
@@ -222,7 +238,16 @@ class CausalNet(nn.Module, ABC):
         context = required(context, self.context_shape, next(self.parameters()))
         rows = context.shape[: context.dim() - len(self.context_shape)]
         name, batch = type(self).__name__, torch.Size(batch_shape)
-        if check_broadcast(name, "context", rows, "x", batch) != batch:
+        if (
+            check_broadcast(
+                name,
+                "context",
+                rows,
+                "x",
+                batch,
+            )
+            != batch
+        ):
             raise ValueError(
                 f"{name} expects x of the batch shape of its context, {tuple(rows)}; got "
                 f"{tuple(batch_shape)}. Expand x to it."

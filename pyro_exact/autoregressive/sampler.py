@@ -65,7 +65,12 @@ class Sampler:
         captures: Whether to record and replay steps.
     """
 
-    def __init__(self, net: CausalNet, member: int, inputs: SamplingInputs) -> None:
+    def __init__(
+        self,
+        net: CausalNet,
+        member: int,
+        inputs: SamplingInputs,
+    ) -> None:
         self.net, self.member, self.inputs = net, member, inputs
         n, sites, _ = inputs.noise.shape
 

@@ -87,7 +87,12 @@ class NADE(CausalNet):
     def orders(self) -> Tensor:
         return self.order[None]
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         flat = self.to_sites(self.check_input(x))
         inputs = flat.reshape(-1, self.sites).index_select(-1, self.order)
 
@@ -99,11 +104,18 @@ class NADE(CausalNet):
         return theta.view(*x.shape, self.likelihood.num_params)
 
     def init_state(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         return StepState(member, 0, self.c.expand(*batch_shape, -1))
 
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         d, a = state.done, state.cache
 
         # a_d = a_{d-1} + W_{d-1} x_{d-1}

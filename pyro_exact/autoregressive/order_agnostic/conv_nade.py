@@ -102,7 +102,11 @@ class ConvNADE(OrderAgnosticNet):
         self.convolutions = nn.Sequential(*layers, last)
         self.companion = DeepNADE(shape, hidden_dims, likelihood=likelihood)
 
-    def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
+    def conditionals(
+        self,
+        x: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
         known = mask.expand_as(x).to(x.dtype)
         images = torch.cat((x * known, known), dim=-3)
         images = channels_last(images.reshape(-1, *images.shape[-3:]))

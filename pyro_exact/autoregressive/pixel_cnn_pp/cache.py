@@ -52,7 +52,10 @@ class PixelCNNppCache(NamedTuple):
 
     @classmethod
     def of(
-        cls, net: PixelCNNpp, batch_shape: tuple[int, ...], context: Tensor | None
+        cls,
+        net: PixelCNNpp,
+        batch_shape: tuple[int, ...],
+        context: Tensor | None,
     ) -> PixelCNNppCache:
         """Return the cache before the first pixel."""
         n, image_width = torch.Size(batch_shape).numel(), net.grid[-1]
@@ -96,7 +99,11 @@ class PixelCNNppCache(NamedTuple):
             self.rows[index].copy_(output)
         line_buffer.next_row(self.image)
 
-    def pixel_params(self, row: int, column: int) -> Tensor:
+    def pixel_params(
+        self,
+        row: int,
+        column: int,
+    ) -> Tensor:
         """Return the parameters of the current pixel, (N, 1, num_params)."""
         first = self.beside.index_select(1, self.column)
         if column:  # on the left of the image there is zero, and no bias

@@ -45,12 +45,29 @@ class ConvLSTM(nn.Module):
         torch.Size([1, 3, 4, 5])
     """
 
-    def __init__(self, width: int, taps: int, maps: int = 1) -> None:
+    def __init__(
+        self,
+        width: int,
+        taps: int,
+        maps: int = 1,
+    ) -> None:
         super().__init__()
         width = check_size("ConvLSTM", "width", width)
-        taps = check_size("ConvLSTM", "taps", taps, least=2, most=3)
+        taps = check_size(
+            "ConvLSTM",
+            "taps",
+            taps,
+            least=2,
+            most=3,
+        )
         maps = check_size("ConvLSTM", "maps", maps, most=LARGEST_COUNT)
-        check_elements("ConvLSTM", maps, 4 * width, width, taps)
+        check_elements(
+            "ConvLSTM",
+            maps,
+            4 * width,
+            width,
+            taps,
+        )
 
         bound = (width * taps) ** -0.5
         weight = torch.empty(maps, 4 * width, width, taps).uniform_(-bound, bound)
@@ -58,9 +75,19 @@ class ConvLSTM(nn.Module):
         self.hidden = nn.Parameter(torch.zeros(maps, width))
         self.cell = nn.Parameter(torch.zeros(maps, width))
 
-    def forward(self, gates: Tensor, windows: Sequence[Window]) -> Tensor:
+    def forward(
+        self,
+        gates: Tensor,
+        windows: Sequence[Window],
+    ) -> Tensor:
         """Return the hidden states; step t updates the cells from ``windows[t][0]`` to before ``windows[t][1]``."""
-        return conv_lstm_scan(gates, self.weight, self.hidden, self.cell, windows)
+        return conv_lstm_scan(
+            gates,
+            self.weight,
+            self.hidden,
+            self.cell,
+            windows,
+        )
 
     def extra_repr(self) -> str:
         maps, _, width, taps = self.weight.shape

@@ -29,7 +29,11 @@ class DiagonalBiLSTMCache(NamedTuple):
     features: Features
 
     @classmethod
-    def of(cls, net: DiagonalBiLSTM, cursor: Cursor) -> DiagonalBiLSTMCache:
+    def of(
+        cls,
+        net: DiagonalBiLSTM,
+        cursor: Cursor,
+    ) -> DiagonalBiLSTMCache:
         """Return the cache before the first pixel."""
         neighbours = []
         for layer in net.layers:
@@ -56,11 +60,20 @@ class DiagonalBiLSTMCache(NamedTuple):
         residual = torch.baddbmm(weights.up_bias, above, weights.up)
         features.residual.copy_(residual.view_as(features.residual))
 
-    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
+    def site_params(
+        self,
+        colour: int,
+        cursor: Cursor,
+    ) -> Tensor:
         """Return the parameters of the site with this colour at the cursor."""
         features = self.features
         return site_params(
-            colour, cursor, self.weights, features, left=features.hidden, cells=features.cells
+            colour,
+            cursor,
+            self.weights,
+            features,
+            left=features.hidden,
+            cells=features.cells,
         )
 
     def _map_from_the_right(self) -> Tensor:

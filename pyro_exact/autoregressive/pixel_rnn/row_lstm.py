@@ -67,12 +67,25 @@ class RowLSTM(PixelRNN):
         head_width: int = 1024,
         likelihood: Likelihood | None = None,
     ) -> None:
-        super().__init__(shape, levels, width, depth, head_width, likelihood, kernel_size=3, taps=3)
+        super().__init__(
+            shape,
+            levels,
+            width,
+            depth,
+            head_width,
+            likelihood,
+            kernel_size=3,
+            taps=3,
+        )
 
     def scan_order(self) -> Tensor:
         return torch.arange(self.height * self.width)
 
-    def scan(self, layer: LSTMLayer, x: Tensor) -> Tensor:
+    def scan(
+        self,
+        layer: LSTMLayer,
+        x: Tensor,
+    ) -> Tensor:
         # W_is * x: the mask leaves the pixel on the left and the pixel itself.
         rows = x.unflatten(1, (self.height, self.width))
         left = F.pad(rows[:, :, :-1], (0, 0, 1, 0))
@@ -85,5 +98,9 @@ class RowLSTM(PixelRNN):
         hidden: Tensor = layer.states(gates.unflatten(1, x.shape[1:])[None], windows)
         return hidden.squeeze(0)
 
-    def init_cache(self, cursor: Cursor, context: Tensor | None) -> RowLSTMCache:
+    def init_cache(
+        self,
+        cursor: Cursor,
+        context: Tensor | None,
+    ) -> RowLSTMCache:
         return RowLSTMCache.of(self, cursor)

@@ -21,7 +21,11 @@ class RowLSTMCache(NamedTuple):
     features: Features
 
     @classmethod
-    def of(cls, net: RowLSTM, cursor: Cursor) -> RowLSTMCache:
+    def of(
+        cls,
+        net: RowLSTM,
+        cursor: Cursor,
+    ) -> RowLSTMCache:
         """Return the cache before the first pixel."""
         neighbours = []
         for layer in net.layers:
@@ -43,9 +47,18 @@ class RowLSTMCache(NamedTuple):
         features.gates.copy_(gates.view_as(features.gates))
         features.above.copy_(features.cells[:, 1:-1])
 
-    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
+    def site_params(
+        self,
+        colour: int,
+        cursor: Cursor,
+    ) -> Tensor:
         """Return the parameters of the site with this colour at the cursor."""
         features = self.features
         return site_params(
-            colour, cursor, self.weights, features, left=features.stream, cells=features.above
+            colour,
+            cursor,
+            self.weights,
+            features,
+            left=features.stream,
+            cells=features.above,
         )
