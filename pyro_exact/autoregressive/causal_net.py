@@ -25,15 +25,15 @@ class CausalNet(nn.Module, ABC):
     image, or, with some likelihoods, a pixel with all its channels.
 
     A subclass must define `orders` and `forward`, which computes all sites in one pass. If a step
-    costs less than a pass, it should define `init_state` and `step` as well. Both must agree: the
-    parameters from all steps are those from `forward`. By default a step predicts one site; define
+    costs less than a pass, it should define `init_state` and `step` as well. Both must agree: all
+    steps must give the parameters that `forward` gives. By default a step predicts one site; define
     `num_steps` and `group` if a step predicts several. The state is passed from step to step and
     never stored in the module. A network may be an ensemble with shared weights, in which each
     member has its own order. `pyro_exact.testing.check_causal_net` checks all of this.
 
     Args:
-        shape: Size of a vector, or shape of an image. The first dimensions are those of a site's
-            value, the others are the grid of sites, which are numbered row by row.
+        shape: Size of a vector, or shape of an image. The first dimensions are the shape of a
+            site's value, the remaining dimensions the grid of sites, numbered row by row.
         likelihood: The distribution of a site given its parameters ``theta``.
         context_shape: Shape of the context on which every site may depend, or the size of a context
             vector; `None` for a network without a context.
@@ -126,7 +126,7 @@ class CausalNet(nn.Module, ABC):
         """Return a key of step ``index``; steps with equal keys run the same operations.
 
         Steps of a phase must differ in nothing but the values of tensors in their cache, so that a
-        CUDA graph can record one step and replay it for the others. `None`, the default, stands for
+        CUDA graph can record one step and replay it for the rest. `None`, the default, stands for
         a step that is never replayed.
         """
         return None

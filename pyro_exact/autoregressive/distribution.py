@@ -196,7 +196,7 @@ class Autoregressive(TorchDistribution):
         progress: bool = False,
         shared_noise: bool = False,
     ) -> Tensor:
-        """Draw vectors or images, or complete those that are partly observed.
+        """Draw vectors or images, or complete partly observed ones.
 
         Each site is drawn given the sites before it in the order of the network, whether drawn or
         observed. A completion is therefore a sample of the conditional distribution if the observed
@@ -212,7 +212,7 @@ class Autoregressive(TorchDistribution):
 
         Args:
             sample_shape: As for any distribution.
-            observed: Values, of which those in the mask are kept.
+            observed: Values; the values in the mask are kept.
             mask: True where a value is observed; it broadcasts with ``observed``, and their batch
                 with that of the distribution.
             progress: Whether to show a progress bar if sampling takes more than a second.

@@ -44,13 +44,13 @@ class Cursor(NamedTuple):
 
 
 class PixelCache(Protocol):
-    """What the steps of an image network read and write: prepared weights, features of earlier pixels.
+    """Tensors that the steps of an image network read and write: weights, features of earlier pixels.
 
     A cache is a `NamedTuple`, so that it can be copied and traced.
     """
 
     def start_row(self, cursor: Cursor) -> None:
-        """Compute what a new row needs, once the row above is complete."""
+        """Prepare a new row, when the row above is complete."""
 
     def site_params(
         self,

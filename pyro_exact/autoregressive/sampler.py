@@ -53,7 +53,7 @@ class Sampler:
     Everything that differs between two steps is a tensor that is written in place. On a CUDA device
     steps of the same `CausalNet.phase` are therefore one sequence of kernels: the first step of a
     phase runs as it is, which also warms up the libraries, the second one is recorded in a CUDA
-    graph, and the graph is replayed for all others.
+    graph, and the graph is replayed for the rest.
 
     Args:
         net: The network.

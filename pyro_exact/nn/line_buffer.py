@@ -38,7 +38,7 @@ def empty_lines(
 
 
 def next_row(lines: Tensor) -> None:
-    """Start a row: drop the oldest row, move the others up, and set the last row to zero."""
+    """Start a row: drop the oldest row, move the remaining rows up, and set the last row to zero."""
     lines[:, :-1] = lines[:, 1:].clone()
     lines[:, -1] = 0
 
@@ -80,7 +80,7 @@ def kernel_offsets(
 
 
 def gather_window(lines: Tensor, positions: Tensor) -> Tensor:
-    """Return what a kernel sees, (batch, positions * channels), ready for a matrix product.
+    """Return the window of a kernel, (batch, positions * channels), ready for a matrix product.
 
     Args:
         lines: The line buffer.

@@ -69,7 +69,7 @@ class StepWeights(NamedTuple):
     weight: Tensor
 
     def __call__(self, window: Tensor) -> Tensor:
-        """Return the output at one pixel, (batch, units), from what the kernel sees there."""
+        """Return the output at one pixel, (batch, units), from the window of the kernel."""
         return torch.addmm(self.bias, window, self.weight)
 
 
@@ -151,7 +151,7 @@ class MaskedConv2d(nn.Module):
             self.bias = nn.Parameter(torch.empty(len(out_groups)).uniform_(-bound, bound))
 
     def masked(self) -> Tensor:
-        """Return the weights, with zeros where the mask hides them."""
+        """Return the weights, with zeros where they are hidden."""
         return self.weight.where(self.mask, 0)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class RowWeights(NamedTuple):
         window: Tensor,
         context: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the vertical gates of a row, and what it adds to the horizontal gates.
+        """Return the vertical gates of a row, and the term that is added to the horizontal gates.
 
         Args:
             window: What the vertical kernel sees at each pixel, (N, W, positions * in_channels).
@@ -76,13 +76,13 @@ class SiteWeights(NamedTuple):
 
 
 class ColourCache(NamedTuple):
-    """Weights of one colour, and what the vertical stack adds to its gates.
+    """Weights of one colour, and the terms that the vertical stack adds to its gates.
 
     Attributes:
         layers: Weights of each layer.
         head: Weights of the convolution before the last.
         last: Weights of the last convolution.
-        from_above: What the vertical stack adds to the horizontal gates of a row, (N, W, layers, 2,
+        from_above: The term that the vertical stack adds to the horizontal gates of a row, (N, W, layers, 2,
             width of the colour).
         rows: Views of the channels of this colour in the rows of the horizontal stack.
         stack_channels: Channels of this colour in a stack.
@@ -99,14 +99,14 @@ class ColourCache(NamedTuple):
 
 
 class GatedPixelCNNCache(NamedTuple):
-    """What the steps of Gated PixelCNN read and write.
+    """Tensors that the steps of Gated PixelCNN read and write.
 
     Attributes:
         context: Context maps, (N, H, W, channels), or (N, 1, 1, channels) for a vector.
         row_weights: Weights of the vertical stack, for each layer.
         vertical: Line buffer of the input of the vertical stack, for each layer.
         row_offsets: Kernel offsets of the vertical convolutions at all columns: of the first layer,
-            and of the others.
+            and of inner layers.
         horizontal: Row of the input of the horizontal stack, (N, side + W, width), for each layer
             but the first, which reads the image.
         image_offsets: Kernel offsets of the first horizontal convolution, in the image.
@@ -114,7 +114,7 @@ class GatedPixelCNNCache(NamedTuple):
         gates: Gates of each layer at the pixel, (N, width).
         head: Input of the convolution before the last at the pixel.
         last: Input of the last convolution at the pixel.
-        colours: What belongs to each colour.
+        colours: Cache of each colour.
     """
 
     context: Tensor | None
@@ -166,7 +166,7 @@ class GatedPixelCNNCache(NamedTuple):
     # ---------------------------------------------------------------------------------------------
 
     def start_row(self, cursor: Cursor) -> None:
-        """Compute the vertical stack for a new row, and what it adds to the horizontal gates."""
+        """Compute the vertical stack for a new row, and the terms for the horizontal gates."""
         context = self._row_context(cursor)
         width = self.colours[0].from_above.shape[1]  # of the image
         offsets, v = self.row_offsets[0], None
@@ -301,7 +301,7 @@ def _colour_cache(
     horizontal: list[Tensor],
     image: Tensor,
 ) -> ColourCache:
-    """Return what belongs to a colour, before the first pixel."""
+    """Return the cache of a colour before the first pixel."""
     layers = [net.first, *net.layers]
     stack = spans(net.first.out.weight.shape[1], net.colours)[colour]
     width = stack.stop - stack.start

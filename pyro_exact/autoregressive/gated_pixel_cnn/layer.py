@@ -70,7 +70,7 @@ class GatedLayer(nn.Module):
         h: Tensor,
         context: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the vertical stack, and what the horizontal gates make."""
+        """Return the vertical stack, and the output of the horizontal gates."""
         padding = (self.side, self.side, self.side, -1 if self.first else 0)
         rows_above = F.pad(v, padding)
         if self.context is not None:
@@ -95,7 +95,7 @@ def vertical_gates(
     context: Tensor | None,
     dim: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return the input of the vertical gates, and what it and the context add to the horizontal gates.
+    """Return the input of the vertical gates, and the term that is added to the horizontal gates.
 
     Args:
         a: W_v * v.

@@ -27,7 +27,7 @@ class NADE(CausalNet):
     The parameters of a bit are its logit. The pre-activation :math:`a_d` is carried from each
     dimension to the next, so that the probability of a vector, and a sample, cost :math:`O(D H)`.
     The gradient carries it back: neither direction holds more than one hidden layer in memory.
-    Second derivatives, and the transforms of `torch.func`, hold all D of them.
+    Second derivatives, and the transforms of `torch.func`, hold all D hidden layers.
 
     The backward pass reconstructs the pre-activations by subtraction. Use float32 or float64: in
     bfloat16 its error is about twice that of autograd.

@@ -122,7 +122,7 @@ class ConditionalNet(CausalNet):
         batch_shape: Sequence[int],
         context: Tensor | None,
     ) -> Tensor:
-        """Return the values of all sites, of which those in the mask are observed."""
+        """Return the values of all sites; sites in the mask are observed."""
         context = required(context, (self.net.sites,), next(self.parameters()))
         return context.expand(*batch_shape, self.net.sites)
 

@@ -21,7 +21,7 @@ MASK_SCALE = 0.1
 
 
 class DeepNADE(OrderAgnosticNet):
-    r"""DeepNADE, a deep order-agnostic network of vectors. Use it to infer any elements from any others.
+    r"""DeepNADE, a deep order-agnostic network of vectors. Use it to infer elements from any other elements.
 
     .. math::
         \theta_i = b_i + V_i h^L, \qquad h^l = \mathrm{relu}(c^l + W^l h^{l-1}),

@@ -77,7 +77,7 @@ class Weights(NamedTuple):
 
 
 class PixelCNNCache(NamedTuple):
-    """What the steps of PixelCNN read and write.
+    """Tensors that the steps of PixelCNN read and write.
 
     Attributes:
         weights: Weights for each colour.
@@ -155,7 +155,7 @@ class PixelCNNCache(NamedTuple):
         weights: Weights,
         column: Tensor,
     ) -> Tensor:
-        """Return what a block adds to the stream."""
+        """Return the residual of a block at the pixel."""
         middle_channels = weights.middle_channels
         h = block.narrow(update_pixel(features.narrow, x.relu(), weights.stream_channels))
 

@@ -16,7 +16,7 @@ from pyro_exact.ops.concat_elu import concat_elu
 
 
 class ResnetCache(NamedTuple):
-    """What the steps of a `GatedResnet` read and write.
+    """Tensors that the steps of a `GatedResnet` read and write.
 
     Attributes:
         first_lines: Line buffer of the input of the first convolution.

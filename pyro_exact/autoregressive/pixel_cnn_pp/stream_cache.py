@@ -1,7 +1,7 @@
 """The steps of a stream of PixelCNN++.
 
-A step computes some columns of a row: all of them in the stream above, a single one in the other
-stream. Each lower resolution has half as many rows and half as many columns, so a step computes it
+A step computes some columns of a row: every column in the stream above, a single
+column in the other stream. Each lower resolution has half as many rows and half as many columns, so a step computes it
 only where it has a pixel.
 """
 
@@ -37,7 +37,7 @@ class StepSchedule(NamedTuple):
 
 
 class StreamCache(NamedTuple):
-    """What the steps of a `PixelCNNppStream` read and write.
+    """Tensors that the steps of a `PixelCNNppStream` read and write.
 
     Attributes:
         down: Indices of the blocks at each scale, on the way down.

@@ -1,7 +1,7 @@
 """The steps of a PixelRNN: one pixel of all layers, from the states of its neighbours.
 
-A step computes all channels of a pixel again for each of its colours: the masks hide what is not
-known yet.
+A step computes all channels of a pixel again for each of its colours: the masks hide
+elements that are not known yet.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Features(NamedTuple):
         stream: Inputs of each layer.
         hidden: Hidden states.
         cells: Cells.
-        gates: What the row above adds to the gates, and the bias.
-        residual: What the row above adds to the stream, and the bias.
+        gates: Term of the row above in the gates, and the bias.
+        residual: Term of the row above in the stream, and the bias.
         above: Cells of the row above, or hidden states of its map from right to left.
     """
 

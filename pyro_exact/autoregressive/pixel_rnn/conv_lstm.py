@@ -19,8 +19,8 @@ class ConvLSTM(nn.Module):
         j-1+k}), \qquad c_{tj} = f \odot c_{t-1, j} + i \odot g, \qquad h_{tj} = o \odot \tanh
         c_{tj}
 
-    Each step updates a window of the cells; the others keep their state. The cells before the first
-    step, and those outside of the row, have the initial state, which is learned.
+    Each step updates a window of the cells; the remaining cells keep their state.
+    Cells before the first step, and outside of the row, have the initial state, which is learned.
 
     Args:
         width: Size of the hidden state and of the cell.
@@ -29,7 +29,7 @@ class ConvLSTM(nn.Module):
         maps: Number of maps that are scanned in one loop, each with its own weights.
 
     Shape:
-        - gates: (maps, 4 width, places, n), what the inputs add to o, f, i and g, with the places
+        - gates: (maps, 4 width, places, n), the terms of the inputs in o, f, i and g, with the places
           in the order of the steps; hidden states: (maps, width, places, n).
 
     Raises:

@@ -25,7 +25,7 @@ class DiagonalBiLSTM(PixelRNN):
     from the left, and mirrored from the right. The states from the right see pixels that a pixel
     must not see, so they are moved down by one row before both are added, :math:`h_{rc} =
     h^{\mathrm{left}}_{rc} + h^{\mathrm{right}}_{r-1, c}`. A 7x7 convolution with mask A comes before
-    the layers, three 1x1 convolutions after ReLUs come behind them.
+    the layers, and three 1x1 convolutions, each after a ReLU, come last.
 
     A pixel sees all earlier pixels but one: the last pixel of the row above is seen by the last four
     pixels of a row, through the 7x7 convolution, and by no pixel further on the left.

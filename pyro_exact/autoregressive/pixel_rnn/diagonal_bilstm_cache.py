@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class DiagonalBiLSTMCache(NamedTuple):
-    """What the steps of Diagonal BiLSTM read and write.
+    """Tensors that the steps of Diagonal BiLSTM read and write.
 
     ``features.above`` holds the hidden states of the row above in the map from the right.
     """
@@ -45,7 +45,7 @@ class DiagonalBiLSTMCache(NamedTuple):
         return cls(weights, Features.of(net, cursor, weights))
 
     def start_row(self, cursor: Cursor) -> None:
-        """Compute what the row above adds to the gates and to the stream of a new row."""
+        """Compute the terms that the row above adds to the gates and to the stream of a new row."""
         weights, features = self.weights, self.features
         right = self._map_from_the_right()
         features.above.copy_(right.where(cursor.row > 0, features.above))

@@ -23,8 +23,8 @@ class RowLSTM(PixelRNN):
         c_r = f \odot c_{r-1} + i \odot g, \qquad h_r = o \odot \tanh c_r
 
     for each row r, where the convolution of the inputs has mask B, and that of the states sees
-    three pixels of the row above. A 7x7 convolution with mask A comes before the layers, three 1x1
-    convolutions after ReLUs come behind them.
+    three pixels of the row above. A 7x7 convolution with mask A comes before the layers, and
+    three 1x1 convolutions, each after a ReLU, come last.
 
     A pixel sees a **triangle**: j rows above it, j + 2 columns on the right, however deep the
     network is, and j + 3 columns on the left, plus one for each layer.
