@@ -22,7 +22,7 @@ class CausalNet(nn.Module, ABC):
         \log p(x) = \sum_k \log p(x_{o_k} \mid \theta_{o_k})
 
     A site is the part of a value that the network predicts at once: an element of a vector or
-    image, or, with some likelihoods, a pixel with all its channels.
+    image, or, with some likelihoods, a pixel with all channels.
 
     A subclass must define `orders` and `forward`, which computes all sites in one pass. If a step
     costs less than a pass, it should define `init_state` and `step` as well. Both must agree: all

@@ -16,7 +16,7 @@ from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.categorical import CategoricalLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
-from pyro_exact.nn.conditioner import by_number
+from pyro_exact.nn.conditioner import split_params
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.step_state import StepState
 
@@ -64,7 +64,7 @@ class PixelNet(CausalNet):
     r"""A network that predicts an image row by row, pixel by pixel, and colour by colour.
 
     A site is an element of a pixel: a bit if there are two levels, otherwise one of the levels with
-    a logit for each. With another likelihood a site may be a pixel with all its channels, or real
+    a logit for each. With another likelihood a site may be a pixel with all channels, or real
     numbers. Levels are scaled to [-1, 1] before they enter the network; real numbers are not.
 
     A subclass defines `theta`, which computes whole images and ends with the layer ``last``, and
@@ -153,7 +153,7 @@ class PixelNet(CausalNet):
         batch, num_params = x.shape[:-3], self.likelihood.num_params
         images = self.scale(self.check_input(x)).reshape(-1, *self.event_shape)
         theta = self.theta(images, self.flatten_context(context, batch))
-        return by_number(theta, num_params, x).reshape(*batch, *self.grid, num_params)
+        return split_params(theta, num_params, x).reshape(*batch, *self.grid, num_params)
 
     def scale(self, x: Tensor) -> Tensor:
         """Return levels scaled to [-1, 1]; real numbers stay as they are."""

@@ -21,7 +21,7 @@ MOST_CHANNELS = 256  # every pair of channels has parameters
 
 
 class DiscretizedLogisticMixture(Likelihood):
-    r"""A mixture of discretised logistics over a pixel with all its channels. Use it for images.
+    r"""A mixture of discretised logistics over a pixel with all channels. Use it for images.
 
     .. math::
         \log p(x) = \log \sum_k \pi_k \prod_c \big(\sigma(p_{kc}) - \sigma(q_{kc})\big), \qquad

@@ -21,7 +21,7 @@ class Likelihood(ABC):
     Attributes:
         num_params: Number of parameters of a site, the last dimension of ``theta``.
         num_noise: Number of uniform noise elements that a draw of a site uses.
-        site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all its
+        site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all
             channels.
         levels: Number of values that an element can take; `None` for real numbers.
         support: Values that an element can take.

@@ -40,7 +40,7 @@ class GatedPixelCNN(PixelNet):
         head_width: Channels of the input of the last two convolutions.
         context_shape: Size of a context vector, or shape of a context map (channels, H, W).
         likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
-            With `DiscretizedLogisticMixture` a site is a pixel with all its channels.
+            With `DiscretizedLogisticMixture` a site is a pixel with all channels.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, \*context_shape).

@@ -13,7 +13,7 @@ from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet, Order
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size, check_sizes
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
-from pyro_exact.nn.conditioner import by_number
+from pyro_exact.nn.conditioner import split_params
 from pyro_exact.nn.layout import channels_last
 
 
@@ -112,7 +112,7 @@ class ConvNADE(OrderAgnosticNet):
         images = channels_last(images.reshape(-1, *images.shape[-3:]))
 
         # f + g
-        theta = by_number(self.convolutions(images), self.likelihood.num_params, x)
+        theta = split_params(self.convolutions(images), self.likelihood.num_params, x)
         return self.companion.conditionals(x, mask) + theta
 
     def initialize(self, x: Tensor) -> None:
