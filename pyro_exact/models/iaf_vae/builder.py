@@ -1,4 +1,4 @@
-"""Build an IAF-VAE from its sizes."""
+"""Build an IAF-VAE from sizes."""
 
 from __future__ import annotations
 
