@@ -205,7 +205,8 @@ def quarter_size(shape: tuple[int, int, int]) -> tuple[int, int]:
 
 
 def _same_size(inputs: int, outputs: int) -> GatedConv2d:
-    """Return a gated convolution of stride 1: a transposed convolution is the same with a flipped kernel, and slower."""
+    """Return a gated convolution of stride 1."""
+    # A transposed convolution of stride 1 is the same with a flipped kernel, and slower.
     return GatedConv2d(nn.Conv2d(inputs, 2 * outputs, KERNEL_SIZE, padding=2))
 
 
