@@ -82,6 +82,7 @@ from pyro_exact.transforms import (
     Additive,
     Affine,
     BatchNorm,
+    Bernstein,
     Bijection,
     Channels,
     Checkerboard,
@@ -383,6 +384,72 @@ ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
     "Spline small bound": lambda: Spline(
         12, bound=0.5, min_width=1e-2, min_height=1e-2, min_derivative=0.1
     ),
+}
+
+# Formulas of one element, each also as a layer of its own
+
+
+def angles(shape: tuple[int, ...]) -> Tensor:
+    """Angles from -pi to pi."""
+    return torch.pi * (2 * torch.rand(shape) - 1)
+
+
+def monotone_network(**settings: object) -> MonotoneNetwork:
+    """One whose integrand is not constant."""
+    made = MonotoneNetwork(3, (4, 4), **settings)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return made
+
+
+ELEMENTWISE |= {
+    "Bernstein": Bernstein,
+    "Bernstein identity": lambda: Bernstein(9, bound=2.0, tails="identity"),
+    "Bernstein of the least degree": lambda: Bernstein(5, bound=0.5),
+    "CircularSpline": lambda: CircularSpline(5),
+    "CircularSpline of one bin": lambda: CircularSpline(1, bound=4.0),
+    "DeepSigmoidal": DeepSigmoidal,
+    "DeepSigmoidal deep": lambda: DeepSigmoidal(4, 3),
+    "DenseSigmoidal": DenseSigmoidal,
+    "DenseSigmoidal deep": lambda: DenseSigmoidal(3, 3, units=2),
+    "LambertW": LambertW,
+    "LinearRationalSpline": LinearRationalSpline,
+    "LinearRationalSpline of one bin": lambda: LinearRationalSpline(1),
+    "MonotoneNetwork": monotone_network,
+    "MonotoneNetwork small bound": lambda: monotone_network(bound=0.5),
+    "NormalMixtureCDF": NormalMixtureCDF,
+    "NormalMixtureCDF of one component": lambda: NormalMixtureCDF(1),
+    "SignedPower": SignedPower,
+    "SinhArcsinh": SinhArcsinh,
+    "SumOfSquares": SumOfSquares,
+    "SumOfSquares small bound": lambda: SumOfSquares(1, 2, bound=0.5),
+}
+TRANSFORMS |= {
+    "Exponential": Case(lambda c: Exponential(), (3,)),
+    "Exponential of an image": Case(lambda c: Exponential(3), (1, 2, 2)),
+    "Marginal": Case(lambda c: Marginal(Spline(4), (2, 3), c), (2, 3), True),
+    "Marginal affine": Case(lambda c: Marginal(Affine("learned"), 3, c), (3,), True),
+    "Marginal bernstein": Case(lambda c: Marginal(Bernstein(7), 3, c), (3,), True),
+    "Marginal circular_spline": Case(
+        lambda c: Marginal(CircularSpline(4), 3, c), (3,), True, angles
+    ),
+    "Marginal deep_sigmoidal": Case(lambda c: Marginal(DeepSigmoidal(4, 2), 3, c), (3,), True),
+    "Marginal dense_sigmoidal": Case(lambda c: Marginal(DenseSigmoidal(3, 2, 2), 3, c), (3,), True),
+    "Marginal lambert_w": Case(lambda c: Marginal(LambertW(), 3, c), (3,), True),
+    "Marginal linear_rational_spline": Case(
+        lambda c: Marginal(LinearRationalSpline(4), 3, c), (3,), True
+    ),
+    "Marginal monotone_network": Case(
+        lambda c: Marginal(MonotoneNetwork(2, (4,)), 3, c), (3,), True
+    ),
+    "Marginal normal_mixture_cdf": Case(lambda c: Marginal(NormalMixtureCDF(4), 3, c), (3,), True),
+    "Marginal signed_power": Case(lambda c: Marginal(SignedPower(), 3, c), (3,), True),
+    "Marginal sinh_arcsinh": Case(lambda c: Marginal(SinhArcsinh(), 3, c), (3,), True),
+    "Marginal sum_of_squares": Case(lambda c: Marginal(SumOfSquares(2, 3), 3, c), (3,), True),
+    "SoftClip": Case(lambda c: SoftClip(2.0), (3,)),
+    "SoftClip of an image": Case(lambda c: SoftClip(0.5, 3), (1, 2, 2)),
+    "Softplus": Case(lambda c: Softplus(), (3,)),
+    "Softplus inv": Case(lambda c: Softplus().inv, (3,)),
 }
 
 PARTITIONS: dict[str, Callable[[], Partition]] = {

@@ -4,7 +4,9 @@ from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.batch_norm import BatchNorm
+from pyro_exact.transforms.bernstein import Bernstein
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.circular_spline import CircularSpline
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.conditioned import Conditioned
 from pyro_exact.transforms.conv1x1 import Conv1x1
@@ -14,19 +16,30 @@ from pyro_exact.transforms.factor_out import FactorOut
 from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.householder import Householder
 from pyro_exact.transforms.inverse import Inverse
+from pyro_exact.transforms.lambert_w import LambertW
 from pyro_exact.transforms.linear_lu import LinearLU
+from pyro_exact.transforms.linear_rational_spline import LinearRationalSpline
 from pyro_exact.transforms.logit import Logit
+from pyro_exact.transforms.marginal import Marginal
 from pyro_exact.transforms.masked_autoregressive import MaskedAutoregressive
 from pyro_exact.transforms.mixture_cdf import MixtureCDF
+from pyro_exact.transforms.monotone_network import MonotoneNetwork
+from pyro_exact.transforms.normal_mixture_cdf import NormalMixtureCDF
 from pyro_exact.transforms.pair import Pair
 from pyro_exact.transforms.partition import Channels, Checkerboard, Columns, Halves, Partition
 from pyro_exact.transforms.permute import Permute
 from pyro_exact.transforms.pixel_interval import PixelInterval
 from pyro_exact.transforms.planar import Planar
+from pyro_exact.transforms.positive import Exponential, Softplus
 from pyro_exact.transforms.radial import Radial
 from pyro_exact.transforms.scaling import Scaling
+from pyro_exact.transforms.sigmoidal import DeepSigmoidal, DenseSigmoidal
+from pyro_exact.transforms.signed_power import SignedPower
+from pyro_exact.transforms.sinh_arcsinh import SinhArcsinh
+from pyro_exact.transforms.soft_clip import SoftClip
 from pyro_exact.transforms.spline import Spline
 from pyro_exact.transforms.squeeze import Squeeze
+from pyro_exact.transforms.sum_of_squares import SumOfSquares
 from pyro_exact.transforms.sylvester import Sylvester
 from pyro_exact.transforms.top_prior import TopPrior
 
@@ -35,24 +48,34 @@ __all__ = [
     "Additive",
     "Affine",
     "BatchNorm",
+    "Bernstein",
     "Bijection",
     "Channels",
     "Checkerboard",
+    "CircularSpline",
     "Columns",
     "Compose",
     "Conditioned",
     "Conv1x1",
     "Coupling",
+    "DeepSigmoidal",
+    "DenseSigmoidal",
     "Elementwise",
+    "Exponential",
     "FactorOut",
     "Flatten",
     "Halves",
     "Householder",
     "Inverse",
+    "LambertW",
     "LinearLU",
+    "LinearRationalSpline",
     "Logit",
+    "Marginal",
     "MaskedAutoregressive",
     "MixtureCDF",
+    "MonotoneNetwork",
+    "NormalMixtureCDF",
     "Pair",
     "Partition",
     "Permute",
@@ -60,8 +83,13 @@ __all__ = [
     "Planar",
     "Radial",
     "Scaling",
+    "SignedPower",
+    "SinhArcsinh",
+    "SoftClip",
+    "Softplus",
     "Spline",
     "Squeeze",
+    "SumOfSquares",
     "Sylvester",
     "TopPrior",
 ]
