@@ -78,6 +78,7 @@ from pyro_exact.nn import (
     PriorConditioner,
 )
 from pyro_exact.transforms import (
+    GIN,
     ActNorm,
     Additive,
     Affine,
@@ -93,27 +94,37 @@ from pyro_exact.transforms import (
     Coupling,
     DeepSigmoidal,
     DenseSigmoidal,
+    DiscreteCosine,
     Elementwise,
     Exponential,
     FactorOut,
     Flatten,
+    Haar,
+    HaarSqueeze,
     Halves,
     Householder,
     LambertW,
+    LinearLowRank,
     LinearLU,
+    LinearQR,
     LinearRationalSpline,
+    LinearSVD,
+    LinearTriangular,
     Logit,
     Marginal,
     MaskedAutoregressive,
+    MatrixExponential,
     MixtureCDF,
     MonotoneNetwork,
     NormalMixtureCDF,
     Pair,
     Partition,
+    PeriodicConv,
     Permute,
     PixelInterval,
     Planar,
     Radial,
+    Rotation,
     Scaling,
     SignedPower,
     SinhArcsinh,
@@ -403,17 +414,18 @@ ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
 # Formulas of one element, each also as a layer of its own
 
 
-def angles(shape: tuple[int, ...]) -> Tensor:
-    """Angles from -pi to pi."""
-    return torch.pi * (2 * torch.rand(shape) - 1)
-
-
 def monotone_network(**settings: object) -> MonotoneNetwork:
     """One whose integrand is not constant."""
     made = MonotoneNetwork(3, (4, 4), **settings)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return made
+
+
+def gin(partition: Partition, context_dim: int | None) -> GIN:
+    sizes = partition.fixed_size, partition.free_size
+    net = ConvConditioner if partition.event_dim == 3 else DenseConditioner
+    return GIN(partition, net(*sizes, 2, 6 if net is ConvConditioner else (6,), context_dim))
 
 
 ELEMENTWISE |= {
@@ -439,13 +451,28 @@ ELEMENTWISE |= {
     "SumOfSquares small bound": lambda: SumOfSquares(1, 2, bound=0.5),
 }
 TRANSFORMS |= {
+    "DiscreteCosine": Case(lambda c: DiscreteCosine(5), (5,)),
     "Exponential": Case(lambda c: Exponential(), (3,)),
     "Exponential of an image": Case(lambda c: Exponential(3), (1, 2, 2)),
+    "GIN": Case(lambda c: gin(Halves(5), c), (5,), True),
+    "GIN of an image": Case(lambda c: gin(Channels(2, swap=True), c), (2, 2, 2), True, std=0.2),
+    "Haar": Case(lambda c: Haar(8), (8,)),
+    "Haar odd": Case(lambda c: Haar(7), (7,)),
+    "Haar of one element": Case(lambda c: Haar(1), (1,)),
+    "HaarSqueeze": Case(lambda c: HaarSqueeze(), (2, 4, 2)),
+    "LinearLowRank": Case(lambda c: LinearLowRank(5, 2, c), (5,), True),
+    "LinearLowRank of full rank": Case(lambda c: LinearLowRank(3, 3, c), (3,), True),
+    "LinearQR": Case(lambda c: LinearQR(4, context_dim=c), (4,), True),
+    "LinearQR few": Case(lambda c: LinearQR(3, 1, c), (3,), True),
+    "LinearSVD": Case(lambda c: LinearSVD(4, context_dim=c), (4,), True),
+    "LinearSVD few": Case(lambda c: LinearSVD(3, 1, c), (3,), True),
+    "LinearTriangular": Case(lambda c: LinearTriangular(4, context_dim=c), (4,), True),
+    "LinearTriangular upper": Case(lambda c: LinearTriangular(3, True, c), (3,), True),
     "Marginal": Case(lambda c: Marginal(Spline(4), (2, 3), c), (2, 3), True),
     "Marginal affine": Case(lambda c: Marginal(Affine("learned"), 3, c), (3,), True),
     "Marginal bernstein": Case(lambda c: Marginal(Bernstein(7), 3, c), (3,), True),
     "Marginal circular_spline": Case(
-        lambda c: Marginal(CircularSpline(4), 3, c), (3,), True, angles
+        lambda c: Marginal(CircularSpline(4, bound=8.0), 3, c), (3,), True
     ),
     "Marginal deep_sigmoidal": Case(lambda c: Marginal(DeepSigmoidal(4, 2), 3, c), (3,), True),
     "Marginal dense_sigmoidal": Case(lambda c: Marginal(DenseSigmoidal(3, 2, 2), 3, c), (3,), True),
@@ -460,6 +487,11 @@ TRANSFORMS |= {
     "Marginal signed_power": Case(lambda c: Marginal(SignedPower(), 3, c), (3,), True),
     "Marginal sinh_arcsinh": Case(lambda c: Marginal(SinhArcsinh(), 3, c), (3,), True),
     "Marginal sum_of_squares": Case(lambda c: Marginal(SumOfSquares(2, 3), 3, c), (3,), True),
+    "MatrixExponential": Case(lambda c: MatrixExponential(4, c), (4,), True),
+    "MatrixExponential of one element": Case(lambda c: MatrixExponential(1, c), (1,), True),
+    "PeriodicConv": Case(lambda c: PeriodicConv(2, 3, c), (2, 4, 3), True, std=0.1),
+    "PeriodicConv of pixels": Case(lambda c: PeriodicConv(3, 1, c), (3, 1, 2), True, std=0.2),
+    "Rotation": Case(lambda c: Rotation(4, c), (4,), True),
     "SoftClip": Case(lambda c: SoftClip(2.0), (3,)),
     "SoftClip of an image": Case(lambda c: SoftClip(0.5, 3), (1, 2, 2)),
     "Softplus": Case(lambda c: Softplus(), (3,)),

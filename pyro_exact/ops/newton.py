@@ -101,8 +101,9 @@ def solve(
         done = (error.abs() <= rounding) & rounding.isfinite()
         done |= high - low <= eps * x.abs()
         newton = x - error / slope
-        good = (newton >= low) & (newton <= high) & newton.isfinite()
-        good &= error.abs() <= 0.3 * last
+        far = 100 * (1 + x.abs())  # how far a step may go where the bracket is open
+        least, most = low.where(low.isfinite(), x - far), high.where(high.isfinite(), x + far)
+        good = (newton >= least) & (newton <= most) & (error.abs() <= 0.3 * last)
 
         x = torch.where(done, x, torch.where(good, newton, _middle(low, high)))
         last = error.abs()

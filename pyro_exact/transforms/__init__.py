@@ -11,22 +11,31 @@ from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.conditioned import Conditioned
 from pyro_exact.transforms.conv1x1 import Conv1x1
 from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.discrete_cosine import DiscreteCosine
 from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.factor_out import FactorOut
 from pyro_exact.transforms.flatten import Flatten
+from pyro_exact.transforms.gin import GIN
+from pyro_exact.transforms.haar import Haar, HaarSqueeze
 from pyro_exact.transforms.householder import Householder
 from pyro_exact.transforms.inverse import Inverse
 from pyro_exact.transforms.lambert_w import LambertW
+from pyro_exact.transforms.linear_low_rank import LinearLowRank
 from pyro_exact.transforms.linear_lu import LinearLU
+from pyro_exact.transforms.linear_qr import LinearQR
 from pyro_exact.transforms.linear_rational_spline import LinearRationalSpline
+from pyro_exact.transforms.linear_svd import LinearSVD
+from pyro_exact.transforms.linear_triangular import LinearTriangular
 from pyro_exact.transforms.logit import Logit
 from pyro_exact.transforms.marginal import Marginal
 from pyro_exact.transforms.masked_autoregressive import MaskedAutoregressive
+from pyro_exact.transforms.matrix_exponential import MatrixExponential, Rotation
 from pyro_exact.transforms.mixture_cdf import MixtureCDF
 from pyro_exact.transforms.monotone_network import MonotoneNetwork
 from pyro_exact.transforms.normal_mixture_cdf import NormalMixtureCDF
 from pyro_exact.transforms.pair import Pair
 from pyro_exact.transforms.partition import Channels, Checkerboard, Columns, Halves, Partition
+from pyro_exact.transforms.periodic_conv import PeriodicConv
 from pyro_exact.transforms.permute import Permute
 from pyro_exact.transforms.pixel_interval import PixelInterval
 from pyro_exact.transforms.planar import Planar
@@ -44,6 +53,7 @@ from pyro_exact.transforms.sylvester import Sylvester
 from pyro_exact.transforms.top_prior import TopPrior
 
 __all__ = [
+    "GIN",
     "ActNorm",
     "Additive",
     "Affine",
@@ -60,28 +70,38 @@ __all__ = [
     "Coupling",
     "DeepSigmoidal",
     "DenseSigmoidal",
+    "DiscreteCosine",
     "Elementwise",
     "Exponential",
     "FactorOut",
     "Flatten",
+    "Haar",
+    "HaarSqueeze",
     "Halves",
     "Householder",
     "Inverse",
     "LambertW",
     "LinearLU",
+    "LinearLowRank",
+    "LinearQR",
     "LinearRationalSpline",
+    "LinearSVD",
+    "LinearTriangular",
     "Logit",
     "Marginal",
     "MaskedAutoregressive",
+    "MatrixExponential",
     "MixtureCDF",
     "MonotoneNetwork",
     "NormalMixtureCDF",
     "Pair",
     "Partition",
+    "PeriodicConv",
     "Permute",
     "PixelInterval",
     "Planar",
     "Radial",
+    "Rotation",
     "Scaling",
     "SignedPower",
     "SinhArcsinh",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import torch
@@ -75,6 +74,7 @@ class MonotoneNetwork(Monotone):
         hidden_dims = check_sizes(name, "hidden_dims", hidden_dims)
         self.bound = check_number(name, "bound", bound, 1e-6, LARGEST_BOUND)
         self.nodes = check_size(name, "nodes", nodes, 4, MOST_NODES)
+        self.quadrature = gauss_legendre(self.nodes)
         self.max_log_slope = check_number(name, "max_log_slope", max_log_slope, 1e-3, 20)
         self.num_params = 1 + self.embedding_dim
 
@@ -97,7 +97,7 @@ class MonotoneNetwork(Monotone):
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         shift, hidden = parts
         inner = x.clamp(-self.bound, self.bound)
-        nodes, weights = (values.to(x) for values in gauss_legendre(self.nodes))
+        nodes, weights = (x.new_tensor(values) for values in self.quadrature)
 
         # One more node at x itself, where the value of the integrand is the slope.
         places = torch.cat((nodes, nodes.new_ones(1)))
@@ -136,8 +136,7 @@ class MonotoneNetwork(Monotone):
         return f"bound={self.bound}, nodes={self.nodes}"
 
 
-@cache
-def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
-    """Return the nodes and the weights of the Gauss-Legendre quadrature on [0, 1], in float64."""
+def gauss_legendre(count: int) -> tuple[list[float], list[float]]:
+    """Return the nodes and the weights of the Gauss-Legendre quadrature on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
-    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()

@@ -72,6 +72,7 @@ class SumOfSquares(Monotone):
         self.degree = check_size(name, "degree", degree, most=LARGEST_DEGREE)
         self.bound = check_number(name, "bound", bound, 1e-6, LARGEST_BOUND)
         self.min_slope = check_number(name, "min_slope", min_slope, 1e-6, 0.5)
+        self.quadrature = gauss_legendre(self.degree + 1)
         self.num_params = 1 + self.polynomials * (self.degree + 1)
 
         offsets = torch.zeros(self.polynomials, self.degree + 1)
@@ -88,7 +89,7 @@ class SumOfSquares(Monotone):
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         shift, coefficients = parts
         inner = x.clamp(-self.bound, self.bound)
-        nodes, weights = (values.to(x) for values in gauss_legendre(self.degree + 1))
+        nodes, weights = (x.new_tensor(values) for values in self.quadrature)
 
         # One more node at x itself, where the value of the integrand is the slope.
         places = torch.cat((nodes, nodes.new_ones(1)))
