@@ -125,9 +125,6 @@ class HaarSqueeze(Squeeze):
         parts = _butterfly(*y.chunk(4, dim=-3))  # the matrix is its own inverse
         return super().invert(torch.stack(parts, dim=-3).flatten(-4, -3))
 
-    def extra_repr(self) -> str:
-        return ""
-
 
 def _butterfly(p: Tensor, q: Tensor, r: Tensor, s: Tensor) -> tuple[Tensor, ...]:
     """Return half of the sums of four tensors with the signs of the Haar wavelets."""

@@ -61,7 +61,7 @@ class Marginal(Bijection):
                 f"Marginal expects elementwise as an Elementwise; got {type(elementwise).__name__}. "
                 f"Pass a formula, such as Spline()."
             )
-        event = check_shape("Marginal", "shape", shape)  # type: ignore[arg-type]
+        event = check_shape("Marginal", "shape", shape)
         super().__init__(event, context_dim=context_dim)
         self.elementwise = elementwise
         self.theta = Parameters({"theta": torch.zeros(*event, elementwise.num_params)}, context_dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -92,7 +93,7 @@ class MonotoneNetwork(Monotone):
     def unpack(self, theta: Tensor) -> Parts:
         r"""Return :math:`\beta`, and the share of the embedding in the first hidden layer."""
         with full_precision(theta):
-            return theta[..., 0], self._linear(self.embedding, theta[..., 1:])
+            return theta[..., 0], linear(self.embedding, theta[..., 1:])
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         shift, hidden = parts
@@ -110,8 +111,8 @@ class MonotoneNetwork(Monotone):
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         """Return the bounds that the least and the largest slope allow."""
         distance = y - parts[0]
-        least, most = torch.tensor([-self.max_log_slope, self.max_log_slope]).exp().tolist()
-        near, far = distance / (2 * most), 2 * distance / least
+        most = math.exp(self.max_log_slope)
+        near, far = distance / (2 * most), 2 * distance * most
         return torch.minimum(near, far), torch.maximum(near, far)
 
     def start(self, low: Tensor, high: Tensor, y: Tensor, *parts: Tensor) -> Tensor:
@@ -121,19 +122,19 @@ class MonotoneNetwork(Monotone):
     def _log_integrand(self, u: Tensor, hidden: Tensor) -> Tensor:
         r"""Return log g at the nodes u (\*shape of x, n), given the embedding's share (\*shape of x, 1, first)."""
         with full_precision(u):
-            h = self._linear(self.element, u.unsqueeze(-1) / self.bound) + hidden
+            h = linear(self.element, u.unsqueeze(-1) / self.bound) + hidden
             for layer in self.layers:
-                h = self._linear(layer, h.tanh())
+                h = linear(layer, h.tanh())
         return bounded(h.squeeze(-1), self.max_log_slope)
-
-    @staticmethod
-    def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
-        """Return the output of a layer in the precision of its input."""
-        bias = None if layer.bias is None else layer.bias.to(x)
-        return F.linear(x, layer.weight.to(x), bias)
 
     def extra_repr(self) -> str:
         return f"bound={self.bound}, nodes={self.nodes}"
+
+
+def linear(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return the output of a linear layer in the precision of its input."""
+    weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
+    return F.linear(x, weight.to(x), None if bias is None else bias.to(x))
 
 
 def gauss_legendre(count: int) -> tuple[list[float], list[float]]:

@@ -80,14 +80,17 @@ class PeriodicConv(Bijection):
             kernel = sign * kernel.to(x.dtype)
 
             height, width = x.shape[-2:]
+            middle = self.kernel_size // 2
+            trace = kernel[..., middle, middle, :, :].diagonal(dim1=-2, dim2=-1).sum(-1)
+            ladj = (height * width * trace).expand(x.shape[:-3])
+            if not x.numel():
+                return x.clone(), ladj  # a Fourier transform takes no empty batch
+
             matrices = torch.linalg.matrix_exp(self._spectrum(kernel.double(), height, width))
             frequencies = torch.fft.rfft2(x.double()).movedim(-3, -1).unsqueeze(-1)
             product = (matrices @ frequencies).squeeze(-1).movedim(-1, -3)
             y = torch.fft.irfft2(product, s=(height, width)).to(x.dtype)
-
-            middle = self.kernel_size // 2
-            trace = kernel[..., middle, middle, :, :].diagonal(dim1=-2, dim2=-1).sum(-1)
-            return y, (height * width * trace).expand(x.shape[:-3])
+            return y, ladj
 
     def _spectrum(self, kernel: Tensor, height: int, width: int) -> Tensor:
         r"""Return the matrix of each frequency, (\*batch, H, W // 2 + 1, C, C)."""
