@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from pyro_exact import data
 from pyro_exact.autoregressive import GatedPixelCNN
 from pyro_exact.diagnostics import Diagnosis, diagnose
-from pyro_exact.distributions import BernoulliLikelihood, FlowPosterior, StandardNormal
+from pyro_exact.distributions import FlowPosterior, StandardNormal
 from pyro_exact.files import write_json
 from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
+from pyro_exact.likelihoods import BernoulliLikelihood
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder
 from pyro_exact.plots import image_grid
@@ -36,7 +37,7 @@ LAYERS, SHOWN = (0, 1, 2, 4), 8
 
 
 def build(layers: int) -> VAE:
-    """A VAE with so many autoregressive layers; `pyro_exact.models.PixelVAE` is such a one, of convolutions."""
+    """A VAE with so many autoregressive layers; `pyro_exact.models.pixel_vae` is such a one, of convolutions."""
     encoder, posterior = DenseEncoder(SHAPE, (HIDDEN,)), FlowPosterior(HIDDEN, LATENTS)
     if layers == 0:
         decoder, likelihood = (
@@ -46,7 +47,13 @@ def build(layers: int) -> VAE:
     else:
         decoder = nn.Identity()
         likelihood = GatedPixelCNN(
-            SHAPE, 2, hidden=16, layers=layers - 1, kernel_size=3, head=32, context=LATENTS
+            SHAPE,
+            2,
+            width=16,
+            depth=layers - 1,
+            kernel_size=3,
+            head_width=32,
+            context_shape=LATENTS,
         )
     return VAE(encoder, decoder, posterior, StandardNormal(LATENTS), likelihood)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from pyro_exact.autoregressive import (
     MADE,
     NADE,
+    Autoregressive,
     CausalNet,
     Conditioned,
     ConvNADE,
@@ -27,17 +28,11 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.distributions import (
-    Autoregressive,
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    DiscretizedLogisticMixture,
     Flow,
     FlowDequantizer,
     FlowPosterior,
-    GaussianLikelihood,
     IndependentSites,
     InverseAutoregressive,
-    Likelihood,
     StandardNormal,
     Subset,
     UniformDequantizer,
@@ -48,6 +43,9 @@ from pyro_exact.flows import (
     flow_pp_dequantizer,
     glow,
     iaf,
+    image_nice,
+    image_real_nvp,
+    image_spline_coupling,
     maf,
     nice,
     planar,
@@ -56,6 +54,13 @@ from pyro_exact.flows import (
     spline_coupling,
     sylvester,
 )
+from pyro_exact.likelihoods import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    DiscretizedLogisticMixture,
+    GaussianLikelihood,
+    Likelihood,
+)
 from pyro_exact.models import (
     VAE,
     Density,
@@ -63,17 +68,20 @@ from pyro_exact.models import (
     GenerativeModel,
     HierarchicalPixelVAE,
     OrderAgnostic,
-    PixelVAE,
     ResNetVAE,
+    conv_vae,
+    dense_vae,
+    hierarchical_pixel_vae,
     iaf_vae,
+    pixel_vae,
 )
 from pyro_exact.models.iaf_vae import StochasticLayer
 from pyro_exact.nn import (
-    AutoregressiveMap,
     ConvConditioner,
     DenseConditioner,
     DenseDecoder,
     DenseEncoder,
+    MaskedConvNet,
     MaskedDense,
     PriorConditioner,
 )
@@ -192,7 +200,7 @@ def small_glow(context_dim: int | None, **settings: object) -> Bijection:
     options = {
         "levels": 4,
         "scales": 2,
-        "depth": 1,
+        "steps": 1,
         "width": 6,
         "context_dim": context_dim,
         **settings,
@@ -202,7 +210,7 @@ def small_glow(context_dim: int | None, **settings: object) -> Bijection:
 
 def small_flow_pp(**settings: object) -> Bijection:
     """One that has seen data, in evaluation: its dropout would change from one call to the next."""
-    options = {"levels": 4, "width": 4, "blocks": 1, "components": 2, "heads": 2, **settings}
+    options = {"levels": 4, "width": 4, "depth": 1, "components": 2, "heads": 2, **settings}
     made = flow_pp((1, 4, 4), **options).eval()
     made.initialize(pixels((50, 1, 4, 4)))
     return made
@@ -213,10 +221,10 @@ def small_dequantizer(context: Tensor | None, **settings: object) -> Bijection:
     options = {
         "levels": 4,
         "width": 4,
-        "blocks": 1,
+        "depth": 1,
         "components": 2,
         "heads": 2,
-        "context_width": 2,
+        "encoder_width": 2,
         **settings,
     }
     made = flow_pp_dequantizer((1, 2, 4), **options).eval()
@@ -228,15 +236,15 @@ def small_real_nvp(context_dim: int | None, **settings: object) -> Bijection:
         "levels": 4,
         "scales": 2,
         "width": 3,
-        "blocks": 1,
+        "depth": 1,
         "context_dim": context_dim,
         **settings,
     }
-    return real_nvp((1, 4, 4), **options)
+    return image_real_nvp((1, 4, 4), **options)
 
 
 def small_spline_coupling(context_dim: int | None) -> Bijection:
-    return spline_coupling((1, 4, 4), 1, 3, context_dim=context_dim, levels=4, width=3, blocks=1)
+    return image_spline_coupling((1, 4, 4), 4, 2, 1, 3, width=3, depth=1, context_dim=context_dim)
 
 
 def evaluated_real_nvp(**settings: object) -> Bijection:
@@ -349,7 +357,7 @@ TRANSFORMS: dict[str, Case] = {
         lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True
     ),
     "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
-    "couplings": Case(lambda c: couplings((3,), MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
+    "couplings": Case(lambda c: couplings(3, MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
     "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.02),
     "flow_pp affine checkerboard": Case(
         lambda c: small_flow_pp(formula="affine", checkerboard=True),
@@ -377,27 +385,27 @@ TRANSFORMS: dict[str, Case] = {
     "glow additive": Case(lambda c: small_glow(c, scale=None), (1, 4, 4), True, pixels, std=0.1),
     "iaf": Case(lambda c: iaf(3, 2, (6,), c), (3,), True, std=0.2),
     "maf": Case(lambda c: maf(3, 2, (6,), c), (3,), True, std=0.2),
-    "nice": Case(lambda c: nice((3,), 3, (5,), c), (3,), True, std=0.2),
-    "nice image": Case(
-        lambda c: nice((1, 2, 3), 3, (5,), c, levels=4), (1, 2, 3), True, pixels, std=0.2
+    "nice": Case(lambda c: nice(3, 3, (5,), c), (3,), True, std=0.2),
+    "image_nice": Case(
+        lambda c: image_nice((1, 2, 3), 4, 3, (5,), c), (1, 2, 3), True, pixels, std=0.2
     ),
     "planar": Case(lambda c: planar(3, 4, c), (3,), True),
     "radial": Case(lambda c: radial(3, 2, c), (3,), True),
-    "real_nvp": Case(lambda c: real_nvp((3,), 2, (5,), c), (3,), True, std=0.2),
-    "real_nvp image": Case(small_real_nvp, (1, 4, 4), True, pixels, std=0.1),
-    "real_nvp image of batch_norm": Case(
+    "real_nvp": Case(lambda c: real_nvp(3, 2, (5,), c), (3,), True, std=0.2),
+    "image_real_nvp": Case(small_real_nvp, (1, 4, 4), True, pixels, std=0.1),
+    "image_real_nvp of batch_norm": Case(
         lambda c: evaluated_real_nvp(), (1, 4, 4), draw=pixels, std=0.1
     ),
-    "spline_coupling": Case(
-        lambda c: spline_coupling((3,), 2, 4, 3.0, (5,), c), (3,), True, std=0.2
-    ),
-    "spline_coupling image": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
+    "spline_coupling": Case(lambda c: spline_coupling(3, 2, 4, 3.0, (5,), c), (3,), True, std=0.2),
+    "image_spline_coupling": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
     "sylvester": Case(lambda c: sylvester(3, 2, 2, "triangular", c), (3,), True),
 }
 
 ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
     "Affine": Affine,
     "Affine small bound": lambda: Affine(bound=0.5),
+    "Affine shift first": lambda: Affine(shift_first=True),
+    "Affine softsign": lambda: Affine("softsign"),
     "Affine learned": lambda: Affine("learned"),
     "Affine sigmoid": lambda: Affine("sigmoid"),
     "Additive": Additive,
@@ -539,67 +547,71 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 SHUFFLED = [3, 7, 0, 9, 4, 1, 8, 2, 6, 5]
 
 NETS: dict[str, Callable[[], CausalNet]] = {
-    "DiagonalBiLSTM": lambda: DiagonalBiLSTM((1, 3, 3), 2, units=4, layers=2, head=8),
-    "DiagonalBiLSTM categorical": lambda: DiagonalBiLSTM((1, 2, 2), 4, units=4, layers=1, head=8),
-    "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, units=6, layers=2, head=24),
-    "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, hidden=5, layers=2, head=8),
+    "DiagonalBiLSTM": lambda: DiagonalBiLSTM((1, 3, 3), 2, width=4, depth=2, head_width=8),
+    "DiagonalBiLSTM categorical": lambda: DiagonalBiLSTM(
+        (1, 2, 2), 4, width=4, depth=1, head_width=8
+    ),
+    "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, width=6, depth=2, head_width=24),
+    "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, width=5, depth=2, head_width=8),
     "GatedPixelCNN categorical": lambda: GatedPixelCNN(
-        (1, 2, 2), 4, hidden=4, layers=1, kernel_size=3, head=5
+        (1, 2, 2), 4, width=4, depth=1, kernel_size=3, head_width=5
     ),
     "GatedPixelCNN gaussian": lambda: GatedPixelCNN(
         (2, 2, 3),
         None,
-        hidden=5,
-        layers=1,
-        head=8,
-        context=(2, 2, 3),
+        width=5,
+        depth=1,
+        head_width=8,
+        context_shape=(2, 2, 3),
         likelihood=GaussianLikelihood(2),
     ),
-    "GatedPixelCNN of one layer": lambda: GatedPixelCNN((1, 3, 4), 2, hidden=5, layers=0, head=8),
-    "GatedPixelCNN whole pixels": lambda: GatedPixelCNN(
-        (2, 2, 2), 2, hidden=5, layers=2, head=8, likelihood=DiscretizedLogisticMixture(2, 2, 2)
+    "GatedPixelCNN of one layer": lambda: GatedPixelCNN(
+        (1, 3, 4), 2, width=5, depth=0, head_width=8
     ),
-    "GatedPixelCNN colours": lambda: GatedPixelCNN((3, 2, 1), 3, hidden=7, layers=2, head=17),
+    "GatedPixelCNN whole pixels": lambda: GatedPixelCNN(
+        (2, 2, 2), 2, width=5, depth=2, head_width=8, likelihood=DiscretizedLogisticMixture(2, 2, 2)
+    ),
+    "GatedPixelCNN colours": lambda: GatedPixelCNN((3, 2, 1), 3, width=7, depth=2, head_width=17),
     "GatedPixelCNN conditional": lambda: GatedPixelCNN(
-        (1, 5, 2), 2, hidden=4, layers=2, head=8, context=3
+        (1, 5, 2), 2, width=4, depth=2, head_width=8, context_shape=3
     ),
     "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(
-        (3, 2, 1), 3, hidden=6, layers=1, kernel_size=3, head=18, context=(2, 2, 1)
+        (3, 2, 1), 3, width=6, depth=1, kernel_size=3, head_width=18, context_shape=(2, 2, 1)
     ),
-    "Conditioned": lambda: Conditioned(DeepNADE(13, 20, orders=2), torch.arange(13) % 4 == 2),
-    "ConvNADE": lambda: ConvNADE((1, 2, 5), 4, [2], 15, 1),
-    "ConvNADE ensemble": lambda: ConvNADE((1, 3, 3), 4, [2, 2], 15, orders=2),
-    "DeepNADE": lambda: DeepNADE(10, 20),
-    "DeepNADE ensemble": lambda: DeepNADE(10, 20, layers=3, orders=3, seed=5),
-    "DeepNADE image": lambda: DeepNADE((1, 2, 5), 20, layers=1),
-    "DeepNADE of one site": lambda: DeepNADE(1, 3),
-    "MADE": lambda: MADE(10, 9),
-    "MADE categorical": lambda: MADE(3, 9, likelihood=CategoricalLikelihood(4)),
-    "MADE conditional": lambda: MADE(10, 9, layers=2, context_dim=2),
-    "MADE conditional ensemble": lambda: MADE(10, 9, masks=2, context_dim=2),
+    "Conditioned": lambda: Conditioned(DeepNADE(13, (20, 20), orders=2), torch.arange(13) % 4 == 2),
+    "ConvNADE": lambda: ConvNADE((1, 2, 5), 4, [2], (15,)),
+    "ConvNADE ensemble": lambda: ConvNADE((1, 3, 3), 4, [2, 2], (15, 15), orders=2),
+    "DeepNADE": lambda: DeepNADE(10, (20, 20)),
+    "DeepNADE ensemble": lambda: DeepNADE(10, (20, 20, 20), orders=3, seed=5),
+    "DeepNADE image": lambda: DeepNADE((1, 2, 5), (20,)),
+    "DeepNADE of one site": lambda: DeepNADE(1, (3, 3)),
+    "MADE": lambda: MADE(10, (9,)),
+    "MADE categorical": lambda: MADE(3, (9,), likelihood=CategoricalLikelihood(4)),
+    "MADE conditional": lambda: MADE(10, (9, 9), context_dim=2),
+    "MADE conditional ensemble": lambda: MADE(10, (9,), masks=2, context_dim=2),
     "MADE conditional gaussian": lambda: MADE(
-        3, 5, order=[2, 0, 1], likelihood=GaussianLikelihood(), context_dim=2
+        3, (5,), order=[2, 0, 1], likelihood=GaussianLikelihood(), context_dim=2
     ),
-    "MADE deep image": lambda: MADE((1, 2, 5), 8, layers=3, order=SHUFFLED),
-    "MADE ensemble": lambda: MADE(10, 9, layers=2, masks=3, seed=5),
-    "MADE ensemble of one order": lambda: MADE(10, 9, layers=2, masks=2, order=SHUFFLED),
-    "MADE gaussian": lambda: MADE(4, 9, layers=2, likelihood=GaussianLikelihood()),
-    "MADE of an order": lambda: MADE(10, 12, layers=2, order=SHUFFLED),
-    "MADE of one site": lambda: MADE(1, 3),
-    "MADE scans": lambda: MADE((1, 2, 4), 9, layers=2, masks=8, order=scans((1, 2, 4))),
+    "MADE deep image": lambda: MADE((1, 2, 5), (8, 8, 8), order=SHUFFLED),
+    "MADE ensemble": lambda: MADE(10, (9, 9), masks=3, seed=5),
+    "MADE ensemble of one order": lambda: MADE(10, (9, 9), masks=2, order=SHUFFLED),
+    "MADE gaussian": lambda: MADE(4, (9, 9), likelihood=GaussianLikelihood()),
+    "MADE of an order": lambda: MADE(10, (12, 12), order=SHUFFLED),
+    "MADE of one site": lambda: MADE(1, (3,)),
+    "MADE scans": lambda: MADE((1, 2, 4), (9, 9), masks=8, order=scans((1, 2, 4))),
     "NADE": lambda: NADE(10, 7),
     "NADE image": lambda: NADE((1, 2, 5), 7, SHUFFLED),
     "NADE of one site": lambda: NADE(1, 3),
-    "PixelCNN": lambda: PixelCNN((1, 5, 2), 2, hidden=4, blocks=2, head=5),
-    "PixelCNN categorical": lambda: PixelCNN((1, 2, 2), 4, hidden=4, blocks=1, head=5),
-    "PixelCNN colours": lambda: PixelCNN((3, 1, 2), 3, hidden=7, blocks=2, head=17),
-    "PixelCNNpp": lambda: PixelCNNpp((1, 4, 4), 2, resnets=1, filters=2, components=2).eval(),
+    "PixelCNN": lambda: PixelCNN((1, 5, 2), 2, width=4, depth=2, head_width=5),
+    "PixelCNN categorical": lambda: PixelCNN((1, 2, 2), 4, width=4, depth=1, head_width=5),
+    "PixelCNN colours": lambda: PixelCNN((3, 1, 2), 3, width=7, depth=2, head_width=17),
+    "PixelCNNpp": lambda: PixelCNNpp((1, 4, 4), 2, width=2, depth=1, components=2).eval(),
     "PixelCNNpp conditional": lambda: PixelCNNpp(
-        (1, 4, 4), 2, 1, filters=3, components=1, dropout=0.0, context=2
+        (1, 4, 4), 2, width=3, depth=1, components=1, dropout=0.0, context_dim=2
     ),
-    "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, units=4, layers=2, head=8),
-    "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, units=4, layers=1, head=8),
-    "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, units=6, layers=2, head=24),
+    "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, width=4, depth=2, head_width=8),
+    "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, width=4, depth=1, head_width=8),
+    "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, width=6, depth=2, head_width=24),
 }
 
 
@@ -613,7 +625,7 @@ def net(name: str) -> CausalNet:
 
 def iaf_step(*batch: int) -> InverseAutoregressive:
     """One of maps (2, 2, 3) that is not near the identity."""
-    net = AutoregressiveMap(2, Affine.num_params, width=4)
+    net = MaskedConvNet(2, Affine.num_params, width=4)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     context, mean = torch.randn(*batch, 2, 3, 4), torch.randn(*batch, 2, 2, 3)
@@ -695,11 +707,11 @@ def learned_noise(flow: Bijection, formula: str) -> Dequantized:
     """A model of images (1, 4, 4) with 4 levels whose guide is a flow."""
     options = {
         "width": 4,
-        "blocks": 1,
+        "depth": 1,
         "components": 2,
         "heads": 2,
         "dropout": 0.0,
-        "context_width": 2,
+        "encoder_width": 2,
     }
     noise = FlowDequantizer(flow_pp_dequantizer((1, 4, 4), 4, formula=formula, **options))
     return Dequantized(Flow(StandardNormal(16), flow.inv), levels=4, noise=noise)
@@ -721,30 +733,58 @@ def vae(flow: Bijection | None, likelihood: BernoulliLikelihood | CausalNet) -> 
     )
 
 
-def pixel_vae(layers: int, upsample: bool = False) -> PixelVAE:
+def small_pixel_vae(depth: int, upsample: bool = False) -> VAE:
     """One of images (1, 4, 4) of bits."""
-    return PixelVAE((1, 4, 4), 2, 2, layers, 6, 3, 6, upsample, width=3, features=6)
+    return pixel_vae(
+        (1, 4, 4),
+        latent_dim=2,
+        decoder_width=6,
+        decoder_depth=depth,
+        kernel_size=3,
+        head_width=6,
+        upsample=upsample,
+        width=3,
+        features=6,
+    )
 
 
-def hierarchical_pixel_vae(levels: int, components: int | None = None) -> HierarchicalPixelVAE:
-    """One of images (1, 8, 8), with maps (2, 2, 2) and vectors of 2 numbers."""
-    return HierarchicalPixelVAE((1, 8, 8), levels, 2, 2, 3, 6, 6, 2, 3, 6, 4, 2, components)
+def two_level_vae(levels: int, components: int | None = None) -> HierarchicalPixelVAE:
+    """One of images (1, 8, 8), with maps (2, 2, 2) and vectors (2,)."""
+    return hierarchical_pixel_vae(
+        (1, 8, 8),
+        levels,
+        latent_dim=2,
+        latent_channels=2,
+        width=3,
+        features=6,
+        decoder_width=6,
+        decoder_depth=2,
+        kernel_size=3,
+        head_width=6,
+        prior_width=4,
+        prior_depth=2,
+        components=components,
+    )
 
 
 MODELS: dict[str, ModelCase] = {
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density diagonal_bilstm": ModelCase(
-        lambda: Density(Autoregressive(DiagonalBiLSTM((1, 4, 4), 2, units=4, layers=1, head=8))),
+        lambda: Density(
+            Autoregressive(DiagonalBiLSTM((1, 4, 4), 2, width=4, depth=1, head_width=8))
+        ),
         bars,
     ),
     "Density gated_pixel_cnn": ModelCase(
-        lambda: Density(Autoregressive(GatedPixelCNN((1, 4, 4), 2, hidden=6, layers=1, head=6))),
+        lambda: Density(
+            Autoregressive(GatedPixelCNN((1, 4, 4), 2, width=6, depth=1, head_width=6))
+        ),
         bars,
     ),
-    "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), 20))), bars),
+    "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), (20,)))), bars),
     "Density pixel_cnn_pp": ModelCase(
         lambda: Density(
-            Autoregressive(PixelCNNpp((1, 4, 4), 4, 1, filters=4, components=2, dropout=0.0))
+            Autoregressive(PixelCNNpp((1, 4, 4), 4, width=4, depth=1, components=2, dropout=0.0))
         ),
         lambda: blobs().to(torch.get_default_dtype()),
     ),
@@ -762,26 +802,37 @@ MODELS: dict[str, ModelCase] = {
         ),
         blobs,
     ),
-    "HierarchicalPixelVAE": ModelCase(lambda: hierarchical_pixel_vae(2), lambda: bars(8)),
-    "HierarchicalPixelVAE mixture": ModelCase(
-        lambda: hierarchical_pixel_vae(4, 2), lambda: 3 * bars(8)
+    "HierarchicalPixelVAE mixture": ModelCase(lambda: two_level_vae(4, 2), lambda: 3 * bars(8)),
+    "OrderAgnostic": ModelCase(
+        lambda: OrderAgnostic(DeepNADE((1, 4, 4), (20, 20), orders=2)), bars
     ),
-    "OrderAgnostic": ModelCase(lambda: OrderAgnostic(DeepNADE((1, 4, 4), 20, orders=2)), bars),
     "OrderAgnostic conv": ModelCase(
-        lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], 20)), bars
+        lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], (20, 20))), bars
     ),
-    "PixelVAE": ModelCase(lambda: pixel_vae(layers=2), bars),
-    "PixelVAE of no layer": ModelCase(lambda: pixel_vae(layers=0), bars),
-    "PixelVAE upsampled": ModelCase(lambda: pixel_vae(layers=1, upsample=True), bars),
     "ResNetVAE": ModelCase(
         lambda: ResNetVAE((1, 4, 4), 2, [StochasticLayer(2, 4, flow=False, top=True)], 4), bars
     ),
     "VAE": ModelCase(lambda: vae(None, BernoulliLikelihood()), bars),
-    "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), 20, context_dim=3)), bars),
+    "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), (20,), context_dim=3)), bars),
     "VAE iaf": ModelCase(lambda: vae(iaf(2, 2, (6,), 6), BernoulliLikelihood()), bars),
     "VAE planar": ModelCase(lambda: vae(planar(2, 3, 6), BernoulliLikelihood()), bars),
     "VAE sylvester": ModelCase(
         lambda: vae(sylvester(2, 2, 2, context_dim=6), BernoulliLikelihood()), bars
     ),
-    "iaf_vae": ModelCase(lambda: iaf_vae((1, 8, 8), 2, 2, 4, depth=2, blocks=1), lambda: bars(8)),
+    "conv_vae": ModelCase(
+        lambda: conv_vae(
+            (1, 4, 4), latent_dim=2, width=3, features=6, flow="planar", flow_layers=2
+        ),
+        bars,
+    ),
+    "dense_vae": ModelCase(
+        lambda: dense_vae((1, 4, 4), 4, 2, (8,)), lambda: blobs().to(torch.get_default_dtype())
+    ),
+    "hierarchical_pixel_vae": ModelCase(lambda: two_level_vae(2), lambda: bars(8)),
+    "iaf_vae": ModelCase(
+        lambda: iaf_vae((1, 8, 8), 2, 2, width=4, scales=2, depth=1), lambda: bars(8)
+    ),
+    "pixel_vae": ModelCase(lambda: small_pixel_vae(2), bars),
+    "pixel_vae independent": ModelCase(lambda: small_pixel_vae(0), bars),
+    "pixel_vae upsampled": ModelCase(lambda: small_pixel_vae(1, upsample=True), bars),
 }

@@ -140,7 +140,7 @@ def ignoring():
     """A VAE with an autoregressive decoder whose posterior is the prior."""
     model = VAE(
         DenseEncoder((1, 4, 4), (6,)), nn.Linear(2, 3), FlowPosterior(6, 2), StandardNormal(2),
-        MADE((1, 4, 4), 20, context_dim=3),
+        MADE((1, 4, 4), (20,), context_dim=3),
     )  # fmt: skip
     with torch.no_grad():
         model.posterior.normal.weight.zero_()
@@ -306,7 +306,7 @@ def test_the_page_says_which_number_a_unit_has(found, tmp_path, monkeypatch):
     """Behind a flow no unit has a divergence of its own, but an activity; in closed form each has one."""
     titles = []
     monkeypatch.setattr(
-        "pyro_exact.diagnostics.page._titled", lambda axis, title: titles.append(title)
+        "pyro_exact.diagnostics.diagnosis_figure._titled", lambda axis, title: titles.append(title)
     )
     save_page(found, inference_data(found), 2, tmp_path / "page.png")
     plain = diagnose(small(), bits(12), samples=200)
@@ -378,7 +378,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     images = np.random.default_rng(0).integers(0, 2, (60, 4, 4), dtype=np.uint8)
     np.savez("toy.npz", train=images[:40], test=images[40:], levels=2)
     (tmp_path / "mine.yaml").write_text(
-        "data: toy.npz\nmodel: {name: vae, latents: 2, hidden: 5, flow: planar}\n"
+        "data: toy.npz\nmodel: {name: dense_vae, latent_dim: 2, hidden_dims: [5], flow: planar}\n"
         "training: {steps: 3, batch_size: 8, elbo: {anneal: kl, steps: 2}}\n"
     )
     cli.main(["train", "mine.yaml", "--out", "out", "--training.elbo.anneal", "energy"])

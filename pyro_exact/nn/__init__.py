@@ -1,6 +1,6 @@
 """Networks in pure torch: tensors in, tensors out."""
 
-from pyro_exact.nn.attention import AttentionConditioner, GatedEncoder
+from pyro_exact.nn.attention import AttentionConditioner, FlowPPContextNet
 from pyro_exact.nn.conditioner import (
     CausalConditioner,
     Conditioner,
@@ -11,42 +11,33 @@ from pyro_exact.nn.conditioner import (
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
-from pyro_exact.nn.gated_resnet import GatedResnet
-from pyro_exact.nn.map_convolution import AutoregressiveMap
+from pyro_exact.nn.iaf_convolution import MaskedConvNet
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.rescaled import RescaledConv2d
 from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d
-from pyro_exact.nn.shifted_convolution import ShiftedConv2d, ShiftedConvTranspose2d
-from pyro_exact.nn.shifted_stream import ShiftedStream
 from pyro_exact.nn.statistics import channel_statistics
-from pyro_exact.nn.swept_lstm import SweptLSTM
 
 __all__ = [
     "AttentionConditioner",
-    "AutoregressiveMap",
     "CausalConditioner",
     "Conditioner",
     "ConvConditioner",
     "DenseConditioner",
     "DenseDecoder",
     "DenseEncoder",
+    "FlowPPContextNet",
     "GatedConvDecoder",
     "GatedConvEncoder",
-    "GatedEncoder",
-    "GatedResnet",
     "MaskedConv2d",
+    "MaskedConvNet",
     "MaskedDense",
     "Parameters",
     "PriorConditioner",
     "RescaledConv2d",
     "ResidualConditioner",
     "ScaledConv2d",
-    "ShiftedConv2d",
-    "ShiftedConvTranspose2d",
-    "ShiftedStream",
-    "SweptLSTM",
     "WeightNormConv2d",
     "channel_statistics",
 ]

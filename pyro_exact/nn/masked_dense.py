@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import check_elements, check_seed
+from pyro_exact.checks import check_elements, check_seed, check_tensor
 from pyro_exact.nn.conditioner import CausalConditioner, required
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
 from pyro_exact.nn.orders import permutations
-from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.step_state import State, progress
 from pyro_exact.ops.derived import Derived, derive_when_loaded
 from pyro_exact.ops.masked_product import is_large
 from pyro_exact.ops.transformed import transformed
@@ -159,6 +159,7 @@ class MaskedDense(CausalConditioner):
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
         *hidden, last = self.layers
+        check_tensor("MaskedDense", "x", x)
         if x.dtype != last.weight.dtype:
             x = x.to(last.weight.dtype)
         permuted = self.sorted and self._permuted()
