@@ -7,7 +7,7 @@ from torch import Tensor
 from pyro_exact.checks import check_number
 from pyro_exact.nn.conditioner import Conditioner
 from pyro_exact.transforms.bijection import Bijection
-from pyro_exact.transforms.elementwise import bounded
+from pyro_exact.transforms.elementwise import tanh_bounded
 from pyro_exact.transforms.numerics import LARGEST_LOG_SCALE, at_least_float32
 from pyro_exact.transforms.partition import Partition
 from pyro_exact.transforms.parts import check_conditioner
@@ -94,7 +94,7 @@ class GIN(Bijection):
 
         fixed, free, theta = at_least_float32(fixed, free, theta.to(x.dtype))
         shift, raw = theta.unbind(-1)
-        log_scale = bounded(raw, self.bound)
+        log_scale = tanh_bounded(raw, self.bound)
         event = tuple(range(-self.partition.event_dim, 0))
         return fixed, free, shift, log_scale - log_scale.mean(event, keepdim=True)
 

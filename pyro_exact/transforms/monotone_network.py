@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pyro_exact.checks import check_number, check_size, check_sizes
 from pyro_exact.nn.precision import full_precision
-from pyro_exact.transforms.elementwise import bounded
+from pyro_exact.transforms.elementwise import tanh_bounded
 from pyro_exact.transforms.monotone import Monotone, Parts
 
 LARGEST_BOUND = 1e12
@@ -125,7 +125,7 @@ class MonotoneNetwork(Monotone):
             h = linear(self.element, u.unsqueeze(-1) / self.bound) + hidden
             for layer in self.layers:
                 h = linear(layer, h.tanh())
-        return bounded(h.squeeze(-1), self.max_log_slope)
+        return tanh_bounded(h.squeeze(-1), self.max_log_slope)
 
     def extra_repr(self) -> str:
         return f"bound={self.bound}, nodes={self.nodes}"

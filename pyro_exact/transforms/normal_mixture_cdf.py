@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
-from pyro_exact.transforms.elementwise import bounded
+from pyro_exact.transforms.elementwise import tanh_bounded
 from pyro_exact.transforms.monotone import Monotone, Parts
 
 LOG_ROOT_2_PI = math.log(2 * math.pi) / 2
@@ -77,7 +77,7 @@ class NormalMixtureCDF(Monotone):
     def unpack(self, theta: Tensor) -> Parts:
         r"""Return :math:`\log \pi`, :math:`\mu`, and the logarithm of the inverse scales."""
         logits, means, raw = theta.split([self.components] * 3, dim=-1)
-        log_rate = bounded(raw, self.max_log_scale, sign=-1)
+        log_rate = tanh_bounded(raw, self.max_log_scale, sign=-1)
         return logits.log_softmax(-1), means + self.offsets.to(theta), log_rate
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
-from pyro_exact.transforms.elementwise import bounded
+from pyro_exact.transforms.elementwise import tanh_bounded
 from pyro_exact.transforms.monotone import Monotone, Parts
 
 
@@ -99,7 +99,7 @@ class DenseSigmoidal(Monotone):
             else:
                 log_mixing = mixing.new_zeros(*mixing.shape[:-1], self.width, 1)
 
-            log_a = bounded(log_a, self.max_log_slope)
+            log_a = tanh_bounded(log_a, self.max_log_slope)
             b = b - log_a.exp() * self.places.to(theta)
             parts += [log_a, b, output.log_softmax(-1), log_mixing]
         return tuple(parts)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import check_number
-from pyro_exact.transforms.elementwise import Elementwise, bounded
+from pyro_exact.transforms.elementwise import Elementwise, tanh_bounded
 from pyro_exact.transforms.numerics import at_least_float32
 
 
@@ -54,7 +54,7 @@ class SignedPower(Elementwise):
 
     def _power(self, x: Tensor, theta: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
-        log_power = bounded(theta.squeeze(-1), self.bound, sign)
+        log_power = tanh_bounded(theta.squeeze(-1), self.bound, sign)
         log_size = x.abs().clamp(min=torch.finfo(x.dtype).tiny).log()
 
         log_stretch = log_power.expm1() * log_size

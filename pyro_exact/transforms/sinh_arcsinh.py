@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_exact.checks import check_number
-from pyro_exact.transforms.elementwise import Elementwise, bounded
+from pyro_exact.transforms.elementwise import Elementwise, tanh_bounded
 from pyro_exact.transforms.numerics import at_least_float32
 
 
@@ -71,7 +71,7 @@ class SinhArcsinh(Elementwise):
 
     def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         skew, log_tail = theta.unbind(-1)
-        return bounded(skew, self.max_skew), bounded(log_tail, self.bound)
+        return tanh_bounded(skew, self.max_skew), tanh_bounded(log_tail, self.bound)
 
     def extra_repr(self) -> str:
         return f"bound={self.bound}, max_skew={self.max_skew}"
