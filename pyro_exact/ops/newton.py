@@ -46,7 +46,9 @@ def root(
     """
     with torch.no_grad():
         x, log_slope = solve(function, target, parameters, bracket, start)
-    if not torch.is_grad_enabled():
+
+    value, log_slope_at_root = function(x, *parameters) if torch.is_grad_enabled() else (x, x)
+    if not (value.requires_grad or target.requires_grad):
         return x, log_slope
 
     # At a root a Newton step moves nothing, but has the derivatives of the root: one step those of
@@ -56,10 +58,11 @@ def root(
     per_slope = (-log_slope).exp().clamp(max=limit)
 
     for _ in range(2):
-        step = (target - function(x, *parameters)[0]) * per_slope
+        step = (target - value) * per_slope
         x = x + (step - step.detach())
+        value, log_slope_at_root = function(x, *parameters)
 
-    return x, function(x, *parameters)[1]
+    return x, log_slope_at_root
 
 
 def solve(
