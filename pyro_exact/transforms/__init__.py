@@ -6,6 +6,7 @@ from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.batch_norm import BatchNorm
 from pyro_exact.transforms.bernstein import Bernstein
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.block_autoregressive import BlockAutoregressive
 from pyro_exact.transforms.circular_spline import CircularSpline
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.conditioned import Conditioned
@@ -18,6 +19,7 @@ from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.gin import GIN
 from pyro_exact.transforms.haar import Haar, HaarSqueeze
 from pyro_exact.transforms.householder import Householder
+from pyro_exact.transforms.interval import Interval
 from pyro_exact.transforms.inverse import Inverse
 from pyro_exact.transforms.lambert_w import LambertW
 from pyro_exact.transforms.linear_low_rank import LinearLowRank
@@ -48,6 +50,7 @@ from pyro_exact.transforms.sinh_arcsinh import SinhArcsinh
 from pyro_exact.transforms.soft_clip import SoftClip
 from pyro_exact.transforms.spline import Spline
 from pyro_exact.transforms.squeeze import Squeeze
+from pyro_exact.transforms.stock import Stock
 from pyro_exact.transforms.sum_of_squares import SumOfSquares
 from pyro_exact.transforms.sylvester import Sylvester
 from pyro_exact.transforms.top_prior import TopPrior
@@ -60,6 +63,7 @@ __all__ = [
     "BatchNorm",
     "Bernstein",
     "Bijection",
+    "BlockAutoregressive",
     "Channels",
     "Checkerboard",
     "CircularSpline",
@@ -79,6 +83,7 @@ __all__ = [
     "HaarSqueeze",
     "Halves",
     "Householder",
+    "Interval",
     "Inverse",
     "LambertW",
     "LinearLU",
@@ -109,6 +114,7 @@ __all__ = [
     "Softplus",
     "Spline",
     "Squeeze",
+    "Stock",
     "SumOfSquares",
     "Sylvester",
     "TopPrior",
