@@ -17,7 +17,7 @@ from pyro_exact.autoregressive import (
     NADE,
     Autoregressive,
     CausalNet,
-    Conditioned,
+    ConditionalNet,
     ConvNADE,
     DeepNADE,
     DiagonalBiLSTM,
@@ -48,6 +48,7 @@ from pyro_exact.flows import (
     image_spline_coupling,
     maf,
     nice,
+    nsf,
     planar,
     radial,
     real_nvp,
@@ -389,6 +390,7 @@ TRANSFORMS: dict[str, Case] = {
     "image_nice": Case(
         lambda c: image_nice((1, 2, 3), 4, 3, (5,), c), (1, 2, 3), True, pixels, std=0.2
     ),
+    "nsf": Case(lambda c: nsf(3, 2, 4, 3.0, (6,), c), (3,), True, std=0.2),
     "planar": Case(lambda c: planar(3, 4, c), (3,), True),
     "radial": Case(lambda c: radial(3, 2, c), (3,), True),
     "real_nvp": Case(lambda c: real_nvp(3, 2, (5,), c), (3,), True, std=0.2),
@@ -578,7 +580,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(
         (3, 2, 1), 3, width=6, depth=1, kernel_size=3, head_width=18, context_shape=(2, 2, 1)
     ),
-    "Conditioned": lambda: Conditioned(DeepNADE(13, (20, 20), orders=2), torch.arange(13) % 4 == 2),
+    "ConditionalNet": lambda: ConditionalNet(
+        DeepNADE(13, (20, 20), orders=2), torch.arange(13) % 4 == 2
+    ),
     "ConvNADE": lambda: ConvNADE((1, 2, 5), 4, [2], (15,)),
     "ConvNADE ensemble": lambda: ConvNADE((1, 3, 3), 4, [2, 2], (15, 15), orders=2),
     "DeepNADE": lambda: DeepNADE(10, (20, 20)),

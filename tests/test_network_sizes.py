@@ -9,7 +9,7 @@ import torch
 
 from pyro_exact import autoregressive, distributions, likelihoods, models, nn
 from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import ShiftedConv2d
-from pyro_exact.autoregressive.pixel_rnn.conv_lstm import SweptLSTM
+from pyro_exact.autoregressive.pixel_rnn.conv_lstm import ConvLSTM
 
 IMAGE, WIDE = (1, 4, 4), (1, 8, 8)
 
@@ -129,7 +129,7 @@ BUILDERS = {
         nn.MaskedConvNet,
         {"channels": 1, "num_params": 2, "width": 2, "depth": 1},
     ),
-    "SweptLSTM": (SweptLSTM, {"units": 2, "taps": 2, "maps": 1}),
+    "ConvLSTM": (ConvLSTM, {"width": 2, "taps": 2, "maps": 1}),
     "DenseDecoder": (partial(nn.DenseDecoder, shape=IMAGE), {"latent_dim": 2, "num_params": 1}),
     "GatedConvDecoder": (
         partial(nn.GatedConvDecoder, shape=IMAGE),
@@ -202,7 +202,7 @@ def test_a_gain_is_any_finite_number(build):
         lambda: nn.ScaledConv2d(10**6, 10**6),
         lambda: nn.RescaledConv2d(10**6, 10**6, 3),
         lambda: ShiftedConv2d(10**6, 10**6, (2, 3), centred=True),
-        lambda: SweptLSTM(units=10**6, taps=2),
+        lambda: ConvLSTM(width=10**6, taps=2),
     ],
     ids=[
         "NADE",
@@ -216,7 +216,7 @@ def test_a_gain_is_any_finite_number(build):
         "ScaledConv2d",
         "RescaledConv2d",
         "ShiftedConv2d",
-        "SweptLSTM",
+        "ConvLSTM",
     ],
 )
 def test_a_weight_too_large_for_any_memory_is_refused(build):

@@ -1,6 +1,6 @@
 """Builders: functions that return a ready `Bijection`."""
 
-from pyro_exact.flows.autoregressive import iaf, maf
+from pyro_exact.flows.autoregressive import iaf, maf, nsf
 from pyro_exact.flows.circular_spline import circular_spline
 from pyro_exact.flows.constrained import bounded, constrained
 from pyro_exact.flows.couplings import couplings
@@ -34,6 +34,7 @@ __all__ = [
     "maf",
     "naf",
     "nice",
+    "nsf",
     "planar",
     "radial",
     "real_nvp",

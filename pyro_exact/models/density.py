@@ -8,7 +8,6 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.checks import check_floating
 from pyro_exact.distributions.flow import Flow
@@ -44,7 +43,7 @@ class Density(GenerativeModel):
 
         # A module is registered by the assignment; of a distribution the network has to be.
         if isinstance(distribution, Autoregressive):
-            self.net = cast(CausalNet, distribution.net)
+            self.net = distribution.net
 
     @property
     def event_shape(self) -> torch.Size:
@@ -65,9 +64,8 @@ class Density(GenerativeModel):
         if self.classes is None:
             return super().condition(label)
 
-        context = one_hot(label, self.classes, "Density")
         given = cast(Autoregressive, self.distribution)
-        distribution = Autoregressive(self.net, context, given.member, given._validate_args)
+        distribution = given.condition(one_hot(label, self.classes, "Density"))
 
         conditioned = Density(distribution)
         conditioned.training = self.training  # of this module alone, as the network is shared
@@ -85,7 +83,7 @@ class Density(GenerativeModel):
     def check(self, x: Tensor) -> None:
         super().check(x)
         if isinstance(self.distribution, Autoregressive):
-            self.distribution._validate_sample(x)
+            self.distribution.check_value(x)
         elif isinstance(self.distribution, Flow):
             check_floating("Density", "x", x)
 

@@ -85,7 +85,7 @@ class OrderAgnostic(GenerativeModel):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        Autoregressive(self.net)._validate_sample(x)
+        Autoregressive(self.net).check_value(x)
 
     def initialize(self, x: Tensor) -> None:
         super().initialize(x)

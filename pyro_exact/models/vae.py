@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.checks import check_event, check_finite, check_floating, check_tensor
-from pyro_exact.distributions.independent_sites import IndependentSites, check_values
+from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.finite import check_output
@@ -87,11 +87,9 @@ class VAE(GenerativeModel):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        net_or_likelihood = self.likelihood
-        if isinstance(net_or_likelihood, CausalNet):
-            check_values(x, net_or_likelihood.likelihood)
-        else:
-            check_values(x, net_or_likelihood)
+        decoder = self.likelihood
+        likelihood = decoder.likelihood if isinstance(decoder, CausalNet) else decoder
+        likelihood.check_values(x)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         z = pyro.sample("z", self.prior())

@@ -14,7 +14,6 @@ from pyro_exact.autoregressive.pixel_net import PixelNet
 from pyro_exact.checks import check_event, check_floating
 from pyro_exact.distributions.flow import StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
-from pyro_exact.distributions.independent_sites import check_values
 from pyro_exact.distributions.normal import softplus_normal
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.finite import check_output
@@ -85,7 +84,7 @@ class HierarchicalPixelVAE(GenerativeModel):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        check_values(x, self.likelihood.likelihood)
+        self.likelihood.likelihood.check_values(x)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         z2 = pyro.sample("z2", self.top_prior())
@@ -104,7 +103,7 @@ class HierarchicalPixelVAE(GenerativeModel):
 
     def posteriors_of(self, x: Tensor) -> tuple[TorchDistribution, TorchDistribution]:
         """Return q(z2 | x) and q(z1 | x)."""
-        h = self.encoder(self.likelihood.scaled(cast(x, weight_of(self))))
+        h = self.encoder(self.likelihood.scale(cast(x, weight_of(self))))
 
         mean, raw = self.to_bottom(h).chunk(2, dim=-3)
         bottom: TorchDistribution = softplus_normal(mean, raw).to_event(3)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.checks import check_number, check_size
-from pyro_exact.distributions.independent_sites import IndependentSites, check_values
+from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.flows.arguments import image_shape
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
@@ -98,7 +98,7 @@ class ResNetVAE(GenerativeModel):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        check_values(x, self.likelihood)
+        self.likelihood.check_values(x)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         def draw(name: str, layer: StochasticLayer, above: TopDownFeatures) -> Tensor:
@@ -197,7 +197,7 @@ class ResNetVAE(GenerativeModel):
     def likelihood_of(self, means: Tensor) -> IndependentSites:
         """Return p(x | z)."""
         batch = means.shape[:-1]
-        logit_size, _, _, slope_size = self.likelihood.sizes
+        logit_size, _, _, slope_size = self.likelihood.sizes.parts
 
         # One component, so its logit is arbitrary; channels do not depend on each other.
         logit, slopes = means.new_zeros(*batch, logit_size), means.new_zeros(*batch, slope_size)
