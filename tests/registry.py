@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.distributions.transforms import AffineTransform, IndependentTransform, SigmoidTransform
 from torch import Tensor
+from torch.distributions import constraints
 
 from pyro_exact.autoregressive import (
     MADE,
@@ -33,27 +35,41 @@ from pyro_exact.distributions import (
     FlowPosterior,
     IndependentSites,
     InverseAutoregressive,
+    LowRankNormal,
+    Mixture,
+    NormalMixture,
     StandardNormal,
+    StudentNoise,
     Subset,
+    UniformBox,
     UniformDequantizer,
 )
 from pyro_exact.flows import (
+    bernstein,
+    bnaf,
+    bounded,
+    circular_spline,
+    constrained,
     couplings,
     flow_pp,
     flow_pp_dequantizer,
+    gaussianization,
     glow,
     iaf,
     image_nice,
     image_real_nvp,
     image_spline_coupling,
     maf,
+    naf,
     nice,
     nsf,
     planar,
     radial,
     real_nvp,
+    sos,
     spline_coupling,
     sylvester,
+    umnn,
 )
 from pyro_exact.likelihoods import (
     BernoulliLikelihood,
@@ -94,6 +110,7 @@ from pyro_exact.transforms import (
     BatchNorm,
     Bernstein,
     Bijection,
+    BlockAutoregressive,
     Channels,
     Checkerboard,
     CircularSpline,
@@ -112,6 +129,7 @@ from pyro_exact.transforms import (
     HaarSqueeze,
     Halves,
     Householder,
+    Interval,
     LambertW,
     LinearLowRank,
     LinearLU,
@@ -141,6 +159,7 @@ from pyro_exact.transforms import (
     Softplus,
     Spline,
     Squeeze,
+    Stock,
     SumOfSquares,
     Sylvester,
     TopPrior,
@@ -461,6 +480,11 @@ ELEMENTWISE |= {
     "SumOfSquares small bound": lambda: SumOfSquares(1, 2, bound=0.5),
 }
 TRANSFORMS |= {
+    "BlockAutoregressive": Case(lambda c: BlockAutoregressive(3, 3, 1, c), (3,), True),
+    "BlockAutoregressive deep": Case(lambda c: BlockAutoregressive(2, 2, 3, c), (2,), True),
+    "BlockAutoregressive of one element": Case(
+        lambda c: BlockAutoregressive(1, 4, 1, c), (1,), True
+    ),
     "DiscreteCosine": Case(lambda c: DiscreteCosine(5), (5,)),
     "Exponential": Case(lambda c: Exponential(), (3,)),
     "Exponential of an image": Case(lambda c: Exponential(3), (1, 2, 2)),
@@ -470,6 +494,8 @@ TRANSFORMS |= {
     "Haar odd": Case(lambda c: Haar(7), (7,)),
     "Haar of one element": Case(lambda c: Haar(1), (1,)),
     "HaarSqueeze": Case(lambda c: HaarSqueeze(), (2, 4, 2)),
+    "Interval": Case(lambda c: Interval(-1.0, 2.0, 3), (3,)),
+    "Interval inv": Case(lambda c: Interval(0.0, 1.0, (1, 2)).inv, (1, 2), draw=torch.rand),
     "LinearLowRank": Case(lambda c: LinearLowRank(5, 2, c), (5,), True),
     "LinearLowRank of full rank": Case(lambda c: LinearLowRank(3, 3, c), (3,), True),
     "LinearQR": Case(lambda c: LinearQR(4, context_dim=c), (4,), True),
@@ -506,6 +532,33 @@ TRANSFORMS |= {
     "SoftClip of an image": Case(lambda c: SoftClip(0.5, 3), (1, 2, 2)),
     "Softplus": Case(lambda c: Softplus(), (3,)),
     "Softplus inv": Case(lambda c: Softplus().inv, (3,), draw=torch.rand),
+    "Stock": Case(lambda c: Stock(AffineTransform(1.0, -2.0), (2, 2)), (2, 2)),
+    "Stock of vectors": Case(
+        lambda c: Stock(IndependentTransform(AffineTransform(1.0, 2.0), 1), 4), (4,)
+    ),
+    "Stock inv": Case(lambda c: Stock(SigmoidTransform(), 3).inv, (3,), draw=torch.rand),
+    "bernstein": Case(lambda c: bernstein(3, 1, 6, 3.0, (6,), c), (3,), True, std=0.2),
+    "bnaf": Case(lambda c: bnaf(3, 2, 3, 1, c), (3,), True, std=0.2),
+    "bounded": Case(
+        lambda c: bounded(maf(2, 1, (6,), c), 0.0, torch.tensor([1.0, 2.0])),
+        (2,),
+        True,
+        torch.rand,
+        std=0.2,
+    ),
+    "circular_spline": Case(lambda c: circular_spline(3, 2, 4, 8.0, (6,), c), (3,), True, std=0.2),
+    "constrained": Case(
+        lambda c: constrained(maf(2, 1, (6,), c), constraints.positive),
+        (2,),
+        True,
+        torch.rand,
+        std=0.2,
+    ),
+    "gaussianization": Case(lambda c: gaussianization(3, 2, 3, c), (3,), True, std=0.2),
+    "naf": Case(lambda c: naf(3, 1, 4, 1, 1, (6,), c), (3,), True, std=0.2),
+    "naf dense": Case(lambda c: naf(2, 1, 2, 2, 3, (6,), c), (2,), True, std=0.2),
+    "sos": Case(lambda c: sos(3, 1, 2, 2, 3.0, (6,), c), (3,), True, std=0.2),
+    "umnn": Case(lambda c: umnn(3, 1, 3, (4,), (6,), c), (3,), True, std=0.2),
 }
 
 PARTITIONS: dict[str, Callable[[], Partition]] = {
@@ -671,6 +724,16 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "UniformDequantizer": lambda: UniformDequantizer(
         torch.randint(4, (3, 1, 2, 2)).to(torch.get_default_dtype())
     ),
+}
+
+
+DISTRIBUTIONS |= {
+    "LowRankNormal": lambda: LowRankNormal(4, 2)(),
+    "Mixture": lambda: Mixture([flow(), flow()])(),
+    "Mixture conditional": lambda: Mixture([flow(2), flow(2)]).condition(torch.randn(3, 2)),
+    "NormalMixture": lambda: NormalMixture(3, 2)(),
+    "StudentNoise": lambda: StudentNoise(3)(),
+    "UniformBox": lambda: UniformBox(2, -1.0, 3.0)(),
 }
 
 

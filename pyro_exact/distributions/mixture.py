@@ -89,11 +89,11 @@ class MixtureDistribution(TorchDistribution):
         super().__init__(first.batch_shape, first.event_shape, validate_args)
 
     @property
-    def support(self) -> Constraint:
+    def support(self) -> Constraint | None:
         return self.parts[0].support
 
-    def expand(self, batch_shape: Size, _instance: Any = None) -> MixtureDistribution:
-        parts = [part.expand(batch_shape) for part in self.parts]
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> MixtureDistribution:
+        parts = [part.expand(Size(batch_shape)) for part in self.parts]
         return MixtureDistribution(self.logits, parts, self._validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:

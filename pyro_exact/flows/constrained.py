@@ -75,7 +75,8 @@ def constrained(
         (torch.Size([3]), tensor(True))
     """
     free = _shape("constrained", flow, shape)
-    return Compose([Stock(biject_to(constraint), free).inv, flow])
+    to_constraint = Stock(biject_to(constraint), free, constraint)
+    return Compose([to_constraint.inv, flow])
 
 
 def _shape(builder: str, flow: Bijection, shape: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -78,15 +79,14 @@ class BlockAutoregressive(Bijection):
         self.least_slope = check_number(name, "least_slope", least_slope, 0.01, 1)
 
         sizes = [1, *[width] * self.depth, 1]
-        self.layers = nn.ModuleList(
-            BlockLinear(dim, below, above, context_dim) for below, above in pairwise(sizes)
-        )
+        layers = [BlockLinear(dim, *pair, context_dim) for pair in pairwise(sizes)]
+        self.layers: Sequence[BlockLinear] = nn.ModuleList(layers)  # type: ignore[assignment]
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         h, log_slope = x.unsqueeze(-1), torch.zeros_like(x).unsqueeze(-1)
         with full_precision(x):
             for index, layer in enumerate(self.layers):
-                blocks: Blocks = layer.blocks()
+                blocks = layer.blocks()
                 h = blocks.product(h) + layer.offset(context)
                 log_slope = (blocks.log_diagonal + log_slope.unsqueeze(-2)).logsumexp(-1)
                 if index < self.depth:
@@ -97,7 +97,7 @@ class BlockAutoregressive(Bijection):
         ladj = y.new_zeros(y.shape[:-1])
         open_ends = torch.full_like(ladj, -math.inf), torch.full_like(ladj, math.inf)
         with full_precision(y):
-            blocks: list[Blocks] = [layer.blocks() for layer in self.layers]
+            blocks = [layer.blocks() for layer in self.layers]
             offsets = [layer.offset(context).expand(*y.shape, -1) for layer in self.layers]
             # The inputs of each layer from the dimensions so far.
             known: list[list[Tensor]] = [[] for _ in blocks]
@@ -174,21 +174,31 @@ class BlockLinear(nn.Module):
         super().__init__()
         self.dim = dim
         bound = (dim * below) ** -0.5
-        self.lower = nn.Parameter(torch.empty(dim, above, dim, below).uniform_(-bound, bound))
+        # The blocks of the rows from the second on, and of the columns but the last.
+        lower = torch.empty(dim - 1, above, dim - 1, below)
+        self.lower = nn.Parameter(lower.uniform_(-bound, bound))
         self.diagonal = nn.Parameter(torch.empty(dim, above, below).uniform_(-1, 0))
-        self.log_gain = nn.Parameter(torch.zeros(dim, above))
         self.bias = nn.Parameter(torch.empty(dim, above).uniform_(-1, 1))
+
+        # A row of one weight is the gain itself.
+        self.normalized = dim * below > 1
+        if self.normalized:
+            self.log_gain = nn.Parameter(torch.zeros(dim, above))
         if context_dim is not None:
             self.context = nn.Linear(context_dim, dim * above, bias=False)
             nn.init.zeros_(self.context.weight)
 
     def blocks(self) -> Blocks:
         """Return the weight, whose rows have the norms of the gains."""
+        mask = self.lower.new_ones(self.dim - 1, self.dim - 1).tril()[:, None, :, None]
+        lower = F.pad(self.lower * mask, (0, 0, 0, 1, 0, 0, 1, 0))
+        if not self.normalized:
+            return Blocks(lower, self.diagonal)
+
         # exp(diagonal) and the rest, both divided by the largest of a row, which may overflow
         top = self.diagonal.detach().amax(-1, keepdim=True).clamp(min=0)
         positive = (self.diagonal - top).exp()
-        before = self.lower.new_ones(self.dim, self.dim).tril(-1)[:, None, :, None]
-        lower = self.lower * before * (-top).exp().unsqueeze(-1)
+        lower = lower * (-top).exp().unsqueeze(-1)
 
         square = positive.square().sum(-1) + lower.square().sum((-2, -1))
         log_scale = (self.log_gain - square.log() / 2).unsqueeze(-1)

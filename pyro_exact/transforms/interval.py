@@ -63,7 +63,12 @@ class Interval(Bijection):
             raise ValueError(
                 f"Interval expects low below high; got {low} and {high}. Exchange or change them."
             )
-        self.bounds = constraints.interval(self.low, self.high)
+        self.same = not (isinstance(low, Tensor) or isinstance(high, Tensor))
+        self.bounds = (
+            constraints.interval(low, high)
+            if self.same
+            else constraints.interval(self.low, self.high)
+        )
         self.codomain = of_event(self.bounds, len(event))
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -87,7 +92,8 @@ class Interval(Bijection):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Interval:
         """Move the bounds of the constraint with the layer; containers hold the same object."""
         super()._apply(fn, recurse)
-        self.bounds.lower_bound, self.bounds.upper_bound = self.low, self.high
+        if not self.same:
+            self.bounds.lower_bound, self.bounds.upper_bound = self.low, self.high
         return self
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.distributions import Transform
+from torch.distributions.constraints import Constraint
 
 from pyro_exact.checks import check_shape, shown
 from pyro_exact.transforms.bijection import Bijection
@@ -29,6 +30,8 @@ class Stock(Bijection):
         transform: The transform, for example ``StickBreakingTransform()``. A module becomes a part
             of the layer; tensors of other transforms stay on their device.
         shape: Shape of an event of ``x``; an integer n means (n,).
+        codomain: The constraint of ``y``; `None` for that which the transform declares. Some
+            declare the real line, although they map to less.
 
     Cost:
         - forward: that of the transform.
@@ -47,7 +50,12 @@ class Stock(Bijection):
         tensor([0.3333, 0.3333, 0.3333])
     """
 
-    def __init__(self, transform: Transform, shape: int | Sequence[int]) -> None:
+    def __init__(
+        self,
+        transform: Transform,
+        shape: int | Sequence[int],
+        codomain: Constraint | None = None,
+    ) -> None:
         event = check_shape("Stock", "shape", shape)
         _check_transform(transform, event)
         output = tuple(transform.forward_shape(torch.Size(event)))
@@ -57,17 +65,24 @@ class Stock(Bijection):
         # Dimensions of an event over which the transform does not sum itself.
         self.extra = len(event) - transform.domain.event_dim
         self.domain = of_event(transform.domain, self.extra)
-        self.codomain = of_event(transform.codomain, len(output) - transform.codomain.event_dim)
+        codomain = transform.codomain if codomain is None else codomain
+        self.codomain = of_event(codomain, len(output) - codomain.event_dim)
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         y = self.stock(x)
-        return y, sum_event(self.stock.log_abs_det_jacobian(x, y), self.extra)
+        return y, self._ladj(x, y)
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         x = self.stock.inv(y)
-        return x, -sum_event(self.stock.log_abs_det_jacobian(x, y), self.extra)
+        return x, -self._ladj(x, y)
+
+    def _ladj(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the log-determinant; the sums of stock transforms do not take an empty batch."""
+        if not x.numel():
+            return x.new_zeros(x.shape[: x.dim() - len(self.event)])
+        return sum_event(self.stock.log_abs_det_jacobian(x, y), self.extra)
 
     @property
     def sign(self) -> int:
