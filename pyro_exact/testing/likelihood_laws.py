@@ -72,7 +72,8 @@ def draws_have_the_probabilities(trial: LikelihoodTrial) -> None:
     if (error > allowed).any():
         worst = int((error - allowed).argmax())
         raise AssertionError(
-            f"draws of {every[worst].tolist()}: expected {DRAWS * p[worst]:.0f} of {DRAWS}; got {int(counts[worst])}."
+            f"draws of {every[worst].tolist()}: expected {DRAWS * p[worst]:.0f} of {DRAWS}; got "
+            f"{int(counts[worst])}."
         )
 
 
@@ -90,7 +91,7 @@ def draws_have_the_density(trial: LikelihoodTrial) -> None:
 
 @law(always)
 def draws_are_in_the_support(trial: LikelihoodTrial) -> None:
-    """Draws have the shape of a value, and lie in the support, also for extreme noise and parameters."""
+    """Draws have the shape of a value, and lie in the support, even for extreme noise."""
     likelihood = trial.likelihood
     for size in (1, 100):
         for noise in (
@@ -146,7 +147,7 @@ def marginal_fits_data(trial: LikelihoodTrial) -> None:
 
 @law(always)
 def values_outside_the_support_are_refused(trial: LikelihoodTrial) -> None:
-    """`check_values` refuses NaN and infinity, and for discrete elements fractions and other integers."""
+    """`check_values` refuses NaN, infinity and, for discrete elements, other numbers."""
     wrong = [torch.nan, torch.inf]
     if trial.likelihood.levels is not None:
         wrong += [0.5, -1.0, float(trial.likelihood.levels)]
