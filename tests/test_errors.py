@@ -41,7 +41,8 @@ def one_each(cases):
     return dict(chosen.values())
 
 
-ANY_EVENT = {"Logit", "PixelInterval", "Scaling"}  # they change each number by itself
+# They change each element by itself.
+ANY_EVENT = {"Exponential", "Logit", "PixelInterval", "Scaling", "SoftClip", "Softplus"}
 METHODS = ["forward_and_ladj", "inverse_and_ladj"]
 
 

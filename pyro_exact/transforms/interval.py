@@ -64,11 +64,8 @@ class Interval(Bijection):
                 f"Interval expects low below high; got {low} and {high}. Exchange or change them."
             )
         self.same = not (isinstance(low, Tensor) or isinstance(high, Tensor))
-        self.bounds = (
-            constraints.interval(low, high)
-            if self.same
-            else constraints.interval(self.low, self.high)
-        )
+        ends = (low, high) if self.same else (self.low, self.high)
+        self.bounds = constraints.interval(*ends)
         self.codomain = of_event(self.bounds, len(event))
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
