@@ -61,7 +61,7 @@ class UniformBox(nn.Module):
 class StudentNoise(nn.Module):
     r"""The base of a flow of data with heavy tails: independent Student-t elements.
 
-    The degrees of freedom are learned, one for each dimension, above the given least number.
+    The degrees of freedom of each dimension are learned, above the given least number.
 
     Args:
         dim: Dimension of the vectors.
@@ -69,7 +69,7 @@ class StudentNoise(nn.Module):
         least: The least number of degrees of freedom; above 2 the variance is finite.
 
     Raises:
-        ValueError: If ``df`` is not above ``least``, or one of them is not positive.
+        ValueError: If ``df`` is not above ``least``, or either is not positive.
 
     Example:
         >>> StudentNoise(3)().event_shape
@@ -100,7 +100,7 @@ class StudentNoise(nn.Module):
 class NormalMixture(nn.Module):
     r"""The base of a flow of data in clusters: a learned mixture of normals with diagonal covariances.
 
-    Its samples have no gradient: use it to fit data, and not in a guide.
+    Samples have no gradient: use it to fit data, and not in a guide.
 
     Args:
         dim: Dimension of the vectors.

@@ -15,11 +15,11 @@ from pyro_exact.distributions.flow import Flow
 
 
 class Mixture(nn.Module):
-    r"""A mixture of flows with learned weights. Use it for data in clusters, which one flow can only join by bridges.
+    r"""A mixture of flows with learned weights. Use it for data in clusters, which a single flow joins by bridges.
 
     .. math:: \log p(x) = \log \sum_k \pi_k\, p_k(x)
 
-    Its samples have no gradient: use it to fit data, and not in a guide.
+    Samples have no gradient: use it to fit data, and not in a guide.
 
     Args:
         flows: The components, at least one. All have the same shape, and the same context if any.
@@ -55,13 +55,13 @@ class Mixture(nn.Module):
         return MixtureDistribution(self.logits, [flow() for flow in self.flows])
 
     def condition(self, context: Tensor) -> MixtureDistribution:
-        """Return the distribution given a context; its batch shape is that of the context."""
+        """Return the distribution given a context; the batch shape is that of the context."""
         parts = [flow.condition(context) for flow in self.flows]  # type: ignore[operator]
         return MixtureDistribution(self.logits, parts)
 
 
 class MixtureDistribution(TorchDistribution):
-    """A mixture of distributions of any kinds, with one event shape and one batch shape.
+    """A mixture of distributions of any kinds, with the same event shape and the same batch shape.
 
     Args:
         logits: Logits of the weights (K).

@@ -28,7 +28,7 @@ def circular_spline(
 ) -> Compose:
     r"""Build a spline flow on a torus, from data to noise. Use it for angles, such as directions or torsions.
 
-    Each dimension is a circle, the interval [-bound, bound) with its ends joined. The networks of
+    Each dimension is a circle, the interval [-bound, bound) with the ends joined. The networks of
     the couplings see the cosine and the sine of each angle, so that no density has a jump at the
     cut. The noise is uniform: use `pyro_exact.distributions.UniformBox` as the base.
 

@@ -23,13 +23,13 @@ def bounded(
 ) -> Compose:
     r"""Let a flow, from data to noise, take data in intervals: the inverse of an `Interval` precedes it.
 
-    A distribution with the inverse of the whole has the intervals as its support, so automatic
+    A distribution with the inverse of the whole has the intervals as support, so automatic
     guides, NUTS and `biject_to` work on a Pyro site with it. Data at an end itself have a code that
-    is infinite: move them inside, or widen the interval.
+    is infinite: move such data inside, or widen the interval.
 
     Args:
         flow: A flow on the real line, from data to noise, for example ``maf(3)``.
-        low: Lower end, a number or a tensor with one for each element.
+        low: Lower end, a number, or a tensor with an end for each element.
         high: Upper end, likewise.
         shape: Shape of an event; `None` for that of the flow.
 

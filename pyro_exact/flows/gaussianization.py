@@ -20,7 +20,7 @@ def gaussianization(
 ) -> Bijection:
     r"""Build a Gaussianization flow, from data to noise: it makes each dimension normal, rotates, and so on.
 
-    It has no network, and few weights. Scoring takes one pass. A sample takes one guarded Newton
+    It has no network, and few weights. Scoring takes one pass. A sample takes a guarded Newton
     iteration for each layer, for all dimensions at once.
 
     Args:

@@ -29,7 +29,7 @@ def naf(
 ) -> Bijection:
     r"""Build a neural autoregressive flow, from data to noise: a `maf` with small monotone networks.
 
-    Scoring takes one pass. A sample takes one guarded Newton iteration for each dimension.
+    Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -37,7 +37,7 @@ def naf(
         width: Number of sigmoids in each layer of a formula.
         depth: Number of layers of a formula.
         units: Number of elements between the layers of a formula; 1 for the deep sigmoidal form,
-            more for the dense one.
+            more for the dense form.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
             default of the network.
         context_dim: Size of an optional context vector for every network.
@@ -68,7 +68,7 @@ def umnn(
 ) -> Bijection:
     r"""Build an autoregressive flow of unconstrained monotone networks, from data to noise: integrals of networks.
 
-    Scoring takes one pass, with the 32 nodes of a quadrature for each element. A sample takes one
+    Scoring takes one pass, with the 32 nodes of a quadrature for each element. A sample takes a
     guarded Newton iteration for each dimension.
 
     Args:
@@ -107,7 +107,7 @@ def sos(
 ) -> Bijection:
     r"""Build an autoregressive flow of sum-of-squares polynomials, from data to noise.
 
-    Scoring takes one pass. A sample takes one guarded Newton iteration for each dimension.
+    Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -145,7 +145,7 @@ def bernstein(
 ) -> Bijection:
     r"""Build an autoregressive flow of Bernstein polynomials, from data to noise.
 
-    Scoring takes one pass. A sample takes one guarded Newton iteration for each dimension.
+    Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -182,7 +182,7 @@ def bnaf(
 ) -> Bijection:
     r"""Build a block neural autoregressive flow, from data to noise. It has far fewer weights than a `naf`.
 
-    Scoring takes one pass. A sample takes one guarded Newton iteration for each dimension. Every
+    Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension. Every
     second layer takes the dimensions in reverse order.
 
     Args:
@@ -191,7 +191,8 @@ def bnaf(
         width: Number of hidden units of each dimension.
         depth: Number of hidden layers in each.
         context_dim: Size of an optional context vector for every layer.
-        act_norm: Whether an `ActNorm` precedes each layer; ``initialize`` sets it from data.
+        act_norm: Whether an `ActNorm` precedes each layer and follows the last one (default yes);
+            ``initialize`` sets them from data.
 
     Raises:
         ValueError: If a size is not positive.
@@ -214,4 +215,7 @@ def bnaf(
         if act_norm:
             parts.append(ActNorm(dim))
         parts.append(BlockAutoregressive(dim, width, depth, context_dim))
+
+    if act_norm:
+        parts.append(ActNorm(dim))
     return Compose(parts)

@@ -30,7 +30,7 @@ def root(
         function: ``f(x, *parameters)``, which returns :math:`f` and :math:`\log f'` of each
             element. It must be increasing in ``x``.
         target: :math:`t`.
-        parameters: Tensors whose first dimensions are those of ``target``.
+        parameters: Tensors with the first dimensions of ``target``.
         bracket: Lower and upper bound of the root; infinite where none is known.
         start: The first guess.
 
@@ -51,8 +51,8 @@ def root(
     if not (value.requires_grad or target.requires_grad):
         return x, log_slope
 
-    # At a root a Newton step moves nothing, but has the derivatives of the root: one step those of
-    # first order, two steps those of second order, even if the slope is taken for a constant.
+    # At a root a Newton step moves nothing, but has the derivatives of the root: after a step those
+    # of first order, after two steps those of second order, even if the slope is taken for a constant.
     # Where the function is flat to rounding, the limit keeps the derivatives finite.
     limit = torch.finfo(x.dtype).eps ** -4
     per_slope = (-log_slope).exp().clamp(max=limit)
@@ -83,7 +83,7 @@ def solve(
     is asked once a step how many there are, so `torch.func.vmap` does not apply. Traced by
     ``torch.compile``, the number of steps is fixed.
 
-    The arguments are those of `root`.
+    See `root` for the arguments.
     """
     shape, wanted, compiling = target.shape, target, torch.compiler.is_compiling()
     parts = [part.reshape(target.numel(), *part.shape[target.dim() :]) for part in parameters]
@@ -128,7 +128,7 @@ def solve(
 
 
 def _middle(low: Tensor, high: Tensor) -> Tensor:
-    """Return the middle of a bracket, or a point beyond its only end, twice as far from 0."""
+    """Return the middle of a bracket, or a point beyond the only end, twice as far from 0."""
     middle = low / 2 + high / 2
     middle = torch.where(high.isinf(), low + low.abs() + 1, middle)
     middle = torch.where(low.isinf(), high - high.abs() - 1, middle)

@@ -27,11 +27,11 @@ class Bernstein(Monotone):
 
     The coefficients increase, so the slope is a sum of positive terms. The first two differences
     of coefficients are equal, and the last two: the second derivative vanishes at :math:`\pm B`,
-    where the polynomial goes on along its tangents.
+    where the polynomial goes on along the tangents.
 
     - ``"linear"``: the tangents have any slope. The parameters are a shift, and the logarithms of
       the differences, softly bounded.
-    - ``"identity"``: the polynomial maps :math:`[-B, B]` to itself, and its tangents are
+    - ``"identity"``: the polynomial maps :math:`[-B, B]` to itself, and the tangents are
       :math:`y = x`. The parameters are the inner differences, before a softmax.
 
     Zero parameters give the identity.

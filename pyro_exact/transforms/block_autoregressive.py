@@ -1,4 +1,4 @@
-"""The layer of block neural autoregressive flows, with its inverse."""
+"""The layer of block neural autoregressive flows, and the inverse."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class BlockAutoregressive(Bijection):
         h_{l, i}}, \qquad a(z) = \alpha z + (1 - \alpha) \tanh z
 
     Each dimension has a block of hidden units. The blocks of :math:`W_l` above the diagonal are
-    zero, and those on the diagonal positive; each row has the norm of a gain. There is no
+    zero, and the blocks on the diagonal positive; each row has the norm of a gain. There is no
     :math:`a` after the last layer. As its slope is at least :math:`\alpha`, every ``y`` has an
     ``x``, which would not be so with tanh alone.
 
-    The inverse finds the dimensions one after the other. Given the dimensions before, each is one
-    guarded Newton iteration on its own blocks. Its derivatives are exact to second order.
+    The inverse finds the dimensions one after the other. Given the dimensions before, each is a
+    guarded Newton iteration on a few blocks. The derivatives are exact to second order.
 
     Args:
         dim: Dimension of the vectors.
@@ -42,9 +42,9 @@ class BlockAutoregressive(Bijection):
         least_slope: :math:`\alpha`, from 0.01 to 1.
 
     Cost:
-        - forward: one evaluation of the network.
-        - inverse: :math:`D` scalar equations; their arithmetic together is that of one evaluation,
-          and of a few Newton steps on the diagonal blocks.
+        - forward: an evaluation of the network.
+        - inverse: :math:`D` scalar equations; together they cost an evaluation of the network
+          and a few Newton steps on the diagonal blocks.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
@@ -150,7 +150,7 @@ class BlockAutoregressive(Bijection):
 
 
 class Blocks(NamedTuple):
-    """The blocks of a weight: those below the diagonal (D, above, D, below), and the others (D, above, below)."""
+    """The blocks of a weight: (D, above, D, below) under the diagonal, and (D, above, below) on it."""
 
     lower: Tensor
     log_diagonal: Tensor

@@ -20,17 +20,17 @@ class CircularSpline(Spline):
         \log|\partial y/\partial x| = \log f'(x), \qquad
         \mathrm{wrap}(u) = (u + B) \bmod 2 B - B
 
-    :math:`f` is the curve of `Spline` on :math:`[-B, B]`, whose slopes at the two ends are one free
+    :math:`f` is the curve of `Spline` on :math:`[-B, B]`, whose slopes at the two ends are a single
     parameter, because both ends are the same point of the circle. The parameters are ``bins``
     widths and ``bins`` heights before a softmax, ``bins`` derivatives before a softplus, the first
-    of them that at the ends, and the angle :math:`\varphi`. Zero parameters give the identity.
+    for the ends, and the angle :math:`\varphi`. Zero parameters give the identity.
 
-    An ``x`` outside of :math:`[-B, B)` counts as its point on the circle, so the formula is a
+    An ``x`` outside of :math:`[-B, B)` counts as a point on the circle, so the formula is a
     bijection of :math:`[-B, B)`, and not of the real line. Use a uniform base on that interval, for
     example `pyro_exact.distributions.Uniform`. A conditioner sees a cut in the circle, unless it
-    takes the sine and the cosine of its inputs.
+    takes the sines and cosines of angles.
 
-    The arguments are those of `Spline`; the default of ``bound`` is :math:`\pi`.
+    See `Spline` for the arguments; the default of ``bound`` is :math:`\pi`.
 
     Cost:
         - forward: :math:`O(K)` an element, for :math:`K` bins.

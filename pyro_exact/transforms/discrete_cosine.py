@@ -13,7 +13,7 @@ from pyro_exact.transforms.linear_map import check_dim
 
 
 class DiscreteCosine(Bijection):
-    r"""Take a vector, such as a time series, to its frequencies. Use it to let a flow, or a guide, work on them.
+    r"""Take a vector, such as a time series, to frequencies. Use it for a flow or a guide of smooth series.
 
     .. math::
         y_k = \sqrt{\tfrac{2 - [k = 0]}{D}} \sum_{i=0}^{D-1} x_i \cos\big(\tfrac{\pi}{D} (i +
@@ -26,8 +26,8 @@ class DiscreteCosine(Bijection):
         dim: Dimension of the vectors, at most 8192.
 
     Cost:
-        - forward: :math:`O(D^2)`, one product with a fixed matrix.
-        - inverse: its transpose, :math:`O(D^2)`.
+        - forward: :math:`O(D^2)`, a product with a fixed matrix.
+        - inverse: the transpose, :math:`O(D^2)`.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).

@@ -30,12 +30,12 @@ class GIN(Bijection):
     Args:
         partition: How the event is split, for example ``Channels(12)`` or ``Halves(4)``.
         conditioner: A network ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free
-            event, 2), as for `Coupling` with `Affine`. Its ``context_shape`` becomes that of the
-            layer.
+            event, 2), as for `Coupling` with `Affine`. The layer takes
+            the same context.
         bound: :math:`b`, at most 32: a scale may reach :math:`e^{2 b}`.
 
     Cost:
-        - forward: one evaluation of :math:`g`, and one exponential a free element.
+        - forward: an evaluation of :math:`g`, and an exponential for each free element.
         - inverse: the same.
 
     Shape:

@@ -95,7 +95,7 @@ class HaarSqueeze(Squeeze):
     bottom, and across. The map is orthogonal.
 
     Cost:
-        - forward: one copy, and a product with a 4 x 4 matrix.
+        - forward: a copy, and a product with a 4 x 4 matrix.
         - inverse: the same.
 
     Shape:

@@ -13,7 +13,7 @@ MOST = 64.0  # the largest logarithm of a stretch: beyond it the tail goes on in
 
 
 class LambertW(Elementwise):
-    r"""Pull in heavy tails, on either side by an amount of its own. Its inverse makes heavy tails of normal ones.
+    r"""Pull in heavy tails, on either side by another amount. The inverse makes heavy tails of normal tails.
 
     .. math::
         y = x\, e^{-W(\delta x^2) / 2}, \qquad x = y\, e^{\delta y^2 / 2}, \qquad
@@ -33,7 +33,7 @@ class LambertW(Elementwise):
 
     Cost:
         - forward: Lambert's function in six steps an element.
-        - inverse: closed form, one exponential an element.
+        - inverse: closed form, an exponential for each element.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 2).

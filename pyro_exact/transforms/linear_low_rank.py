@@ -16,7 +16,7 @@ class LinearLowRank(LinearMap):
         y = e^{s} \odot (x + W W^\top x) + b, \qquad
         \log|\det \partial y/\partial x| = \sum_i s_i + \log \det (I_r + W^\top W)
 
-    :math:`I + W W^\top` is positive definite, so the matrix can never become singular. Its inverse
+    :math:`I + W W^\top` is positive definite, so the matrix can never become singular. The inverse
     is :math:`I - W (I_r + W^\top W)^{-1} W^\top`, which needs the Cholesky factor of an
     :math:`r \times r` matrix only; it is computed in float64.
 

@@ -20,8 +20,8 @@ Theta = tuple[Tensor, ...]
 class LinearMap(Bijection):
     r"""Base class of the layers :math:`y = A x + b`, whose matrix has factors that are parameters.
 
-    A layer names its factors with their initial values, and says how to multiply by the matrix, how
-    to divide by it, and what the logarithm of its determinant is. All of it is computed in float32
+    A layer names the factors with initial values, and says how to multiply by the matrix, how
+    to divide by it, and computes the logarithm of the determinant. All of it is computed in float32
     or better, also under autocast: in bfloat16 the rounding of the matrix alone would change the
     density.
 
@@ -95,7 +95,7 @@ def times(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def solve_triangular(matrix: Tensor, y: Tensor, upper: bool) -> Tensor:
-    r"""Undo `times` by a triangular matrix, in float64: a float32 solve would lose what the product kept."""
+    r"""Undo `times` by a triangular matrix, in float64: a float32 solve would lose digits that the product kept."""
     a, b = matrix.double(), y.double()
     if matrix.dim() == 2:
         rows = b.reshape(-1, y.shape[-1])

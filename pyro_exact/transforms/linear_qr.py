@@ -28,7 +28,7 @@ class LinearQR(LinearMap):
 
     Cost:
         - forward: :math:`O(D^2 + K D)`.
-        - inverse: one triangular solve in float64, :math:`O(D^2 + K D)`.
+        - inverse: a triangular solve in float64, :math:`O(D^2 + K D)`.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).

@@ -27,10 +27,10 @@ class LinearRationalSpline(Spline):
         \xi)^2}
 
     and on the right side the same with the two ends of the bin exchanged. All of these are sums of
-    positive terms. The parameters are those of `Spline`, and ``bins`` shares before a sigmoid. Zero
+    positive terms. The parameters are the same as for `Spline`, and ``bins`` shares before a sigmoid. Zero
     parameters give the identity.
 
-    The arguments are those of `Spline`. Pyro's ``Spline(order="linear")`` is the same curve.
+    See `Spline` for the arguments. Pyro's ``Spline(order="linear")`` is the same curve.
 
     Cost:
         - forward: :math:`O(K)` an element, for :math:`K` bins.
@@ -100,7 +100,7 @@ class Piece:
         ys: Their images.
         derivatives: The slopes there.
         shares: The share of the width of each bin on the left of its inner knot.
-        inverse: Whether the positions are those of ``y``.
+        inverse: Whether the positions are of ``y``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""An invertible linear map of vectors, learned as its singular value decomposition."""
+"""An invertible linear map of vectors, learned as a singular value decomposition."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyro_exact.transforms.linear_map import LinearMap, Theta, check_dim
 
 
 class LinearSVD(LinearMap):
-    r"""Rotate a vector, scale its dimensions, rotate it again, and shift it.
+    r"""Rotate a vector, scale the dimensions, rotate it again, and shift it.
 
     .. math::
         y = U\, \mathrm{diag}(e^{s})\, V x + b, \qquad \log|\det \partial y/\partial x| = \sum_i

@@ -27,7 +27,7 @@ class LinearTriangular(LinearMap):
 
     Cost:
         - forward: :math:`O(D^2)`.
-        - inverse: one triangular solve in float64, :math:`O(D^2)`.
+        - inverse: a triangular solve in float64, :math:`O(D^2)`.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).

@@ -1,4 +1,4 @@
-"""A formula on its own: every element is transformed by parameters that depend on no other element."""
+"""A formula alone: every element is transformed by parameters that depend on no other element."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyro_exact.transforms.parts import sum_event
 class Marginal(Bijection):
     r"""Transform each element by a formula with free parameters, or with parameters that depend on a context.
 
-    Use it to give each dimension its own marginal distribution, or, in turn with rotations, as a
+    Use it to give each dimension another marginal distribution, or, in turn with rotations, as a
     Gaussianization flow.
 
     .. math::
@@ -30,7 +30,7 @@ class Marginal(Bijection):
         context_dim: Size of the context vector that the parameters may depend on.
 
     Cost:
-        - forward: one evaluation of the formula.
+        - forward: an evaluation of the formula.
         - inverse: the inverse of the formula.
 
     Shape:

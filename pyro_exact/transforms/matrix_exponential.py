@@ -71,7 +71,7 @@ class Rotation(LinearMap):
 
     Cost:
         - forward: :math:`O(D^2)`, and :math:`O(D^3)` for the matrix.
-        - inverse: its transpose, the same.
+        - inverse: the transpose, the same.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).

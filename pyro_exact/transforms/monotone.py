@@ -1,4 +1,4 @@
-"""A formula without a closed inverse: an increasing function, and a bracket of its root."""
+"""A formula without a closed inverse: an increasing function, and a bracket of the root."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class MonotoneNetwork(Monotone):
         \log|\partial y/\partial x| = \log g(x; h)
 
     :math:`\log g` is a dense network of :math:`u / B` and of the embedding :math:`h`, softly
-    bounded to :math:`[-m, m]`. Its weights belong to the formula. Its hidden layers are smooth, so
+    bounded to :math:`[-m, m]`. The weights belong to the formula. The hidden layers are smooth, so
     that Gauss-Legendre quadrature converges exponentially; outside of :math:`[-B, B]` the integrand
     is constant. The parameters are :math:`\beta` and the embedding. The last layer of the network
     starts at zero, which gives the identity.

@@ -17,7 +17,7 @@ from pyro_exact.transforms.parts import sum_event
 
 
 class Positive(Bijection):
-    r"""Base class of layers that map every element to a positive one, which they declare as ``codomain``.
+    r"""Base class of layers that map every element to the positive numbers, which they declare as ``codomain``.
 
     Outside of it the inverse is NaN.
 
@@ -67,8 +67,8 @@ class Exponential(Positive):
         event_dim: Number of dimensions of an event.
 
     Cost:
-        - forward: one exponential an element.
-        - inverse: closed form, one logarithm an element.
+        - forward: an exponential for each element.
+        - inverse: closed form, a logarithm for each element.
 
     Shape:
         - x, y: (\*batch, \*event); ladj: (\*batch).
@@ -88,7 +88,7 @@ class Exponential(Positive):
 
 
 class Softplus(Positive):
-    r"""Map each element to a positive one that is close to it where it is large. Use it for positive data.
+    r"""Map each element to a positive element, close to it where it is large. Use it for positive data.
 
     .. math::
         y = \log (1 + e^x), \qquad

@@ -204,5 +204,5 @@ def sigmoidal(
 
 
 def _places(count: int) -> Tensor:
-    """Return evenly spread places in (-1, 1), and 0 for one."""
+    """Return evenly spread places in (-1, 1), and 0 for a single place."""
     return ((2 * torch.arange(count) + 1) / count - 1).to(torch.get_default_dtype())

@@ -14,7 +14,7 @@ from pyro_exact.transforms.numerics import at_least_float32
 
 
 class SinhArcsinh(Elementwise):
-    r"""Skew each element, and change the weight of its tails. Use it where a normal has the wrong tails.
+    r"""Skew each element, and change the weight of the tails. Use it where a normal has the wrong tails.
 
     .. math::
         y = \sinh(\delta\, \mathrm{arsinh}(x) + \epsilon), \qquad

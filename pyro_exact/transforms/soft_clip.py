@@ -20,16 +20,16 @@ class SoftClip(Bijection):
         y = \frac{x}{1 + |x| / B}, \qquad
         \log|\det \partial y/\partial x| = -2 \sum \log (1 + |x| / B)
 
-    Near 0 it is the identity. Its tails approach the ends like :math:`1 / |x|`, where those of a
-    sigmoid are exponential: elements up to :math:`10^7 B` are told apart in float32. The
-    ``codomain`` is the interval; at and beyond its ends the inverse is infinite or NaN.
+    Near 0 it is the identity. The tails approach the ends like :math:`1 / |x|`, and those of a
+    sigmoid exponentially: here elements up to :math:`10^7 B` are told apart in float32. The
+    ``codomain`` is the interval; at and beyond the ends the inverse is infinite or NaN.
 
     Args:
         bound: :math:`B`, in units of ``x``.
         event_dim: Number of dimensions of an event.
 
     Cost:
-        - forward: one division an element.
+        - forward: a division for each element.
         - inverse: closed form, the same.
 
     Shape:

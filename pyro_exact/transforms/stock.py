@@ -20,7 +20,7 @@ class Stock(Bijection):
 
     .. math:: y = t(x), \qquad \log|\det \partial y/\partial x| = \log|\det t'(x)|
 
-    The domain and the codomain are those of the transform, so that a distribution that ends with
+    The layer has the domain and the codomain of the transform, so that a distribution that ends with
     it has the support that Pyro expects. `pyro_exact.flows.constrained` uses it.
 
     The number of elements may change, for example from the real line to a simplex; then the
