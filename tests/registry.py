@@ -120,10 +120,12 @@ from pyro_exact.transforms import (
     Coupling,
     DeepSigmoidal,
     DenseSigmoidal,
+    DiagonalAffine,
     DiscreteCosine,
     Elementwise,
     Exponential,
     FactorOut,
+    FixedAffine,
     Flatten,
     Haar,
     HaarSqueeze,
@@ -144,15 +146,14 @@ from pyro_exact.transforms import (
     MixtureCDF,
     MonotoneNetwork,
     NormalMixtureCDF,
-    Pair,
+    Parallel,
     Partition,
     PeriodicConv,
     Permute,
-    PixelInterval,
     Planar,
     Radial,
     Rotation,
-    Scaling,
+    SigmoidToCell,
     SignedPower,
     SinhArcsinh,
     SoftClip,
@@ -162,7 +163,6 @@ from pyro_exact.transforms import (
     Stock,
     SumOfSquares,
     Sylvester,
-    TopPrior,
 )
 
 
@@ -331,7 +331,9 @@ TRANSFORMS: dict[str, Case] = {
     "FactorOut": Case(lambda c: FactorOut((4, 2, 2), Flatten((2, 2, 2))), (4, 2, 2)),
     "FactorOut prior": Case(
         lambda c: FactorOut(
-            (4, 2, 2), Compose([TopPrior((2, 2, 2), c), Flatten((2, 2, 2))]), PriorConditioner(2, 2)
+            (4, 2, 2),
+            Compose([DiagonalAffine((2, 2, 2), c), Flatten((2, 2, 2))]),
+            PriorConditioner(2, 2),
         ),
         (4, 2, 2),
         True,
@@ -350,21 +352,25 @@ TRANSFORMS: dict[str, Case] = {
     "MaskedAutoregressive": Case(lambda c: masked(4, Affine(), c), (4,), True),
     "MaskedAutoregressive mixture": Case(lambda c: masked(3, MixtureCDF(3), c), (3,), True),
     "MaskedAutoregressive spline": Case(lambda c: masked(3, Spline(4), c), (3,), True),
-    "Pair": Case(lambda c: Pair(Channels(4), ActNorm(2, 3, c), Conv1x1(2, c)), (4, 2, 2), True),
-    "Pair columns": Case(lambda c: Pair(Columns(2), Conv1x1(2), ActNorm(2, 3, c)), (2, 2, 4), True),
+    "Parallel": Case(
+        lambda c: Parallel(Channels(4), ActNorm(2, 3, c), Conv1x1(2, c)), (4, 2, 2), True
+    ),
+    "Parallel columns": Case(
+        lambda c: Parallel(Columns(2), Conv1x1(2), ActNorm(2, 3, c)), (2, 2, 4), True
+    ),
     "Permute": Case(lambda c: Permute([2, 0, 1]), (3,)),
     "Permute channels": Case(lambda c: Permute(torch.tensor([2, 0, 1]), event_dim=3), (3, 2, 2)),
-    "PixelInterval of numbers": Case(lambda c: PixelInterval(1), (3,)),
-    "PixelInterval inv": Case(lambda c: PixelInterval().inv, (1, 2, 2), draw=torch.rand),
-    "PixelInterval of numbers inv": Case(lambda c: PixelInterval(1).inv, (3,), draw=torch.rand),
+    "SigmoidToCell of numbers": Case(lambda c: SigmoidToCell(1), (3,)),
+    "SigmoidToCell inv": Case(lambda c: SigmoidToCell().inv, (1, 2, 2), draw=torch.rand),
+    "SigmoidToCell of numbers inv": Case(lambda c: SigmoidToCell(1).inv, (3,), draw=torch.rand),
     "Planar": Case(lambda c: Planar(4, c), (4,), True),
-    "Planar long": Case(lambda c: Planar(3, c, length=3), (3,), True),
+    "Planar long": Case(lambda c: Planar(3, c, layers=3), (3,), True),
     "Planar of one number": Case(lambda c: Planar(1, c), (1,), True),
     "Planar paper": Case(lambda c: Planar(4, c, "paper"), (4,), True),
     "Radial": Case(lambda c: Radial(4, c), (4,), True),
-    "Radial long": Case(lambda c: Radial(3, c, length=3), (3,), True),
+    "Radial long": Case(lambda c: Radial(3, c, layers=3), (3,), True),
     "Radial of one number": Case(lambda c: Radial(1, c), (1,), True),
-    "Scaling": Case(lambda c: Scaling(-0.25, 0.5), (1, 2, 2)),
+    "FixedAffine": Case(lambda c: FixedAffine(-0.25, 0.5), (1, 2, 2)),
     "Squeeze": Case(lambda c: Squeeze(), (2, 4, 2)),
     "Squeeze by 3": Case(lambda c: Squeeze(3), (1, 3, 6)),
     "Sylvester": Case(lambda c: Sylvester(5, 3, context_dim=c), (5,), True),
@@ -376,7 +382,7 @@ TRANSFORMS: dict[str, Case] = {
     "Sylvester triangular reverse": Case(
         lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True
     ),
-    "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
+    "DiagonalAffine": Case(lambda c: DiagonalAffine((2, 2, 2), c), (2, 2, 2), True),
     "couplings": Case(lambda c: couplings(3, MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
     "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.02),
     "flow_pp affine checkerboard": Case(

@@ -33,7 +33,6 @@ def diagnose_checkpoint(
         k: Samples per image for the importance-weighted bounds of a VAE.
     """
     from pyro_exact.files import check_writable
-    from pyro_exact.models import Dequantized
     from pyro_exact.train import labels_for
 
     checkpoint = find_checkpoint(source.checkpoint)
@@ -47,11 +46,21 @@ def diagnose_checkpoint(
 
     about = {"recipe": run.recipe.name, "split": source.split, "seed": source.seed}
     title = f"{run.recipe.name}, {len(images)} {source.split} images"
-    if isinstance(model, Dequantized):
+    if _is_flow(model):
         labels = labels_for(model, data, source.split)
         _flow(model, images, None if labels is None else labels[index], about, title, out)
     else:
         _guide(model, images, k, run.levels, about, title, out)
+
+
+def _is_flow(model: GenerativeModel) -> bool:
+    """Return whether the likelihood of a model is that of a flow."""
+    from pyro_exact.distributions import Flow
+    from pyro_exact.models import Density, Dequantized
+
+    if isinstance(model, Density):
+        return isinstance(model.distribution, Flow)
+    return isinstance(model, Dequantized)
 
 
 def _flow(

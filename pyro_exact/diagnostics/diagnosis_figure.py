@@ -1,4 +1,4 @@
-"""The page of a diagnosis: six panels in one PNG."""
+"""The page of a diagnosis: six panels in a PNG file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pyro_exact.plots import check_drawable, drawable_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from torch import Tensor
 
 
@@ -29,7 +30,7 @@ SHOWN = 48  # images
 def save_page(
     diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, title: str = ""
 ) -> None:
-    """Save the figures of a diagnosis as one PNG.
+    """Save the figures of a diagnosis as a PNG file.
 
     Args:
         diagnosis: The diagnosis, from `diagnose`.
@@ -86,8 +87,15 @@ def _titled(axis: Axes, title: str) -> None:
     axis.set_title(textwrap.fill(printable(title), 44), fontsize=11, parse_math=False)
 
 
+def _whole_numbers(axis: Axis) -> None:
+    """Put the ticks of an axis at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
+
+
 def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Draw how far each importance-weighted bound is above the tightest one."""
+    """Draw how far each importance-weighted bound is above the tightest bound."""
     ks = list(diagnosis.bounds)
     nats = np.stack([-bound.numpy() for bound in diagnosis.bounds.values()])
     gaps = nats - nats[-1]
@@ -116,6 +124,7 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
         label=f"reliable up to {diagnosis.reliable_k:.2f}",
     )
     axis.set(xlabel="Pareto's k of a datum", ylabel="data")
+    _whole_numbers(axis.yaxis)
     _titled(axis, f"tail of the weights: too heavy for {diagnosis.unreliable} of {len(k)}")
     axis.legend()
 
@@ -140,6 +149,7 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
         xlabel="unit of the latent, sorted",
         ylabel="KL in nats" if exact else "variance of the posterior mean",
     )
+    _whole_numbers(axis.xaxis)
     axis.legend()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.functorch import functorch_active
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     pairs of
     positions in memory.
     """
-    if transformed():
+    if functorch_active():
         return _plain(query, key, value)
     with_gradient = torch.is_grad_enabled() and query.requires_grad
     if not with_gradient or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
@@ -44,7 +44,7 @@ class Attend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the query, the key and the value."""
         inputs = ctx.saved_tensors
-        if not (torch.is_grad_enabled() or transformed(grad)):
+        if not (torch.is_grad_enabled() or functorch_active(grad)):
             return torch.autograd.grad(ctx.attended, ctx.inputs, grad, retain_graph=True)
         wanted = [each for each in inputs if each.requires_grad]
         with torch.enable_grad():

@@ -13,7 +13,7 @@ from pyro_exact.testing.law import Law, agree, always, law
 from pyro_exact.testing.trial import Trial
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
-from pyro_exact.transforms.scaling import Scaling
+from pyro_exact.transforms.fixed_affine import FixedAffine
 
 
 @law(always)
@@ -55,7 +55,7 @@ def a_compose_initializes_the_layer(trial: Trial) -> None:
     """A `Compose` initialises the layer as alone, and the layers after it on its output."""
     data = _data(trial)
     part = copy.deepcopy(data.layer)
-    whole = Compose([part, Scaling(2.0, event_dim=part.codomain.event_dim)])
+    whole = Compose([part, FixedAffine(2.0, event_dim=part.codomain.event_dim)])
 
     found = _initialized(whole, data)
     alone = _initialized(data.layer, data)

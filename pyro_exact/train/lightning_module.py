@@ -152,7 +152,7 @@ class TrainingModule(lightning.LightningModule):
         raise DivergedError(
             f"The {subject} is not finite after {self.global_step} steps; first so is {culprit}. "
             f"{kept} Lower training.learning_rate, raise training.warmup_steps, or set "
-            f"training.gradient_clip.",
+            f"training.gradient_clip. The causes are in docs/nan.md.",
             culprit,
         )
 

@@ -12,9 +12,11 @@ from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.conditioned import Conditioned
 from pyro_exact.transforms.conv1x1 import Conv1x1
 from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.diagonal_affine import DiagonalAffine
 from pyro_exact.transforms.discrete_cosine import DiscreteCosine
 from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.factor_out import FactorOut
+from pyro_exact.transforms.fixed_affine import FixedAffine
 from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.gin import GIN
 from pyro_exact.transforms.haar import Haar, HaarSqueeze
@@ -35,15 +37,14 @@ from pyro_exact.transforms.matrix_exponential import MatrixExponential, Rotation
 from pyro_exact.transforms.mixture_cdf import MixtureCDF
 from pyro_exact.transforms.monotone_network import MonotoneNetwork
 from pyro_exact.transforms.normal_mixture_cdf import NormalMixtureCDF
-from pyro_exact.transforms.pair import Pair
+from pyro_exact.transforms.parallel import Parallel
 from pyro_exact.transforms.partition import Channels, Checkerboard, Columns, Halves, Partition
 from pyro_exact.transforms.periodic_conv import PeriodicConv
 from pyro_exact.transforms.permute import Permute
-from pyro_exact.transforms.pixel_interval import PixelInterval
 from pyro_exact.transforms.planar import Planar
 from pyro_exact.transforms.positive import Exponential, Softplus
 from pyro_exact.transforms.radial import Radial
-from pyro_exact.transforms.scaling import Scaling
+from pyro_exact.transforms.sigmoid_to_cell import SigmoidToCell
 from pyro_exact.transforms.sigmoidal import DeepSigmoidal, DenseSigmoidal
 from pyro_exact.transforms.signed_power import SignedPower
 from pyro_exact.transforms.sinh_arcsinh import SinhArcsinh
@@ -53,7 +54,6 @@ from pyro_exact.transforms.squeeze import Squeeze
 from pyro_exact.transforms.stock import Stock
 from pyro_exact.transforms.sum_of_squares import SumOfSquares
 from pyro_exact.transforms.sylvester import Sylvester
-from pyro_exact.transforms.top_prior import TopPrior
 
 __all__ = [
     "GIN",
@@ -74,10 +74,12 @@ __all__ = [
     "Coupling",
     "DeepSigmoidal",
     "DenseSigmoidal",
+    "DiagonalAffine",
     "DiscreteCosine",
     "Elementwise",
     "Exponential",
     "FactorOut",
+    "FixedAffine",
     "Flatten",
     "Haar",
     "HaarSqueeze",
@@ -99,15 +101,14 @@ __all__ = [
     "MixtureCDF",
     "MonotoneNetwork",
     "NormalMixtureCDF",
-    "Pair",
+    "Parallel",
     "Partition",
     "PeriodicConv",
     "Permute",
-    "PixelInterval",
     "Planar",
     "Radial",
     "Rotation",
-    "Scaling",
+    "SigmoidToCell",
     "SignedPower",
     "SinhArcsinh",
     "SoftClip",
@@ -117,5 +118,4 @@ __all__ = [
     "Stock",
     "SumOfSquares",
     "Sylvester",
-    "TopPrior",
 ]

@@ -20,7 +20,7 @@ from pyro_exact.distributions import (
 )
 from pyro_exact.flows import maf
 from pyro_exact.models import Density
-from pyro_exact.transforms import Scaling
+from pyro_exact.transforms import FixedAffine
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -60,7 +60,7 @@ def test_normal_mixture_is_the_sum_of_its_parts():
 
 # Two normals at -2 and 2, with the weights 1/4 and 3/4.
 def two_normals():
-    flows = [Flow(StandardNormal(1), Scaling(1.0, shift, event_dim=1)) for shift in (-2.0, 2.0)]
+    flows = [Flow(StandardNormal(1), FixedAffine(1.0, shift, event_dim=1)) for shift in (-2.0, 2.0)]
     made = Mixture(flows)
     made.logits.data = torch.tensor([0.0, math.log(3)])
     return made

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from pyro_exact.distributions import Flow, Mixture, StandardNormal, UniformBox
 from pyro_exact.flows import bounded, circular_spline, constrained, maf
-from pyro_exact.transforms import Compose, Interval, Permute, Scaling, Stock
+from pyro_exact.transforms import Compose, FixedAffine, Interval, Permute, Stock
 
 
 def perturbed(flow, std=0.05):
@@ -100,7 +100,7 @@ def test_nuts_samples_a_site_with_such_a_prior(name):
 
 def test_bounded_identity_is_the_stock_logistic():
     """Without a flow between, a bounded flow is a logistic-normal distribution."""
-    flow = bounded(Scaling(1.0, 0.0, event_dim=1), 0.0, 1.0, shape=1)
+    flow = bounded(FixedAffine(1.0, 0.0, event_dim=1), 0.0, 1.0, shape=1)
     x = torch.linspace(0.01, 0.99, 50).unsqueeze(-1)
     stock = torch.distributions.TransformedDistribution(
         Normal(torch.zeros(1), 1.0).to_event(1), [SigmoidTransform()]
@@ -164,7 +164,7 @@ def test_the_bounds_move_with_the_layer_also_within_a_compose():
         (lambda: Interval(1.0, 1.0, 2), "Interval expects low below high"),
         (lambda: Interval(0.0, math.inf, 2), "Interval expects high to be finite"),
         (
-            lambda: bounded(Scaling(2.0), 0, 1),
+            lambda: bounded(FixedAffine(2.0), 0, 1),
             "bounded expects a shape for a flow of events of any",
         ),
         (lambda: UniformBox(2, 1.0, 0.0), "UniformBox expects low below high"),
