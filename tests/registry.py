@@ -55,6 +55,7 @@ from pyro_exact.flows import (
     real_nvp,
     spline_coupling,
     sylvester,
+    tarflow,
 )
 from pyro_exact.models import (
     VAE,
@@ -76,6 +77,7 @@ from pyro_exact.nn import (
     DenseEncoder,
     MaskedDense,
     PriorConditioner,
+    TransformerConditioner,
 )
 from pyro_exact.transforms import (
     ActNorm,
@@ -108,6 +110,8 @@ from pyro_exact.transforms import (
     Spline,
     Squeeze,
     Sylvester,
+    TokenAutoregressive,
+    Tokens,
     TopPrior,
 )
 
@@ -148,6 +152,14 @@ def masked(dim: int, formula: Elementwise, context_dim: int | None) -> MaskedAut
     return MaskedAutoregressive(
         formula, MaskedDense(dim, formula.num_params, (6, 5), context_dim, reverse)
     )
+
+
+def by_tokens(
+    formula: Elementwise, context_dim: int | None, reverse: bool = False
+) -> TokenAutoregressive:
+    """One of 3 tokens of 2 numbers."""
+    net = TransformerConditioner(3, 2, formula.num_params, 4, 1, 2, context_dim)
+    return TokenAutoregressive(formula, net, reverse)
 
 
 def stack(context_dim: int | None, recompute: bool = False) -> Compose:
@@ -322,6 +334,13 @@ TRANSFORMS: dict[str, Case] = {
     "Sylvester triangular reverse": Case(
         lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True
     ),
+    "TokenAutoregressive": Case(lambda c: by_tokens(Affine(), c), (3, 2), True, std=0.2),
+    "TokenAutoregressive reverse": Case(
+        lambda c: by_tokens(Affine("sigmoid"), c, reverse=True), (3, 2), True, std=0.2
+    ),
+    "TokenAutoregressive spline": Case(lambda c: by_tokens(Spline(3), c), (3, 2), True, std=0.2),
+    "Tokens": Case(lambda c: Tokens((2, 4, 6), 2), (2, 4, 6)),
+    "Tokens of a vector": Case(lambda c: Tokens(6, 2), (6,)),
     "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
     "couplings": Case(lambda c: couplings((3,), MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
     "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.02),
@@ -367,6 +386,12 @@ TRANSFORMS: dict[str, Case] = {
     ),
     "spline_coupling image": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
     "sylvester": Case(lambda c: sylvester(3, 2, 2, "triangular", c), (3,), True),
+    "tarflow": Case(
+        lambda c: tarflow((1, 4, 4), 2, 2, 1, 4, 2, 4, c), (1, 4, 4), True, pixels, std=0.1
+    ),
+    "tarflow of a vector": Case(
+        lambda c: tarflow(3, 1, 2, 1, 4, 2, context_dim=c), (3,), True, std=0.2
+    ),
 }
 
 ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {

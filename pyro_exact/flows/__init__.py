@@ -11,6 +11,7 @@ from pyro_exact.flows.radial import radial
 from pyro_exact.flows.real_nvp import real_nvp
 from pyro_exact.flows.spline_coupling import spline_coupling
 from pyro_exact.flows.sylvester import sylvester
+from pyro_exact.flows.tarflow import tarflow
 
 __all__ = [
     "couplings",
@@ -25,4 +26,5 @@ __all__ = [
     "real_nvp",
     "spline_coupling",
     "sylvester",
+    "tarflow",
 ]

@@ -22,11 +22,14 @@ from pyro_exact.nn.shifted_convolution import ShiftedConv2d, ShiftedConvTranspos
 from pyro_exact.nn.shifted_stream import ShiftedStream
 from pyro_exact.nn.statistics import channel_statistics
 from pyro_exact.nn.swept_lstm import SweptLSTM
+from pyro_exact.nn.token_conditioner import TokenConditioner
+from pyro_exact.nn.transformer import CausalTransformer, TransformerConditioner
 
 __all__ = [
     "AttentionConditioner",
     "AutoregressiveMap",
     "CausalConditioner",
+    "CausalTransformer",
     "Conditioner",
     "ConvConditioner",
     "DenseConditioner",
@@ -47,6 +50,8 @@ __all__ = [
     "ShiftedConvTranspose2d",
     "ShiftedStream",
     "SweptLSTM",
+    "TokenConditioner",
+    "TransformerConditioner",
     "WeightNormConv2d",
     "channel_statistics",
 ]

@@ -28,6 +28,8 @@ from pyro_exact.transforms.scaling import Scaling
 from pyro_exact.transforms.spline import Spline
 from pyro_exact.transforms.squeeze import Squeeze
 from pyro_exact.transforms.sylvester import Sylvester
+from pyro_exact.transforms.token_autoregressive import TokenAutoregressive
+from pyro_exact.transforms.tokens import Tokens
 from pyro_exact.transforms.top_prior import TopPrior
 
 __all__ = [
@@ -63,5 +65,7 @@ __all__ = [
     "Spline",
     "Squeeze",
     "Sylvester",
+    "TokenAutoregressive",
+    "Tokens",
     "TopPrior",
 ]

@@ -1,0 +1,56 @@
+"""A ring buffer of keys and values, from which a step of causal attention reads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_exact.ops.transformed import transformed
+
+
+class Ring(NamedTuple):
+    """The keys and the values of the last two blocks of positions, (N, heads, capacity, d) each.
+
+    Position s lies in slot s modulo the capacity. So one half of the slots holds the present block
+    of positions, and the other half the block before it.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    def put(self, slot: Tensor, key: Tensor, value: Tensor) -> Ring:
+        """Return the buffer with the key and the value of one more position, (N, heads, 1, d)."""
+        return Ring(_put(self.keys, slot, key), _put(self.values, slot, value))
+
+
+class Slot(NamedTuple):
+    """The place of a step in the ring buffers: its slot, (1), and which slots it sees, (capacity)."""
+
+    slot: Tensor
+    visible: Tensor
+
+
+def capacity(length: int, block: int) -> int:
+    """Return the number of slots that a sequence needs: two blocks, or one if it has only one."""
+    return block if length <= block else 2 * block
+
+
+def slot_of(position: Tensor, block: int, slots: int) -> Slot:
+    """Return the place of a position, (1), which may be a tensor in a CUDA graph.
+
+    In its own block a position sees the slots up to its own. The other half of the slots is the
+    block before, which it sees as a whole once there is such a block.
+    """
+    slot = position % slots
+    index = torch.arange(slots, device=position.device)
+    own_block = index // block == slot // block
+    return Slot(slot, torch.where(own_block, index <= slot, position >= block))
+
+
+def _put(buffer: Tensor, slot: Tensor, value: Tensor) -> Tensor:
+    """Write a value into a slot: in place, unless autograd or a transform needs the old buffer."""
+    if torch.is_grad_enabled() or transformed():
+        return buffer.index_copy(-2, slot, value)
+    return buffer.index_copy_(-2, slot, value)
