@@ -208,3 +208,22 @@ def test_conditioner_steps_are_the_whole_pass(batch):
         found.append(theta)
         previous = token
     assert_close(torch.stack(found, -3), net(x, context), rtol=0, atol=1e-10)
+
+
+def test_steps_without_gradient_write_into_their_state():
+    net, x = transformer(local=3), torch.randn(2, LENGTH, 4)
+    with torch.no_grad():
+        before = net.start(2)
+        _, after = net.step(before, x[:, 0])
+    assert before.position is after.position
+    pairs = zip(before.rings, after.rings, strict=True)
+    assert all(old.keys is new.keys and old.values is new.values for old, new in pairs)
+
+
+@pytest.mark.parametrize("kind", ["learned", "sinusoidal"])
+def test_positions_come_in_the_given_order(kind):
+    order = torch.randperm(LENGTH)
+    settings = {"grid": (2, 5), "positions": kind}
+    net, ordered = transformer(**settings), transformer(**settings, order=order)
+    ordered.load_state_dict(net.state_dict())
+    assert torch.equal(ordered.positions(), net.positions()[order])

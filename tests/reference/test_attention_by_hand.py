@@ -89,7 +89,7 @@ def test_layer_of_tarflow(reverse):
     layer = TokenAutoregressive(Affine(bound=3.0), net, reverse)
 
     tokens = x.numpy()[::-1] if reverse else x.numpy()
-    before = [w["before_first"], *(linear(token, w, "embed") for token in tokens[:-1])]
+    before = [np.zeros(4), *(linear(token, w, "embed") for token in tokens[:-1])]
     h = transformer(before, w, "transformer.", 1, 2, 3, False, context.numpy())
 
     y, ladj = [], 0.0

@@ -13,7 +13,7 @@ from pyro_exact.checks import LARGEST_COUNT, check_elements, check_shape, check_
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.transformer.block import Activation, Norm, TransformerBlock
 from pyro_exact.nn.transformer.positions import Kind, Positions
-from pyro_exact.nn.transformer.ring import Ring, slot_of
+from pyro_exact.nn.transformer.ring import Ring, following, slot_of
 
 
 class TransformerState(NamedTuple):
@@ -63,6 +63,9 @@ class CausalTransformer(nn.Module):
             branch.
         context_dim: Size of a context vector, for example of a class as a one-hot vector, which
             enters every block.
+        order: The order in which the positions of the grid come, (positions), if not row by row.
+            With local attention, an order in which rectangles of the grid come one after the other
+            makes the blocks two-dimensional.
 
     Shape:
         - x, y: (N, positions, width), or fewer positions, from the first one; context: (N,
@@ -101,6 +104,7 @@ class CausalTransformer(nn.Module):
         bias: bool = True,
         dropout: float = 0.0,
         context_dim: int | None = None,
+        order: Tensor | None = None,
     ) -> None:
         super().__init__()
         name = "CausalTransformer"
@@ -124,7 +128,7 @@ class CausalTransformer(nn.Module):
 
         self.context_dim = context_dim
         self.local = _block(self.length, local)
-        self.positions = Positions(self.grid, width, positions)
+        self.positions = Positions(self.grid, width, positions, order)
         self.dropout = Dropout(check_share(name, "dropout", dropout))
         self.blocks: Sequence[TransformerBlock] = nn.ModuleList(  # type: ignore[assignment]
             TransformerBlock(
@@ -176,7 +180,7 @@ class CausalTransformer(nn.Module):
         for block, ring in zip(self.blocks, rings, strict=True):
             h, ring = block.step(ring, place, h, context)
             after.append(ring)
-        return h.squeeze(1), TransformerState(position + 1, features, tuple(after), context)
+        return h.squeeze(1), TransformerState(following(position), features, tuple(after), context)
 
     def extra_repr(self) -> str:
         return f"{self.grid}, {self.width}, local={self.local}"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyro_exact.checks import check_elements, check_size
 from pyro_exact.nn.conditioner import required
@@ -24,10 +25,11 @@ class ConditionerState(NamedTuple):
 class TransformerConditioner(TokenConditioner):
     r"""A causal transformer from tokens to the parameters of a formula, for `TokenAutoregressive`.
 
-    .. math:: \theta_t = W\, \mathrm{transformer}(e, V x_1, \dots, V x_{t-1};\, \mathrm{context})_t
+    .. math:: \theta_t = W\, \mathrm{transformer}(0, V x_1, \dots, V x_{t-1};\, \mathrm{context})_t
 
-    where :math:`e` is a learned vector that stands in for the token before the first one. The last
-    layer starts at zero: with any of our formulas the layer starts as the identity.
+    The zero stands in for the token before the first one, whose position has a learned vector as
+    every position has. The last layer starts at zero: with any of our formulas the layer starts as
+    the identity.
 
     Args:
         tokens: Number of tokens.
@@ -80,7 +82,6 @@ class TransformerConditioner(TokenConditioner):
         super().__init__(tokens, token_dim, None if context_dim is None else (context_dim,))
         self.num_params = num_params
         self.embed = nn.Linear(token_dim, width)
-        self.before_first = nn.Parameter(0.01 * torch.randn(width))
         self.transformer = CausalTransformer(
             tokens if grid is None else grid, width, depth, heads, context_dim=context_dim
         )
@@ -93,8 +94,7 @@ class TransformerConditioner(TokenConditioner):
         batch = x.shape[:-2]
         rows = x.reshape(-1, self.tokens, self.token_dim)
 
-        first = self.before_first.expand(len(rows), 1, -1)
-        before = torch.cat((first, self.embed(rows[:, :-1])), dim=1)
+        before = F.pad(self.embed(rows[:, :-1]), (0, 0, 1, 0))
         h = self.transformer(before, self._rows(context, batch))
         return self._theta(h).reshape(*batch, self.tokens, self.token_dim, self.num_params)
 
@@ -109,7 +109,7 @@ class TransformerConditioner(TokenConditioner):
     ) -> tuple[Tensor, ConditionerState]:
         batch, inner = state
         if previous is None:
-            before = self.before_first.expand(torch.Size(batch).numel(), -1)
+            before = self.last.weight.new_zeros(torch.Size(batch).numel(), self.transformer.width)
         else:
             before = self.embed(previous.reshape(-1, self.token_dim))
 
@@ -121,7 +121,7 @@ class TransformerConditioner(TokenConditioner):
         """Return the contexts of all sequences in rows, (N, context_dim)."""
         if self.context_shape is None:
             return None
-        context = required(context, self.context_shape, self.before_first)
+        context = required(context, self.context_shape, self.last.weight)
         return context.expand(*batch, -1).reshape(-1, *self.context_shape)
 
     def _theta(self, h: Tensor) -> Tensor:

@@ -25,9 +25,11 @@ class Positions(nn.Module):
         grid: Sizes of the axes.
         width: Size of a vector.
         kind: Which of the two.
+        order: The order in which the positions come: a permutation of their numbers in row-major
+            order, which is the default.
 
     Shape:
-        - returns (positions, width), the positions of the grid in row-major order.
+        - returns (positions, width), in the order in which they come.
 
     Reference:
         Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin (2017), Attention Is
@@ -36,8 +38,17 @@ class Positions(nn.Module):
 
     table: Tensor
 
-    def __init__(self, grid: Sequence[int], width: int, kind: Kind = "learned") -> None:
+    order: Tensor | None
+
+    def __init__(
+        self,
+        grid: Sequence[int],
+        width: int,
+        kind: Kind = "learned",
+        order: Tensor | None = None,
+    ) -> None:
         super().__init__()
+        self.register_buffer("order", order, persistent=False)
         self.kind = kind
         if kind == "learned":
             self.axes = nn.ParameterList(0.01 * torch.randn(size, width) for size in grid)
@@ -46,9 +57,11 @@ class Positions(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the vectors of all positions."""
-        if self.kind == "sinusoidal":
-            return self.table
+        table = self.table if self.kind == "sinusoidal" else self._learned()
+        return table if self.order is None else table.index_select(0, self.order)
 
+    def _learned(self) -> Tensor:
+        """Return the sums of the learned vectors in row-major order."""
         vectors: list[Tensor] = list(self.axes)
         total = vectors[0]
         for vector in vectors[1:]:

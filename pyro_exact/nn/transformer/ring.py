@@ -49,8 +49,21 @@ def slot_of(position: Tensor, block: int, slots: int) -> Slot:
     return Slot(slot, torch.where(own_block, index <= slot, position >= block))
 
 
+def following(position: Tensor) -> Tensor:
+    """Return the position after this one, in the same tensor where a step may write."""
+    return position + 1 if _read_later() else position.add_(1)
+
+
 def _put(buffer: Tensor, slot: Tensor, value: Tensor) -> Tensor:
-    """Write a value into a slot: in place, unless autograd or a transform needs the old buffer."""
-    if torch.is_grad_enabled() or transformed():
+    """Return a buffer with a value in a slot, the same buffer where a step may write."""
+    if _read_later():
         return buffer.index_copy(-2, slot, value)
     return buffer.index_copy_(-2, slot, value)
+
+
+def _read_later() -> bool:
+    """Return whether autograd or a transform may read the old state again.
+
+    Elsewhere steps write in place, as a CUDA graph of a step must.
+    """
+    return torch.is_grad_enabled() or transformed()
