@@ -61,10 +61,10 @@ def with_context(x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def affine(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (x + t) e^s with s = b tanh(r / b), and s."""
+    """Return x e^s + t with s = b tanh(r / b), and s."""
     shift, raw = theta.chunk(2, dim=-1)
     log_scale = BOUND * (raw / BOUND).tanh()
-    return (x + shift) * log_scale.exp(), log_scale
+    return x * log_scale.exp() + shift, log_scale
 
 
 def autoregressive(sizes: Sizes) -> tuple[list[Tensor], Forward]:

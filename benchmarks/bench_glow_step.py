@@ -54,7 +54,7 @@ def main() -> None:
         name: glow(
             SHAPE,
             scales=3,
-            depth=8,
+            steps=8,
             width=128,
             scale="sigmoid",
             recompute=name == "ours, recompute",

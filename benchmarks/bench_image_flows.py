@@ -23,7 +23,7 @@ from nflows.transforms import (
 )
 
 from pyro_exact.distributions import Flow, StandardNormal
-from pyro_exact.flows import flow_pp, glow, real_nvp
+from pyro_exact.flows import flow_pp, glow, image_real_nvp
 from pyro_exact.transforms import Bijection
 
 SHAPE, BATCH, SAMPLES, DEPTH, WIDTH = (3, 32, 32), 16, 64, 4, 64
@@ -76,9 +76,9 @@ def main() -> None:
         return flow
 
     flows = {
-        "glow": ours(glow(SHAPE, scales=3, depth=DEPTH, width=WIDTH, scale="sigmoid")),
-        "real_nvp": ours(real_nvp(SHAPE, width=16, blocks=2)),
-        "flow_pp": ours(flow_pp(SHAPE, width=16, blocks=1, components=4)),
+        "glow": ours(glow(SHAPE, scales=3, steps=DEPTH, width=WIDTH, scale="sigmoid")),
+        "real_nvp": ours(image_real_nvp(SHAPE, width=16, depth=2)),
+        "flow_pp": ours(flow_pp(SHAPE, width=16, depth=1, components=4)),
     }
     peer = normflows_glow(scales=3, depth=DEPTH, width=WIDTH, shape=SHAPE).to(DEVICE)
     other = matched(count(flows["glow"])).to(DEVICE)

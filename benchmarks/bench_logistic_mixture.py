@@ -5,7 +5,7 @@ from harness import DEVICE, alternate, peak_megabytes, report
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyro_exact.distributions import DiscretizedLogisticMixture
+from pyro_exact.likelihoods import DiscretizedLogisticMixture
 
 IMAGES, SIDE, LEVELS, COMPONENTS = 16, 32, 256, 10
 

@@ -40,9 +40,9 @@ def main() -> None:
     for hidden, rounds in ((500, 50), (8000, 15)):
         nets = {
             f"perceptron, {hidden} units": Perceptron(hidden),
-            f"MADE, {hidden} units": MADE(D, hidden),
-            f"MADE, {hidden} units, random order": MADE(D, hidden, order=torch.randperm(D)),
-            f"MADE, {hidden} units, 2 masks": MADE(D, hidden, masks=2),
+            f"MADE, {hidden} units": MADE(D, (hidden,)),
+            f"MADE, {hidden} units, random order": MADE(D, (hidden,), order=torch.randperm(D)),
+            f"MADE, {hidden} units, 2 masks": MADE(D, (hidden,), masks=2),
         }
         contenders = {}
         for name, net in nets.items():

@@ -4,8 +4,7 @@ import torch
 from harness import DEVICE, alternate, peak_megabytes, report
 from torch.nn import functional as F
 
-from pyro_exact.autoregressive import NADE
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import NADE, Autoregressive
 
 D, H, BATCH, IMAGES = 784, 500, 100, 64
 

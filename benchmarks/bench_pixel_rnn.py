@@ -6,9 +6,8 @@ import torch
 from harness import DEVICE, alternate, peak_megabytes, report
 from torch.nn import functional as F
 
-from pyro_exact.autoregressive import CausalNet, DiagonalBiLSTM, RowLSTM
-from pyro_exact.autoregressive.pixel_rnn import Layer, bias
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import Autoregressive, CausalNet, DiagonalBiLSTM, RowLSTM
+from pyro_exact.autoregressive.pixel_rnn.net import Layer, bias
 
 SIDE, BATCH, PASSES = 28, 16, 4
 IMAGES = (1, 16, 64)

@@ -3,18 +3,17 @@
 import torch
 from harness import DEVICE, alternate, report
 
-from pyro_exact.autoregressive import GatedPixelCNN, PixelCNN
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import Autoregressive, GatedPixelCNN, PixelCNN
 
 SHAPE, SITES = (1, 28, 28), 784
 GATED, SMALL, PLAIN = "Gated PixelCNN", "Gated PixelCNN of 32 channels", "PixelCNN"
 NETS = {
     # The size of the usual implementation: 7x7, then 10 layers of 3x3 with 128 channels, and a head
     # of 32.
-    GATED: GatedPixelCNN(SHAPE, 2, hidden=128, layers=10, kernel_size=3, head=32),
+    GATED: GatedPixelCNN(SHAPE, 2, width=128, depth=10, kernel_size=3, head_width=32),
     # That of the recipe, for which a pass at batch 1 is cheap.
-    SMALL: GatedPixelCNN(SHAPE, 2, hidden=32, layers=12, kernel_size=5, head=32),
-    PLAIN: PixelCNN(SHAPE, 2, hidden=128, blocks=15, head=32),
+    SMALL: GatedPixelCNN(SHAPE, 2, width=32, depth=12, kernel_size=5, head_width=32),
+    PLAIN: PixelCNN(SHAPE, 2, width=128, depth=15, head_width=32),
 }
 BATCHES = {GATED: (1, 16, 64), SMALL: (1, 16), PLAIN: (1, 16)}
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from pyro_exact.autoregressive import PixelCNNpp
-from pyro_exact.distributions import Autoregressive, DiscretizedLogisticMixture
+from pyro_exact.autoregressive import Autoregressive, PixelCNNpp
+from pyro_exact.likelihoods import DiscretizedLogisticMixture
 
 IMAGES, SIDE, RESNETS, FILTERS, COMPONENTS = 16, 32, 2, 40, 5
 PASSES = 2

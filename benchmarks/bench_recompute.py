@@ -46,7 +46,7 @@ def main() -> None:
     for recompute, found in activations.items():
         for depth in DEPTHS:
             flow = glow(
-                SHAPE, scales=1, depth=depth, width=WIDTH, scale="sigmoid", recompute=recompute
+                SHAPE, scales=1, steps=depth, width=WIDTH, scale="sigmoid", recompute=recompute
             ).to(DEVICE)
             flow.initialize(images)
             name = f"K = {depth}, {NAMES[recompute]}"

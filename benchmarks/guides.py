@@ -69,10 +69,10 @@ def our_layers(flow: str, sizes: Sizes) -> list[Transform]:
     layer = {
         "maf": lambda: flows.maf(dim, length, hidden, context, act_norm=False),
         "iaf": lambda: flows.iaf(dim, length, hidden, context),
-        "affine coupling": lambda: flows.real_nvp((dim,), length, hidden, context, act_norm=False),
+        "affine coupling": lambda: flows.real_nvp(dim, length, hidden, context, act_norm=False),
         "planar": lambda: flows.planar(dim, length, context),
         "spline coupling": lambda: flows.spline_coupling(
-            (dim,), length, BINS, BOUND, hidden, context, act_norm=False
+            dim, length, BINS, BOUND, hidden, context, act_norm=False
         ),
     }[flow]()
     return [layer]

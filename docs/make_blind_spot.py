@@ -15,9 +15,9 @@ from pyro_exact.autoregressive import CausalNet, GatedPixelCNN, PixelCNN
 OUT = Path(__file__).parent / "images" / "blind_spot.png"
 HEIGHT, WIDTH, ROW, COLUMN = 9, 13, 6, 4
 NETS = {
-    "PixelCNN": lambda: PixelCNN((1, HEIGHT, WIDTH), 2, hidden=8, blocks=8, head=16),
+    "PixelCNN": lambda: PixelCNN((1, HEIGHT, WIDTH), 2, width=8, depth=8, head_width=16),
     "Gated PixelCNN": lambda: GatedPixelCNN(
-        (1, HEIGHT, WIDTH), 2, hidden=8, layers=8, kernel_size=3, head=16
+        (1, HEIGHT, WIDTH), 2, width=8, depth=8, kernel_size=3, head_width=16
     ),
 }
 COLOURS = {"comes later": "#eeeeee", "seen": "#4c72b0", "blind spot": "#dd8452"}

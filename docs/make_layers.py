@@ -46,8 +46,8 @@ How `Coupling` splits an event:
 BUILDERS = """
 ## Flows
 
-Builders stack these layers. {py:func}`~pyro_exact.flows.nice`, {py:func}`~pyro_exact.flows.real_nvp` and
-{py:func}`~pyro_exact.flows.spline_coupling` take the shape of a vector, `(dim,)`, or of an image, `(C, H, W)`.
+Builders stack these layers. The shape of an event comes first: an integer or `(dim,)` for vectors, `(C, H, W)` for
+the builders of images, which are `glow`, `flow_pp` and those whose names begin with `image_`.
 """
 
 

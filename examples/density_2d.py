@@ -60,10 +60,10 @@ ENTROPY = {
 # --------------------------------------------------------------------------------------------
 
 FLOWS = {
-    "RealNVP": lambda: flows.real_nvp((2,)),
-    "MAF": lambda: flows.maf(2, length=8, hidden_dims=(64, 64)),
-    "spline couplings": lambda: flows.spline_coupling((2,)),
-    "mixture-CDF couplings": lambda: flows.couplings((2,), MixtureCDF(8), length=4),
+    "RealNVP": lambda: flows.real_nvp(2),
+    "MAF": lambda: flows.maf(2, layers=8, hidden_dims=(64, 64)),
+    "spline couplings": lambda: flows.spline_coupling(2),
+    "mixture-CDF couplings": lambda: flows.couplings(2, MixtureCDF(8), layers=4),
 }
 
 

@@ -94,7 +94,7 @@ def radial(length: int) -> Bijection:
 
 
 def nice(length: int) -> Bijection:
-    return flows.nice((2,), length).inv
+    return flows.nice(2, length).inv
 
 
 FLOWS = {f"planar, K = {k}": partial(planar, k) for k in (2, 8, 32)}

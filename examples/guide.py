@@ -81,7 +81,7 @@ class Ours(nn.Module):
         self.encoder = encoder
         self.flow = Flow(
             StandardNormal(3),
-            flows.iaf(3, length=4, hidden_dims=(128, 128), context_dim=context_dim),
+            flows.iaf(3, layers=4, hidden_dims=(128, 128), context_dim=context_dim),
         )
 
     def forward(self, x: Tensor) -> dist.Distribution:

@@ -17,8 +17,7 @@ from jsonargparse import ArgumentParser
 from pyro.infer import SVI, Trace_ELBO
 
 from pyro_exact import data
-from pyro_exact.autoregressive import MADE, NADE, ConvNADE, DeepNADE
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import MADE, NADE, Autoregressive, ConvNADE, DeepNADE
 from pyro_exact.models import Density, OrderAgnostic
 from pyro_exact.plots import save_grids
 
@@ -28,11 +27,11 @@ ROW_BY_ROW = [
 ]  # DeepNADE and ConvNADE know all orders: they are scored and sampled in this one
 
 MODELS = {
-    "nade": lambda: Density(Autoregressive(NADE(SHAPE, hidden=100))),
-    "made": lambda: Density(Autoregressive(MADE(SHAPE, hidden=200))),
-    "deep_nade": lambda: OrderAgnostic(DeepNADE(SHAPE, hidden=100, orders=ROW_BY_ROW)),
+    "nade": lambda: Density(Autoregressive(NADE(SHAPE, width=100))),
+    "made": lambda: Density(Autoregressive(MADE(SHAPE, hidden_dims=(200,)))),
+    "deep_nade": lambda: OrderAgnostic(DeepNADE(SHAPE, hidden_dims=(100, 100), orders=ROW_BY_ROW)),
     "conv_nade": lambda: OrderAgnostic(
-        ConvNADE(SHAPE, channels=16, kernels=[3, 3], hidden=100, orders=ROW_BY_ROW)
+        ConvNADE(SHAPE, hidden_dims=(100, 100), width=16, kernels=[3, 3], orders=ROW_BY_ROW)
     ),
 }
 

@@ -82,7 +82,7 @@ GEOMETRIES = {
 
 def iaf(dim: int) -> Bijection:
     """An inverse autoregressive flow: fast from noise to latents. The scales of the funnel need the wider bound."""
-    return flows.iaf(dim, length=3, hidden_dims=(32, 32), elementwise=Affine(bound=6.0))
+    return flows.iaf(dim, layers=3, hidden_dims=(32, 32), elementwise=Affine(bound=6.0))
 
 
 def fit(model: Model, steps: int) -> tuple[AutoNormalizingFlow, float]:

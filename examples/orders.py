@@ -19,8 +19,14 @@ from jsonargparse import ArgumentParser
 from pyro.infer import SVI, Trace_ELBO
 
 from pyro_exact import data
-from pyro_exact.autoregressive import NADE, CausalNet, ConvNADE, DeepNADE, OrderAgnosticNet
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import (
+    NADE,
+    Autoregressive,
+    CausalNet,
+    ConvNADE,
+    DeepNADE,
+    OrderAgnosticNet,
+)
 from pyro_exact.models import Density, GenerativeModel, OrderAgnostic
 from pyro_exact.plots import save_grids
 from pyro_exact.train import load_model
@@ -81,8 +87,10 @@ def main(
         images, test = ((part > digits.levels // 2).float() for part in (digits.train, digits.test))
         models = {
             "NADE": Density(Autoregressive(NADE(digits.shape, 100))),
-            "DeepNADE": OrderAgnostic(DeepNADE(digits.shape, 200, orders=ORDERS)),
-            "ConvNADE": OrderAgnostic(ConvNADE(digits.shape, 16, [3, 3, 3], 200, orders=ORDERS)),
+            "DeepNADE": OrderAgnostic(DeepNADE(digits.shape, (200, 200), orders=ORDERS)),
+            "ConvNADE": OrderAgnostic(
+                ConvNADE(digits.shape, 16, [3, 3, 3], (200, 200), orders=ORDERS)
+            ),
         }
         nets = {name: train(model, images, 2 if smoke else steps) for name, model in models.items()}
     else:

@@ -15,8 +15,7 @@ from jsonargparse import ArgumentParser
 from pyro.infer import SVI, Trace_ELBO
 
 from pyro_exact import data
-from pyro_exact.autoregressive import GatedPixelCNN
-from pyro_exact.distributions import Autoregressive
+from pyro_exact.autoregressive import Autoregressive, GatedPixelCNN
 from pyro_exact.plots import save_grids
 
 
@@ -33,7 +32,13 @@ def main(steps: int = 1000, out: Path = Path("runs/examples"), smoke: bool = Fal
     torch.set_num_threads(1)
     digits = data.load("digits")
     net = GatedPixelCNN(
-        digits.shape, digits.levels, hidden=24, layers=3, kernel_size=3, head=48, context=10
+        digits.shape,
+        digits.levels,
+        width=24,
+        depth=3,
+        kernel_size=3,
+        head_width=48,
+        context_shape=10,
     )
     net.initialize(digits.train)
 

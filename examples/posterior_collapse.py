@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from pyro_exact import data
 from pyro_exact.autoregressive import GatedPixelCNN
 from pyro_exact.diagnostics import Diagnosis, diagnose
-from pyro_exact.distributions import BernoulliLikelihood, FlowPosterior, StandardNormal
+from pyro_exact.distributions import FlowPosterior, StandardNormal
 from pyro_exact.files import write_json
 from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
+from pyro_exact.likelihoods import BernoulliLikelihood
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder
 from pyro_exact.plots import image_grid
@@ -46,7 +47,13 @@ def build(layers: int) -> VAE:
     else:
         decoder = nn.Identity()
         likelihood = GatedPixelCNN(
-            SHAPE, 2, hidden=16, layers=layers - 1, kernel_size=3, head=32, context=LATENTS
+            SHAPE,
+            2,
+            width=16,
+            depth=layers - 1,
+            kernel_size=3,
+            head_width=32,
+            context_shape=LATENTS,
         )
     return VAE(encoder, decoder, posterior, StandardNormal(LATENTS), likelihood)
 

@@ -35,7 +35,7 @@ from pyro_exact.models import Dequantized
 from pyro_exact.provenance import provenance
 
 KINDS = {"uniform": "tab:gray", "affine": "tab:blue", "mixture": "tab:orange"}
-SIZE = {"width": 16, "blocks": 1, "components": 4, "dropout": 0.1}
+SIZE = {"width": 16, "depth": 1, "components": 4, "dropout": 0.1}
 
 
 def build(kind: str, digits: data.Images) -> Dequantized:

@@ -44,7 +44,7 @@ def check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def in_one_piece(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a file beside ``path`` to write instead, and rename it: whatever happens, an older file survives.
 
     What an earlier process left of the same file, because it was killed while it wrote, is removed.
@@ -71,7 +71,7 @@ def in_one_piece(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(path: Path, of_the_living: bool = False) -> None:
-    """Remove what processes that were killed left of a file that they wrote by `in_one_piece`.
+    """Remove what processes that were killed left of a file that they wrote by `atomic_write`.
 
     Args:
         path: The file that they would have written.
@@ -98,7 +98,7 @@ def write_json(values: Mapping[str, Any], path: Path) -> None:
             f"{path} expects finite numbers, as JSON does; got {bad}. Nothing was written."
         )
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
-    with in_one_piece(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text)
 
 

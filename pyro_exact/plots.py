@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import check_finite, check_tensor, printable
-from pyro_exact.files import in_one_piece
+from pyro_exact.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -250,5 +250,5 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    with in_one_piece(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         figure.savefig(partial, dpi=DPI, format="png")

@@ -15,6 +15,7 @@ from torch import Tensor
 from pyro_exact.autoregressive import (
     MADE,
     NADE,
+    Autoregressive,
     CausalNet,
     Conditioned,
     ConvNADE,
@@ -27,17 +28,11 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.distributions import (
-    Autoregressive,
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    DiscretizedLogisticMixture,
     Flow,
     FlowDequantizer,
     FlowPosterior,
-    GaussianLikelihood,
     IndependentSites,
     InverseAutoregressive,
-    Likelihood,
     StandardNormal,
     Subset,
     UniformDequantizer,
@@ -48,6 +43,9 @@ from pyro_exact.flows import (
     flow_pp_dequantizer,
     glow,
     iaf,
+    image_nice,
+    image_real_nvp,
+    image_spline_coupling,
     maf,
     nice,
     planar,
@@ -56,6 +54,13 @@ from pyro_exact.flows import (
     spline_coupling,
     sylvester,
     tarflow,
+)
+from pyro_exact.likelihoods import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    DiscretizedLogisticMixture,
+    GaussianLikelihood,
+    Likelihood,
 )
 from pyro_exact.models import (
     VAE,
@@ -178,7 +183,7 @@ def small_glow(context_dim: int | None, **settings: object) -> Bijection:
     options = {
         "levels": 4,
         "scales": 2,
-        "depth": 1,
+        "steps": 1,
         "width": 6,
         "context_dim": context_dim,
         **settings,
@@ -188,7 +193,7 @@ def small_glow(context_dim: int | None, **settings: object) -> Bijection:
 
 def small_flow_pp(**settings: object) -> Bijection:
     """One that has seen data, in evaluation: its dropout would change from one call to the next."""
-    options = {"levels": 4, "width": 4, "blocks": 1, "components": 2, "heads": 2, **settings}
+    options = {"levels": 4, "width": 4, "depth": 1, "components": 2, "heads": 2, **settings}
     made = flow_pp((1, 4, 4), **options).eval()
     made.initialize(pixels((50, 1, 4, 4)))
     return made
@@ -199,10 +204,10 @@ def small_dequantizer(context: Tensor | None, **settings: object) -> Bijection:
     options = {
         "levels": 4,
         "width": 4,
-        "blocks": 1,
+        "depth": 1,
         "components": 2,
         "heads": 2,
-        "context_width": 2,
+        "encoder_width": 2,
         **settings,
     }
     made = flow_pp_dequantizer((1, 2, 4), **options).eval()
@@ -214,15 +219,15 @@ def small_real_nvp(context_dim: int | None, **settings: object) -> Bijection:
         "levels": 4,
         "scales": 2,
         "width": 3,
-        "blocks": 1,
+        "depth": 1,
         "context_dim": context_dim,
         **settings,
     }
-    return real_nvp((1, 4, 4), **options)
+    return image_real_nvp((1, 4, 4), **options)
 
 
 def small_spline_coupling(context_dim: int | None) -> Bijection:
-    return spline_coupling((1, 4, 4), 1, 3, context_dim=context_dim, levels=4, width=3, blocks=1)
+    return image_spline_coupling((1, 4, 4), 4, 2, 1, 3, width=3, depth=1, context_dim=context_dim)
 
 
 def evaluated_real_nvp(**settings: object) -> Bijection:
@@ -338,11 +343,11 @@ TRANSFORMS: dict[str, Case] = {
     "TokenAutoregressive reverse": Case(
         lambda c: by_tokens(Affine("sigmoid"), c, reverse=True), (3, 2), True, std=0.2
     ),
-    "TokenAutoregressive spline": Case(lambda c: by_tokens(Spline(3), c), (3, 2), True, std=0.2),
+    "TokenAutoregressive spline": Case(lambda c: by_tokens(Spline(3), c), (3, 2), True, std=0.1),
     "Tokens": Case(lambda c: Tokens((2, 4, 6), 2), (2, 4, 6)),
     "Tokens of a vector": Case(lambda c: Tokens(6, 2), (6,)),
     "TopPrior": Case(lambda c: TopPrior((2, 2, 2), c), (2, 2, 2), True),
-    "couplings": Case(lambda c: couplings((3,), MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
+    "couplings": Case(lambda c: couplings(3, MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
     "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.02),
     "flow_pp affine checkerboard": Case(
         lambda c: small_flow_pp(formula="affine", checkerboard=True),
@@ -370,21 +375,19 @@ TRANSFORMS: dict[str, Case] = {
     "glow additive": Case(lambda c: small_glow(c, scale=None), (1, 4, 4), True, pixels, std=0.1),
     "iaf": Case(lambda c: iaf(3, 2, (6,), c), (3,), True, std=0.2),
     "maf": Case(lambda c: maf(3, 2, (6,), c), (3,), True, std=0.2),
-    "nice": Case(lambda c: nice((3,), 3, (5,), c), (3,), True, std=0.2),
-    "nice image": Case(
-        lambda c: nice((1, 2, 3), 3, (5,), c, levels=4), (1, 2, 3), True, pixels, std=0.2
+    "nice": Case(lambda c: nice(3, 3, (5,), c), (3,), True, std=0.2),
+    "image_nice": Case(
+        lambda c: image_nice((1, 2, 3), 4, 3, (5,), c), (1, 2, 3), True, pixels, std=0.2
     ),
     "planar": Case(lambda c: planar(3, 4, c), (3,), True),
     "radial": Case(lambda c: radial(3, 2, c), (3,), True),
-    "real_nvp": Case(lambda c: real_nvp((3,), 2, (5,), c), (3,), True, std=0.2),
-    "real_nvp image": Case(small_real_nvp, (1, 4, 4), True, pixels, std=0.1),
-    "real_nvp image of batch_norm": Case(
+    "real_nvp": Case(lambda c: real_nvp(3, 2, (5,), c), (3,), True, std=0.2),
+    "image_real_nvp": Case(small_real_nvp, (1, 4, 4), True, pixels, std=0.1),
+    "image_real_nvp of batch_norm": Case(
         lambda c: evaluated_real_nvp(), (1, 4, 4), draw=pixels, std=0.1
     ),
-    "spline_coupling": Case(
-        lambda c: spline_coupling((3,), 2, 4, 3.0, (5,), c), (3,), True, std=0.2
-    ),
-    "spline_coupling image": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
+    "spline_coupling": Case(lambda c: spline_coupling(3, 2, 4, 3.0, (5,), c), (3,), True, std=0.2),
+    "image_spline_coupling": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
     "sylvester": Case(lambda c: sylvester(3, 2, 2, "triangular", c), (3,), True),
     "tarflow": Case(
         lambda c: tarflow((1, 4, 4), 2, 2, 1, 4, 2, 4, c), (1, 4, 4), True, pixels, std=0.1
@@ -397,6 +400,8 @@ TRANSFORMS: dict[str, Case] = {
 ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
     "Affine": Affine,
     "Affine small bound": lambda: Affine(bound=0.5),
+    "Affine shift first": lambda: Affine(shift_first=True),
+    "Affine softsign": lambda: Affine("softsign"),
     "Affine learned": lambda: Affine("learned"),
     "Affine sigmoid": lambda: Affine("sigmoid"),
     "Additive": Additive,
@@ -451,67 +456,71 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 SHUFFLED = [3, 7, 0, 9, 4, 1, 8, 2, 6, 5]
 
 NETS: dict[str, Callable[[], CausalNet]] = {
-    "DiagonalBiLSTM": lambda: DiagonalBiLSTM((1, 3, 3), 2, units=4, layers=2, head=8),
-    "DiagonalBiLSTM categorical": lambda: DiagonalBiLSTM((1, 2, 2), 4, units=4, layers=1, head=8),
-    "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, units=6, layers=2, head=24),
-    "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, hidden=5, layers=2, head=8),
+    "DiagonalBiLSTM": lambda: DiagonalBiLSTM((1, 3, 3), 2, width=4, depth=2, head_width=8),
+    "DiagonalBiLSTM categorical": lambda: DiagonalBiLSTM(
+        (1, 2, 2), 4, width=4, depth=1, head_width=8
+    ),
+    "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, width=6, depth=2, head_width=24),
+    "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, width=5, depth=2, head_width=8),
     "GatedPixelCNN categorical": lambda: GatedPixelCNN(
-        (1, 2, 2), 4, hidden=4, layers=1, kernel_size=3, head=5
+        (1, 2, 2), 4, width=4, depth=1, kernel_size=3, head_width=5
     ),
     "GatedPixelCNN gaussian": lambda: GatedPixelCNN(
         (2, 2, 3),
         None,
-        hidden=5,
-        layers=1,
-        head=8,
-        context=(2, 2, 3),
+        width=5,
+        depth=1,
+        head_width=8,
+        context_shape=(2, 2, 3),
         likelihood=GaussianLikelihood(2),
     ),
-    "GatedPixelCNN of one layer": lambda: GatedPixelCNN((1, 3, 4), 2, hidden=5, layers=0, head=8),
-    "GatedPixelCNN whole pixels": lambda: GatedPixelCNN(
-        (2, 2, 2), 2, hidden=5, layers=2, head=8, likelihood=DiscretizedLogisticMixture(2, 2, 2)
+    "GatedPixelCNN of one layer": lambda: GatedPixelCNN(
+        (1, 3, 4), 2, width=5, depth=0, head_width=8
     ),
-    "GatedPixelCNN colours": lambda: GatedPixelCNN((3, 2, 1), 3, hidden=7, layers=2, head=17),
+    "GatedPixelCNN whole pixels": lambda: GatedPixelCNN(
+        (2, 2, 2), 2, width=5, depth=2, head_width=8, likelihood=DiscretizedLogisticMixture(2, 2, 2)
+    ),
+    "GatedPixelCNN colours": lambda: GatedPixelCNN((3, 2, 1), 3, width=7, depth=2, head_width=17),
     "GatedPixelCNN conditional": lambda: GatedPixelCNN(
-        (1, 5, 2), 2, hidden=4, layers=2, head=8, context=3
+        (1, 5, 2), 2, width=4, depth=2, head_width=8, context_shape=3
     ),
     "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(
-        (3, 2, 1), 3, hidden=6, layers=1, kernel_size=3, head=18, context=(2, 2, 1)
+        (3, 2, 1), 3, width=6, depth=1, kernel_size=3, head_width=18, context_shape=(2, 2, 1)
     ),
-    "Conditioned": lambda: Conditioned(DeepNADE(13, 20, orders=2), torch.arange(13) % 4 == 2),
-    "ConvNADE": lambda: ConvNADE((1, 2, 5), 4, [2], 15, 1),
-    "ConvNADE ensemble": lambda: ConvNADE((1, 3, 3), 4, [2, 2], 15, orders=2),
-    "DeepNADE": lambda: DeepNADE(10, 20),
-    "DeepNADE ensemble": lambda: DeepNADE(10, 20, layers=3, orders=3, seed=5),
-    "DeepNADE image": lambda: DeepNADE((1, 2, 5), 20, layers=1),
-    "DeepNADE of one site": lambda: DeepNADE(1, 3),
-    "MADE": lambda: MADE(10, 9),
-    "MADE categorical": lambda: MADE(3, 9, likelihood=CategoricalLikelihood(4)),
-    "MADE conditional": lambda: MADE(10, 9, layers=2, context_dim=2),
-    "MADE conditional ensemble": lambda: MADE(10, 9, masks=2, context_dim=2),
+    "Conditioned": lambda: Conditioned(DeepNADE(13, (20, 20), orders=2), torch.arange(13) % 4 == 2),
+    "ConvNADE": lambda: ConvNADE((1, 2, 5), 4, [2], (15,)),
+    "ConvNADE ensemble": lambda: ConvNADE((1, 3, 3), 4, [2, 2], (15, 15), orders=2),
+    "DeepNADE": lambda: DeepNADE(10, (20, 20)),
+    "DeepNADE ensemble": lambda: DeepNADE(10, (20, 20, 20), orders=3, seed=5),
+    "DeepNADE image": lambda: DeepNADE((1, 2, 5), (20,)),
+    "DeepNADE of one site": lambda: DeepNADE(1, (3, 3)),
+    "MADE": lambda: MADE(10, (9,)),
+    "MADE categorical": lambda: MADE(3, (9,), likelihood=CategoricalLikelihood(4)),
+    "MADE conditional": lambda: MADE(10, (9, 9), context_dim=2),
+    "MADE conditional ensemble": lambda: MADE(10, (9,), masks=2, context_dim=2),
     "MADE conditional gaussian": lambda: MADE(
-        3, 5, order=[2, 0, 1], likelihood=GaussianLikelihood(), context_dim=2
+        3, (5,), order=[2, 0, 1], likelihood=GaussianLikelihood(), context_dim=2
     ),
-    "MADE deep image": lambda: MADE((1, 2, 5), 8, layers=3, order=SHUFFLED),
-    "MADE ensemble": lambda: MADE(10, 9, layers=2, masks=3, seed=5),
-    "MADE ensemble of one order": lambda: MADE(10, 9, layers=2, masks=2, order=SHUFFLED),
-    "MADE gaussian": lambda: MADE(4, 9, layers=2, likelihood=GaussianLikelihood()),
-    "MADE of an order": lambda: MADE(10, 12, layers=2, order=SHUFFLED),
-    "MADE of one site": lambda: MADE(1, 3),
-    "MADE scans": lambda: MADE((1, 2, 4), 9, layers=2, masks=8, order=scans((1, 2, 4))),
+    "MADE deep image": lambda: MADE((1, 2, 5), (8, 8, 8), order=SHUFFLED),
+    "MADE ensemble": lambda: MADE(10, (9, 9), masks=3, seed=5),
+    "MADE ensemble of one order": lambda: MADE(10, (9, 9), masks=2, order=SHUFFLED),
+    "MADE gaussian": lambda: MADE(4, (9, 9), likelihood=GaussianLikelihood()),
+    "MADE of an order": lambda: MADE(10, (12, 12), order=SHUFFLED),
+    "MADE of one site": lambda: MADE(1, (3,)),
+    "MADE scans": lambda: MADE((1, 2, 4), (9, 9), masks=8, order=scans((1, 2, 4))),
     "NADE": lambda: NADE(10, 7),
     "NADE image": lambda: NADE((1, 2, 5), 7, SHUFFLED),
     "NADE of one site": lambda: NADE(1, 3),
-    "PixelCNN": lambda: PixelCNN((1, 5, 2), 2, hidden=4, blocks=2, head=5),
-    "PixelCNN categorical": lambda: PixelCNN((1, 2, 2), 4, hidden=4, blocks=1, head=5),
-    "PixelCNN colours": lambda: PixelCNN((3, 1, 2), 3, hidden=7, blocks=2, head=17),
-    "PixelCNNpp": lambda: PixelCNNpp((1, 4, 4), 2, resnets=1, filters=2, components=2).eval(),
+    "PixelCNN": lambda: PixelCNN((1, 5, 2), 2, width=4, depth=2, head_width=5),
+    "PixelCNN categorical": lambda: PixelCNN((1, 2, 2), 4, width=4, depth=1, head_width=5),
+    "PixelCNN colours": lambda: PixelCNN((3, 1, 2), 3, width=7, depth=2, head_width=17),
+    "PixelCNNpp": lambda: PixelCNNpp((1, 4, 4), 2, width=2, depth=1, components=2).eval(),
     "PixelCNNpp conditional": lambda: PixelCNNpp(
-        (1, 4, 4), 2, 1, filters=3, components=1, dropout=0.0, context=2
+        (1, 4, 4), 2, width=3, depth=1, components=1, dropout=0.0, context_dim=2
     ),
-    "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, units=4, layers=2, head=8),
-    "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, units=4, layers=1, head=8),
-    "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, units=6, layers=2, head=24),
+    "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, width=4, depth=2, head_width=8),
+    "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, width=4, depth=1, head_width=8),
+    "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, width=6, depth=2, head_width=24),
 }
 
 
@@ -607,11 +616,11 @@ def learned_noise(flow: Bijection, formula: str) -> Dequantized:
     """A model of images (1, 4, 4) with 4 levels whose guide is a flow."""
     options = {
         "width": 4,
-        "blocks": 1,
+        "depth": 1,
         "components": 2,
         "heads": 2,
         "dropout": 0.0,
-        "context_width": 2,
+        "encoder_width": 2,
     }
     noise = FlowDequantizer(flow_pp_dequantizer((1, 4, 4), 4, formula=formula, **options))
     return Dequantized(Flow(StandardNormal(16), flow.inv), levels=4, noise=noise)
@@ -646,17 +655,21 @@ def hierarchical_pixel_vae(levels: int, components: int | None = None) -> Hierar
 MODELS: dict[str, ModelCase] = {
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density diagonal_bilstm": ModelCase(
-        lambda: Density(Autoregressive(DiagonalBiLSTM((1, 4, 4), 2, units=4, layers=1, head=8))),
+        lambda: Density(
+            Autoregressive(DiagonalBiLSTM((1, 4, 4), 2, width=4, depth=1, head_width=8))
+        ),
         bars,
     ),
     "Density gated_pixel_cnn": ModelCase(
-        lambda: Density(Autoregressive(GatedPixelCNN((1, 4, 4), 2, hidden=6, layers=1, head=6))),
+        lambda: Density(
+            Autoregressive(GatedPixelCNN((1, 4, 4), 2, width=6, depth=1, head_width=6))
+        ),
         bars,
     ),
-    "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), 20))), bars),
+    "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), (20,)))), bars),
     "Density pixel_cnn_pp": ModelCase(
         lambda: Density(
-            Autoregressive(PixelCNNpp((1, 4, 4), 4, 1, filters=4, components=2, dropout=0.0))
+            Autoregressive(PixelCNNpp((1, 4, 4), 4, width=4, depth=1, components=2, dropout=0.0))
         ),
         lambda: blobs().to(torch.get_default_dtype()),
     ),
@@ -678,9 +691,11 @@ MODELS: dict[str, ModelCase] = {
     "HierarchicalPixelVAE mixture": ModelCase(
         lambda: hierarchical_pixel_vae(4, 2), lambda: 3 * bars(8)
     ),
-    "OrderAgnostic": ModelCase(lambda: OrderAgnostic(DeepNADE((1, 4, 4), 20, orders=2)), bars),
+    "OrderAgnostic": ModelCase(
+        lambda: OrderAgnostic(DeepNADE((1, 4, 4), (20, 20), orders=2)), bars
+    ),
     "OrderAgnostic conv": ModelCase(
-        lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], 20)), bars
+        lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], (20, 20))), bars
     ),
     "PixelVAE": ModelCase(lambda: pixel_vae(layers=2), bars),
     "PixelVAE of no layer": ModelCase(lambda: pixel_vae(layers=0), bars),
@@ -689,7 +704,7 @@ MODELS: dict[str, ModelCase] = {
         lambda: ResNetVAE((1, 4, 4), 2, [StochasticLayer(2, 4, flow=False, top=True)], 4), bars
     ),
     "VAE": ModelCase(lambda: vae(None, BernoulliLikelihood()), bars),
-    "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), 20, context_dim=3)), bars),
+    "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), (20,), context_dim=3)), bars),
     "VAE iaf": ModelCase(lambda: vae(iaf(2, 2, (6,), 6), BernoulliLikelihood()), bars),
     "VAE planar": ModelCase(lambda: vae(planar(2, 3, 6), BernoulliLikelihood()), bars),
     "VAE sylvester": ModelCase(

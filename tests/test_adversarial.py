@@ -49,8 +49,12 @@ LAYERS = {
 FORMULAS = {
     "Additive": Additive,
     "Affine": Affine,
+    "Affine shift first": lambda: Affine(shift_first=True),
+    "Affine softsign": lambda: Affine("softsign"),
     "Affine sigmoid": lambda: Affine("sigmoid"),
-    "Affine learned": lambda: perturb(Affine("learned"), 1000.0),
+    "Affine wide": lambda: Affine(bound=64.0),
+    # With s = -64, x e^s + t has lost x by rounding; (x + t) e^s has not.
+    "Affine learned": lambda: perturb(Affine("learned", shift_first=True), 1000.0),
     "MixtureCDF": lambda: MixtureCDF(3),
     "Spline": lambda: Spline(4),
 }

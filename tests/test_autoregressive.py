@@ -19,9 +19,8 @@ from torch.testing import assert_close
 from tqdm import tqdm
 
 from pyro_exact import autoregressive
-from pyro_exact.autoregressive import MADE, NADE, CausalNet, DeepNADE, scans
-from pyro_exact.distributions import (
-    Autoregressive,
+from pyro_exact.autoregressive import MADE, NADE, Autoregressive, CausalNet, DeepNADE, scans
+from pyro_exact.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
     GaussianLikelihood,
@@ -29,7 +28,7 @@ from pyro_exact.distributions import (
 )
 from pyro_exact.models import Density
 from pyro_exact.nn import MaskedDense
-from pyro_exact.nn.state import progress
+from pyro_exact.nn.step_state import progress
 from pyro_exact.ops.masked_product import BLOCKS
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -112,7 +111,7 @@ def number(x, count):
 
 
 def test_every_exported_network_is_registered():
-    others = {"CausalNet", "Completion", "OrderAgnosticNet", "PixelNet", "scans"}
+    others = {"Autoregressive", "CausalNet", "Completion", "OrderAgnosticNet", "PixelNet", "scans"}
     assert {name.split()[0] for name in NETS} == set(autoregressive.__all__) - others
 
 
@@ -205,7 +204,7 @@ def test_a_copy_computes_the_same(each, copied):
 
 def test_saved_masks_and_orders_come_back_whatever_the_seed(tmp_path):
     for made, other in [
-        (MADE(10, 9, layers=2, masks=3, seed=1), MADE(10, 9, layers=2, masks=3, seed=2)),
+        (MADE(10, (9, 9), masks=3, seed=1), MADE(10, (9, 9), masks=3, seed=2)),
         (NADE(10, 5, list(range(9, -1, -1))), NADE(10, 5)),
     ]:
         for p in made.parameters():
@@ -560,9 +559,9 @@ def test_scans_are_orders_in_which_every_pixel_but_the_first_follows_a_neighbour
 
 def test_every_mask_has_the_order_that_it_is_given():
     orders = scans((2, 3))[:3]
-    made = MADE((1, 2, 3), 8, masks=3, order=orders)
+    made = MADE((1, 2, 3), (8,), masks=3, order=orders)
     assert made.orders.tolist() == orders
-    again = MADE((1, 2, 3), 8, masks=3)
+    again = MADE((1, 2, 3), (8,), masks=3)
     again.load_state_dict(made.state_dict())
     assert again.orders.tolist() == orders
 
@@ -575,13 +574,13 @@ def test_every_mask_has_the_order_that_it_is_given():
             r"NADE expects an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]",
         ),
         (lambda: NADE(3, 4, [1, 2, 3]), "NADE expects an order"),
-        (lambda: MADE(3, 4, order=[0, 1]), "MADE expects an order"),
+        (lambda: MADE(3, (4,), order=[0, 1]), "MADE expects an order"),
         (
-            lambda: MADE(2, 4, masks=2, order=[[0, 1], [1, 1]]),
+            lambda: MADE(2, (4,), masks=2, order=[[0, 1], [1, 1]]),
             r"each of 0, \.\.\., 1 once; got \[1, 1\]",
         ),
         (
-            lambda: MADE(2, 4, masks=3, order=[[0, 1], [1, 0]]),
+            lambda: MADE(2, (4,), masks=3, order=[[0, 1], [1, 0]]),
             "one order, or one for each of 3 masks; got 2",
         ),
         (
@@ -590,27 +589,33 @@ def test_every_mask_has_the_order_that_it_is_given():
         ),
         (lambda: scans((4,)), r"scans expects .*; got \(4,\)"),
         (lambda: scans((0, 4)), r"expects each of shape from 1 to \d+; got 0"),
-        (lambda: NADE(3, 0), r"expects hidden from 1 to \d+; got 0"),
+        (lambda: NADE(3, 0), r"expects width from 1 to \d+; got 0"),
         (lambda: NADE(0), r"expects each of shape from 1 to \d+; got 0"),
         (lambda: MADE((1, 0, 3)), r"expects each of shape from 1 to \d+; got 0"),
         (lambda: MADE(()), r"expects shape of at least one size; got \(\)"),
-        (lambda: MADE(3, 0), r"expects hidden from 1 to \d+; got 0"),
-        (lambda: MADE(3, 4, masks=0), r"expects masks from 1 to \d+; got 0"),
-        (lambda: MADE(3, 4, context_dim=0), r"expects context_dim from 1 to \d+; got 0"),
+        (lambda: MADE(3, (0,)), r"expects each of hidden_dims from 1 to \d+; got 0"),
+        (lambda: MADE(3, (4,), masks=0), r"expects masks from 1 to \d+; got 0"),
+        (lambda: MADE(3, (4,), context_dim=0), r"expects context_dim from 1 to \d+; got 0"),
         (lambda: NADE(3, 4, iter([0, 1, 1])), r"got \[0, 1, 1\]"),
         (lambda: NADE(3, 4, torch.tensor([0, 1, 1])), r"got \[0, 1, 1\]"),
         (lambda: NADE(3, 4, torch.eye(3)), r"once; got \[1.0, 0.0, 0.0\]"),
         (lambda: NADE(3, 4, [[0, 1, 2], [2, 1, 0]]), "NADE expects one order; got 2"),
         (lambda: NADE(3, 4, 5), "once; got 5"),
         (lambda: NADE(3, 4, [None, 1, 2]), r"once; got \[None, 1, 2\]"),
-        (lambda: MADE(3, 4, order=iter([0, 1, 1])), r"once; got \[0, 1, 1\]"),
-        (lambda: DeepNADE(3, 4, orders=[0, 1]), r"DeepNADE expects an order .* once; got \[0, 1\]"),
-        (lambda: DeepNADE(3, 4, orders=[]), "DeepNADE expects at least one order; got none"),
+        (lambda: MADE(3, (4,), order=iter([0, 1, 1])), r"once; got \[0, 1, 1\]"),
         (
-            lambda: MADE(3, 4, context_dim=2)(torch.zeros(3), torch.zeros(5)),
+            lambda: DeepNADE(3, (4, 4), orders=[0, 1]),
+            r"DeepNADE expects an order .* once; got \[0, 1\]",
+        ),
+        (lambda: DeepNADE(3, (4, 4), orders=[]), "DeepNADE expects at least one order; got none"),
+        (
+            lambda: MADE(3, (4,), context_dim=2)(torch.zeros(3), torch.zeros(5)),
             r"shape \(\*batch, 2\); got \(5,\)",
         ),
-        (lambda: MADE(3, 4)(torch.zeros(5, 4)), r"expects x of shape \(\*batch, 3\); got \(5, 4\)"),
+        (
+            lambda: MADE(3, (4,))(torch.zeros(5, 4)),
+            r"expects x of shape \(\*batch, 3\); got \(5, 4\)",
+        ),
         (
             lambda: NADE((1, 2, 2), 4)(torch.zeros(4)),
             r"expects x of shape \(\*batch, 1, 2, 2\); got \(4,\)",
@@ -624,15 +629,15 @@ def test_every_mask_has_the_order_that_it_is_given():
             r"expects no context for this network; got one of shape",
         ),
         (
-            lambda: Autoregressive(MADE(3, 4, context_dim=2)),
+            lambda: Autoregressive(MADE(3, (4,), context_dim=2)),
             r"expects a context of shape \(\*batch, 2\); got none",
         ),
         (
-            lambda: Autoregressive(MADE(3, 4, context_dim=2), torch.zeros(5, 3)),
+            lambda: Autoregressive(MADE(3, (4,), context_dim=2), torch.zeros(5, 3)),
             r"expects context of shape \(\*batch, 2\); got \(5, 3\)",
         ),
         (
-            lambda: Autoregressive(MADE(3, 4, context_dim=2), torch.zeros(())),
+            lambda: Autoregressive(MADE(3, (4,), context_dim=2), torch.zeros(())),
             r"expects context of shape \(\*batch, 2\); got \(\)",
         ),
         (lambda: Autoregressive(NADE(3, 4), member=1), "expects member from 0 to 0; got 1"),
@@ -695,7 +700,7 @@ def test_nade_has_a_gradient_in_its_input():
 @pytest.mark.parametrize("layers", [1, 2, 4])
 @pytest.mark.parametrize("hidden", [1, 3, 30])
 def test_no_unit_of_made_is_dead(hidden, layers):
-    made = MADE(10, hidden, layers, masks=2)
+    made = MADE(10, [hidden] * layers, masks=2)
     for member in range(2):
         for layer in made.dense.layers[:-1]:
             degrees = layer.out_degrees[member]
@@ -705,7 +710,7 @@ def test_no_unit_of_made_is_dead(hidden, layers):
 
 
 def test_the_masks_of_an_ensemble_differ_and_are_those_of_the_seed():
-    first, same, other = (MADE(10, 30, 2, masks=2, seed=seed).state_dict() for seed in (1, 1, 2))
+    first, same, other = (MADE(10, (30, 30), masks=2, seed=seed).state_dict() for seed in (1, 1, 2))
     for name, value in first.items():
         if "degrees" in name or "orders" in name:
             assert torch.equal(value, same[name])
@@ -719,7 +724,7 @@ def test_blocks_of_units_leave_out_what_none_of_them_sees(monkeypatch, masks):
     results = []
     for small in (10**6, 0):
         monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", small)
-        made = MADE(40, 50, layers=2, masks=masks)
+        made = MADE(40, (50, 50), masks=masks)
         torch.manual_seed(3)
         for p in made.parameters():
             torch.nn.init.normal_(p, std=0.5)
@@ -755,7 +760,7 @@ def test_masked_layers_learn_under_autocast():
 
 def of_two_seeds(masks):
     """A network, and one of other masks that is yet to get its state."""
-    given, other = (MADE(6, 40, layers=2, masks=masks, seed=seed) for seed in (1, 7))
+    given, other = (MADE(6, (40, 40), masks=masks, seed=seed) for seed in (1, 7))
     for p in given.parameters():
         torch.nn.init.normal_(p, std=0.5)
     return given, other
@@ -769,7 +774,7 @@ def test_masks_are_those_that_inference_loaded(masks):
     expected = given(x)
     with torch.inference_mode():
         made.load_state_dict(given.state_dict())
-        born = MADE(6, 40, layers=2, masks=masks, seed=7)
+        born = MADE(6, (40, 40), masks=masks, seed=7)
         born(x)
         born.load_state_dict(given.state_dict())
         for one in (made, born):
@@ -862,7 +867,7 @@ def test_autocast_leaves_double_precision_alone():
 
 
 def test_networks_of_several_seeds_are_one_by_the_functional_transforms():
-    several = [MADE(5, 8, layers=2, order=torch.randperm(5), seed=seed) for seed in range(3)]
+    several = [MADE(5, (8, 8), order=torch.randperm(5), seed=seed) for seed in range(3)]
     for one in several:
         for p in one.parameters():
             torch.nn.init.normal_(p)
@@ -875,7 +880,7 @@ def test_networks_of_several_seeds_are_one_by_the_functional_transforms():
 
 @pytest.mark.usefixtures("small")
 def test_a_compiler_takes_the_order_of_the_buffers():
-    raster, other = MADE(5, 8, seed=1), MADE(5, 8, order=[3, 0, 4, 1, 2], seed=2)
+    raster, other = MADE(5, (8,), seed=1), MADE(5, (8,), order=[3, 0, 4, 1, 2], seed=2)
     for p in other.parameters():
         torch.nn.init.normal_(p)
     call = torch.compile(
@@ -888,7 +893,7 @@ def test_a_compiler_takes_the_order_of_the_buffers():
 @pytest.mark.parametrize("order", [[2, 0, 3, 1], [3, 2, 1, 0]])
 def test_the_weights_of_a_single_large_mask_belong_to_places(order, monkeypatch):
     monkeypatch.setattr("pyro_exact.ops.masked_product.LARGE", 0)
-    raster, ordered = MADE(4, 9), MADE(4, 9, order=order)
+    raster, ordered = MADE(4, (9,)), MADE(4, (9,), order=order)
     for p in raster.parameters():
         torch.nn.init.normal_(p)
     for mine, its in zip(ordered.parameters(), raster.parameters(), strict=True):
@@ -898,7 +903,7 @@ def test_the_weights_of_a_single_large_mask_belong_to_places(order, monkeypatch)
     ordered.initialize(x)
     marginal = ordered.likelihood.marginal(x)
     assert_close(ordered.dense.layers[-1].bias, marginal[order].flatten())
-    blocks = MADE(784, 500, order=list(range(783, -1, -1))).dense.layers[0].structure.blocks
+    blocks = MADE(784, (500,), order=list(range(783, -1, -1))).dense.layers[0].structure.blocks
     assert len(blocks[0]) == BLOCKS
 
 
@@ -971,7 +976,7 @@ def test_the_least_noise_gives_a_finite_value(likelihood, dtype):
 
 
 def test_real_data_that_is_constant_or_infinite():
-    made = MADE(3, 5, likelihood=GaussianLikelihood())
+    made = MADE(3, (5,), likelihood=GaussianLikelihood())
     x = torch.randn(50, 3) * torch.tensor([1.0, 0.0, 1e-3]) + torch.tensor([0.0, 0.3, 5.0])
     made.initialize(x)
     mean, log_std = made(x[:1]).squeeze(0).unbind(-1)
@@ -1107,7 +1112,7 @@ def test_whole_passes_find_the_sample_of_the_steps_in_fewer_passes(monkeypatch, 
 
 def test_a_long_sample_shows_its_progress(capsys, monkeypatch):
     monkeypatch.setattr(
-        "pyro_exact.distributions.autoregressive.tqdm",
+        "pyro_exact.autoregressive.distribution.tqdm",
         lambda sites, **options: tqdm(sites, **options | {"delay": 0, "mininterval": 0}),
     )
     Autoregressive(net("NADE")).sample(progress=True)

@@ -28,11 +28,11 @@ from pyro_exact.transforms import (
 )
 
 BUILDERS = {
-    "maf": lambda: flows.maf(3, length=2),
-    "iaf": lambda: flows.iaf(3, length=2),
-    "real_nvp": lambda: flows.real_nvp((3,), length=2),
-    "spline_coupling": lambda: flows.spline_coupling((3,), length=2),
-    "planar": lambda: flows.planar(3, length=2),
+    "maf": lambda: flows.maf(3, layers=2),
+    "iaf": lambda: flows.iaf(3, layers=2),
+    "real_nvp": lambda: flows.real_nvp(3, layers=2),
+    "spline_coupling": lambda: flows.spline_coupling(3, layers=2),
+    "planar": lambda: flows.planar(3, layers=2),
 }
 
 
@@ -80,7 +80,7 @@ def test_a_table_in_float32_is_cast_to_float64_weights(build):
 
 
 def test_a_context_is_cast_as_the_input_is():
-    flow = perturb(flows.maf(3, length=2, context_dim=2))
+    flow = perturb(flows.maf(3, layers=2, context_dim=2))
     x, context = torch.randn(5, 3), torch.randn(5, 2, dtype=torch.float64)
     expected = flow.condition(context.float()).forward_and_ladj(x)
     assert_close(flow.condition(context).forward_and_ladj(x), expected, rtol=0, atol=0)
@@ -88,7 +88,7 @@ def test_a_context_is_cast_as_the_input_is():
 
 
 def test_a_bfloat16_input_is_transformed_in_float32_under_autocast():
-    flow = perturb(flows.iaf(3, length=2))
+    flow = perturb(flows.iaf(3, layers=2))
     x = torch.randn(5, 3).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         y, ladj = flow.forward_and_ladj(x)
@@ -167,7 +167,7 @@ def test_a_flow_with_random_weights_is_fitted_by_svi(build):
 
 
 def test_random_weights_are_not_read_after_the_call_in_which_they_were_drawn():
-    model = Bayesian(with_random_weights(flows.maf(3, length=1)))
+    model = Bayesian(with_random_weights(flows.maf(3, layers=1)))
     with pytest.raises(
         ValueError, match=r"its weights are random variables; got a call outside. Score there, with"
     ):
@@ -175,7 +175,7 @@ def test_random_weights_are_not_read_after_the_call_in_which_they_were_drawn():
 
 
 def test_random_weights_are_never_answered_from_memory():
-    model = Bayesian(with_random_weights(flows.maf(3, length=1)))
+    model = Bayesian(with_random_weights(flows.maf(3, layers=1)))
     y = None
 
     class Draws(PyroModule):
@@ -244,7 +244,7 @@ def test_a_broadcast_context_is_one_evaluation():
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_sample_changed_through_numpy_is_scored_as_it_is(mode):
-    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, length=1)).inv])
+    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, layers=1)).inv])
     with mode():
         x = d.sample((4,))
         x.numpy()[:] = 0
@@ -252,7 +252,7 @@ def test_a_sample_changed_through_numpy_is_scored_as_it_is(mode):
 
 
 def test_a_sample_zeroed_in_inference_mode_is_scored_as_it_is():
-    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, length=1)).inv])
+    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, layers=1)).inv])
     with torch.inference_mode():
         x = d.sample((4,))
         x.zero_()
@@ -260,7 +260,7 @@ def test_a_sample_zeroed_in_inference_mode_is_scored_as_it_is():
 
 
 def test_a_sample_with_gradient_changed_through_numpy_is_scored_as_it_is():
-    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, length=1)).inv])
+    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, layers=1)).inv])
     for write in (lambda x: x.detach().numpy().fill(0.5), lambda x: x.data.fill_(0.5)):
         x = d.rsample((4,))
         write(x)
@@ -268,7 +268,7 @@ def test_a_sample_with_gradient_changed_through_numpy_is_scored_as_it_is():
 
 
 def test_a_sample_can_be_detached_in_place():
-    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, length=1)).inv])
+    d = TransformedDistribution(normal(3), [perturb(flows.maf(3, layers=1)).inv])
     x = d.rsample((4,)).detach_()
     assert not x.requires_grad
     assert_close(d.log_prob(x), d.log_prob(x.clone()))

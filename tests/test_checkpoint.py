@@ -13,12 +13,12 @@ import torch
 
 from pyro_exact import data, recipes, train
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
-from pyro_exact.train.contents import check_members
-from pyro_exact.train.seal import DamagedError, write_seal
+from pyro_exact.train.checkpoint_checks import check_members
+from pyro_exact.train.checksum import DamagedError, write_checksum
 
 RECIPE = {
     "name": "toy",
-    "model": {"name": "glow", "scales": 1, "depth": 1, "width": 4},
+    "model": {"name": "glow", "scales": 1, "steps": 1, "width": 4},
     "data": "toy",
     "training": {"steps": 2, "batch_size": 8, "ema_decay": 0.9},
 }
@@ -218,7 +218,7 @@ def rebuilt(path, change, compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(name, change(name, content))
-    write_seal(path)
+    write_checksum(path)
 
 
 def test_an_archive_that_inflates_is_refused_before_it_is_read(path):

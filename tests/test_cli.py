@@ -17,13 +17,13 @@ from pyro_exact import __version__, train
 from pyro_exact.cli import main
 from pyro_exact.recipes import load_recipe
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
-from pyro_exact.train.lock import one_writer
-from pyro_exact.train.task import Task
+from pyro_exact.train.lightning_module import TrainingModule
+from pyro_exact.train.lock import folder_lock
 
 SMALL = [
     "--model.scales",
     "1",
-    "--model.depth",
+    "--model.steps",
     "1",
     "--model.width",
     "4",
@@ -80,7 +80,7 @@ def test_train_leaves_what_the_other_commands_need(here, trained, run):
     ]  # fmt: skip
     record = json.loads((here / "out" / "train.json").read_text())
     assert record["data"] == {"name": "toy", "split": "valid", "images": 3}
-    assert (record["steps"], record["training"]["batch_size"], record["settings"]["depth"]) == (
+    assert (record["steps"], record["training"]["batch_size"], record["settings"]["steps"]) == (
         3,
         8,
         1,
@@ -314,7 +314,7 @@ def test_a_label_for_a_model_without_classes_is_refused(trained, run):
 def test_an_autoregressive_recipe_from_training_to_samples(here, run):
     bits = np.random.default_rng(0).integers(0, 2, (40, 4, 4), dtype=np.uint8)
     np.savez("bits.npz", train=bits[:20], valid=bits[20:30], test=bits[30:])
-    small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
+    small = ["--model.width", "4", "--training.batch-size", "5", "--training.steps", "3"]
     code, out, err = run("train", "nade_mnist", "--data", "bits.npz", "--out", "out", *small)
     assert code == 0
     assert re.fullmatch(
@@ -332,9 +332,9 @@ def test_an_autoregressive_recipe_from_training_to_samples(here, run):
 
 
 TINY = [
-    "--model.hidden",
+    "--model.width",
     "4",
-    "--model.head",
+    "--model.head-width",
     "4",
     "--training.batch-size",
     "5",
@@ -358,7 +358,7 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
             "--out",
             "out",
             *TINY,
-            "--model.blocks",
+            "--model.depth",
             "1",
         )[0]
         == 0
@@ -408,7 +408,7 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
 def test_complete_asks_for_the_class_and_for_an_autoregressive_model(trained, run):
     code, _, err = run("complete", "out/checkpoint.ckpt")
     assert (code, "expected an autoregressive model; got glow" in err) == (1, True)
-    small = [*TINY, "--model.layers", "1"]
+    small = [*TINY, "--model.depth", "1"]
     assert run("train", "gated_pixel_cnn_digits_by_class", "--out", "by_class", *small)[0] == 0
     code, _, err = run("complete", "by_class/checkpoint.ckpt", "--n", "2")
     assert (code, "Say it with --label" in err) == (1, True)
@@ -428,7 +428,7 @@ def test_a_network_of_any_order_completes_from_all_that_is_seen(here, run, monke
     )
     bits = np.random.default_rng(0).integers(0, 2, (40, 4, 4), dtype=np.uint8)
     np.savez("bits.npz", train=bits[:20], valid=bits[20:30], test=bits[30:])
-    small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
+    small = ["--model.hidden-dims", "[4, 4]", "--training.batch-size", "5", "--training.steps", "3"]
     assert run("train", "deep_nade_mnist", "--data", "bits.npz", "--out", "out", *small)[0] == 0
     Image.fromarray(np.uint8([[0, 0, 255, 255]] * 4)).save("right.png")
     command = ["complete", "out/checkpoint.ckpt", "--completions", "30", "--n", "2"]
@@ -451,7 +451,7 @@ def test_half_of_a_vector_is_seen(here, run, monkeypatch):
     )
     rows = np.random.default_rng(0).integers(0, 2, (30, 7), dtype=np.uint8)
     np.savez("rows.npz", train=rows[:20], valid=rows[20:21], test=rows[21:22])
-    small = ["--model.hidden", "4", "--training.batch-size", "5", "--training.steps", "3"]
+    small = ["--model.width", "4", "--training.batch-size", "5", "--training.steps", "3"]
     assert run("train", "nade_debd", "--data", "rows.npz", "--out", "out", *small)[0] == 0
     assert run("complete", "out/checkpoint.ckpt", "--completions", "20")[0] == 0
     found = next(iter(shown.values()))[:, 0, 0]  # of the only image of the split
@@ -614,14 +614,14 @@ def test_a_run_is_resumed(trained, run):
 
 
 def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
-    begin = Task.on_train_batch_start
+    begin = TrainingModule.on_train_batch_start
 
     def on_train_batch_start(self, batch, batch_idx):
         begin(self, batch, batch_idx)
         if self.global_step == 2:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Task, "on_train_batch_start", on_train_batch_start)
+    monkeypatch.setattr(TrainingModule, "on_train_batch_start", on_train_batch_start)
     command = ["train", "glow_digits", "--data", "toy.npz", *SMALL]
     code, _, err = run(*command)
     assert code == 130
@@ -643,7 +643,7 @@ def test_ctrl_c_outside_of_training(run, monkeypatch):
 def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
     monkeypatch.setattr(
         "pyro_exact.cli.runs.load_recipe",
-        lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {}),
+        lambda name: load_recipe(name).changed({"steps": 1, "width": 4}, {}),
     )
     code, out, err = run("demo", "--training.steps", "4", "--out", "demo", *SMALL[6:8], *SMALL[12:])
     assert (code, err) == (0, "")
@@ -652,8 +652,8 @@ def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
     ]  # fmt: skip
     metrics = json.loads((here / "demo" / "metrics.json").read_text())
     assert metrics["data"]["images"] == 400
-    assert metrics["anchors"]["uniform code"] == pytest.approx(np.log2(17))
-    assert metrics["anchors"]["independent pixels"] == pytest.approx(2.43, abs=0.05)
+    assert metrics["baselines"]["uniform code"] == pytest.approx(np.log2(17))
+    assert metrics["baselines"]["independent pixels"] == pytest.approx(2.43, abs=0.05)
     assert f"{metrics['metric']['value']:.4f} ± {metrics['metric']['standard_error']:.4f}" in out
     assert "test bits/dim of best.ckpt, the state after 4 of 4 steps" in out
     assert run("demo", "--training.steps", "1", "--out", "demo")[0] == 0  # it replaces what it left
@@ -661,7 +661,7 @@ def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
 
 @pytest.mark.parametrize("lost", [[], ["recipe.yaml", "train.json"]])
 def test_the_demo_leaves_another_run_alone(here, trained, run, monkeypatch, lost):
-    same = {"scales": 1, "depth": 1, "width": 4}  # a run of `train`, though of the same model
+    same = {"scales": 1, "steps": 1, "width": 4}  # a run of `train`, though of the same model
     monkeypatch.setattr(
         "pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed(same, {})
     )
@@ -688,7 +688,7 @@ def test_the_demo_leaves_a_damaged_checkpoint_alone(here, run):
 
 def test_the_demo_keeps_its_folder_to_the_end(here, run, monkeypatch):
     def save_curve(*arguments):
-        with pytest.raises(ValueError, match="in use by another run"), one_writer(here / "demo"):
+        with pytest.raises(ValueError, match="in use by another run"), folder_lock(here / "demo"):
             pass
         seen.append(arguments)
 
@@ -696,7 +696,7 @@ def test_the_demo_keeps_its_folder_to_the_end(here, run, monkeypatch):
     monkeypatch.setattr("pyro_exact.plots.save_curve", save_curve)
     monkeypatch.setattr(
         "pyro_exact.cli.runs.load_recipe",
-        lambda name: load_recipe(name).changed({"depth": 1, "width": 4}, {}),
+        lambda name: load_recipe(name).changed({"steps": 1, "width": 4}, {}),
     )
     assert run("demo", "--training.steps", "1", "--out", "demo")[0] == 0
     assert len(seen) == 1
@@ -713,7 +713,7 @@ def test_recipes_are_listed_and_shown(run):
 
 def test_arguments_come_from_a_yaml_file_too(here, run):
     (here / "run.yaml").write_text(
-        "recipe: glow_digits\ndata: toy.npz\nout: out\nmodel: {scales: 1, depth: 1, width: 4}\n"
+        "recipe: glow_digits\ndata: toy.npz\nout: out\nmodel: {scales: 1, steps: 1, width: 4}\n"
         "training: {steps: 5, batch_size: 8, learning_rate: 1e-4}\n"
     )
     code, _, err = run("train", "--config", "run.yaml", "--training.steps", "2")
@@ -790,12 +790,12 @@ def test_flags_that_are_true_or_false_need_no_value(run, monkeypatch, flag):
             "--training.minutes expects a number or null; got long. Correct it",
         ),
         (
-            "train glow_digits --data toy.npz --model.scales 1 --model.depth 1000000000",
+            "train glow_digits --data toy.npz --model.scales 1 --model.steps 1000000000",
             1,
-            "depth from 1 to 10000; got 10",
+            "steps from 1 to 10000; got 10",
         ),
-        ("train glow_digits --model.deph 8", 1, r"unknown key 'deph'\. Did you mean 'depth'"),
-        ("train glow_digits --model.depth deep", 1, "depth expects int; got 'deep'"),
+        ("train glow_digits --model.stps 8", 1, r"unknown key 'stps'\. Did you mean 'steps'"),
+        ("train glow_digits --model.steps deep", 1, "steps expects int; got 'deep'"),
         (
             "train glow_digits --training.steps 0",
             1,

@@ -140,7 +140,7 @@ def ignoring():
     """A VAE with an autoregressive decoder whose posterior is the prior."""
     model = VAE(
         DenseEncoder((1, 4, 4), (6,)), nn.Linear(2, 3), FlowPosterior(6, 2), StandardNormal(2),
-        MADE((1, 4, 4), 20, context_dim=3),
+        MADE((1, 4, 4), (20,), context_dim=3),
     )  # fmt: skip
     with torch.no_grad():
         model.posterior.normal.weight.zero_()
@@ -306,7 +306,7 @@ def test_the_page_says_which_number_a_unit_has(found, tmp_path, monkeypatch):
     """Behind a flow no unit has a divergence of its own, but an activity; in closed form each has one."""
     titles = []
     monkeypatch.setattr(
-        "pyro_exact.diagnostics.page._titled", lambda axis, title: titles.append(title)
+        "pyro_exact.diagnostics.diagnosis_figure._titled", lambda axis, title: titles.append(title)
     )
     save_page(found, inference_data(found), 2, tmp_path / "page.png")
     plain = diagnose(small(), bits(12), samples=200)

@@ -8,8 +8,8 @@ import torch
 from scipy.stats import chisquare
 from torch.testing import assert_close
 
-from pyro_exact.distributions import DiscretizedLogisticMixture
-from pyro_exact.distributions import discretized_logistic_mixture as module
+from pyro_exact.likelihoods import DiscretizedLogisticMixture
+from pyro_exact.likelihoods import discretized_logistic_mixture as module
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -10,11 +10,9 @@ from pyro.distributions import Independent, Normal
 from registry import DISTRIBUTIONS, LIKELIHOODS, dense, flow, small_dequantizer, small_glow, stack
 from torch.testing import assert_close
 
-from pyro_exact import distributions
-from pyro_exact.autoregressive import DeepNADE
+from pyro_exact import distributions, likelihoods
+from pyro_exact.autoregressive import Autoregressive, DeepNADE
 from pyro_exact.distributions import (
-    Autoregressive,
-    BernoulliLikelihood,
     Flow,
     FlowDequantizer,
     IndependentSites,
@@ -22,6 +20,7 @@ from pyro_exact.distributions import (
     Subset,
     UniformDequantizer,
 )
+from pyro_exact.likelihoods import BernoulliLikelihood
 from pyro_exact.transforms import ActNorm, Affine, Compose, Coupling, Halves, Logit, Scaling
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -43,9 +42,12 @@ def d(request):
 
 
 def test_every_exported_distribution_is_registered():
-    assert {name.split()[0] for name in [*DISTRIBUTIONS, *LIKELIHOODS]} == set(
-        distributions.__all__
-    ) - {"Likelihood"}
+    registered = {name.split()[0] for name in DISTRIBUTIONS}
+    assert registered == {*distributions.__all__, "Autoregressive"}
+
+
+def test_every_exported_likelihood_is_registered():
+    assert {name.split()[0] for name in LIKELIHOODS} == set(likelihoods.__all__) - {"Likelihood"}
 
 
 @pytest.mark.parametrize("sample_shape", [(), (5,), (2, 5)], ids=str)
@@ -398,11 +400,11 @@ def test_the_support_is_the_cell():
     ("make", "shown"),
     [
         (
-            lambda: Autoregressive(DeepNADE(3, hidden=2)),
+            lambda: Autoregressive(DeepNADE(3, hidden_dims=(2, 2))),
             "Autoregressive(DeepNADE, batch_shape=(), event_shape=(3,))",
         ),
         (
-            lambda: DeepNADE(2, hidden=2).condition_on(torch.zeros(2, 2), torch.eye(2)),
+            lambda: DeepNADE(2, hidden_dims=(2, 2)).condition_on(torch.zeros(2, 2), torch.eye(2)),
             "Completion(DeepNADE, batch_shape=(2,), event_shape=(2,))",
         ),
         (lambda: Subset((1, 2), batch=(4,)), "Subset(batch_shape=(4,), event_shape=(1, 2))"),

@@ -594,12 +594,10 @@ def on_line(dim, context_dim=None):
         "maf": flows.maf(dim, 2, (6,), context_dim),
         "maf mixture": flows.maf(dim, 2, (6,), context_dim, MixtureCDF(4)),
         "iaf": flows.iaf(dim, 2, (6,), context_dim).inv,
-        "real_nvp": flows.real_nvp((dim,), 3, (6,), context_dim),
-        "spline_coupling": flows.spline_coupling(
-            (dim,), 3, hidden_dims=(6,), context_dim=context_dim
-        ),
-        "couplings": flows.couplings((dim,), MixtureCDF(4), 2, (6,), context_dim),
-        "nice": flows.nice((dim,), 3, (6,), context_dim),
+        "real_nvp": flows.real_nvp(dim, 3, (6,), context_dim),
+        "spline_coupling": flows.spline_coupling(dim, 3, hidden_dims=(6,), context_dim=context_dim),
+        "couplings": flows.couplings(dim, MixtureCDF(4), 2, (6,), context_dim),
+        "nice": flows.nice(dim, 3, (6,), context_dim),
     }
 
 
@@ -660,7 +658,7 @@ def test_builders_start_as_the_identity(name):
     [
         lambda formula: flows.maf(2, 3, elementwise=formula),
         lambda formula: flows.iaf(2, 3, elementwise=formula),
-        lambda formula: flows.couplings((2,), formula, 3),
+        lambda formula: flows.couplings(2, formula, 3),
     ],
     ids=["maf", "iaf", "couplings"],
 )

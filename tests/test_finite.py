@@ -6,19 +6,17 @@ import pytest
 import torch
 from registry import LIKELIHOODS, MODELS, NETS
 
-from pyro_exact.autoregressive import NADE, ConvNADE, DeepNADE, GatedPixelCNN
+from pyro_exact.autoregressive import NADE, Autoregressive, ConvNADE, DeepNADE, GatedPixelCNN
 from pyro_exact.distributions import (
-    Autoregressive,
-    CategoricalLikelihood,
     Flow,
     FlowDequantizer,
-    GaussianLikelihood,
     IndependentSites,
     StandardNormal,
     Subset,
     UniformDequantizer,
 )
 from pyro_exact.flows import flow_pp_dequantizer, glow, real_nvp
+from pyro_exact.likelihoods import CategoricalLikelihood, GaussianLikelihood
 from pyro_exact.models import Dequantized
 from pyro_exact.nn.finite import check_output
 from pyro_exact.transforms import BatchNorm
@@ -99,12 +97,18 @@ def infinite(net, name):
 def test_a_network_with_infinite_weights_draws_no_sample():
     observed, mask = torch.zeros(2, 4), torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0]])
     doors = [
-        lambda: Autoregressive(infinite(NADE(4, hidden=3), "c")).sample(),
+        lambda: Autoregressive(infinite(NADE(4, width=3), "c")).sample(),
         lambda: Autoregressive(
-            infinite(ConvNADE((1, 4, 4), 2, [2], hidden=3), "companion.b")
+            infinite(ConvNADE((1, 4, 4), 2, [2], hidden_dims=(3, 3)), "companion.b")
         ).sample(),
-        lambda: infinite(DeepNADE(4, hidden=3), "b").condition_on(observed, mask).sample(),
-        lambda: infinite(DeepNADE(4, hidden=3), "b").condition_on(observed[0], mask[0]).sample(),
+        lambda: (
+            infinite(DeepNADE(4, hidden_dims=(3, 3)), "b").condition_on(observed, mask).sample()
+        ),
+        lambda: (
+            infinite(DeepNADE(4, hidden_dims=(3, 3)), "b")
+            .condition_on(observed[0], mask[0])
+            .sample()
+        ),
     ]
     for door in doors:
         with pytest.raises(
@@ -123,9 +127,9 @@ def test_advice_names_a_buffer():
 
 
 def test_a_context_is_finite():
-    flow = Flow(StandardNormal(2), real_nvp((2,), context_dim=2))
+    flow = Flow(StandardNormal(2), real_nvp(2, context_dim=2))
     net, nan = (
-        GatedPixelCNN((1, 4, 4), levels=2, hidden=2, layers=1, context=2),
+        GatedPixelCNN((1, 4, 4), levels=2, width=2, depth=1, context_shape=2),
         torch.full((2,), math.nan),
     )
     for door in (lambda: flow.condition(nan), lambda: Autoregressive(net, nan)):
@@ -141,7 +145,7 @@ def test_the_score_of_nan_is_nan():
     value = x + 0.5
     value[1, 0, 0, 0] = math.nan
     for d in (
-        FlowDequantizer(flow_pp_dequantizer((1, 4, 4), width=4, blocks=1, components=2))(x),
+        FlowDequantizer(flow_pp_dequantizer((1, 4, 4), width=4, depth=1, components=2))(x),
         UniformDequantizer(x),
     ):
         assert d.log_prob(value).isnan().tolist() == [False, True]
@@ -150,7 +154,7 @@ def test_the_score_of_nan_is_nan():
 
 
 def test_without_validation_no_other_value_is_a_level():
-    net = GatedPixelCNN((1, 4, 4), levels=4, hidden=2, layers=1)
+    net = GatedPixelCNN((1, 4, 4), levels=4, width=2, depth=1)
     d, x = Autoregressive(net, validate_args=False), torch.zeros(1, 4, 4)
     assert d.log_prob(x).isfinite()
     for change in (9, -1, 0.5):
@@ -158,7 +162,7 @@ def test_without_validation_no_other_value_is_a_level():
 
 
 def test_an_initialisation_with_nan_weights_is_refused():
-    flow = Flow(StandardNormal(16), glow((1, 4, 4), levels=4, scales=1, depth=1, width=2).inv)
+    flow = Flow(StandardNormal(16), glow((1, 4, 4), levels=4, scales=1, steps=1, width=2).inv)
     model, _ = spoiled(Dequantized(flow, levels=4))
     with pytest.raises(ValueError, match=r"Dequantized.initialize expects the noise to be finite"):
         model.initialize(torch.randint(4, (3, 1, 4, 4)))

@@ -9,9 +9,8 @@ from pyro.infer import Trace_ELBO
 from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import GatedPixelCNN
+from pyro_exact.autoregressive import Autoregressive, GatedPixelCNN
 from pyro_exact.diagnostics import Level, diagnose, inference_data, save_page
-from pyro_exact.distributions import Autoregressive
 from pyro_exact.models import HierarchicalPixelVAE
 from pyro_exact.recipes import load_recipe
 

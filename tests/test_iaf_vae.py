@@ -22,8 +22,8 @@ from pyro_exact.infer.free_bits import by_channel
 from pyro_exact.models import ResNetVAE, iaf_vae
 from pyro_exact.models.iaf_vae import StochasticLayer
 from pyro_exact.nn import AutoregressiveMap
-from pyro_exact.nn.elu import elu
-from pyro_exact.nn.shifted_convolution import LEAST, WeightNormed
+from pyro_exact.nn.weight_norm import LEAST, WeightNormed
+from pyro_exact.ops.elu import elu
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
 from pyro_exact.train import evaluate, fit
 from pyro_exact.train.elbo import training_elbo

@@ -66,7 +66,7 @@ def test_the_order_of_splits_of_flow_pp():
 
 
 def test_the_channels_of_flow_pp_split_even_from_odd_rows():
-    flow = small_flow_pp(blocks=1)
+    flow = small_flow_pp(depth=1)
     squeeze, permute = flow.parts[5:7]
     rows = torch.arange(4.0).view(1, 4, 1).expand(1, 4, 4)
     fixed, free = couplings_of(flow)[4].partition.split(permute(squeeze(rows)))
@@ -78,7 +78,7 @@ def test_the_order_of_splits_of_real_nvp():
     """Three checkerboards and three halves of the channels at each scale, four checkerboards at the last."""
     found = [
         str(coupling.partition)
-        for coupling in couplings_of(flows.real_nvp((3, 8, 8), width=2, blocks=1))
+        for coupling in couplings_of(flows.image_real_nvp((3, 8, 8), width=2, depth=1))
     ]
     assert found == [
         *["Checkerboard(3)", "Checkerboard(3, swap=True)", "Checkerboard(3)"],
@@ -88,7 +88,7 @@ def test_the_order_of_splits_of_real_nvp():
 
 
 def test_real_nvp_factors_out_one_colour_of_a_checkerboard():
-    flow = flows.real_nvp((2, 4, 4), levels=1, width=2, blocks=1, logit_margin=0.1)
+    flow = flows.image_real_nvp((2, 4, 4), levels=1, width=2, depth=1, logit_margin=0.1)
     *_, squeeze, permute, factor_out = [
         part for part in flow.parts if not isinstance(part, ActNorm | Coupling)
     ]
@@ -99,7 +99,7 @@ def test_real_nvp_factors_out_one_colour_of_a_checkerboard():
 
 
 def test_nice_couples_even_and_odd_pixels():
-    flow = flows.nice((1, 2, 4), levels=8)
+    flow = flows.image_nice((1, 2, 4), levels=8)
     noise = flow.parts[:3]
     x = torch.arange(8.0).view(1, 2, 4)
     for part in noise:
@@ -108,9 +108,11 @@ def test_nice_couples_even_and_odd_pixels():
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)], ids=str)
-@pytest.mark.parametrize("builder", [flows.nice, flows.real_nvp, flows.spline_coupling])
+@pytest.mark.parametrize(
+    "builder", [flows.image_nice, flows.image_real_nvp, flows.image_spline_coupling]
+)
 def test_one_call_makes_a_flow_of_images(builder, shape):
-    """With the arguments that it has, and the sizes of MNIST and CIFAR-10, in float32."""
+    """With the default arguments, and the sizes of MNIST and CIFAR-10, in float32."""
     torch.set_default_dtype(torch.float32)
     x = torch.randint(256, (4, *shape))
     flow = builder(shape)
@@ -139,7 +141,10 @@ def test_additive_couplings_of_glow_leave_the_volume_to_the_other_layers():
             lambda: flows.flow_pp_dequantizer((8, 8)),
             r"flow_pp_dequantizer expects a shape \(C, H, W\) of images",
         ),
-        (lambda: flows.nice((1, 8, 8), levels=0), r"nice expects levels from 1 to \d+; got 0"),
+        (
+            lambda: flows.image_nice((1, 8, 8), levels=0),
+            r"image_nice expects levels from 1 to \d+; got 0",
+        ),
         (
             lambda: flows.flow_pp((1, 4, 6)),
             "flow_pp expects an even height and a width that is a multiple of 4",
@@ -155,7 +160,7 @@ def test_additive_couplings_of_glow_leave_the_volume_to_the_other_layers():
         ),
         (lambda: flows.flow_pp_dequantizer((1, 4, 3)), "Columns expects an even width"),
         (
-            lambda: flows.real_nvp((1, 6, 6)),
+            lambda: flows.image_real_nvp((1, 6, 6)),
             r"multiples of 2\^scales = 4; got scales 2 and shape \(1, 6, 6\)",
         ),
         (
@@ -167,8 +172,8 @@ def test_additive_couplings_of_glow_leave_the_volume_to_the_other_layers():
             r"shape \(1, 12, 32\)\. Use at most 2 scales, or pad",
         ),
         (
-            lambda: flows.spline_coupling((1, 6, 6)),
-            r"spline_coupling expects .* of 2\^scales = 4; got scales 2",
+            lambda: flows.image_spline_coupling((1, 6, 6)),
+            r"image_spline_coupling expects .* of 2\^scales = 4; got scales 2",
         ),
         (
             lambda: FlowDequantizer(Flatten((1, 2, 2)).inv),
@@ -186,7 +191,7 @@ def test_impossible_settings_are_refused(make, message):
 
 
 def test_initialize_normalises_every_element_and_every_convolution():
-    flow = flows.flow_pp((1, 4, 4), levels=4, width=4, blocks=2, components=2, heads=2, dropout=0.0)
+    flow = flows.flow_pp((1, 4, 4), levels=4, width=4, depth=2, components=2, heads=2, dropout=0.0)
     x = pixels((100, 1, 4, 4))
     flow.initialize(x)
     seen = {}
@@ -248,15 +253,15 @@ def photos():
 
 
 DEEP = {
-    "flow_pp": lambda: flows.flow_pp((3, 8, 8), width=8, blocks=10, dropout=0.0),
+    "flow_pp": lambda: flows.flow_pp((3, 8, 8), width=8, depth=10, dropout=0.0),
     "flow_pp checkerboard": lambda: flows.flow_pp(
-        (3, 8, 8), width=8, blocks=2, dropout=0.0, checkerboard=True
+        (3, 8, 8), width=8, depth=2, dropout=0.0, checkerboard=True
     ),
-    "real_nvp": lambda: flows.real_nvp((3, 8, 8), width=8, blocks=8),
-    "glow": lambda: flows.glow((3, 8, 8), depth=32, width=8),
-    "glow additive 5 bits": lambda: flows.glow((3, 8, 8), levels=32, depth=16, width=8, scale=None),
-    "nice": lambda: flows.nice((3, 8, 8)),
-    "spline_coupling": lambda: flows.spline_coupling((3, 8, 8), length=7, width=8),
+    "real_nvp": lambda: flows.image_real_nvp((3, 8, 8), width=8, depth=8),
+    "glow": lambda: flows.glow((3, 8, 8), steps=32, width=8),
+    "glow additive 5 bits": lambda: flows.glow((3, 8, 8), levels=32, steps=16, width=8, scale=None),
+    "nice": lambda: flows.image_nice((3, 8, 8)),
+    "spline_coupling": lambda: flows.image_spline_coupling((3, 8, 8), steps=7, width=8),
 }
 
 
@@ -305,7 +310,7 @@ def test_bits_per_dim_do_not_depend_on_how_images_are_batched(trained):
 
 def test_five_bits_are_the_units_of_the_images():
     """A flow that spreads its mass evenly over [0, 32)^D codes an image in 5 bits a dimension, and nothing is added."""
-    flow = flows.glow((1, 4, 4), levels=32, scales=1, depth=1, width=4, scale=None)
+    flow = flows.glow((1, 4, 4), levels=32, scales=1, steps=1, width=4, scale=None)
     v = UniformDequantizer(torch.randint(32, (5, 1, 4, 4)).double()).sample()
     z, ladj = flow.forward_and_ladj(v)
     assert_close(ladj / 16 / math.log(2), torch.full((5,), -5.0))
@@ -318,7 +323,7 @@ def test_samples_of_glow_are_finite_at_high_temperature():
     def overflows(**settings):
         torch.manual_seed(0)
         bijection = perturb(
-            flows.glow((1, 8, 8), levels=17, scales=2, depth=4, width=16, **settings), 0.2
+            flows.glow((1, 8, 8), levels=17, scales=2, steps=4, width=16, **settings), 0.2
         )
         images = Flow(StandardNormal(64), bijection.inv).float()(temperature=3.0).sample((200,))
         return int((~images.isfinite()).flatten(1).any(1).sum())
@@ -498,13 +503,13 @@ def noisy():
     images = torch.cartesian_prod(torch.arange(4), torch.arange(4)).view(16, 1, 1, 2)
     options = {
         "width": 8,
-        "blocks": 1,
+        "depth": 1,
         "components": 4,
         "heads": 1,
         "dropout": 0.0,
-        "context_width": 8,
+        "encoder_width": 8,
     }
-    noise = FlowDequantizer(flows.flow_pp_dequantizer((1, 1, 2), levels=4, length=2, **options))
+    noise = FlowDequantizer(flows.flow_pp_dequantizer((1, 1, 2), levels=4, steps=2, **options))
     learned = Dequantized(uniform.flow, levels=4, noise=noise)
     noise.initialize(images.repeat(8, 1, 1, 1).double())
     optimizer = torch.optim.Adam(noise.parameters(), lr=5e-3)
@@ -554,14 +559,14 @@ def test_the_renyi_bound_lies_between_the_elbo_and_the_likelihood(noisy, vectori
     assert abs(draws.mean() - exact[5]) < abs(low - exact[5]) / 2 + 4 * error
 
 
-GLOW = {"scales": 2, "depth": 2, "width": 16, "scale": "tanh"}
-NARROW = {"width": 8, "blocks": 1, "components": 2, "dropout": 0.0}
+GLOW = {"scales": 2, "steps": 2, "width": 16, "scale": "tanh"}
+NARROW = {"width": 8, "depth": 1, "components": 2, "dropout": 0.0}
 
 
 @pytest.mark.parametrize(
     ("builder", "options", "noise"),
     [
-        (flows.real_nvp, {"width": 4, "blocks": 1}, None),
+        (flows.image_real_nvp, {"width": 4, "depth": 1}, None),
         (flows.glow, GLOW, None),
         (flows.flow_pp, NARROW, NARROW),
     ],

@@ -32,7 +32,10 @@ pytestmark = pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Affine("exp"), "expects scale 'tanh', 'sigmoid' or 'learned'; got 'exp'"),
+        (
+            lambda: Affine("exp"),
+            "expects scale 'tanh', 'softsign', 'sigmoid' or 'learned'; got 'exp'",
+        ),
         (
             lambda: Affine(bound=0),
             "Affine expects bound as a finite number that is at least 1e-06 and at most 64; got 0",
@@ -112,14 +115,20 @@ def test_a_conditioner_that_takes_another_part_is_refused():
 
 
 @given(
-    r=st.floats(-1e30, 1e30), t=st.floats(-10, 10), x=st.floats(-10, 10), bound=st.floats(0.01, 10)
+    scale=st.sampled_from(["tanh", "softsign"]),
+    r=st.floats(-1e38, 1e38),
+    t=st.floats(-10, 10),
+    x=st.floats(-10, 10),
+    bound=st.floats(0.01, 10),
+    shift_first=st.booleans(),
 )
 @settings(max_examples=50, deadline=None)
-def test_the_scale_is_bounded_for_any_parameter(r, t, x, bound):
+def test_the_scale_is_bounded_for_any_parameter(scale, r, t, x, bound, shift_first):
     x, theta = torch.tensor(x), torch.tensor([t, r])
-    y, ladj = Affine(bound=bound).forward_and_ladj(x, theta)
+    formula = Affine(scale, bound, shift_first)
+    y, ladj = formula.forward_and_ladj(x, theta)
     assert abs(ladj) <= bound
-    assert_close(Affine(bound=bound).inverse_and_ladj(y, theta)[0], x, rtol=1e-8, atol=1e-8)
+    assert_close(formula.inverse_and_ladj(y, theta)[0], x, rtol=1e-8, atol=1e-8)
 
 
 @given(
@@ -168,7 +177,7 @@ def check_steps(steps, x, context):
     "options", [{}, {"recompute": True}, {"logit_margin": 0.05}, {"context_dim": 2}], ids=str
 )
 def test_initialize_walks_through_a_glow(options):
-    flow = small_glow(**{"context_dim": None, "depth": 2, **options})
+    flow = small_glow(**{"context_dim": None, "steps": 2, **options})
     x = pixels((100, 1, 4, 4))
     context = torch.randn(100, 2) if "context_dim" in options else None
     z = flow.initialize(x, context)

@@ -254,7 +254,7 @@ def test_initialize_reaches_the_act_norm_behind_the_inverse():
 
 @pytest.mark.parametrize("inverse", [False, True])
 def test_initialize_says_which_way_round_a_flow_goes(inverse):
-    flow, x = real_nvp((2,), 2), MODELS["Density"].data()
+    flow, x = real_nvp(2, 2), MODELS["Density"].data()
     model = Density(Flow(StandardNormal(2), flow.inv if inverse else flow))
     if inverse:
         before = model.log_weight(x).mean()
@@ -270,8 +270,8 @@ def test_initialize_says_which_way_round_a_flow_goes(inverse):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Compose([real_nvp((2,)).inv]),
-        lambda: Compose([real_nvp((2,)).inv, Scaling(2.0, event_dim=1).inv]),
+        lambda: Compose([real_nvp(2).inv]),
+        lambda: Compose([real_nvp(2).inv, Scaling(2.0, event_dim=1).inv]),
         lambda: Compose([ActNorm(2).inv, Permute([1, 0])]),
     ],
     ids=["one", "two", "a layer that is no inverse"],
@@ -285,7 +285,7 @@ def test_initialize_reaches_inverses_within_a_composition(make):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Compose([real_nvp((2,)).inv]).inv, lambda: Compose([Permute([1, 0]).inv, ActNorm(2)])],
+    [lambda: Compose([real_nvp(2).inv]).inv, lambda: Compose([Permute([1, 0]).inv, ActNorm(2)])],
     ids=["an inverse of an inverse", "noise to data"],
 )
 def test_initialize_leaves_no_layer_in_silence(make):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_exact import autoregressive, distributions, models, nn
+from pyro_exact import autoregressive, distributions, likelihoods, models, nn
+from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import ShiftedConv2d
+from pyro_exact.autoregressive.pixel_rnn.conv_lstm import SweptLSTM
 
 IMAGE, WIDE = (1, 4, 4), (1, 8, 8)
 
@@ -15,40 +17,47 @@ IMAGE, WIDE = (1, 4, 4), (1, 8, 8)
 BUILDERS = {
     "MADE": (
         partial(autoregressive.MADE, 3),
-        {"hidden": 4, "layers": 1, "masks": 1, "context_dim": 2},
+        {"hidden_dims": (4,), "masks": 1, "context_dim": 2},
     ),
-    "NADE": (partial(autoregressive.NADE), {"shape": 3, "hidden": 4}),
-    "DeepNADE": (partial(autoregressive.DeepNADE, 3), {"hidden": 4, "layers": 1, "orders": 2}),
+    "NADE": (partial(autoregressive.NADE), {"shape": 3, "width": 4}),
+    "DeepNADE": (partial(autoregressive.DeepNADE, 3), {"hidden_dims": (4,), "orders": 2}),
     "ConvNADE": (
         partial(autoregressive.ConvNADE, IMAGE, kernels=[2]),
-        {"channels": 2, "hidden": 4, "layers": 1},
+        {"width": 2, "hidden_dims": (4,)},
     ),
     "PixelCNN": (
         partial(autoregressive.PixelCNN, IMAGE),
-        {"levels": 4, "hidden": 2, "blocks": 1, "head": 2},
+        {"levels": 4, "width": 2, "depth": 1, "head_width": 2},
     ),
     "GatedPixelCNN": (
         partial(autoregressive.GatedPixelCNN, IMAGE),
-        {"levels": 4, "hidden": 2, "layers": 1, "kernel_size": 3, "head": 2, "context": 2},
+        {
+            "levels": 4,
+            "width": 2,
+            "depth": 1,
+            "kernel_size": 3,
+            "head_width": 2,
+            "context_shape": 2,
+        },
     ),
     "PixelCNNpp": (
         partial(autoregressive.PixelCNNpp, IMAGE),
-        {"levels": 4, "resnets": 1, "filters": 2, "components": 1, "context": 2},
+        {"levels": 4, "width": 2, "depth": 1, "components": 1, "context_dim": 2},
     ),
     "RowLSTM": (
         partial(autoregressive.RowLSTM, IMAGE),
-        {"levels": 4, "units": 2, "layers": 1, "head": 2},
+        {"levels": 4, "width": 2, "depth": 1, "head_width": 2},
     ),
     "DiagonalBiLSTM": (
         partial(autoregressive.DiagonalBiLSTM, IMAGE),
-        {"levels": 4, "units": 2, "layers": 1, "head": 2},
+        {"levels": 4, "width": 2, "depth": 1, "head_width": 2},
     ),
-    "CategoricalLikelihood": (distributions.CategoricalLikelihood, {"levels": 4}),
+    "CategoricalLikelihood": (likelihoods.CategoricalLikelihood, {"levels": 4}),
     "DiscretizedLogisticMixture": (
-        distributions.DiscretizedLogisticMixture,
+        likelihoods.DiscretizedLogisticMixture,
         {"channels": 1, "levels": 4, "components": 2},
     ),
-    "GaussianLikelihood": (distributions.GaussianLikelihood, {"channels": 2}),
+    "GaussianLikelihood": (likelihoods.GaussianLikelihood, {"channels": 2}),
     "StandardNormal": (distributions.StandardNormal, {"dim": 2}),
     "FlowPosterior": (distributions.FlowPosterior, {"features": 2, "dim": 2}),
     "PixelVAE": (
@@ -109,14 +118,14 @@ BUILDERS = {
         {"in_channels": 1, "out_channels": 1, "kernel_size": 3},
     ),
     "ShiftedConv2d": (
-        partial(nn.ShiftedConv2d, kernel_size=(2, 3), centred=True),
+        partial(ShiftedConv2d, kernel_size=(2, 3), centred=True),
         {"in_channels": 1, "out_channels": 1, "stride": 1},
     ),
     "AutoregressiveMap": (
         nn.AutoregressiveMap,
         {"channels": 1, "num_params": 2, "width": 2, "layers": 1},
     ),
-    "SweptLSTM": (nn.SweptLSTM, {"units": 2, "taps": 2, "maps": 1}),
+    "SweptLSTM": (SweptLSTM, {"units": 2, "taps": 2, "maps": 1}),
     "DenseDecoder": (partial(nn.DenseDecoder, shape=IMAGE), {"dim": 2, "num_params": 1}),
     "GatedConvDecoder": (
         partial(nn.GatedConvDecoder, shape=IMAGE),
@@ -159,7 +168,7 @@ def test_a_size_that_is_none_is_refused(name, size):
     "build",
     [
         lambda gain: nn.WeightNormConv2d(1, 1, 3, magnitude=gain),
-        lambda gain: nn.ShiftedConv2d(1, 1, (2, 3), True, gain=gain),
+        lambda gain: ShiftedConv2d(1, 1, (2, 3), True, gain=gain),
         lambda gain: nn.RescaledConv2d(1, 1, 3, gain=gain),
         lambda gain: nn.ScaledConv2d(1, 1, 3, log_scale_factor=gain),
     ],
@@ -178,18 +187,18 @@ def test_a_gain_is_any_finite_number(build):
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: autoregressive.NADE(10**6, hidden=10**7),
-        lambda: autoregressive.DeepNADE(10**6, hidden=10**7),
-        lambda: autoregressive.MADE(10**6, hidden=10**7),
-        lambda: autoregressive.ConvNADE(IMAGE, channels=10**7, kernels=[2]),
+        lambda: autoregressive.NADE(10**6, width=10**7),
+        lambda: autoregressive.DeepNADE(10**6, hidden_dims=(10**7, 10**7)),
+        lambda: autoregressive.MADE(10**6, hidden_dims=(10**7,)),
+        lambda: autoregressive.ConvNADE(IMAGE, width=10**7, kernels=[2]),
         lambda: nn.DenseDecoder(10**7, (10,), hidden_dims=[10**6]),
         lambda: nn.DenseEncoder((10**6,), hidden_dims=[10**7]),
         lambda: nn.GatedConvEncoder(IMAGE, width=10**6),
         lambda: nn.WeightNormConv2d(10**6, 10**6, 3),
         lambda: nn.ScaledConv2d(10**6, 10**6),
         lambda: nn.RescaledConv2d(10**6, 10**6, 3),
-        lambda: nn.ShiftedConv2d(10**6, 10**6, (2, 3), centred=True),
-        lambda: nn.SweptLSTM(units=10**6, taps=2),
+        lambda: ShiftedConv2d(10**6, 10**6, (2, 3), centred=True),
+        lambda: SweptLSTM(units=10**6, taps=2),
     ],
     ids=[
         "NADE",

@@ -12,16 +12,16 @@ from registry import net
 from scipy.stats import chisquare
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import ConvNADE, DeepNADE
-from pyro_exact.distributions import Autoregressive, Subset
+from pyro_exact.autoregressive import Autoregressive, ConvNADE, DeepNADE
+from pyro_exact.distributions import Subset
 from pyro_exact.models import OrderAgnostic
 from pyro_exact.train import evaluate
 
 pytestmark = pytest.mark.usefixtures("double")
 
 SMALL = {
-    "DeepNADE": lambda: DeepNADE((1, 2, 3), 15, layers=2),
-    "ConvNADE": lambda: ConvNADE((1, 2, 3), 3, [2], 15, orders=2),
+    "DeepNADE": lambda: DeepNADE((1, 2, 3), (15, 15)),
+    "ConvNADE": lambda: ConvNADE((1, 2, 3), 3, [2], (15, 15), orders=2),
 }
 
 
@@ -343,7 +343,7 @@ def test_what_is_no_mask_is_refused(mask):
 
 
 def test_orders_are_those_of_the_seed_and_are_saved():
-    first, same, other = (DeepNADE(10, 5, orders=3, seed=seed) for seed in (1, 1, 2))
+    first, same, other = (DeepNADE(10, (5, 5), orders=3, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.orders, same.orders)
     assert not torch.equal(first.orders, other.orders)
     other.load_state_dict(first.state_dict())
@@ -353,7 +353,7 @@ def test_orders_are_those_of_the_seed_and_are_saved():
 
 def test_orders_can_be_given_and_set():
     orders = [[2, 0, 1], [0, 1, 2]]
-    made = DeepNADE(3, 5, orders=orders)
+    made = DeepNADE(3, (5, 5), orders=orders)
     assert made.orders.tolist() == orders
     made.orders = torch.tensor(orders[:1])
     assert made.orders.tolist() == orders[:1]
@@ -365,12 +365,12 @@ def test_orders_can_be_given_and_set():
         ):
             made.orders = impossible
         with pytest.raises(ValueError, match="DeepNADE expects"):
-            DeepNADE(3, 5, orders=impossible)
+            DeepNADE(3, (5, 5), orders=impossible)
     assert made.orders.tolist() == orders[:1]
 
 
 def test_samples_in_training_have_no_dropout():
-    made = DeepNADE(6, 30, dropout=0.5)
+    made = DeepNADE(6, (30, 30), dropout=0.5)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     torch.manual_seed(0)
@@ -388,16 +388,16 @@ def test_an_ensemble_is_the_mixture_of_joint_probabilities(small):
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda: DeepNADE(10, 0), r"expects hidden from 1 to \d+; got 0"),
-        (lambda: DeepNADE(10, 5, layers=0), r"expects layers from 1 to \d+; got 0"),
-        (lambda: DeepNADE(10, 5, orders=0), r"expects orders from 1 to \d+; got 0"),
+        (lambda: DeepNADE(10, (0, 0)), r"expects each of hidden_dims from 1 to \d+; got 0"),
+        (lambda: DeepNADE(10, ()), r"expects hidden_dims of at least one layer; got \(\)"),
+        (lambda: DeepNADE(10, (5, 5), orders=0), r"expects orders from 1 to \d+; got 0"),
         (lambda: DeepNADE(0), r"expects each of shape from 1 to \d+; got 0"),
         (
             lambda: ConvNADE((1, 21, 40)),
             r"of more than 21 pixels a side for kernels \[8, 4, 6, 7\]; got \(1, 21, 40\)",
         ),
         (lambda: ConvNADE((28, 28)), r"expects images \(C, H, W\)"),
-        (lambda: ConvNADE((1, 4, 4), 0, [2]), r"expects channels from 1 to \d+; got 0"),
+        (lambda: ConvNADE((1, 4, 4), 0, [2]), r"expects width from 1 to \d+; got 0"),
         (lambda: ConvNADE((1, 4, 4), 2, []), "expects a kernel or more; got none"),
         (
             lambda: OrderAgnostic(net("DeepNADE")).sample(2, temperature=0.5),

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import GatedPixelCNN, PixelCNN
-from pyro_exact.distributions import Autoregressive, DiscretizedLogisticMixture
+from pyro_exact.autoregressive import Autoregressive, GatedPixelCNN, PixelCNN
+from pyro_exact.likelihoods import DiscretizedLogisticMixture
 from pyro_exact.models import Density
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -46,19 +46,21 @@ def dependence(make, seeds=3, train=False):
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("shape", [(1, 5, 7), (3, 3, 4)], ids=str)
 def test_gated_pixelcnn_sees_every_number_before_and_none_else(shape, train):
-    found = dependence(lambda: GatedPixelCNN(shape, 4, hidden=6, layers=3, head=24), train=train)
+    found = dependence(
+        lambda: GatedPixelCNN(shape, 4, width=6, depth=3, head_width=24), train=train
+    )
     assert torch.equal(found, torch.ones_like(found).tril(-1))
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 def test_pixelcnn_sees_colours_before_and_none_else(train):
-    found = dependence(lambda: PixelCNN((3, 3, 4), 4, hidden=6, blocks=2, head=24), train=train)
+    found = dependence(lambda: PixelCNN((3, 3, 4), 4, width=6, depth=2, head_width=24), train=train)
     assert torch.equal(found, torch.ones_like(found).tril(-1))
 
 
 def test_the_blind_spot_of_pixelcnn_is_a_wedge_on_the_right():
     height, width = 6, 9
-    found = dependence(lambda: PixelCNN((1, height, width), 2, hidden=6, blocks=6, head=12))
+    found = dependence(lambda: PixelCNN((1, height, width), 2, width=6, depth=6, head_width=12))
     row, column = (
         places.flatten()
         for places in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -84,7 +86,7 @@ def test_steps_in_float32_are_close_to_whole_passes(kind):
 @pytest.mark.parametrize("kind", [PixelCNN, GatedPixelCNN])
 @pytest.mark.parametrize("levels", [2, 5])
 def test_initialize_gives_each_colour_its_marginal_distribution(kind, levels):
-    net = kind((3, 4, 4), levels, hidden=6, head=6)
+    net = kind((3, 4, 4), levels, width=6, head_width=6)
     x = (torch.rand(200, 3, 4, 4) * torch.tensor([2.0, levels, 1.0])[:, None, None]).floor()
     net.initialize(x)
     torch.nn.init.zeros_(net.last.weight)
@@ -98,7 +100,9 @@ def test_initialize_gives_each_colour_its_marginal_distribution(kind, levels):
 
 
 def test_a_context_map_acts_where_it_is():
-    net = randomised(GatedPixelCNN((1, 4, 4), 2, hidden=4, layers=1, head=4, context=(1, 4, 4)), 0)
+    net = randomised(
+        GatedPixelCNN((1, 4, 4), 2, width=4, depth=1, head_width=4, context_shape=(1, 4, 4)), 0
+    )
     x, context = torch.randint(2, (1, 1, 4, 4)).double(), torch.zeros(1, 1, 4, 4)
     moved = context.clone()
     moved[..., 2, 1] = 1
@@ -109,7 +113,9 @@ def test_a_context_map_acts_where_it_is():
 
 
 def test_a_model_whose_context_is_a_vector_is_conditioned_on_classes():
-    net = randomised(GatedPixelCNN((1, 3, 3), 2, hidden=4, layers=1, head=4, context=3), 0)
+    net = randomised(
+        GatedPixelCNN((1, 3, 3), 2, width=4, depth=1, head_width=4, context_shape=3), 0
+    )
     model = Density(Autoregressive(net, torch.zeros(3))).eval()
     assert model.classes == 3
     x, label = torch.randint(2, (5, 1, 3, 3)), torch.tensor([0, 2, 1, 2, 0])
@@ -130,7 +136,7 @@ def test_a_model_whose_context_is_a_vector_is_conditioned_on_classes():
         (lambda kind: kind((8, 8)), r"expects a shape \(C, H, W\); got \(8, 8\)"),
         (lambda kind: kind((1, 0, 8)), r"expects each of shape from 1 to \d+; got 0"),
         (lambda kind: kind((1, 8, 8), levels=1), r"expects levels from 2 to \d+; got 1"),
-        (lambda kind: kind((3, 8, 8), hidden=2), "a channel for each of 3 colours; got 2"),
+        (lambda kind: kind((3, 8, 8), width=2), "a channel for each of 3 colours; got 2"),
         (
             lambda kind: kind((1, 8, 8), 2)(torch.zeros(5, 1, 8, 9)),
             r"expects x of shape \(\*batch, 1, 8, 8\); got \(5, 1, 8, 9\)",
@@ -158,21 +164,21 @@ def test_what_cannot_be_is_refused(kind, run, message):
 
 @pytest.mark.parametrize("kind", [PixelCNN, GatedPixelCNN])
 def test_forward_takes_integers(kind):
-    made = kind((1, 4, 4), 4, hidden=8).double()
+    made = kind((1, 4, 4), 4, width=8).double()
     x = torch.randint(4, (2, 1, 4, 4), dtype=torch.uint8)
     assert torch.equal(made(x), made(x.double()))
 
 
 def test_there_is_a_layer_and_a_context_of_the_size_of_the_image():
-    with pytest.raises(ValueError, match=r"PixelCNN expects blocks from 1 to \d+; got 0"):
-        PixelCNN((1, 4, 4), blocks=0)
+    with pytest.raises(ValueError, match=r"PixelCNN expects depth from 1 to \d+; got 0"):
+        PixelCNN((1, 4, 4), depth=0)
     with pytest.raises(ValueError, match=r"layers from 0 to \d+; got -1"):
-        GatedPixelCNN((1, 4, 4), layers=-1)
+        GatedPixelCNN((1, 4, 4), depth=-1)
     with pytest.raises(
         ValueError,
         match=r"a context vector, or a map of shape \(channels, 4, 4\); got .* \(2, 3, 3\)",
     ):
-        GatedPixelCNN((1, 4, 4), context=(2, 3, 3))
+        GatedPixelCNN((1, 4, 4), context_shape=(2, 3, 3))
     with pytest.raises(
         ValueError, match=r"as many levels as its likelihood; got levels=256 and .* 0, \.\.\., 3"
     ):

@@ -9,13 +9,17 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import CausalNet, PixelCNNpp
-from pyro_exact.distributions import Autoregressive, DiscretizedLogisticMixture
-from pyro_exact.nn import ShiftedConv2d, ShiftedConvTranspose2d
-from pyro_exact.nn.concat_elu import concat_elu
+from pyro_exact.autoregressive import Autoregressive, CausalNet, PixelCNNpp
+from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import (
+    Pointwise,
+    ShiftedConv2d,
+    ShiftedConvTranspose2d,
+)
+from pyro_exact.likelihoods import DiscretizedLogisticMixture
 from pyro_exact.nn.dropout import Dropout
-from pyro_exact.nn.shifted_convolution import Pointwise, WeightNormed
-from pyro_exact.nn.state import progress
+from pyro_exact.nn.step_state import progress
+from pyro_exact.nn.weight_norm import WeightNormed
+from pyro_exact.ops.concat_elu import concat_elu
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -120,7 +124,7 @@ def test_a_state_serves_once_and_another_start_begins_anew():
 def test_a_recorded_step_is_every_step_of_its_phase():
     """Of two phases, as it takes long to record; the network of the registry has none that comes twice."""
     net, x = (
-        moved(PixelCNNpp((1, 8, 8), 8, 1, filters=2, components=2, dropout=0.0)),
+        moved(PixelCNNpp((1, 8, 8), 8, width=2, depth=1, components=2, dropout=0.0)),
         images(2)[:, :1, :, :8],
     )
     values, theta, state, previous = net.to_sites(x), net(x).flatten(1, 2), net.start((2,)), None
@@ -150,7 +154,7 @@ def test_steps_have_no_dropout():
 
 
 def test_initialize_normalises_every_layer_on_the_batch():
-    net, x = PixelCNNpp((3, 8, 12), 8, resnets=1, filters=4, components=2, dropout=0.0), images(20)
+    net, x = PixelCNNpp((3, 8, 12), 8, width=4, depth=1, components=2, dropout=0.0), images(20)
     net.initialize(x)
     outputs = {}
     layers = [layer for layer in net.modules() if isinstance(layer, WeightNormed)]
@@ -168,14 +172,14 @@ def test_initialize_normalises_every_layer_on_the_batch():
 
 def test_a_map_that_no_pixel_reaches_is_not_blown_up():
     """The one pixel of the lowest resolution sees what is before the first pixel of the image: nothing."""
-    net = PixelCNNpp((1, 4, 4), 8, resnets=1, filters=4, components=2, dropout=0.0)
+    net = PixelCNNpp((1, 4, 4), 8, width=4, depth=1, components=2, dropout=0.0)
     net.initialize(torch.randint(8, (20, 1, 4, 4)).double())
     lowest = net.left.blocks[net.left.there[2][0]].first
     assert_close(lowest.magnitude, torch.ones(4))
 
 
 def test_a_conditional_network_is_initialised_with_no_context():
-    net = PixelCNNpp((1, 8, 8), 8, resnets=1, filters=4, components=2, dropout=0.0, context=3)
+    net = PixelCNNpp((1, 8, 8), 8, width=4, depth=1, components=2, dropout=0.0, context_dim=3)
     x = torch.randint(8, (20, 1, 8, 8)).double()
     net.initialize(x)
     assert_close(
@@ -185,7 +189,7 @@ def test_a_conditional_network_is_initialised_with_no_context():
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 8, 8), (1, 4, 12)], ids=str)
 def test_sizes_that_4_divides_work(shape):
-    net = PixelCNNpp(shape, 4, resnets=1, filters=2, components=1)
+    net = PixelCNNpp(shape, 4, width=2, depth=1, components=1)
     assert net(torch.zeros(2, *shape)).shape == (2, *shape[1:], net.likelihood.num_params)
 
 
@@ -212,10 +216,10 @@ def test_the_likelihood_is_computed_in_full_precision(dtype):
         ),
         (lambda: PixelCNNpp((1, 8, 6)), "that 4 divides"),
         (lambda: PixelCNNpp((8, 8)), r"expects 3 sizes in shape; got \(8, 8\)"),
-        (lambda: PixelCNNpp((1, 8, 8), resnets=0), r"expects resnets from 1 to \d+; got 0"),
-        (lambda: PixelCNNpp((1, 8, 8), filters=0), r"expects filters from 1 to \d+; got 0"),
+        (lambda: PixelCNNpp((1, 8, 8), depth=0), r"expects depth from 1 to \d+; got 0"),
+        (lambda: PixelCNNpp((1, 8, 8), width=0), r"expects width from 1 to \d+; got 0"),
         (lambda: PixelCNNpp((1, 8, 8), levels=1), r"expects levels from 2 to \d+; got 1"),
-        (lambda: PixelCNNpp((1, 8, 8), dropout=1.0, filters=2), r"a share in \[0, 1\); got 1\.0"),
+        (lambda: PixelCNNpp((1, 8, 8), dropout=1.0, width=2), r"a share in \[0, 1\); got 1\.0"),
         (
             lambda: small()(torch.zeros(2, 3, 8, 8)),
             r"expects x of shape \(\*batch, 3, 8, 12\); got \(2, 3, 8, 8\)",

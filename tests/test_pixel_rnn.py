@@ -6,7 +6,7 @@ from test_pixel_cnn import dependence, randomised
 from torch.testing import assert_close
 
 from pyro_exact.autoregressive import DiagonalBiLSTM, RowLSTM
-from pyro_exact.nn.swept_lstm import SweptLSTM, lstm_cell
+from pyro_exact.autoregressive.pixel_rnn.conv_lstm import SweptLSTM, lstm_cell
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -76,7 +76,7 @@ def places(height, width):
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_colours_see_every_number_before_and_none_else(kind, train):
-    found = dependence(lambda: kind((3, 3, 4), 4, units=6, layers=2, head=24), train=train)
+    found = dependence(lambda: kind((3, 3, 4), 4, width=6, depth=2, head_width=24), train=train)
     assert torch.equal(found, torch.ones_like(found).tril(-1))
 
 
@@ -84,7 +84,7 @@ def test_colours_see_every_number_before_and_none_else(kind, train):
 def test_the_diagonal_bilstm_sees_every_pixel_before_but_one(train):
     height, width = 4, 7
     found = dependence(
-        lambda: DiagonalBiLSTM((1, height, width), 2, units=4, layers=1, head=8), train=train
+        lambda: DiagonalBiLSTM((1, height, width), 2, width=4, depth=1, head_width=8), train=train
     )
     up, right = places(height, width)
     column = torch.arange(height * width) % width
@@ -94,7 +94,7 @@ def test_the_diagonal_bilstm_sees_every_pixel_before_but_one(train):
 
 def test_the_row_lstm_sees_a_triangle():
     height, width, layers = 5, 12, 2
-    found = dependence(lambda: RowLSTM((1, height, width), 2, units=4, layers=layers, head=8))
+    found = dependence(lambda: RowLSTM((1, height, width), 2, width=4, depth=layers, head_width=8))
     up, right = places(height, width)
     triangle = (up > 0) & (right <= up + 2) & (-right <= up + 3 + layers)
     assert torch.equal(found, triangle | ((up == 0) & (right < 0) & (-right <= 3 + layers)))
@@ -106,7 +106,7 @@ def looks_ahead(make):
 
 def test_a_map_from_the_right_that_stays_in_its_row_is_seen_to_leak():
     def leaky():
-        net = DiagonalBiLSTM((1, 3, 4), 2, units=4, layers=1, head=8)
+        net = DiagonalBiLSTM((1, 3, 4), 2, width=4, depth=1, head_width=8)
         net.from_above.copy_(net.mirror)
         return net
 
@@ -115,16 +115,16 @@ def test_a_map_from_the_right_that_stays_in_its_row_is_seen_to_leak():
 
 def test_padding_below_the_image_is_seen_to_leak(monkeypatch):
     def make():
-        return DiagonalBiLSTM((1, 3, 4), 2, units=4, layers=1, head=8)
+        return DiagonalBiLSTM((1, 3, 4), 2, width=4, depth=1, head_width=8)
 
     assert not looks_ahead(make)
-    monkeypatch.setattr("pyro_exact.nn.swept_lstm.BEFORE", 0)
+    monkeypatch.setattr("pyro_exact.autoregressive.pixel_rnn.conv_lstm.BEFORE", 0)
     assert looks_ahead(make)
 
 
 def test_gates_that_mix_the_colours_are_seen_to_leak():
     def leaky():
-        net = RowLSTM((3, 2, 2), 4, units=6, layers=1, head=24)
+        net = RowLSTM((3, 2, 2), 4, width=6, depth=1, head_width=24)
         net.layers[0].inputs.mask.fill_(True)
         return net
 
@@ -139,7 +139,7 @@ def test_gates_that_mix_the_colours_are_seen_to_leak():
     ("kind", "taps", "maps", "seen"), [(RowLSTM, 3, 1, 2), (DiagonalBiLSTM, 2, 2, 1)]
 )
 def test_the_networks_for_mnist_have_as_many_weights_as_the_paper_says(kind, taps, maps, seen):
-    net = kind((1, 28, 28), 2, units=16, layers=7, head=32)
+    net = kind((1, 28, 28), 2, width=16, depth=7, head_width=32)
     first = 32 * (3 * 7 + 3) + 32  # three rows, and three pixels on the left
     gates = maps * 64 * (32 * seen + 1 + 16 * taps)
     initial, up = maps * 2 * 16, 32 * (16 + 1)
@@ -160,7 +160,7 @@ def test_the_networks_for_mnist_have_as_many_weights_as_the_paper_says(kind, tap
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(1, 9, 5), (3, 4, 7)], ids=str)
 def test_steps_in_float32_are_close_to_whole_passes(kind, shape):
-    net = kind(shape, 5, units=8, layers=3, head=8).float()
+    net = kind(shape, 5, width=8, depth=3, head_width=8).float()
     x = torch.randint(5, (2, *shape)).float()
     theta, state, previous = net(x).flatten(1, -2), net.start((2,)), None
     for site in net.orders[0].tolist():
@@ -171,7 +171,7 @@ def test_steps_in_float32_are_close_to_whole_passes(kind, shape):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_under_autocast_the_recurrence_keeps_its_precision(kind):
-    net = kind((1, 4, 5), 2, units=4, layers=2, head=8).float()
+    net = kind((1, 4, 5), 2, width=4, depth=2, head_width=8).float()
     x = torch.randint(2, (3, 1, 4, 5)).float()
     with torch.autocast("cpu", torch.bfloat16):
         inside = net(x)
@@ -184,7 +184,10 @@ def test_under_autocast_the_recurrence_keeps_its_precision(kind):
     [
         (lambda kind: kind((8, 8)), r"expects a shape \(C, H, W\); got \(8, 8\)"),
         (lambda kind: kind((1, 8, 8), levels=1), r"expects levels from 2 to \d+; got 1"),
-        (lambda kind: kind((3, 8, 8), units=2, head=3), "a channel for each of 3 colours; got 2"),
+        (
+            lambda kind: kind((3, 8, 8), width=2, head_width=3),
+            "a channel for each of 3 colours; got 2",
+        ),
         (lambda kind: kind((1, 8, 8), layers=0), r"expects layers from 1 to \d+; got 0"),
         (
             lambda kind: kind((1, 8, 8), 2)(torch.zeros(5, 8, 8)),

@@ -44,9 +44,9 @@ FLOWS = {  # (dim, context_dim) -> from noise to data
     "sylvester": lambda dim, c=None: flows.sylvester(dim, 2, 2, context_dim=c),
     "iaf": lambda dim, c=None: flows.iaf(dim, 2, (8,), c),
     "maf": lambda dim, c=None: flows.maf(dim, 2, (8,), c).inv,
-    "real_nvp": lambda dim, c=None: flows.real_nvp((dim,), 2, (8,), c).inv,
+    "real_nvp": lambda dim, c=None: flows.real_nvp(dim, 2, (8,), c).inv,
     "spline_coupling": lambda dim, c=None: flows.spline_coupling(
-        (dim,), 2, hidden_dims=(8,), context_dim=c
+        dim, 2, hidden_dims=(8,), context_dim=c
     ),
     "linear": lambda dim, c=None: Compose(
         [Householder(dim, 2, c), LinearLU(dim, c), ActNorm(dim, context_dim=c)]
@@ -376,10 +376,10 @@ def on_gpu(model, y=None):
 
 VECTOR_FLOWS = {
     "maf": lambda: flows.maf(2, 2).inv,
-    "nice": lambda: flows.nice((2,)).inv,
+    "nice": lambda: flows.nice(2).inv,
     "planar": lambda: flows.planar(2, 2),
-    "real_nvp": lambda: flows.real_nvp((2,), 2).inv,
-    "spline_coupling": lambda: flows.spline_coupling((2,), 2).inv,
+    "real_nvp": lambda: flows.real_nvp(2, 2).inv,
+    "spline_coupling": lambda: flows.spline_coupling(2, 2).inv,
 }
 
 

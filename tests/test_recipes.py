@@ -25,18 +25,18 @@ SHAPES = {
     "nltcs.npz": ((1, 1, 16), 2),
 }
 SMALL = {
-    "conv_nade": {"channels": 2, "hidden": 4, "orders": 1},
+    "conv_nade": {"width": 2, "hidden_dims": [4, 4], "orders": 1},
     "conv_vae": {"latents": 2, "channels": 2, "features": 3, "length": 2, "width": 3, "rank": 2},
-    "deep_nade": {"hidden": 4, "orders": 1},
-    "diagonal_bilstm": {"units": 2, "layers": 1, "head": 2},
+    "deep_nade": {"hidden_dims": [4, 4], "orders": 1},
+    "diagonal_bilstm": {"width": 2, "depth": 1, "head_width": 2},
     "flow_pp": {
         "width": 4,
-        "blocks": 1,
+        "depth": 1,
         "components": 2,
-        "noise": {"width": 4, "blocks": 1, "components": 2},
+        "noise": {"width": 4, "depth": 1, "components": 2},
     },
-    "gated_pixel_cnn": {"hidden": 2, "layers": 1, "head": 2},
-    "glow": {"depth": 1, "width": 4},
+    "gated_pixel_cnn": {"width": 2, "depth": 1, "head_width": 2},
+    "glow": {"steps": 1, "width": 4},
     "hierarchical_pixel_vae": {
         "top": 2,
         "bottom": 2,
@@ -48,20 +48,20 @@ SMALL = {
         "prior_hidden": 2,
     },
     "iaf_vae": {"latents": 2, "width": 4, "blocks": 1},
-    "made": {"hidden": 4},
-    "nade": {"hidden": 4},
+    "made": {"hidden_dims": [4]},
+    "nade": {"width": 4},
     "nice": {},
-    "pixel_cnn": {"hidden": 2, "blocks": 1, "head": 2},
-    "pixel_cnn_pp": {"resnets": 1, "filters": 2, "components": 1},
+    "pixel_cnn": {"width": 2, "depth": 1, "head_width": 2},
+    "pixel_cnn_pp": {"width": 2, "depth": 1, "components": 1},
     "pixel_vae": {"latents": 2, "layers": 2, "hidden": 2, "head": 2, "width": 2, "features": 3},
-    "real_nvp": {"width": 4, "blocks": 1},
-    "row_lstm": {"units": 2, "layers": 1, "head": 2},
+    "real_nvp": {"width": 4, "depth": 1},
+    "row_lstm": {"width": 2, "depth": 1, "head_width": 2},
     "vae": {"latents": 2, "hidden": 4, "length": 2},
 }
 
 VALUES = {
     "name": "mine",
-    "model": {"name": "glow", "scales": 1, "depth": 2, "width": 4},
+    "model": {"name": "glow", "scales": 1, "steps": 2, "width": 4},
     "data": "digits",
     "training": {"steps": 10},
     "paper": {"reference": "A paper", "value": 3.35},
@@ -93,7 +93,7 @@ def test_the_recipe_of_the_paper_has_its_settings():
     recipe = load_recipe("glow_cifar10")
     assert recipe.paper.value == 3.35
     settings = recipe.filled().model
-    assert (settings["scales"], settings["depth"], settings["width"]) == (3, 32, 512)
+    assert (settings["scales"], settings["steps"], settings["width"]) == (3, 32, 512)
     assert settings["scale"] == "sigmoid"
     assert settings["logit_margin"] is None
     assert not settings["factorized"]
@@ -104,7 +104,7 @@ def test_the_recipe_of_the_paper_has_its_settings():
 def test_a_recipe_is_read_from_a_file(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(
-        "data: digits\nmodel: {name: glow, depth: 2}\ntraining: {learning_rate: 1e-4, minutes: 3}\n"
+        "data: digits\nmodel: {name: glow, steps: 2}\ntraining: {learning_rate: 1e-4, minutes: 3}\n"
     )
     recipe = load_recipe(str(path))
     assert recipe.name == "mine"
@@ -116,7 +116,7 @@ def test_a_recipe_is_read_from_a_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["flow_pp", "glow", "nice", "real_nvp"])
 def test_every_flow_takes_learned_noise(name):
-    noise = {"formula": "affine", "width": 4, "blocks": 1}
+    noise = {"formula": "affine", "width": 4, "depth": 1}
     recipe = Recipe.from_dict(
         changed(model={"name": name, **SMALL[name], "noise": noise}), "the test"
     )
@@ -126,8 +126,8 @@ def test_every_flow_takes_learned_noise(name):
         "heads": 4,
         "dropout": 0.2,
         "checkerboard": False,
-        "length": 4,
-        "context_width": 32,
+        "steps": 4,
+        "encoder_width": 32,
     }
     assert recipe.filled().filled() == recipe.filled()
     uniform = recipe.changed({"noise": None}, {})
@@ -139,25 +139,25 @@ def test_every_flow_takes_learned_noise(name):
 
 def test_noise_is_checked_like_other_settings():
     with pytest.raises(
-        ValueError, match=r"model: noise has an unknown key 'blcks'\. Did you mean 'blocks'\?"
+        ValueError, match=r"model: noise has an unknown key 'dpth'\. Did you mean 'depth'\?"
     ):
-        Recipe.from_dict(changed(model={"name": "glow", "noise": {"blcks": 1}}), "the test")
+        Recipe.from_dict(changed(model={"name": "glow", "noise": {"dpth": 1}}), "the test")
     with pytest.raises(ValueError, match="model has an unknown key 'noise'"):
         Recipe.from_dict(changed(model={"name": "nade", "noise": {}}), "the test")
 
 
 def test_settings_change_one_by_one():
     recipe = Recipe.from_dict(VALUES, "the test")
-    other = recipe.changed({"depth": 3}, {"batch_size": 5})
-    assert other.model == {**recipe.model, "depth": 3}
+    other = recipe.changed({"steps": 3}, {"batch_size": 5})
+    assert other.model == {**recipe.model, "steps": 3}
     assert other.training == Training(steps=10, batch_size=5)
-    assert recipe.model["depth"] == 2
+    assert recipe.model["steps"] == 2
 
 
 def test_a_filled_recipe_spells_out_the_defaults():
     recipe = Recipe.from_dict(VALUES, "the test").filled()
     assert recipe.model["log_scale_factor"] == 3.0
-    assert recipe.model["depth"] == 2
+    assert recipe.model["steps"] == 2
     assert {"shape", "levels"}.isdisjoint(recipe.model)
     assert recipe.filled() == recipe
 
@@ -349,8 +349,8 @@ LAUGHS = f"[{LAUGHS}]"
         ("1: 2", "got the name 1"),
         ("data: 2020-01-01", "data expects text, numbers and lists of them; got <date>"),
         (
-            f"model: {{name: glow, depth: '{LAUGHS}'}}\ndata: digits",
-            "depth expects a text; got .* YAML in it",
+            f"model: {{name: glow, steps: '{LAUGHS}'}}\ndata: digits",
+            "steps expects a text; got .* YAML in it",
         ),
         (f"model: '{LAUGHS}'\ndata: digits", "model expects a text; got .* YAML in it"),
     ],
@@ -379,14 +379,14 @@ def test_what_an_argument_holds_is_not_expanded_either(tmp_path, capsys, text):
     ("model", "message"),
     [
         (
-            {"name": "glow", "scales": 2, "depth": 10**9},
-            r"expects depth from 1 to 10000; got 10{9}\. Choose",
+            {"name": "glow", "scales": 2, "steps": 10**9},
+            r"expects steps from 1 to 10000; got 10{9}\. Choose",
         ),
         ({"name": "glow", "scales": 10**9}, r"expects scales from 1 to \d\d; got 10{9}\. Choose"),
         ({"name": "glow", "scales": 2, "width": 70_000}, "would take more than 16,384 MiB"),
-        ({"name": "made", "hidden": 10**7}, "would take more than"),
+        ({"name": "made", "hidden_dims": [10**7]}, "would take more than"),
         ({"name": "vae", "hidden": 10**4, "layers": 1000}, "would take more than"),
-        ({"name": "glow", "scales": 2, "depth": 10**4}, "takes more than 1000 calls"),
+        ({"name": "glow", "scales": 2, "steps": 10**4}, "takes more than 1000 calls"),
     ],
 )
 def test_a_model_without_end_is_refused_before_it_is_built(model, message):
@@ -429,10 +429,10 @@ def test_every_model_can_be_rehearsed_without_a_trace(name):
 
 def test_every_integer_type_is_an_integer():
     recipe = Recipe.from_dict(
-        changed(model={"name": "glow", "depth": np.int64(2)}, training={"steps": np.int32(3)}), "x"
+        changed(model={"name": "glow", "steps": np.int64(2)}, training={"steps": np.int32(3)}), "x"
     )
-    assert (recipe.model["depth"], recipe.training.steps) == (2, 3)
-    assert {type(recipe.model["depth"]), type(recipe.training.steps)} == {int}
+    assert (recipe.model["steps"], recipe.training.steps) == (2, 3)
+    assert {type(recipe.model["steps"]), type(recipe.training.steps)} == {int}
 
 
 @pytest.mark.parametrize(

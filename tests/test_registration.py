@@ -10,8 +10,8 @@ from pyro.contrib.autoname import scope
 from pyro.infer import SVI, Trace_ELBO
 from registry import MODELS, small_glow
 
-from pyro_exact.autoregressive import NADE, PixelCNN
-from pyro_exact.distributions import Autoregressive, Flow, StandardNormal
+from pyro_exact.autoregressive import NADE, Autoregressive, PixelCNN
+from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.models import Density, Dequantized
 
 
@@ -20,7 +20,7 @@ def bits():
 
 
 def made():
-    return Density(Autoregressive(NADE(4, hidden=6)))
+    return Density(Autoregressive(NADE(4, width=6)))
 
 
 def trains(model):
@@ -74,7 +74,7 @@ def test_parameters_that_were_replaced_train():
 
 
 def test_parameters_that_are_not_contiguous_are_refused():
-    model = Density(Autoregressive(PixelCNN((1, 4, 4), 2, hidden=4, blocks=1, head=4)))
+    model = Density(Autoregressive(PixelCNN((1, 4, 4), 2, width=4, depth=1, head_width=4)))
     model.to(memory_format=torch.channels_last)
     with pytest.raises(
         ValueError, match=r"contiguous parameters .* got net.blocks.0.middle.weight. Call model.to"

@@ -713,8 +713,8 @@ def test_flows_learn_a_density_by_their_inverses():
             lambda: BatchNorm(2, epsilon=0.0),
             r"epsilon as a finite number that is at least 1e-30 .*; got 0.0",
         ),
-        (lambda: flows.planar(2, 0), r"Planar expects length from 1 to 10000; got 0"),
-        (lambda: flows.radial(2, 0), r"Radial expects length from 1 to 10000; got 0"),
+        (lambda: flows.planar(2, 0), r"planar expects layers from 1 to 10000; got 0"),
+        (lambda: flows.radial(2, 0), r"radial expects layers from 1 to 10000; got 0"),
         (lambda: flows.sylvester(2, 1, 3), r"Sylvester expects rank from 1 to 2; got 3"),
         (
             lambda: Planar(3)(torch.randn(2, 4)),

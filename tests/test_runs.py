@@ -13,12 +13,12 @@ import torch
 from test_train import contents, curve, edited, fit, images, recipe, same
 
 from pyro_exact import recipes, train
-from pyro_exact.files import UnwritableError, in_one_piece, write_json
+from pyro_exact.files import UnwritableError, atomic_write, write_json
 from pyro_exact.models import GenerativeModel
 from pyro_exact.train import callbacks
-from pyro_exact.train.lock import LOCK, one_writer
-from pyro_exact.train.processes import all_or_none
-from pyro_exact.train.task import Task
+from pyro_exact.train.lightning_module import TrainingModule
+from pyro_exact.train.lock import LOCK, folder_lock
+from pyro_exact.train.processes import fail_together
 
 NO_PROCESS = 2**22 + 1  # above the largest number that Linux gives
 
@@ -119,7 +119,7 @@ def test_json_has_no_number_that_is_not_finite(tmp_path):
 
 
 def test_a_name_that_is_too_long_is_said_to_be(tmp_path):
-    with in_one_piece(tmp_path / ("n" * 250)) as partial:  # its partial file has a shorter one
+    with atomic_write(tmp_path / ("n" * 250)) as partial:  # its partial file has a shorter one
         partial.touch()
     with pytest.raises(
         UnwritableError,
@@ -136,14 +136,14 @@ def test_a_name_that_is_too_long_is_said_to_be(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_notice_to_end_saves_as_ctrl_c_does(tmp_path, monkeypatch, number):
-    begin, before = Task.on_train_batch_start, signal.getsignal(number)
+    begin, before = TrainingModule.on_train_batch_start, signal.getsignal(number)
 
     def on_train_batch_start(self, batch, batch_idx):
         begin(self, batch, batch_idx)
         if self.global_step == 12:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(Task, "on_train_batch_start", on_train_batch_start)
+    monkeypatch.setattr(TrainingModule, "on_train_batch_start", on_train_batch_start)
     with pytest.raises(KeyboardInterrupt, match=r"after 13 steps.*--resume"):
         fit(recipe(), tmp_path)
     assert contents(tmp_path)["global_step"] == 13
@@ -165,7 +165,7 @@ def test_a_signal_that_the_process_ignores_is_left_alone():
 
 def test_a_folder_has_one_run_at_a_time(tmp_path):
     message = rf"in use by another run, process {os.getpid()} on .*--out"
-    with one_writer(tmp_path), pytest.raises(ValueError, match=message):
+    with folder_lock(tmp_path), pytest.raises(ValueError, match=message):
         fit(recipe(), tmp_path)
     assert list(tmp_path.iterdir()) == []
     fit(recipe(steps=1), tmp_path)
@@ -174,11 +174,11 @@ def test_a_folder_has_one_run_at_a_time(tmp_path):
 def test_a_run_that_dies_lets_go_of_its_folder(tmp_path):
     child = os.fork()
     if child == 0:
-        with one_writer(tmp_path):
+        with folder_lock(tmp_path):
             os._exit(0)
     os.waitpid(child, 0)
     assert (tmp_path / LOCK).exists()
-    with one_writer(tmp_path):
+    with folder_lock(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -200,7 +200,7 @@ def a_glow() -> GenerativeModel:
 
 
 def an_order_agnostic_net() -> GenerativeModel:
-    model = {"name": "deep_nade", "hidden": 5, "dropout": 0.3}
+    model = {"name": "deep_nade", "hidden_dims": [5, 5], "dropout": 0.3}
     return recipes.Recipe.from_dict({"name": "t", "model": model, "data": "toy"}, "the test").build(
         (1, 4, 4), 2
     )
@@ -211,12 +211,12 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts_on_several_processes(
     tmp_path, monkeypatch, make
 ):
     model, x = make().train(), images().train[:8].clamp(max=1)
-    run = train.Run(recipe(), (1, 4, 4), 4, "", 0, "")
-    whole = Task(model, run, tmp_path).bits_per_dim(x)
+    run = train.RunRecord(recipe(), (1, 4, 4), 4, "", 0, "")
+    whole = TrainingModule(model, run, tmp_path).bits_per_dim(x)
     parts = []
     for rank, part in enumerate(x.chunk(4)):
-        monkeypatch.setattr(Task, "global_rank", rank)
-        parts.append(Task(model, run, tmp_path, processes=4).bits_per_dim(part))
+        monkeypatch.setattr(TrainingModule, "global_rank", rank)
+        parts.append(TrainingModule(model, run, tmp_path, processes=4).bits_per_dim(part))
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
 
 
@@ -238,9 +238,9 @@ TWO = SimpleNamespace(
 
 def test_a_socket_that_lost_its_other_end_says_that_a_process_died():
     with pytest.raises(ConnectionError, match=r"Another process of this run has died\. Go on so\."):
-        with all_or_none(TWO, "Go on so."):
+        with fail_together(TWO, "Go on so."):
             raise RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer")
-    with pytest.raises(RuntimeError, match="another reason"), all_or_none(TWO, ""):
+    with pytest.raises(RuntimeError, match="another reason"), fail_together(TWO, ""):
         raise RuntimeError("another reason")
 
 
@@ -249,7 +249,7 @@ def test_a_process_that_waits_for_one_that_died_ends():
     if os.fork() == 0:
         if os.fork() == 0:
             os.dup2(write, 2)
-            with all_or_none(TWO, "Go on so."):
+            with fail_together(TWO, "Go on so."):
                 time.sleep(30)  # as behind a GPU
             os.write(2, b"waited in vain")
         time.sleep(0.2)
@@ -287,7 +287,7 @@ def test_one_clause_catches_all_that_is_not_finite():
 
 
 def test_a_score_that_is_not_finite_names_the_image():
-    values = {"name": "t", "model": {"name": "nade", "hidden": 2}, "data": "toy"}
+    values = {"name": "t", "model": {"name": "nade", "width": 2}, "data": "toy"}
     model = recipes.Recipe.from_dict(values, "the test").build((1, 2, 2), 2)
     torch.nn.init.constant_(model.distribution.net.b, 1e38)
     torch.nn.init.constant_(model.distribution.net.V, 0.0)

@@ -5,7 +5,7 @@ import torch
 from registry import net
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyro_exact.distributions.steps import Rows, Steps
+from pyro_exact.autoregressive.sampler import Rows, Steps
 
 pytestmark = pytest.mark.usefixtures("double")
 

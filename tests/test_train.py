@@ -24,13 +24,13 @@ from torch import nn
 from pyro_exact import data, models, recipes, train
 from pyro_exact.files import UnwritableError, write_json
 from pyro_exact.provenance import commit, hardware
-from pyro_exact.train import callbacks, task
-from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_dim
+from pyro_exact.train import callbacks, lightning_module
+from pyro_exact.train.baselines import independent_bits_per_dim, uniform_bits_per_dim
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
+from pyro_exact.train.checksum import write_checksum
 from pyro_exact.train.divergence import all_finite
-from pyro_exact.train.run import Run
-from pyro_exact.train.seal import write_seal
-from pyro_exact.train.task import Task, learning_rate_factor
+from pyro_exact.train.lightning_module import TrainingModule, learning_rate_factor
+from pyro_exact.train.run_record import RunRecord
 from pyro_exact.transforms import Conv1x1
 
 LEVELS = 4
@@ -109,7 +109,7 @@ def copied(finished, tmp_path):
 @pytest.fixture
 def interrupt(monkeypatch):
     """Returns a function after which Ctrl-C is pressed in the middle of a step, some number of times."""
-    begin, handler = Task.on_train_batch_start, signal.getsignal(signal.SIGINT)
+    begin, handler = TrainingModule.on_train_batch_start, signal.getsignal(signal.SIGINT)
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # which a process in the background does not have
@@ -120,7 +120,7 @@ def interrupt(monkeypatch):
             for _ in range(times if self.global_step == step - 1 else 0):
                 signal.raise_signal(signal.SIGINT)
 
-        monkeypatch.setattr(Task, "on_train_batch_start", on_train_batch_start)
+        monkeypatch.setattr(TrainingModule, "on_train_batch_start", on_train_batch_start)
 
     yield at
     signal.signal(signal.SIGINT, handler)
@@ -219,7 +219,7 @@ def test_looking_at_the_validation_split_does_not_disturb_training(tmp_path):
 
 def test_the_average_of_the_weights_is_what_is_kept(tmp_path, monkeypatch):
     seen = []
-    end = Task.on_train_batch_end
+    end = TrainingModule.on_train_batch_end
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         end(self, outputs, batch, batch_idx)
@@ -227,7 +227,7 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path, monkeypatch):
             {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         )
 
-    monkeypatch.setattr(Task, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(TrainingModule, "on_train_batch_end", on_train_batch_end)
     model = fit(recipe(ema_decay=0.9, steps=12), tmp_path)
     for name, value in model.state_dict().items():
         expected = seen[0][name]
@@ -255,13 +255,13 @@ def test_a_budget_of_minutes_stops_the_run(tmp_path):
 
 
 def test_on_a_cpu_the_budget_is_the_time_of_computing(tmp_path, monkeypatch):
-    training_step = Task.training_step
+    training_step = TrainingModule.training_step
 
     def after_a_rest(*args):
         time.sleep(0.2)
         return training_step(*args)
 
-    monkeypatch.setattr(Task, "training_step", after_a_rest)
+    monkeypatch.setattr(TrainingModule, "training_step", after_a_rest)
     fit(recipe(steps=10, minutes=1), tmp_path)
     run = contents(tmp_path)["pyro_exact"]
     assert run["clock"] == "computing"
@@ -314,7 +314,7 @@ def test_the_best_state_is_kept_beside_the_last(tmp_path, monkeypatch):
         score = real(*args, **kwargs)
         return train.Evaluation(**{**vars(score), "bits_per_dim": next(scores)})
 
-    monkeypatch.setattr(task, "evaluate", evaluate)
+    monkeypatch.setattr(lightning_module, "evaluate", evaluate)
     fit(recipe(steps=30), tmp_path)
     assert contents(tmp_path)["global_step"] == 30
     assert contents(tmp_path, train.BEST)["global_step"] == 20
@@ -324,7 +324,7 @@ def test_a_look_while_training_is_at_some_of_the_validation_images(tmp_path, mon
     seen = []
     real = train.evaluate
     monkeypatch.setattr(
-        task,
+        lightning_module,
         "evaluate",
         lambda model, x, **options: seen.append(len(x)) or real(model, x, **options),
     )
@@ -337,11 +337,15 @@ def test_the_images_of_a_look_are_spread_over_a_split_that_may_be_sorted():
     images = data.Images(
         "toy", *(torch.zeros(n, 1, 2, 2, dtype=torch.uint8) for n in (4, 9, 4)), levels=4
     )
-    assert task.looked_at(images, recipes.Training(validate_on=3)).tolist() == [0, 4, 8]
+    assert lightning_module.validation_subset(images, recipes.Training(validate_on=3)).tolist() == [
+        0,
+        4,
+        8,
+    ]
     for everything in (None, 9, 100):
-        assert task.looked_at(images, recipes.Training(validate_on=everything)).tolist() == list(
-            range(9)
-        )
+        assert lightning_module.validation_subset(
+            images, recipes.Training(validate_on=everything)
+        ).tolist() == list(range(9))
 
 
 def test_nothing_else_is_written_or_said(tmp_path, monkeypatch, capsys, recwarn):
@@ -374,8 +378,8 @@ def test_the_precision_of_products_is_that_of_the_recipe_while_it_trains(tmp_pat
         found.add(torch.get_float32_matmul_precision())
         return loss(task, batch)
 
-    loss = Task.bits_per_dim
-    monkeypatch.setattr(Task, "bits_per_dim", bits_per_dim)
+    loss = TrainingModule.bits_per_dim
+    monkeypatch.setattr(TrainingModule, "bits_per_dim", bits_per_dim)
     fit(recipe(matmul_precision="medium", steps=2), tmp_path)
     assert found == {"medium"}
     assert torch.get_float32_matmul_precision() == "highest"
@@ -605,7 +609,7 @@ def test_a_long_run_is_read_quickly(finished):
     values = train.read_checkpoint(finished / train.LAST)["pyro_exact"]
     values["curve"]["train"] = [[step, 0.1 * step, 1.0] for step in range(100_000)]
     start = time.process_time()
-    run = train.Run.from_dict(values, "the test")
+    run = train.RunRecord.from_dict(values, "the test")
     assert time.process_time() - start < 5  # checked point by point it would take hours
     assert run.curve["train"][-1][0] == 99_999
 
@@ -631,7 +635,7 @@ class Malicious:
 
 def sealed(value, path):
     torch.save(value, path)
-    write_seal(path)
+    write_checksum(path)
 
 
 @pytest.mark.parametrize(
@@ -866,7 +870,13 @@ def test_only_models_are_scored():
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels, error, message):
-    settings = {"name": "gated_pixel_cnn", "hidden": 2, "layers": 1, "head": 2, "context": 3}
+    settings = {
+        "name": "gated_pixel_cnn",
+        "width": 2,
+        "depth": 1,
+        "head_width": 2,
+        "context_shape": 3,
+    }
     model = recipes.Recipe("t", settings, "toy").build((1, 4, 4), LEVELS)
     with pytest.raises(error, match=message):
         train.evaluate(model, images().test[:3], labels=labels)
@@ -911,7 +921,7 @@ def test_the_model_goes_back_to_training_after_an_error(finished):
 # --------------------------------------------------------------------------------------------------
 
 
-def test_the_anchors():
+def test_baselines():
     seen = torch.tensor([0, 0, 1]).view(3, 1, 1, 1)
     scored = torch.tensor([0, 1]).view(2, 1, 1, 1)
     # Counts 2 and 1 of two levels, each with a half more: 2.5 / 4 and 1.5 / 4.
@@ -950,7 +960,7 @@ def test_a_record_is_what_the_page_of_results_wants(finished, tmp_path, make_res
 
 
 def test_the_curve_of_a_record_has_the_unit_of_its_metric(exact):
-    run = Run(
+    run = RunRecord(
         recipes.load_recipe("nade_mnist"),
         (1, 2, 3),
         2,
@@ -974,7 +984,7 @@ def test_hardware_counts_devices():
     assert "CPU threads" in hardware("cpu")
 
 
-def test_json_is_written_in_one_piece(tmp_path):
+def test_json_is_written_atomic_write(tmp_path):
     path = tmp_path / "record.json"
     write_json({"a": 1}, path)
     with pytest.raises(TypeError):
@@ -987,11 +997,11 @@ def test_stock_svi_trains_the_same_loss(tmp_path):
     """The other door: one step of `SVI` and one of `fit` see the same loss for the same noise."""
     model = recipe().build((1, 4, 4), LEVELS)
     x = images().train[:8]
-    loss = Task(model, train.Run(recipe(), (1, 4, 4), LEVELS, "", 0, ""), tmp_path)
+    loss = TrainingModule(model, train.RunRecord(recipe(), (1, 4, 4), LEVELS, "", 0, ""), tmp_path)
     torch.manual_seed(1)
     stock = pyro.infer.Trace_ELBO().loss(model.model, model.guide, x) / (x.numel() * math.log(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task, "_seed", lambda *_: torch.manual_seed(1))
-        patch.setattr(Task, "global_step", 0)
-        patch.setattr(Task, "global_rank", 0)
+        patch.setattr(lightning_module, "_seed", lambda *_: torch.manual_seed(1))
+        patch.setattr(TrainingModule, "global_step", 0)
+        patch.setattr(TrainingModule, "global_rank", 0)
         assert loss.bits_per_dim(x).item() == pytest.approx(stock, rel=1e-5)

@@ -12,19 +12,12 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from torch.testing import assert_close
 
 from pyro_exact import flows
-from pyro_exact.autoregressive import MADE
+from pyro_exact.autoregressive import MADE, Autoregressive
 from pyro_exact.data import Images
-from pyro_exact.distributions import (
-    Autoregressive,
-    BernoulliLikelihood,
-    FlowPosterior,
-    GaussianLikelihood,
-    IndependentSites,
-    Likelihood,
-    StandardNormal,
-)
+from pyro_exact.distributions import FlowPosterior, IndependentSites, StandardNormal
 from pyro_exact.distributions.normal import exponential_normal, softplus_normal
 from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
+from pyro_exact.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
 from pyro_exact.models import VAE, GenerativeModel, HierarchicalPixelVAE, PixelVAE, iaf_vae
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
@@ -60,8 +53,8 @@ FLOWS = {
     "radial": lambda: flows.radial(2, 2, context_dim=6),
     "sylvester": lambda: flows.sylvester(2, 2, 1, context_dim=6),
     "iaf": lambda: flows.iaf(2, 2, (6,), context_dim=6),
-    "spline": lambda: flows.spline_coupling((2,), 2, 4, hidden_dims=(5,), context_dim=6),
-    "coupling": lambda: flows.real_nvp((2,), 2, (5,), context_dim=6),
+    "spline": lambda: flows.spline_coupling(2, 2, 4, hidden_dims=(5,), context_dim=6),
+    "coupling": lambda: flows.real_nvp(2, 2, (5,), context_dim=6),
 }
 
 
@@ -476,7 +469,7 @@ def test_sites_of_whole_pixels():
 
 
 def test_the_likelihood_may_be_autoregressive():
-    net = MADE((1, 4, 4), 20, context_dim=3)
+    net = MADE((1, 4, 4), (20,), context_dim=3)
     model = perturb(
         VAE(
             DenseEncoder((1, 4, 4), (6,)),

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.checks import check_broadcast, check_event, check_numbers, check_shape, check_tensor
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.conditioner import required
 from pyro_exact.nn.precision import cast, weight_of
-from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.step_state import State, progress
 
 
 class CausalNet(nn.Module, ABC):
-    r"""A network for `pyro_exact.distributions.Autoregressive`: what it computes for a site is causal.
+    r"""A network for `pyro_exact.autoregressive.Autoregressive`: what it computes for a site is causal.
 
     .. math:: \theta_{o_k} = g_k(x_{o_1}, \dots, x_{o_{k-1}}, \mathrm{context}), \qquad
         \log p(x) = \sum_k \log p(x_{o_k} \mid \theta_{o_k})

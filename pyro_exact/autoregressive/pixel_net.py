@@ -12,13 +12,13 @@ from torch import Tensor
 
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.checks import check_size
-from pyro_exact.distributions.bernoulli import BernoulliLikelihood
-from pyro_exact.distributions.categorical import CategoricalLikelihood
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.categorical import CategoricalLikelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.conditioner import by_number
 from pyro_exact.nn.masked_convolution import MaskedConv2d
-from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.step_state import State, progress
 
 
 class Cursor(NamedTuple):

@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentError, ArgumentParser
 
 from pyro_exact import __version__
-from pyro_exact.cli.completions import complete
+from pyro_exact.cli.complete import complete
+from pyro_exact.cli.diagnose import diagnose_checkpoint
+from pyro_exact.cli.figures import interpolate, reconstruct, sample
 from pyro_exact.cli.output import say
-from pyro_exact.cli.pictures import diagnose_checkpoint, interpolate, reconstruct, sample
 from pyro_exact.cli.runs import demo, evaluate, recipes, train
 from pyro_exact.recipes import Training
 from pyro_exact.recipes.check import nearest

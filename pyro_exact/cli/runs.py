@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from pyro_exact.checks import check_size
-from pyro_exact.cli.output import say, tell
-from pyro_exact.cli.source import (
+from pyro_exact.cli.data_args import (
     Device,
     Split,
     checkpoint_of,
@@ -20,6 +19,7 @@ from pyro_exact.cli.source import (
     model_of,
     source_of,
 )
+from pyro_exact.cli.output import say, tell
 from pyro_exact.recipes import list_recipes, load_recipe
 from pyro_exact.recipes.training import caution
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyro_exact.data import Images
     from pyro_exact.models import GenerativeModel
     from pyro_exact.recipes import Recipe
-    from pyro_exact.train import Evaluation, Run
+    from pyro_exact.train import Evaluation, RunRecord
 
 
 def train(
@@ -61,17 +61,17 @@ def train(
         device: Where to run; auto is cuda where there is one.
         devices: How many devices on each machine; more than one trains with DDP.
         nodes: How many machines, each started by torchrun.
-        model: A setting of the model that differs from the recipe, e.g. --model.depth 4; those that
+        model: A setting of the model that differs from the recipe, e.g. --model.steps 4; those that
             there are: pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
     """
     original = load_recipe(recipe)  # before torch is imported: a wrong name is told at once
 
-    from pyro_exact.files import in_one_piece, write_json
+    from pyro_exact.files import atomic_write, write_json
     from pyro_exact.plots import save_curve
     from pyro_exact.train import BEST, LAST, first_process, fit, labels_for, load_model
     from pyro_exact.train import evaluate as score_of
-    from pyro_exact.train.task import looked_at
+    from pyro_exact.train.lightning_module import validation_subset
 
     chosen = original.changed(model or {}, training or {})
     if (warning := caution(original.training, training or {})) is not None:
@@ -92,14 +92,14 @@ def train(
     if not first_process():
         return
     trained, run = load_model(out / LAST, device)
-    some, labels = looked_at(images, chosen.training), labels_for(trained, images, "valid")
+    some, labels = validation_subset(images, chosen.training), labels_for(trained, images, "valid")
     score = score_of(trained, images.valid[some], labels=None if labels is None else labels[some])
     tell(f"validation: {score}, {score.in_nats()}")  # before it is written, for a disk may be full
     step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
     if step != run.step:
         tell(f"lowest: {lowest:.4f} bits/dim after {step} steps, in {BEST}")
     write_json(_record(run, trained, images, "valid", score), out / "train.json")
-    with in_one_piece(out / "recipe.yaml") as partial:
+    with atomic_write(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(chosen.to_dict(), sort_keys=False))
     save_curve(run.curve, out / "curve.png")
     tell(f"{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
@@ -207,8 +207,8 @@ def demo(
     import torch
 
     from pyro_exact.files import check_writable
-    from pyro_exact.train.lock import one_writer
-    from pyro_exact.train.run import LARGEST_SEED
+    from pyro_exact.train.lock import folder_lock
+    from pyro_exact.train.run_record import LARGEST_SEED
 
     seed = check_size("demo", "--seed", seed, least=0, most=LARGEST_SEED)
     torch.set_num_threads(
@@ -216,7 +216,7 @@ def demo(
     )  # the tensors are tiny: a second thread hardly helps, and on a busy machine it waits
     recipe = load_recipe("glow_digits").changed({}, training or {})
     check_writable(out)
-    with one_writer(out):
+    with folder_lock(out):
         _make_room(out, recipe)
         _demo(recipe, out, seed)
 
@@ -225,7 +225,7 @@ def _make_room(out: Path, recipe: Recipe) -> None:
     """Remove the checkpoints of an earlier demo; raise ValueError if a folder holds any other run."""
     from pyro_exact.train import BEST, LAST
     from pyro_exact.train.checkpoint import KEY, read_checkpoint
-    from pyro_exact.train.run import Run
+    from pyro_exact.train.run_record import RunRecord
 
     expected, advice = (
         f"{out} expects nothing, or an earlier demo",
@@ -237,7 +237,7 @@ def _make_room(out: Path, recipe: Recipe) -> None:
             raise ValueError(f"{expected}; got {path.name} of another run. {advice}")
     for path in found:
         try:
-            run = Run.from_dict(read_checkpoint(path)[KEY], str(path))
+            run = RunRecord.from_dict(read_checkpoint(path)[KEY], str(path))
         except ValueError as error:
             raise ValueError(f"{error} A demo replaces only an earlier demo. {advice}") from error
         if run.recipe.model != recipe.filled().model or {*(run.source or {})} != {
@@ -275,24 +275,24 @@ def _demo(recipe: Recipe, out: Path, seed: int) -> None:
     model, best = load_model(out / BEST)
     _, last = load_model(out / LAST)
     elbo, bound = score_of(model, images.test), score_of(model, images.test, k=16)
-    anchors = _anchors(images)
+    baselines = _baselines(images)
     tell(f"\ntest bits/dim of {BEST}, the state after {best.step} of {last.step} steps")
-    for name, value in anchors.items():
+    for name, value in baselines.items():
         tell(f"  {name:<20}{value:.3f}")
     for score in (elbo, bound):
         tell(f"  {recipe.name:<20}{score}")
-    extra = {"anchors": anchors, "importance_weighted": bound.metric("bits/dim")}
+    extra = {"baselines": baselines, "importance_weighted": bound.metric("bits/dim")}
     write_json(_record(best, model, images, "test", elbo) | extra, out / "metrics.json")
     torch.manual_seed(seed)
     grids = {"test images": images.test[:64]}
     grids |= {f"samples at {t:g}": model.sample(64, t) for t in (1.0, 0.7)}
     save_grids(grids, images.levels, out / "samples.png")
-    save_curve(last.curve, out / "curve.png", anchors)
+    save_curve(last.curve, out / "curve.png", baselines)
     tell(f"\n{out}: {BEST}, {LAST}, metrics.json, samples.png, curve.png")
 
 
 def _record(
-    run: Run,
+    run: RunRecord,
     model: GenerativeModel,
     images: Images,
     split: str,
@@ -305,11 +305,11 @@ def _record(
     return run.record(scored, score, sum(p.numel() for p in model.parameters() if p.requires_grad))
 
 
-def _anchors(images: Images) -> dict[str, float]:
+def _baselines(images: Images) -> dict[str, float]:
     """Return the bits/dim of two codes that any model should beat."""
     import torch
 
-    from pyro_exact.train.anchors import independent_bits_per_dim, uniform_bits_per_dim
+    from pyro_exact.train.baselines import independent_bits_per_dim, uniform_bits_per_dim
 
     seen = torch.cat([images.train, images.valid])
     return {

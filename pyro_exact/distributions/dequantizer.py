@@ -121,7 +121,7 @@ class FlowDequantizer(nn.Module):
 
     Example:
         >>> from pyro_exact.flows import flow_pp_dequantizer
-        >>> noise = FlowDequantizer(flow_pp_dequantizer((1, 4, 4), width=8, blocks=1, components=2))
+        >>> noise = FlowDequantizer(flow_pp_dequantizer((1, 4, 4), width=8, depth=1, components=2))
         >>> x = torch.randint(256, (5, 1, 4, 4)).float()
         >>> bool((noise(x).sample().floor() == x).all())
         True

@@ -9,7 +9,7 @@ from pyro.distributions import Distribution, Normal, TransformedDistribution
 from torch import Tensor, nn
 
 from pyro_exact.checks import check_finite, check_number, check_size, check_tensor
-from pyro_exact.distributions.normal import least_std
+from pyro_exact.nn.precision import least_std
 from pyro_exact.transforms.bijection import Bijection
 
 
@@ -71,7 +71,7 @@ class Flow(nn.Module):
 
     Example:
         >>> from pyro_exact.flows import glow
-        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, depth=2, width=8).inv)
+        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, steps=2, width=8).inv)
         >>> flow().log_prob(flow().sample((5,))).shape
         torch.Size([5])
     """

@@ -41,7 +41,7 @@ class FlowPosterior(nn.Module):
 
     Example:
         >>> from pyro_exact.flows import planar
-        >>> posterior = FlowPosterior(features=6, dim=2, flow=planar(2, length=8, context_dim=6))
+        >>> posterior = FlowPosterior(features=6, dim=2, flow=planar(2, layers=8, context_dim=6))
         >>> posterior(torch.randn(5, 6)).rsample().shape
         torch.Size([5, 2])
     """

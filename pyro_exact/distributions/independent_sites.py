@@ -19,7 +19,7 @@ from pyro_exact.checks import (
     check_tensor,
 )
 from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.precision import cast
 
 
@@ -45,7 +45,7 @@ class IndependentSites(TorchDistribution):
             the likelihood cannot take.
 
     Example:
-        >>> from pyro_exact.distributions import BernoulliLikelihood
+        >>> from pyro_exact.likelihoods import BernoulliLikelihood
         >>> d = IndependentSites(torch.zeros(5, 1, 8, 8, 1), BernoulliLikelihood(), grid_dim=3)
         >>> d.sample().shape, d.log_prob(d.sample()).shape
         (torch.Size([5, 1, 8, 8]), torch.Size([5]))

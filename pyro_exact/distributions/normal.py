@@ -7,10 +7,7 @@ from pyro.distributions import Normal
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def least_std(dtype: torch.dtype) -> float:
-    """Return the smallest standard deviation whose square, by which the density divides, is no less than tiny."""
-    return float(torch.finfo(dtype).tiny ** 0.5)
+from pyro_exact.nn.precision import least_std
 
 
 def softplus_normal(mean: Tensor, raw: Tensor) -> Normal:

@@ -5,11 +5,11 @@ from pyro_exact.flows.couplings import couplings
 from pyro_exact.flows.flow_pp import flow_pp
 from pyro_exact.flows.flow_pp_dequantizer import flow_pp_dequantizer
 from pyro_exact.flows.glow import glow
-from pyro_exact.flows.nice import nice
+from pyro_exact.flows.nice import image_nice, nice
 from pyro_exact.flows.planar import planar
 from pyro_exact.flows.radial import radial
-from pyro_exact.flows.real_nvp import real_nvp
-from pyro_exact.flows.spline_coupling import spline_coupling
+from pyro_exact.flows.real_nvp import image_real_nvp, real_nvp
+from pyro_exact.flows.spline_coupling import image_spline_coupling, spline_coupling
 from pyro_exact.flows.sylvester import sylvester
 from pyro_exact.flows.tarflow import tarflow
 
@@ -19,6 +19,9 @@ __all__ = [
     "flow_pp_dequantizer",
     "glow",
     "iaf",
+    "image_nice",
+    "image_real_nvp",
+    "image_spline_coupling",
     "maf",
     "nice",
     "planar",

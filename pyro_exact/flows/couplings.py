@@ -9,7 +9,7 @@ from pyro_exact.checks import check_sizes
 from pyro_exact.flows.arguments import (
     check_context_dim,
     check_elementwise,
-    check_length,
+    check_layers,
     vector_dim,
 )
 from pyro_exact.nn.conditioner import DenseConditioner
@@ -22,50 +22,50 @@ from pyro_exact.transforms.partition import Halves
 
 
 def couplings(
-    shape: tuple[int],
+    shape: int | tuple[int],
     elementwise: Elementwise,
-    length: int = 8,
+    layers: int = 8,
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
     act_norm: bool = True,
 ) -> Compose:
-    r"""Build a stack of `Coupling` layers with one formula, from data to noise; neighbours exchange the `Halves`.
+    r"""Build a stack of `Coupling` layers with any formula, from data to noise.
+
+    Neighbouring couplings exchange the `Halves` of the vector.
 
     Args:
-        shape: (dim,), the shape of a vector.
-        elementwise: The formula, e.g. ``MixtureCDF(8)``, of which each coupling gets a copy.
-        length: Number of couplings.
+        shape: Shape (dim,) of the vectors, or the integer dim.
+        elementwise: The formula, for example ``MixtureCDF(8)``; each coupling gets a copy.
+        layers: Number of couplings.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.DenseConditioner`.
-        context_dim: Size of a context vector that every conditioner sees.
+        context_dim: Size of an optional context vector for every conditioner.
         act_norm: Whether an `ActNorm` precedes each coupling; ``initialize`` sets it from data.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or the length is not positive.
+        ValueError: If the shape is not that of a vector, or the number of layers is not positive.
 
     Example:
-        >>> flow = couplings((3,), MixtureCDF(8), length=4)
+        >>> flow = couplings(3, MixtureCDF(8), layers=4)
         >>> flow(torch.randn(5, 3)).shape
         torch.Size([5, 3])
     """
     dim = vector_dim("couplings", shape)
-    length = check_length(length)
+    layers = check_layers("couplings", layers)
     hidden_dims = check_sizes("couplings", "hidden_dims", hidden_dims)
     context_dim = check_context_dim("couplings", context_dim)
     elementwise = check_elementwise("couplings", elementwise)
 
     def coupling(swap: bool) -> Coupling:
         halves = Halves(dim, swap)
-        sizes = halves.fixed_size, halves.free_size
-        net = DenseConditioner(*sizes, elementwise.num_params, hidden_dims, context_dim)
-        return Coupling(
-            halves, deepcopy(elementwise), net
-        )  # it may learn: each coupling has its own
+        net = DenseConditioner(
+            halves.fixed_size, halves.free_size, elementwise.num_params, hidden_dims, context_dim
+        )
+        return Coupling(halves, deepcopy(elementwise), net)  # a formula may have parameters
 
     parts: list[Bijection] = []
-    for i in range(length):
+    for i in range(layers):
         if act_norm:
             parts.append(ActNorm(dim))
-        parts.append(
-            coupling(swap=i % 2 == 1 and dim > 1)
-        )  # one number is the second half: never fix it
+        parts.append(coupling(swap=i % 2 == 1 and dim > 1))  # a single element is always free
+
     return Compose(parts)

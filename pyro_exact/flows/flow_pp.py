@@ -33,7 +33,7 @@ def flow_pp(
     shape: tuple[int, int, int],
     levels: int = 256,
     width: int = 96,
-    blocks: int = 10,
+    depth: int = 10,
     components: int = 32,
     heads: int = 4,
     dropout: float = 0.2,
@@ -41,7 +41,7 @@ def flow_pp(
     checkerboard: bool = False,
     logit_margin: float = 0.05,
 ) -> Bijection:
-    r"""Build Flow++: an image (C, H, W) in pixel levels to a vector of C H W numbers whose base is N(0, I).
+    r"""Build Flow++: an image (C, H, W) in pixel levels to a vector of C H W elements whose base is N(0, I).
 
     The `Logit` of the pixels goes through 4 steps that split columns, then, squeezed, through 2
     that split channels and 3 that split columns. A step normalises every element, mixes the
@@ -56,11 +56,11 @@ def flow_pp(
         shape: (C, H, W), with even H, and W a multiple of 4; with ``checkerboard`` both multiples
             of 4.
         levels: Number of pixel levels; images are dequantised to [0, levels).
-        width: Hidden channels of the conditioners.
-        blocks: Blocks of each conditioner.
-        components: Components of the logistic mixture.
-        heads: Attention heads.
-        dropout: Share of the conditioners' hidden numbers that are dropped in training.
+        width: Number of hidden channels of the conditioners.
+        depth: Number of blocks of each conditioner.
+        components: Number of components of the logistic mixture.
+        heads: Number of attention heads.
+        dropout: Share of the hidden elements of the conditioners that training drops.
         formula: ``"affine"`` is the paper's ablation: no mixture, a shift and a scale only.
         checkerboard: Whether to split as a checkerboard, as the paper says; the official code
             splits columns.
@@ -74,7 +74,7 @@ def flow_pp(
         with Variational Dequantization and Architecture Design, and the official code.
 
     Example:
-        >>> flow = flow_pp((1, 8, 8), levels=17, width=8, blocks=1, components=2)
+        >>> flow = flow_pp((1, 8, 8), levels=17, width=8, depth=1, components=2)
         >>> flow.eval()(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
@@ -87,22 +87,22 @@ def flow_pp(
     squeezed = 4 * channels, height // 2, breadth // 2
     positions_first = [4 * c + position for position in range(4) for c in range(channels)]
 
-    def steps(
-        partition: Callable[[int, bool], Partition], shape: Sequence[int], length: int
+    def rows(
+        partition: Callable[[int, bool], Partition], shape: Sequence[int], steps: int
     ) -> list[Bijection]:
         return coupling_steps(
-            partition, shape, length, formula, width, blocks, components, heads, dropout
+            partition, shape, steps, formula, width, depth, components, heads, dropout
         )
 
     spatial = Checkerboard if checkerboard else Columns
     return Compose(
         [
             Logit(levels, logit_margin),
-            *steps(spatial, shape, 4),
+            *rows(spatial, shape, 4),
             Squeeze(),
             Permute(positions_first, event_dim=3),
-            *steps(Channels, squeezed, 2),
-            *steps(spatial, squeezed, 3),
+            *rows(Channels, squeezed, 2),
+            *rows(spatial, squeezed, 3),
             Flatten(squeezed),
         ]
     )
@@ -111,10 +111,10 @@ def flow_pp(
 def coupling_steps(
     partition: Callable[[int, bool], Partition],
     shape: Sequence[int],
-    length: int,
+    steps: int,
     formula: Formula,
     width: int,
-    blocks: int,
+    depth: int,
     components: int,
     heads: int,
     dropout: float,
@@ -125,15 +125,17 @@ def coupling_steps(
         raise ValueError(
             f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}. Choose one of them."
         )
-    length = check_size("Flow++", "length", length, most=LARGEST_COUNT)
-    blocks = check_size("Flow++", "blocks", blocks, most=LARGEST_COUNT)
+    steps = check_size("Flow++", "steps", steps, most=LARGEST_COUNT)
+    depth = check_size("Flow++", "depth", depth, most=LARGEST_COUNT)
     width, heads = check_size("Flow++", "width", width), check_size("Flow++", "heads", heads)
     dropout = check_number("Flow++", "dropout", dropout, 0, 0.99)
 
     def step(split: Partition) -> Bijection:
         fixed, free = split.split(torch.empty(*shape, device="meta"))
         elementwise: Elementwise = (
-            MixtureCDF(components, spread=0.0) if formula == "mixture" else Affine(bound=1.0)
+            MixtureCDF(components, spread=0.0)
+            if formula == "mixture"
+            else Affine(bound=1.0, shift_first=True)
         )
         net = AttentionConditioner(
             fixed.shape[0],
@@ -141,7 +143,7 @@ def coupling_steps(
             elementwise.num_params,
             (fixed.shape[1], fixed.shape[2]),
             width,
-            blocks,
+            depth,
             heads,
             dropout,
             context_channels,
@@ -149,7 +151,7 @@ def coupling_steps(
         mix = (Conv1x1(part.shape[0], factorized=False, rotated=False) for part in (fixed, free))
         return Compose([element_norm(shape), Pair(split, *mix), Coupling(split, elementwise, net)])
 
-    return [step(partition(shape[0], i % 2 == 1)) for i in range(length)]
+    return [step(partition(shape[0], i % 2 == 1)) for i in range(steps)]
 
 
 def element_norm(shape: Sequence[int]) -> Bijection:

@@ -22,16 +22,18 @@ def flow_pp_dequantizer(
     shape: tuple[int, int, int],
     levels: int = 256,
     width: int = 96,
-    blocks: int = 2,
+    depth: int = 2,
     components: int = 32,
     heads: int = 4,
     dropout: float = 0.2,
     formula: Formula = "mixture",
     checkerboard: bool = False,
-    length: int = 4,
-    context_width: int = 32,
+    steps: int = 4,
+    encoder_width: int = 32,
 ) -> Bijection:
-    r"""Build Flow++'s dequantisation noise q(v | x): from C H W numbers of noise, given an image x, to v in [x, x + 1).
+    r"""Build Flow++'s dequantisation noise q(v | x): from noise, given an image x, to v in [x, x + 1).
+
+    The noise is a vector of C H W elements.
 
     Four steps as in `flow_pp` see the image through a network of gated convolutions; a
     `PixelInterval` ends them. It is conditional: its context is the image, in pixel levels.
@@ -41,15 +43,15 @@ def flow_pp_dequantizer(
     Args:
         shape: (C, H, W) of the images, with even W; with ``checkerboard``, even H too.
         levels: Number of pixel levels.
-        width: Hidden channels of the conditioners.
-        blocks: Blocks of each conditioner.
-        components: Components of the logistic mixture.
-        heads: Attention heads.
-        dropout: Share of the networks' hidden numbers that are dropped in training.
+        width: Number of hidden channels of the conditioners.
+        depth: Number of blocks of each conditioner.
+        components: Number of components of the logistic mixture.
+        heads: Number of attention heads.
+        dropout: Share of the hidden elements of the networks that training drops.
         formula: ``"affine"`` has a shift and a scale only.
         checkerboard: Whether to split as a checkerboard; the official code splits columns.
-        length: Number of steps.
-        context_width: Channels of what the steps see of the image.
+        steps: Number of steps of flow.
+        encoder_width: Number of channels of the features of the image, which the steps get.
 
     Raises:
         ValueError: If the shape cannot be split, or the width is not a multiple of the heads.
@@ -59,31 +61,31 @@ def flow_pp_dequantizer(
         (`Dequant`).
 
     Example:
-        >>> noise = flow_pp_dequantizer((1, 4, 4), levels=17, width=8, blocks=1, components=2)
+        >>> noise = flow_pp_dequantizer((1, 4, 4), levels=17, width=8, depth=1, components=2)
         >>> pixels = torch.randint(17, (5, 1, 4, 4))
         >>> v = noise.condition(pixels)(torch.randn(5, 16))
         >>> bool((v.floor() == pixels).all())
         True
     """
     channels, _, _ = shape = image_shape("flow_pp_dequantizer", shape, levels)
-    context_width = check_size("flow_pp_dequantizer", "context_width", context_width)
+    encoder_width = check_size("flow_pp_dequantizer", "encoder_width", encoder_width)
     dropout = check_number("flow_pp_dequantizer", "dropout", dropout, 0, 0.99)
     partition = (Checkerboard if checkerboard else Columns)(channels)
     fixed, free = partition.split(torch.empty(shape, device="meta"))
-    encoder = GatedEncoder(fixed.shape[0] + free.shape[0], context_width, dropout=dropout)
-    steps = coupling_steps(
+    encoder = GatedEncoder(fixed.shape[0] + free.shape[0], encoder_width, dropout=dropout)
+    parts = coupling_steps(
         type(partition),
         shape,
-        length,
+        steps,
         formula,
         width,
-        blocks,
+        depth,
         components,
         heads,
         dropout,
-        context_width,
+        encoder_width,
     )
-    inner = Compose([Flatten(shape).inv, *steps])
+    inner = Compose([Flatten(shape).inv, *parts])
     return Compose([_Encoded(inner, encoder, partition, shape, levels), PixelInterval(3, shape)])
 
 

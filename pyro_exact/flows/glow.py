@@ -29,7 +29,7 @@ def glow(
     shape: tuple[int, int, int],
     levels: int = 256,
     scales: int = 3,
-    depth: int = 32,
+    steps: int = 32,
     width: int = 512,
     scale: Literal["tanh", "sigmoid"] | None = "tanh",
     factorized: bool = False,
@@ -39,18 +39,18 @@ def glow(
     context_dim: int | None = None,
     recompute: bool = False,
 ) -> Bijection:
-    r"""Build Glow: an image (C, H, W) in pixel levels to a vector of C H W numbers whose base is N(0, I).
+    r"""Build Glow: an image (C, H, W) in pixel levels to a vector of C H W elements whose base is N(0, I).
 
-    Each scale squeezes, applies ``depth`` steps of `ActNorm`, `Conv1x1` and `Coupling`, and factors
+    Each scale squeezes, applies ``steps`` steps of `ActNorm`, `Conv1x1` and `Coupling`, and factors
     out half of the channels under a learned prior; the last keeps all of them under a learned
     `TopPrior`.
 
     Args:
         shape: (C, H, W); H and W are multiples of 2 to the power of ``scales``.
         levels: Number of pixel levels; images are dequantised to [0, levels).
-        scales: L of the paper.
-        depth: K of the paper, steps per scale.
-        width: Hidden channels of the conditioners.
+        scales: Number of scales, L in the paper.
+        steps: Number of steps of flow in each scale, K in the paper.
+        width: Number of hidden channels of the conditioners.
         scale: Scale of the affine formula; see `Affine`. ``"tanh"`` bounds it on both sides, so
             that one coupling stretches no sample by more than e³. ``"sigmoid"`` is the form of the
             official code: it has no lower bound, and rare samples of a trained model, or most of
@@ -73,7 +73,7 @@ def glow(
         official code.
 
     Example:
-        >>> flow = glow((1, 8, 8), levels=17, scales=2, depth=2, width=8)
+        >>> flow = glow((1, 8, 8), levels=17, scales=2, steps=2, width=8)
         >>> flow(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 64])
     """
@@ -81,7 +81,7 @@ def glow(
     width = check_size("glow", "width", width)
     log_scale_factor = check_number("glow", "log_scale_factor", log_scale_factor, 0, 100)
     context_dim = check_context_dim("glow", context_dim)
-    formula: Elementwise = Additive() if scale is None else Affine(scale)
+    formula: Elementwise = Additive() if scale is None else Affine(scale, shift_first=True)
 
     def coupling(half: Channels) -> Coupling:
         sizes = half.fixed_size, half.free_size
@@ -94,26 +94,26 @@ def glow(
         return PriorConditioner(channels, channels, edge, log_scale_factor)
 
     first = Scaling(1 / levels, -0.5) if logit_margin is None else Logit(levels, logit_margin)
-    steps = multi_scale(
-        "glow", shape, scales, depth, coupling, prior, context_dim, factorized, recompute
+    flow = multi_scale(
+        "glow", shape, scales, steps, coupling, prior, context_dim, factorized, recompute
     )
-    return Compose([first, *steps.parts])
+    return Compose([first, *flow.parts])
 
 
 def multi_scale(
     builder: str,
     shape: tuple[int, int, int],
     scales: int,
-    depth: int,
+    steps: int,
     coupling: Callable[[Channels], Coupling],
     prior: Callable[[int], Conditioner],
     context_dim: int | None,
     factorized: bool = False,
     recompute: bool = False,
 ) -> Compose:
-    """Build what follows the scaling of the pixels in a `glow`, around any coupling of the halves of the channels."""
+    """Build the multi-scale part of a `glow`, after the scaling of the pixels, with any coupling of the channels."""
     scales = check_scales(builder, shape, scales)
-    depth = check_size(builder, "depth", depth, most=LARGEST_COUNT)
+    steps = check_size(builder, "steps", steps, most=LARGEST_COUNT)
 
     def step(channels: int) -> Bijection:
         last = coupling(Channels(channels))
@@ -123,10 +123,11 @@ def multi_scale(
 
     def from_scale(index: int, shape: tuple[int, int, int]) -> Compose:
         channels, height, breadth = squeezed = 4 * shape[0], shape[1] // 2, shape[2] // 2
-        steps = Compose([step(channels) for _ in range(depth)], recompute)
+        here = Compose([step(channels) for _ in range(steps)], recompute)
         if index == scales - 1:
-            return Compose([Squeeze(), steps, TopPrior(squeezed, context_dim), Flatten(squeezed)])
+            return Compose([Squeeze(), here, TopPrior(squeezed, context_dim), Flatten(squeezed)])
         rest = from_scale(index + 1, (channels // 2, height, breadth))
-        return Compose([Squeeze(), steps, FactorOut(squeezed, rest, prior(channels // 2))])
+        factor_out = FactorOut(squeezed, rest, prior(channels // 2), Affine(shift_first=True))
+        return Compose([Squeeze(), here, factor_out])
 
     return from_scale(0, shape)

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pyro_exact.flows.arguments import check_layers, vector_dim
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.planar import Planar
 
 
 def planar(
-    dim: int,
-    length: int,
+    shape: int | tuple[int],
+    layers: int = 8,
     context_dim: int | None = None,
     parametrization: Literal["shifted", "paper"] = "shifted",
 ) -> Bijection:
-    r"""Build a planar flow: ``length`` planar maps in a row, from noise to latent, near the identity at first.
+    r"""Build a planar flow, from noise to latent: several planar maps in a row, near the identity at first.
 
     Args:
-        dim: Dimension of the vectors.
-        length: K of the paper, the number of maps.
-        context_dim: Size of a context vector that all parameters depend on; an encoder's output
-            amortises them.
+        shape: Shape (dim,) of the vectors, or the integer dim.
+        layers: Number of maps, K in the paper.
+        context_dim: Size of an optional context vector, which all parameters depend on; pass the
+            output of an encoder to amortise the flow.
         parametrization: See `Planar`.
 
     Raises:
-        ValueError: If the dimension or the length is not positive.
+        ValueError: If the dimension or the number of layers is not positive.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, section 4.1.
 
     Example:
-        >>> flow = planar(dim=2, length=8)
+        >>> flow = planar(2, layers=8)
         >>> flow(torch.randn(5, 2)).shape
         torch.Size([5, 2])
     """
-    return Planar(dim, context_dim, parametrization, length)
+    dim = vector_dim("planar", shape)
+    layers = check_layers("planar", layers)
+
+    return Planar(dim, context_dim, parametrization, layers)

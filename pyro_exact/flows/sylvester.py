@@ -4,58 +4,53 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pyro_exact.checks import check_size
-from pyro_exact.flows.arguments import check_length
+from pyro_exact.flows.arguments import check_layers, vector_dim
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.sylvester import Sylvester
 
 
 def sylvester(
-    dim: int,
-    length: int,
+    shape: int | tuple[int],
+    layers: int = 4,
     rank: int | None = None,
     variant: Literal["orthogonal", "householder", "triangular"] = "orthogonal",
     context_dim: int | None = None,
     reflections: int = 8,
 ) -> Bijection:
-    r"""Build a Sylvester flow: ``length`` `Sylvester` layers in a row, from noise to latent.
+    r"""Build a Sylvester flow, from noise to latent: several `Sylvester` layers in a row.
 
-    Every second layer of the triangular variant has the reversing permutation, as in the paper.
+    Every second layer of the triangular variant uses the reversing permutation, as in the paper.
 
     Args:
-        dim: Dimension of the vectors.
-        length: Number of layers; the paper has 4.
+        shape: Shape (dim,) of the vectors, or the integer dim.
+        layers: Number of layers; the paper uses 4.
         rank: Number of hidden units of each layer, at most ``dim``; `None` for ``dim``, as in the
             paper's Householder and triangular variants.
         variant: See `Sylvester`.
-        context_dim: Size of a context vector that all parameters depend on; an encoder's output
-            amortises them.
-        reflections: Number of reflections of each layer of the Householder variant; the paper has
+        context_dim: Size of an optional context vector, which all parameters depend on; pass the
+            output of an encoder to amortise the flow.
+        reflections: Number of reflections of each layer of the Householder variant; the paper uses
             8.
 
     Raises:
-        ValueError: If the dimension or the length is not positive, or the rank is out of range.
+        ValueError: If the dimension or the number of layers is not positive, or the rank is out of
+            range.
 
     Reference:
         Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for
         Variational Inference, section 3, and section 6 for the sizes.
 
     Example:
-        >>> flow = sylvester(dim=6, length=4, rank=2)
+        >>> flow = sylvester(6, layers=4, rank=2)
         >>> flow(torch.randn(5, 6)).shape
         torch.Size([5, 6])
     """
-    dim, length = check_size("sylvester", "dim", dim), check_length(length)
-    layers = [
-        Sylvester(
-            dim,
-            rank,
-            variant,
-            context_dim,
-            reflections,
-            reverse=variant == "triangular" and i % 2 == 1,
-        )
-        for i in range(length)
-    ]
-    return Compose(layers)
+    dim = vector_dim("sylvester", shape)
+    layers = check_layers("sylvester", layers)
+
+    def layer(index: int) -> Sylvester:
+        reverse = variant == "triangular" and index % 2 == 1
+        return Sylvester(dim, rank, variant, context_dim, reflections, reverse=reverse)
+
+    return Compose([layer(i) for i in range(layers)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 
-from pyro_exact.checks import LARGEST_COUNT, check_shape, check_size
-from pyro_exact.flows.arguments import check_context_dim, check_elementwise, check_unused
+from pyro_exact.checks import check_shape, check_size
+from pyro_exact.flows.arguments import check_context_dim, check_elementwise, check_layers
 from pyro_exact.nn.transformer import TransformerConditioner
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.bijection import Bijection
@@ -25,7 +25,7 @@ def tarflow(
     depth: int = 8,
     width: int = 256,
     heads: int = 4,
-    levels: int = 256,
+    levels: int | None = None,
     context_dim: int | None = None,
     elementwise: Elementwise | None = None,
     solver: Solver = "auto",
@@ -47,15 +47,17 @@ def tarflow(
         depth: Number of blocks of each transformer.
         width: Channels of each transformer.
         heads: Number of attention heads; 64 channels for each are the official choice.
-        levels: Number of pixel levels; images are dequantised to [0, levels).
+        levels: Number of pixel levels, by default 256; images are dequantised to [0, levels).
+            Vectors have none.
         context_dim: Size of a context vector, for example a class as a one-hot vector, which enters
             every block of every transformer.
-        elementwise: The formula, of which each layer gets a copy. The default is ``Affine()``, whose
-            log-scales are bounded.
+        elementwise: The formula, of which each layer gets a copy. The default is
+            ``Affine(shift_first=True)``, as in the official code but with a bounded log-scale.
         solver: The method of the inverse; see `TokenAutoregressive`.
 
     Raises:
-        ValueError: If the patches do not divide the shape, or the heads do not divide the width.
+        ValueError: If the patches do not divide the shape, the heads do not divide the width, or
+            levels are given for a vector.
 
     Reference:
         Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly and Susskind (2024),
@@ -67,10 +69,11 @@ def tarflow(
         torch.Size([5, 64])
     """
     tokens = Tokens(check_shape("tarflow", "shape", shape), patch)
-    layers = check_size("tarflow", "layers", layers, most=LARGEST_COUNT)
-    levels = check_size("tarflow", "levels", levels)
+    layers = check_layers("tarflow", layers)
     context_dim = check_context_dim("tarflow", context_dim)
-    formula = Affine() if elementwise is None else check_elementwise("tarflow", elementwise)
+    formula: Elementwise = Affine(shift_first=True)
+    if elementwise is not None:
+        formula = check_elementwise("tarflow", elementwise)
 
     def layer(reverse: bool) -> TokenAutoregressive:
         net = TransformerConditioner(
@@ -86,8 +89,17 @@ def tarflow(
         return TokenAutoregressive(deepcopy(formula), net, reverse, solver)
 
     parts: list[Bijection] = [tokens, *(layer(i % 2 == 1) for i in range(layers))]
-    if len(tokens.shape) == 1:
-        check_unused(tarflow, tokens.shape, levels=levels)
-    else:
-        parts.insert(0, Scaling(2 / levels, -1.0))
-    return Compose([*parts, Flatten((tokens.tokens, tokens.token_dim))])
+    flatten = Flatten((tokens.tokens, tokens.token_dim))
+    return Compose([*_scaling(tokens, levels), *parts, flatten])
+
+
+def _scaling(tokens: Tokens, levels: int | None) -> list[Bijection]:
+    """Return the layer that scales images to [-1, 1]; vectors stay as they are."""
+    if len(tokens.shape) == 3:
+        levels = check_size("tarflow", "levels", 256 if levels is None else levels)
+        return [Scaling(2 / levels, -1.0)]
+    if levels is not None:
+        raise ValueError(
+            f"tarflow expects no levels for vectors; got levels={levels} and shape {tokens.shape}. Leave them out."
+        )
+    return []

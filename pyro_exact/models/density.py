@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.checks import check_floating
-from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.flow import Flow
 from pyro_exact.models.classes import one_hot
 from pyro_exact.models.generative_model import GenerativeModel, checked_count, refuse_temperature

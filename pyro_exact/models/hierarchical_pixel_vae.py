@@ -9,15 +9,15 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from pyro_exact.autoregressive.distribution import Autoregressive
+from pyro_exact.autoregressive.gated_pixel_cnn.net import GatedPixelCNN
 from pyro_exact.checks import LARGEST_COUNT, check_event, check_floating, check_size
-from pyro_exact.distributions.autoregressive import Autoregressive
-from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.flow import StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
-from pyro_exact.distributions.gaussian import GaussianLikelihood
 from pyro_exact.distributions.independent_sites import check_values
 from pyro_exact.distributions.normal import softplus_normal
+from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
+from pyro_exact.likelihoods.gaussian import GaussianLikelihood
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.finite import check_output
 from pyro_exact.nn.gated_convolution import Gated, Maps, narrowing, quarter, widening

@@ -15,17 +15,18 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
-from pyro_exact.distributions.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.distributions.independent_sites import IndependentSites, check_values
 from pyro_exact.distributions.inverse_autoregressive import InverseAutoregressive
-from pyro_exact.distributions.normal import exponential_normal, least_std
+from pyro_exact.distributions.normal import exponential_normal
 from pyro_exact.flows.arguments import image_shape
+from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.dense import scaled
-from pyro_exact.nn.elu import elu
 from pyro_exact.nn.map_convolution import AutoregressiveMap, CentredConv2d, DoublingConv2d
+from pyro_exact.nn.precision import least_std
 from pyro_exact.nn.rescaled import initialize_once
-from pyro_exact.nn.shifted_convolution import WeightNormed
+from pyro_exact.nn.weight_norm import WeightNormed
+from pyro_exact.ops.elu import elu
 from pyro_exact.transforms import memory
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.memory import State, states
@@ -88,7 +89,7 @@ class StochasticLayer(nn.Module):
         self.down_second = second(latents + width, width, gain=0.1)
         self.up_context = CentredConv2d(width, width, stride=stride) if flow else nn.Identity()
         self.down_context = CentredConv2d(width, width) if flow else nn.Identity()
-        self.formula = Affine()
+        self.formula = Affine(shift_first=True)
         self.flow = AutoregressiveMap(latents, self.formula.num_params, width) if flow else None
 
     def up(self, h: Tensor) -> tuple[Tensor, BottomUp]:

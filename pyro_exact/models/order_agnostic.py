@@ -6,8 +6,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_exact.autoregressive.order_agnostic_net import OrderAgnosticNet
-from pyro_exact.distributions.autoregressive import Autoregressive
+from pyro_exact.autoregressive.distribution import Autoregressive
+from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet
 from pyro_exact.distributions.subset import Subset
 from pyro_exact.models.generative_model import GenerativeModel, checked_count, refuse_temperature
 from pyro_exact.nn.precision import cast, weight_of
@@ -35,7 +35,7 @@ class OrderAgnostic(GenerativeModel):
 
     Example:
         >>> from pyro_exact.autoregressive import DeepNADE
-        >>> OrderAgnostic(DeepNADE((1, 4, 4), hidden=20)).sample(5).shape
+        >>> OrderAgnostic(DeepNADE((1, 4, 4), hidden_dims=(20, 20))).sample(5).shape
         torch.Size([5, 1, 4, 4])
     """
 

@@ -7,12 +7,12 @@ from functools import partial
 from torch import nn
 
 from pyro_exact.autoregressive.causal_net import CausalNet
-from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from pyro_exact.autoregressive.gated_pixel_cnn.net import GatedPixelCNN
 from pyro_exact.autoregressive.pixel_net import of_levels
 from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
 from pyro_exact.distributions.flow import StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.models.vae import VAE
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
 

@@ -8,10 +8,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.checks import check_event, check_finite, check_floating
-from pyro_exact.distributions.autoregressive import Autoregressive
 from pyro_exact.distributions.independent_sites import IndependentSites, check_values
-from pyro_exact.distributions.likelihood import Likelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.finite import check_output
 from pyro_exact.nn.precision import cast, weight_of
@@ -52,11 +52,12 @@ class VAE(GenerativeModel):
         (2017), PixelVAE, for a causal network.
 
     Example:
-        >>> from pyro_exact.distributions import BernoulliLikelihood, FlowPosterior, StandardNormal
+        >>> from pyro_exact.likelihoods import BernoulliLikelihood
+        >>> from pyro_exact.distributions import FlowPosterior, StandardNormal
         >>> from pyro_exact.flows import planar
         >>> from pyro_exact.nn import DenseDecoder, DenseEncoder
         >>> encoder, decoder = DenseEncoder((1, 8, 8), (20,)), DenseDecoder(2, (1, 8, 8), hidden_dims=(20,))
-        >>> posterior = FlowPosterior(20, 2, planar(2, length=4, context_dim=20))
+        >>> posterior = FlowPosterior(20, 2, planar(2, layers=4, context_dim=20))
         >>> model = VAE(encoder, decoder, posterior, StandardNormal(2), BernoulliLikelihood())
         >>> model.log_weight(model.sample(5)).shape
         torch.Size([5])

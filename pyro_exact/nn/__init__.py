@@ -11,17 +11,13 @@ from pyro_exact.nn.conditioner import (
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
-from pyro_exact.nn.gated_resnet import GatedResnet
 from pyro_exact.nn.map_convolution import AutoregressiveMap
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.rescaled import RescaledConv2d
 from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d
-from pyro_exact.nn.shifted_convolution import ShiftedConv2d, ShiftedConvTranspose2d
-from pyro_exact.nn.shifted_stream import ShiftedStream
 from pyro_exact.nn.statistics import channel_statistics
-from pyro_exact.nn.swept_lstm import SweptLSTM
 from pyro_exact.nn.token_conditioner import TokenConditioner
 from pyro_exact.nn.transformer import CausalTransformer, TransformerConditioner
 
@@ -38,7 +34,6 @@ __all__ = [
     "GatedConvDecoder",
     "GatedConvEncoder",
     "GatedEncoder",
-    "GatedResnet",
     "MaskedConv2d",
     "MaskedDense",
     "Parameters",
@@ -46,10 +41,6 @@ __all__ = [
     "RescaledConv2d",
     "ResidualConditioner",
     "ScaledConv2d",
-    "ShiftedConv2d",
-    "ShiftedConvTranspose2d",
-    "ShiftedStream",
-    "SweptLSTM",
     "TokenConditioner",
     "TransformerConditioner",
     "WeightNormConv2d",

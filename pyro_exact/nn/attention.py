@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from pyro_exact.checks import LARGEST_COUNT, check_share, check_size, check_sizes
 from pyro_exact.nn.attend import attend
-from pyro_exact.nn.concat_elu import concat_elu
 from pyro_exact.nn.conditioner import Conditioner, by_number, required
 from pyro_exact.nn.layout import channels_last
 from pyro_exact.nn.rescaled import RescaledConv2d, initialize_once
+from pyro_exact.ops.concat_elu import concat_elu
 
 
 class GatedConv(nn.Module):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.checks import LARGEST_COUNT, check_kernel, check_size
-from pyro_exact.nn.elu import elu
 from pyro_exact.nn.masked_convolution import groups, visible
-from pyro_exact.nn.shifted_convolution import WeightNormed
+from pyro_exact.nn.weight_norm import WeightNormed
+from pyro_exact.ops.elu import elu
 
 
 class CentredConv2d(WeightNormed):

@@ -15,7 +15,7 @@ from pyro_exact.nn.conditioner import CausalConditioner, required
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
 from pyro_exact.nn.orders import permutations
-from pyro_exact.nn.state import State, progress
+from pyro_exact.nn.step_state import State, progress
 from pyro_exact.ops.derived import Derived, derive_when_loaded
 from pyro_exact.ops.masked_product import is_large
 from pyro_exact.ops.transformed import transformed

@@ -45,3 +45,8 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     if not torch.is_autocast_enabled(device_type):
         return NOTHING
     return torch.autocast(device_type, enabled=False)
+
+
+def least_std(dtype: torch.dtype) -> float:
+    """Return the smallest standard deviation whose square, by which the density divides, is no less than tiny."""
+    return float(torch.finfo(dtype).tiny ** 0.5)

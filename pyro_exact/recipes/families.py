@@ -13,6 +13,7 @@ from pyro_exact import flows
 from pyro_exact.autoregressive import (
     MADE,
     NADE,
+    Autoregressive,
     CausalNet,
     ConvNADE,
     DeepNADE,
@@ -24,8 +25,7 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.checks import shown
-from pyro_exact.distributions import Autoregressive, Flow, FlowDequantizer, StandardNormal
-from pyro_exact.flows.real_nvp import image_real_nvp
+from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
 from pyro_exact.models import (
     Density,
     Dequantized,
@@ -61,22 +61,21 @@ def _dequantized(builder: Callable[..., Bijection]) -> Callable[..., GenerativeM
     return build
 
 
-def _nade(shape: tuple[int, int, int], levels: int, hidden: int = 500) -> GenerativeModel:
-    return Density(Autoregressive(_of_bits(NADE(shape, hidden), levels)))
+def _nade(shape: tuple[int, int, int], levels: int, width: int = 500) -> GenerativeModel:
+    return Density(Autoregressive(_of_bits(NADE(shape, width), levels)))
 
 
 def _made(
     shape: tuple[int, int, int],
     levels: int,
-    hidden: int = 500,
-    layers: int = 1,
+    hidden_dims: Sequence[int] = (500,),
     masks: int = 1,
     order: Literal["scans"] | None = None,
     seed: int = 0,
     dropout: float = 0.0,
 ) -> GenerativeModel:
     net = MADE(
-        shape, hidden, layers, masks, scans(shape)[:masks] if order else None, seed, dropout=dropout
+        shape, hidden_dims, masks, scans(shape)[:masks] if order else None, seed, dropout=dropout
     )
     return Density(Autoregressive(_of_bits(net, levels)))
 
@@ -84,27 +83,25 @@ def _made(
 def _deep_nade(
     shape: tuple[int, int, int],
     levels: int,
-    hidden: int = 500,
-    layers: int = 2,
+    hidden_dims: Sequence[int] = (500, 500),
     orders: int = 1,
     seed: int = 0,
     dropout: float = 0.0,
 ) -> GenerativeModel:
-    return OrderAgnostic(_of_bits(DeepNADE(shape, hidden, layers, orders, seed, dropout), levels))
+    return OrderAgnostic(_of_bits(DeepNADE(shape, hidden_dims, orders, seed, dropout), levels))
 
 
 def _conv_nade(
     shape: tuple[int, int, int],
     levels: int,
-    channels: int = 64,
+    width: int = 64,
     kernels: Sequence[int] = (8, 4, 6, 7),
-    hidden: int = 500,
-    layers: int = 2,
+    hidden_dims: Sequence[int] = (500, 500),
     orders: int = 1,
     seed: int = 0,
 ) -> GenerativeModel:
     return OrderAgnostic(
-        _of_bits(ConvNADE(shape, channels, kernels, hidden, layers, orders, seed), levels)
+        _of_bits(ConvNADE(shape, width, kernels, hidden_dims, orders, seed), levels)
     )
 
 
@@ -120,14 +117,18 @@ def _of_bits(net: Net, levels: int) -> Net:
 def _pixels(net: Callable[..., CausalNet]) -> Callable[..., GenerativeModel]:
     """Return a function that builds a model of images from a network; its context, if it has one, is the class."""
 
-    def build(
-        shape: tuple[int, int, int], levels: int, context: int | None = None, **settings: Any
-    ) -> GenerativeModel:
-        if context is None:
-            return Density(Autoregressive(net(shape, levels, **settings)))
-        return Density(
-            Autoregressive(net(shape, levels, context=context, **settings), torch.eye(context)[0])
-        )
+    def build(shape: tuple[int, int, int], levels: int, **settings: Any) -> GenerativeModel:
+        made = net(shape, levels, **settings)
+        if made.context_shape is None:
+            return Density(Autoregressive(made))
+        if len(made.context_shape) > 1:
+            raise ValueError(
+                f"A recipe expects a context_shape that is a number of classes; got "
+                f"{made.context_shape}. Build a network with a context map in Python."
+            )
+        first_class = torch.zeros(made.context_shape)
+        first_class[0] = 1
+        return Density(Autoregressive(made, first_class))
 
     return build
 
@@ -156,11 +157,11 @@ MODELS = {
     "iaf_vae": Family(iaf_vae, iaf_vae),
     "made": Family(_made, _made),
     "nade": Family(_nade, _nade),
-    "nice": Family(_dequantized(flows.nice), flows.nice, dequantized=True),
+    "nice": Family(_dequantized(flows.image_nice), flows.image_nice, dequantized=True),
     "pixel_cnn": Family(_pixels(PixelCNN), PixelCNN),
     "pixel_cnn_pp": Family(_pixels(PixelCNNpp), PixelCNNpp),
     "pixel_vae": Family(PixelVAE, PixelVAE),
-    "real_nvp": Family(_dequantized(image_real_nvp), image_real_nvp, dequantized=True),
+    "real_nvp": Family(_dequantized(flows.image_real_nvp), flows.image_real_nvp, dequantized=True),
     "row_lstm": Family(_pixels(RowLSTM), RowLSTM),
     "vae": Family(vae, vae),
 }

@@ -8,17 +8,16 @@ from torch import nn
 
 from pyro_exact import flows
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.distributions import (
+from pyro_exact.distributions import FlowPosterior, StandardNormal
+from pyro_exact.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
     DiscretizedLogisticMixture,
-    FlowPosterior,
     Likelihood,
-    StandardNormal,
 )
 from pyro_exact.models import VAE
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
-from pyro_exact.transforms import Bijection
+from pyro_exact.transforms import Affine, Bijection
 
 FlowName = Literal["planar", "radial", "iaf", "coupling", "spline", "sylvester"]
 PixelsName = Literal["bernoulli", "categorical", "logistic"]
@@ -132,12 +131,12 @@ def _flow(
         case "radial":
             return flows.radial(dim, length, context_dim)
         case "iaf":
-            return flows.iaf(dim, length, (width,), context_dim)
+            return flows.iaf(dim, length, (width,), context_dim, Affine(shift_first=True))
         case "coupling":
-            return flows.real_nvp((dim,), length, (width,), context_dim, act_norm=False)
+            return flows.real_nvp(dim, length, (width,), context_dim, act_norm=False)
         case "spline":
             return flows.spline_coupling(
-                (dim,), length, hidden_dims=(width,), context_dim=context_dim, act_norm=False
+                dim, length, hidden_dims=(width,), context_dim=context_dim, act_norm=False
             )
         case "sylvester":
             return flows.sylvester(dim, length, rank, context_dim=context_dim)

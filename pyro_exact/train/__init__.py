@@ -5,7 +5,7 @@ from pyro_exact.train.device import first_process
 from pyro_exact.train.divergence import DivergedError, NotFiniteError, check_weights
 from pyro_exact.train.evaluate import Evaluation, evaluate, labels_for
 from pyro_exact.train.fit import fit
-from pyro_exact.train.run import Run
+from pyro_exact.train.run_record import RunRecord
 
 __all__ = [
     "BEST",
@@ -13,7 +13,7 @@ __all__ = [
     "DivergedError",
     "Evaluation",
     "NotFiniteError",
-    "Run",
+    "RunRecord",
     "check_weights",
     "evaluate",
     "first_process",

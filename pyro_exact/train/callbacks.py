@@ -13,7 +13,7 @@ import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from pyro_exact.train.task import spent
+from pyro_exact.train.lightning_module import budget_fraction
 
 
 class Progress(TQDMProgressBar):
@@ -39,7 +39,7 @@ class Progress(TQDMProgressBar):
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *rest: Any) -> None:
         step = trainer.global_step
         self.train_progress_bar.total = round(
-            step / spent(pl_module.settings, step, pl_module.run.seconds)
+            step / budget_fraction(pl_module.settings, step, pl_module.run.seconds)
         )
         super().on_train_batch_end(trainer, pl_module, *rest)
 

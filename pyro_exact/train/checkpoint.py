@@ -14,13 +14,13 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from pyro_exact.checks import check_path, printable
-from pyro_exact.files import in_one_piece
+from pyro_exact.files import atomic_write
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes.limits import TooLargeError, is_out_of_memory
-from pyro_exact.train.contents import check_fields, check_members, check_values
+from pyro_exact.train.checkpoint_checks import check_fields, check_members, check_values
+from pyro_exact.train.checksum import DamagedError, verify_checksum, write_checksum
 from pyro_exact.train.device import pick_device
-from pyro_exact.train.run import Run
-from pyro_exact.train.seal import DamagedError, check_seal, write_seal
+from pyro_exact.train.run_record import RunRecord
 
 LAST, BEST = "checkpoint.ckpt", "best.ckpt"
 KEY = "pyro_exact"  # of our part in the checkpoint, which otherwise is Lightning's
@@ -34,7 +34,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        with in_one_piece(Path(path)) as partial:
+        with atomic_write(Path(path)) as partial:
             try:
                 with partial.open("wb") as file:
                     torch.save(checkpoint, file)
@@ -46,7 +46,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     if isinstance(error.__context__, OSError)
                     else OSError(str(error))
                 ) from error
-            write_seal(partial)
+            write_checksum(partial)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: Any = None
@@ -79,7 +79,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
 
 
-def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, Run]:
+def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, RunRecord]:
     """Rebuild a model from its checkpoint alone, with the weights that are evaluated (the average, where there is one).
 
     Args:
@@ -95,7 +95,7 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
     """
     device = pick_device(device)
     checkpoint = read_checkpoint(path)
-    run = Run.from_dict(checkpoint[KEY], printable(path))
+    run = RunRecord.from_dict(checkpoint[KEY], printable(path))
     weights: Mapping[str, Tensor] = checkpoint["state_dict"]
 
     def check(model: GenerativeModel) -> None:
@@ -117,7 +117,7 @@ def _contents(path: Path) -> dict[str, Any]:
     """Read a checkpoint; raise DamagedError at whatever is not as it was written."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        check_seal(file)
+        verify_checksum(file)
         pickle_size = check_members(file, size)
         file.seek(0)
         try:

@@ -22,7 +22,6 @@ from pyro_exact.files import check_writable, remove_partial
 from pyro_exact.models import GenerativeModel
 from pyro_exact.provenance import hardware
 from pyro_exact.recipes import Elbo, Recipe
-from pyro_exact.train.average import average_weights
 from pyro_exact.train.callbacks import Interrupts, Progress
 from pyro_exact.train.checkpoint import (
     BEST,
@@ -33,12 +32,13 @@ from pyro_exact.train.checkpoint import (
     read_checkpoint,
 )
 from pyro_exact.train.device import pick_device
+from pyro_exact.train.ema import ema_update
 from pyro_exact.train.evaluate import check_labels, labels_for
-from pyro_exact.train.lock import one_writer
-from pyro_exact.train.processes import all_or_none
-from pyro_exact.train.run import LARGEST_SEED, Run
+from pyro_exact.train.lightning_module import Data, TrainingModule
+from pyro_exact.train.lock import folder_lock
+from pyro_exact.train.processes import fail_together
+from pyro_exact.train.run_record import LARGEST_SEED, RunRecord
 from pyro_exact.train.saving import Checkpoints
-from pyro_exact.train.task import Data, Task
 
 FILES = (
     LAST,
@@ -95,7 +95,7 @@ def fit(
         devices: How many on each machine; more than one trains with DDP. The batch is divided among
             all.
         nodes: How many machines, each started by ``torchrun``.
-        locked: Whether the caller holds ``out`` already, by `pyro_exact.train.lock.one_writer`,
+        locked: Whether the caller holds ``out`` already, by `pyro_exact.train.lock.folder_lock`,
             because it writes there before or after the run too.
 
     Returns:
@@ -128,7 +128,7 @@ def fit(
     batches = Batches(
         images.train, each, seed, world_size=processes, flip=settings.flip, labels=labels
     )
-    run = Run(
+    run = RunRecord(
         recipe.filled(),
         images.shape,
         images.levels,
@@ -141,7 +141,7 @@ def fit(
     last = folder / LAST
     _check_start(run, last, resume)
     check_writable(folder)
-    task = Task(model, run, last, processes)
+    task = TrainingModule(model, run, last, processes)
     interrupts = Interrupts(task.stop)
     with _quiet(), _matmul_precision(settings.matmul_precision):
         trainer = lightning.Trainer(
@@ -188,7 +188,7 @@ def _only_run(folder: Path, first: bool, locked: bool) -> Iterator[None]:
     if not first:
         yield
         return
-    with nullcontext() if locked else one_writer(folder):
+    with nullcontext() if locked else folder_lock(folder):
         for name in FILES:
             remove_partial(folder / name, of_the_living=True)
         yield
@@ -207,15 +207,17 @@ def _images_each(batch_size: int, processes: int) -> int:
 def _callbacks(recipe: Recipe, folder: Path, progress: bool) -> list[Callback]:
     callbacks: list[Callback] = [Checkpoints(folder)]
     if recipe.training.ema_decay is not None:
-        average = average_weights(recipe.training.ema_decay)
+        average = ema_update(recipe.training.ema_decay)
         callbacks.append(WeightAveraging(use_buffers=False, multi_avg_fn=average))
     return [*callbacks, Progress()] if progress else callbacks
 
 
-def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path | None) -> None:
+def _train(
+    trainer: lightning.Trainer, task: TrainingModule, data: Data, checkpoint: Path | None
+) -> None:
     left = f"{task.last} is the last checkpoint, if there is one; --resume goes on from it."
     try:
-        with all_or_none(trainer, left):
+        with fail_together(trainer, left):
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
     except (
         SystemExit
@@ -232,7 +234,7 @@ def _train(trainer: lightning.Trainer, task: Task, data: Data, checkpoint: Path 
         )
 
 
-def _check_start(run: Run, last: Path, resume: bool) -> None:
+def _check_start(run: RunRecord, last: Path, resume: bool) -> None:
     """Make sure that a run starts in a new place, or goes on from a checkpoint of its own; budgets may differ."""
     if not resume:
         best = last.with_name(BEST)
@@ -246,7 +248,7 @@ def _check_start(run: Run, last: Path, resume: bool) -> None:
             )
         return
     found, wanted = (
-        _identity(r) for r in (Run.from_dict(read_checkpoint(last)[KEY], str(last)), run)
+        _identity(r) for r in (RunRecord.from_dict(read_checkpoint(last)[KEY], str(last)), run)
     )
     differences = [
         f"{key} ({found.get(key)!r} there, {wanted.get(key)!r} here)"
@@ -260,7 +262,7 @@ def _check_start(run: Run, last: Path, resume: bool) -> None:
         )
 
 
-def _identity(run: Run) -> dict[str, Any]:
+def _identity(run: RunRecord) -> dict[str, Any]:
     """Return what two runs must share if one continues the other."""
     training = dataclasses.asdict(run.recipe.training)
     for budget in ("steps", "minutes", "validate_every", "validate_on"):

@@ -13,7 +13,7 @@ LOCK = ".lock"
 
 
 @contextmanager
-def one_writer(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Keep a folder to this process: no other run can begin in it.
 
     The operating system lets go of it however this process ends.

@@ -15,7 +15,7 @@ LOST = "Another process of this run has died."
 
 
 @contextmanager
-def all_or_none(trainer: lightning.Trainer, how_to_go_on: str) -> Iterator[None]:
+def fail_together(trainer: lightning.Trainer, how_to_go_on: str) -> Iterator[None]:
     """End this process soon after another one of the run has died, with an error that says so.
 
     Sockets notice at once that their other end is gone. A GPU waits for half an hour, so a thread

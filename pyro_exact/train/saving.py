@@ -11,9 +11,9 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
 
-from pyro_exact.files import in_one_piece
+from pyro_exact.files import atomic_write
 from pyro_exact.train.checkpoint import BEST, KEY, LAST, read_checkpoint
-from pyro_exact.train.run import Run
+from pyro_exact.train.run_record import RunRecord
 
 
 class Checkpoints(Callback):
@@ -36,7 +36,7 @@ class Checkpoints(Callback):
         self._lowest = math.inf  # the validation loss of best.ckpt
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        run: Run = pl_module.run
+        run: RunRecord = pl_module.run
         if run.step == 0:
             return
         self._saved = run.step
@@ -44,7 +44,7 @@ class Checkpoints(Callback):
         look = _look_at(run, run.step)
         if look is not None and look < self._lowest:
             if trainer.is_global_zero:
-                with in_one_piece(self.folder / BEST) as partial:
+                with atomic_write(self.folder / BEST) as partial:
                     shutil.copyfile(self.folder / LAST, partial)
             self._lowest = look
         elif self._lowest == math.inf:
@@ -73,16 +73,16 @@ class Checkpoints(Callback):
             self._saved = trainer.global_step
 
 
-def _look_at(run: Run, step: int) -> float | None:
+def _look_at(run: RunRecord, step: int) -> float | None:
     """Return the validation loss at a step, if that was the last look."""
     looks = run.curve["valid"]
     return looks[-1][2] if looks and looks[-1][0] == step else None
 
 
-def _loss_of_best(path: Path, run: Run) -> float:
+def _loss_of_best(path: Path, run: RunRecord) -> float:
     """Return the validation loss of best.ckpt, or infinity if there is none of this run that can be read."""
     try:
-        best = Run.from_dict(read_checkpoint(path)[KEY], str(path))
+        best = RunRecord.from_dict(read_checkpoint(path)[KEY], str(path))
     except (OSError, ValueError):
         return math.inf
     loss = _look_at(best, best.step)

@@ -1,49 +1,65 @@
-"""The affine formula of RealNVP and Glow, with a smoothly bounded scale."""
+"""The affine formula of RealNVP, MAF and Glow, with a bounded log-scale."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.checks import check_number
-from pyro_exact.transforms.elementwise import Elementwise, bounded
+from pyro_exact.transforms.elementwise import Elementwise, soft_bounded, tanh_bounded
 from pyro_exact.transforms.numerics import LARGEST_LOG_SCALE, at_least_float32, limited
+
+Scale = Literal["tanh", "softsign", "sigmoid", "learned"]
+BOUNDED = ("tanh", "softsign")  # the scales that use ``bound``
+
+NEAR_BOUND = 0.95  # share of the bound of a log-scale, above which its gradient is small
+LEAST_GATE = -4.0  # log-scale of a sigmoid gate that is all but closed
+
+AT_BOUND = "log-scale at its bound"
+CLOSED_GATE = "sigmoid gate closed"
 
 
 class Affine(Elementwise):
-    r"""Scale and shift each number.
+    r"""Scale and shift each element.
 
-    .. math:: y = (x + t)\, e^{s}, \qquad \log|\partial y/\partial x| = s
+    .. math:: y = x\, e^{s} + t, \qquad \log|\partial y/\partial x| = s
 
-    The two parameters are :math:`t` and :math:`r`, and :math:`s` is smoothly bounded:
+    The two parameters are the shift :math:`t` and :math:`r`, which sets the log-scale :math:`s`:
 
-    - ``"tanh"``: :math:`s = b \tanh(r / b)`, so that :math:`|s| < b`, and zero parameters give the
-      identity;
-    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, Glow's official choice. It only contracts: pair
-      it with `ActNorm`. Its inverse, the direction of samples, stretches without a bound that a
-      sample would notice;
-    - ``"learned"``: :math:`s = a \tanh r`, RealNVP's choice, with one learned number :math:`a` for
+    - ``"tanh"``: :math:`s = b \tanh(r / b)`, so that :math:`|s| < b`;
+    - ``"softsign"``: :math:`s = r / (1 + |r| / b)`, so that :math:`|s| < b` too. It approaches the
+      bound more slowly, and is cheaper to compute;
+    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, as in Glow's official code. It only contracts:
+      use it together with `ActNorm`. Its inverse, the direction of samples, stretches without a
+      practical bound;
+    - ``"learned"``: :math:`s = a \tanh r`, as in RealNVP, with one learned parameter :math:`a` for
       the layer. It starts at 1: at 0, and after a conditioner that starts at zero, neither would
       get a gradient.
 
-    The last two are cut at :math:`|s| = 64`, where :math:`e^{|s|}` still is a number in float32.
-    All of it is computed in float32 or better.
+    With zero parameters, all of them but ``"sigmoid"`` are the identity. The last two are cut at
+    :math:`|s| = 64`, where :math:`e^{|s|}` is finite in float32. The formula is computed in float32
+    or better.
 
     Args:
-        scale: Which bound.
-        bound: :math:`b`, in nats per element, at most 64; used by ``"tanh"``.
+        scale: How :math:`r` becomes the log-scale (default ``"tanh"``).
+        bound: :math:`b`, in nats per element, at most 64 (default 3); for ``"tanh"`` and
+            ``"softsign"``.
+        shift_first: Whether to shift before scaling, :math:`y = (x + t)\, e^{s}`, as the official
+            code of Glow does (default no). It also keeps the digits of :math:`x` where the scale is
+            tiny, which adding :math:`t` to :math:`x e^{s}` rounds off.
 
     Cost:
-        - forward: one exponential a number.
+        - forward: one exponential for each element.
         - inverse: closed form, the same.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, equation 4, and
-        section 4.1 for the learned multiple; Kingma and Dhariwal (2018), Glow, table 1 and the
-        authors' code for the sigmoid and the order of shift and scale.
+        section 4.1 for the learned multiple; Papamakarios, Pavlakou and Murray (2017), Masked
+        Autoregressive Flow, section 3.1; Kingma and Dhariwal (2018), Glow, table 1 and the authors'
+        code for the sigmoid and for ``shift_first``.
 
     Example:
         >>> y, ladj = Affine().forward_and_ladj(torch.ones(3), torch.zeros(3, 2))
@@ -54,36 +70,69 @@ class Affine(Elementwise):
     num_params = 2
 
     def __init__(
-        self, scale: Literal["tanh", "sigmoid", "learned"] = "tanh", bound: float = 3.0
+        self, scale: Scale = "tanh", bound: float = 3.0, shift_first: bool = False
     ) -> None:
         super().__init__()
-        if scale not in ("tanh", "sigmoid", "learned"):
-            raise ValueError(f"Affine expects scale 'tanh', 'sigmoid' or 'learned'; got {scale!r}.")
+        if scale not in get_args(Scale):
+            raise ValueError(
+                f"Affine expects scale 'tanh', 'softsign', 'sigmoid' or 'learned'; got {scale!r}."
+            )
         self.scale = scale
         self.bound = check_number("Affine", "bound", bound, least=1e-6, most=LARGEST_LOG_SCALE)
+        self.shift_first = shift_first
         if scale == "learned":
             self.multiple = nn.Parameter(torch.ones(()))
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
-        shift, log_scale = self._parts(theta, 1)
-        return (x + shift) * log_scale.exp(), log_scale
+        shift, raw = _parts(theta)
+        log_scale = self._log_scale(raw, 1)
+
+        if self.shift_first:
+            return (x + shift) * log_scale.exp(), log_scale
+        return torch.addcmul(shift, x, log_scale.exp()), log_scale  # x e^s + t
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
-        shift, ladj = self._parts(theta, -1)
-        return y * ladj.exp() - shift, ladj
+        shift, raw = _parts(theta)
+        ladj = self._log_scale(raw, -1)
 
-    def _parts(self, theta: Tensor, sign: int) -> tuple[Tensor, Tensor]:
-        """Return the shift, and sign times the log-scale."""
-        # A dense network has the parameters of a vector one after the other: quickest to put their
-        # gradients together.
-        shift, raw = theta.mT.unbind(-2) if theta.dim() > 1 else theta.unbind(-1)
+        if self.shift_first:
+            return y * ladj.exp() - shift, ladj
+        return (y - shift) * ladj.exp(), ladj
+
+    def _log_scale(self, raw: Tensor, sign: int) -> Tensor:
+        """Return the log-scale of each element, or its negative for a sign of -1."""
+        match self.scale:
+            case "tanh":
+                return tanh_bounded(raw, self.bound, sign)
+            case "softsign":
+                return soft_bounded(raw, self.bound, sign)
+            case "sigmoid":
+                return sign * limited(F.logsigmoid(raw + 2))
+            case "learned":
+                return limited(self.multiple * tanh_bounded(raw, 1.0, sign))
+
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        log_scale = self.forward_and_ladj(torch.zeros_like(x), theta)[1]
         if self.scale == "sigmoid":
-            return shift, sign * limited(F.logsigmoid(raw + 2))
-        if self.scale == "learned":
-            return shift, limited(self.multiple * bounded(raw, 1.0, sign))
-        return shift, bounded(raw, self.bound, sign)
+            return {CLOSED_GATE: log_scale < LEAST_GATE}
+
+        bound = self.multiple.abs() if self.scale == "learned" else self.bound
+        return {AT_BOUND: log_scale.abs() > NEAR_BOUND * bound}
 
     def extra_repr(self) -> str:
-        return f"{self.scale!r}" + (f", bound={self.bound}" if self.scale == "tanh" else "")
+        options = [repr(self.scale)]
+        if self.scale in BOUNDED:
+            options.append(f"bound={self.bound}")
+        if self.shift_first:
+            options.append("shift_first=True")
+        return ", ".join(options)
+
+
+def _parts(theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the shift, and the parameter of the log-scale."""
+    # In memory, a dense network has all shifts before all scales: their gradients are put together
+    # fastest along that dimension.
+    shift, raw = theta.mT.unbind(-2) if theta.dim() > 1 else theta.unbind(-1)
+    return shift, raw

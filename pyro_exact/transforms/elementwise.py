@@ -30,6 +30,13 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`x` and :math:`\log|\partial x/\partial y|` of each element."""
 
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        """Return masks of the elements where the formula is at one of its limits, each under its name.
+
+        `pyro_exact.diagnostics.flow_report` shows the shares. By default a formula has no limits.
+        """
+        return {}
+
     def check_theta(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return the parameters in the precision of ``x``, also under autocast.
 
@@ -47,10 +54,17 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
         return theta if theta.dtype == x.dtype else theta.to(x.dtype)
 
 
-def bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
+def tanh_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
     """Return sign * bound * tanh(x / bound).
 
-    By way of the sigmoid: as a log-scale only its absolute error counts, and `torch.tanh` is slower
-    on some CPUs.
+    It is computed from the sigmoid, because `torch.tanh` is slower on some CPUs. The absolute error
+    is that of rounding, which is what counts in a log-scale.
     """
-    return 2 * sign * bound * ((2 / bound * x).sigmoid() - 0.5)
+    # b tanh(x / b) = 2 b (sigmoid(2 x / b) - 1/2)
+    return ((2 / bound * x).sigmoid() - 0.5) * (2 * sign * bound)
+
+
+def soft_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
+    """Return sign * x / (1 + abs(x) / bound)."""
+    # Written as a multiple of x / (b + |x|), which is at most 1 after rounding, and never overflows.
+    return x / (x.abs() + bound) * (sign * bound)

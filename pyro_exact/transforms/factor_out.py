@@ -20,11 +20,11 @@ class FactorOut(Bijection):
 
     With the halves :math:`a` (first) and :math:`b` (second) of the channels,
 
-    .. math:: y = \big(\mathrm{rest}(a),\; b\, e^{-s(a)} - t(a)\big), \qquad
+    .. math:: y = \big(\mathrm{rest}(a),\; (b - t(a))\, e^{-s(a)}\big), \qquad
         \log|\det \partial y/\partial x| = \log|\det \partial\,\mathrm{rest}/\partial a| - \sum s(a)
 
-    The learned prior :math:`N(t(a) e^{s(a)}, e^{2 s(a)})` of Glow is this affine map followed by
-    N(0, 1), so that the whole multi-scale flow has one standard normal vector as its base:
+    This affine map followed by N(0, 1) is the learned prior :math:`N(t(a), e^{2 s(a)})`, as in Glow,
+    so that the whole multi-scale flow has one standard normal vector as its base:
     temperature is the base's scale, an interpolation is a line in one vector, and a round trip
     loses nothing. `per_scale` gives the view by scales.
 
@@ -33,7 +33,8 @@ class FactorOut(Bijection):
         rest: A bijection from (C // 2, H, W) to a vector.
         prior: A network ``theta = g(a, context)`` of shape (\*batch, C - C // 2, H, W, 2) as in
             `Coupling`; `None` for no learned prior.
-        elementwise: The formula that uses theta; its inverse takes :math:`b` to noise.
+        elementwise: The formula that uses theta (default ``Affine()``); its inverse takes :math:`b`
+            to noise.
 
     Cost:
         - forward: one evaluation of the prior and of the rest.

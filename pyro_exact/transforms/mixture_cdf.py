@@ -12,8 +12,11 @@ from torch import Tensor
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 from pyro_exact.transforms.compiled import compiled
-from pyro_exact.transforms.elementwise import Elementwise, bounded
+from pyro_exact.transforms.elementwise import Elementwise, tanh_bounded
 from pyro_exact.transforms.numerics import at_least_float32
+
+NEAR_BOUND = 0.95  # share of the bound of a log-scale, above which its gradient is small
+LEAST_SCALE = "component of the least scale"
 
 Function = Callable[..., tuple[Tensor, Tensor]]
 
@@ -112,6 +115,10 @@ class MixtureCDF(Elementwise):
             log_slope = log_odds(x, mixture)[1]
         return x, -log_slope - log_scale
 
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        _, _, mixture = unpack(theta, self.offsets, self.min_log_scale)
+        return {LEAST_SCALE: mixture.log_rate > NEAR_BOUND * -self.min_log_scale}
+
     def _fused(self, function: Function) -> Function:
         return fused(function) if self.compiled and not torch.compiler.is_compiling() else function
 
@@ -141,9 +148,9 @@ def unpack(theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor
     """Return the shift and the log-scale of the affine part, and the mixture."""
     k = len(offsets)
     shift, raw, logits, means, log_scales = theta.split([1, 1, k, k, k], dim=-1)
-    log_rate = bounded(log_scales, min_log_scale, sign=-1)
+    log_rate = tanh_bounded(log_scales, min_log_scale, sign=-1)
     mixture = Mixture(logits.log_softmax(-1), means + offsets.to(theta), log_rate.exp(), log_rate)
-    return shift.squeeze(-1), bounded(raw.squeeze(-1), 1.0), mixture
+    return shift.squeeze(-1), tanh_bounded(raw.squeeze(-1), 1.0), mixture
 
 
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:

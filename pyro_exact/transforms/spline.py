@@ -14,6 +14,11 @@ from pyro_exact.transforms.numerics import at_least_float32
 
 LEAST_FRACTION = 1e-6  # of the interval: in float32 a narrower bin may have no width at all
 LARGEST_BOUND = 1e12
+AT_LEAST = 2.0  # a bin or a slope below this multiple of the least one is at its limit
+
+OUTSIDE = "input outside of the interval"
+LEAST_BIN = "spline with a bin of the least size"
+LEAST_SLOPE = "spline with the least slope"
 
 
 class Spline(Elementwise):
@@ -102,6 +107,18 @@ class Spline(Elementwise):
         xi, eta = bin.solve((within - bin.y0) / bin.height, (bin.y1 - within) / bin.height)
         x = torch.where(xi < eta, bin.x0 + bin.width * xi, bin.x1 - bin.width * eta)
         return torch.where(inside, x, y), torch.where(inside, -bin.ladj(xi, eta), 0.0)
+
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        xs, ys, derivatives = self._knots(theta)
+        narrow = xs.diff(dim=-1) < AT_LEAST * 2 * self.bound * self.min_width
+        flat = ys.diff(dim=-1) < AT_LEAST * 2 * self.bound * self.min_height
+        level = derivatives < AT_LEAST * self.min_derivative
+
+        return {
+            OUTSIDE: x.abs() >= self.bound,
+            LEAST_BIN: (narrow | flat).any(-1),
+            LEAST_SLOPE: level.any(-1),
+        }
 
     def _knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the positions of the knots, their images, and the derivatives there, each (*batch, bins + 1)."""

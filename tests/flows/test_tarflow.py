@@ -63,7 +63,7 @@ def test_round_trip_of_a_trained_tarflow(solver, double):
         (lambda: tarflow((3, 6, 6), patch=4), "patches that divide the sides"),
         (lambda: tarflow((6, 6)), "a vector or .C, H, W. of an image"),
         (lambda: tarflow(4, width=10, heads=4), "multiple of heads"),
-        (lambda: tarflow(4, levels=17), "levels"),
+        (lambda: tarflow(4, levels=17), "no levels for vectors"),
         (lambda: tarflow(4, layers=0), "layers from 1"),
         (lambda: tarflow(4, context_dim=0), "context_dim"),
     ],

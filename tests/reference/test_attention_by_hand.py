@@ -86,7 +86,7 @@ def test_transformer(post):
 def test_layer_of_tarflow(reverse):
     net = TransformerConditioner(3, 2, 2, width=4, depth=1, heads=2, context_dim=2)
     w, x, context = weights(net), torch.randn(3, 2), torch.randn(2)
-    layer = TokenAutoregressive(Affine(bound=3.0), net, reverse)
+    layer = TokenAutoregressive(Affine(bound=3.0, shift_first=True), net, reverse)
 
     tokens = x.numpy()[::-1] if reverse else x.numpy()
     before = [np.zeros(4), *(linear(token, w, "embed") for token in tokens[:-1])]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import MADE, NADE
-from pyro_exact.distributions import Autoregressive, GaussianLikelihood
+from pyro_exact.autoregressive import MADE, NADE, Autoregressive
+from pyro_exact.likelihoods import GaussianLikelihood
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -56,9 +56,9 @@ def test_an_ensemble_averages_joint_probabilities():
     seeds = (
         seed
         for seed in range(50)
-        if MADE(2, 1, masks=2, seed=seed).orders.tolist() == [[0, 1], [1, 0]]
+        if MADE(2, (1,), masks=2, seed=seed).orders.tolist() == [[0, 1], [1, 0]]
     )
-    net = MADE(2, 1, masks=2, seed=next(seeds))
+    net = MADE(2, (1,), masks=2, seed=next(seeds))
     fill(net.dense.direct.weight, [[7, log(9)], [log(9), 7]])  # 7: masked
     fill(net.dense.layers[1].weight, [[0.0], [0.0]])
     p = Autoregressive(net).log_prob(EVERY).exp()
@@ -72,7 +72,7 @@ def test_an_ensemble_averages_joint_probabilities():
 # A Gaussian MADE with x_1 ~ N(1, 1), and x_2 ~ N(2 x_1, e^{2 x_1}) where the weights are direct.
 # At (0, 3): log p = -1/2 - log(2 pi) - 9/2.
 def test_a_gaussian_made():
-    net = MADE(2, 1, likelihood=GaussianLikelihood())
+    net = MADE(2, (1,), likelihood=GaussianLikelihood())
     fill(net.dense.direct.weight, [[7, 7], [7, 7], [2, 7], [1, 7]])
     fill(net.dense.layers[1].weight, [[0.0]] * 4)
     fill(net.dense.layers[1].bias, [1.0, 0, 0, 0])

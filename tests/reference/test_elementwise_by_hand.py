@@ -101,7 +101,7 @@ def test_the_colours_of_the_checkerboard():
 
 
 # An autoregressive layer with t_1 = 1, s_1 = 0, and t_2 = 2 x_1, s_2 = log 3 where it is written as in `Affine`,
-# y_i = (x_i + t_i) e^s_i. For x = (4, 5): y = (5, 39), and the log-determinant is log 3.
+# y_i = x_i e^s_i + t_i. For x = (4, 5): y = (4 + 1, 3 5 + 8) = (5, 23), and the log-determinant is log 3.
 def test_autoregressive_affine():
     net = MaskedDense(2, 2, hidden_dims=())
     with torch.no_grad():
@@ -111,7 +111,7 @@ def test_autoregressive_affine():
         net.layers[0].bias.copy_(torch.tensor([1, 0, 0, 3 * atanh(log(3) / 3)]))
     layer = MaskedAutoregressive(Affine(bound=3.0), net)
     y, ladj = layer.forward_and_ladj(torch.tensor([4.0, 5.0]))
-    assert_close((y, ladj), (torch.tensor([5.0, 39.0]), torch.tensor(log(3))))
+    assert_close((y, ladj), (torch.tensor([5.0, 23.0]), torch.tensor(log(3))))
     assert_close(layer.inverse_and_ladj(y), (torch.tensor([4.0, 5.0]), torch.tensor(-log(3))))
 
 

@@ -99,7 +99,7 @@ def log_density(x, weights, levels, scales, depth):
     ids=str,
 )
 def test_glow_agrees_with_the_official_formulas(shape, scales, depth):
-    flow = glow(shape, levels=8, scales=scales, depth=depth, width=3, scale="sigmoid")
+    flow = glow(shape, levels=8, scales=scales, steps=depth, width=3, scale="sigmoid")
     for parameter in flow.parameters():
         with torch.no_grad():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -115,13 +115,13 @@ def test_glow_agrees_with_the_official_formulas(shape, scales, depth):
 # -4 log 8 + 2 depth log sigmoid(2).
 def test_a_new_official_glow_contracts_only_by_its_sigmoid():
     for depth in (1, 3):
-        flow = glow((1, 2, 2), levels=8, scales=1, depth=depth, width=3, scale="sigmoid")
+        flow = glow((1, 2, 2), levels=8, scales=1, steps=depth, width=3, scale="sigmoid")
         ladj = flow.forward_and_ladj(8 * torch.rand(1, 2, 2))[1].item()
         assert_allclose(ladj, -4 * np.log(8) + 2 * depth * np.log(1 / (1 + np.exp(-2))), rtol=1e-12)
 
 
 def test_a_new_glow_on_a_single_step_is_a_rotation_of_its_pixels():
-    flow = glow((1, 2, 2), levels=8, scales=1, depth=1, width=3)
+    flow = glow((1, 2, 2), levels=8, scales=1, steps=1, width=3)
     x = 8 * torch.rand(5, 1, 2, 2)
     z = flow(x)
     assert_allclose(z.norm(dim=1).detach(), (x / 8 - 0.5).flatten(1).norm(dim=1), rtol=1e-12)
@@ -137,12 +137,12 @@ def test_a_new_glow_on_a_single_step_is_a_rotation_of_its_pixels():
 )
 def test_glow_refuses_impossible_sizes(options, message):
     with pytest.raises(ValueError, match=message):
-        glow((1, 4, 4), **{"scales": 1, "depth": 1, "width": 2, **options})
+        glow((1, 4, 4), **{"scales": 1, "steps": 1, "width": 2, **options})
 
 
 # The official model for CIFAR-10 but for its width: each conv has a bias and a log-scale, each 3x3 an edge channel.
 def test_glow_for_cifar_has_as_many_weights_as_its_shapes_say():
-    flow = glow((3, 32, 32), depth=32, scales=3, width=8)
+    flow = glow((3, 32, 32), steps=32, scales=3, width=8)
     total = 0
     for channels in (12, 24, 48):
         half, width = channels // 2, 8

@@ -42,18 +42,31 @@ def numbers(*tensors):
 
 
 # tanh(0.4) = 0.3799489623, so with t = 0.5, r = 1.2 and b = 3: s = 3 tanh(1.2 / 3) = 1.1398468868,
-# e^s = 3.1262896522, and y = (2 + 0.5) e^s = 7.8157241305.
+# e^s = 3.1262896522, and y = 2 e^s + 0.5 = 6.7525793044; with the shift first, y = (2 + 0.5) e^s = 7.8157241305.
 def test_affine_with_a_bounded_scale():
     x, theta = torch.tensor(2.0), torch.tensor([0.5, 1.2])
     y, ladj = numbers(*Affine(bound=3.0).forward_and_ladj(x, theta))
     assert_allclose(ladj, 1.1398468868, rtol=1e-9)
+    assert_allclose(y, 6.7525793044, rtol=1e-9)
+    y, ladj = numbers(*Affine(bound=3.0, shift_first=True).forward_and_ladj(x, theta))
+    assert_allclose(ladj, 1.1398468868, rtol=1e-9)
     assert_allclose(y, 7.8157241305, rtol=1e-9)
+
+
+# With r = -6 and b = 3: s = -6 / (1 + 6 / 3) = -2, so that y = 2 e^-2 + 0.5; at r = 6 it is 2.
+def test_affine_with_a_softsign():
+    x, theta = torch.tensor([2.0, 2.0]), torch.tensor([[0.5, -6.0], [0.5, 6.0]])
+    y, ladj = numbers(*Affine("softsign", bound=3.0).forward_and_ladj(x, theta))
+    assert_allclose(ladj, [-2, 2], rtol=1e-12)
+    assert_allclose(y, [2 * math.exp(-2) + 0.5, 2 * math.exp(2) + 0.5], rtol=1e-12)
 
 
 # Glow, table 1 and the official code: z2 = (z2 + shift) sigmoid(h + 2). sigmoid(2.7) = 1 / (1 + e^-2.7) = 0.9370266439.
 def test_affine_of_the_official_glow():
     y, ladj = numbers(
-        *Affine("sigmoid").forward_and_ladj(torch.tensor(3.0), torch.tensor([1.1, 0.7]))
+        *Affine("sigmoid", shift_first=True).forward_and_ladj(
+            torch.tensor(3.0), torch.tensor([1.1, 0.7])
+        )
     )
     assert_allclose(y, 4.1 * 0.9370266439, rtol=1e-9)
     assert_allclose(ladj, math.log(0.9370266439), rtol=1e-8)
@@ -67,10 +80,9 @@ def test_affine_coupling_with_a_network():
     put(conditioner.net[0].bias, [0.0, 0.5])
     put(conditioner.net[2].weight, [[0.5, -1.0], [0.25, 1.0]])
     put(conditioner.net[2].bias, [0.1, 0.2])
+    formula = Affine("sigmoid", shift_first=True)
     y, ladj = numbers(
-        *Coupling(Halves(2), Affine("sigmoid"), conditioner).forward_and_ladj(
-            torch.tensor([2.0, 3.0])
-        )
+        *Coupling(Halves(2), formula, conditioner).forward_and_ladj(torch.tensor([2.0, 3.0]))
     )
     assert_allclose(y, [2.0, 4.1 * 0.9370266439], rtol=1e-9)
     assert_allclose(ladj, math.log(0.9370266439), rtol=1e-8)
@@ -195,7 +207,7 @@ def test_scaled_convolution_of_one_pixel():
 
 
 # Channels a = 0.7 and b = -1.3 of a single pixel. The prior: t = 2 a + 0.5 = 1.9 and r = -a + 0.1 = -0.6, so
-# s = 3 tanh(-0.2), and b has the density N(t e^s, e^{2 s}). That of a is standard normal.
+# s = 3 tanh(-0.2), and b has the density N(t, e^{2 s}). That of a is standard normal.
 def test_factor_out_scores_the_second_half_under_its_learned_prior():
     prior = PriorConditioner(1, 1, edge=False)
     put(prior.conv.weight[0, 0, 1, 1], 2.0)
@@ -206,10 +218,10 @@ def test_factor_out_scores_the_second_half_under_its_learned_prior():
     t, s = 1.9, 3 * math.tanh(-0.2)
 
     y, ladj = numbers(*layer.forward_and_ladj(torch.tensor([a, b]).view(2, 1, 1)))
-    assert_allclose(y, [a, b * math.exp(-s) - t], rtol=1e-12)
+    assert_allclose(y, [a, (b - t) * math.exp(-s)], rtol=1e-12)
     assert_allclose(ladj, -s, rtol=1e-12)
 
-    mean, std = t * math.exp(s), math.exp(s)
+    mean, std = t, math.exp(s)
     half_log_two_pi = 0.5 * math.log(2 * math.pi)
     expected = (
         -0.5 * a**2

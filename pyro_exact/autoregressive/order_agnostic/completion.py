@@ -1,0 +1,179 @@
+"""The distribution of what is missing in each row of data, given the rest of the row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_exact.checks import check_broadcast, check_event, check_tensor
+from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
+from pyro_exact.distributions.independent_sites import check_values
+from pyro_exact.nn.finite import check_output, check_weights_for
+from pyro_exact.nn.precision import cast, weight_of
+from pyro_exact.nn.step_state import State
+
+if TYPE_CHECKING:
+    from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet
+
+
+class Completion(TorchDistribution):
+    r"""Whole vectors or images of which each row has other sites observed: the usual case of missing data.
+
+    .. math:: \log p(x_w \mid x_m) = \sum_{i \in w} \log p(x_i \mid x_m, x_{w, \text{before } i})
+
+    for the mask :math:`m` and the wanted sites :math:`w` of each row, under the mixture of the
+    orders of the network. `OrderAgnosticNet.condition_on` makes it. A sample is what was observed,
+    with the wanted sites drawn; of a value the wanted sites are scored. A value that contradicts
+    what is observed has no probability.
+
+    Args:
+        net: An order-agnostic network.
+        observed: (\*batch, \*event_shape), any numbers out of the mask.
+        mask: True where a value is observed; its shape broadcasts to that of ``observed``.
+        wanted: True at the sites whose distribution this is, all others by default; what is neither
+            is summed out.
+        validate_args: Whether to check the values that are scored; as Pyro does by default.
+
+    Shape:
+        - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
+
+    Raises:
+        ValueError: If a site is both observed and wanted, or an observed value is impossible.
+
+    Example:
+        >>> from pyro_exact.autoregressive import DeepNADE
+        >>> rows, known = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), torch.tensor([[1, 1, 0], [0, 0, 1]])
+        >>> DeepNADE(3, hidden_dims=(8, 8)).condition_on(rows, known).sample().shape
+        torch.Size([2, 3])
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(
+        self,
+        net: OrderAgnosticNet,
+        observed: Tensor,
+        mask: Tensor,
+        wanted: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        name, event = "condition_on", net.event_shape
+        for what, value in (("observed", observed), ("mask", mask), ("wanted", wanted)):
+            if value is not None:
+                check_event(name, what, value, event)
+
+        wanted = ~mask if wanted is None else wanted
+        shape = check_broadcast(name, "mask", mask.shape, "observed", observed.shape)
+        shape = check_broadcast(name, "wanted", wanted.shape, "observed", shape)
+        if bool((mask & wanted).any()):
+            raise ValueError(
+                "condition_on expects as wanted sites that are not observed; got some that are. Leave them out."
+            )
+
+        self.net, self.known, self.wanted = net, mask.expand(shape), wanted.expand(shape)
+        self.observed = cast(observed, weight_of(net)).expand(shape)
+        check_values(self.observed, net.likelihood, self.known)
+        super().__init__(shape[: len(shape) - len(event)], event, validate_args=validate_args)
+
+    def __repr__(self) -> str:
+        return shapes_of(self, type(self.net).__name__)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(self.net.likelihood.support, len(self.event_shape))
+
+    def expand(self, batch_shape: Shape, _instance: object = None) -> Completion:
+        shape = expanded("Completion", self.batch_shape, batch_shape) + self.event_shape
+        observed, known, wanted = (
+            part.expand(shape) for part in (self.observed, self.known, self.wanted)
+        )
+        return Completion(self.net, observed, known, wanted, self._validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r"""Return log p in nats, of shape (\*batch)."""
+        name = "Completion.log_prob"
+        rows = check_event(name, "value", check_tensor(name, "value", value), self.event_shape)
+        batch = check_broadcast(name, "value", rows, "what is observed", self.batch_shape)
+        if self._validate_args:
+            check_values(value, self.net.likelihood, self.wanted)
+
+        x, observed, mask, wanted = self._rows(batch, cast(value, self.observed))
+        agrees = ((x == observed) | ~mask).all(-1)
+        joint = []
+        for member in range(len(self.net.orders)):
+            total = x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))
+            for site, theta in self._told(member, x, observed, mask, wanted):
+                log_p = self.net.likelihood.log_prob(
+                    theta.to(total.dtype), x[:, site].squeeze(1).to(total.dtype)
+                )
+                total = total + log_p.where(wanted[:, site].squeeze(1), 0)
+            joint.append(total)
+        mixture = torch.stack(joint).logsumexp(0) - math.log(len(joint))
+        return mixture.where(agrees, -torch.inf).view(batch)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
+        check_weights_for("Completion.sample", self.net)
+        batch = checked_shape("Completion.sample", sample_shape) + self.batch_shape
+        x, observed, mask, wanted = self._rows(batch, self.observed)
+        x = x.clone()
+        precise = torch.promote_types(x.dtype, torch.float32)
+        noise = torch.rand(*x.shape, self.net.likelihood.num_noise, dtype=precise, device=x.device)
+        members = torch.randint(len(self.net.orders), (len(x),), device=x.device)
+
+        with torch.autocast(x.device.type, enabled=False):
+            for member in members.unique().tolist():
+                mine = (members == member).nonzero().squeeze(-1)
+                part = x[mine]
+                for site, theta in self._told(
+                    member, part, observed[mine], mask[mine], wanted[mine]
+                ):
+                    drawn = self.net.likelihood.draw(
+                        theta.to(precise), noise[mine][:, site].squeeze(1)
+                    ).to(x.dtype)
+                    part[:, site] = drawn.unsqueeze(1).where(wanted[mine][:, site], part[:, site])
+                x[mine] = part
+
+        check_output("Completion.sample", "what it draws", x[wanted], self.net)
+        return x.view(batch + self.event_shape)
+
+    def _rows(self, batch: torch.Size, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return a value, what is observed, and both masks, by row and site: (n, sites)."""
+        parts = (x, self.observed, self.known, self.wanted)
+        rows = [
+            part.expand(batch + self.event_shape).reshape(batch.numel(), self.net.sites)
+            for part in parts
+        ]
+        return rows[0], rows[1], rows[2], rows[3]
+
+    def _told(
+        self, member: int, x: Tensor, observed: Tensor, mask: Tensor, wanted: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the sites that a row wants, in the order of a member, and theta of each in all rows.
+
+        What ``x`` holds there is learned after that, by the rows that want the site; a caller may
+        draw it before.
+        """
+        state = self.net.know(observed.where(mask, 0), mask)
+        some = wanted.any(0).tolist()
+        for number in self.net.orders[member].tolist():
+            if some[number]:
+                site = torch.tensor([number], device=x.device)
+                yield site, self.net.tell(state, site)
+                mine = wanted[:, number]
+                learned = self.net.learn(state, site, x[:, number].where(mine, 0))
+                state = _where(mine, learned, state)
+
+
+def _where(mine: Tensor, learned: State, state: State) -> State:
+    """Return the new state in some rows, and the old one in the others."""
+    return tuple(
+        new.where(mine.view(-1, *[1] * (new.dim() - 1)), old)
+        for new, old in zip(learned, state, strict=True)
+    )

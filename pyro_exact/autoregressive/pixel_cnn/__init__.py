@@ -1,0 +1,5 @@
+"""PixelCNN: masked convolutions."""
+
+from pyro_exact.autoregressive.pixel_cnn.net import PixelCNN
+
+__all__ = ["PixelCNN"]

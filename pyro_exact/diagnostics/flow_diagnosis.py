@@ -1,0 +1,238 @@
+"""Look at a flow on data: the function `flow_report`."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from pyro_exact.checks import check_finite, check_seed, check_size, check_tensor
+from pyro_exact.diagnostics.flow_summary import FlowReport, LayerReport
+from pyro_exact.diagnostics.flow_trace import Call, FlowTrace
+from pyro_exact.diagnostics.jacobian import EXACT_DIM, Stretch, stretch
+from pyro_exact.distributions import Flow
+from pyro_exact.models import Density, Dequantized
+from pyro_exact.models.classes import one_hot
+from pyro_exact.nn.finite import first_non_finite_weight
+from pyro_exact.nn.precision import weight_of
+from pyro_exact.transforms import Bijection, Elementwise
+from pyro_exact.transforms.conditioned import Conditioned
+from pyro_exact.transforms.inverse import Inverse
+
+JACOBIANS = 16  # data at which Jacobians are computed
+ESTIMATED = 2  # data at which they are estimated, where they are large
+
+
+def flow_report(
+    flow: nn.Module,
+    data: Tensor,
+    context: Tensor | None = None,
+    jacobians: int = JACOBIANS,
+    seed: int = 0,
+) -> FlowReport:
+    r"""Look at each layer of a flow on some data, to find out why it does not train, or does not invert.
+
+    The data go to noise in float32, and each layer is inverted there. Jacobians are computed in
+    float64: in full for events of at most 64 elements, and for larger ones estimated by a power
+    iteration with :math:`J v` and :math:`J^\top v`, for the layer and for its inverse. All of it
+    happens in evaluation mode on copies: the flow and the random state are left alone.
+
+    Args:
+        flow: A `Flow`, a `Density` of one, a `Dequantized` model, or a `Bijection` from data to
+            noise (pass ``bijection.inv`` for one from noise to data).
+        data: A batch of shape (N, \*event), at least 2; pixel levels for a `Dequantized` model.
+        context: The context of a conditional flow, or the classes of a class-conditional model.
+        jacobians: Number of data at which Jacobians are computed (default 16; 2 where they are
+            estimated).
+        seed: Seed of the dequantisation noise, and of the power iteration.
+
+    Raises:
+        TypeError: If ``flow`` is none of these, or the data are no tensor of real numbers.
+        ValueError: If the data have another shape, are fewer than two, or are not finite.
+
+    Example:
+        >>> from pyro_exact.distributions import Flow, StandardNormal
+        >>> report = flow_report(Flow(StandardNormal(2), ActNorm(2).inv), torch.randn(100, 2))
+        >>> report.verdict
+        'Nothing unusual was found.'
+    """
+    jacobians = check_size("flow_report", "jacobians", jacobians)
+    seed = check_seed("flow_report", seed)
+    advice = "Repair them, or leave them out"
+    check_finite("flow_report", "data", check_tensor("flow_report", "data", data), advice)
+    bijection, x, context = _unbound(*_to_noise(flow, data, context, seed))
+    if len(x) < 2:
+        raise ValueError(f"flow_report expects at least 2 data; got {len(x)}. Pass more.")
+
+    # In float32, as the flow is used.
+    single = _copy(bijection, torch.float32)
+    trace = FlowTrace(single)
+    x_single, c_single = x.float(), None if context is None else context.float()
+    noise, ladj = trace.run(x_single, c_single)
+    with torch.no_grad():
+        back, _ = single.inverse_and_ladj(noise, c_single)
+
+    # In float64, for the Jacobians, at some of the data.
+    double = _copy(bijection, torch.float64)
+    precise = FlowTrace(double)
+    few = jacobians if x[0].numel() <= EXACT_DIM else min(jacobians, ESTIMATED)
+    few = min(few, len(x))
+    x_double, c_double = x[:few].double(), None if context is None else context[:few].double()
+    precise.run(x_double, c_double)
+
+    layers = tuple(
+        _layer(index, *calls, seed)
+        for index, calls in enumerate(zip(trace.calls, precise.calls, strict=True), 1)
+    )
+    whole = stretch(double, x_double, c_double, seed)
+    return _of_flow(layers, x_single, back, noise, ladj, whole, few)
+
+
+def _to_noise(
+    flow: nn.Module, data: Tensor, context: Tensor | None, seed: int
+) -> tuple[Bijection, Tensor, Tensor | None]:
+    """Return the bijection from data to noise, what goes into it, and its context."""
+    x = data.to(weight_of(flow).device)
+    context = (
+        None if context is None else check_tensor("flow_report", "context", context).to(x.device)
+    )
+
+    if isinstance(flow, Dequantized):
+        flow.check(data)
+        if flow.classes is not None and context is not None:
+            context = one_hot(context, flow.classes, "flow_report")
+        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []), torch.no_grad():
+            torch.manual_seed(seed)
+            x = flow.noise_of(x).sample()
+        return flow.flow.bijection.inv, x, context
+
+    if isinstance(flow, Density):
+        flow.check(data)
+        flow = flow.distribution
+    if isinstance(flow, Flow):
+        return flow.bijection.inv, x, context
+    if isinstance(flow, Bijection):
+        return flow, x, context
+    raise TypeError(
+        f"flow_report expects a Flow, a model of one, or a Bijection; got {type(flow).__name__}. "
+        f"For a VAE, use diagnose."
+    )
+
+
+def _unbound(
+    bijection: Bijection, x: Tensor, context: Tensor | None
+) -> tuple[Bijection, Tensor, Tensor | None]:
+    """Return a bijection without the context that is bound to it, and a context for each datum."""
+    inverted = isinstance(bijection, Inverse)
+    inner = bijection.inv if inverted else bijection
+    if isinstance(inner, Conditioned):
+        context = inner.context.detach()
+        inner = inner.bijection
+        bijection = inner.inv if inverted else inner
+
+    shape = bijection.context_shape
+    if context is None or shape is None:
+        return bijection, x, context
+    return bijection, x, context.expand(len(x), *context.shape[context.dim() - len(shape) :])
+
+
+def _copy(bijection: Bijection, dtype: torch.dtype) -> Bijection:
+    """Return a copy in evaluation mode; contexts that carry a gradient are detached."""
+    tensors = [*bijection.parameters(), *bijection.buffers()]
+    known = {id(t): t.detach().clone() for t in tensors if not t.is_leaf}
+    copied: Bijection = deepcopy(bijection, known).to(dtype).eval()
+    return copied
+
+
+def _layer(index: int, call: Call, precise: Call, seed: int) -> LayerReport:
+    """Return the report on one layer from its evaluations in float32 and in float64."""
+    jacobian = None if call.container else _stretch(precise, seed)
+    ranges = call.log_scales
+    log_scales: tuple[float, float] | None
+    if ranges:
+        log_scales = min(low for low, _ in ranges), max(high for _, high in ranges)
+    else:
+        log_scales = None if jacobian is None else (jacobian.least, jacobian.greatest)
+
+    formulas = [part for part in call.part.children() if isinstance(part, Elementwise)]
+    kinds = [type(call.part).__name__, *(type(formula).__name__ for formula in formulas)]
+    made = _finite(call.x) & ~(_finite(call.y) & call.ladj.isfinite())
+    return LayerReport(
+        index=index,
+        name=call.name,
+        kind=" of ".join(kinds),
+        parameters=sum(weight.numel() for weight in call.part.parameters()),
+        log_scales=log_scales,
+        saturation={limit: sum(shares) / len(shares) for limit, shares in call.saturation.items()},
+        inverse_error=None if call.container else _inverse_error(call),
+        condition=None if jacobian is None else jacobian.condition,
+        exact=call.x[0].numel() <= EXACT_DIM,
+        non_finite=int(made.sum()),
+        bad_weights=first_non_finite_weight(call.part),
+    )
+
+
+def _stretch(call: Call, seed: int) -> Stretch | None:
+    """Return the singular values of the Jacobian of a layer, where its inputs are finite."""
+    rows = _finite(call.x)
+    if not bool(rows.any()):
+        return None
+
+    context = call.context
+    if context is not None and len(context.shape) > len(call.part.context_shape or ()):
+        context = context[rows]
+    return stretch(call.layer, call.x[rows], context, seed)
+
+
+@torch.no_grad()
+def _inverse_error(call: Call) -> float | None:
+    back, _ = call.layer.inverse_and_ladj(call.y, call.context)
+    return _error(back, call.x)
+
+
+def _error(back: Tensor, x: Tensor) -> float | None:
+    """Return the largest error of rows that are finite, in units of the spread of the data."""
+    rows = _finite(x)
+    if not bool(rows.any()):
+        return None
+    x, back = x[rows].double(), back[rows].double()
+
+    spread = (x - x.mean(0)).square().mean().sqrt()
+    if spread == 0:
+        spread = x.square().mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
+    error = ((back - x).abs().max() / spread).item()
+    return error if math.isfinite(error) else None
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Return which data have finite elements alone."""
+    return x.flatten(1).isfinite().all(1)
+
+
+def _of_flow(
+    layers: tuple[LayerReport, ...],
+    x: Tensor,
+    back: Tensor,
+    noise: Tensor,
+    ladj: Tensor,
+    whole: Stretch | None,
+    jacobians: int,
+) -> FlowReport:
+    """Return the report on the flow as a whole, with those on its layers."""
+    finite = _finite(noise) & ladj.isfinite()
+    usable = noise[finite]
+    return FlowReport(
+        layers=layers,
+        data=len(x),
+        dim=x[0].numel(),
+        inverse_error=_error(back, x),
+        log_scales=None if whole is None else (whole.least, whole.greatest),
+        condition=None if whole is None else whole.condition,
+        exact=x[0].numel() <= EXACT_DIM,
+        jacobians=jacobians,
+        noise_rms=usable.square().mean().sqrt().item(),
+        noise_largest=usable.abs().max().item() if len(usable) else math.nan,
+        non_finite=int((~finite).sum()),
+    )

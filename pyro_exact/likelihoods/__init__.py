@@ -1,0 +1,15 @@
+"""Likelihoods: the distribution of one site, given the parameters that a network computes for it."""
+
+from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.categorical import CategoricalLikelihood
+from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
+from pyro_exact.likelihoods.gaussian import GaussianLikelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
+
+__all__ = [
+    "BernoulliLikelihood",
+    "CategoricalLikelihood",
+    "DiscretizedLogisticMixture",
+    "GaussianLikelihood",
+    "Likelihood",
+]

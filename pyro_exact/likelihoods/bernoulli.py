@@ -1,0 +1,41 @@
+"""The likelihood of a site that is 0 or 1."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn import functional as F
+
+from pyro_exact.likelihoods.likelihood import Likelihood
+
+
+class BernoulliLikelihood(Likelihood):
+    r"""A site that is 1 with probability :math:`\sigma(\theta)`: the network computes logits, and nothing else does.
+
+    .. math:: \log p(x \mid \theta) = x \log \sigma(\theta) + (1 - x) \log \sigma(-\theta)
+
+    Shape:
+        - theta: (\*sites, 1); x: (\*sites).
+
+    Example:
+        >>> BernoulliLikelihood().log_prob(torch.zeros(3, 1), torch.tensor([0.0, 1.0, 1.0])).exp()
+        tensor([0.5000, 0.5000, 0.5000])
+    """
+
+    num_params = 1
+    levels = 2
+    support = constraints.boolean
+    values = "values 0 and 1"
+
+    def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
+        return -F.binary_cross_entropy_with_logits(theta.squeeze(-1), x, reduction="none")
+
+    def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
+        chance = theta.sigmoid()
+        return (noise < chance).to(noise.dtype).add(chance, alpha=0).squeeze(-1)  # NaN stays NaN
+
+    def marginal(self, x: Tensor) -> Tensor:
+        ones = x.sum(0)
+        return (
+            ((ones + 0.5) / (len(x) - ones + 0.5)).log().unsqueeze(-1)
+        )  # finite for a site that never changes

@@ -1,0 +1,63 @@
+"""The likelihood of a site that is one of several levels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn import functional as F
+
+from pyro_exact.checks import check_size
+from pyro_exact.likelihoods.likelihood import Likelihood
+
+
+class CategoricalLikelihood(Likelihood):
+    r"""A site that is an integer 0, ..., L - 1, with a logit for each from the network: it knows of no order of them.
+
+    .. math:: \log p(x \mid \theta) = \theta_x - \log \sum_k e^{\theta_k}
+
+    Args:
+        levels: Number of levels, L; 256 for the pixels of the papers.
+
+    Shape:
+        - theta: (\*sites, levels); x: (\*sites).
+
+    Raises:
+        ValueError: If there are fewer than two levels.
+
+    Reference:
+        Van den Oord, Kalchbrenner and Kavukcuoglu (2016), Pixel Recurrent Neural Networks, section
+        2.2.
+
+    Example:
+        >>> CategoricalLikelihood(4).log_prob(torch.zeros(3, 4), torch.tensor([0.0, 1.0, 3.0])).exp()
+        tensor([0.2500, 0.2500, 0.2500])
+    """
+
+    def __init__(self, levels: int) -> None:
+        self.num_params = self.levels = levels = check_size(
+            "CategoricalLikelihood", "levels", levels, least=2
+        )
+        self.support = constraints.integer_interval(0, levels - 1)
+        self.values = f"integers from 0 to {levels - 1}"
+
+    def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
+        possible = self.support.check(x)
+        level = x.where(possible, 0).long()
+        loss = F.cross_entropy(
+            theta.reshape(-1, self.num_params), level.flatten(), reduction="none"
+        )
+        # No level is another value, and NaN is none at all.
+        return -loss.view(x.shape).where(possible, torch.inf).where(~x.isnan(), torch.nan)
+
+    def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
+        cumulative = theta.softmax(-1).cumsum(-1)
+        # Of the sum as it was rounded, so that a level of probability 0 is never drawn, not even
+        # the last one.
+        total = cumulative[..., -1:]
+        below = cumulative[..., :-1] <= noise * total
+        return below.sum(-1).to(noise.dtype).add(total.squeeze(-1), alpha=0)  # NaN stays NaN
+
+    def marginal(self, x: Tensor) -> Tensor:
+        counts = torch.stack([(x == level).sum(0) for level in range(self.num_params)], dim=-1)
+        return ((counts + 0.5) / (len(x) + 0.5 * self.num_params)).log().to(x.dtype)

@@ -1,0 +1,76 @@
+"""The likelihood of a real number, or of several that are independent."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_exact.checks import check_size
+from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.nn.precision import least_std
+
+
+class GaussianLikelihood(Likelihood):
+    r"""A site that is normal, with a mean and the logarithm of a standard deviation from the network.
+
+    .. math:: \log p(x \mid \mu, s) = \sum_c -\tfrac12 (x_c - \mu_c)^2 e^{-2 s_c} - s_c - \tfrac12 \log 2\pi
+
+    Args:
+        channels: Numbers of a site, C, such as those of a pixel of a latent map; `None` for one
+            number that has no dimension of its own.
+
+    A standard deviation is at least that of the narrowest normal whose density is a number, 1e-19
+    in float32.
+
+    Shape:
+        - theta: (\*sites, 2 C), means, then log standard deviations; x: (\*sites, C), or (\*sites)
+          for one number.
+
+    Raises:
+        ValueError: If the number of channels is not positive.
+
+    Example:
+        >>> GaussianLikelihood().log_prob(torch.zeros(3, 2), torch.zeros(3))
+        tensor([-0.9189, -0.9189, -0.9189])
+    """
+
+    support = constraints.real
+    values = "finite numbers"
+
+    def __init__(self, channels: int | None = None) -> None:
+        if channels is not None:
+            channels = check_size("GaussianLikelihood", "channels", channels)
+        self.site_shape = () if channels is None else (channels,)
+        self.num_noise = channels or 1
+        self.num_params = 2 * self.num_noise
+
+    def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
+        mean, log_std = self._parts(theta)
+        error = (self._numbers(x) - mean) * (-log_std).exp()
+        return (-0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
+        mean, log_std = self._parts(theta)
+        inside = noise.clamp_min(torch.finfo(noise.dtype).eps / 4)  # 0 would be minus infinity
+        x = mean + log_std.exp() * torch.special.ndtri(inside)
+        return x if self.site_shape else x.squeeze(-1)
+
+    def marginal(self, x: Tensor) -> Tensor:
+        numbers = self._numbers(x)
+        mean, std = numbers.mean(0), numbers.std(0, correction=0)
+        rounding = 10 * torch.finfo(x.dtype).eps * numbers.abs().amax(0)
+        return torch.cat(
+            (mean, std.where(std > rounding, 1).log()), dim=-1
+        )  # a constant has no scale of its own
+
+    def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log standard deviations, none below that of the narrowest normal with a density."""
+        mean, log_std = theta.chunk(2, dim=-1)
+        return mean, log_std.clamp_min(math.log(least_std(theta.dtype)))
+
+    def _numbers(self, x: Tensor) -> Tensor:
+        """Return the numbers of each site in a dimension of their own."""
+        return x if self.site_shape else x.unsqueeze(-1)
