@@ -21,6 +21,7 @@ SHAPES = {
     "binarized_mnist": ((1, 28, 28), 2),
     "cifar10": ((3, 32, 32), 256),
     "digits": ((1, 8, 8), 17),
+    "imagenet64.npz": ((3, 64, 64), 256),
     "mnist": ((1, 28, 28), 256),
     "nltcs.npz": ((1, 1, 16), 2),
 }
@@ -56,6 +57,7 @@ SMALL = {
     "pixel_vae": {"latents": 2, "layers": 2, "hidden": 2, "head": 2, "width": 2, "features": 3},
     "real_nvp": {"width": 4, "depth": 1},
     "row_lstm": {"width": 2, "depth": 1, "head_width": 2},
+    "tarflow": {"layers": 1, "depth": 1, "width": 4, "heads": 1},
     "vae": {"latents": 2, "hidden": 4, "length": 2},
 }
 

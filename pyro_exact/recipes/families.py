@@ -163,12 +163,14 @@ MODELS = {
     "pixel_vae": Family(PixelVAE, PixelVAE),
     "real_nvp": Family(_dequantized(flows.image_real_nvp), flows.image_real_nvp, dequantized=True),
     "row_lstm": Family(_pixels(RowLSTM), RowLSTM),
+    "tarflow": Family(_dequantized(flows.tarflow), flows.tarflow, dequantized=True),
     "vae": Family(vae, vae),
 }
 PROVIDED = (
     "shape",
     "levels",
     "likelihood",
+    "elementwise",
 )  # parameters of the builders that are not for a recipe to set
 
 

@@ -28,7 +28,7 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, block: int) -> Te
 
     Reference:
         Parmar, Vaswani, Uszkoreit, Kaiser, Shazeer, Ku and Tran (2018), Image Transformer,
-        section 3.2 (1D Local Attention).
+        section 3.3 (1D Local Attention).
     """
     length = query.shape[-2]
     heads = query.shape[1]
