@@ -26,7 +26,7 @@ def main() -> None:
         "noise", *(torch.randint(2, (1000, *SHAPE), dtype=torch.uint8) for _ in range(3)), levels=2
     )
     training = Training(steps=STEPS, batch_size=BATCH, validate_every=10 * STEPS, validate_on=1)
-    model = {"name": "vae", "latents": 16, "hidden": 64, "layers": 74}
+    model = {"name": "dense_vae", "latent_dim": 16, "hidden_dims": [64] * 74}
     recipe = Recipe("bench_fit", model, "noise", training)
     tensors = len(list(recipe.build(SHAPE, 2).parameters()))
 

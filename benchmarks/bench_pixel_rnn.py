@@ -57,7 +57,7 @@ def eager(net: DiagonalBiLSTM, x: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     """Measure and report."""
     torch.manual_seed(0)
-    shape, settings = (1, SIDE, SIDE), {"levels": 2, "units": 16, "layers": 7, "head": 32}
+    shape, settings = (1, SIDE, SIDE), {"levels": 2, "width": 16, "depth": 7, "head_width": 32}
     diagonal, row = (
         DiagonalBiLSTM(shape, **settings).to(DEVICE),
         RowLSTM(shape, **settings).to(DEVICE),
@@ -102,7 +102,7 @@ def main() -> None:
         for images in IMAGES:
 
             def naive(net: CausalNet = net, images: int = images) -> None:
-                state, previous = CausalNet.start(net, (images,)), None
+                state, previous = CausalNet.init_state(net, (images,)), None
                 for _ in range(PASSES):
                     with torch.no_grad():
                         theta, state = CausalNet.step(net, state, previous)

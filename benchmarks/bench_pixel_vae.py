@@ -3,7 +3,7 @@
 import torch
 from harness import DEVICE, alternate, report
 
-from pyro_exact.models import PixelVAE
+from pyro_exact.models import pixel_vae
 
 SHAPE, SITES = (1, 28, 28), 784
 MODELS = {"without upsampling": False, "upsampled": True}
@@ -16,7 +16,7 @@ def main() -> None:
     ms: dict[str, float] = {}
     ratios = []
     for name, upsample in MODELS.items():
-        model = PixelVAE(SHAPE, upsample=upsample).to(DEVICE).eval()
+        model = pixel_vae(SHAPE, upsample=upsample).to(DEVICE).eval()
         for batch in (1, 16):
             z = torch.randn(batch, 16, device=DEVICE)
             x = torch.zeros(batch, *SHAPE, device=DEVICE)

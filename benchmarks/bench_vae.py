@@ -65,11 +65,11 @@ def main() -> None:
     )
     training = Training(steps=STEPS, batch_size=BATCH, validate_every=10 * STEPS, validate_on=1)
     model = {
-        "name": "vae",
-        "latents": LATENTS,
-        "hidden": HIDDEN,
+        "name": "dense_vae",
+        "latent_dim": LATENTS,
+        "hidden_dims": [HIDDEN] * 2,
         "flow": "planar",
-        "length": LENGTH,
+        "flow_layers": LENGTH,
     }
     recipe = Recipe("bench_vae", model, "noise", training)
 

@@ -37,7 +37,7 @@ LAYERS, SHOWN = (0, 1, 2, 4), 8
 
 
 def build(layers: int) -> VAE:
-    """A VAE with so many autoregressive layers; `pyro_exact.models.PixelVAE` is such a one, of convolutions."""
+    """A VAE with so many autoregressive layers; `pyro_exact.models.pixel_vae` is such a one, of convolutions."""
     encoder, posterior = DenseEncoder(SHAPE, (HIDDEN,)), FlowPosterior(HIDDEN, LATENTS)
     if layers == 0:
         decoder, likelihood = (

@@ -17,7 +17,7 @@ from pyro_exact.autoregressive import (
     NADE,
     Autoregressive,
     CausalNet,
-    Conditioned,
+    ConditionalNet,
     ConvNADE,
     DeepNADE,
     DiagonalBiLSTM,
@@ -69,17 +69,20 @@ from pyro_exact.models import (
     GenerativeModel,
     HierarchicalPixelVAE,
     OrderAgnostic,
-    PixelVAE,
     ResNetVAE,
+    conv_vae,
+    dense_vae,
+    hierarchical_pixel_vae,
     iaf_vae,
+    pixel_vae,
 )
 from pyro_exact.models.iaf_vae import StochasticLayer
 from pyro_exact.nn import (
-    AutoregressiveMap,
     ConvConditioner,
     DenseConditioner,
     DenseDecoder,
     DenseEncoder,
+    MaskedConvNet,
     MaskedDense,
     PriorConditioner,
     TransformerConditioner,
@@ -487,7 +490,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "GatedPixelCNN conditional on a map": lambda: GatedPixelCNN(
         (3, 2, 1), 3, width=6, depth=1, kernel_size=3, head_width=18, context_shape=(2, 2, 1)
     ),
-    "Conditioned": lambda: Conditioned(DeepNADE(13, (20, 20), orders=2), torch.arange(13) % 4 == 2),
+    "ConditionalNet": lambda: ConditionalNet(
+        DeepNADE(13, (20, 20), orders=2), torch.arange(13) % 4 == 2
+    ),
     "ConvNADE": lambda: ConvNADE((1, 2, 5), 4, [2], (15,)),
     "ConvNADE ensemble": lambda: ConvNADE((1, 3, 3), 4, [2, 2], (15, 15), orders=2),
     "DeepNADE": lambda: DeepNADE(10, (20, 20)),
@@ -534,7 +539,7 @@ def net(name: str) -> CausalNet:
 
 def iaf_step(*batch: int) -> InverseAutoregressive:
     """One of maps (2, 2, 3) that is not near the identity."""
-    net = AutoregressiveMap(2, Affine.num_params, width=4)
+    net = MaskedConvNet(2, Affine.num_params, width=4)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     context, mean = torch.randn(*batch, 2, 3, 4), torch.randn(*batch, 2, 2, 3)
@@ -642,14 +647,38 @@ def vae(flow: Bijection | None, likelihood: BernoulliLikelihood | CausalNet) -> 
     )
 
 
-def pixel_vae(layers: int, upsample: bool = False) -> PixelVAE:
+def small_pixel_vae(depth: int, upsample: bool = False) -> VAE:
     """One of images (1, 4, 4) of bits."""
-    return PixelVAE((1, 4, 4), 2, 2, layers, 6, 3, 6, upsample, width=3, features=6)
+    return pixel_vae(
+        (1, 4, 4),
+        latent_dim=2,
+        decoder_width=6,
+        decoder_depth=depth,
+        kernel_size=3,
+        head_width=6,
+        upsample=upsample,
+        width=3,
+        features=6,
+    )
 
 
-def hierarchical_pixel_vae(levels: int, components: int | None = None) -> HierarchicalPixelVAE:
-    """One of images (1, 8, 8), with maps (2, 2, 2) and vectors of 2 numbers."""
-    return HierarchicalPixelVAE((1, 8, 8), levels, 2, 2, 3, 6, 6, 2, 3, 6, 4, 2, components)
+def two_level_vae(levels: int, components: int | None = None) -> HierarchicalPixelVAE:
+    """One of images (1, 8, 8), with maps (2, 2, 2) and vectors (2,)."""
+    return hierarchical_pixel_vae(
+        (1, 8, 8),
+        levels,
+        latent_dim=2,
+        latent_channels=2,
+        width=3,
+        features=6,
+        decoder_width=6,
+        decoder_depth=2,
+        kernel_size=3,
+        head_width=6,
+        prior_width=4,
+        prior_depth=2,
+        components=components,
+    )
 
 
 MODELS: dict[str, ModelCase] = {
@@ -687,19 +716,13 @@ MODELS: dict[str, ModelCase] = {
         ),
         blobs,
     ),
-    "HierarchicalPixelVAE": ModelCase(lambda: hierarchical_pixel_vae(2), lambda: bars(8)),
-    "HierarchicalPixelVAE mixture": ModelCase(
-        lambda: hierarchical_pixel_vae(4, 2), lambda: 3 * bars(8)
-    ),
+    "HierarchicalPixelVAE mixture": ModelCase(lambda: two_level_vae(4, 2), lambda: 3 * bars(8)),
     "OrderAgnostic": ModelCase(
         lambda: OrderAgnostic(DeepNADE((1, 4, 4), (20, 20), orders=2)), bars
     ),
     "OrderAgnostic conv": ModelCase(
         lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], (20, 20))), bars
     ),
-    "PixelVAE": ModelCase(lambda: pixel_vae(layers=2), bars),
-    "PixelVAE of no layer": ModelCase(lambda: pixel_vae(layers=0), bars),
-    "PixelVAE upsampled": ModelCase(lambda: pixel_vae(layers=1, upsample=True), bars),
     "ResNetVAE": ModelCase(
         lambda: ResNetVAE((1, 4, 4), 2, [StochasticLayer(2, 4, flow=False, top=True)], 4), bars
     ),
@@ -710,5 +733,20 @@ MODELS: dict[str, ModelCase] = {
     "VAE sylvester": ModelCase(
         lambda: vae(sylvester(2, 2, 2, context_dim=6), BernoulliLikelihood()), bars
     ),
-    "iaf_vae": ModelCase(lambda: iaf_vae((1, 8, 8), 2, 2, 4, depth=2, blocks=1), lambda: bars(8)),
+    "conv_vae": ModelCase(
+        lambda: conv_vae(
+            (1, 4, 4), latent_dim=2, width=3, features=6, flow="planar", flow_layers=2
+        ),
+        bars,
+    ),
+    "dense_vae": ModelCase(
+        lambda: dense_vae((1, 4, 4), 4, 2, (8,)), lambda: blobs().to(torch.get_default_dtype())
+    ),
+    "hierarchical_pixel_vae": ModelCase(lambda: two_level_vae(2), lambda: bars(8)),
+    "iaf_vae": ModelCase(
+        lambda: iaf_vae((1, 8, 8), 2, 2, width=4, scales=2, depth=1), lambda: bars(8)
+    ),
+    "pixel_vae": ModelCase(lambda: small_pixel_vae(2), bars),
+    "pixel_vae independent": ModelCase(lambda: small_pixel_vae(0), bars),
+    "pixel_vae upsampled": ModelCase(lambda: small_pixel_vae(1, upsample=True), bars),
 }

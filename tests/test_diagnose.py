@@ -378,7 +378,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     images = np.random.default_rng(0).integers(0, 2, (60, 4, 4), dtype=np.uint8)
     np.savez("toy.npz", train=images[:40], test=images[40:], levels=2)
     (tmp_path / "mine.yaml").write_text(
-        "data: toy.npz\nmodel: {name: vae, latents: 2, hidden: 5, flow: planar}\n"
+        "data: toy.npz\nmodel: {name: dense_vae, latent_dim: 2, hidden_dims: [5], flow: planar}\n"
         "training: {steps: 3, batch_size: 8, elbo: {anneal: kl, steps: 2}}\n"
     )
     cli.main(["train", "mine.yaml", "--out", "out", "--training.elbo.anneal", "energy"])

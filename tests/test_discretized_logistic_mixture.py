@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 from torch.testing import assert_close
 
 from pyro_exact.likelihoods import DiscretizedLogisticMixture
-from pyro_exact.likelihoods import discretized_logistic_mixture as module
+from pyro_exact.ops import logistic_mixture as module
 
 pytestmark = pytest.mark.usefixtures("double")
 

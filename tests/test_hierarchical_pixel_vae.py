@@ -11,20 +11,21 @@ from torch.testing import assert_close
 
 from pyro_exact.autoregressive import Autoregressive, GatedPixelCNN
 from pyro_exact.diagnostics import Level, diagnose, inference_data, save_page
-from pyro_exact.models import HierarchicalPixelVAE
+from pyro_exact.models import hierarchical_pixel_vae
 from pyro_exact.recipes import load_recipe
 
 pytestmark = pytest.mark.usefixtures("double")
 
 SIZES = {
-    "top": 2, "bottom": 2, "width": 3, "features": 5, "hidden": 3, "layers": 2, "kernel_size": 3, "head": 12,
-    "prior_hidden": 5, "prior_layers": 2,
+    "latent_dim": 2, "latent_channels": 2, "width": 3, "features": 5, "decoder_width": 3, "decoder_depth": 2,
+    "kernel_size": 3, "head_width": 12,
+    "prior_width": 5, "prior_depth": 2,
 }  # fmt: skip
 
 
 def small(shape=(1, 8, 12), levels=2, **sizes):
     """A two-level PixelVAE with weights away from their start."""
-    model = HierarchicalPixelVAE(shape, levels, **(SIZES | sizes))
+    model = hierarchical_pixel_vae(shape, levels, **(SIZES | sizes))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.3 * torch.randn_like(p))
@@ -57,7 +58,7 @@ def test_the_prior_of_the_map_is_a_product_of_normals_position_by_position():
 
 def test_the_prior_of_the_map_has_mass_one():
     """Of two positions with one number each, on a grid."""
-    model = small((1, 4, 8), bottom=1)
+    model = small((1, 4, 8), latent_channels=1)
     line = torch.linspace(-25, 25, 251)
     z1 = torch.cartesian_prod(line, line).view(-1, 1, 1, 2)
     log_p = model.bottom_prior_of(torch.randn(2)).log_prob(z1)
@@ -95,7 +96,7 @@ def test_the_vector_moves_every_position_of_the_map_and_the_map_every_pixel():
 
 
 def test_given_the_map_the_mass_of_all_images_is_one():
-    model = small((1, 4, 4), hidden=2, layers=1)
+    model = small((1, 4, 4), decoder_width=2, decoder_depth=1)
     images = (torch.arange(2**16)[:, None] >> torch.arange(16) & 1).double().view(-1, 1, 4, 4)
     d = model.likelihood_of(torch.randn(2, 1, 1))
     mass = sum(d.log_prob(x).exp().sum() for x in images.split(8192))
@@ -158,7 +159,7 @@ def test_samples_are_drawn_by_steps_and_not_by_passes(monkeypatch):
 
 def test_the_bounds_rise_with_the_samples_to_the_likelihood():
     """With one number in either level the likelihood is an integral over a plane."""
-    model, x = small((1, 4, 4), top=1, bottom=1), bits(6, (1, 4, 4))
+    model, x = small((1, 4, 4), latent_dim=1, latent_channels=1), bits(6, (1, 4, 4))
     model.top_posterior.normal.weight.mul_(0.1)
     model.top_posterior.normal.bias.copy_(
         torch.tensor([0.0, 1.5])
@@ -239,8 +240,8 @@ def test_the_recipe_has_the_size_of_the_official_code():
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: small(layers=0), r"expects layers from 1 to \d+; got 0"),
-        (lambda: small(top=0), r"expects top from 1 to \d+; got 0"),
+        (lambda: small(decoder_depth=0), r"expects decoder_depth from 1 to \d+; got 0"),
+        (lambda: small(latent_dim=0), r"expects latent_dim from 1 to \d+; got 0"),
         (lambda: small((1, 6, 8)), r"that 4 divides; got \(1, 6, 8\)"),
         (lambda: small(levels=1), r"expects levels from 2 to \d+; got 1"),
         (lambda: small().model(bits() + 1), "values 0 and 1; got 2"),

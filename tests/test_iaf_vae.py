@@ -21,7 +21,7 @@ from pyro_exact.infer import FreeBitsELBO
 from pyro_exact.infer.free_bits import by_channel
 from pyro_exact.models import ResNetVAE, iaf_vae
 from pyro_exact.models.iaf_vae import StochasticLayer
-from pyro_exact.nn import AutoregressiveMap
+from pyro_exact.nn import MaskedConvNet
 from pyro_exact.nn.weight_norm import LEAST, WeightNormed
 from pyro_exact.ops.elu import elu
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
@@ -41,9 +41,9 @@ def perturb(module, std=0.1):
     return module
 
 
-def small(flow=True, depth=2, blocks=1, latents=2):
+def small(flow=True, scales=2, depth=1, latent_channels=2):
     """A model with weights away from their start."""
-    return perturb(iaf_vae(SHAPE, LEVELS, latents, width=4, depth=depth, blocks=blocks, flow=flow))
+    return perturb(iaf_vae(SHAPE, LEVELS, latent_channels, 4, scales, depth, flow))
 
 
 def images(n=4):
@@ -72,7 +72,7 @@ def test_the_activation_is_that_of_torch_with_its_gradient():
 
 @pytest.mark.parametrize(("channels", "width", "layers"), [(1, 1, 1), (2, 5, 2), (3, 3, 3)])
 def test_parameters_depend_on_the_numbers_before_and_on_no_other(channels, width, layers):
-    net = perturb(AutoregressiveMap(channels, 2, width, layers), 0.5)
+    net = perturb(MaskedConvNet(channels, 2, width, layers), 0.5)
     x, context = torch.randn(1, channels, 3, 4), torch.randn(1, 3, 4, width)
     before = net(x, context)
     order = list(
@@ -88,7 +88,7 @@ def test_parameters_depend_on_the_numbers_before_and_on_no_other(channels, width
 
 
 def test_the_context_reaches_every_number():
-    net = perturb(AutoregressiveMap(2, 2, 4), 0.5)
+    net = perturb(MaskedConvNet(2, 2, 4), 0.5)
     x, context = torch.randn(2, 2, 3, 4), torch.randn(2, 3, 4, 4)
     assert (net(x, context) != net(x, context + 1)).all()
 
@@ -98,7 +98,7 @@ def test_the_context_reaches_every_number():
 
 
 def step(*batch, channels=2, size=(2, 3)):
-    net = perturb(AutoregressiveMap(channels, 2, 4), 0.5)
+    net = perturb(MaskedConvNet(channels, 2, 4), 0.5)
     mean, context = torch.randn(*batch, channels, *size), torch.randn(*batch, *size, 4)
     return InverseAutoregressive(mean, mean.exp(), partial(net, context=context), Affine())
 
@@ -204,7 +204,7 @@ def test_a_draw_of_a_conditioner_that_hides_its_weights_is_scored_anew():
 
 
 def test_a_draw_without_gradient_is_scored_with_one():
-    net = perturb(AutoregressiveMap(2, 2, 4), 0.5)
+    net = perturb(MaskedConvNet(2, 2, 4), 0.5)
     q = InverseAutoregressive(
         torch.zeros(2, 2, 3),
         torch.ones(2, 2, 3),
@@ -240,7 +240,7 @@ def test_the_guide_scores_its_draws_as_it_scores_any_latents(flow):
 
 
 def test_the_maps_halve_as_the_ladder_rises():
-    model = small(depth=2, blocks=2)
+    model = small(scales=2, depth=2)
     guide, _ = model.traces(images(1))
     assert {name: tuple(z.shape) for name, z in latents(guide).items()} == {
         "z4": (1, 2, 2, 2),
@@ -292,7 +292,7 @@ def test_several_particles_have_the_mean_of_their_losses():
 def test_weights_average_to_the_same_likelihood_with_the_step_and_without():
     """The model is the same for any guide; with few and wide posteriors the estimates have a small error."""
     torch.manual_seed(1)
-    model = iaf_vae((1, 2, 2), 4, latents=1, width=2, blocks=1)
+    model = iaf_vae((1, 2, 2), 4, latent_channels=1, width=2, depth=1)
     with torch.no_grad():
         model.layers[0].up_posterior.magnitude.mul_(0)
     x = torch.randint(4, (3, 1, 2, 2))
@@ -312,15 +312,15 @@ def test_weights_average_to_the_same_likelihood_with_the_step_and_without():
 @pytest.fixture
 def looks(monkeypatch):
     """Which layers have looked at the way down."""
-    found, look = [], StochasticLayer.look
+    found, look = [], StochasticLayer.down_features
     monkeypatch.setattr(
-        StochasticLayer, "look", lambda layer, h: found.append(layer) or look(layer, h)
+        StochasticLayer, "down_features", lambda layer, h: found.append(layer) or look(layer, h)
     )
     return found
 
 
 def test_the_model_takes_up_the_way_of_its_guide(looks):
-    model = small(depth=1, blocks=3)
+    model = small(scales=1, depth=3)
     model.log_weight(images())
     assert len(looks) == 3 + 1  # and the top, which depends on no latents
     model.log_weight(images(), 4)
@@ -328,10 +328,10 @@ def test_the_model_takes_up_the_way_of_its_guide(looks):
 
 
 def test_what_is_remembered_has_the_gradients_of_what_is_not(monkeypatch):
-    model, x = small(depth=1, blocks=3), images()
+    model, x = small(scales=1, depth=3), images()
     found = []
-    for find in (type(model._memory).find, lambda *_: None):
-        monkeypatch.setattr(type(model._memory), "find", find)
+    for find in (type(model._cache).find, lambda *_: None):
+        monkeypatch.setattr(type(model._cache), "find", find)
         torch.manual_seed(3)
         weight = model.log_weight(x).sum()
         found.append((weight, *torch.autograd.grad(weight, list(model.parameters()))))
@@ -348,7 +348,7 @@ def stepped(model):
 CHANGES = {
     "a step": lambda model, z: stepped(model),
     "a write": lambda model, z: model.layers[0].down_statistics.bias.detach().add_(1),
-    "other weights": lambda model, z: model.load_state_dict(small(depth=1, blocks=3).state_dict()),
+    "other weights": lambda model, z: model.load_state_dict(small(scales=1, depth=3).state_dict()),
     "other latents above": lambda model, z: z.update(z2=z["z2"] + 1),
     "a write to latents": lambda model, z: z["z2"].detach().add_(1),
 }
@@ -356,7 +356,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
 def test_nothing_stale_is_remembered(change):
-    model, x = small(depth=1, blocks=3), images()
+    model, x = small(scales=1, depth=3), images()
     guide, _ = model.traces(x)
     z = latents(guide)
     change(model, z)
@@ -393,19 +393,19 @@ def test_given_latents_may_be_scored_twice():
 def test_memory_dies_with_the_latents_and_is_left_behind_by_copies():
     model, x = small(), images()
     guide, joint = model.traces(x)
-    assert len(model._memory) == 1
+    assert len(model._cache) == 1
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert len(other._memory) == 0
+        assert len(other._cache) == 0
         assert other.log_weight(x).shape == (4,)
     del guide, joint
     gc.collect()
-    assert len(model._memory) == 0
+    assert len(model._cache) == 0
 
 
 def test_one_way_is_remembered_at_a_time():
-    model, x = small(depth=1, blocks=3), images()
+    model, x = small(scales=1, depth=3), images()
     kept = [model.traces(x) for _ in range(3)]
-    assert len(model._memory) == 2
+    assert len(model._cache) == 2
     assert len(kept) == 3
 
 
@@ -448,7 +448,7 @@ def test_without_temperature_every_sample_has_the_same_latents(monkeypatch):
 
 def test_after_initialisation_hidden_maps_have_unit_variance():
     torch.manual_seed(0)
-    model, x = iaf_vae(SHAPE, LEVELS, latents=2, width=6, depth=2, blocks=2), images(100)
+    model, x = iaf_vae(SHAPE, LEVELS, latent_channels=2, width=6, scales=2, depth=2), images(100)
     model.initialize(x)
     seen = {}
     names = {
@@ -477,7 +477,7 @@ def test_after_initialisation_hidden_maps_have_unit_variance():
 
 def test_initialisation_sets_the_scale_of_the_pixels_to_that_of_their_errors():
     torch.manual_seed(0)
-    model, x = iaf_vae(SHAPE, LEVELS, latents=2, width=6, blocks=1), images(200)
+    model, x = iaf_vae(SHAPE, LEVELS, latent_channels=2, width=6, depth=1), images(200)
     model.initialize(x)
     uniform = math.sqrt((LEVELS**2 - 1) / 12) * 2 / (LEVELS - 1)  # what is not explained yet
     std = model.log_scale.exp() * math.pi / math.sqrt(3)
@@ -560,7 +560,7 @@ def test_fit_trains_it_with_free_bits(tmp_path):
     training = Training(
         steps=3, batch_size=4, elbo=Elbo(free_nats=0.1, per="channel"), ema_decay=0.9
     )
-    settings = {"name": "iaf_vae", "latents": 2, "width": 4, "blocks": 2}
+    settings = {"name": "iaf_vae", "latent_channels": 2, "width": 4, "depth": 2}
     model = fit(
         Recipe("toy", settings, "toy", training),
         Images("toy", *splits, levels=LEVELS),
@@ -600,11 +600,13 @@ def test_under_autocast_latents_and_weights_stay_in_full_precision():
 def test_the_recipe_of_the_paper_has_its_settings():
     recipe = load_recipe("iaf_vae_cifar10").filled()
     assert recipe.paper.value == 3.11
-    assert {key: recipe.model[key] for key in ("latents", "width", "depth", "blocks", "flow")} == {
-        "latents": 32,
+    assert {
+        key: recipe.model[key] for key in ("latent_channels", "width", "scales", "depth", "flow")
+    } == {
+        "latent_channels": 32,
         "width": 160,
-        "depth": 1,
-        "blocks": 20,
+        "scales": 1,
+        "depth": 20,
         "flow": True,
     }
     assert (recipe.training.optimizer, recipe.training.learning_rate) == ("adamax", 2e-3)
@@ -627,22 +629,25 @@ def test_it_moves_to_a_gpu():
     ("act", "message"),
     [
         (
-            lambda: iaf_vae((3, 6, 8), 16, 2, 4, depth=2, blocks=1),
+            lambda: iaf_vae((3, 6, 8), 16, 2, 4, scales=2, depth=1),
             r"that 4 divides; got 2 layers and shape \(3, 6, 8\)",
         ),
         (
-            lambda: iaf_vae((3, 8, 7), 16, 2, 4, blocks=1),
+            lambda: iaf_vae((3, 8, 7), 16, 2, 4, depth=1),
             r"that 2 divides; got 1 layers and shape \(3, 8, 7\)",
         ),
         (lambda: ResNetVAE(SHAPE, LEVELS, [], 4), "expects a layer or more"),
         (lambda: iaf_vae(SHAPE, 1, 2, 4), r"expects levels from 2 to \d+; got 1"),
-        (lambda: iaf_vae(SHAPE, LEVELS, latents=5, width=4), r"expects width from 5 to \d+; got 4"),
-        (lambda: iaf_vae(SHAPE, LEVELS, 2, 4, depth=0), r"expects depth from 1 to \d+; got 0"),
-        (lambda: iaf_vae(SHAPE, LEVELS, 2, 4, blocks=0), r"expects blocks from 1 to \d+; got 0"),
-        (lambda: AutoregressiveMap(4, 2, width=3), r"expects width from 4 to \d+; got 3"),
         (
-            lambda: AutoregressiveMap(2, 2, width=3, layers=0),
-            r"expects layers from 1 to \d+; got 0",
+            lambda: iaf_vae(SHAPE, LEVELS, latent_channels=5, width=4),
+            r"expects width from 5 to \d+; got 4",
+        ),
+        (lambda: iaf_vae(SHAPE, LEVELS, 2, 4, scales=0), r"expects scales from 1 to \d+; got 0"),
+        (lambda: iaf_vae(SHAPE, LEVELS, 2, 4, depth=0), r"expects depth from 1 to \d+; got 0"),
+        (lambda: MaskedConvNet(4, 2, width=3), r"expects width from 4 to \d+; got 3"),
+        (
+            lambda: MaskedConvNet(2, 2, width=3, depth=0),
+            r"expects depth from 1 to \d+; got 0",
         ),
         (lambda: small().model(images(0)), r"N of at least 1; got \(0, 3, 8, 8\)"),
         (

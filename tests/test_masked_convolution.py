@@ -41,8 +41,8 @@ def test_it_is_a_whole_kernel_of_which_the_later_part_is_zero(kernel, colours, s
 @pytest.mark.parametrize(("kernel", "colours", "strict"), CASES, ids=str)
 def test_column_by_column_it_gives_what_forward_gives(kernel, colours, strict):
     layer, x = convolution(kernel, colours, strict), torch.randn(2, 5, 4, 6)
-    lines = line_buffer.start(x, 2, layer.rows, 6, 5, layer.left, layer.right)
-    taps, y = layer.taps(lines), torch.full((2, 7, 4, 6), torch.nan)
+    lines = line_buffer.empty_lines(x, 2, layer.rows, 6, 5, layer.left, layer.right)
+    offsets, y = layer.kernel_offsets(lines), torch.full((2, 7, 4, 6), torch.nan)
     for row in range(4):
         line_buffer.next_row(lines)
         for column in torch.arange(6).split(1):
@@ -50,15 +50,15 @@ def test_column_by_column_it_gives_what_forward_gives(kernel, colours, strict):
                 mine = (groups(5, colours) == group).nonzero().flatten()
                 values = x[:, mine, row].index_select(2, column).squeeze(2)
                 if not strict:
-                    line_buffer.write(
+                    line_buffer.write_column(
                         lines[..., mine[0] : mine[-1] + 1], column + layer.left, values
                     )
-                seen = line_buffer.window(lines, taps + column)
-                y[:, layer.out_groups == group, row, column] = layer.step(
-                    seen, layer.prepare(group)
+                seen = line_buffer.gather_window(lines, offsets + column)
+                y[:, layer.out_groups == group, row, column] = layer.step_weights(group)(
+                    seen
                 ).detach()
                 if strict:
-                    line_buffer.write(
+                    line_buffer.write_column(
                         lines[..., mine[0] : mine[-1] + 1], column + layer.left, values
                     )
     assert_close(y, layer(x), rtol=1e-12, atol=1e-12)

@@ -9,7 +9,7 @@ import torch
 
 from pyro_exact import autoregressive, distributions, likelihoods, models, nn
 from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import ShiftedConv2d
-from pyro_exact.autoregressive.pixel_rnn.conv_lstm import SweptLSTM
+from pyro_exact.autoregressive.pixel_rnn.conv_lstm import ConvLSTM
 
 IMAGE, WIDE = (1, 4, 4), (1, 8, 8)
 
@@ -60,34 +60,38 @@ BUILDERS = {
     "GaussianLikelihood": (likelihoods.GaussianLikelihood, {"channels": 2}),
     "StandardNormal": (distributions.StandardNormal, {"dim": 2}),
     "FlowPosterior": (distributions.FlowPosterior, {"features": 2, "dim": 2}),
-    "PixelVAE": (
-        partial(models.PixelVAE, IMAGE),
+    "pixel_vae": (
+        partial(models.pixel_vae, IMAGE),
         {
             "levels": 4,
-            "latents": 2,
-            "layers": 1,
-            "hidden": 2,
+            "latent_dim": 2,
+            "decoder_depth": 1,
+            "decoder_width": 2,
             "kernel_size": 3,
-            "head": 2,
+            "head_width": 2,
             "width": 2,
             "features": 2,
         },
     ),
     "iaf_vae": (
         partial(models.iaf_vae, WIDE),
-        {"levels": 4, "latents": 2, "width": 4, "depth": 1, "blocks": 1},
+        {"levels": 4, "latent_channels": 2, "width": 4, "scales": 1, "depth": 1},
     ),
-    "HierarchicalPixelVAE": (
-        partial(models.HierarchicalPixelVAE, WIDE, hidden=2, head=2, prior_layers=1),
+    "hierarchical_pixel_vae": (
+        partial(models.hierarchical_pixel_vae, WIDE, decoder_width=2, head_width=2, prior_depth=1),
         {
             "levels": 4,
-            "top": 2,
-            "bottom": 2,
+            "latent_dim": 2,
+            "latent_channels": 2,
             "width": 2,
             "features": 2,
-            "layers": 1,
-            "prior_hidden": 2,
+            "decoder_depth": 1,
+            "prior_width": 2,
         },
+    ),
+    "conv_vae": (
+        partial(models.conv_vae, IMAGE),
+        {"levels": 4, "latent_dim": 2, "width": 2, "features": 2},
     ),
     "AttentionConditioner": (
         partial(nn.AttentionConditioner, 1, size=(2, 2)),
@@ -121,15 +125,15 @@ BUILDERS = {
         partial(ShiftedConv2d, kernel_size=(2, 3), centred=True),
         {"in_channels": 1, "out_channels": 1, "stride": 1},
     ),
-    "AutoregressiveMap": (
-        nn.AutoregressiveMap,
-        {"channels": 1, "num_params": 2, "width": 2, "layers": 1},
+    "MaskedConvNet": (
+        nn.MaskedConvNet,
+        {"channels": 1, "num_params": 2, "width": 2, "depth": 1},
     ),
-    "SweptLSTM": (SweptLSTM, {"units": 2, "taps": 2, "maps": 1}),
-    "DenseDecoder": (partial(nn.DenseDecoder, shape=IMAGE), {"dim": 2, "num_params": 1}),
+    "ConvLSTM": (ConvLSTM, {"width": 2, "taps": 2, "maps": 1}),
+    "DenseDecoder": (partial(nn.DenseDecoder, shape=IMAGE), {"latent_dim": 2, "num_params": 1}),
     "GatedConvDecoder": (
         partial(nn.GatedConvDecoder, shape=IMAGE),
-        {"dim": 2, "num_params": 1, "width": 2},
+        {"latent_dim": 2, "num_params": 1, "width": 2},
     ),
     "GatedConvEncoder": (
         partial(nn.GatedConvEncoder, IMAGE),
@@ -198,7 +202,7 @@ def test_a_gain_is_any_finite_number(build):
         lambda: nn.ScaledConv2d(10**6, 10**6),
         lambda: nn.RescaledConv2d(10**6, 10**6, 3),
         lambda: ShiftedConv2d(10**6, 10**6, (2, 3), centred=True),
-        lambda: SweptLSTM(units=10**6, taps=2),
+        lambda: ConvLSTM(width=10**6, taps=2),
     ],
     ids=[
         "NADE",
@@ -212,7 +216,7 @@ def test_a_gain_is_any_finite_number(build):
         "ScaledConv2d",
         "RescaledConv2d",
         "ShiftedConv2d",
-        "SweptLSTM",
+        "ConvLSTM",
     ],
 )
 def test_a_weight_too_large_for_any_memory_is_refused(build):

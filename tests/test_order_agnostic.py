@@ -423,5 +423,5 @@ def test_what_cannot_be_is_refused(run, message):
 
 
 def test_a_network_of_one_order_is_refused():
-    with pytest.raises(TypeError, match=r"any site given any others; got NADE\. Use DeepNADE"):
+    with pytest.raises(TypeError, match=r"an order-agnostic network; got NADE\. Use DeepNADE"):
         OrderAgnostic(net("NADE"))

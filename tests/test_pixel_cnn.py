@@ -76,11 +76,11 @@ def test_the_blind_spot_of_pixelcnn_is_a_wedge_on_the_right():
 def test_steps_in_float32_are_close_to_whole_passes(kind):
     net = kind((1, 9, 9), 256).float()
     x = torch.randint(256, (2, 1, 9, 9)).float()
-    theta, state, previous = net(x).flatten(1, -2), net.start((2,)), None
+    theta, state, previous = net(x).flatten(1, -2), net.init_state((2,)), None
     for site in range(net.sites):
         logits, state = net.step(state, previous)
-        assert_close(logits, theta[:, site], rtol=1e-4, atol=1e-4)
-        previous = x.flatten(1)[:, site]
+        assert_close(logits.squeeze(1), theta[:, site], rtol=1e-4, atol=1e-4)
+        previous = x.flatten(1)[:, [site]]
 
 
 @pytest.mark.parametrize("kind", [PixelCNN, GatedPixelCNN])
@@ -172,7 +172,7 @@ def test_forward_takes_integers(kind):
 def test_there_is_a_layer_and_a_context_of_the_size_of_the_image():
     with pytest.raises(ValueError, match=r"PixelCNN expects depth from 1 to \d+; got 0"):
         PixelCNN((1, 4, 4), depth=0)
-    with pytest.raises(ValueError, match=r"layers from 0 to \d+; got -1"):
+    with pytest.raises(ValueError, match=r"depth from 0 to \d+; got -1"):
         GatedPixelCNN((1, 4, 4), depth=-1)
     with pytest.raises(
         ValueError,

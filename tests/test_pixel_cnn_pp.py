@@ -17,7 +17,6 @@ from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import (
 )
 from pyro_exact.likelihoods import DiscretizedLogisticMixture
 from pyro_exact.nn.dropout import Dropout
-from pyro_exact.nn.step_state import progress
 from pyro_exact.nn.weight_norm import WeightNormed
 from pyro_exact.ops.concat_elu import concat_elu
 
@@ -31,7 +30,7 @@ def moved(module, std=0.5):
 
 
 def small(**settings):
-    options = {"levels": 8, "resnets": 1, "filters": 3, "components": 2, "dropout": 0.0, **settings}
+    options = {"levels": 8, "width": 3, "depth": 1, "components": 2, "dropout": 0.0, **settings}
     return moved(PixelCNNpp((3, 8, 12), **options))
 
 
@@ -84,28 +83,28 @@ def test_not_a_number_does_not_leak():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_the_steps_give_what_forward_gives_on_coloured_images(dtype):
     net, x, context = (
-        small(context=2).to(dtype),
+        small(context_dim=2).to(dtype),
         images(4).to(dtype),
         torch.randn(4, 2, dtype=dtype),
     )
     theta, state, previous, sites = (
         net(x, context).flatten(1, 2),
-        net.start((4,), context),
+        net.init_state((4,), context),
         None,
         net.to_sites(x),
     )
     tolerance = 1e-10 if dtype == torch.float64 else 1e-4
     for site in range(net.sites):
         found, state = net.step(state, previous)
-        assert_close(found, theta[:, site], rtol=tolerance, atol=tolerance)
-        previous = sites[:, site]
+        assert_close(found.squeeze(1), theta[:, site], rtol=tolerance, atol=tolerance)
+        previous = sites[:, [site]]
 
 
 def test_samples_of_steps_and_of_whole_passes_are_the_same_on_coloured_images(monkeypatch):
     d = Autoregressive(small())
     torch.manual_seed(3)
     fast = d.sample((3,))
-    monkeypatch.setattr(PixelCNNpp, "start", CausalNet.start)
+    monkeypatch.setattr(PixelCNNpp, "init_state", CausalNet.init_state)
     monkeypatch.setattr(PixelCNNpp, "step", CausalNet.step)
     torch.manual_seed(3)
     assert torch.equal(d.sample((3,)), fast)
@@ -115,9 +114,9 @@ def test_samples_of_steps_and_of_whole_passes_are_the_same_on_coloured_images(mo
 def test_a_state_serves_once_and_another_start_begins_anew():
     net, x = small(), images(2)
     for _ in range(2):
-        state = net.start((2,))
+        state = net.init_state((2,))
         found, state = net.step(state)
-        assert_close(found, net(x)[:, 0, 0])
+        assert_close(found.squeeze(1), net(x)[:, 0, 0])
 
 
 @torch.no_grad()
@@ -127,7 +126,12 @@ def test_a_recorded_step_is_every_step_of_its_phase():
         moved(PixelCNNpp((1, 8, 8), 8, width=2, depth=1, components=2, dropout=0.0)),
         images(2)[:, :1, :, :8],
     )
-    values, theta, state, previous = net.to_sites(x), net(x).flatten(1, 2), net.start((2,)), None
+    values, theta, state, previous = (
+        net.to_sites(x),
+        net(x).flatten(1, 2),
+        net.init_state((2,)),
+        None,
+    )
     recorded, replayed = dict.fromkeys([(0, 0, True), (1, 2, False)]), 0
     for done in range(net.sites):
         phase = net.phase(done)
@@ -140,17 +144,17 @@ def test_a_recorded_step_is_every_step_of_its_phase():
                     copied, previous
                 )
             found, replayed = recorded[phase](state, previous), replayed + 1
-            state = (progress(0, done + 1), *state[1:])
-        assert_close(found, theta[:, done], rtol=1e-10, atol=1e-10)
-        previous = values[:, done]
+            state = state.next(state.cache)
+        assert_close(found.squeeze(1), theta[:, done], rtol=1e-10, atol=1e-10)
+        previous = values[:, [done]]
     assert replayed == 1 + 4
 
 
 def test_steps_have_no_dropout():
     net = small(dropout=0.5)
     expected = net.eval()(images(2))[:, 0, 0]
-    found, _ = net.train().step(net.start((2,)))
-    assert_close(found, expected)
+    found, _ = net.train().step(net.init_state((2,)))
+    assert_close(found.squeeze(1), expected)
 
 
 def test_initialize_normalises_every_layer_on_the_batch():
@@ -174,7 +178,7 @@ def test_a_map_that_no_pixel_reaches_is_not_blown_up():
     """The one pixel of the lowest resolution sees what is before the first pixel of the image: nothing."""
     net = PixelCNNpp((1, 4, 4), 8, width=4, depth=1, components=2, dropout=0.0)
     net.initialize(torch.randint(8, (20, 1, 4, 4)).double())
-    lowest = net.left.blocks[net.left.there[2][0]].first
+    lowest = net.left.blocks[net.left.down[2][0]].first
     assert_close(lowest.magnitude, torch.ones(4))
 
 

@@ -6,7 +6,8 @@ from test_pixel_cnn import dependence, randomised
 from torch.testing import assert_close
 
 from pyro_exact.autoregressive import DiagonalBiLSTM, RowLSTM
-from pyro_exact.autoregressive.pixel_rnn.conv_lstm import SweptLSTM, lstm_cell
+from pyro_exact.autoregressive.pixel_rnn.conv_lstm import ConvLSTM
+from pyro_exact.ops.conv_lstm_scan import lstm_cell
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -43,7 +44,7 @@ def plain(lstm, gates, windows):
     ("taps", "maps", "windows"), [(3, 1, ROWS), (2, 2, DIAGONALS)], ids=["rows", "diagonals"]
 )
 def test_the_loop_and_its_gradient_are_those_of_the_formula(taps, maps, windows):
-    lstm = randomised(SweptLSTM(5, taps, maps), 0)
+    lstm = randomised(ConvLSTM(5, taps, maps), 0)
     gates = torch.randn(
         maps, 20, sum(last - first for first, last in windows), 6, requires_grad=True
     )
@@ -57,7 +58,7 @@ def test_the_loop_and_its_gradient_are_those_of_the_formula(taps, maps, windows)
 
 def test_a_cell_of_a_step_is_a_cell_of_the_loop():
     gates, cell = torch.randn(7, 12), torch.randn(7, 3)
-    lstm = SweptLSTM(3, 2)
+    lstm = ConvLSTM(3, 2)
     lstm.cell.data.copy_(cell[:1])
     hidden = lstm(gates.T[None, :, None], [(0, 1)])[0, :, 0].T
     assert_close(lstm_cell(gates, cell[:1].expand(7, -1))[0], hidden, rtol=1e-12, atol=1e-12)
@@ -118,7 +119,7 @@ def test_padding_below_the_image_is_seen_to_leak(monkeypatch):
         return DiagonalBiLSTM((1, 3, 4), 2, width=4, depth=1, head_width=8)
 
     assert not looks_ahead(make)
-    monkeypatch.setattr("pyro_exact.autoregressive.pixel_rnn.conv_lstm.BEFORE", 0)
+    monkeypatch.setattr("pyro_exact.ops.conv_lstm_scan.BEFORE", 0)
     assert looks_ahead(make)
 
 
@@ -162,11 +163,11 @@ def test_the_networks_for_mnist_have_as_many_weights_as_the_paper_says(kind, tap
 def test_steps_in_float32_are_close_to_whole_passes(kind, shape):
     net = kind(shape, 5, width=8, depth=3, head_width=8).float()
     x = torch.randint(5, (2, *shape)).float()
-    theta, state, previous = net(x).flatten(1, -2), net.start((2,)), None
+    theta, state, previous = net(x).flatten(1, -2), net.init_state((2,)), None
     for site in net.orders[0].tolist():
         logits, state = net.step(state, previous)
-        assert_close(logits, theta[:, site], rtol=1e-4, atol=1e-4)
-        previous = x.flatten(1)[:, site]
+        assert_close(logits.squeeze(1), theta[:, site], rtol=1e-4, atol=1e-4)
+        previous = x.flatten(1)[:, [site]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -188,7 +189,7 @@ def test_under_autocast_the_recurrence_keeps_its_precision(kind):
             lambda kind: kind((3, 8, 8), width=2, head_width=3),
             "a channel for each of 3 colours; got 2",
         ),
-        (lambda kind: kind((1, 8, 8), layers=0), r"expects layers from 1 to \d+; got 0"),
+        (lambda kind: kind((1, 8, 8), depth=0), r"expects depth from 1 to \d+; got 0"),
         (
             lambda kind: kind((1, 8, 8), 2)(torch.zeros(5, 8, 8)),
             r"expects x of shape \(\*batch, 1, 8, 8\); got \(5, 8, 8\)",

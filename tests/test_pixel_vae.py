@@ -9,23 +9,23 @@ from torch.testing import assert_close
 
 from pyro_exact.autoregressive import CausalNet, GatedPixelCNN
 from pyro_exact.distributions import IndependentSites
-from pyro_exact.models import VAE, PixelVAE
+from pyro_exact.models import VAE, pixel_vae
 from pyro_exact.recipes import load_recipe
 
 pytestmark = pytest.mark.usefixtures("double")
 
-SIZES = {"hidden": 3, "kernel_size": 3, "head": 16, "width": 3, "features": 5}
+SIZES = {"decoder_width": 3, "kernel_size": 3, "head_width": 16, "width": 3, "features": 5}
 KINDS = {
-    "one layer": {"layers": 1},
-    "two layers": {"layers": 2},
-    "upsampled": {"layers": 2, "upsample": True},
-    "no layer": {"layers": 0},
+    "one layer": {"decoder_depth": 1},
+    "two layers": {"decoder_depth": 2},
+    "upsampled": {"decoder_depth": 2, "upsample": True},
+    "no layer": {"decoder_depth": 0},
 }
 
 
-def small(kind="two layers", latents=2, shape=(1, 4, 4), levels=2):
+def small(kind="two layers", latent_dim=2, shape=(1, 4, 4), levels=2):
     """A PixelVAE with weights away from their start."""
-    model = PixelVAE(shape, levels, latents, **(SIZES | KINDS[kind]))
+    model = pixel_vae(shape, levels, latent_dim, **(SIZES | KINDS[kind]))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.3 * torch.randn_like(p))
@@ -72,7 +72,7 @@ def test_z_moves_the_first_pixel_and_all_others(model):
 @pytest.mark.parametrize("kind", ["two layers", "upsampled"])
 def test_z_is_in_every_gate(kind):
     """Whichever layer is the only one to see z, the first pixel feels it."""
-    layers = KINDS[kind]["layers"]
+    layers = KINDS[kind]["decoder_depth"]
     for chosen in range(layers):
         model = small(kind)
         gates = [layer.context for layer in (model.likelihood.first, *model.likelihood.layers)]
@@ -125,7 +125,7 @@ def test_without_layers_it_is_a_vae_with_the_same_parts():
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bounds_rise_with_the_samples_to_the_likelihood(kind):
     """With one latent the likelihood is an integral over a line."""
-    model, x = small(kind, latents=1), bits(6)
+    model, x = small(kind, latent_dim=1), bits(6)
     model.posterior.normal.weight.mul_(0.1)
     model.posterior.normal.bias.copy_(
         torch.tensor([0.0, 1.5])
@@ -198,7 +198,7 @@ def test_levels_and_colours():
 
 @pytest.mark.parametrize("width", [8, 32])
 def test_a_new_posterior_sees_the_data_and_a_new_decoder_the_latent(width):
-    model = PixelVAE((1, 28, 28), upsample=True, width=width).requires_grad_(False)
+    model = pixel_vae((1, 28, 28), upsample=True, width=width).requires_grad_(False)
     assert model.posterior_of(bits(50, (1, 28, 28))).mean.std(0).mean() > 0.1
     assert model.decoder(torch.randn(50, 16)).std(0).mean() > 0.1
 
@@ -217,12 +217,15 @@ def test_the_recipe_has_the_size_of_the_official_code():
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: PixelVAE((1, 4, 4), layers=-1), r"expects layers from 0 to \d+; got -1"),
-        (lambda: PixelVAE((1, 4, 4), latents=0), r"expects latents from 1 to \d+; got 0"),
-        (lambda: PixelVAE((1, 6, 4)), r"that 4 divides; got \(1, 6, 4\)"),
-        (lambda: PixelVAE((1, 4, 4), levels=1), r"expects levels from 2 to \d+; got 1"),
-        (lambda: PixelVAE((3, 4, 4), hidden=2), "a channel for each of 3 colours; got 2"),
-        (lambda: PixelVAE((1, 4, 4), kernel_size=4), "expects an odd kernel_size; got 4"),
+        (
+            lambda: pixel_vae((1, 4, 4), decoder_depth=-1),
+            r"expects decoder_depth from 0 to \d+; got -1",
+        ),
+        (lambda: pixel_vae((1, 4, 4), latent_dim=0), r"expects latent_dim from 1 to \d+; got 0"),
+        (lambda: pixel_vae((1, 6, 4)), r"that 4 divides; got \(1, 6, 4\)"),
+        (lambda: pixel_vae((1, 4, 4), levels=1), r"expects levels from 2 to \d+; got 1"),
+        (lambda: pixel_vae((3, 4, 4), decoder_width=2), "a channel for each of 3 colours; got 2"),
+        (lambda: pixel_vae((1, 4, 4), kernel_size=4), "expects an odd kernel_size; got 4"),
         (lambda: small().model(bits() + 1), "values 0 and 1; got 2"),
         (
             lambda: small().model(bits(0)),

@@ -12,9 +12,9 @@ import yaml
 from pyro_exact.cli import main
 from pyro_exact.recipes import Recipe, Training, load_recipe, recipe_names
 from pyro_exact.recipes.allowance import rehearse
-from pyro_exact.recipes.check import arguments
-from pyro_exact.recipes.families import MODELS
 from pyro_exact.recipes.limits import LARGEST_MODEL
+from pyro_exact.recipes.models import MODELS
+from pyro_exact.recipes.parsing import parse_kwargs
 from pyro_exact.recipes.training import caution
 
 SHAPES = {
@@ -27,8 +27,16 @@ SHAPES = {
 }
 SMALL = {
     "conv_nade": {"width": 2, "hidden_dims": [4, 4], "orders": 1},
-    "conv_vae": {"latents": 2, "channels": 2, "features": 3, "length": 2, "width": 3, "rank": 2},
+    "conv_vae": {
+        "latent_dim": 2,
+        "width": 2,
+        "features": 3,
+        "flow_layers": 2,
+        "flow_width": 3,
+        "flow_rank": 2,
+    },
     "deep_nade": {"hidden_dims": [4, 4], "orders": 1},
+    "dense_vae": {"latent_dim": 2, "hidden_dims": [4], "flow_layers": 2},
     "diagonal_bilstm": {"width": 2, "depth": 1, "head_width": 2},
     "flow_pp": {
         "width": 4,
@@ -39,26 +47,32 @@ SMALL = {
     "gated_pixel_cnn": {"width": 2, "depth": 1, "head_width": 2},
     "glow": {"steps": 1, "width": 4},
     "hierarchical_pixel_vae": {
-        "top": 2,
-        "bottom": 2,
+        "latent_dim": 2,
+        "latent_channels": 2,
         "width": 2,
         "features": 3,
-        "hidden": 3,
-        "layers": 1,
-        "head": 3,
-        "prior_hidden": 2,
+        "decoder_width": 3,
+        "decoder_depth": 1,
+        "head_width": 3,
+        "prior_width": 2,
     },
-    "iaf_vae": {"latents": 2, "width": 4, "blocks": 1},
+    "iaf_vae": {"latent_channels": 2, "width": 4, "depth": 1},
     "made": {"hidden_dims": [4]},
     "nade": {"width": 4},
     "nice": {},
     "pixel_cnn": {"width": 2, "depth": 1, "head_width": 2},
     "pixel_cnn_pp": {"width": 2, "depth": 1, "components": 1},
-    "pixel_vae": {"latents": 2, "layers": 2, "hidden": 2, "head": 2, "width": 2, "features": 3},
+    "pixel_vae": {
+        "latent_dim": 2,
+        "decoder_depth": 2,
+        "decoder_width": 2,
+        "head_width": 2,
+        "width": 2,
+        "features": 3,
+    },
     "real_nvp": {"width": 4, "depth": 1},
     "row_lstm": {"width": 2, "depth": 1, "head_width": 2},
     "tarflow": {"layers": 1, "depth": 1, "width": 4, "heads": 1},
-    "vae": {"latents": 2, "hidden": 4, "length": 2},
 }
 
 VALUES = {
@@ -292,19 +306,19 @@ def test_an_image_that_does_not_fit_is_refused(name, shape, levels, message):
         load_recipe(name).build(shape, levels)
 
 
-def test_arguments_of_a_function():
+def test_parse_kwargs_of_a_function():
     def builder(dim, sizes: list[int], rate: float = 0.1, name: str | None = None):
         pass
 
     builder.__annotations__["dim"] = int
-    assert arguments(builder, {"sizes": [1, 2], "rate": "1e-3"}, "x", leave_out=["dim"]) == {
+    assert parse_kwargs(builder, {"sizes": [1, 2], "rate": "1e-3"}, "x", leave_out=["dim"]) == {
         "sizes": [1, 2],
         "rate": 1e-3,
     }
-    assert arguments(builder, {"dim": 1, "sizes": [], "name": None}, "x")["name"] is None
+    assert parse_kwargs(builder, {"dim": 1, "sizes": [], "name": None}, "x")["name"] is None
     with pytest.raises(ValueError, match=r"x: sizes expects list\[int\]; got \[1, 'a'\]"):
-        arguments(builder, {"dim": 1, "sizes": [1, "a"]}, "x")
-    assert MODELS["glow"].settings.__name__ == "glow"
+        parse_kwargs(builder, {"dim": 1, "sizes": [1, "a"]}, "x")
+    assert MODELS["glow"].signature.__name__ == "glow"
 
 
 # Recipes from elsewhere
@@ -387,7 +401,7 @@ def test_what_an_argument_holds_is_not_expanded_either(tmp_path, capsys, text):
         ({"name": "glow", "scales": 10**9}, r"expects scales from 1 to \d\d; got 10{9}\. Choose"),
         ({"name": "glow", "scales": 2, "width": 70_000}, "would take more than 16,384 MiB"),
         ({"name": "made", "hidden_dims": [10**7]}, "would take more than"),
-        ({"name": "vae", "hidden": 10**4, "layers": 1000}, "would take more than"),
+        ({"name": "dense_vae", "hidden_dims": [10**4] * 1000}, "would take more than"),
         ({"name": "glow", "scales": 2, "steps": 10**4}, "takes more than 1000 calls"),
     ],
 )

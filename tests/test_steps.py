@@ -5,7 +5,7 @@ import torch
 from registry import net
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyro_exact.autoregressive.sampler import Rows, Steps
+from pyro_exact.autoregressive.sampler import Sampler, SamplingInputs
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -43,7 +43,7 @@ def steps(name, given, captures):
     observed, mask = (
         (None, None) if not given else (torch.ones(4, made.sites), torch.rand(4, made.sites) < 0.5)
     )
-    taken = Steps(made, 0, Rows(noise, context, observed, mask))
+    taken = Sampler(made, 0, SamplingInputs(noise, context, observed, mask))
     taken.captures = captures
     return taken
 

@@ -18,7 +18,7 @@ from pyro_exact.distributions import FlowPosterior, IndependentSites, StandardNo
 from pyro_exact.distributions.normal import exponential_normal, softplus_normal
 from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
 from pyro_exact.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
-from pyro_exact.models import VAE, GenerativeModel, HierarchicalPixelVAE, PixelVAE, iaf_vae
+from pyro_exact.models import VAE, GenerativeModel, hierarchical_pixel_vae, iaf_vae, pixel_vae
 from pyro_exact.nn import DenseDecoder, DenseEncoder, GatedConvDecoder, GatedConvEncoder
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
 from pyro_exact.train import evaluate, fit
@@ -411,7 +411,7 @@ def test_a_resumed_run_goes_on_with_the_weight_that_it_had(tmp_path):
     whole, half = (
         Recipe(
             "toy",
-            {"name": "vae", "latents": 2, "hidden": 4},
+            {"name": "dense_vae", "latent_dim": 2, "hidden_dims": [4]},
             "toy",
             Training(steps=steps, **settings),
         )
@@ -614,18 +614,20 @@ class Squashing(nn.Module):
         (
             lambda: (
                 load_recipe("vae_mnist")
-                .changed({"pixels": "bernoulli"}, {})
+                .changed({"likelihood": "bernoulli"}, {})
                 .build((1, 28, 28), 256)
             ),
             "2 levels, 0 and 1; got 256",
         ),
         (
-            lambda: load_recipe("vae_mnist").changed({"latents": 0}, {}).build((1, 8, 8), 2),
-            r"expects latents from 1 to \d+; got 0",
+            lambda: load_recipe("vae_mnist").changed({"latent_dim": 0}, {}).build((1, 8, 8), 2),
+            r"expects latent_dim from 1 to \d+; got 0",
         ),
         (
-            lambda: load_recipe("vae_mnist").changed({"layers": 0}, {}).build((1, 8, 8), 2),
-            r"expects layers from 1 to \d+; got 0",
+            lambda: (
+                load_recipe("vae_mnist").changed({"hidden_dims": [400, 0]}, {}).build((1, 8, 8), 2)
+            ),
+            r"expects each of hidden_dims from 1 to \d+; got 0",
         ),
         (lambda: GatedConvEncoder((1, 8, 8), features=0), r"expects features from 1 to \d+; got 0"),
         (lambda: GatedConvDecoder(2, (1, 8, 8), width=0), r"expects width from 1 to \d+; got 0"),
@@ -634,15 +636,15 @@ class Squashing(nn.Module):
             r"expects 3 sizes in the shape \(C, H, W\) of images; got \(8, 8\)",
         ),
         (
-            lambda: HierarchicalPixelVAE((0, 8, 8), 4),
+            lambda: hierarchical_pixel_vae((0, 8, 8), 4),
             r"expects each of the shape \(C, H, W\) of images from 1 to \d+; got 0",
         ),
         (
-            lambda: HierarchicalPixelVAE((1, 8, 8), 4, width=0),
+            lambda: hierarchical_pixel_vae((1, 8, 8), 4, width=0),
             r"expects width from 1 to \d+; got 0",
         ),
         (lambda: iaf_vae((8, 8), 4), r"ResNetVAE expects a shape \(C, H, W\) of images"),
-        (lambda: PixelVAE((1, 8, 8), features=0), r"expects features from 1 to \d+; got 0"),
+        (lambda: pixel_vae((1, 8, 8), features=0), r"expects features from 1 to \d+; got 0"),
         (lambda: FlowPosterior(0, 2), r"expects features from 1 to \d+; got 0"),
         (lambda: vae().encode(2 * bits() + 1), "expects values 0 and 1"),
         (
@@ -720,11 +722,15 @@ def test_the_loss_of_an_exact_model_is_not_annealed(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vae_mnist", "conv_vae_mnist"])
-@pytest.mark.parametrize("pixels", [None, "categorical", "logistic"])
+@pytest.mark.parametrize("likelihood", [None, "categorical", "logistic"])
 @pytest.mark.parametrize("shape", [(1, 8, 12), (3, 8, 8)])
-def test_recipes_of_both_papers_build_for_levels_and_colours(name, pixels, shape):
-    small = {"hidden": 5} if name == "vae_mnist" else {"channels": 2, "features": 4}
-    model = load_recipe(name).changed({"latents": 2, "pixels": pixels, **small}, {}).build(shape, 5)
+def test_recipes_of_both_papers_build_for_levels_and_colours(name, likelihood, shape):
+    small = {"hidden_dims": [5]} if name == "vae_mnist" else {"width": 2, "features": 4}
+    model = (
+        load_recipe(name)
+        .changed({"latent_dim": 2, "likelihood": likelihood, **small}, {})
+        .build(shape, 5)
+    )
     x = model.sample(6)
     assert x.shape == (6, *shape)
     assert set(x.flatten().tolist()) <= {0, 1, 2, 3, 4}
@@ -734,7 +740,14 @@ def test_recipes_of_both_papers_build_for_levels_and_colours(name, pixels, shape
 
 def test_recipes_of_both_papers_build_with_every_flow():
     for flow in (None, "planar", "radial", "iaf", "coupling", "spline", "sylvester"):
-        settings = {"latents": 3, "hidden": 5, "flow": flow, "length": 2, "width": 6, "rank": 2}
+        settings = {
+            "latent_dim": 3,
+            "hidden_dims": [5],
+            "flow": flow,
+            "flow_layers": 2,
+            "flow_width": 6,
+            "flow_rank": 2,
+        }
         model = load_recipe("vae_mnist").changed(settings, {}).build((1, 8, 8), 2)
         assert isinstance(model, GenerativeModel)
         assert (model.posterior.flow is None) == (flow is None)

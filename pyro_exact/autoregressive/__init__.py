@@ -7,7 +7,7 @@ from pyro_exact.autoregressive.made import MADE
 from pyro_exact.autoregressive.nade import NADE
 from pyro_exact.autoregressive.order_agnostic import (
     Completion,
-    Conditioned,
+    ConditionalNet,
     ConvNADE,
     DeepNADE,
     OrderAgnosticNet,
@@ -24,7 +24,7 @@ __all__ = [
     "Autoregressive",
     "CausalNet",
     "Completion",
-    "Conditioned",
+    "ConditionalNet",
     "ConvNADE",
     "DeepNADE",
     "DiagonalBiLSTM",

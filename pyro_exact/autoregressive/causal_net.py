@@ -1,4 +1,4 @@
-"""Networks whose output at a site is a function of the sites before it: all at once, or one after the other."""
+"""The contract of autoregressive networks: causal in one pass, or one step after the other."""
 
 from __future__ import annotations
 
@@ -12,174 +12,233 @@ from pyro_exact.checks import check_broadcast, check_event, check_numbers, check
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.conditioner import required
 from pyro_exact.nn.precision import cast, weight_of
-from pyro_exact.nn.step_state import State, progress
+from pyro_exact.nn.step_state import StepState
 
 
 class CausalNet(nn.Module, ABC):
-    r"""A network for `pyro_exact.autoregressive.Autoregressive`: what it computes for a site is causal.
+    r"""The base class of networks for `pyro_exact.autoregressive.Autoregressive`.
 
     .. math:: \theta_{o_k} = g_k(x_{o_1}, \dots, x_{o_{k-1}}, \mathrm{context}), \qquad
         \log p(x) = \sum_k \log p(x_{o_k} \mid \theta_{o_k})
 
-    A subclass writes `forward`, for all sites at once, and `orders`. Where a step costs less than a
-    `forward`, it writes `start` and `step` as well; ``stack(step) == forward`` is their law. The
-    state between two steps is passed and returned, and never kept in the module. Some networks are
-    an ensemble with shared weights: each member has its own order, and perhaps its own connections.
+    A site is the part of a value that the network predicts at once: an element of a vector or
+    image, or, with some likelihoods, a pixel with all its channels.
 
-    A site is what the network emits at once: a number, or with some likelihoods a pixel with all
-    its channels.
+    A subclass must define `orders` and `forward`, which computes all sites in one pass. If a step
+    costs less than a pass, it should define `init_state` and `step` as well. Both must agree: the
+    parameters from all steps are those from `forward`. By default a step predicts one site; define
+    `num_steps` and `group` if a step predicts several. The state is passed from step to step and
+    never stored in the module. A network may be an ensemble with shared weights, in which each
+    member has its own order. `pyro_exact.testing.check_causal_net` checks all of this.
 
     Args:
-        shape: Size of a vector, or the shape of an image: the shape of a site's value, then that of
-            the grid of sites, which are numbered row by row.
-        likelihood: What ``theta`` means.
-        context: Shape of the context that every site may depend on, or the size of a vector.
+        shape: Size of a vector, or shape of an image. The first dimensions are those of a site's
+            value, the others are the grid of sites, which are numbered row by row.
+        likelihood: The distribution of a site given its parameters ``theta``.
+        context_shape: Shape of the context on which every site may depend, or the size of a context
+            vector; `None` for a network without a context.
+
+    Attributes:
+        event_shape: Shape of a value.
+        grid: Shape of the grid of sites.
+        sites: Number of sites.
 
     Shape:
         - x: (\*batch, \*event_shape), where event_shape is (\*site_shape, \*grid); context:
           (\*batch, \*context_shape).
-        - theta: (\*batch, \*grid, likelihood.num_params); of one site: (\*batch,
-          likelihood.num_params).
+        - theta: (\*batch, \*grid, likelihood.num_params).
 
     Raises:
-        ValueError: If the shape is empty, or does not begin with that of a site's value.
+        TypeError: If ``likelihood`` is not a `Likelihood`.
+        ValueError: If the shape is empty, or does not begin with the shape of a site's value.
     """
 
     def __init__(
         self,
         shape: int | Sequence[int],
         likelihood: Likelihood,
-        context: int | Sequence[int] | None = None,
+        context_shape: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
         if not isinstance(likelihood, Likelihood):
             raise TypeError(
-                f"{name} expects a Likelihood, such as those of pyro_exact.distributions; got "
-                f"{type(likelihood).__name__}. Pass one, not its class."
+                f"{name} expects a Likelihood, such as those of pyro_exact.likelihoods; got "
+                f"{type(likelihood).__name__}. Pass an instance, not its class."
             )
+
         self.event_shape = torch.Size(check_shape(name, "shape", shape))
-        values = len(likelihood.site_shape)
-        if self.event_shape[:values] != likelihood.site_shape:
+        self.likelihood = likelihood
+        self.context_shape: tuple[int, ...] | None = None
+        if context_shape is not None:
+            self.context_shape = check_shape(name, "context_shape", context_shape)
+
+        dims = self._site_dims
+        if self.event_shape[:dims] != likelihood.site_shape:
             raise ValueError(
                 f"{name} expects a shape that begins with that of the values of its likelihood, "
                 f"{likelihood.site_shape}; got {tuple(self.event_shape)}. Build the likelihood for that shape."
             )
-        self.grid = self.event_shape[values:]
+        self.grid = self.event_shape[dims:]
         self.sites = self.grid.numel()
-        self.likelihood = likelihood
-        self.context_shape = None if context is None else check_shape(name, "context", context)
 
     @property
-    def incremental(self) -> bool:
-        """Whether the network has steps of its own, as it should where they cost less than passes."""
-        return type(self).step is not CausalNet.step
+    def _site_dims(self) -> int:
+        """Number of dimensions of a site's value."""
+        return len(self.likelihood.site_shape)
+
+    # The contract
+    # ---------------------------------------------------------------------------------------------
 
     @property
     @abstractmethod
     def orders(self) -> Tensor:
-        """Numbers of the sites in the order in which they come, for each member: (members, sites)."""
+        """Order of the sites for each member: integers of shape (members, sites)."""
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        """Return theta of every site, each from the values in ``x`` of the sites before it."""
+        """Return the parameters of every site, each from the values of earlier sites in ``x``."""
 
-    def start(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
-    ) -> State:
-        """Return the state before the first step."""
-        x = next(self.parameters()).new_zeros(*batch_shape, self.sites, *self.likelihood.site_shape)
-        start = progress(member, 0), x
-        return start if context is None else (*start, context)
+    @property
+    def incremental(self) -> bool:
+        """Whether the network defines steps of its own, which should cost less than passes."""
+        return type(self).step is not CausalNet.step
 
-    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
-        """Return theta of the next site, and the next state.
+    @property
+    def num_steps(self) -> int:
+        """Number of steps that predict all sites; by default one for each site."""
+        return self.sites
 
-        This default, always right and slow, runs `forward` at each step.
+    def group(self, index: int) -> slice:
+        """Return the places in the order that step ``index`` predicts; by default a single one.
 
-        Args:
-            state: From `start`, or from the step before; a step may write into it, so it serves
-                once.
-            previous: The value of the site of the step before, (*batch, *site_shape), which may
-                change afterwards; at the first step, nothing.
+        The groups of all steps must cover the order without gaps. The sites of a group are
+        independent given the sites of earlier groups.
         """
-        (member, done, _), x, *context = state[0].shape, *state[1:]
-        order, dim = self.orders[member], -1 - len(self.likelihood.site_shape)
-        if previous is not None:
-            x = x.index_copy(dim, order[done - 1 : done], previous.unsqueeze(dim))
-        theta = self(self.from_sites(x), *context, member=member).flatten(-1 - len(self.grid), -2)
-        return theta.index_select(-2, order[done : done + 1]).squeeze(-2), (
-            progress(member, done + 1),
-            x,
-            *context,
-        )
+        return slice(index, index + 1)
 
-    def phase(self, done: int) -> Hashable | None:
-        """Return the kind of the step that follows ``done`` ones, or `None`, the default, for one of its own kind.
+    def phase(self, index: int) -> Hashable | None:
+        """Return a key of step ``index``; steps with equal keys run the same operations.
 
-        Steps of one kind run the same operations on the same tensors: where they are is a tensor in
-        the state, into which they write. So a CUDA graph of one of them is all of them.
+        Steps of a phase must differ in nothing but the values of tensors in their cache, so that a
+        CUDA graph can record one step and replay it for the others. `None`, the default, stands for
+        a step that is never replayed.
         """
         return None
 
-    def to_sites(self, x: Tensor) -> Tensor:
-        """Return the values of the sites in a row: (*batch, *event_shape) -> (*batch, sites, *site_shape)."""
-        values = len(self.likelihood.site_shape)
-        flat = self._checked(x).flatten(-len(self.grid))
-        return flat.movedim(-1, -1 - values)
+    def init_state(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> StepState:
+        """Return the state before the first step.
 
-    def from_sites(self, values: Tensor) -> Tensor:
-        """Return what `to_sites` took."""
-        flat = values.movedim(-1 - len(self.likelihood.site_shape), -1)
-        return flat.unflatten(-1, self.grid)
+        Args:
+            batch_shape: Batch shape of the values that the steps predict.
+            context: (*batch, *context_shape), if the network needs a context.
+            member: Member of an ensemble.
+        """
+        weight = next(self.parameters())
+        x = weight.new_zeros(*batch_shape, self.sites, *self.likelihood.site_shape)
+        return StepState(member, 0, (x, context))
+
+    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+        """Return the parameters of the next group of sites, and the next state.
+
+        By default each step runs `forward`, which is always correct, and slow.
+
+        Args:
+            state: From `init_state` or from the previous step. A step may write into its cache, so
+                use each state once.
+            previous: Values of the group of the previous step, (*batch, group, *site_shape); `None`
+                at the first step. It may be overwritten after the call.
+
+        Returns:
+            The parameters, (*batch, group, num_params), and the state after the step.
+        """
+        x, context = state.cache
+        order = self.orders[state.member]
+
+        if previous is not None:
+            known = order[self.group(state.done - 1)]
+            x = x.index_copy(-1 - self._site_dims, known, previous)
+
+        theta = self(self.from_sites(x), context, member=state.member)
+        by_site = theta.flatten(-1 - len(self.grid), -2)
+        return by_site.index_select(-2, order[self.group(state.done)]), state.next((x, context))
 
     def initialize(self, x: Tensor) -> None:
-        """Set the parameters that depend on data from a batch; none by default."""
+        """Set the parameters that depend on data from a batch. By default there are none."""
 
-    def examples(self, x: Tensor) -> Tensor:
-        """Return data in rows, (n, sites, *site_shape), to `initialize` from.
+    # For subclasses
+    # ---------------------------------------------------------------------------------------------
 
-        Raises:
-            ValueError: If it is no batch, or holds what the likelihood cannot take.
-        """
-        rows = self.to_sites(x)
-        if rows.dim() == 1 + len(self.likelihood.site_shape) or not len(rows):
-            raise ValueError(
-                f"{type(self).__name__} starts from a batch of data; got shape {tuple(x.shape)}. Add the batch "
-                f"dimension."
-            )
-        check_numbers(type(self).__name__, "data", x)
-        if not (self.likelihood.support.check(x) & x.isfinite()).all():
-            raise ValueError(
-                f"{type(self).__name__} starts from {self.likelihood.values}; got others. Compare the data with the "
-                f"likelihood."
-            )
-        return cast(rows.reshape(-1, self.sites, *self.likelihood.site_shape), weight_of(self))
+    def to_sites(self, x: Tensor) -> Tensor:
+        """Return the values of all sites: (*batch, *event_shape) -> (*batch, sites, *site_shape)."""
+        self._check_event(x)
+        flat = x.flatten(-len(self.grid))
+        return flat.movedim(-1, -1 - self._site_dims)
 
-    def contexts(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
-        """Return the context of each vector or image of a batch in a row: (N, *context_shape)."""
-        if self.context_shape is None:
-            return None
-        context = required(context, self.context_shape, next(self.parameters()))
-        rows = context.shape[: context.dim() - len(self.context_shape)]
-        if check_broadcast(type(self).__name__, "context", rows, "x", batch_shape) != torch.Size(
-            batch_shape
-        ):
-            raise ValueError(
-                f"{type(self).__name__} expects x of the batch shape of its context, {tuple(rows)}; got "
-                f"{tuple(batch_shape)}. Expand x to it."
-            )
-        return context.expand(*batch_shape, *self.context_shape).reshape(-1, *self.context_shape)
+    def from_sites(self, values: Tensor) -> Tensor:
+        """Return the inverse of `to_sites`."""
+        flat = values.movedim(-1 - self._site_dims, -1)
+        return flat.unflatten(-1, self.grid)
 
-    def values(self, x: Tensor) -> Tensor:
-        """Return values in the precision of the weights, or say that their shape is wrong."""
-        x, weight = self._checked(x), weight_of(self)
+    def check_input(self, x: Tensor) -> Tensor:
+        """Return x in the dtype of the weights, or raise an error if it has another shape."""
+        self._check_event(x)
+        weight = weight_of(self)
         if not weight.is_meta:
             check_numbers(type(self).__name__, "x", x)
         return cast(x, weight)
 
-    def _checked(self, x: Tensor) -> Tensor:
-        """Return x, or say that its shape is wrong."""
+    def check_data(self, x: Tensor) -> Tensor:
+        """Return a batch of data, (n, sites, *site_shape), for `initialize`.
+
+        Raises:
+            ValueError: If ``x`` is not a batch, or has values that the likelihood does not allow.
+        """
+        name = type(self).__name__
+        rows = self.to_sites(x)
+        if rows.dim() == 1 + self._site_dims or not len(rows):
+            raise ValueError(
+                f"{name} starts from a batch of data; got shape {tuple(x.shape)}. Add the batch dimension."
+            )
+
+        check_numbers(name, "data", x)
+        if not (self.likelihood.support.check(x) & x.isfinite()).all():
+            raise ValueError(
+                f"{name} starts from {self.likelihood.values}; got others. Compare the data with the likelihood."
+            )
+        return cast(rows.reshape(-1, self.sites, *self.likelihood.site_shape), weight_of(self))
+
+    def flatten_context(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
+        """Return the context of each row of a flattened batch, (N, *context_shape).
+
+        Raises:
+            ValueError: If the context is missing, or has another shape, or a larger batch than x.
+        """
+        if self.context_shape is None:
+            return None
+
+        context = required(context, self.context_shape, next(self.parameters()))
+        rows = context.shape[: context.dim() - len(self.context_shape)]
+        name, batch = type(self).__name__, torch.Size(batch_shape)
+        if check_broadcast(name, "context", rows, "x", batch) != batch:
+            raise ValueError(
+                f"{name} expects x of the batch shape of its context, {tuple(rows)}; got "
+                f"{tuple(batch_shape)}. Expand x to it."
+            )
+        return context.expand(*batch, *self.context_shape).reshape(-1, *self.context_shape)
+
+    def _check_event(self, x: Tensor) -> None:
         name = type(self).__name__
         check_event(name, "x", check_tensor(name, "x", x), self.event_shape)
-        return x
+
+
+def check_scalar_sites(name: str, likelihood: Likelihood) -> Likelihood:
+    """Return the likelihood of a network whose sites are single elements, or raise an error."""
+    if isinstance(likelihood, Likelihood) and likelihood.site_shape:
+        raise ValueError(
+            f"{name} expects a likelihood of single elements; got a {type(likelihood).__name__} of sites of shape "
+            f"{likelihood.site_shape}. Use a network of images, such as GatedPixelCNN, for whole pixels."
+        )
+    return likelihood

@@ -1,11 +1,11 @@
-"""What the networks of images have in common that predict pixel by pixel, and in a pixel R, then G, then B."""
+"""The base class of networks that predict an image pixel by pixel, and within a pixel R, then G, then B."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,37 +18,59 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.conditioner import by_number
 from pyro_exact.nn.masked_convolution import MaskedConv2d
-from pyro_exact.nn.step_state import State, progress
+from pyro_exact.nn.step_state import StepState
 
 
 class Cursor(NamedTuple):
-    """Where a step stands: its row and column, (1) each, and the lines of the image so far.
+    """The position of a step, and the image so far.
 
-    ``batch`` is empty; its shape is (*batch, 0).
+    Attributes:
+        row: Row of the pixel, (1).
+        column: Column of the pixel, (1).
+        image: Line buffer of the scaled image, (N, rows, padded width, C).
+        batch_shape: Batch shape of the images.
     """
 
     row: Tensor
     column: Tensor
     image: Tensor
-    batch: Tensor
+    batch_shape: tuple[int, ...]
+
+    def next_row(self) -> None:
+        """Move to the first column of the next row."""
+        self.row.add_(1)
+        self.column.zero_()
+        line_buffer.next_row(self.image)
+
+
+class PixelCache(Protocol):
+    """What the steps of an image network read and write: prepared weights, features of earlier pixels.
+
+    A cache is a `NamedTuple`, so that it can be copied and traced.
+    """
+
+    def start_row(self, cursor: Cursor) -> None:
+        """Compute what a new row needs, once the row above is complete."""
+
+    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
+        """Return the parameters of the site with this colour at the cursor, (N, num_params)."""
 
 
 class PixelNet(CausalNet):
-    r"""A network of images that predicts pixel by pixel, row by row, and in a pixel colour by colour.
+    r"""A network that predicts an image row by row, pixel by pixel, and colour by colour.
 
-    A site is one number of a pixel: 0 or 1 with two levels, else one of the levels with a logit for
-    each. With another likelihood it may be a pixel with all its channels, or hold real numbers. The
-    network sees levels scaled to [-1, 1], and real numbers as they are.
+    A site is an element of a pixel: a bit if there are two levels, otherwise one of the levels with
+    a logit for each. With another likelihood a site may be a pixel with all its channels, or real
+    numbers. Levels are scaled to [-1, 1] before they enter the network; real numbers are not.
 
-    A subclass writes `theta`, for whole images, whose last layer is ``last``. For steps that cost
-    what one number of the image costs it writes `memory`, `begin_row` and `number`, of which the
-    latter two write into their memory; steps carry no gradient.
+    A subclass defines `theta`, which computes whole images and ends with the layer ``last``, and
+    `init_cache`, whose result computes single sites. Steps carry no gradient.
 
     Args:
         shape: (C, H, W).
         levels: Number of pixel levels; `None` for real numbers.
-        context: Size of a context vector, or shape of a context map (channels, H, W).
-        likelihood: What theta means, if not that of single levels.
+        context_shape: Size of a context vector, or shape of a context map (channels, H, W).
+        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
@@ -61,34 +83,40 @@ class PixelNet(CausalNet):
 
     order: Tensor
     last: MaskedConv2d
-    rows = columns = (
-        1  # of the image that a step keeps: up to the last row, and of padding on either side
-    )
+    image_rows = image_padding = 1  # of the line buffer: rows, and columns of padding on each side
 
     def __init__(
         self,
         shape: Sequence[int],
         levels: int | None,
-        context: int | Sequence[int] | None = None,
+        context_shape: int | Sequence[int] | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
         name = type(self).__name__
         if levels is not None:
             levels = check_size(name, "levels", levels, least=2)
-        super().__init__(shape, of_levels(levels) if likelihood is None else likelihood, context)
+        if likelihood is None:
+            likelihood = of_levels(levels)
+        super().__init__(shape, likelihood, context_shape)
+
         if len(self.event_shape) != 3:
             raise ValueError(
                 f"{name} expects a shape (C, H, W); got {tuple(self.event_shape)}. For vectors, see MADE or NADE."
             )
-        if self.likelihood.levels != levels:
+        if likelihood.levels != levels:
             raise ValueError(
                 f"{name} expects as many levels as its likelihood; got levels={levels} and a "
-                f"{type(self.likelihood).__name__} of {self.likelihood.values}. Give both the same number."
+                f"{type(likelihood).__name__} of {likelihood.values}. Give both the same number."
             )
-        self.channels, self.height, self.width = self.event_shape
-        self.numbers = prod(self.likelihood.site_shape)
-        self.colours = self.channels // self.numbers  # that come one after the other
+
         self.levels = levels
+        self.channels, self.height, self.width = self.event_shape
+        self.site_channels = prod(likelihood.site_shape)
+        self.colours = (
+            self.channels // self.site_channels
+        )  # groups of channels, one after the other
+
+        # Sites are numbered colour by colour, and predicted pixel by pixel.
         order = torch.arange(self.sites).view(self.colours, -1).T.flatten()
         self.register_buffer("order", order, persistent=False)
 
@@ -96,84 +124,90 @@ class PixelNet(CausalNet):
     def orders(self) -> Tensor:
         return self.order[None]
 
+    @abstractmethod
+    def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
+        """Return the parameters of all sites, (N, colours * num_params, H, W), of scaled images."""
+
+    @abstractmethod
+    def init_cache(self, cursor: Cursor, context: Tensor | None) -> PixelCache:
+        """Return the cache of the steps before the first pixel."""
+
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        images = self.scaled(self.values(x)).reshape(-1, *self.event_shape)
-        theta = self.theta(images, self.contexts(context, x.shape[:-3]))
-        num_params = self.likelihood.num_params
-        return by_number(theta, num_params, x).reshape(*x.shape[:-3], *self.grid, num_params)
+        batch, num_params = x.shape[:-3], self.likelihood.num_params
+        images = self.scale(self.check_input(x)).reshape(-1, *self.event_shape)
+        theta = self.theta(images, self.flatten_context(context, batch))
+        return by_number(theta, num_params, x).reshape(*batch, *self.grid, num_params)
 
-    def scaled(self, x: Tensor) -> Tensor:
-        """Return levels in [-1, 1]."""
+    def scale(self, x: Tensor) -> Tensor:
+        """Return levels scaled to [-1, 1]; real numbers stay as they are."""
         return x if self.levels is None else x * (2 / (self.levels - 1)) - 1
-
-    @torch.no_grad()
-    def start(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
-    ) -> State:
-        weight = next(self.parameters())
-        batch = weight.new_empty(*batch_shape, 0)
-        rows = batch.shape[:-1].numel()
-        image = line_buffer.start(
-            weight, rows, self.rows, self.width, self.channels, self.columns, self.columns
-        )
-        row = torch.full((1,), -1, device=weight.device)
-        cursor = Cursor(row, torch.zeros_like(row), image, batch)
-        return progress(member, 0), cursor, self.memory(cursor, self.contexts(context, batch_shape))
-
-    @torch.no_grad()
-    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
-        (_, done, _), cursor, memory = state[0].shape, *state[1:]
-        colour = done % self.colours
-        if previous is not None:
-            before = (colour - 1) % self.colours * self.numbers
-            values = self.scaled(previous).reshape(-1, self.numbers)
-            line_buffer.write(
-                cursor.image[..., before : before + self.numbers],
-                cursor.column + self.columns,
-                values,
-            )
-        if done % (self.colours * self.width) == 0:
-            cursor.row.add_(1)
-            cursor.column.zero_()
-            line_buffer.next_row(cursor.image)
-            self.begin_row(cursor, memory)
-        elif colour == 0:
-            cursor.column.add_(1)
-        theta = self.number(colour, cursor, memory)
-        theta = theta.view(*cursor.batch.shape[:-1], self.likelihood.num_params)
-        return theta, (progress(0, done + 1), cursor, memory)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Set the last bias to the marginal distribution of each colour in a batch."""
-        self.examples(x)
+        self.check_data(x)
         if self.last.bias is not None:
-            colours = x.to(self.last.bias.dtype).movedim(1, -1).flatten(0, -2)
-            self.last.bias.copy_(self.likelihood.marginal(colours).flatten())
+            pixels = x.to(self.last.bias.dtype).movedim(1, -1).flatten(0, -2)
+            self.last.bias.copy_(self.likelihood.marginal(pixels).flatten())
 
-    def phase(self, done: int) -> Hashable | None:
-        pixel, colour = divmod(done, self.colours)
-        return (colour, colour == 0 and pixel % self.width == 0) if done else None
+    # Steps
+    # ---------------------------------------------------------------------------------------------
 
-    @abstractmethod
-    def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
-        """Return theta of all sites, (N, colours * num_params, H, W), from scaled images and their contexts."""
+    @torch.no_grad()
+    def init_state(
+        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+    ) -> StepState:
+        weight = next(self.parameters())
+        n, padding = torch.Size(batch_shape).numel(), self.image_padding
+        image = line_buffer.empty_lines(
+            weight, n, self.image_rows, self.width, self.channels, padding, padding
+        )
 
-    @abstractmethod
-    def memory(self, cursor: Cursor, context: Tensor | None) -> Any:
-        """Return what the steps keep and read, besides the cursor."""
+        row = torch.full((1,), -1, device=weight.device)
+        cursor = Cursor(row, torch.zeros_like(row), image, tuple(batch_shape))
+        cache = self.init_cache(cursor, self.flatten_context(context, batch_shape))
+        return StepState(member, 0, (cursor, cache))
 
-    @abstractmethod
-    def begin_row(self, cursor: Cursor, memory: Any) -> None:
-        """Do what a new row needs; the one above is complete."""
+    @torch.no_grad()
+    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+        cursor, cache = state.cache
+        pixel, colour = divmod(state.done, self.colours)
 
-    @abstractmethod
-    def number(self, colour: int, cursor: Cursor, memory: Any) -> Tensor:
-        """Return theta of the site at the cursor that has this colour, (N, num_params)."""
+        if previous is not None:
+            self._write(previous, (colour - 1) % self.colours, cursor)
+
+        if colour == 0 and pixel % self.width == 0:
+            cursor.next_row()
+            cache.start_row(cursor)
+        elif colour == 0:
+            cursor.column.add_(1)
+
+        theta = cache.site_params(colour, cursor)
+        theta = theta.view(*cursor.batch_shape, 1, self.likelihood.num_params)
+        return theta, state.next((cursor, cache))
+
+    def phase(self, index: int) -> Hashable | None:
+        pixel, colour = divmod(index, self.colours)
+        starts_row = colour == 0 and pixel % self.width == 0
+        return (colour, starts_row) if index else None
+
+    def _write(self, values: Tensor, colour: int, cursor: Cursor) -> None:
+        """Write the values of a site into the image at the cursor."""
+        first = colour * self.site_channels
+        channels = cursor.image[..., first : first + self.site_channels]
+        scaled = self.scale(values).reshape(-1, self.site_channels)
+        line_buffer.write_column(channels, cursor.column + self.image_padding, scaled)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.event_shape)}, levels={self.levels}"
 
 
 def of_levels(levels: int | None) -> Likelihood:
-    """Return the likelihood of one number with so many levels."""
+    """Return the default likelihood of an element with this number of levels.
+
+    Raises:
+        ValueError: If ``levels`` is `None`: for real numbers there is no default.
+    """
     if levels is None:
         raise ValueError(
             "A network of real numbers expects a likelihood; got none. Give a GaussianLikelihood."

@@ -1,117 +1,133 @@
-"""The steps of a sample, one site after the other; on a CUDA device steps of a kind are captured once, and replayed."""
+"""The sampler of an autoregressive network: draws the sites of a batch, step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Hashable
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_exact.likelihoods.likelihood import Likelihood
-from pyro_exact.nn.step_state import State, progress
-
-
-class Causal(Protocol):
-    """What a network needs to have; see `pyro_exact.autoregressive.CausalNet`."""
-
-    event_shape: torch.Size
-    grid: torch.Size
-    sites: int
-    context_shape: tuple[int, ...] | None
-    likelihood: Likelihood
-
-    @property
-    def incremental(self) -> bool: ...
-    @property
-    def orders(self) -> Tensor: ...
-    @property
-    def __call__(self) -> Callable[..., Tensor]: ...
-    def start(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
-    ) -> State: ...
-    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]: ...
-    def phase(self, done: int) -> Hashable | None: ...
-    def to_sites(self, x: Tensor) -> Tensor: ...
-    def from_sites(self, values: Tensor) -> Tensor: ...
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+from pyro_exact.autoregressive.causal_net import CausalNet
 
 
-class Rows(NamedTuple):
-    """What the rows of a sample are drawn from; its values by site, (n, sites, *)."""
+class SamplingInputs(NamedTuple):
+    """Everything from which the rows of a sample are computed.
+
+    Attributes:
+        noise: Uniform noise of each site, (n, sites, num_noise).
+        context: Context of each row, (n, *context_shape), if the network needs one.
+        observed: Values of each site, (n, sites, *site_shape), if some are observed.
+        mask: True where a value is observed.
+    """
 
     noise: Tensor
     context: Tensor | None
     observed: Tensor | None
     mask: Tensor | None
 
-    def some(self, mine: Tensor | slice) -> Rows:
-        """Return some of the rows."""
-        return Rows(*(None if values is None else values[mine] for values in self))  # type: ignore[arg-type]
+    def rows(self, index: Tensor | slice) -> SamplingInputs:
+        """Return the inputs of some rows."""
+        parts = (None if part is None else part[index] for part in self)
+        return SamplingInputs(*parts)  # type: ignore[arg-type]
 
-    def at(self, site: Tensor) -> Rows:
-        """Return what one site, (1), is drawn from."""
-        noise, observed, mask = (
-            None if values is None else values.index_select(1, site).squeeze(1)
-            for values in (self.noise, self.observed, self.mask)
-        )
-        return Rows(noise, self.context, observed, mask)  # type: ignore[arg-type]
+    def sites(self, index: Tensor) -> SamplingInputs:
+        """Return the inputs of some sites, in all rows."""
+        noise = self.noise.index_select(1, index)
+        if self.observed is None or self.mask is None:
+            return SamplingInputs(noise, self.context, None, None)
 
-    def kept(self, drawn: Tensor) -> Tensor:
-        """Return what was drawn, or what is observed in its place."""
-        return (
-            drawn
-            if self.observed is None or self.mask is None
-            else self.observed.where(self.mask, drawn)
-        )
+        observed, mask = self.observed.index_select(1, index), self.mask.index_select(1, index)
+        return SamplingInputs(noise, self.context, observed, mask)
+
+    def keep_observed(self, drawn: Tensor) -> Tensor:
+        """Return drawn values, with the observed values in their place where there are any."""
+        if self.observed is None or self.mask is None:
+            return drawn
+        return self.observed.where(self.mask, drawn)
 
 
-class Steps:
-    """Steps that draw the sites of rows in the order of a member.
+class Sampler:
+    """Draws the sites of all rows in the order of one member of a network.
 
-    Everything that changes from one step to the next is a tensor that is written in place. So steps
-    of one `CausalNet.phase` are one sequence of kernels, which a CUDA graph repeats without Python.
-    The first step of a phase runs as it is, which also warms up the libraries, and the second one
-    is captured.
+    Everything that differs between two steps is a tensor that is written in place. On a CUDA device
+    steps of the same `CausalNet.phase` are therefore one sequence of kernels: the first step of a
+    phase runs as it is, which also warms up the libraries, the second one is recorded in a CUDA
+    graph, and the graph is replayed for all others.
+
+    Args:
+        net: The network.
+        member: Member of the network whose order is used.
+        inputs: Noise, contexts and observed values.
 
     Attributes:
-        x: What has been drawn, (n, sites, *site_shape).
-        captures: Whether to capture steps.
+        x: Values that have been drawn, (n, sites, *site_shape).
+        captures: Whether to record and replay steps.
     """
 
-    def __init__(self, net: Causal, member: int, given: Rows) -> None:
-        self.net, self.member, self.given = net, member, given
-        self.order = net.orders[member].to(given.noise.device)
-        self.place = self.order.new_zeros(1)
+    def __init__(self, net: CausalNet, member: int, inputs: SamplingInputs) -> None:
+        self.net, self.member, self.inputs = net, member, inputs
+        n, sites, _ = inputs.noise.shape
+
         weight = next(net.parameters())
-        self.x = weight.new_empty(*given.noise.shape[:2], *net.likelihood.site_shape)
-        self.previous = self.x[:, 0].clone()
-        self.state = net.start(given.noise.shape[:1], given.context, member)
+        self.x = weight.new_empty(n, sites, *net.likelihood.site_shape)
+        self.order = net.orders[member].to(inputs.noise.device)
+        self.place = self.order.new_zeros(1)  # in the order, of the first site of the next group
+        self.values: dict[int, Tensor] = {}  # of the previous group, by the size of the group
+        self.state = net.init_state((n,), inputs.context, member)
+
         self.captures = self.x.is_cuda
         self.warm: set[Hashable] = set()
         self.graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
-    def take(self, done: int) -> None:
-        """Take the step that follows ``done`` ones."""
-        phase = self.net.phase(done) if self.captures else None
+    def take(self, index: int) -> None:
+        """Take step ``index``; steps must be taken one after the other."""
+        phase = self._phase(index)
         if phase in self.graphs:
             self.graphs[phase].replay()
         elif phase in self.warm:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                self._step(done)
-            graph.replay()  # to capture is not to run
+                self._step(index)
+            graph.replay()  # recording does not run the kernels
             self.graphs[phase] = graph
         else:
-            self._step(done)
-            self.warm |= {phase} - {None}
+            self._step(index)
+            if phase is not None:
+                self.warm.add(phase)
 
-    def _step(self, done: int) -> None:
-        site = self.order.index_select(0, self.place)
-        given, state = self.given.at(site), (progress(self.member, done), *self.state[1:])
-        theta, self.state = self.net.step(state, self.previous if done else None)
-        drawn = self.net.likelihood.draw(theta.to(given.noise.dtype), given.noise)
-        self.previous.copy_(given.kept(drawn.to(self.x.dtype)))
-        self.x.index_copy_(1, site, self.previous.unsqueeze(1))
-        self.place.add_(1)
+    def _phase(self, index: int) -> Hashable | None:
+        """Return the phase of a step, where steps can be replayed."""
+        phase = self.net.phase(index) if self.captures and index else None
+        if phase is None:
+            return None
+        return phase, self._size(index - 1), self._size(index)
+
+    def _size(self, index: int) -> int:
+        """Return the number of sites of a step."""
+        group = self.net.group(index)
+        return group.stop - group.start
+
+    def _step(self, index: int) -> None:
+        size = self._size(index)
+        places = self.place
+        if size > 1:
+            places = self.place + torch.arange(size, device=self.place.device)
+        sites = self.order.index_select(0, places)
+
+        # theta of the group, given the values of all earlier groups
+        state = self.state._replace(done=index)
+        previous = self.values[self._size(index - 1)] if index else None
+        theta, self.state = self.net.step(state, previous)
+
+        # x = draw(theta, noise), or what is observed
+        inputs = self.inputs.sites(sites)
+        drawn = self.net.likelihood.draw(theta.to(inputs.noise.dtype), inputs.noise)
+        values = inputs.keep_observed(drawn.to(self.x.dtype))
+
+        if size in self.values:
+            self.values[size].copy_(values)
+        else:
+            self.values[size] = values.clone()
+        self.x.index_copy_(1, sites, values)
+        self.place.add_(size)

@@ -18,8 +18,8 @@ from pyro_exact.cli.figures import interpolate, reconstruct, sample
 from pyro_exact.cli.output import say
 from pyro_exact.cli.runs import demo, evaluate, recipes, train
 from pyro_exact.recipes import Training
-from pyro_exact.recipes.check import nearest
 from pyro_exact.recipes.limits import is_out_of_memory
+from pyro_exact.recipes.parsing import closest_match
 from pyro_exact.recipes.plain import LARGEST_FILE, LOADER, expands
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -163,7 +163,7 @@ def _readable(message: str) -> str:
     )
     known = {*_flags(), *COMMANDS}
     words = [word for word in re.findall(r"(?:--|')([\w.]+)", message) if word not in known]
-    message += next((f".{hint}" for word in words if (hint := nearest(word, known))), "")
+    message += next((f".{hint}" for word in words if (hint := closest_match(word, known))), "")
     return f"{message}. Correct it; --help explains it." if mistyped else message
 
 

@@ -14,7 +14,6 @@ from pyro_exact.checks import (
     check_event,
     check_finite,
     check_floating,
-    check_numbers,
     check_size,
     check_tensor,
 )
@@ -127,18 +126,4 @@ class IndependentSites(TorchDistribution):
 
     def _validate_sample(self, value: Tensor) -> None:
         check_event("IndependentSites", "value", value, self.event_shape)
-        check_values(value, self.likelihood)
-
-
-def check_values(x: Tensor, likelihood: Likelihood, where: Tensor | None = None) -> None:
-    """Raise an error if a likelihood cannot take some of the numbers, or, given a mask, some of those in it."""
-    possible = (
-        likelihood.support.check(check_numbers(type(likelihood).__name__, "values", x))
-        & x.isfinite()
-    )
-    bad = x[~possible if where is None else where & ~possible]
-    if len(bad):
-        raise ValueError(
-            f"{type(likelihood).__name__} expects {likelihood.values}; got {bad[0].item():g}, and {len(bad)} of "
-            f"{x.numel()} numbers are such. Compare the data with the levels of the model."
-        )
+        self.likelihood.check_values(value)

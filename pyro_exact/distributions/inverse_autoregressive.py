@@ -39,7 +39,7 @@ class InverseAutoregressive(TorchDistribution):
     Args:
         mean: :math:`\mu`.
         std: :math:`\sigma`.
-        conditioner: :math:`g`, such as a `pyro_exact.nn.AutoregressiveMap` with its context bound.
+        conditioner: :math:`g`, such as a `pyro_exact.nn.MaskedConvNet` with its context bound.
         formula: :math:`f`, such as ``Affine()``.
         validate_args: Whether to check the values that are scored; as Pyro does by default.
 
@@ -59,8 +59,8 @@ class InverseAutoregressive(TorchDistribution):
 
     Example:
         >>> from functools import partial
-        >>> from pyro_exact.nn import AutoregressiveMap
-        >>> conditioner = partial(AutoregressiveMap(2, Affine.num_params, width=6), context=torch.randn(5, 4, 4, 6))
+        >>> from pyro_exact.nn import MaskedConvNet
+        >>> conditioner = partial(MaskedConvNet(2, Affine.num_params, width=6), context=torch.randn(5, 4, 4, 6))
         >>> q = InverseAutoregressive(torch.zeros(5, 2, 4, 4), torch.ones(5, 2, 4, 4), conditioner, Affine())
         >>> z = q.rsample()
         >>> q.log_prob(z).shape, q.to_event(3).log_prob(z).shape

@@ -8,7 +8,7 @@ from torch import Tensor
 from pyro_exact.checks import check_number, check_size
 from pyro_exact.flows.arguments import image_shape
 from pyro_exact.flows.flow_pp import Formula, coupling_steps
-from pyro_exact.nn.attention import GatedEncoder
+from pyro_exact.nn.attention import FlowPPContextNet
 from pyro_exact.nn.conditioner import required
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.boundary import Shape
@@ -72,7 +72,7 @@ def flow_pp_dequantizer(
     dropout = check_number("flow_pp_dequantizer", "dropout", dropout, 0, 0.99)
     partition = (Checkerboard if checkerboard else Columns)(channels)
     fixed, free = partition.split(torch.empty(shape, device="meta"))
-    encoder = GatedEncoder(fixed.shape[0] + free.shape[0], encoder_width, dropout=dropout)
+    encoder = FlowPPContextNet(fixed.shape[0] + free.shape[0], encoder_width, dropout=dropout)
     parts = coupling_steps(
         type(partition),
         shape,
@@ -95,7 +95,7 @@ class _Encoded(Bijection):
     def __init__(
         self,
         bijection: Bijection,
-        encoder: GatedEncoder,
+        encoder: FlowPPContextNet,
         partition: Partition,
         shape: Shape,
         levels: int,

@@ -5,11 +5,14 @@ from pyro_exact.likelihoods.categorical import CategoricalLikelihood
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.gaussian import GaussianLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import LIKELIHOODS, make_likelihood
 
 __all__ = [
+    "LIKELIHOODS",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
     "DiscretizedLogisticMixture",
     "GaussianLikelihood",
     "Likelihood",
+    "make_likelihood",
 ]

@@ -1,4 +1,4 @@
-"""The likelihood of a site that is 0 or 1."""
+"""The likelihood of a bit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class BernoulliLikelihood(Likelihood):
-    r"""A site that is 1 with probability :math:`\sigma(\theta)`: the network computes logits, and nothing else does.
+    r"""The distribution of a bit, whose parameter is its logit. Use it for binary data.
 
     .. math:: \log p(x \mid \theta) = x \log \sigma(\theta) + (1 - x) \log \sigma(-\theta)
 
     Shape:
-        - theta: (\*sites, 1); x: (\*sites).
+        - theta: (\*sites, 1); x: (\*sites), zeros and ones.
 
     Example:
         >>> BernoulliLikelihood().log_prob(torch.zeros(3, 1), torch.tensor([0.0, 1.0, 1.0])).exp()
@@ -31,11 +31,12 @@ class BernoulliLikelihood(Likelihood):
         return -F.binary_cross_entropy_with_logits(theta.squeeze(-1), x, reduction="none")
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
-        chance = theta.sigmoid()
-        return (noise < chance).to(noise.dtype).add(chance, alpha=0).squeeze(-1)  # NaN stays NaN
+        probability = theta.sigmoid()
+        drawn = (noise < probability).to(noise.dtype)
+        return drawn.add(probability, alpha=0).squeeze(-1)  # NaN stays NaN
 
     def marginal(self, x: Tensor) -> Tensor:
+        # The logit of (ones + 1/2) / (n + 1), which is finite for a site that never changes.
         ones = x.sum(0)
-        return (
-            ((ones + 0.5) / (len(x) - ones + 0.5)).log().unsqueeze(-1)
-        )  # finite for a site that never changes
+        zeros = len(x) - ones
+        return ((ones + 0.5) / (zeros + 0.5)).log().unsqueeze(-1)

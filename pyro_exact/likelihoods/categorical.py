@@ -1,4 +1,4 @@
-"""The likelihood of a site that is one of several levels."""
+"""The likelihood of an element with several levels."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class CategoricalLikelihood(Likelihood):
-    r"""A site that is an integer 0, ..., L - 1, with a logit for each from the network: it knows of no order of them.
+    r"""The distribution of an integer 0, ..., L - 1, with a logit for each. Use it for pixel levels.
 
     .. math:: \log p(x \mid \theta) = \theta_x - \log \sum_k e^{\theta_k}
+
+    The likelihood knows nothing of the order of the levels; `DiscretizedLogisticMixture` does.
 
     Args:
         levels: Number of levels, L; 256 for the pixels of the papers.
 
     Shape:
-        - theta: (\*sites, levels); x: (\*sites).
+        - theta: (\*sites, levels); x: (\*sites), integers.
 
     Raises:
         ValueError: If there are fewer than two levels.
@@ -34,10 +36,11 @@ class CategoricalLikelihood(Likelihood):
         tensor([0.2500, 0.2500, 0.2500])
     """
 
+    levels: int
+
     def __init__(self, levels: int) -> None:
-        self.num_params = self.levels = levels = check_size(
-            "CategoricalLikelihood", "levels", levels, least=2
-        )
+        levels = check_size("CategoricalLikelihood", "levels", levels, least=2)
+        self.num_params = self.levels = levels
         self.support = constraints.integer_interval(0, levels - 1)
         self.values = f"integers from 0 to {levels - 1}"
 
@@ -47,17 +50,23 @@ class CategoricalLikelihood(Likelihood):
         loss = F.cross_entropy(
             theta.reshape(-1, self.num_params), level.flatten(), reduction="none"
         )
-        # No level is another value, and NaN is none at all.
-        return -loss.view(x.shape).where(possible, torch.inf).where(~x.isnan(), torch.nan)
+
+        # Values that are no levels have probability zero, and NaN stays NaN.
+        log_p = -loss.view(x.shape)
+        return log_p.where(possible, -torch.inf).where(~x.isnan(), torch.nan)
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
         cumulative = theta.softmax(-1).cumsum(-1)
-        # Of the sum as it was rounded, so that a level of probability 0 is never drawn, not even
-        # the last one.
+
+        # The noise is scaled by the sum as it was rounded, so that a level of probability zero is
+        # never drawn, not even the last one.
         total = cumulative[..., -1:]
         below = cumulative[..., :-1] <= noise * total
-        return below.sum(-1).to(noise.dtype).add(total.squeeze(-1), alpha=0)  # NaN stays NaN
+        drawn = below.sum(-1).to(noise.dtype)
+        return drawn.add(total.squeeze(-1), alpha=0)  # NaN stays NaN
 
     def marginal(self, x: Tensor) -> Tensor:
-        counts = torch.stack([(x == level).sum(0) for level in range(self.num_params)], dim=-1)
-        return ((counts + 0.5) / (len(x) + 0.5 * self.num_params)).log().to(x.dtype)
+        # log of (count + 1/2) / (n + L/2), which is finite for a level that never occurs
+        counts = torch.stack([(x == level).sum(0) for level in range(self.levels)], dim=-1)
+        frequencies = (counts + 0.5) / (len(x) + 0.5 * self.levels)
+        return frequencies.log().to(x.dtype)

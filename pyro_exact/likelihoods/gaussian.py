@@ -1,4 +1,4 @@
-"""The likelihood of a real number, or of several that are independent."""
+"""The likelihood of a real number, or of several independent real numbers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pyro_exact.nn.precision import least_std
 
 
 class GaussianLikelihood(Likelihood):
-    r"""A site that is normal, with a mean and the logarithm of a standard deviation from the network.
+    r"""A normal distribution with a mean and a log standard deviation. Use it for real numbers.
 
     .. math:: \log p(x \mid \mu, s) = \sum_c -\tfrac12 (x_c - \mu_c)^2 e^{-2 s_c} - s_c - \tfrac12 \log 2\pi
 
-    Args:
-        channels: Numbers of a site, C, such as those of a pixel of a latent map; `None` for one
-            number that has no dimension of its own.
+    A standard deviation is at least that of the narrowest normal with a finite density, 1e-19 in
+    float32.
 
-    A standard deviation is at least that of the narrowest normal whose density is a number, 1e-19
-    in float32.
+    Args:
+        channels: Number of independent elements of a site, C, for example of a pixel of a latent
+            map; `None` for a site that is a single element.
 
     Shape:
         - theta: (\*sites, 2 C), means, then log standard deviations; x: (\*sites, C), or (\*sites)
-          for one number.
+          for a single element.
 
     Raises:
         ValueError: If the number of channels is not positive.
@@ -48,29 +48,30 @@ class GaussianLikelihood(Likelihood):
         self.num_params = 2 * self.num_noise
 
     def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
-        mean, log_std = self._parts(theta)
-        error = (self._numbers(x) - mean) * (-log_std).exp()
-        return (-0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        mean, log_std = self._split(theta)
+        error = (self._elements(x) - mean) * (-log_std).exp()
+        log_p = -0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)
+        return log_p.sum(-1)
 
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
-        mean, log_std = self._parts(theta)
-        inside = noise.clamp_min(torch.finfo(noise.dtype).eps / 4)  # 0 would be minus infinity
+        mean, log_std = self._split(theta)
+        inside = noise.clamp_min(torch.finfo(noise.dtype).eps / 4)  # 0 would give minus infinity
         x = mean + log_std.exp() * torch.special.ndtri(inside)
         return x if self.site_shape else x.squeeze(-1)
 
     def marginal(self, x: Tensor) -> Tensor:
-        numbers = self._numbers(x)
-        mean, std = numbers.mean(0), numbers.std(0, correction=0)
-        rounding = 10 * torch.finfo(x.dtype).eps * numbers.abs().amax(0)
-        return torch.cat(
-            (mean, std.where(std > rounding, 1).log()), dim=-1
-        )  # a constant has no scale of its own
+        elements = self._elements(x)
+        mean, std = elements.mean(0), elements.std(0, correction=0)
 
-    def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and log standard deviations, none below that of the narrowest normal with a density."""
+        # The standard deviation of a constant is rounding error; it gets the scale 1.
+        rounding = 10 * torch.finfo(x.dtype).eps * elements.abs().amax(0)
+        return torch.cat((mean, std.where(std > rounding, 1).log()), dim=-1)
+
+    def _split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log standard deviations, none below that of the narrowest normal."""
         mean, log_std = theta.chunk(2, dim=-1)
         return mean, log_std.clamp_min(math.log(least_std(theta.dtype)))
 
-    def _numbers(self, x: Tensor) -> Tensor:
-        """Return the numbers of each site in a dimension of their own."""
+    def _elements(self, x: Tensor) -> Tensor:
+        """Return the elements of each site in a dimension of their own."""
         return x if self.site_shape else x.unsqueeze(-1)

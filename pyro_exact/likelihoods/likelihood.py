@@ -1,4 +1,4 @@
-"""What a causal network says of one site: how its parameters score a value, and how they draw one."""
+"""The contract of likelihoods."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+from pyro_exact.checks import check_numbers
+
 
 class Likelihood(ABC):
-    r"""The family of distributions of one site, given what a network computed for it.
+    r"""The distribution of one site, given the parameters that a network computes for it.
+
+    Use likelihoods as the ``likelihood=`` of autoregressive networks and of decoders. A likelihood
+    is a formula without weights: it scores values, and draws values from given uniform noise, so
+    that slow and fast samplers draw the same. `pyro_exact.testing.check_likelihood` checks the laws
+    that a likelihood must obey.
 
     Attributes:
-        num_params: Numbers that the network computes for each site, the last dimension of
-            ``theta``.
-        num_noise: Uniform numbers that a draw of a site takes.
+        num_params: Number of parameters of a site, the last dimension of ``theta``.
+        num_noise: Number of uniform noise elements that a draw of a site uses.
         site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all its
             channels.
-        levels: How many values each number of a site can take; `None` for real numbers.
-        support: Values that each number of a site can take.
-        values: The same in words, for errors.
+        levels: Number of values that an element can take; `None` for real numbers.
+        support: Values that an element can take.
+        values: The support in words, for errors.
 
     Shape:
-        - theta: (\*sites, num_params); x: (\*sites, \*site_shape), in a floating-point type.
+        - theta: (\*sites, num_params); x: (\*sites, \*site_shape), of a floating-point type; noise:
+          (\*sites, num_noise).
     """
 
     num_params: int
@@ -38,8 +45,31 @@ class Likelihood(ABC):
 
     @abstractmethod
     def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
-        r"""Return a value for each site, a function of theta and of uniform noise in [0, 1), (\*sites, num_noise)."""
+        r"""Return a value for each site, a function of theta and of uniform noise in [0, 1).
+
+        NaN in theta must become NaN in the value, so that samplers can report it.
+        """
 
     @abstractmethod
     def marginal(self, x: Tensor) -> Tensor:
-        r"""Return the theta of independent sites that fits data, (n, \*sites, \*site_shape), best."""
+        r"""Return the parameters of independent sites that fit data, (n, \*sites, \*site_shape), best."""
+
+    def check_values(self, x: Tensor, where: Tensor | None = None) -> None:
+        """Raise an error if some values are outside of the support.
+
+        Args:
+            x: Values of any shape.
+            where: True at the values to check; by default all.
+
+        Raises:
+            ValueError: If a value is not finite, or outside of the support.
+        """
+        name = type(self).__name__
+        possible = self.support.check(check_numbers(name, "values", x)) & x.isfinite()
+
+        bad = x[~possible if where is None else where & ~possible]
+        if len(bad):
+            raise ValueError(
+                f"{name} expects {self.values}; got {bad[0].item():g}, and {len(bad)} of {x.numel()} elements are "
+                f"such. Compare the data with the levels of the model."
+            )

@@ -1,12 +1,14 @@
-"""Pyro model/guide pairs."""
+"""Generative models as Pyro model/guide pairs, and the builders of variational autoencoders."""
 
+from pyro_exact.models.conv_vae import conv_vae
+from pyro_exact.models.dense_vae import dense_vae
 from pyro_exact.models.density import Density
 from pyro_exact.models.dequantized import Dequantized
 from pyro_exact.models.generative_model import GenerativeModel
-from pyro_exact.models.hierarchical_pixel_vae import HierarchicalPixelVAE
+from pyro_exact.models.hierarchical_pixel_vae import HierarchicalPixelVAE, hierarchical_pixel_vae
 from pyro_exact.models.iaf_vae import ResNetVAE, iaf_vae
 from pyro_exact.models.order_agnostic import OrderAgnostic
-from pyro_exact.models.pixel_vae import PixelVAE
+from pyro_exact.models.pixel_vae import pixel_vae
 from pyro_exact.models.vae import VAE
 
 __all__ = [
@@ -16,7 +18,10 @@ __all__ = [
     "GenerativeModel",
     "HierarchicalPixelVAE",
     "OrderAgnostic",
-    "PixelVAE",
     "ResNetVAE",
+    "conv_vae",
+    "dense_vae",
+    "hierarchical_pixel_vae",
     "iaf_vae",
+    "pixel_vae",
 ]

@@ -1,4 +1,4 @@
-"""A model of continuous data, or of anything else that a distribution can score."""
+"""A distribution as a model with exact likelihood."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.checks import check_floating
 from pyro_exact.distributions.flow import Flow
@@ -21,10 +20,11 @@ from pyro_exact.nn.precision import weight_of
 
 
 class Density(GenerativeModel):
-    """A distribution as a model with exact likelihood: log p(x) itself is trained.
+    """A distribution as a model with exact likelihood. Use it to train a flow or an autoregressive network.
 
-    Of an ensemble, each step in training mode takes one member, drawn at random. The mean of its
-    log p(x) is below that of the mixture (Jensen), which is what is evaluated and sampled.
+    The objective is log p(x) itself, without a guide. In training mode each step on an ensemble uses
+    a random member, whose expected log p(x) is below the log-density of the mixture (Jensen). An
+    evaluation and a sample use the mixture.
 
     Args:
         distribution: A module that returns a distribution when called, such as `Flow`, or an
@@ -40,46 +40,50 @@ class Density(GenerativeModel):
     def __init__(self, distribution: nn.Module | Autoregressive) -> None:
         super().__init__()
         self.distribution = distribution
+
+        # A module is registered by the assignment; of a distribution the network has to be.
         if isinstance(distribution, Autoregressive):
-            self.net = cast(
-                CausalNet, distribution.net
-            )  # its parameters are ours; a module registers itself
+            self.net = distribution.net
 
     @property
     def event_shape(self) -> torch.Size:
         """Shape of one datum."""
-        shape: torch.Size = self._made().event_shape
+        shape: torch.Size = self._distribution().event_shape
         return shape
 
     @property
     def classes(self) -> int | None:
-        """Number of classes of a class-conditional model; `None` for any other."""
-        shape = self.net.context_shape if isinstance(self.distribution, Autoregressive) else None
+        """Number of classes of a class-conditional model; `None` for any other model."""
+        if not isinstance(self.distribution, Autoregressive):
+            return None
+
+        shape = self.net.context_shape
         return shape[0] if shape is not None and len(shape) == 1 else None
 
     def condition(self, label: Tensor) -> GenerativeModel:
         if self.classes is None:
             return super().condition(label)
-        one, label = (
-            cast(Autoregressive, self.distribution),
-            one_hot(label, self.classes, "Density"),
-        )
-        conditioned = Density(Autoregressive(self.net, label, one.member, one._validate_args))
-        conditioned.training = self.training  # ours alone: the network is shared
+
+        given = cast(Autoregressive, self.distribution)
+        distribution = given.condition(one_hot(label, self.classes, "Density"))
+
+        conditioned = Density(distribution)
+        conditioned.training = self.training  # of this module alone, as the network is shared
         return conditioned
 
     def generate(self, x: Tensor | None = None) -> Tensor:
-        made = self._made()
-        if self.training and isinstance(made, Autoregressive):
-            made = made.one_member()
+        distribution = self._distribution()
+        if self.training and isinstance(distribution, Autoregressive):
+            distribution = distribution.one_member()
+
         observed = None if x is None else self._cast(x)
-        sample: Tensor = pyro.sample("x", made, obs=observed)
+        sample: Tensor = pyro.sample("x", distribution, obs=observed)
         return sample
 
     def check(self, x: Tensor) -> None:
         super().check(x)
         if isinstance(self.distribution, Autoregressive):
-            self.distribution._validate_sample(x)
+            self.distribution.check_value(x)
         elif isinstance(self.distribution, Flow):
             check_floating("Density", "x", x)
 
@@ -92,31 +96,35 @@ class Density(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None, progress: bool = False) -> Tensor:
-        """Draw ``n`` samples. Given classes, it draws ``n`` of each, (n, classes, ...).
+        """Draw ``n`` samples; of a model conditioned on classes, ``n`` of each, (n, classes, ...).
 
         Args:
-            n: How many.
+            n: Number of samples.
             temperature: As in `Flow`.
-            progress: Whether to show a progress bar, if an autoregressive model takes long.
+            progress: Whether an autoregressive model shows a progress bar.
 
         Raises:
             ValueError: If a temperature is given and the distribution is `Autoregressive`; if the
-                weights, or what they compute, are not finite.
+                weights or the samples are not finite.
         """
-        made, n = self._made(temperature), checked_count(self, n)
-        if isinstance(made, Autoregressive):
-            return made.sample((n,), progress=progress)
-        return check_output("Density.sample", "what it draws", made.sample((n,)), self)
+        distribution = self._distribution(temperature)
+        n = checked_count(self, n)
+
+        if isinstance(distribution, Autoregressive):
+            return distribution.sample((n,), progress=progress)
+        return check_output("Density.sample", "what it draws", distribution.sample((n,)), self)
 
     def _cast(self, x: Tensor) -> Tensor:
-        """Return data in the precision of the weights; values of a discrete distribution are any numbers."""
+        """Return continuous data in the precision of the weights; discrete data may have any dtype."""
         if isinstance(self.distribution, Autoregressive) or not x.is_floating_point():
             return x
         return cast_to(x, weight_of(self))
 
-    def _made(self, temperature: float | None = None) -> Any:
-        made: Any = self.distribution
-        if not isinstance(made, Autoregressive):
-            return made() if temperature is None else made(temperature)
-        refuse_temperature(temperature)
-        return made
+    def _distribution(self, temperature: float | None = None) -> Any:
+        """Return the distribution of a datum."""
+        given: Any = self.distribution
+
+        if isinstance(given, Autoregressive):
+            refuse_temperature(temperature)
+            return given
+        return given() if temperature is None else given(temperature)

@@ -1,4 +1,4 @@
-"""Integer images under a continuous flow: dequantisation is a guide."""
+"""A continuous flow as a model of integer images, with dequantisation as the guide."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class Dequantized(GenerativeModel):
-    r"""A flow over continuous v, of which only the integer part x = floor(v) is observed.
+    r"""A flow as a model of integer images: a density of continuous v, of which x = floor(v) is observed.
 
     .. math::
         P(x) = \int_{[0,1)^D} p(x + u)\, du \;\ge\; \exp \mathbb{E}_{q(v \mid x)} \log
         \frac{p(v)}{q(v \mid x)}
 
-    The guide draws v in [x, x + 1), so that `Trace_ELBO` is the usual bound and
-    ``RenyiELBO(alpha=0)`` its importance-weighted form. Everything is in pixel levels: bits/dim is
-    -log P(x) / (D log 2) and nothing is added.
+    The guide draws v in [x, x + 1), so `Trace_ELBO` is the usual bound, and ``RenyiELBO(alpha=0)``
+    its importance-weighted form. The unit of v is a pixel level: bits/dim are -log P(x) / (D log 2),
+    without any correction.
 
-    A flow whose context is a one-hot class makes a class-conditional model: `condition` it on the
-    classes of a batch.
+    If the context of the flow is a one-hot class, the model is class-conditional: use `condition`
+    with the classes of a batch.
 
     Args:
         flow: A `Flow` over images (C, H, W) in pixel levels.
-        levels: Number of pixel levels.
-        noise: A module that maps x to the distribution q(v | x) on [x, x + 1), such as
-            `FlowDequantizer`; `None` for uniform noise.
+        levels: Number of values that an element can take.
+        noise: Optional module that maps x to the distribution q(v | x) on [x, x + 1), such as
+            `FlowDequantizer`. The default is uniform noise.
 
     Shape:
         - x: (N, C, H, W), integers in {0, ..., levels - 1}, of any dtype.
 
     Raises:
-        TypeError: If ``flow`` is no `Flow`, or ``noise`` no module.
+        TypeError: If ``flow`` is not a `Flow`, or ``noise`` not a module.
         ValueError: If there are fewer than two levels.
 
     Reference:
@@ -70,40 +70,39 @@ class Dequantized(GenerativeModel):
                 f"Dequantized expects noise as a module such as FlowDequantizer; got {type(noise).__name__}. Leave it "
                 f"out for uniform noise."
             )
+
         self.flow, self.noise = flow, noise
         self.levels = check_size("Dequantized", "levels", levels, least=2)
 
     @property
-    def shape(self) -> torch.Size:
-        """(C, H, W) of the images."""
-        flow = (
-            self.flow() if self.classes is None else self.flow.condition(torch.zeros(self.classes))
-        )
-        return flow.event_shape
-
-    @property
     def event_shape(self) -> torch.Size:
         """(C, H, W) of the images."""
-        return self.shape
+        bijection = self.flow.bijection
+        shape = bijection.forward_shape(self.flow.noise().event_shape)
+
+        # A bijection that is conditioned on a batch of contexts adds the shape of the batch.
+        return shape[len(shape) - bijection.codomain.event_dim :]
 
     @property
     def classes(self) -> int | None:
-        """Number of classes of a class-conditional model; `None` for any other."""
+        """Number of classes of a class-conditional model; `None` for any other model."""
         context_shape = self.flow.bijection.context_shape
         return None if context_shape is None else context_shape[0]
 
     def condition(self, label: Tensor) -> GenerativeModel:
         if self.classes is None:
             return super().condition(label)
+
         context = one_hot(label, self.classes, "Dequantized")
-        return Dequantized(
-            Flow(self.flow.base, self.flow.bijection.condition(context)), self.levels, self.noise
-        )
+        flow = Flow(self.flow.base, self.flow.bijection.condition(context))
+        return Dequantized(flow, self.levels, self.noise)
 
     def check(self, x: Tensor) -> None:
         check_numbers("Dequantized", "x", check_tensor("Dequantized", "x", x))
+
         channels, height, width = self.event_shape
         check_images(x, (channels, height, width), self.levels)
+
         if x.dim() != 4:
             raise ValueError(
                 f"Dequantized expects a batch of shape (N, C, H, W); got {tuple(x.shape)}. Add the batch dimension, or "
@@ -112,6 +111,7 @@ class Dequantized(GenerativeModel):
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         v = pyro.sample("v", self.flow())
+
         observed = None if x is None else x.to(v.dtype)
         pixels: Tensor = pyro.sample("x", Delta(v.floor(), event_dim=3), obs=observed)
         return pixels
@@ -124,12 +124,14 @@ class Dequantized(GenerativeModel):
         self.check(x)
         if isinstance(self.noise, FlowDequantizer):
             self.noise.initialize(x)
+
         initialize_flow(self.flow, self.noise_of(x).sample(), "Dequantized")
 
     def noise_of(self, x: Tensor) -> TorchDistribution:
         """Return q(v | x), the distribution of the guide on [x, x + 1)."""
-        precise = torch.promote_types(weight_of(self).dtype, torch.float32)
-        x = x.to(precise)  # half precision has no room below the pixels
+        # Half precision has no values between the larger levels, so use float32 at least.
+        x = x.to(torch.promote_types(weight_of(self).dtype, torch.float32))
+
         noise: TorchDistribution = UniformDequantizer(x) if self.noise is None else self.noise(x)
         return noise
 
@@ -137,26 +139,30 @@ class Dequantized(GenerativeModel):
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` images, integers of dtype int64 in {0, ..., levels - 1}; ``temperature`` as in `Flow`.
 
-        Given classes, it draws ``n`` of each, of shape (n, classes, C, H, W).
+        If the model is conditioned on classes, draw ``n`` of each, of shape (n, classes, C, H, W).
         """
-        return self._pixels(self.flow(temperature).sample((checked_count(self, n),)), "sample")
+        n = checked_count(self, n)
+        return self._pixels(self.flow(temperature).sample((n,)), "sample")
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return the noise behind one draw of v for each image, of shape (N, dimension of the base)."""
+        """Return the base noise of one draw of v for each image, of shape (N, dimension of the base)."""
         self.check(x)
-        z: Tensor = self.flow.bijection.inv(self.noise_of(x).sample())
+
+        v = self.noise_of(x).sample()
+        z: Tensor = self.flow.bijection.inv(v)
         return check_output("Dequantized.encode", "the noise", z, self)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Return the images of a noise, of dtype int64; after `encode` they are what they were."""
+        """Return the images of base noise, of dtype int64; this inverts `encode`."""
         z = check_floating("Dequantized.decode", "z", z)
         check_event("Dequantized.decode", "z", z, self.flow.noise().event_shape)
+
         return self._pixels(self.flow.bijection(cast(z, weight_of(self))), "decode")
 
     def _pixels(self, v: Tensor, method: str) -> Tensor:
-        v = check_output(
-            f"Dequantized.{method}", "the image", v, self
-        )  # NaN would become an ordinary integer
+        """Return the images of continuous v, or raise an error if v is not finite."""
+        # NaN would become an ordinary integer.
+        v = check_output(f"Dequantized.{method}", "the image", v, self)
         return v.floor().clamp(0, self.levels - 1).long()

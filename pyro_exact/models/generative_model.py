@@ -1,7 +1,8 @@
-"""What trains: a Pyro model/guide pair in one module."""
+"""The base class of all models: a Pyro model and its guide in one module."""
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,61 +20,69 @@ from pyro_exact.nn.finite import check_weights_for
 
 
 class GenerativeModel(nn.Module, ABC):
-    """A model p(x, z) with its guide q(z | x), for stock `SVI` and for `pyro_exact.train.fit`.
+    """A model p(x, z) with its guide q(z | x). Use it with stock `SVI`, or with `pyro_exact.train.fit`.
 
-    A subclass writes `generate` and `infer` as ``pyro.sample`` statements for one batch inside the
-    data plate. With an empty `infer` the likelihood is exact, and `Trace_ELBO` is log p(x). With
-    `event_shape` it says what a datum is, and all that enters through `model`, `guide`,
-    `initialize` and `log_weight` is
-    checked.
+    A subclass implements `generate` and `infer` as ``pyro.sample`` statements for a batch inside the
+    data plate, and `sample`. If `infer` is empty, the likelihood is exact, and `Trace_ELBO` is
+    log p(x). A subclass should define `event_shape`; then `model`, `guide`, `initialize` and
+    `log_weight` check their data. Check a model of your own by
+    `pyro_exact.testing.check_model`.
     """
 
+    # The data that `guide` has checked, for the `model` of the same step.
+    _checked: tuple[weakref.ref[Tensor], int] | None = None
+
     def __getstate__(self) -> dict[str, Any]:
-        forget(self)  # a model that stock SVI has trained is to be pickled like any other
-        return vars(self)
+        forget(self)  # weak references of the parameter store cannot be pickled
+        return {**vars(self), "_checked": None}
 
     @property
     def event_shape(self) -> torch.Size | None:
-        """Shape of one datum; `None` if any will do."""
+        """Shape of one datum; `None` if any shape is accepted."""
         return None
 
     @property
     def exact(self) -> bool:
-        """Whether what an evaluation scores is log p(x) itself, as with an empty `infer`, and not a bound."""
+        """Whether an evaluation returns log p(x) itself, as with an empty `infer`, and not a bound."""
         return type(self).infer is GenerativeModel.infer
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of a class-conditional model; `None` for any other model."""
+        return None
 
     @abstractmethod
     def generate(self, x: Tensor | None = None) -> Tensor:
-        """Make the sample statements of p(x, z): observe ``x``, or draw it; return it."""
+        """Make the sample statements of p(x, z), with ``x`` observed or drawn, and return x."""
 
     def infer(self, x: Tensor) -> None:
-        """Make the sample statements of q(z | x); none by default."""
+        """Make the sample statements of q(z | x); by default there are none."""
+
+    @abstractmethod
+    def sample(self, n: int, temperature: float | None = None) -> Tensor:
+        """Draw ``n`` data without gradient; ``temperature`` scales the base noise, if the model has any."""
 
     def model(self, x: Tensor) -> Tensor:
-        """`generate` inside the data plate with its parameters registered, for stock `SVI`; ``x`` is checked."""
-        self.check(x)
+        """Call `generate` inside the data plate, with all parameters registered, as stock `SVI` expects."""
+        if not self._was_checked(x):
+            self.check(x)
+
         register(self)
         with pyro.plate("data", len(x)):
             return self.generate(x)
 
     def guide(self, x: Tensor) -> None:
-        """`infer` inside the data plate with its parameters registered, for stock `SVI`; ``x`` is checked."""
+        """Call `infer` inside the data plate, with all parameters registered, as stock `SVI` expects."""
         self.check(x)
+        if not x.is_inference():  # an inference tensor has no version
+            self._checked = weakref.ref(x), x._version
+
         register(self)
         with pyro.plate("data", len(x)):
             self.infer(x)
 
-    @abstractmethod
-    def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` data, without gradient; ``temperature`` scales the base noise, where the model has one."""
-
-    @property
-    def classes(self) -> int | None:
-        """Number of classes of a class-conditional model; `None` for any other."""
-        return None
-
     def condition(self, label: Tensor) -> GenerativeModel:
-        """Return a class-conditional model given the class of each datum; it shares all parameters.
+        """Return a class-conditional model given the class of each datum; all parameters are shared.
 
         Args:
             label: Integers in {0, ..., classes - 1}, of shape (N,).
@@ -86,13 +95,13 @@ class GenerativeModel(nn.Module, ABC):
         )
 
     def check(self, x: Tensor) -> None:
-        """Raise an error that says what is wrong with data that the model cannot score.
+        """Raise an error with advice if the model cannot score these data.
 
-        By default data are a batch, (N, *event_shape), of finite numbers.
+        By default data must be a batch, (N, *event_shape), of finite elements.
 
         Raises:
-            TypeError: If it is no dense tensor of real numbers.
-            ValueError: If it is no batch of such data.
+            TypeError: If ``x`` is not a dense tensor of real elements.
+            ValueError: If ``x`` is not a batch of such data.
         """
         name = type(self).__name__
         if self.event_shape is not None:
@@ -102,22 +111,23 @@ class GenerativeModel(nn.Module, ABC):
                 f"{name} expects x of shape (N, ...) with N of at least 1; got {tuple(x.shape)}. Add the batch "
                 f"dimension."
             )
+
         check_finite(name, "x", x, "Repair these data, or leave them out")
 
     def initialize(self, x: Tensor) -> None:
-        """Set the parameters that depend on data from a batch; see `Bijection.initialize`. ``x`` is checked."""
+        """Set the parameters that depend on data, from a batch; see `Bijection.initialize`."""
         self.check(x)
 
     def log_weight(self, x: Tensor, samples: int | None = None) -> Tensor:
         r"""Return one sample of log p(x, z) - log q(z | x) for each x, in nats, of shape (len(x),).
 
-        Its mean is the ELBO; log-mean-exp over k samples is the importance-weighted bound (Burda,
-        Grosse and Salakhutdinov, 2016, equation 8). With an empty guide it is log p(x) itself.
+        The mean is the ELBO, and log-mean-exp over k samples is the importance-weighted bound
+        (Burda, Grosse and Salakhutdinov, 2016, equation 8). With an empty guide it is log p(x).
 
         Args:
             x: Data of shape (N, ...).
-            samples: So many at once, of shape (samples, len(x)); what the guide computes from x it
-                computes once.
+            samples: Optional number of samples; then the result has the shape (samples, len(x)).
+                The guide computes the features of x only once.
 
         Raises:
             ValueError: If the number of samples is not positive; on data that the model cannot
@@ -127,7 +137,7 @@ class GenerativeModel(nn.Module, ABC):
         return log_prob(model) - log_prob(guide)
 
     def traces(self, x: Tensor, samples: int | None = None) -> tuple[poutine.Trace, poutine.Trace]:
-        """Return what the guide draws for data, and the model replayed against it, both with their log-probabilities.
+        """Return traces of the guide, and of the model replayed against it, both with log-probabilities.
 
         Args:
             x: Data of shape (N, ...).
@@ -136,20 +146,32 @@ class GenerativeModel(nn.Module, ABC):
         self.check(x)
         if samples is not None:
             samples = check_size(f"{type(self).__name__}.log_weight", "samples", samples)
+
         with ExitStack() as plates:
             if samples is not None:
                 plates.enter_context(pyro.plate("samples", samples, dim=-2))
             plates.enter_context(pyro.plate("data", len(x), dim=-1))
+
             guide = poutine.trace(self.infer).get_trace(x)
             model = poutine.trace(poutine.replay(self.generate, trace=guide)).get_trace(x)
-        for trace in (guide, model):
-            trace.compute_log_prob()
+
+        guide.compute_log_prob()
+        model.compute_log_prob()
         return guide, model
+
+    def _was_checked(self, x: Tensor) -> bool:
+        """Return whether `guide` has just checked these data: an ELBO calls it before `model`, on each step."""
+        checked, self._checked = self._checked, None
+        if checked is None:
+            return False
+
+        tensor, version = checked
+        return tensor() is x and version == x._version
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and each of its parts back into its own."""
+    """Put a model into evaluation mode, and restore the mode of each part at the end."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -160,7 +182,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def checked_count(model: nn.Module, n: int) -> int:
-    """Return how many data to draw, or say that it is no such number, or that the model has weights of no use."""
+    """Return the number of data to draw; raise an error if it is none, or the weights are not finite."""
     check_weights_for(f"{type(model).__name__}.sample", model)
     return check_size(f"{type(model).__name__}.sample", "n", n, least=0)
 
@@ -174,7 +196,7 @@ def refuse_temperature(temperature: float | None) -> None:
 
 
 def log_prob(trace: poutine.Trace) -> Tensor:
-    """Return the sum of the log-probabilities of all sites of a trace that has them."""
+    """Return the sum of the log-probabilities of all sites of a trace; see ``Trace.compute_log_prob``."""
     total = torch.zeros(())
     for site in trace.nodes.values():
         if site["type"] == "sample" and not site_is_subsample(site):

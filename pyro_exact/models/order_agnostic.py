@@ -1,4 +1,4 @@
-"""A model that trains one network for every order of the sites."""
+"""An order-agnostic network as a model, which is trained for all orders of the sites at once."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class OrderAgnostic(GenerativeModel):
-    r"""An order-agnostic network as a model: in training the mean of log p(x) over all orders, from one pass.
+    r"""An order-agnostic network as a model. Use it to train one network for all orders of the sites.
+
+    The training objective is the mean of log p(x) over all orders, estimated from one pass:
 
     .. math:: \mathbb{E}_o \log p_o(x) = \mathbb{E}_m \frac{D}{D - d} \sum_{i \notin m} \log p(x_i \mid x_m),
         \qquad d = \sum_i m_i
 
-    The subset :math:`m` that is known is a latent with the same distribution in the guide as in the
-    model, so that it leaves no trace in the ELBO; a factor scores the rest. In evaluation mode
-    there is no latent, and the likelihood is that of the ensemble of the network's orders, which is
-    above the mean (Jensen).
+    The known subset :math:`m` is a latent whose distribution is the same in model and guide, so it
+    cancels in the ELBO; a factor scores the remaining elements. In evaluation mode there is no
+    latent, and the likelihood is that of the ensemble of orders, which is above the mean (Jensen).
 
     Args:
         net: A network such as `pyro_exact.autoregressive.DeepNADE`.
 
     Raises:
-        TypeError: If the network is another one.
+        TypeError: If the network is not order-agnostic.
 
     Reference:
         Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, equation 14.
@@ -43,7 +44,7 @@ class OrderAgnostic(GenerativeModel):
         super().__init__()
         if not isinstance(net, OrderAgnosticNet):
             raise TypeError(
-                f"OrderAgnostic expects a network of any site given any others; got {type(net).__name__}. Use DeepNADE "
+                f"OrderAgnostic expects an order-agnostic network; got {type(net).__name__}. Use DeepNADE "
                 f"or ConvNADE, or train this one as Density(Autoregressive(net))."
             )
         self.net = net
@@ -61,6 +62,7 @@ class OrderAgnostic(GenerativeModel):
         if x is None or not self.training:
             sample: Tensor = pyro.sample("x", Autoregressive(self.net), obs=x)
             return sample
+
         pyro.factor("x", self.estimate(x, self._known()))
         return x
 
@@ -69,15 +71,21 @@ class OrderAgnostic(GenerativeModel):
             self._known()
 
     def estimate(self, x: Tensor, known: Tensor) -> Tensor:
-        r"""Return D / (D - d) times the log-probability of what is not known given what is, for each x: (\*batch)."""
+        r"""Return D / (D - d) times the log-probability of the unknown elements given the known ones, (\*batch)."""
         x = cast(x, weight_of(self.net)).expand(known.shape)
-        unknown, event = (~known).to(x.dtype), list(range(-len(self.net.event_shape), 0))
-        log_p = self.net.likelihood.log_prob(self.net.conditionals(x, known), x) * unknown
-        return log_p.sum(event) * (self.net.sites / unknown.sum(event))
+        unknown = (~known).to(x.dtype)
+        event = list(range(-len(self.net.event_shape), 0))
+
+        theta = self.net.conditionals(x, known)
+        log_p = self.net.likelihood.log_prob(theta, x) * unknown
+
+        # D / (D - d), where d elements are known
+        weight = self.net.sites / unknown.sum(event)
+        return log_p.sum(event) * weight
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        Autoregressive(self.net)._validate_sample(x)
+        Autoregressive(self.net).check_value(x)
 
     def initialize(self, x: Tensor) -> None:
         super().initialize(x)
@@ -85,12 +93,12 @@ class OrderAgnostic(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None, progress: bool = False) -> Tensor:
-        """Draw ``n`` samples, each in the order of a member.
+        """Draw ``n`` samples, each in the order of a random member of the ensemble.
 
         Args:
-            n: How many.
-            temperature: Has to be `None`.
-            progress: Whether to show a progress bar, if it takes long.
+            n: Number of samples.
+            temperature: Must be `None`.
+            progress: Whether to show a progress bar.
 
         Raises:
             ValueError: If a temperature is given.

@@ -1,4 +1,4 @@
-"""How the parameters of a model get into the store of Pyro, from which stock `SVI` takes what it trains."""
+"""Register the parameters of a model in the store of Pyro, so that stock `SVI` trains them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _numbers = count(1)
 
 
 def register(model: nn.Module) -> None:
-    """Call ``pyro.module`` with a name that no other model has, and with the parameters as they are now.
+    """Call ``pyro.module`` with a unique name, and with the current parameters of the model.
 
-    The store of Pyro keeps whatever was first registered under a name, and `SVI` trains that. So
-    the name belongs to the weights: a copy of a model, and one that was loaded, have another; a
-    model that was conditioned on classes shares weights and name. A parameter that was replaced
-    since takes the place of the old one in the store.
+    The store of Pyro keeps the parameter that was registered first under a name, and `SVI` trains
+    that parameter. Therefore the name belongs to the weights: copies and loaded models have names
+    of their own, and a model that was conditioned on classes shares weights and name with the
+    original. A parameter that was replaced since is replaced in the store too.
 
     Raises:
-        ValueError: If a parameter is not contiguous, for of such a one Pyro would train a copy.
+        ValueError: If a parameter is not contiguous, because Pyro would train a copy.
     """
     parameters = {
         name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
@@ -47,6 +47,6 @@ def register(model: nn.Module) -> None:
 
 
 def forget(model: nn.Module) -> None:
-    """Take off the parameters the weak references that the store leaves on them, which cannot be pickled."""
+    """Remove the weak references that the store adds to parameters, because they cannot be pickled."""
     for parameter in model.parameters():
         vars(parameter).pop("unconstrained", None)

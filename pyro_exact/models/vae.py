@@ -1,4 +1,4 @@
-"""Variational autoencoders: a latent, and a guide that an encoder and perhaps a flow make."""
+"""Variational autoencoders with any likelihood, and with any flow as posterior or prior."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive
-from pyro_exact.checks import check_event, check_finite, check_floating
-from pyro_exact.distributions.independent_sites import IndependentSites, check_values
+from pyro_exact.checks import check_event, check_finite, check_floating, check_tensor
+from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.finite import check_output
@@ -18,19 +18,20 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class VAE(GenerativeModel):
-    r"""A variational autoencoder: a latent z behind each x, with an amortised guide.
+    r"""A variational autoencoder: a latent z for each x, with an amortised guide. It is made of its five parts.
 
     .. math::
         p(x, z) = p(z)\, p(x \mid \mathrm{decoder}(z)), \qquad q(z \mid x) = q(z \mid
         \mathrm{encoder}(x))
 
-    What the decoder's output means is the likelihood's to say. Under a `Likelihood` it is the theta
-    of sites that are independent given z; under a `CausalNet`, which models what z leaves open by
-    itself, it is that network's context.
+    With a `Likelihood` the sites of x are independent given z, and the output of the decoder is the
+    parameter vector of each site. With a `CausalNet`, as in PixelVAE, the sites depend on each
+    other, and the output of the decoder is the context of the network. Use `dense_vae`, `conv_vae`
+    or `pixel_vae` to build a VAE of images from sizes.
 
     Args:
-        encoder: From x to features.
-        decoder: From z to the theta of each site, or to the context of a causal network.
+        encoder: Maps x to features.
+        decoder: Maps z to the parameters of each site, or to the context of a causal network.
         posterior: A module that maps the features to a distribution of z, such as `FlowPosterior`.
         prior: A module that returns the distribution of z when called, such as `StandardNormal`, or
             a `Flow`.
@@ -38,13 +39,13 @@ class VAE(GenerativeModel):
 
     Shape:
         - x: (N, \*event), of any dtype; z: (N, \*latent).
-        - encoder: x -> (N, features). Its input is of the dtype of the weights.
+        - encoder: x -> (N, features). The dtype of its input is that of the weights.
         - decoder: (\*batch, \*latent) -> (\*batch, \*grid, num_params), or (\*batch,
-            \*context_shape). Any batch shape: many samples of z may come at once.
+          \*context_shape), for any batch shape.
 
     Raises:
-        ValueError: On values that the likelihood cannot take, and where the shapes of the parts do
-            not fit.
+        ValueError: On values outside the support of the likelihood, and if the shapes of the parts
+            do not fit.
 
     Reference:
         Kingma and Welling (2014), Auto-Encoding Variational Bayes; Rezende and Mohamed (2015),
@@ -77,20 +78,18 @@ class VAE(GenerativeModel):
 
     @property
     def event_shape(self) -> torch.Size | None:
-        """Shape of one datum, where the likelihood or the encoder says it, as ours do."""
+        """Shape of one datum, if the likelihood or the encoder has it as an attribute; else `None`."""
         if isinstance(self.likelihood, CausalNet):
             return self.likelihood.event_shape
+
         shape = getattr(self.encoder, "shape", None)
         return torch.Size(shape) if isinstance(shape, tuple) else None
 
     def check(self, x: Tensor) -> None:
         super().check(x)
-        check_values(
-            x,
-            self.likelihood.likelihood
-            if isinstance(self.likelihood, CausalNet)
-            else self.likelihood,
-        )
+        decoder = self.likelihood
+        likelihood = decoder.likelihood if isinstance(decoder, CausalNet) else decoder
+        likelihood.check_values(x)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         z = pyro.sample("z", self.prior())
@@ -107,8 +106,9 @@ class VAE(GenerativeModel):
 
     def posterior_of(self, x: Tensor) -> TorchDistribution:
         """Return q(z | x)."""
-        h = self.encoder(cast(x, weight_of(self)))
-        posterior: TorchDistribution = self.posterior(h)
+        features = self.encoder(cast(check_tensor("VAE", "x", x), weight_of(self)))
+        posterior: TorchDistribution = self.posterior(features)
+
         expected = x.shape[:1], self.prior().event_shape
         if (posterior.batch_shape, posterior.event_shape) != expected:
             raise ValueError(
@@ -123,14 +123,17 @@ class VAE(GenerativeModel):
         """Return p(x | z); z may have any batch shape."""
         z = cast(check_floating("VAE", "latent", z), weight_of(self))
         batch = check_event("VAE", "latent", z, self.prior().event_shape)
+
         output = self.decoder(z)
         if isinstance(self.likelihood, CausalNet):
             return Autoregressive(self.likelihood, output)
+
         if output.shape[: len(batch)] != batch:
             raise ValueError(
                 f"VAE expects a decoder that keeps the batch shape of z, {tuple(batch)}; got output of "
                 f"shape {tuple(output.shape)}. Let it take a z with any batch shape."
             )
+
         return IndependentSites(output, self.likelihood, output.dim() - 1 - len(batch))
 
     @torch.no_grad()
@@ -141,7 +144,7 @@ class VAE(GenerativeModel):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return one draw of z from q(z | x) for each row of data."""
+        """Return one draw of z from q(z | x) for each datum."""
         self.check(x)
         z: Tensor = self.posterior_of(x).sample()
         return check_output(f"{type(self).__name__}.encode", "the latent", z, self)
@@ -155,5 +158,5 @@ class VAE(GenerativeModel):
         return x
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return what is drawn from p(x | z), for one draw of z from q(z | x): what the latent keeps of the data."""
+        """Return a draw from p(x | z) for a draw of z from q(z | x): the data as the latent encodes them."""
         return self.decode(self.encode(x))

@@ -1,6 +1,6 @@
 """Networks in pure torch: tensors in, tensors out."""
 
-from pyro_exact.nn.attention import AttentionConditioner, GatedEncoder
+from pyro_exact.nn.attention import AttentionConditioner, FlowPPContextNet
 from pyro_exact.nn.conditioner import (
     CausalConditioner,
     Conditioner,
@@ -11,7 +11,7 @@ from pyro_exact.nn.conditioner import (
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
-from pyro_exact.nn.map_convolution import AutoregressiveMap
+from pyro_exact.nn.iaf_convolution import MaskedConvNet
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.nn.parameters import Parameters
@@ -23,7 +23,6 @@ from pyro_exact.nn.transformer import CausalTransformer, TransformerConditioner
 
 __all__ = [
     "AttentionConditioner",
-    "AutoregressiveMap",
     "CausalConditioner",
     "CausalTransformer",
     "Conditioner",
@@ -31,10 +30,11 @@ __all__ = [
     "DenseConditioner",
     "DenseDecoder",
     "DenseEncoder",
+    "FlowPPContextNet",
     "GatedConvDecoder",
     "GatedConvEncoder",
-    "GatedEncoder",
     "MaskedConv2d",
+    "MaskedConvNet",
     "MaskedDense",
     "Parameters",
     "PriorConditioner",

@@ -10,6 +10,7 @@ from pyro_exact.checks import LARGEST_COUNT, check_share, check_size, check_size
 from pyro_exact.nn.attend import attend
 from pyro_exact.nn.conditioner import Conditioner, by_number, required
 from pyro_exact.nn.layout import channels_last
+from pyro_exact.nn.precision import network_input, weight_of
 from pyro_exact.nn.rescaled import RescaledConv2d, initialize_once
 from pyro_exact.ops.concat_elu import concat_elu
 
@@ -180,6 +181,7 @@ class AttentionConditioner(Conditioner):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
+        x = network_input("AttentionConditioner", "x", x, self.last.weight)
         if self.context_shape is not None:
             context = required(context, self.context_shape, x)
             context = context.expand(*x.shape[:-3], *self.context_shape).reshape(
@@ -195,7 +197,7 @@ class AttentionConditioner(Conditioner):
         initialize_once(self, x, context)
 
 
-class GatedEncoder(nn.Module):
+class FlowPPContextNet(nn.Module):
     r"""What Flow++'s dequantisation noise sees of the image: a convolution, then gated convolutions.
 
     Args:
@@ -215,8 +217,8 @@ class GatedEncoder(nn.Module):
         self, in_channels: int, width: int = 32, blocks: int = 3, dropout: float = 0.2
     ) -> None:
         super().__init__()
-        blocks = check_size("GatedEncoder", "blocks", blocks, least=0, most=LARGEST_COUNT)
-        dropout = check_share("GatedEncoder", "dropout", dropout)
+        blocks = check_size("FlowPPContextNet", "blocks", blocks, least=0, most=LARGEST_COUNT)
+        dropout = check_share("FlowPPContextNet", "dropout", dropout)
         self.layers = nn.Sequential(
             RescaledConv2d(in_channels, width, 3),
             *(GatedConv(width, kernel_size=3, dropout=dropout) for _ in range(blocks)),
@@ -224,6 +226,7 @@ class GatedEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the image."""
+        x = network_input("GatedEncoder", "x", x, weight_of(self))
         images = channels_last(x.reshape(-1, *x.shape[-3:]))
         features = self.layers(images)
         return features.reshape(x.shape[:-3] + features.shape[1:])

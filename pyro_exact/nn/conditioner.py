@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from pyro_exact.checks import check_sizes
 from pyro_exact.nn.abstract import AbstractModuleMeta
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.parameters import hypernet
+from pyro_exact.nn.precision import network_input
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -139,6 +140,7 @@ class DenseConditioner(Conditioner):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
+        x = network_input("DenseConditioner", "x", x, cast(nn.Linear, self.net[-1]).weight)
         if self.context_shape is not None:
             context = required(context, self.context_shape, x)
             x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
@@ -202,6 +204,7 @@ class ConvConditioner(Conditioner):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
+        x = network_input("ConvConditioner", "x", x, self.first.weight)
         h = self._hidden(x, context, self.first, self.second)
         return by_number(self.last(h), self.num_params, x)
 
@@ -255,6 +258,7 @@ class PriorConditioner(Conditioner):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the kept part ``x``."""
+        x = network_input("PriorConditioner", "x", x, self.conv.weight)
         return by_number(self.conv(x.reshape(-1, *x.shape[-3:])), 2, x)
 
 

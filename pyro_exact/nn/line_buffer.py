@@ -1,11 +1,11 @@
 """Line buffers: the last rows of a feature map, from which a convolution computes its next column.
 
-The columns are tensors and never numbers, so that a step can be captured in a CUDA graph and
-replayed at any of them.
+A line buffer has the layout (batch, rows, left + width + right, channels), with zeros outside the
+map, and is written in place. A view of some channels, ``lines[..., :8]``, can be used as the line
+buffer of these channels.
 
-Lines have the layout (batch, rows, left + width + right, channels), with zeros outside the map, and
-are written in place. A view of some channels, ``lines[..., :8]``, is written as lines of these
-channels.
+Columns are tensors and never Python integers, so that a CUDA graph can record a step and replay it
+at any column.
 """
 
 from __future__ import annotations
@@ -14,63 +14,77 @@ import torch
 from torch import Tensor
 
 
-def start(
+def empty_lines(
     like: Tensor, batch: int, rows: int, width: int, channels: int, left: int, right: int
 ) -> Tensor:
-    """Return the lines before the first row, with ``left`` and ``right`` columns of padding, typed as ``like``."""
+    """Return the line buffer before the first row.
+
+    Args:
+        like: A tensor with the dtype and the device of the buffer.
+        batch: Number of images.
+        rows: Number of rows to keep.
+        width: Width of the map.
+        channels: Channels of the map.
+        left: Columns of padding on the left.
+        right: Columns of padding on the right.
+    """
     return like.new_zeros(batch, rows, left + width + right, channels)
 
 
 def next_row(lines: Tensor) -> None:
-    """Begin a row: the oldest one leaves, the others move up, and the last one is zero."""
+    """Start a row: drop the oldest row, move the others up, and set the last row to zero."""
     lines[:, :-1] = lines[:, 1:].clone()
     lines[:, -1] = 0
 
 
-def write(lines: Tensor, column: Tensor, values: Tensor) -> None:
-    """Write the values of a column of the last row.
+def write_column(lines: Tensor, column: Tensor, values: Tensor) -> None:
+    """Write one column of the last row.
 
     Args:
-        lines: The lines.
-        column: Its place, (1), counted from the padding on the left.
+        lines: The line buffer.
+        column: Index of the column, (1), counted from the first column of padding.
         values: (batch, channels).
     """
     lines[:, -1].index_copy_(1, column, values.unsqueeze(1))
 
 
-def window(lines: Tensor, places: Tensor) -> Tensor:
-    """Return what a kernel sees, (batch, places * channels), ready to be multiplied by a matrix.
+def kernel_offsets(lines: Tensor, rows: int, columns: int, last: int) -> Tensor:
+    """Return the positions in a line buffer that a kernel sees at column 0, for `gather_window`.
 
     Args:
-        lines: The lines.
-        places: Numbers of the columns that it sees, (places), counted row by row through the padded
-            lines: `taps` of the kernel, plus the column at which it stands.
-    """
-    return lines.flatten(1, 2).index_select(1, places).flatten(1)
-
-
-def taps(lines: Tensor, rows: int, columns: int, last: int) -> Tensor:
-    """Return the places that a kernel sees at column 0.
-
-    Args:
-        lines: The lines.
-        rows: Rows of the kernel; its last one lies on the last of the lines.
+        lines: The line buffer.
+        rows: Rows of the kernel. The last row of the kernel lies on the last row of the buffer.
         columns: Columns of the kernel, from column 0 on.
-        last: How many of them it sees in its last row.
+        last: Number of columns that the kernel sees in its last row.
     """
     height, width = lines.shape[1:3]
-    places = torch.arange(height * width, device=lines.device).view(height, width)[
-        height - rows :, :columns
-    ]
-    return places.flatten()[: (rows - 1) * columns + last]
+    positions = torch.arange(height * width, device=lines.device).view(height, width)
+
+    seen = positions[height - rows :, :columns].flatten()
+    return seen[: (rows - 1) * columns + last]
 
 
-def so_far(pixel: Tensor, values: Tensor, channels: slice) -> Tensor:
-    """Write the channels of one colour into the pixel at which a step stands, (batch, channels), and return them all.
+def gather_window(lines: Tensor, positions: Tensor) -> Tensor:
+    """Return what a kernel sees, (batch, positions * channels), ready for a matrix product.
 
-    With one colour they are all there are.
+    Args:
+        lines: The line buffer.
+        positions: Positions, counted row by row through the padded buffer: the `kernel_offsets`,
+            plus the column of the kernel.
+    """
+    return lines.flatten(1, 2).index_select(1, positions).flatten(1)
+
+
+def update_pixel(pixel: Tensor, values: Tensor, channels: slice) -> Tensor:
+    """Write the channels of one colour into the current pixel, and return all channels.
+
+    Args:
+        pixel: All channels of the current pixel, (batch, channels).
+        values: Channels of one colour. If these are all channels, nothing is written.
+        channels: Where they belong in the pixel.
     """
     if values.shape == pixel.shape:
         return values
+
     pixel[:, channels] = values
     return pixel

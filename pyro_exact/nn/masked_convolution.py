@@ -1,8 +1,9 @@
-"""Causal convolutions of images: masks from the groups of the channels, kernels without the rows that they hide."""
+"""Masked convolutions of images: each output channel sees earlier pixels, and earlier colours of its pixel."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,9 @@ from torch.nn import functional as F
 from pyro_exact.checks import check_elements, check_kernel, check_size, check_sizes
 from pyro_exact.nn import line_buffer
 
-Prepared = tuple[Tensor, Tensor]
-
 
 def groups(channels: int, colours: int) -> Tensor:
-    """Return the colour of each channel, (channels): as many of each as can be, the first colour first.
+    """Return the colour of each channel, (channels): equally many of each, the first colour first.
 
     Raises:
         ValueError: If there are fewer channels than colours.
@@ -29,33 +28,58 @@ def groups(channels: int, colours: int) -> Tensor:
 
 
 def spans(channels: int, colours: int) -> list[slice]:
-    """Return where the channels of each colour are."""
+    """Return the channels of each colour, as slices."""
     ends = groups(channels, colours).bincount().cumsum(0).tolist()
     return [slice(first, end) for first, end in pairwise([0, *ends])]
 
 
 def visible(in_groups: Tensor, out_groups: Tensor, size: tuple[int, int], strict: bool) -> Tensor:
-    """Return what each output channel sees of the kept part of a kernel, (out_channels, in_channels, *size)."""
-    mask = torch.ones(len(out_groups), len(in_groups), *size, dtype=torch.bool)
+    """Return the mask of a kernel, (out_channels, in_channels, *size), True where a weight is kept.
+
+    ``size`` is that of the part of the kernel which ends at the row of the pixel.
+    """
     rows, columns = size
+    mask = torch.ones(len(out_groups), len(in_groups), *size, dtype=torch.bool)
+
+    # In the last row everything right of the centre is hidden.
     centre = columns // 2 if rows > 1 else columns - 1
     mask[:, :, -1, centre + 1 :] = False
-    below = in_groups < out_groups[:, None]
-    mask[:, :, -1, centre] = below if strict else below | (in_groups == out_groups[:, None])
+
+    # At the centre a channel sees the colours before its own (mask A), and its own (mask B).
+    earlier = in_groups < out_groups[:, None]
+    same = in_groups == out_groups[:, None]
+    mask[:, :, -1, centre] = earlier if strict else earlier | same
     return mask
 
 
+class StepWeights(NamedTuple):
+    """The weights of a convolution, arranged for steps that compute one pixel.
+
+    Attributes:
+        bias: (units).
+        weight: (positions * in_channels, units).
+    """
+
+    bias: Tensor
+    weight: Tensor
+
+    def __call__(self, window: Tensor) -> Tensor:
+        """Return the output at one pixel, (batch, units), from what the kernel sees there."""
+        return torch.addmm(self.bias, window, self.weight)
+
+
 class MaskedConv2d(nn.Module):
-    r"""A convolution that sees the pixels before, row by row, and of the pixel itself the colours before.
+    r"""A masked convolution. Use it in networks that predict images pixel by pixel.
 
-    A channel of the output with colour :math:`g` sees at the centre the channels of the input with
-    colours up to :math:`g` (mask B), or below :math:`g` (mask A). Every channel of every layer
-    belongs to a colour, in the order in which the numbers of a pixel are predicted: R, G, B, or one
-    for grey images.
+    The output at a pixel depends on earlier pixels in raster order, and on earlier colours of the
+    pixel itself. Every channel of every layer belongs to a colour, in the order in which the
+    elements of a pixel are predicted: R, G, B, or a single colour for grey images. At the centre of
+    the kernel an output channel of colour :math:`g` sees input channels of colours up to :math:`g`
+    (mask B), or below :math:`g` (mask A).
 
-    Only that part of the kernel exists which some channel can see: of a k x k kernel the upper k //
-    2 + 1 rows, of a 1 x k kernel the left k // 2 + 1 columns. The mask is applied to a copy of the
-    weights, which are never changed.
+    The kernel has no weights where the mask hides them from all channels: a k x k kernel keeps its
+    upper k // 2 + 1 rows, a 1 x k kernel its left k // 2 + 1 columns. The mask is applied in each
+    call, and the parameters are never changed.
 
     Args:
         in_groups: Colour of each input channel, (in_channels).
@@ -93,24 +117,30 @@ class MaskedConv2d(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        sides = check_sizes("MaskedConv2d", "kernel_size", kernel_size, length=2)
-        height, width = (check_kernel("MaskedConv2d", "side of the kernel", side) for side in sides)
+        name = "MaskedConv2d"
+        sides = check_sizes(name, "kernel_size", kernel_size, length=2)
+        height, width = (check_kernel(name, "side of the kernel", side) for side in sides)
+
         self.left = width // 2
         self.right = self.left if height > 1 else 0
         self.rows, self.columns = height // 2 + 1, self.left + 1 + self.right
         self.strict = strict
-        check_elements("MaskedConv2d", len(out_groups), len(in_groups), self.rows, self.columns)
+        check_elements(name, len(out_groups), len(in_groups), self.rows, self.columns)
+
         mask = visible(in_groups, out_groups, (self.rows, self.columns), strict)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("out_groups", out_groups, persistent=False)
-        bound = max(1, int(mask.flatten(1).sum(1).amax())) ** -0.5
+
+        # As torch initialises its layers, with the number of inputs that a unit really sees.
+        fan_in = max(1, int(mask.flatten(1).sum(1).amax()))
+        bound = fan_in**-0.5
         self.weight = nn.Parameter(torch.empty(mask.shape).uniform_(-bound, bound))
-        self.bias = (
-            nn.Parameter(torch.empty(len(out_groups)).uniform_(-bound, bound)) if bias else None
-        )
+        self.bias = None
+        if bias:
+            self.bias = nn.Parameter(torch.empty(len(out_groups)).uniform_(-bound, bound))
 
     def masked(self) -> Tensor:
-        """Return the weights, zero where they are hidden."""
+        """Return the weights, with zeros where the mask hides them."""
         return self.weight.where(self.mask, 0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,31 +149,35 @@ class MaskedConv2d(nn.Module):
             x = F.pad(x, (self.left, self.right, self.rows - 1, 0))
         return F.conv2d(x, self.masked(), self.bias)
 
-    def prepare(self, group: int = 0) -> Prepared:
-        """Return bias, (units), and weights, (places * in_channels, units), of the output channels of a colour."""
-        units = self.out_groups == group
+    # Steps
+    # ---------------------------------------------------------------------------------------------
+
+    def step_weights(self, colour: int = 0) -> StepWeights:
+        """Return the weights of the output channels of one colour, for steps."""
+        units = self.out_groups == colour
         weight = self.masked()[units]
         bias = weight.new_zeros(len(weight)) if self.bias is None else self.bias[units]
-        places = (self.rows - 1) * self.columns + self.left + 1
-        by_place = weight.permute(2, 3, 1, 0).flatten(0, 1)[:places]
-        return bias, by_place.flatten(0, 1).contiguous()
 
-    def start(self, batch: int, width: int) -> Tensor:
-        """Return lines for the input, before the first row."""
+        seen = (self.rows - 1) * self.columns + self.left + 1
+        by_position = weight.permute(2, 3, 1, 0).flatten(0, 1)[:seen]
+        return StepWeights(bias, by_position.flatten(0, 1).contiguous())
+
+    def empty_lines(self, batch: int, width: int) -> Tensor:
+        """Return a line buffer for the input, before the first row."""
         channels = self.weight.shape[1]
-        return line_buffer.start(
+        return line_buffer.empty_lines(
             self.weight, batch, self.rows, width, channels, self.left, self.right
         )
 
-    def taps(self, lines: Tensor) -> Tensor:
-        """Return the places in lines that the kernel sees at column 0; see `line_buffer.window`."""
-        return line_buffer.taps(lines, self.rows, self.columns, self.left + 1)
+    def empty_pixel(self, batch: int) -> Tensor:
+        """Return zeros for the input of a 1x1 convolution at one pixel, (batch, in_channels)."""
+        return self.weight.new_zeros(batch, self.weight.shape[1])
 
-    @staticmethod
-    def step(window: Tensor, prepared: Prepared) -> Tensor:
-        """Return the output at one column, (N, units), from what the kernel sees there."""
-        return torch.addmm(prepared[0], window, prepared[1])
+    def kernel_offsets(self, lines: Tensor) -> Tensor:
+        """Return the positions that the kernel sees at column 0; see `line_buffer.kernel_offsets`."""
+        return line_buffer.kernel_offsets(lines, self.rows, self.columns, self.left + 1)
 
     def extra_repr(self) -> str:
         out_channels, in_channels = self.weight.shape[:2]
-        return f"{in_channels}, {out_channels}, rows={self.rows}, columns={self.columns}, strict={self.strict}"
+        size = f"rows={self.rows}, columns={self.columns}"
+        return f"{in_channels}, {out_channels}, {size}, strict={self.strict}"

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import check_elements, check_seed
+from pyro_exact.checks import check_elements, check_seed, check_tensor
 from pyro_exact.nn.conditioner import CausalConditioner, required
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
 from pyro_exact.nn.orders import permutations
-from pyro_exact.nn.step_state import State, progress
+from pyro_exact.nn.step_state import StepState
 from pyro_exact.ops.derived import Derived, derive_when_loaded
 from pyro_exact.ops.masked_product import is_large
 from pyro_exact.ops.transformed import transformed
@@ -159,6 +159,7 @@ class MaskedDense(CausalConditioner):
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
         *hidden, last = self.layers
+        check_tensor("MaskedDense", "x", x)
         if x.dtype != last.weight.dtype:
             x = x.to(last.weight.dtype)
         permuted = self.sorted and self._permuted()
@@ -185,15 +186,15 @@ class MaskedDense(CausalConditioner):
 
     def start(
         self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
-    ) -> State:
+    ) -> StepState:
         """Return the state before the first step: how far it is, and what the units of each layer have received."""
         first, *others = (layer.bias.expand(*batch_shape, -1) for layer in self.layers)
         if self.context_shape is not None:
             weight = self.layers[0].weight[:, : self.context_shape[0]]
             first = first + F.linear(required(context, self.context_shape, weight), weight)
-        return progress(member, 0), first, *others
+        return StepState(member, 0, [first, *others])
 
-    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
+    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
         """Return the outputs of the next dimension in the order, (*batch, num_params), and the next state.
 
         Args:
@@ -202,7 +203,7 @@ class MaskedDense(CausalConditioner):
             previous: The input of the dimension of the step before, (*batch); at the first step,
                 nothing.
         """
-        (member, degree, _), received = state[0].shape, list(state[1:])
+        member, degree, received = state.member, state.done, list(state.cache)
         column_of = self._columns()[member]
         if previous is not None:
             new, column = previous.unsqueeze(-1), column_of[degree - 1 : degree]
@@ -220,7 +221,7 @@ class MaskedDense(CausalConditioner):
             )
         theta = self._by_dimension(received[-1])
         theta = theta.index_select(-2, column_of[degree : degree + 1]).squeeze(-2)
-        return theta, (progress(member, degree + 1), *received)
+        return theta, state.next(received)
 
     @torch.no_grad()
     def set_output_bias(self, theta: Tensor) -> None:

@@ -8,7 +8,10 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_tensor
+
 NOTHING = nullcontext()
+HALF = (torch.float16, torch.bfloat16)
 
 
 def weight_of(module: nn.Module) -> Tensor:
@@ -30,6 +33,28 @@ def cast(value: Tensor, weight: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return value
     return value.clone() if value.is_inference() and torch.is_grad_enabled() else value
+
+
+def network_input(owner: str, name: str, value: object, weight: Tensor) -> Tensor:
+    """Return an input of a network in the dtype of its weights; under autocast, half precision stays.
+
+    Use it at the entrance of every public network.
+
+    Args:
+        owner: The network.
+        name: The argument.
+        value: The input.
+        weight: A weight of the network.
+
+    Raises:
+        TypeError: If the input is no tensor of real numbers.
+    """
+    tensor = check_tensor(owner, name, value)
+    if tensor.dtype == weight.dtype:
+        return tensor
+    if tensor.dtype in HALF and torch.is_autocast_enabled(tensor.device.type):
+        return tensor
+    return cast(tensor, weight)
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:

@@ -10,6 +10,7 @@ from pyro_exact.checks import LARGEST_COUNT, check_elements, check_kernel, check
 from pyro_exact.nn.conditioner import Conditioner, by_number, required
 from pyro_exact.nn.layout import channels_last
 from pyro_exact.nn.parameters import hypernet
+from pyro_exact.nn.precision import network_input
 
 
 class WeightNormConv2d(nn.Module):
@@ -123,6 +124,7 @@ class ResidualConditioner(Conditioner):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the fixed part ``x``."""
+        x = network_input("ResidualConditioner", "x", x, self.last.magnitude)
         images = channels_last(x.reshape(-1, *x.shape[-3:]))
         h = self.first(torch.cat((images, -images), dim=1).relu())
         if self.shift is not None and self.context_shape is not None:

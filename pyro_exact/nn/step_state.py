@@ -1,18 +1,27 @@
-"""The state of a network that takes one site after the other."""
+"""The state of a network that computes one step after the other."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from torch import Tensor
-
-State = tuple[Any, ...]  # the first is `progress`; the rest holds tensors, and is the network's own
+from typing import Any, NamedTuple
 
 
-def progress(member: int, done: int) -> Tensor:
-    """Return an empty tensor whose shape says which member takes its steps, and how many are done.
+class StepState(NamedTuple):
+    """What a network passes from one step to the next.
 
-    As part of a state a shape can be traced, and read without waiting for a device.
+    ``member`` and ``done`` are plain integers, so that reading them never waits for a device. All
+    that differs between two steps of the same phase must be a tensor in the cache: a CUDA graph
+    records the integers of one step only.
+
+    Attributes:
+        member: Which member of an ensemble takes the steps; 0 for a single network.
+        done: Number of steps that have been taken.
+        cache: The tensors that the network keeps between steps. A step may write into them.
     """
-    return torch.empty(member, done, 0)
+
+    member: int
+    done: int
+    cache: Any
+
+    def next(self, cache: Any) -> StepState:
+        """Return the state after one more step."""
+        return StepState(self.member, self.done + 1, cache)

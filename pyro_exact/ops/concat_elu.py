@@ -1,4 +1,4 @@
-"""The activation of PixelCNN++ and Flow++, in few passes over the numbers."""
+"""The activation of PixelCNN++ and Flow++, with a gradient written by hand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from pyro_exact.ops.transformed import transformed
 
 
 def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
-    r"""Return ELU(x) and ELU(-x), one after the other in a dimension.
+    r"""Return ELU(x) and ELU(-x), concatenated in a dimension.
 
     With :math:`e = e^{-|x|} - 1 \le 0` they are max(x, e) and max(-x, e): one exponential serves
-    both.
+    both. It computes `concat_elu_reference`, faster.
+
+    Args:
+        x: A tensor.
+        dim: The dimension, whose size doubles.
 
     Reference:
         Shang, Sohn, Almeida and Lee (2016), Understanding and Improving Convolutional Neural
@@ -27,17 +31,22 @@ def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
         tensor([ 2.0000, -0.6321, -0.8647,  1.0000])
     """
     if transformed():
-        return torch.cat((F.elu(x), F.elu(-x)), dim=dim)
+        return concat_elu_reference(x, dim)
     activated: Tensor = ConcatELU.apply(x.movedim(dim, -1))
     return activated.movedim(-1, dim)
 
 
+def concat_elu_reference(x: Tensor, dim: int = -1) -> Tensor:
+    """Compute `concat_elu` by torch."""
+    return torch.cat((F.elu(x), F.elu(-x)), dim=dim)
+
+
 class ConcatELU(torch.autograd.Function):
-    """The two ELUs; the gradient is a function of them, which the next layer keeps anyway."""
+    """The two ELUs and their gradient, which depends on the outputs alone; the next layer keeps them anyway."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Return them, (*, n) -> (*, 2 n)."""
+        """Return both, (*, n) -> (*, 2 n)."""
         below = x.abs().neg_().exp_().sub_(1)
         y = torch.cat((torch.maximum(x, below), torch.maximum(x.neg(), below)), dim=-1)
         ctx.save_for_backward(y)
@@ -45,7 +54,7 @@ class ConcatELU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """Return the gradient of x."""
+        """Return the gradient of x: for each half y' = min(y, 0) + 1, with the sign of its input."""
         (y,) = ctx.saved_tensors
         plus, minus = ((y.clamp(max=0) + 1) * grad).chunk(2, dim=-1)
         return plus - minus

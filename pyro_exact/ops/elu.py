@@ -1,4 +1,4 @@
-"""The exponential linear unit, in few passes over the numbers."""
+"""The exponential linear unit, with a gradient written by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pyro_exact.ops.transformed import transformed
 
 
 def elu(x: Tensor) -> Tensor:
-    r"""Return x where it is positive, and :math:`e^x - 1` elsewhere; torch's own takes many times as long on a CPU.
+    r"""Return x where it is positive, and :math:`e^x - 1` elsewhere.
+
+    It computes `elu_reference` in a fraction of the time that torch takes on a CPU.
 
     Reference:
         Clevert, Unterthiner and Hochreiter (2016), Fast and Accurate Deep Network Learning by
@@ -23,23 +25,29 @@ def elu(x: Tensor) -> Tensor:
         tensor([ 2.0000, -0.6321])
     """
     if transformed():
-        return F.elu(x)
+        return elu_reference(x)
     activated: Tensor = ELU.apply(x)
     return activated
 
 
+def elu_reference(x: Tensor) -> Tensor:
+    """Compute `elu` by torch."""
+    return F.elu(x)
+
+
 class ELU(torch.autograd.Function):
-    """The function; its gradient is a function of its output, which the next layer keeps anyway."""
+    """The function and its gradient, which depends on the output alone; the next layer keeps that anyway."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         """Return max(x, exp(-|x|) - 1), in which the exponential cannot overflow."""
-        y = torch.maximum(x, x.abs().neg_().exp_().sub_(1))
+        below = x.abs().neg_().exp_().sub_(1)
+        y = torch.maximum(x, below)
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """Return the gradient of x."""
+        """Return the gradient of x: y' = min(y, 0) + 1."""
         (y,) = ctx.saved_tensors
         return (y.clamp(max=0) + 1) * grad

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pyro_exact.checks import check_path, printable, shown
-from pyro_exact.recipes.check import nearest
+from pyro_exact.recipes.parsing import closest_match
 from pyro_exact.recipes.plain import LARGEST_FILE, read_yaml
 from pyro_exact.recipes.recipe import Paper, Recipe
 
@@ -50,7 +50,7 @@ def load_recipe(name: str) -> Recipe:
             text = file.read(LARGEST_FILE + 1)
     else:
         raise ValueError(
-            f"There is no recipe {shown(name)}.{nearest(name, known)} "
+            f"There is no recipe {shown(name)}.{closest_match(name, known)} "
             f"Pass one of {', '.join(known)}, or the path of a .yaml file."
         )
 

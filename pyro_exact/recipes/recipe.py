@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyro_exact.checks import check_size, check_sizes
-from pyro_exact.recipes.check import arguments, check_name
 from pyro_exact.recipes.limits import LARGEST_MODEL, Limits, is_out_of_memory
+from pyro_exact.recipes.parsing import check_name, parse_kwargs
 from pyro_exact.recipes.plain import plain
 from pyro_exact.recipes.training import Training
 
@@ -47,7 +47,7 @@ class Recipe:
 
     Attributes:
         name: Name of the recipe.
-        model: ``{"name": ..., setting: value, ...}``; the name is one of `recipes.families.MODELS`,
+        model: ``{"name": ..., setting: value, ...}``; the name is one of `recipes.models.MODELS`,
             the settings are the arguments of its builder. A recipe names no other code, so one from
             an unknown source can do no harm. Of a flow, ``noise`` holds settings of
             `flows.flow_pp_dequantizer`; none is uniform noise. A flow that has a ``context_dim`` is
@@ -78,7 +78,7 @@ class Recipe:
         Raises:
             ValueError: On an unknown, missing or ill-typed key, with the nearest known name.
         """
-        return cls(**arguments(cls, plain(values, source), source))
+        return cls(**parse_kwargs(cls, plain(values, source), source))
 
     def changed(self, model: Mapping[str, Any], training: Mapping[str, Any]) -> Recipe:
         """Return the recipe with other settings where they are given; raise ValueError as `from_dict`."""
@@ -89,9 +89,9 @@ class Recipe:
 
     def filled(self) -> Recipe:
         """Return the recipe with the defaults of its model written out, which later versions may change."""
-        from pyro_exact.recipes.families import filled
+        from pyro_exact.recipes.models import with_defaults
 
-        return dataclasses.replace(self, model=filled(self.model))
+        return dataclasses.replace(self, model=with_defaults(self.model))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for YAML, JSON or a checkpoint."""
@@ -120,7 +120,7 @@ class Recipe:
                 does.
         """
         from pyro_exact.recipes.allowance import build_within
-        from pyro_exact.recipes.families import MODELS
+        from pyro_exact.recipes.models import MODELS
 
         source = f"recipe {self.name}"
         shape = check_image(shape, levels, source)
@@ -138,9 +138,9 @@ class Recipe:
             ) from error
 
     def _settings(self) -> dict[str, Any]:
-        from pyro_exact.recipes.families import settings
+        from pyro_exact.recipes.models import parse_settings
 
-        return settings(self.model, f"recipe {self.name}: model")
+        return parse_settings(self.model, f"recipe {self.name}: model")
 
 
 def check_image(shape: object, levels: object, source: str) -> tuple[int, int, int]:

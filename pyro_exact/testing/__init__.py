@@ -1,7 +1,22 @@
-"""The laws of a flow layer, for the layers of this package and for yours: see `check_bijection`."""
+"""Laws of layers, networks and likelihoods: use them to test your own."""
 
 from pyro_exact.testing.check import check_bijection, laws
+from pyro_exact.testing.check_likelihood import check_likelihood, likelihood_laws
+from pyro_exact.testing.check_net import check_causal_net, net_laws
 from pyro_exact.testing.law import Law
+from pyro_exact.testing.likelihood_trial import LikelihoodTrial
+from pyro_exact.testing.net_trial import NetTrial
 from pyro_exact.testing.trial import Trial
 
-__all__ = ["Law", "Trial", "check_bijection", "laws"]
+__all__ = [
+    "Law",
+    "LikelihoodTrial",
+    "NetTrial",
+    "Trial",
+    "check_bijection",
+    "check_causal_net",
+    "check_likelihood",
+    "laws",
+    "likelihood_laws",
+    "net_laws",
+]

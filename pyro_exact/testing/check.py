@@ -1,8 +1,7 @@
-"""All laws at once."""
+"""The laws of a layer."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +16,7 @@ from pyro_exact.testing import (
     shapes,
     stock,
 )
-from pyro_exact.testing.law import Law
+from pyro_exact.testing.law import Law, check_laws, laws_of
 from pyro_exact.testing.trial import Draw, Trial
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.boundary import Shape
@@ -58,32 +57,18 @@ def check_bijection(
         >>> check_bijection(Planar(3, context_dim=2), event_shape=(3,), context_dim=2)
     """
     _check_arguments(layer, event_shape, context_dim)
-    broken = []
+
+    def trial() -> Trial:
+        return Trial.of(layer, event_shape, context_dim, draw, std)
+
     with torch.random.fork_rng(devices=[]):
-        applying = laws(Trial.of(layer, event_shape, context_dim, draw, std))
-        for law in applying:
-            torch.manual_seed(0)
-            try:
-                law.check(Trial.of(layer, event_shape, context_dim, draw, std))
-            except (
-                Exception
-            ) as error:  # a layer may raise anything: the next law is checked all the same
-                kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-                broken.append(
-                    f"- {law.name}: {law.statement}\n    {textwrap.shorten(kind + str(error), 400)}"
-                )
-    if broken:
-        counts = f"{len(broken)} of {len(applying)} laws"
-        raise AssertionError("\n".join([f"{type(layer).__name__} breaks {counts}:", *broken]))
+        check_laws(type(layer).__name__, laws(trial()), trial)
 
 
-def laws(trial: Trial) -> list[Law]:
+def laws(trial: Trial) -> list[Law[Trial]]:
     """Return the laws that apply to the layer of a trial."""
     modules = formula, stock, shapes, gradients, initialization, copies, precision, refusals
-    found = [
-        value for module in modules for value in vars(module).values() if isinstance(value, Law)
-    ]
-    return [law for law in found if law.applies(trial)]
+    return laws_of(modules, trial)
 
 
 def _check_arguments(layer: Bijection, event_shape: Shape, context_dim: int | None) -> None:

@@ -1,9 +1,12 @@
-"""What a law is, to which layers it applies, and what it is written with."""
+"""Laws: statements about layers, networks or likelihoods that can be checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,18 +14,20 @@ from torch import Tensor
 from pyro_exact.testing.trial import Trial
 from pyro_exact.transforms.boundary import Shape
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Law:
-    """A statement about layers, and a function that raises where it does not hold.
+class Law(Generic[T]):
+    """A statement, and a function that raises where it does not hold.
 
     Args:
-        check: The function; its docstring is the statement.
-        applies: Whether the statement is one about a layer.
+        check: The function of a trial; its docstring is the statement.
+        applies: Whether the statement is one about the subject of a trial.
     """
 
-    check: Callable[[Trial], None]
-    applies: Callable[[Trial], bool]
+    check: Callable[[T], None]
+    applies: Callable[[T], bool]
 
     @property
     def name(self) -> str:
@@ -33,13 +38,47 @@ class Law:
         return (self.check.__doc__ or "").strip()
 
 
-def law(applies: Callable[[Trial], bool]) -> Callable[[Callable[[Trial], None]], Law]:
-    """Make a law of a function, for the layers to which it applies."""
+def law(applies: Callable[[T], bool]) -> Callable[[Callable[[T], None]], Law[T]]:
+    """Return a decorator that turns a function into a law, for the trials to which it applies."""
     return lambda check: Law(check, applies)
 
 
-def always(trial: Trial) -> bool:
-    """Any layer."""
+def laws_of(modules: Sequence[ModuleType], trial: Any) -> list[Law[Any]]:
+    """Return the laws in some modules that apply to a trial."""
+    values = [value for module in modules for value in vars(module).values()]
+    return [value for value in values if isinstance(value, Law) and value.applies(trial)]
+
+
+def check_laws(name: str, laws: Sequence[Law[T]], make_trial: Callable[[], T]) -> None:
+    """Check laws, each on a new trial, and raise an error that names all that are broken.
+
+    Args:
+        name: Name of the subject, for the error.
+        laws: The laws that apply to it.
+        make_trial: Makes a trial; the random numbers of each law are those of seed 0.
+
+    Raises:
+        AssertionError: If a law is broken.
+    """
+    broken = []
+    for each in laws:
+        torch.manual_seed(0)
+        try:
+            each.check(make_trial())
+        except (
+            Exception
+        ) as error:  # the subject may raise anything; check the next law all the same
+            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            reason = textwrap.shorten(kind + str(error), 400)
+            broken.append(f"- {each.name}: {each.statement}\n    {reason}")
+
+    if broken:
+        heading = f"{name} breaks {len(broken)} of {len(laws)} laws:"
+        raise AssertionError("\n".join([heading, *broken]))
+
+
+def always(trial: object) -> bool:
+    """Any trial."""
     return True
 
 

@@ -14,7 +14,7 @@ from pyro_exact.checks import check_number, check_size, shown
 from pyro_exact.data import load
 from pyro_exact.provenance import commit, today
 from pyro_exact.recipes import Recipe
-from pyro_exact.recipes.check import arguments
+from pyro_exact.recipes.parsing import parse_kwargs
 from pyro_exact.recipes.plain import plain
 from pyro_exact.recipes.recipe import check_image
 from pyro_exact.recipes.training import MOST_STEPS
@@ -85,8 +85,8 @@ class RunRecord:
             _check_curve(copy.get("curve", {"train": [], "valid": []}), f"{source}: curve")
             _check_losses(copy.get("recent", []), f"{source}: recent")
             if copy.get("source") is not None:
-                arguments(load, copy["source"], f"{source}: source", leave_out=["download"])
-        checked = arguments(cls, copy, source)
+                parse_kwargs(load, copy["source"], f"{source}: source", leave_out=["download"])
+        checked = parse_kwargs(cls, copy, source)
         try:
             return cls(**checked)
         except ValueError as error:

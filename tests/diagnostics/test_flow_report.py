@@ -233,7 +233,7 @@ def test_command_writes_a_report_of_a_flow(tmp_path, monkeypatch, capsys):
     images = np.random.default_rng(0).integers(0, 4, (60, 4, 4), dtype=np.uint8)
     np.savez("toy.npz", train=images[:40], test=images[40:], levels=4)
     (tmp_path / "mine.yaml").write_text(
-        "data: toy.npz\nmodel: {name: glow, scales: 1, depth: 1, width: 4}\n"
+        "data: toy.npz\nmodel: {name: glow, scales: 1, steps: 1, width: 4}\n"
         "training: {steps: 2, batch_size: 8}\n"
     )
     cli.main(["train", "mine.yaml", "--out", "out"])

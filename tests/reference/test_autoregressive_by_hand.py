@@ -27,7 +27,7 @@ def fill(parameter, values):
 def test_nade(order):
     net = NADE(2, 1, order)
     fill(net.W, [[log(3)], [9.0]])  # 9: the last dimension has none after it
-    fill(net.V, [[2 * log(3)], [4 / 3 * log(4)]])
+    fill(net.V, [[[2 * log(3)]], [[4 / 3 * log(4)]]])
     r = 4 ** (2 / 3)
     expected = torch.tensor([1 / 4 / (1 + r), 1 / 4 * r / (1 + r), 3 / 4 * 1 / 5, 3 / 4 * 4 / 5])
     assert_close(Autoregressive(net).log_prob(EVERY[:, order]).exp(), expected)
@@ -39,10 +39,10 @@ def test_nade(order):
 def test_the_gradient_of_nade():
     net = NADE(2, 1)
     fill(net.W, [[log(3)], [9.0]])
-    fill(net.V, [[2 * log(3)], [4 / 3 * log(4)]])
+    fill(net.V, [[[2 * log(3)]], [[4 / 3 * log(4)]]])
     Autoregressive(net).log_prob(torch.ones(2)).backward()
-    assert_close(net.b.grad, torch.tensor([1 / 4, 1 / 5]))
-    assert_close(net.V.grad, torch.tensor([[1 / 8], [3 / 20]]))
+    assert_close(net.b.grad, torch.tensor([[1 / 4], [1 / 5]]))
+    assert_close(net.V.grad, torch.tensor([[[1 / 8]], [[3 / 20]]]))
     assert_close(net.W.grad, torch.tensor([[log(4) / 20], [0]]))
     assert_close(net.c.grad, torch.tensor([log(4) / 20 + log(3) / 8]))
 

@@ -1,4 +1,4 @@
-"""MADE: an autoencoder that masks make autoregressive."""
+"""MADE: an autoencoder whose masks make it autoregressive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.autoregressive.causal_net import CausalNet, check_scalar_sites
 from pyro_exact.checks import (
     LARGEST_COUNT,
     check_elements,
@@ -20,39 +20,41 @@ from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.nn.orders import permutations
-from pyro_exact.nn.step_state import State
+from pyro_exact.nn.step_state import StepState
 
 
 class MADE(CausalNet):
-    r"""The masked autoencoder for distribution estimation.
+    r"""MADE, the masked autoencoder for distribution estimation. Use it for vectors and small images.
 
     .. math::
         \theta = b + (A \odot M^A)\, x + (V \odot M^V)\, h^L, \qquad
         h^l = \mathrm{relu}\left(b^l + (W^l \odot M^l)\, h^{l-1}\right), \quad h^0 = x
 
-    The masks come from degrees, drawn once at random and saved with the weights: a hidden unit of
-    degree m sees what is of degree up to m, an output what comes before its site. A site is seen by
-    all later ones directly (:math:`A`), so that no width is too small. Several masks, each with its
-    own order of the sites, make an ensemble; see `pyro_exact.autoregressive.Autoregressive`.
+    The masks are computed from degrees, which are drawn at random once and saved with the weights:
+    a hidden unit of degree m sees inputs and units of degrees up to m, an output sees everything
+    that comes before its site. Every site is also seen directly by all later sites (:math:`A`), so
+    that no width is too small. Several masks, each with its own order of the sites, make an
+    ensemble; see `pyro_exact.autoregressive.Autoregressive`.
 
     Args:
-        shape: Size of the vectors, or the shape of images, whose pixels come row by row.
+        shape: Size of the vectors, or shape of images, whose pixels are numbered row by row.
         hidden_dims: Width of each hidden layer.
         masks: Number of masks.
-        order: A permutation of the numbers of the sites, or one for each mask, such as the `scans`
-            of an image; `None` for 0, 1, ..., or with several masks for random ones.
-        seed: Of the masks.
-        likelihood: What ``theta`` means: Bernoulli for bits, or Gaussian for real numbers.
-        context_dim: Size of the context vector that every site may depend on.
-        dropout: Share of the hidden units that are left out in training.
+        order: A permutation of the indices of the sites, or one for each mask, for example the
+            `scans` of an image. By default 0, 1, ..., or with several masks random orders.
+        seed: Seed of the masks.
+        likelihood: Distribution of an element; by default Bernoulli.
+        context_dim: Size of a context vector on which every site may depend.
+        dropout: Probability with which a hidden unit is dropped in training.
 
     Shape:
         - x: (\*batch, \*shape); context: (\*batch, context_dim); theta: (\*batch, \*shape,
           likelihood.num_params).
 
     Raises:
-        ValueError: On sizes that are not positive, on an ``order`` that is no permutation, on
-            another number of orders than of masks, and on a ``dropout`` outside [0, 1).
+        ValueError: If a size is not positive, ``order`` is not a permutation, the number of
+            orders is not that of masks, ``dropout`` is outside of [0, 1), or a site of the likelihood has
+            several elements.
 
     Reference:
         Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution
@@ -78,20 +80,21 @@ class MADE(CausalNet):
     ) -> None:
         if context_dim is not None:
             context_dim = check_size("MADE", "context_dim", context_dim)
-        super().__init__(
-            shape, BernoulliLikelihood() if likelihood is None else likelihood, context_dim
-        )
+        likelihood = BernoulliLikelihood() if likelihood is None else likelihood
+        super().__init__(shape, check_scalar_sites("MADE", likelihood), context_dim)
+
+        outputs = self.sites * likelihood.num_params
         hidden_dims = check_sizes("MADE", "hidden_dims", hidden_dims)
-        outputs = self.sites * self.likelihood.num_params
         for below, above in pairwise((self.sites, *hidden_dims, outputs)):
             check_elements("MADE", below, above)
         check_elements("MADE", self.sites, outputs)
+
         masks = check_size("MADE", "masks", masks, most=LARGEST_COUNT)
         seed, dropout = check_seed("MADE", seed), check_share("MADE", "dropout", dropout)
         orders = None if order is None else permutations(order, self.sites, "MADE")
         self.dense = MaskedDense(
             self.sites,
-            self.likelihood.num_params,
+            likelihood.num_params,
             hidden_dims,
             context_dim,
             orders,
@@ -106,17 +109,20 @@ class MADE(CausalNet):
         return self.dense.orders
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
-        theta: Tensor = self.dense(self.to_sites(self.values(x)), context, member)
+        flat = self.to_sites(self.check_input(x))
+        theta: Tensor = self.dense(flat, context, member)
         return theta.unflatten(-2, self.event_shape)
 
-    def start(
+    def init_state(
         self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
-    ) -> State:
+    ) -> StepState:
         return self.dense.start(batch_shape, context, member)
 
-    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
-        return self.dense.step(state, previous)
+    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+        value = None if previous is None else previous.squeeze(-1)
+        theta, state = self.dense.step(state, value)
+        return theta.unsqueeze(-2), state
 
     def initialize(self, x: Tensor) -> None:
         """Set the output bias to the parameters of the marginal distributions of a batch."""
-        self.dense.set_output_bias(self.likelihood.marginal(self.examples(x)))
+        self.dense.set_output_bias(self.likelihood.marginal(self.check_data(x)))

@@ -1,4 +1,4 @@
-"""The distribution of what is missing in each row of data, given the rest of the row."""
+"""The distribution of the missing values of each row of data, given the rest of the row."""
 
 from __future__ import annotations
 
@@ -13,38 +13,37 @@ from torch.distributions import constraints
 
 from pyro_exact.checks import check_broadcast, check_event, check_tensor
 from pyro_exact.distributions.batch import Shape, checked_shape, expanded, shapes_of
-from pyro_exact.distributions.independent_sites import check_values
 from pyro_exact.nn.finite import check_output, check_weights_for
 from pyro_exact.nn.precision import cast, weight_of
-from pyro_exact.nn.step_state import State
 
 if TYPE_CHECKING:
-    from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet
+    from pyro_exact.autoregressive.order_agnostic.net import Features, OrderAgnosticNet
 
 
 class Completion(TorchDistribution):
-    r"""Whole vectors or images of which each row has other sites observed: the usual case of missing data.
+    r"""The distribution of vectors or images in which each row has other sites observed. Use it for missing data.
 
     .. math:: \log p(x_w \mid x_m) = \sum_{i \in w} \log p(x_i \mid x_m, x_{w, \text{before } i})
 
-    for the mask :math:`m` and the wanted sites :math:`w` of each row, under the mixture of the
-    orders of the network. `OrderAgnosticNet.condition_on` makes it. A sample is what was observed,
-    with the wanted sites drawn; of a value the wanted sites are scored. A value that contradicts
-    what is observed has no probability.
+    for the mask :math:`m` and the wanted sites :math:`w` of each row, as a mixture over the orders of
+    the network. `OrderAgnosticNet.condition_on` creates it. A sample has the observed values, with
+    the wanted sites drawn; `log_prob` scores the wanted sites of a value. A value that contradicts
+    the observed values has probability zero.
 
     Args:
         net: An order-agnostic network.
-        observed: (\*batch, \*event_shape), any numbers out of the mask.
+        observed: (\*batch, \*event_shape), with any values outside of the mask.
         mask: True where a value is observed; its shape broadcasts to that of ``observed``.
-        wanted: True at the sites whose distribution this is, all others by default; what is neither
-            is summed out.
-        validate_args: Whether to check the values that are scored; as Pyro does by default.
+        wanted: True at the sites to predict; by default all sites that are not observed. Sites that
+            are neither are summed out.
+        validate_args: Whether to check values before they are scored; default as in Pyro.
 
     Shape:
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
 
     Raises:
-        ValueError: If a site is both observed and wanted, or an observed value is impossible.
+        ValueError: If a site is both observed and wanted, or an observed value is outside of the
+            support.
 
     Example:
         >>> from pyro_exact.autoregressive import DeepNADE
@@ -78,7 +77,7 @@ class Completion(TorchDistribution):
 
         self.net, self.known, self.wanted = net, mask.expand(shape), wanted.expand(shape)
         self.observed = cast(observed, weight_of(net)).expand(shape)
-        check_values(self.observed, net.likelihood, self.known)
+        net.likelihood.check_values(self.observed, self.known)
         super().__init__(shape[: len(shape) - len(event)], event, validate_args=validate_args)
 
     def __repr__(self) -> str:
@@ -101,28 +100,31 @@ class Completion(TorchDistribution):
         rows = check_event(name, "value", check_tensor(name, "value", value), self.event_shape)
         batch = check_broadcast(name, "value", rows, "what is observed", self.batch_shape)
         if self._validate_args:
-            check_values(value, self.net.likelihood, self.wanted)
+            self.net.likelihood.check_values(value, self.wanted)
 
         x, observed, mask, wanted = self._rows(batch, cast(value, self.observed))
-        agrees = ((x == observed) | ~mask).all(-1)
+        likelihood, dtype = self.net.likelihood, torch.promote_types(x.dtype, torch.float32)
         joint = []
         for member in range(len(self.net.orders)):
-            total = x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))
-            for site, theta in self._told(member, x, observed, mask, wanted):
-                log_p = self.net.likelihood.log_prob(
-                    theta.to(total.dtype), x[:, site].squeeze(1).to(total.dtype)
-                )
+            total = x.new_zeros(len(x), dtype=dtype)
+            for site, theta in self._predictions(member, x, observed, mask, wanted):
+                values = x[:, site].squeeze(1).to(dtype)
+                log_p = likelihood.log_prob(theta.to(dtype), values)
                 total = total + log_p.where(wanted[:, site].squeeze(1), 0)
             joint.append(total)
+
+        # log mean over the orders of p(x), and -inf where a value contradicts what is observed
         mixture = torch.stack(joint).logsumexp(0) - math.log(len(joint))
+        agrees = ((x == observed) | ~mask).all(-1)
         return mixture.where(agrees, -torch.inf).view(batch)
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         check_weights_for("Completion.sample", self.net)
         batch = checked_shape("Completion.sample", sample_shape) + self.batch_shape
-        x, observed, mask, wanted = self._rows(batch, self.observed)
+        x, *given = self._rows(batch, self.observed)
         x = x.clone()
+
         precise = torch.promote_types(x.dtype, torch.float32)
         noise = torch.rand(*x.shape, self.net.likelihood.num_noise, dtype=precise, device=x.device)
         members = torch.randint(len(self.net.orders), (len(x),), device=x.device)
@@ -130,21 +132,29 @@ class Completion(TorchDistribution):
         with torch.autocast(x.device.type, enabled=False):
             for member in members.unique().tolist():
                 mine = (members == member).nonzero().squeeze(-1)
-                part = x[mine]
-                for site, theta in self._told(
-                    member, part, observed[mine], mask[mine], wanted[mine]
-                ):
-                    drawn = self.net.likelihood.draw(
-                        theta.to(precise), noise[mine][:, site].squeeze(1)
-                    ).to(x.dtype)
-                    part[:, site] = drawn.unsqueeze(1).where(wanted[mine][:, site], part[:, site])
-                x[mine] = part
+                parts = (part[mine] for part in (x, noise, *given))
+                x[mine] = self._draw(member, *parts)
 
-        check_output("Completion.sample", "what it draws", x[wanted], self.net)
+        check_output("Completion.sample", "what it draws", x[given[-1]], self.net)
         return x.view(batch + self.event_shape)
 
+    def _draw(
+        self,
+        member: int,
+        x: Tensor,
+        noise: Tensor,
+        observed: Tensor,
+        mask: Tensor,
+        wanted: Tensor,
+    ) -> Tensor:
+        """Draw the wanted sites of rows in the order of a member, and write them into ``x``."""
+        for site, theta in self._predictions(member, x, observed, mask, wanted):
+            drawn = self.net.likelihood.draw(theta.to(noise.dtype), noise[:, site].squeeze(1))
+            x[:, site] = drawn.to(x.dtype).unsqueeze(1).where(wanted[:, site], x[:, site])
+        return x
+
     def _rows(self, batch: torch.Size, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return a value, what is observed, and both masks, by row and site: (n, sites)."""
+        """Return a value, the observed values and both masks by row and site, (n, sites) each."""
         parts = (x, self.observed, self.known, self.wanted)
         rows = [
             part.expand(batch + self.event_shape).reshape(batch.numel(), self.net.sites)
@@ -152,28 +162,30 @@ class Completion(TorchDistribution):
         ]
         return rows[0], rows[1], rows[2], rows[3]
 
-    def _told(
+    def _predictions(
         self, member: int, x: Tensor, observed: Tensor, mask: Tensor, wanted: Tensor
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the sites that a row wants, in the order of a member, and theta of each in all rows.
+        """Yield each site that some row wants, in the order of a member, and its parameters in all rows.
 
-        What ``x`` holds there is learned after that, by the rows that want the site; a caller may
-        draw it before.
+        After each site the rows that want it observe its value in ``x``, which the caller may draw
+        before it asks for the next site.
         """
-        state = self.net.know(observed.where(mask, 0), mask)
-        some = wanted.any(0).tolist()
-        for number in self.net.orders[member].tolist():
-            if some[number]:
-                site = torch.tensor([number], device=x.device)
-                yield site, self.net.tell(state, site)
-                mine = wanted[:, number]
-                learned = self.net.learn(state, site, x[:, number].where(mine, 0))
-                state = _where(mine, learned, state)
+        features = self.net.init_features(observed.where(mask, 0), mask)
+        some_want = wanted.any(0).tolist()
+        for index in self.net.orders[member].tolist():
+            if not some_want[index]:
+                continue
+            site = torch.tensor([index], device=x.device)
+            yield site, self.net.predict(features, site)
+
+            mine = wanted[:, index]
+            after = self.net.observe(features, site, x[:, index].where(mine, 0))
+            features = _where(mine, after, features)
 
 
-def _where(mine: Tensor, learned: State, state: State) -> State:
-    """Return the new state in some rows, and the old one in the others."""
+def _where(mine: Tensor, after: Features, before: Features) -> Features:
+    """Return the new features in some rows, and the old features in the other rows."""
     return tuple(
         new.where(mine.view(-1, *[1] * (new.dim() - 1)), old)
-        for new, old in zip(learned, state, strict=True)
+        for new, old in zip(after, before, strict=True)
     )

@@ -1,4 +1,4 @@
-"""ConvNADE: convolutions, and a fully connected companion, of any pixel given any others."""
+"""ConvNADE: convolutions and a dense companion, which predict any pixel from any other pixels."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from pyro_exact.autoregressive.order_agnostic.deep_nade import DeepNADE
 from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet, Orders
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size, check_sizes
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.nn.conditioner import by_number
 from pyro_exact.nn.layout import channels_last
 
 
 class ConvNADE(OrderAgnosticNet):
-    r"""The convolutional order-agnostic neural autoregressive distribution estimator of binary images.
+    r"""ConvNADE, a convolutional order-agnostic network of images. Use it to infer any pixels from others.
 
-    .. math:: p(x_i = 1 \mid x_m) = \sigma\left(f([x \odot m; m])_i + g([x \odot m, m])_i\right)
+    .. math:: \theta_i = f([x \odot m; m])_i + g([x \odot m, m])_i
 
-    The convolutions :math:`f` see the mask as a second image. Valid ones make it smaller, and full
-    ones of the same kernels bring it back; all but the last are followed by a relu. The companion
-    :math:`g` is a `DeepNADE`. A step is a whole pass.
+    The convolutions :math:`f` see the mask :math:`m` as a second image. Valid convolutions make the
+    image smaller, and full convolutions with the same kernels bring it back; all but the last are
+    followed by a ReLU. The companion :math:`g` is a `DeepNADE`. A step is a whole pass.
 
     Args:
         shape: Shape of the images, (C, H, W), whose pixels are numbered row by row.
@@ -30,14 +32,16 @@ class ConvNADE(OrderAgnosticNet):
         kernels: Kernel size of each valid convolution; the full ones come in the reverse order.
         hidden_dims: Width of each hidden layer of the companion.
         orders: Number of orders in the ensemble, or the orders themselves: permutations of the
-            numbers of the sites.
-        seed: Of orders that are drawn.
+            indices of the sites.
+        seed: Seed of orders that are drawn.
+        likelihood: Distribution of an element; by default Bernoulli.
 
     Shape:
-        - x: (\*batch, C, H, W), zeros and ones; theta, logits: (\*batch, C, H, W, 1).
+        - x: (\*batch, C, H, W); theta: (\*batch, C, H, W, likelihood.num_params).
 
     Raises:
-        ValueError: On sizes that are not positive, or kernels that an image is too small for.
+        ValueError: If a size is not positive, the images are too small for the kernels, or a site of
+            the likelihood has several elements.
 
     Reference:
         Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution
@@ -60,8 +64,10 @@ class ConvNADE(OrderAgnosticNet):
         hidden_dims: Sequence[int] = (500, 500),
         orders: Orders = 1,
         seed: int = 0,
+        likelihood: Likelihood | None = None,
     ) -> None:
-        super().__init__(shape, BernoulliLikelihood(), orders, seed)
+        likelihood = BernoulliLikelihood() if likelihood is None else likelihood
+        super().__init__(shape, likelihood, orders, seed)
         kernels = check_sizes("ConvNADE", "kernels", kernels, most=LARGEST_COUNT)
         width = check_size("ConvNADE", "width", width)
         check_elements(
@@ -80,32 +86,33 @@ class ConvNADE(OrderAgnosticNet):
             raise ValueError(
                 "ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no convolutions."
             )
-        colours = self.event_shape[0]
-        down = [2 * colours, *[width] * len(kernels)]
-        up = [*[width] * len(kernels), colours]
-        valid = [
-            nn.Conv2d(*sizes, kernel) for sizes, kernel in zip(pairwise(down), kernels, strict=True)
-        ]
-        full = [
-            nn.ConvTranspose2d(*sizes, kernel)
-            for sizes, kernel in zip(pairwise(up), kernels[::-1], strict=True)
-        ]
-        for parameter in full[-1].parameters():
+        channels, num_params = self.event_shape[0], likelihood.num_params
+        down = [2 * channels, *[width] * len(kernels)]
+        up = [*[width] * len(kernels), channels * num_params]
+
+        layers: list[nn.Module] = []
+        for sizes, kernel in zip(pairwise(down), kernels, strict=True):
+            layers += [nn.Conv2d(*sizes, kernel), nn.ReLU()]
+        for sizes, kernel in zip(pairwise(up), kernels[::-1], strict=True):
+            layers += [nn.ConvTranspose2d(*sizes, kernel), nn.ReLU()]
+        *layers, last, _ = layers
+        for parameter in last.parameters():
             nn.init.zeros_(parameter)
-        self.convolutions = nn.Sequential(
-            *[m for layer in (*valid, *full) for m in (layer, nn.ReLU())][:-1]
-        )
-        self.companion = DeepNADE(shape, hidden_dims)
+
+        self.convolutions = nn.Sequential(*layers, last)
+        self.companion = DeepNADE(shape, hidden_dims, likelihood=likelihood)
 
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
         known = mask.expand_as(x).to(x.dtype)
-        images = torch.cat((x * known, known), dim=-3).reshape(-1, 2 * x.shape[-3], *x.shape[-2:])
-        images = channels_last(images)
-        logits = self.convolutions(images).reshape(x.shape).unsqueeze(-1)
-        return self.companion.conditionals(x, mask) + logits
+        images = torch.cat((x * known, known), dim=-3)
+        images = channels_last(images.reshape(-1, *images.shape[-3:]))
+
+        # f + g
+        theta = by_number(self.convolutions(images), self.likelihood.num_params, x)
+        return self.companion.conditionals(x, mask) + theta
 
     def initialize(self, x: Tensor) -> None:
-        """Set the output bias of the companion to the marginal logits of a batch."""
+        """Set the output bias of the companion to the parameters of the marginal distributions of a batch."""
         self.companion.initialize(x)
 
     def extra_repr(self) -> str:

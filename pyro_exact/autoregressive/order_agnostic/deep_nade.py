@@ -1,4 +1,4 @@
-"""DeepNADE: a deep network of any site given any others."""
+"""DeepNADE: a deep network that predicts any element from any other elements."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet, Orders
+from pyro_exact.autoregressive.order_agnostic.net import Features, OrderAgnosticNet, Orders
 from pyro_exact.checks import check_elements, check_sizes
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.dropout import Dropout
-from pyro_exact.nn.step_state import State
 
-# Sites that become known move a hidden unit together, and Adam would throw it about: 0.1 scales
-# their weights down.
+# All known sites move a hidden unit the same way, and Adam gives each weight the same step: without
+# this factor most units fall silent in training.
 MASK_SCALE = 0.1
 
 
 class DeepNADE(OrderAgnosticNet):
-    r"""The order-agnostic neural autoregressive distribution estimator of binary vectors, deep.
+    r"""DeepNADE, a deep order-agnostic network of vectors. Use it to infer any elements from any others.
 
     .. math::
-        p(x_i = 1 \mid x_m) = \sigma(b_i + V_i h^L), \qquad h^l = \mathrm{relu}(c^l + W^l h^{l-1}),
+        \theta_i = b_i + V_i h^L, \qquad h^l = \mathrm{relu}(c^l + W^l h^{l-1}),
         \qquad h^0 = [x \odot m,\, 0.1\, m]
 
-    The mask :math:`m` tells an unknown zero from a known one. Along an order, what a new value adds
-    to the first layer is one column of the weights; only the layers above are computed anew. An
-    ensemble of orders is the paper's EoNADE.
+    The parameters of a bit are its logit. The mask :math:`m` distinguishes an unknown zero from a
+    known zero. Along an order, a new value adds one column of the weights to the first layer, and
+    only the layers above are computed again. An ensemble of orders is the EoNADE of the paper.
 
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels are numbered row by row.
         hidden_dims: Width of each of the :math:`L` hidden layers.
         orders: Number of orders in the ensemble, or the orders themselves: permutations of the
-            numbers of the sites.
-        seed: Of orders that are drawn.
-        dropout: Share of the hidden units that `conditionals` leaves out in training; steps leave
-            out none.
+            indices of the sites.
+        seed: Seed of orders that are drawn.
+        dropout: Probability with which `conditionals` drops a hidden unit in training; steps drop
+            none.
+        likelihood: Distribution of an element; by default Bernoulli.
 
     Shape:
-        - x: (\*batch, \*shape), zeros and ones; theta, logits: (\*batch, \*shape, 1).
+        - x: (\*batch, \*shape); theta: (\*batch, \*shape, likelihood.num_params).
 
     Raises:
-        ValueError: On sizes that are not positive, and on a ``dropout`` outside [0, 1).
+        ValueError: If a size is not positive, there is no hidden layer, ``dropout`` is outside of
+            [0, 1), or a site of the likelihood has several elements.
 
     Reference:
         Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, sections 3 and
@@ -68,59 +70,67 @@ class DeepNADE(OrderAgnosticNet):
         orders: Orders = 1,
         seed: int = 0,
         dropout: float = 0.0,
+        likelihood: Likelihood | None = None,
     ) -> None:
-        super().__init__(shape, BernoulliLikelihood(), orders, seed)
+        likelihood = BernoulliLikelihood() if likelihood is None else likelihood
+        super().__init__(shape, likelihood, orders, seed)
         hidden_dims = check_sizes("DeepNADE", "hidden_dims", hidden_dims)
         if not hidden_dims:
             raise ValueError(
                 "DeepNADE expects hidden_dims of at least one layer; got (). Give a width or more."
             )
-        for below, above in pairwise((2 * self.sites, *hidden_dims, self.sites)):
+        num_params = self.likelihood.num_params
+        for below, above in pairwise((2 * self.sites, *hidden_dims, self.sites * num_params)):
             check_elements("DeepNADE", below, above)
         self.hidden_dims = tuple(hidden_dims)
+
+        # W[0] is for the values, W[1] for the mask.
         first = nn.Linear(2 * self.sites, hidden_dims[0])
-        self.W = nn.Parameter(
-            first.weight.detach().T.unflatten(0, (2, self.sites)).contiguous()
-        )  # of values, of mask
+        by_input = first.weight.detach().T.unflatten(0, (2, self.sites))
+        self.W = nn.Parameter(by_input.contiguous())
         self.c = nn.Parameter(first.bias.detach())
         self.upper = nn.ModuleList(nn.Linear(*widths) for widths in pairwise(hidden_dims))
         self.dropout = Dropout(dropout)
-        self.V = nn.Parameter(torch.zeros(self.sites, hidden_dims[-1]))
-        self.b = nn.Parameter(torch.zeros(self.sites))
+        self.V = nn.Parameter(torch.zeros(self.sites, num_params, hidden_dims[-1]))
+        self.b = nn.Parameter(torch.zeros(self.sites, num_params))
 
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
-        state = self.know(self.to_sites(x), self.to_sites(mask.expand_as(x)))
-        return self.from_sites(self._logits(state, self.V, self.b, self.dropout)).unsqueeze(-1)
+        known = self.to_sites(mask.expand_as(x))
+        features = self.init_features(self.to_sites(x), known)
+        theta = self._theta(features, self.V, self.b, self.dropout)
+        return theta.unflatten(-2, self.grid)
 
-    def know(self, x: Tensor, mask: Tensor) -> State:
+    def init_features(self, x: Tensor, mask: Tensor) -> Features:
+        # c^1 + W^1 [x * m, 0.1 m]
         known = mask.expand_as(x).to(x.dtype)
-        return (
-            F.linear(
-                torch.cat((x * known, MASK_SCALE * known), dim=-1), self.W.flatten(0, 1).T, self.c
-            ),
-        )
+        inputs = torch.cat((x * known, MASK_SCALE * known), dim=-1)
+        return (F.linear(inputs, self.W.flatten(0, 1).T, self.c),)
 
-    def learn(self, state: State, site: Tensor, value: Tensor) -> State:
+    def observe(self, features: Features, site: Tensor, value: Tensor) -> Features:
+        # One more value adds one column of W^1 for the value, and one for the mask.
         of_value, of_mask = self.W.index_select(1, site).squeeze(1)
-        return (torch.addcmul(state[0] + MASK_SCALE * of_mask, value.unsqueeze(-1), of_value),)
+        a = features[0] + MASK_SCALE * of_mask
+        return (torch.addcmul(a, value.unsqueeze(-1), of_value),)
 
-    def tell(self, state: State, site: Tensor) -> Tensor:
-        return self._logits(
-            state, self.V.index_select(0, site), self.b.index_select(0, site), nn.Identity()
-        )
+    def predict(self, features: Features, site: Tensor) -> Tensor:
+        V, b = self.V.index_select(0, site), self.b.index_select(0, site)
+        return self._theta(features, V, b, nn.Identity()).squeeze(-2)
 
-    def _logits(self, state: State, V: Tensor, b: Tensor, dropout: nn.Module) -> Tensor:
-        """Return the logits of some sites from the pre-activation of the first layer, under autocast too in full."""
-        h = dropout(state[0].relu())
+    def _theta(self, features: Features, V: Tensor, b: Tensor, dropout: nn.Module) -> Tensor:
+        """Return the parameters of some sites, (*batch, sites, num_params), from the first pre-activation."""
+        h = dropout(features[0].relu())
         for layer in self.upper:
             h = dropout(layer(h).relu())
+
+        # Sums of logits need full precision, also under autocast.
         with torch.autocast(h.device.type, enabled=False):
-            return F.linear(h.to(V.dtype), V, b)
+            theta = F.linear(h.to(V.dtype), V.flatten(0, 1), b.flatten())
+        return theta.unflatten(-1, b.shape)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Set b to the marginal logits of a batch."""
-        self.b.copy_(self.likelihood.marginal(self.examples(x)).squeeze(-1))
+        """Set b to the parameters of the marginal distributions of a batch."""
+        self.b.copy_(self.likelihood.marginal(self.check_data(x)))
 
     def extra_repr(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""Networks that compute any site from any others, in every order with the same weights."""
+"""The base class of networks that predict any site from any other sites."""
 
 from __future__ import annotations
 
@@ -9,65 +9,69 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_exact.autoregressive.causal_net import CausalNet
+from pyro_exact.autoregressive.causal_net import CausalNet, check_scalar_sites
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.autoregressive.order_agnostic.completion import Completion
-from pyro_exact.autoregressive.order_agnostic.conditional import Conditioned, mask_of
+from pyro_exact.autoregressive.order_agnostic.conditional import ConditionalNet, mask_of
 from pyro_exact.checks import LARGEST_COUNT, check_seed, check_size
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.orders import permutations
-from pyro_exact.nn.step_state import State, progress
+from pyro_exact.nn.step_state import StepState
 
 Orders = int | Iterable[Any]
+Features = tuple[Tensor, ...]
 
 
 class OrderAgnosticNet(CausalNet):
-    r"""A network of any site given any others, where the same weights serve every order.
+    r"""The base class of networks that predict any site given any other sites.
 
     .. math:: \theta_i = g_i(x \odot m, m), \qquad m_i = 0, \qquad
         \log p_o(x) = \sum_k \log p(x_{o_k} \mid \theta_{o_k}), \quad m = \{o_1, \dots, o_{k-1}\}
 
-    Its members are orders, drawn at random or given, and saved with the weights, which do not
-    depend on them: to score or draw in others, set ``net.orders``. A `forward` takes a pass for
-    each site, so train the network by `pyro_exact.models.OrderAgnostic`, for which one pass is
-    enough.
+    The same weights serve every order. The members of the ensemble are orders, drawn at random or
+    given, and saved with the weights, which do not depend on them: to score or draw in other
+    orders, set ``net.orders``. `forward` takes a pass for each site, so train the network by
+    `pyro_exact.models.OrderAgnostic`, which needs a single pass.
 
-    A subclass writes `conditionals`. Where one more value costs less than a new pass, it writes
-    `know`, `learn` and `tell` as well: all else, such as the steps of `CausalNet`, is made of these
-    three.
+    A subclass must define `conditionals`. If one more known value costs less than a new pass, it
+    should define `init_features`, `observe` and `predict` as well; everything else, such as the
+    steps of `CausalNet` and `condition_on`, is built on these three.
 
     Args:
-        shape: Size of a vector, or the shape of an image, whose sites are numbered row by row.
-        likelihood: What ``theta`` means.
+        shape: Size of a vector, or shape of an image, whose sites are numbered row by row.
+        likelihood: Distribution of an element.
         orders: Number of orders in the ensemble, or the orders themselves: permutations of the
-            numbers of the sites.
-        seed: Of orders that are drawn.
+            indices of the sites.
+        seed: Seed of orders that are drawn.
 
     Shape:
         - x: (\*batch, \*shape); theta: (\*batch, \*shape, likelihood.num_params).
 
     Raises:
-        ValueError: If there is no order, or one is no permutation.
+        ValueError: If there is no order, an order is not a permutation, or a site of the likelihood
+            has several elements.
 
     Reference:
         Uria, Murray and Larochelle (2014), A Deep and Tractable Density Estimator, sections 3 and
         4.
     """
 
-    rows = 512  # that `forward` takes through all the sites together: many for a fast product, few for the cache
+    # Rows that `forward` takes through all sites together: many make fast products, few fit into the
+    # cache of a processor.
+    rows = 512
     ensemble: Tensor
 
     def __init__(
         self, shape: int | Sequence[int], likelihood: Likelihood, orders: Orders = 1, seed: int = 0
     ) -> None:
-        super().__init__(shape, likelihood)
+        name = type(self).__name__
+        super().__init__(shape, check_scalar_sites(name, likelihood))
         if not isinstance(orders, Iterable):
-            count = check_size(type(self).__name__, "orders", orders, most=LARGEST_COUNT)
-            generator = torch.Generator().manual_seed(check_seed(type(self).__name__, seed))
-            orders = [
-                torch.randperm(self.sites, generator=generator).tolist() for _ in range(count)
-            ]
-        self.register_buffer("ensemble", permutations(orders, self.sites, type(self).__name__))
+            count = check_size(name, "orders", orders, most=LARGEST_COUNT)
+            generator = torch.Generator().manual_seed(check_seed(name, seed))
+            drawn = (torch.randperm(self.sites, generator=generator) for _ in range(count))
+            orders = [order.tolist() for order in drawn]
+        self.register_buffer("ensemble", permutations(orders, self.sites, name))
 
     @property
     def orders(self) -> Tensor:
@@ -75,79 +79,96 @@ class OrderAgnosticNet(CausalNet):
 
     @orders.setter
     def orders(self, orders: Iterable[Any]) -> None:
-        self.ensemble = permutations(orders, self.sites, type(self).__name__).to(
-            self.ensemble.device
-        )
+        new = permutations(orders, self.sites, type(self).__name__)
+        self.ensemble = new.to(self.ensemble.device)
+
+    # For subclasses
+    # ---------------------------------------------------------------------------------------------
 
     @abstractmethod
     def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
-        r"""Return theta of every site given the values of ``x`` in the mask; of a site in the mask it means nothing.
+        r"""Return the parameters of every site given the values of ``x`` in the mask.
+
+        The parameters of sites in the mask have no meaning.
 
         Args:
-            x: (\*batch, \*event_shape), finite numbers out of the mask.
+            x: (\*batch, \*event_shape), with any finite values outside of the mask.
             mask: True where a value is known; its shape broadcasts to that of ``x``.
         """
 
-    def know(self, x: Tensor, mask: Tensor) -> State:
-        r"""Return the state of one who knows the values of x in the mask, both of shape (\*batch, sites)."""
+    def init_features(self, x: Tensor, mask: Tensor) -> Features:
+        r"""Return features of the known values: ``x`` and ``mask`` have the shape (\*batch, sites)."""
         return x, mask.expand_as(x)
 
-    def learn(self, state: State, site: Tensor, value: Tensor) -> State:
-        r"""Return the state after one more value, (\*batch); the number of its site is a tensor of shape (1,)."""
-        x, mask = state
-        return x.index_copy(-1, site, value.unsqueeze(-1)), mask.index_fill(-1, site, 1)
-
-    def tell(self, state: State, site: Tensor) -> Tensor:
-        r"""Return theta of a site given what the state knows, (\*batch, num_params)."""
-        theta = self.conditionals(*map(self.from_sites, state)).flatten(-1 - len(self.grid), -2)
-        return theta.index_select(-2, site).squeeze(-2)
-
-    def follow(self, state: State, x: Tensor, sites: Tensor) -> Tensor:
-        """Return theta of some sites, (n, sites, num_params), each given the state and the sites before it.
+    def observe(self, features: Features, site: Tensor, value: Tensor) -> Features:
+        r"""Return the features after one more value.
 
         Args:
-            state: Of n rows.
-            x: Values of these sites, (n, sites).
-            sites: Their numbers, in the order in which they come.
+            features: Features so far.
+            site: Index of the site, (1).
+            value: Its value, (\*batch).
+        """
+        x, mask = features
+        return x.index_copy(-1, site, value.unsqueeze(-1)), mask.index_fill(-1, site, 1)
+
+    def predict(self, features: Features, site: Tensor) -> Tensor:
+        r"""Return the parameters of the site with this index, (1), given all known values: (\*batch, num_params)."""
+        x, mask = (self.from_sites(part) for part in features)
+        theta = self.conditionals(x, mask).flatten(-1 - len(self.grid), -2)
+        return theta.index_select(-2, site).squeeze(-2)
+
+    # The contract of CausalNet
+    # ---------------------------------------------------------------------------------------------
+
+    def predict_in_order(self, features: Features, x: Tensor, sites: Tensor) -> Tensor:
+        """Return the parameters of some sites, each given the features and the sites before it.
+
+        Args:
+            features: Features of n rows.
+            x: Values of the sites, (n, sites).
+            sites: Indices of the sites, in their order.
+
+        Returns:
+            (n, sites, num_params).
         """
         theta = []
         for site, value in zip(sites.split(1), x.unbind(-1), strict=True):
-            theta.append(self.tell(state, site))
-            state = self.learn(state, site, value)
+            theta.append(self.predict(features, site))
+            features = self.observe(features, site, value)
         return torch.stack(theta, dim=-2)
 
     def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
         order = self.orders[member]
+        flat = self.to_sites(self.check_input(x)).reshape(-1, self.sites)
+
         theta = []
-        for rows in (
-            self.to_sites(self.values(x))
-            .reshape(-1, self.sites)
-            .index_select(-1, order)
-            .split(self.rows)
-        ):
-            theta.append(
-                self.follow(self._nothing(rows.shape[:1]), rows, order).index_select(
-                    -2, order.argsort()
-                )
-            )
+        for rows in flat.index_select(-1, order).split(self.rows):
+            nothing = self._nothing(rows.shape[:1])
+            in_order = self.predict_in_order(nothing, rows, order)
+            theta.append(in_order.index_select(-2, order.argsort()))
         return torch.cat(theta).view(*x.shape, self.likelihood.num_params)
 
-    def start(
+    def init_state(
         self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
-    ) -> State:
-        return progress(member, 0), *self._nothing(batch_shape)
+    ) -> StepState:
+        return StepState(member, 0, self._nothing(batch_shape))
 
-    def step(self, state: State, previous: Tensor | None = None) -> tuple[Tensor, State]:
-        (member, done, _), known = state[0].shape, state[1:]
-        order = self.orders[member]
+    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+        features, order = state.cache, self.orders[state.member]
         if previous is not None:
-            known = self.learn(known, order[done - 1 : done], previous)
-        return self.tell(known, order[done : done + 1]), (progress(member, done + 1), *known)
+            known = order[self.group(state.done - 1)]
+            features = self.observe(features, known, previous.squeeze(-1))
 
-    def _nothing(self, batch_shape: Sequence[int]) -> State:
-        """Return the state of one who knows nothing."""
+        theta = self.predict(features, order[self.group(state.done)])
+        return theta.unsqueeze(-2), state.next(features)
+
+    def _nothing(self, batch_shape: Sequence[int]) -> Features:
+        """Return the features when no value is known."""
         x = next(self.parameters()).new_zeros(*batch_shape, self.sites)
-        return self.know(x, x.bool())
+        return self.init_features(x, x.bool())
+
+    # Conditional distributions
+    # ---------------------------------------------------------------------------------------------
 
     def condition_on(
         self,
@@ -155,35 +176,37 @@ class OrderAgnosticNet(CausalNet):
         mask: Tensor | Sequence[Any],
         wanted: Tensor | Sequence[Any] | None = None,
     ) -> Autoregressive | Completion:
-        r"""Return the distribution of some sites given others: a pass for each of those that are wanted.
+        r"""Return the distribution of some sites given other sites; it takes a pass for each wanted site.
 
-        It is the conditional of an order that begins with what is observed, goes on with what is
-        wanted, and ends with the rest, which so is summed out; and the mixture of those of all our
-        orders.
+        This is the conditional distribution under an order that begins with the observed sites and
+        continues with the wanted sites; the remaining sites are summed out. With several orders it
+        is the mixture of the conditionals of all orders.
 
-        With one mask for all rows its vectors hold the wanted sites in the order of their numbers.
-        With a mask for each row, as of data of which some are missing, they are whole vectors or
-        images: see `Completion`.
+        With one mask for all rows, a value is the vector of the wanted sites in the order of their
+        indices. With a mask for each row, as in data with missing values, it is a whole vector or
+        image: see `Completion`.
 
         Args:
-            observed: (\*batch, \*event_shape), any numbers out of the mask; the batch is that of
-                the distribution.
-            mask: True where a value is observed, of the shape of one vector or image, or of as many
-                as there are rows.
-            wanted: True at the sites whose distribution this is, of either shape; all others by
-                default.
+            observed: (\*batch, \*event_shape), with any values outside of the mask; the batch is
+                that of the distribution.
+            mask: True where a value is observed: (\*event_shape), or (\*batch, \*event_shape).
+            wanted: True at the sites to predict, of either shape; by default all sites that are not
+                observed.
 
         Raises:
-            TypeError: If a mask is none, or what is observed is no tensor.
-            ValueError: If everything is observed or nothing wanted, what is wanted is observed, or
-                a shape or an observed value is impossible.
+            TypeError: If a mask is not a mask, or ``observed`` is not a tensor.
+            ValueError: If all sites are observed, no site is wanted, a wanted site is observed, a
+                shape is wrong, or an observed value is outside of the support.
         """
-        known, chosen = mask_of("mask", mask), None if wanted is None else mask_of("wanted", wanted)
-        x = self.values(observed)
-        if max(known.dim(), 0 if chosen is None else chosen.dim()) > len(self.event_shape):
+        known = mask_of("mask", mask)
+        chosen = None if wanted is None else mask_of("wanted", wanted)
+        x = self.check_input(observed)
+
+        dims = max(known.dim(), 0 if chosen is None else chosen.dim())
+        if dims > len(self.event_shape):  # a mask for each row
             return Completion(self, x, known, chosen)
 
-        conditioned = Conditioned(self, known, chosen)
+        conditioned = ConditionalNet(self, known, chosen)
         flat = self.to_sites(x)
         seen = flat[..., conditioned.mask]
         if not (self.likelihood.support.check(seen) & seen.isfinite()).all():

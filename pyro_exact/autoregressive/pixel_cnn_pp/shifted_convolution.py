@@ -1,7 +1,7 @@
-"""Convolutions of PixelCNN++: kernels that end at the row of the pixel, with weight normalisation, and their steps.
+"""The convolutions of PixelCNN++: kernels that end at the row of the pixel, with normalised weights.
 
-Maps are (N, H, W, channels), in which a convolution is fastest. In a step they are some columns of
-one row, (N, columns, channels).
+Maps are (N, H, W, channels), the layout in which a convolution is fastest. In a step they are some
+columns of one row, (N, columns, channels).
 """
 
 from __future__ import annotations
@@ -17,23 +17,69 @@ from pyro_exact.nn import line_buffer
 from pyro_exact.nn.weight_norm import WeightNormed
 
 
-class Prepared(NamedTuple):
-    """Weights for steps, (inputs, outputs), a bias that can be added to (N, columns, outputs), and what is seen."""
+class ShiftedWeights(NamedTuple):
+    """The weights of a `ShiftedConv2d`, arranged for steps.
+
+    Attributes:
+        weight: (positions * in_channels, out_channels).
+        bias: Can be added to (N, columns, out_channels).
+        offsets: Positions that the kernel sees at column 0.
+        left: Columns of padding on the left of the line buffer.
+        stride: Columns from one output to the next.
+    """
 
     weight: Tensor
     bias: Tensor
-    places: Tensor
+    offsets: Tensor
+    left: int
+    stride: int
+
+    def __call__(self, lines: Tensor, columns: Tensor) -> Tensor:
+        """Return some columns of the output row, (N, columns, out_channels)."""
+        positions = (self.stride * columns.unsqueeze(1) + self.offsets).flatten()
+        window = line_buffer.gather_window(lines, positions)
+        window = window.view(len(lines), len(columns), len(self.weight))
+        return window @ self.weight + self.bias
+
+    def write(self, lines: Tensor, columns: Tensor, new_row: bool, values: Tensor) -> None:
+        """Write some columns of the input, (N, columns, in_channels), into the last row of lines, or a new row."""
+        if new_row:
+            line_buffer.next_row(lines)
+        lines[:, -1].index_copy_(1, columns + self.left, values)
+
+
+class TransposedWeights(NamedTuple):
+    """The weights of a `ShiftedConvTranspose2d`, for steps."""
+
+    weight: Tensor
+    bias: Tensor
+    padding: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return two rows, (N, 2, 2 columns, out_channels), from a pixel, or from all columns of a row."""
+        return _transposed(x.unsqueeze(1), self.weight, self.bias, self.padding)
+
+
+class PointwiseWeights(NamedTuple):
+    """The weights of a `Pointwise` convolution, for steps."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return some columns of a row, (N, columns, out_channels)."""
+        return F.linear(torch.cat(inputs, dim=-1), self.weight, self.bias)
 
 
 class ShiftedConv2d(WeightNormed):
-    r"""A convolution that sees the row of the pixel and those above it.
+    r"""A convolution that sees the row of the pixel and the rows above it.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel, whose last row is that of the pixel.
-        centred: Whether the kernel reaches as far to the right as to the left, or ends at the
-            pixel.
+        centred: Whether the kernel reaches as far to the right as to the left; otherwise it ends
+            at the pixel.
         stride: Rows and columns from one output to the next.
         gain: See `WeightNormed`.
 
@@ -61,38 +107,30 @@ class ShiftedConv2d(WeightNormed):
 
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
         padded = F.pad(inputs[0], (0, 0, self.left, self.right, self.rows - 1, 0))
-        return F.conv2d(padded.permute(0, 3, 1, 2), weight, bias, self.stride).permute(0, 2, 3, 1)
+        y = F.conv2d(padded.permute(0, 3, 1, 2), weight, bias, self.stride)
+        return y.permute(0, 2, 3, 1)
 
-    def start(self, batch: int, width: int) -> Tensor:
-        """Return lines for the input, before the first row."""
+    def empty_lines(self, batch: int, width: int) -> Tensor:
+        """Return a line buffer for the input, before the first row."""
         channels = self.direction.shape[1]
-        return line_buffer.start(
+        return line_buffer.empty_lines(
             self.bias, batch, self.rows, width, channels, self.left, self.right
         )
 
-    def prepare(self, lines: Tensor) -> Prepared:
-        """Return what `step` needs."""
+    def step_weights(self, lines: Tensor) -> ShiftedWeights:
+        """Return the weights for steps that read a line buffer."""
         matrix = self.weight().permute(2, 3, 1, 0).flatten(0, 2).contiguous()
-        return Prepared(
-            matrix, self.bias, line_buffer.taps(lines, self.rows, self.columns, self.columns)
-        )
-
-    def step(self, prepared: Prepared, lines: Tensor, columns: Tensor) -> Tensor:
-        """Return some columns of the row that the lines end with, (N, columns, out_channels)."""
-        places = (self.stride * columns.unsqueeze(1) + prepared.places).flatten()
-        seen = line_buffer.window(lines, places).view(
-            len(lines), len(columns), len(prepared.weight)
-        )
-        return seen @ prepared.weight + prepared.bias
+        offsets = line_buffer.kernel_offsets(lines, self.rows, self.columns, self.columns)
+        return ShiftedWeights(matrix, self.bias, offsets, self.left, self.stride)
 
 
 class ShiftedConvTranspose2d(WeightNormed):
-    r"""A transposed convolution that doubles the map, and sees no row below the one that it doubles.
+    r"""A transposed convolution that doubles the sides of a map, and sees no rows below.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: (2, 3), which sees a column on either side, or (2, 2), which sees one pixel.
+        kernel_size: (2, 3), which sees a column on either side, or (2, 2), which sees a single pixel.
         gain: See `WeightNormed`.
 
     Shape:
@@ -102,27 +140,23 @@ class ShiftedConvTranspose2d(WeightNormed):
         As `ShiftedConv2d` (`down_shifted_deconv2d` and `down_right_shifted_deconv2d`).
     """
 
+    @property
+    def _padding(self) -> tuple[int, int]:
+        return 0, self.columns // 2 if self.columns % 2 else 0
+
     def _map(self, weight: Tensor, bias: Tensor, *inputs: Tensor) -> Tensor:
-        beside = 0, self.columns // 2 if self.columns % 2 else 0
-        x = inputs[0].permute(0, 3, 1, 2)
-        return F.conv_transpose2d(x, weight.transpose(0, 1), bias, 2, beside, beside).permute(
-            0, 2, 3, 1
-        )
+        return _transposed(inputs[0], weight, bias, self._padding)
 
-    def prepare(self) -> tuple[Tensor, Tensor]:
-        """Return what `step` needs."""
-        return self.weight(), self.bias
-
-    def step(self, prepared: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
-        """Return two rows, (N, 2, 2 columns, out_channels), from one pixel, or from all columns of a row."""
-        return self._map(*prepared, x.unsqueeze(1))
+    def step_weights(self) -> TransposedWeights:
+        """Return the weights for steps."""
+        return TransposedWeights(self.weight(), self.bias, self._padding)
 
 
 class Pointwise(WeightNormed):
-    r"""A 1x1 convolution of one map, or of several maps as if they were one.
+    r"""A 1x1 convolution of a map, or of several maps that are concatenated.
 
     Shape:
-        - x: (N, H, W, in_channels), or several that have as many channels together; y: (N, H, W,
+        - x: (N, H, W, in_channels), or several maps with that many channels together; y: (N, H, W,
           out_channels).
     """
 
@@ -134,10 +168,13 @@ class Pointwise(WeightNormed):
         )
         return sum(rest, first).permute(0, 2, 3, 1)
 
-    def prepare(self) -> tuple[Tensor, Tensor]:
-        """Return what `step` needs."""
-        return self.weight()[:, :, 0, 0], self.bias
+    def step_weights(self) -> PointwiseWeights:
+        """Return the weights for steps."""
+        return PointwiseWeights(self.weight()[:, :, 0, 0], self.bias)
 
-    def step(self, prepared: tuple[Tensor, Tensor], *inputs: Tensor) -> Tensor:
-        """Return some columns of a row, (N, columns, out_channels)."""
-        return F.linear(torch.cat(inputs, dim=-1), *prepared)
+
+def _transposed(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
+    """Return the transposed convolution of stride 2 of a map, without rows below the doubled ones."""
+    maps = x.permute(0, 3, 1, 2)
+    y = F.conv_transpose2d(maps, weight.transpose(0, 1), bias, 2, padding, padding)
+    return y.permute(0, 2, 3, 1)

@@ -1,22 +1,13 @@
-"""One of the two streams of PixelCNN++: residual blocks at three resolutions, there and back."""
+"""A stream of PixelCNN++: residual blocks at three resolutions, down and up again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from pyro_exact.autoregressive.pixel_cnn_pp.gated_resnet import (
-    Feature,
-    GatedResnet,
-    Memory,
-    feature,
-    record,
-)
+from pyro_exact.autoregressive.pixel_cnn_pp.gated_resnet import Feature, GatedResnet, feature
 from pyro_exact.autoregressive.pixel_cnn_pp.shifted_convolution import (
-    Prepared,
     ShiftedConv2d,
     ShiftedConvTranspose2d,
 )
@@ -25,30 +16,11 @@ from pyro_exact.checks import LARGEST_COUNT, check_size
 SCALES = 3
 
 
-class StreamMemory(NamedTuple):
-    """What the steps of a stream keep; of the rows that are made two at a time, both."""
+class PixelCNNppStream(nn.Module):
+    r"""A stream of PixelCNN++: residual blocks at three resolutions, down and up again, as in a U-Net.
 
-    blocks: list[Memory]
-    shrink_lines: list[Tensor]
-    shrink: list[Prepared]
-    grown: list[Tensor]
-    grow: list[tuple[Tensor, Tensor]]
-
-
-class Due(NamedTuple):
-    """Which part of a row a step computes: at each scale that is due its columns, and whether its row is odd."""
-
-    columns: list[Tensor]
-    odd: list[int]
-    new_row: bool
-
-
-class ShiftedStream(nn.Module):
-    r"""Gated residual blocks that shrink a map twice by half, and let it grow again.
-
-    On the way back there is one block more at each of the larger resolutions, and every block also
-    sees one map of the way there, the last one first. A step computes a scale only where it is due:
-    half as many rows, and half as many columns, with each.
+    On the way up there is one block more at each of the larger resolutions, and every block also
+    sees a map of the way down, the last map first.
 
     Args:
         width: Channels of all maps.
@@ -60,7 +32,7 @@ class ShiftedStream(nn.Module):
         context_dim: See `GatedResnet`.
 
     Shape:
-        - x: (N, H, W, width), with sides that 4 divides; returns one map (N, H', W', 2 width)
+        - x: (N, H, W, width), with sides that 4 divides; returns a map (N, H', W', 2 width)
           for each block.
 
     Reference:
@@ -79,30 +51,34 @@ class ShiftedStream(nn.Module):
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
-        depth = check_size("ShiftedStream", "depth", depth, most=LARGEST_COUNT)
-        # Numbers of the blocks at each scale, on the way there and back.
-        self.there = [range(s * depth, (s + 1) * depth) for s in range(SCALES)]
+        depth = check_size("PixelCNNppStream", "depth", depth, most=LARGEST_COUNT)
+
+        # Indices of the blocks at each scale: on the way down, then on the way up.
+        self.down = [range(s * depth, (s + 1) * depth) for s in range(SCALES)]
         ends = [6 * depth + 2, 5 * depth + 1, 4 * depth, 3 * depth]
-        self.back = [range(ends[s + 1], ends[s]) for s in range(SCALES)]
-        ways = [(s, way[s]) for way in (self.there, self.back) for s in range(SCALES)]
-        self.scales = {number: scale for scale, numbers in ways for number in numbers}
-        self.blocks: Sequence[GatedResnet] = nn.ModuleList(  # type: ignore[assignment]
+        self.up = [range(ends[s + 1], ends[s]) for s in range(SCALES)]
+        ways = [(s, way[s]) for way in (self.down, self.up) for s in range(SCALES)]
+        self.scales = {index: scale for scale, indices in ways for index in indices}
+
+        blocks = [
             GatedResnet(
                 width,
                 kernel_size,
                 centred,
-                int(beside) + (number >= ends[-1]),
-                dropout,
-                context_dim,
+                sides=int(beside) + (index >= ends[-1]),  # on the way up also a map of the way down
+                dropout=dropout,
+                context_dim=context_dim,
             )
-            for number in range(ends[0])
-        )
-        self.shrink: Sequence[ShiftedConv2d] = nn.ModuleList(  # type: ignore[assignment]
+            for index in range(ends[0])
+        ]
+        shrink = [
             ShiftedConv2d(width, width, kernel_size, centred, stride=2) for _ in range(SCALES - 1)
-        )
-        self.grow: Sequence[ShiftedConvTranspose2d] = nn.ModuleList(  # type: ignore[assignment]
-            ShiftedConvTranspose2d(width, width, kernel_size) for _ in range(SCALES - 1)
-        )
+        ]
+        grow = [ShiftedConvTranspose2d(width, width, kernel_size) for _ in range(SCALES - 1)]
+
+        self.blocks: Sequence[GatedResnet] = nn.ModuleList(blocks)  # type: ignore[assignment]
+        self.shrink: Sequence[ShiftedConv2d] = nn.ModuleList(shrink)  # type: ignore[assignment]
+        self.grow: Sequence[ShiftedConvTranspose2d] = nn.ModuleList(grow)  # type: ignore[assignment]
 
     def forward(
         self, x: Tensor, beside: Sequence[Tensor] | None = None, context: Tensor | None = None
@@ -111,86 +87,23 @@ class ShiftedStream(nn.Module):
         outputs: list[Tensor] = []
 
         def block(x: Feature, *skip: Tensor) -> Feature:
-            number = len(outputs)
-            sides = skip if beside is None else (beside[number], *skip)
-            y: Feature = self.blocks[number](x, *sides, context=context)
+            index = len(outputs)
+            sides = skip if beside is None else (beside[index], *skip)
+            y: Feature = self.blocks[index](x, *sides, context=context)
             outputs.append(y.active)
             return y
 
         maps = [feature(x)]
         for scale in range(SCALES):
-            for _ in self.there[scale]:
+            for _ in self.down[scale]:
                 maps.append(block(maps[-1]))
             if scale < SCALES - 1:
                 maps.append(feature(self.shrink[scale](maps[-1].value)))
+
         y = maps.pop()
         for scale in reversed(range(SCALES)):
-            for _ in self.back[scale]:
+            for _ in self.up[scale]:
                 y = block(y, maps.pop().active)
             if scale:
                 y = feature(self.grow[scale - 1](y.value))
-        return outputs
-
-    def start(self, batch: int, width: int, context: Tensor | None) -> StreamMemory:
-        """Return the memory before the first row."""
-        widths = [width >> scale for scale in range(SCALES)]
-        lines = [layer.start(batch, w) for layer, w in zip(self.shrink, widths, strict=False)]
-        return StreamMemory(
-            [
-                block.start(batch, widths[self.scales[number]], context)
-                for number, block in enumerate(self.blocks)
-            ],
-            lines,
-            [layer.prepare(line) for layer, line in zip(self.shrink, lines, strict=True)],
-            [
-                layer.bias.new_zeros(batch, 2, w, len(layer.bias))
-                for layer, w in zip(self.grow, widths, strict=False)
-            ],
-            [layer.prepare() for layer in self.grow],
-        )
-
-    def step(
-        self, memory: StreamMemory, x: Tensor, due: Due, beside: Sequence[Tensor] | None = None
-    ) -> dict[int, Tensor]:
-        """Return the activated output of each block that is due, by its number.
-
-        Args:
-            memory: Written into.
-            x: (N, columns, width), columns of the row.
-            due: What is due; the first scale always is.
-            beside: The present row of each block of the other stream, (N, W', 2 width).
-        """
-        outputs: dict[int, Tensor] = {}
-
-        def block(number: int, scale: int, x: Feature, *skip: Tensor) -> Feature:
-            columns = due.columns[scale]
-            sides = skip if beside is None else (beside[number].index_select(1, columns), *skip)
-            y = self.blocks[number].step(memory.blocks[number], columns, due.new_row, x, *sides)
-            outputs[number] = y.active
-            return y
-
-        last = len(due.columns) - 1
-        maps = [feature(x)]
-        for scale, columns in enumerate(due.columns):
-            for number in self.there[scale]:
-                maps.append(block(number, scale, maps[-1]))
-            if scale < SCALES - 1:
-                layer, lines = self.shrink[scale], memory.shrink_lines[scale]
-                record(lines, layer.left, columns, due.new_row, maps[-1].value)
-            if scale < last:
-                maps.append(
-                    feature(layer.step(memory.shrink[scale], lines, due.columns[scale + 1]))
-                )
-        for scale in reversed(range(last + 1)):
-            columns = due.columns[scale]
-            if scale == SCALES - 1:
-                y = maps.pop()
-            else:
-                y = feature(memory.grown[scale][:, due.odd[scale]].index_select(1, columns))
-            for number in self.back[scale]:
-                y = block(number, scale, y, maps.pop().active)
-            if scale:
-                both = torch.stack((2 * columns, 2 * columns + 1), dim=-1).flatten()
-                rows = self.grow[scale - 1].step(memory.grow[scale - 1], y.value)
-                memory.grown[scale - 1].index_copy_(2, both, rows)
         return outputs

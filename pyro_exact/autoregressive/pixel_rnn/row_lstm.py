@@ -1,4 +1,4 @@
-"""The Row LSTM: LSTM layers that sweep an image row by row."""
+"""Row LSTM: LSTM layers that scan an image row by row."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.pixel_net import Cursor
-from pyro_exact.autoregressive.pixel_rnn.net import Layer, Memory, PixelRNN, bias
+from pyro_exact.autoregressive.pixel_rnn.net import LSTMLayer, PixelRNN, bias_column
+from pyro_exact.autoregressive.pixel_rnn.row_lstm_cache import RowLSTMCache
+from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class RowLSTM(PixelRNN):
-    r"""PixelRNN with LSTMs that take a row of the image at a step.
+    r"""Row LSTM: a PixelRNN whose LSTMs scan an image row by row.
 
     .. math::
         [o, f, i, g] = [\sigma, \sigma, \sigma, \tanh]
@@ -24,20 +26,22 @@ class RowLSTM(PixelRNN):
     three pixels of the row above. A 7x7 convolution with mask A comes before the layers, three 1x1
     convolutions after ReLUs come behind them.
 
-    It sees a **triangle**: j rows above a pixel it sees as many columns on the right as j + 2,
-    however deep it is, and on the left as many as j + 3 and one for each layer.
+    A pixel sees a **triangle**: j rows above it, j + 2 columns on the right, however deep the
+    network is, and j + 3 columns on the left, plus one for each layer.
 
     Args:
         shape: (C, H, W).
         levels: Number of pixel levels; two make bits.
-        width: Size of the state of an LSTM, h; the stream between the layers has 2h channels.
+        width: Size of the state of an LSTM; the stream between the layers has twice as many
+            channels.
         depth: Number of LSTM layers.
-        head_width: Channels of the two convolutions before the last; the paper has 1024 for colours, 32
+        head_width: Channels of the two convolutions before the last; the paper uses 1024 for colours, 32
             for bits.
+        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
 
     Shape:
-        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, C, H, W,
-          likelihood.num_params).
+        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
+          likelihood.num_params), where the grid is (C, H, W), or (H, W) if a site is a pixel.
 
     Raises:
         ValueError: If the shape is not that of images, there are fewer than two levels, no layer,
@@ -57,39 +61,29 @@ class RowLSTM(PixelRNN):
     def __init__(
         self,
         shape: Sequence[int],
-        levels: int = 256,
+        levels: int | None = 256,
         width: int = 128,
         depth: int = 12,
         head_width: int = 1024,
+        likelihood: Likelihood | None = None,
     ) -> None:
-        super().__init__(shape, levels, width, depth, head_width, kernel=3, taps=3)
+        super().__init__(shape, levels, width, depth, head_width, likelihood, kernel_size=3, taps=3)
 
-    def swept_places(self) -> Tensor:
+    def scan_order(self) -> Tensor:
         return torch.arange(self.height * self.width)
 
-    def sweep(self, layer: Layer, x: Tensor) -> Tensor:
+    def scan(self, layer: LSTMLayer, x: Tensor) -> Tensor:
+        # W_is * x: the mask leaves the pixel on the left and the pixel itself.
         rows = x.unflatten(1, (self.height, self.width))
         left = F.pad(rows[:, :, :-1], (0, 0, 1, 0))
         of_left, of_pixel = layer.inputs.masked().squeeze(2).unbind(-1)
-        gates = torch.addmm(bias(layer.inputs), of_left, left.flatten(1)).addmm(
-            of_pixel, x.flatten(1)
-        )
-        hidden: Tensor = layer.states(
-            gates.unflatten(1, x.shape[1:])[None], [(0, self.width)] * self.height
-        )
+        gates = torch.addmm(bias_column(layer.inputs), of_left, left.flatten(1))
+        gates = gates.addmm(of_pixel, x.flatten(1))
+
+        # Each step updates a whole row.
+        windows = [(0, self.width)] * self.height
+        hidden: Tensor = layer.states(gates.unflatten(1, x.shape[1:])[None], windows)
         return hidden.squeeze(0)
 
-    def neighbours(self, layer: Layer) -> tuple[Tensor, Tensor]:
-        left = layer.inputs.masked()[None, ..., 0, 0].mT
-        return left, layer.states.weight.permute(0, 3, 2, 1).flatten(1, 2)
-
-    def left(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        return memory.stream, memory.above
-
-    def begin_row(self, cursor: Cursor, memory: Memory) -> None:
-        hidden, weights = memory.hidden, memory.weights
-        seen = torch.cat((hidden[:, :-2], hidden[:, 1:-1], hidden[:, 2:]), dim=-1).flatten(1, 2)
-        memory.gates.copy_(
-            torch.baddbmm(weights.bias[0], seen, weights.above[0]).view_as(memory.gates)
-        )
-        memory.above.copy_(memory.cells[:, 1:-1])
+    def init_cache(self, cursor: Cursor, context: Tensor | None) -> RowLSTMCache:
+        return RowLSTMCache.of(self, cursor)

@@ -17,7 +17,7 @@ from pyro_exact.recipes.plain import LOADER
 LONGEST_NAME = 255  # bytes, as file systems have it
 
 
-def arguments(
+def parse_kwargs(
     function: Callable[..., object], values: object, source: str, leave_out: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return plain values as keyword arguments, each of the type that its annotation asks for.
@@ -44,7 +44,7 @@ def arguments(
     }
     for name in values:
         if name not in parameters:
-            hint = nearest(str(name), parameters)
+            hint = closest_match(str(name), parameters)
             raise ValueError(
                 f"{source} has an unknown key {shown(name)}.{hint} Known: {', '.join(parameters)}."
             )
@@ -78,7 +78,7 @@ def check_name(name: str, owner: str) -> str:
     return name
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def closest_match(name: str, known: Iterable[str]) -> str:
     """Return a hint at the nearest known name, or nothing: one spelled alike, or that ``name`` abbreviates.
 
     Of names in parts, as ``training.lr``, those with the same parts before the last one come first.
@@ -106,7 +106,7 @@ def _typed(value: object, hint: Any, source: str) -> object:
     options = typing.get_args(hint) or (hint,)
     for option in options:
         if is_dataclass(option) and isinstance(option, type) and value is not None:
-            return option(**arguments(option, value, source))
+            return option(**parse_kwargs(option, value, source))
     parser = ArgumentParser(exit_on_error=False, parser_mode=LOADER)
     parser.add_argument("--value", type=hint)
     try:

@@ -1,0 +1,89 @@
+"""Likelihoods by name, for settings that are written down, for example in recipes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.categorical import CategoricalLikelihood
+from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
+from pyro_exact.likelihoods.gaussian import GaussianLikelihood
+from pyro_exact.likelihoods.likelihood import Likelihood
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "bernoulli": BernoulliLikelihood,
+    "categorical": CategoricalLikelihood,
+    "discretized_logistic_mixture": DiscretizedLogisticMixture,
+    "gaussian": GaussianLikelihood,
+}
+
+
+def make_likelihood(
+    settings: str | Mapping[str, Any], channels: int | None = None, levels: int | None = None
+) -> Likelihood:
+    """Return the likelihood with a name, and with settings if there are any.
+
+    Args:
+        settings: A name in `LIKELIHOODS`, or ``{"name": ..., argument: value, ...}``.
+        channels: Value of the argument ``channels``, where the likelihood requires it and the
+            settings do not have it.
+        levels: The same for ``levels``, the number of levels of the data.
+
+    Raises:
+        ValueError: If the name or an argument is unknown, an argument is missing, or the likelihood
+            has another number of levels than the data.
+
+    Example:
+        >>> make_likelihood("bernoulli").levels
+        2
+        >>> mixture = {"name": "discretized_logistic_mixture", "components": 5}
+        >>> make_likelihood(mixture, channels=3, levels=256).num_params
+        50
+    """
+    given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings)
+    name = given.pop("name", None)
+    if not isinstance(name, str) or name not in LIKELIHOODS:
+        raise ValueError(
+            f"A likelihood expects a name, one of {', '.join(LIKELIHOODS)}; got {name!r}. Choose one."
+        )
+
+    kind = LIKELIHOODS[name]
+    parameters = {
+        argument: parameter
+        for argument, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    }
+    unknown = [argument for argument in given if argument not in parameters]
+    if unknown:
+        known = ", ".join(parameters) or "none"
+        raise ValueError(
+            f"The likelihood {name} expects the arguments {known}; got {unknown[0]!r}. Leave it out."
+        )
+
+    # A Gaussian of `channels=None` is one of single elements, and stays so unless it is told otherwise.
+    defaults = {"channels": channels, "levels": levels}
+    for argument, value in defaults.items():
+        if (
+            value is not None
+            and argument in parameters
+            and parameters[argument].default is not None
+        ):
+            given.setdefault(argument, value)
+
+    missing = [
+        argument
+        for argument, parameter in parameters.items()
+        if parameter.default is parameter.empty and argument not in given
+    ]
+    if missing:
+        raise ValueError(f"The likelihood {name} expects {missing[0]}; got none. Give it a value.")
+
+    likelihood = kind(**given)
+    if levels is not None and likelihood.levels is not None and likelihood.levels != levels:
+        raise ValueError(
+            f"The likelihood {name} expects data of {likelihood.levels} levels; got {levels}. Choose "
+            f"another likelihood."
+        )
+    return likelihood

@@ -1,0 +1,53 @@
+"""The features of the top-down pass, kept from the guide to the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from pyro_exact.models.iaf_vae.layer import TopDownFeatures
+from pyro_exact.transforms import memory
+from pyro_exact.transforms.memory import State, states
+
+
+class FeatureCache:
+    """A cache of the features that the top-down pass of the guide computed, for use by the model.
+
+    The model is replayed with the latent tensors that the guide drew, so its top-down pass would
+    compute the same features again. The cache maps each latent tensor weakly to the features below
+    it. An entry is not found when anything that it depends on has changed since; see
+    `pyro_exact.transforms.memory.Memory`.
+    """
+
+    def __init__(self) -> None:
+        self._entries = WeakTensorKeyDictionary()
+
+    def find(self, z: Tensor, above: Tensor | None, weights: State) -> TopDownFeatures | None:
+        """Return the features below the latents ``z`` of a layer, if the latents above are the same too."""
+        if torch.is_grad_enabled() and z.is_leaf:
+            # A leaf may be used again after a backward pass has freed the graph of the features.
+            return None
+
+        entry_above, stamp, features = self._entries.get(z, (None, None, None))
+        return features if entry_above is above and stamp == self._stamp(z, weights) else None
+
+    def write(
+        self, z: Tensor, above: Tensor | None, weights: State, features: TopDownFeatures
+    ) -> None:
+        """Store the features below ``z``. The latents of the top, with none above, begin a new pass."""
+        if above is None:
+            self._entries = WeakTensorKeyDictionary()
+
+        self._entries[z] = above, self._stamp(z, weights), features
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __reduce__(self) -> tuple[type[FeatureCache], tuple[()]]:
+        return FeatureCache, ()
+
+    def _stamp(self, z: Tensor, weights: State) -> tuple[Any, ...]:
+        return memory.Memory.steps, torch.is_grad_enabled(), weights, states((z,))

@@ -1,0 +1,90 @@
+"""Parts that the builders of VAEs choose by name: the likelihood of the pixels, and the flow of the posterior."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pyro_exact import flows
+from pyro_exact.distributions.flow_posterior import FlowPosterior
+from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
+from pyro_exact.likelihoods.categorical import CategoricalLikelihood
+from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
+from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.transforms.affine import Affine
+from pyro_exact.transforms.bijection import Bijection
+
+FlowName = Literal["planar", "radial", "iaf", "coupling", "spline", "sylvester"]
+LikelihoodName = Literal["bernoulli", "categorical", "logistic"]
+
+
+def pixel_likelihood(
+    name: LikelihoodName | None, shape: tuple[int, int, int], levels: int
+) -> tuple[Likelihood, tuple[int, ...]]:
+    """Return the likelihood of a site, and the grid of sites: elements, or pixels with all channels.
+
+    Args:
+        name: ``"bernoulli"`` for bits, ``"categorical"`` for a logit of each level, ``"logistic"``
+            for discretised logistics; `None` for bits with two levels, and logistics with more.
+        shape: (C, H, W) of the images.
+        levels: Number of values that an element of an image can take.
+
+    Raises:
+        ValueError: If bits are asked for, and there are not two levels.
+    """
+    name = name or ("bernoulli" if levels == 2 else "logistic")
+    if name == "categorical":
+        return CategoricalLikelihood(levels), shape
+    if name == "logistic":
+        return DiscretizedLogisticMixture(shape[0], levels, components=1), shape[1:]
+
+    if levels != 2:
+        raise ValueError(
+            f"A Bernoulli likelihood expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, "
+            f"binarise the images, or choose another likelihood."
+        )
+    return BernoulliLikelihood(), shape
+
+
+def posterior(
+    features: int,
+    latent_dim: int,
+    flow: FlowName | None,
+    flow_layers: int,
+    flow_width: int,
+    flow_rank: int,
+) -> FlowPosterior:
+    """Return the posterior q(z | x) from features: a diagonal normal, with an amortised flow if named.
+
+    Args:
+        features: Number of features that the encoder returns, which are the context of the flow.
+        latent_dim: Dimension of z.
+        flow: Name of the flow; `None` for the normal alone.
+        flow_layers: Number of layers of the flow.
+        flow_width: Width of the hidden layers of the networks of "iaf", "coupling" and "spline".
+        flow_rank: Number of hidden units of each layer of "sylvester".
+    """
+    if flow is None:
+        return FlowPosterior(features, latent_dim)
+
+    bijection = _flow(flow, latent_dim, flow_layers, features, flow_width, flow_rank)
+    return FlowPosterior(features, latent_dim, bijection)
+
+
+def _flow(
+    name: FlowName, dim: int, layers: int, context_dim: int, width: int, rank: int
+) -> Bijection:
+    match name:
+        case "planar":
+            return flows.planar(dim, layers, context_dim)
+        case "radial":
+            return flows.radial(dim, layers, context_dim)
+        case "iaf":
+            return flows.iaf(dim, layers, (width,), context_dim, Affine(shift_first=True))
+        case "coupling":
+            return flows.real_nvp(dim, layers, (width,), context_dim, act_norm=False)
+        case "spline":
+            return flows.spline_coupling(
+                dim, layers, hidden_dims=(width,), context_dim=context_dim, act_norm=False
+            )
+        case "sylvester":
+            return flows.sylvester(dim, layers, rank, context_dim=context_dim)

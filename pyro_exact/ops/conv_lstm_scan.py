@@ -1,0 +1,193 @@
+r"""A convolutional LSTM scanned over the rows or diagonals of a map, with a gradient written by hand.
+
+A row of cells is moved over a map; each step updates a window of these cells. Maps are stored in
+the order of the steps, the cells of a step together, so that a step is one matrix product for all
+of its cells and for the whole batch. `conv_lstm_scan_reference` is the plain formula, which
+autograd differentiates; `conv_lstm_scan` computes the same, faster.
+
+Shape (for both):
+    - gates: (maps, 4 units, places, n), what the inputs add to the gates o, f, i and g.
+    - weight: (maps, 4 units, units, taps), the kernel of the hidden states.
+    - hidden, cell: (maps, units), the initial state.
+    - result: the hidden states, (maps, units, places, n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Window = tuple[int, int]  # the first cell of a step, and the cell behind its last one
+
+BEFORE = 1  # cells of padding in front: the first tap sees the cell before, none sees two before
+
+
+def conv_lstm_scan(
+    gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, windows: Sequence[Window]
+) -> Tensor:
+    """Return the hidden states of all places; see the module for shapes.
+
+    Args:
+        gates: What the inputs add to the gates.
+        weight: Kernel of the hidden states.
+        hidden: Initial hidden state, which cells outside of the row keep.
+        cell: Initial cell.
+        windows: The cells that each step updates.
+    """
+    states: Tensor = ConvLSTMScan.apply(gates, weight, hidden, cell, windows)
+    return states
+
+
+def conv_lstm_scan_reference(
+    gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, windows: Sequence[Window]
+) -> Tensor:
+    """Compute `conv_lstm_scan` cell by cell, as the formula says."""
+    maps, taps = len(hidden), weight.shape[-1]
+    n, row = gates.shape[-1], max(last for _, last in windows)
+
+    result = []
+    for m in range(maps):
+        initial = hidden[m].expand(n, -1), cell[m].expand(n, -1)
+        # One cell of padding in front, and behind as far as the last tap sees.
+        states = [initial[0]] * (row + taps - 1)
+        cells = [initial[1]] * row
+        outputs, place = [], 0
+
+        for first, last in windows:
+            before = list(states)
+            for j in range(first, last):
+                a = gates[m, :, place].T
+                for k in range(taps):
+                    a = a + before[j + k] @ weight[m, :, :, k].T
+                states[j + BEFORE], cells[j] = lstm_cell(a, cells[j])
+                outputs.append(states[j + BEFORE].T)
+                place += 1
+        result.append(torch.stack(outputs, dim=1))
+    return torch.stack(result)
+
+
+def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the hidden state and the cell: (..., 4 units), (..., units) -> (..., units) twice."""
+    units = cell.shape[-1]
+    o, f, i = gates[..., : 3 * units].sigmoid().chunk(3, -1)
+    g = gates[..., 3 * units :].tanh()
+
+    # c = f * c + i * g,  h = o * tanh(c)
+    cell = torch.addcmul(i * g, f, cell)
+    return o * cell.tanh(), cell
+
+
+class ConvLSTMScan(torch.autograd.Function):
+    r"""The scan and its gradient.
+
+    With the gates :math:`(o, f, i, g) = (\sigma, \sigma, \sigma, \tanh)(a + \sum_k W_k h_k)`, a step
+    computes :math:`c' = f c + i g` and :math:`h' = o \tanh c'`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, windows: list[Window]
+    ) -> Tensor:
+        """Return the hidden states."""
+        maps, units, taps = hidden.shape[0], hidden.shape[1], weight.shape[-1]
+        places, n = gates.shape[2:]
+        row = max(last for _, last in windows)
+
+        # The current row of cells, with padding for the taps.
+        states = hidden[..., None, None].repeat(1, 1, row + taps - 1, n)
+        cells = cell[..., None, None].repeat(1, 1, row, n)
+
+        # Kept for the gradient, place by place: activated gates, hidden states that the kernel
+        # sees, cells before the step, and tanh of the cells after it.
+        activated, matrix = gates.clone(), weight.flatten(2)
+        seen = gates.new_empty(maps, units, taps, places, n)
+        before, tanh_c, result = (gates.new_empty(maps, units, places, n) for _ in range(3))
+
+        for (first, last), span in zip(windows, _spans(windows), strict=True):
+            neighbours = states[:, :, first : last + taps - 1].unfold(2, taps, 1)
+            seen[:, :, :, span] = neighbours.movedim(-1, 2)
+
+            # (o, f, i, g) = (sigmoid, sigmoid, sigmoid, tanh)(a + W h)
+            now = activated[:, :, span]
+            now.flatten(2).baddbmm_(matrix, seen[:, :, :, span].flatten(1, 2).flatten(2))
+            now[:, : 3 * units].sigmoid_()
+            o, f, i, g = now.chunk(4, 1)
+            _tanh(g, out=g)
+
+            # c' = f * c + i * g
+            c = cells[:, :, first:last]
+            before[:, :, span] = c
+            c.mul_(f).addcmul_(i, g)
+
+            # h' = o * tanh(c')
+            _tanh(c, out=tanh_c[:, :, span])
+            torch.mul(o, tanh_c[:, :, span], out=result[:, :, span])
+            states[:, :, first + BEFORE : last + BEFORE] = result[:, :, span]
+
+        ctx.save_for_backward(weight, activated, seen, before, tanh_c)
+        ctx.windows, ctx.row = windows, row
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        """Return the gradients of the gates, the weights and the initial state."""
+        weight, activated, seen, before, tanh_c = ctx.saved_tensors
+        maps, units, taps, _, n = seen.shape
+
+        # Gradients of the current row of cells, from all later steps.
+        grad_h = grad.new_zeros(maps, units, ctx.row + taps - 1, n)
+        grad_c = grad.new_zeros(maps, units, ctx.row, n)
+        grad_gates = torch.empty_like(activated)
+        matrix = weight.flatten(2).transpose(1, 2).contiguous()
+
+        steps = list(zip(ctx.windows, _spans(ctx.windows), strict=True))
+        for (first, last), span in reversed(steps):
+            now, out = activated[:, :, span], grad_gates[:, :, span]
+            (o, f, i, g), (d_o, d_f, d_i, d_g) = now.chunk(4, 1), out.chunk(4, 1)
+
+            # dh' is the gradient of the result and that of the later steps.
+            later = grad_h[:, :, first + BEFORE : last + BEFORE]
+            d_h = grad[:, :, span] + later
+            later.zero_()
+
+            # h' = o tanh(c'):  dc' += dh' o (1 - tanh(c')^2)
+            d_h_tanh = d_h * tanh_c[:, :, span]
+            d_c = grad_c[:, :, first:last].addcmul_(d_h, o)
+            d_c.addcmul_(d_h_tanh * tanh_c[:, :, span], o, value=-1)
+
+            # do = dh' tanh(c'), df = dc' c, di = dc' g, each times s (1 - s) for its sigmoid s
+            sigmoids = now[:, : 3 * units]
+            torch.addcmul(sigmoids, sigmoids, sigmoids, value=-1, out=out[:, : 3 * units])
+            d_o.mul_(d_h_tanh)
+            d_f.mul_(d_c).mul_(before[:, :, span])
+            d_i.mul_(d_c).mul_(g)
+
+            # dg = dc' i (1 - g^2),  dc = dc' f
+            torch.addcmul(i, i * g, g, value=-1, out=d_g).mul_(d_c)
+            d_c.mul_(f)
+
+            # dh of the neighbours: W^T times the gradient of the gates
+            back = torch.bmm(matrix, out.flatten(2)).view(maps, units, taps, last - first, n)
+            for tap in range(taps):
+                grad_h[:, :, first + tap : last + tap] += back[:, :, tap]
+
+        seen_rows = seen.flatten(1, 2).flatten(2)
+        grad_weight = torch.bmm(grad_gates.flatten(2), seen_rows.transpose(1, 2)).view_as(weight)
+        return grad_gates, grad_weight, grad_h.sum((2, 3)), grad_c.sum((2, 3)), None
+
+
+def _spans(windows: Sequence[Window]) -> list[slice]:
+    """Return the places of each step in a map."""
+    ends = accumulate((last - first for first, last in windows), initial=0)
+    return [slice(first, last) for first, last in pairwise(ends)]
+
+
+def _tanh(x: Tensor, out: Tensor) -> Tensor:
+    """Compute tanh(x) = 2 sigmoid(2 x) - 1, which takes an eighth of the time of tanh on a CPU."""
+    return torch.mul(x, 2, out=out).sigmoid_().mul_(2).sub_(1)

@@ -1,0 +1,211 @@
+r"""The log-probability of discretised logistic mixtures, with a gradient computed along with the value.
+
+.. math::
+    \log p(x) = \log \sum_k \pi_k \prod_c \big(\sigma(p_{kc}) - \sigma(q_{kc})\big), \qquad
+    p, q = \left(x_c \pm \tfrac12 - m_{kc}\right) \frac{2}{L - 1} e^{-s_{kc}}
+
+for C channels and L levels, where the first interval reaches down to minus infinity and the last
+one up to infinity. With levels scaled to :math:`v \in [-1, 1]`, the mean is :math:`\mu_{kc} +
+\sum_{b < c} \tanh(\alpha_{kcb})\, v_b`; :math:`m_{kc}` is that mean in levels.
+
+`logistic_mixture_reference` is the plain formula, which autograd differentiates;
+`logistic_mixture` computes the same, faster.
+
+Shape (for both):
+    - theta: (num_params, n), with K (1 + 2 C + C (C - 1) / 2) parameters: K logits of :math:`\pi`,
+      (C, K) means :math:`\mu`, (C, K) log-scales s, and K slopes :math:`\alpha` for each pair of
+      channels.
+    - x: (C, n), levels; result: (n).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+LEAST_LOG_SCALE = -7.0  # as in the paper
+MOST_LOG_SCALE = 60.0  # leaves every probability above zero in float32
+FAR = 1e34  # the outer end of the first and last interval, in levels; times any rate it is finite
+CHUNK = 2048  # sites whose parameters fit into the cache of a core
+
+
+class MixtureSizes(NamedTuple):
+    """The sizes of a mixture: channels C, levels L, components K."""
+
+    channels: int
+    levels: int
+    components: int
+
+    @property
+    def parts(self) -> list[int]:
+        """Number of logits, means, log-scales and slopes of a site."""
+        pairs = math.comb(self.channels, 2)
+        return [count * self.components for count in (1, self.channels, self.channels, pairs)]
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The pairs b < c of channels, in the order of their slopes."""
+        return [(b, c) for c in range(self.channels) for b in range(c)]
+
+    def split(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """Return logits, means, log-scales and slopes: (num_params, n) -> (count, K, n)."""
+        by_component = theta.view(-1, self.components, theta.shape[-1])
+        return by_component.split([size // self.components for size in self.parts])
+
+
+def logistic_mixture(theta: Tensor, x: Tensor, sizes: MixtureSizes) -> Tensor:
+    """Return the log-probability of each site; see the module for the formula and for shapes.
+
+    The gradient can be computed once, and not differentiated again.
+    """
+    log_p: Tensor = LogisticMixture.apply(theta, x, sizes)
+    return log_p
+
+
+def logistic_mixture_reference(theta: Tensor, x: Tensor, sizes: MixtureSizes) -> Tensor:
+    """Compute `logistic_mixture` by the plain formula."""
+    logits, means, log_scales, slopes = sizes.split(theta)
+    half = (sizes.levels - 1) / 2
+    v = x / half - 1
+
+    mean = list(means)
+    for slope, (b, c) in zip(slopes, sizes.pairs, strict=True):
+        mean[c] = mean[c] + slope.tanh() * v[b]
+    m = (torch.stack(mean) + 1) * half
+
+    rate = (-log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)).exp() / half
+    level = x.unsqueeze(1)
+    p = ((level + 0.5) - m) * rate
+    q = ((level - 0.5) - m) * rate
+
+    # log(sigmoid(p) - sigmoid(q)) = log sigmoid(p) + log sigmoid(-q) + log(1 - exp(q - p))
+    inside = F.logsigmoid(p) + F.logsigmoid(-q) + (-torch.expm1(-rate)).log()
+    log_p = torch.where(level == 0, F.logsigmoid(p), inside)
+    log_p = torch.where(level == sizes.levels - 1, F.logsigmoid(-q), log_p)
+    return (logits[0].log_softmax(0) + log_p.sum(0)).logsumexp(0)
+
+
+class LogisticMixture(torch.autograd.Function):
+    """The log-probabilities and their gradient.
+
+    A site has a single output, so its gradient has the size of theta, which need not be kept then:
+    both are computed from the same exponentials. On a CPU this is done in chunks that fit into the
+    cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, x: Tensor, sizes: MixtureSizes) -> Tensor:
+        """Return the log-probabilities."""
+        n = x.shape[1]
+        gradient = torch.empty_like(theta) if ctx.needs_input_grad[0] else None
+        log_p = theta.new_empty(n)
+
+        size = CHUNK if theta.device.type == "cpu" else max(1, n)
+        for first in range(0, n, size):
+            chunk = slice(first, first + size)
+            part = None if gradient is None else gradient[:, chunk]
+            log_p[chunk] = _evaluate(sizes, theta[:, chunk], x[:, chunk], part)
+
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return log_p
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of theta."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad, None, None
+
+
+class _Intervals(NamedTuple):
+    """The ends p and q of the intervals on their logistics, (C, K, n) each."""
+
+    p: Tensor
+    q: Tensor
+    width: Tensor  # p - q, without cancellation
+    rate: Tensor  # derivative of p with respect to the level
+
+
+def _evaluate(sizes: MixtureSizes, theta: Tensor, x: Tensor, gradient: Tensor | None) -> Tensor:
+    """Return the log-probabilities of sites, and write their derivatives into ``gradient``."""
+    logits, means, log_scales, slopes = sizes.split(theta)
+    v = x * (2 / (sizes.levels - 1)) - 1
+    slopes = slopes.tanh()
+
+    # mean + 1 = mu + 1 + sum of tanh(alpha) v_b
+    mean = means + 1
+    for slope, (b, c) in zip(slopes, sizes.pairs, strict=True):
+        mean[c].addcmul_(slope, v[b])
+    at = _intervals(mean, log_scales, x, sizes.levels)
+
+    # log(sigmoid(p) sigmoid(-q) (1 - e^-w)), w = p - q. torch computes sigmoid and tanh fastest:
+    # log sigmoid(p) = min(p, 0) + log sigmoid(|p|),  1 - e^-w = 2 t / (1 + t) with t = tanh(w / 2)
+    t = (at.width / 2).tanh_()
+    log_p = at.p.abs().sigmoid_().mul_(at.q.abs().sigmoid_())
+    log_p.mul_(t).div_(t + 1).mul_(2).log_()
+    log_p.add_(at.p.clamp(max=0)).sub_(at.q.clamp(min=0))
+
+    # log sum of pi_k p_k
+    log_weight = logits[0].log_softmax(0)
+    joint = log_p.sum(0).add_(log_weight)
+    total = joint.logsumexp(0)
+    if gradient is None:
+        return total
+
+    # The posterior share of each component; d logits = share - pi.
+    share = joint.sub_(total).exp_()
+    d_logits, d_means, d_log_scales, d_slopes = sizes.split(gradient)
+    torch.sub(share, log_weight.exp_(), out=d_logits[0])
+
+    _differentiate(at, t, log_scales, share, d_means, d_log_scales)
+    d_means.mul_((sizes.levels - 1) / 2)  # from levels to [-1, 1]
+
+    # d alpha = d mean_c v_b (1 - tanh(alpha)^2)
+    for d_slope, slope, (b, c) in zip(d_slopes, slopes, sizes.pairs, strict=True):
+        torch.mul(d_means[c] * v[b], 1 - slope.square(), out=d_slope)
+    return total
+
+
+def _intervals(mean: Tensor, log_scales: Tensor, x: Tensor, levels: int) -> _Intervals:
+    """Return the intervals around the levels x, for means in [0, 2].
+
+    They are computed in levels, where their ends are exact, and where the upper end of an interval
+    is the lower end of the next.
+    """
+    half = (levels - 1) / 2
+    mean = mean.mul_(half)
+    rate = log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE).neg_().exp_().div_(half)
+
+    upper = (x + 0.5).masked_fill_(x == levels - 1, FAR).unsqueeze(1)
+    lower = (x - 0.5).masked_fill_(x == 0, -FAR).unsqueeze(1)
+    p, q = (upper - mean).mul_(rate), (lower - mean).mul_(rate)
+    return _Intervals(p, q, (upper - lower) * rate, rate)
+
+
+def _differentiate(
+    at: _Intervals,
+    t: Tensor,
+    log_scales: Tensor,
+    share: Tensor,
+    d_means: Tensor,
+    d_log_scales: Tensor,
+) -> None:
+    """Write the derivatives of the log-probabilities by the means, in levels, and by the log-scales."""
+    above, below = at.p.neg().sigmoid_(), at.q.sigmoid()
+
+    # d log p / d mean = (sigmoid(q) - sigmoid(-p)) rate
+    torch.mul((below - above).mul_(at.rate), share, out=d_means)
+
+    # d log p / d s = sigmoid(q) q - sigmoid(-p) p - w (1 - t) / (2 t), the last term from 1 - e^-w
+    gain = (1 - t).mul_(at.width).div_(t).div_(2)
+    change = below.mul_(at.q).sub_(above.mul_(at.p)).sub_(gain).mul_(share)
+
+    # A clamped log-scale has no gradient.
+    inside = log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE) == log_scales
+    torch.mul(change, inside, out=d_log_scales)

@@ -1,0 +1,103 @@
+"""The models that a recipe can name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pyro_exact import flows
+from pyro_exact.autoregressive import (
+    MADE,
+    NADE,
+    ConvNADE,
+    DeepNADE,
+    DiagonalBiLSTM,
+    GatedPixelCNN,
+    PixelCNN,
+    PixelCNNpp,
+    RowLSTM,
+    scans,
+)
+from pyro_exact.checks import shown
+from pyro_exact.models import conv_vae, dense_vae, hierarchical_pixel_vae, iaf_vae, pixel_vae
+from pyro_exact.recipes.entries import (
+    ModelEntry,
+    autoregressive,
+    builder,
+    dequantized,
+    order_agnostic,
+)
+from pyro_exact.recipes.parsing import closest_match
+
+
+def made(
+    shape: tuple[int, int, int],
+    hidden_dims: Sequence[int] = (500,),
+    masks: int = 1,
+    order: Literal["scans"] | None = None,
+    seed: int = 0,
+    dropout: float = 0.0,
+) -> MADE:
+    """Build a `MADE` whose orders a recipe can name: random orders, or ``"scans"`` of the image."""
+    orders = scans(shape)[:masks] if order == "scans" else None
+    return MADE(shape, hidden_dims, masks, orders, seed, dropout=dropout)
+
+
+MODELS = {
+    "conv_nade": order_agnostic(ConvNADE),
+    "conv_vae": builder(conv_vae),
+    "deep_nade": order_agnostic(DeepNADE),
+    "dense_vae": builder(dense_vae),
+    "diagonal_bilstm": autoregressive(DiagonalBiLSTM),
+    "flow_pp": dequantized(flows.flow_pp),
+    "gated_pixel_cnn": autoregressive(GatedPixelCNN),
+    "glow": dequantized(flows.glow),
+    "hierarchical_pixel_vae": builder(hierarchical_pixel_vae),
+    "iaf_vae": builder(iaf_vae),
+    "made": autoregressive(made),
+    "nade": autoregressive(NADE),
+    "nice": dequantized(flows.image_nice),
+    "pixel_cnn": autoregressive(PixelCNN),
+    "pixel_cnn_pp": autoregressive(PixelCNNpp),
+    "pixel_vae": builder(pixel_vae),
+    "real_nvp": dequantized(flows.image_real_nvp),
+    "row_lstm": autoregressive(RowLSTM),
+    "tarflow": dequantized(flows.tarflow),
+}
+
+
+def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
+    """Return the entry that a model names.
+
+    Args:
+        model: ``{"name": ..., setting: value, ...}``.
+        source: Name of the model in an error.
+
+    Raises:
+        ValueError: If there is no such model, with the name that is spelled most alike.
+    """
+    name = model.get("name")
+    if not isinstance(name, str) or name not in MODELS:
+        hint = closest_match(name, MODELS) if isinstance(name, str) else ""
+        raise ValueError(
+            f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose one."
+        )
+    return MODELS[name]
+
+
+def parse_settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the settings of a model as keyword arguments of its builder.
+
+    Raises:
+        ValueError: As `entry_of`; if a setting is unknown, missing, or of another type.
+    """
+    return entry_of(model, source).parse(_settings(model), source)
+
+
+def with_defaults(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model together with the defaults of the settings that it does not have."""
+    return {"name": model["name"], **MODELS[model["name"]].with_defaults(_settings(model))}
+
+
+def _settings(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key != "name"}

@@ -1,0 +1,165 @@
+"""The laws of a likelihood."""
+
+from __future__ import annotations
+
+import torch
+
+from pyro_exact.testing.law import agree, always, has_shape, law
+from pyro_exact.testing.likelihood_trial import SITES, LikelihoodTrial
+from pyro_exact.testing.net_trial import can_be_enumerated, every_value
+
+DRAWS = 20_000
+
+
+def enumerable(trial: LikelihoodTrial) -> bool:
+    """A likelihood with so few values that all of them can be summed over."""
+    return can_be_enumerated(trial.likelihood, trial.likelihood.site_shape)
+
+
+def discrete(trial: LikelihoodTrial) -> bool:
+    """A likelihood of discrete elements."""
+    return trial.likelihood.levels is not None
+
+
+def continuous(trial: LikelihoodTrial) -> bool:
+    """A likelihood of single real numbers, drawn from one noise element."""
+    likelihood = trial.likelihood
+    return likelihood.levels is None and not likelihood.site_shape and likelihood.num_noise == 1
+
+
+@law(always)
+def log_prob_has_the_shape_of_the_sites(trial: LikelihoodTrial) -> None:
+    """There is one log-probability for each site, whatever the shape of the sites."""
+    likelihood, theta, x = trial.likelihood, trial.theta, trial.x
+    has_shape("log_prob", likelihood.log_prob(theta, x), (SITES,))
+    has_shape("log_prob of a single site", likelihood.log_prob(theta[0], x[0]), ())
+    grid = likelihood.log_prob(theta.expand(2, 3, *theta.shape), x.expand(2, 3, *x.shape))
+    has_shape("log_prob of a grid", grid, (2, 3, SITES))
+
+
+@law(always)
+def sites_do_not_mix(trial: LikelihoodTrial) -> None:
+    """The log-probability of a site depends on this site alone."""
+    together = trial.likelihood.log_prob(trial.theta, trial.x)
+    for i in range(SITES):
+        alone = trial.likelihood.log_prob(trial.theta[i], trial.x[i])
+        agree(f"log_prob of site {i} alone", alone, together[i], 1e-12)
+
+
+@law(enumerable)
+def mass_is_one(trial: LikelihoodTrial) -> None:
+    """The probabilities of all values of a site sum to one."""
+    every = every_value(trial.likelihood, trial.likelihood.site_shape)
+    for theta in trial.theta:
+        log_p = trial.likelihood.log_prob(theta.expand(len(every), -1), every)
+        mass = log_p.exp().sum()
+        agree("the mass", mass, torch.ones_like(mass), 1e-10)
+
+
+@law(enumerable)
+def draws_have_the_probabilities(trial: LikelihoodTrial) -> None:
+    """Draws are as frequent as their probabilities."""
+    likelihood, theta = trial.likelihood, trial.theta[0]
+    every = every_value(likelihood, likelihood.site_shape)
+    p = likelihood.log_prob(theta.expand(len(every), -1), every).exp()
+
+    drawn = likelihood.draw(theta.expand(DRAWS, -1), trial.noise(DRAWS)).reshape(DRAWS, -1)
+    weights = (likelihood.levels or 1) ** torch.arange(drawn.shape[1])
+    counts = torch.bincount((drawn.long() * weights).sum(-1), minlength=len(every))
+
+    # Six standard deviations of a count, and one count for values that are very rare.
+    error, allowed = (counts - DRAWS * p).abs(), 6 * (DRAWS * p).sqrt() + 1
+    if (error > allowed).any():
+        worst = int((error - allowed).argmax())
+        raise AssertionError(
+            f"draws of {every[worst].tolist()}: expected {DRAWS * p[worst]:.0f} of {DRAWS}; got {int(counts[worst])}."
+        )
+
+
+@law(continuous)
+def draws_have_the_density(trial: LikelihoodTrial) -> None:
+    """Draws are the quantiles of the density: between two of them lies the mass of their noise."""
+    noise = torch.linspace(0.01, 0.99, 10_001, dtype=torch.float64)
+    for theta in trial.theta:
+        theta = theta.expand(len(noise), -1)
+        x = trial.likelihood.draw(theta, noise.unsqueeze(-1))
+        middle = (x[1:] + x[:-1]) / 2
+        mass = trial.likelihood.log_prob(theta[1:], middle).exp() * x.diff()
+        agree("the mass between draws", mass, noise.diff(), 1e-7)
+
+
+@law(always)
+def draws_are_in_the_support(trial: LikelihoodTrial) -> None:
+    """Draws have the shape of a value, and lie in the support, also for extreme noise and parameters."""
+    likelihood = trial.likelihood
+    for size in (1, 100):
+        for noise in (
+            trial.noise(SITES),
+            0 * trial.noise(SITES),
+            0 * trial.noise(SITES) + 1 - 2**-24,
+        ):
+            drawn = likelihood.draw(size * trial.theta, noise)
+            has_shape("a draw", drawn, (SITES, *likelihood.site_shape))
+            likelihood.check_values(drawn)
+
+
+@law(always)
+def draws_are_functions_of_the_noise(trial: LikelihoodTrial) -> None:
+    """The same noise gives the same draw: nothing else is random."""
+    noise = trial.noise(SITES)
+    first, second = (trial.likelihood.draw(trial.theta, noise) for _ in range(2))
+    agree("a second draw from the same noise", second, first, 0)
+
+
+@law(always)
+def nan_stays_nan(trial: LikelihoodTrial) -> None:
+    """A draw from parameters that are NaN has a NaN, so that samplers can report it."""
+    theta = torch.full_like(trial.theta, torch.nan)
+    drawn = trial.likelihood.draw(theta, trial.noise(SITES)).reshape(SITES, -1)
+    if not drawn.isnan().any(-1).all():
+        raise AssertionError(f"a draw from NaN: expected NaN; got {drawn.tolist()}.")
+
+
+@law(always)
+def gradient_is_that_of_finite_differences(trial: LikelihoodTrial) -> None:
+    """The gradient of the log-probabilities by theta is that of finite differences."""
+    theta = trial.theta.clone().requires_grad_()
+    torch.autograd.gradcheck(lambda theta: trial.likelihood.log_prob(theta, trial.x), theta)
+
+
+@law(always)
+def marginal_fits_data(trial: LikelihoodTrial) -> None:
+    """The parameters of `marginal` are finite, and fit data better than others do."""
+    likelihood, n = trial.likelihood, 200
+    data = likelihood.draw(trial.theta.expand(n, SITES, -1), trial.noise(n, SITES))
+    theta = likelihood.marginal(data)
+    has_shape("marginal", theta, (SITES, likelihood.num_params))
+    if not theta.isfinite().all():
+        raise AssertionError(f"marginal: expected finite parameters; got {theta.tolist()}.")
+
+    fitted = likelihood.log_prob(theta.expand(n, *theta.shape), data).mean()
+    other = theta + torch.randn_like(theta)
+    worse = likelihood.log_prob(other.expand(n, *theta.shape), data).mean()
+    if not fitted > worse:
+        raise AssertionError(f"marginal: expected a better fit than {worse:.4f}; got {fitted:.4f}.")
+
+
+@law(always)
+def values_outside_the_support_are_refused(trial: LikelihoodTrial) -> None:
+    """`check_values` refuses NaN and infinity, and for discrete elements fractions and other integers."""
+    wrong = [torch.nan, torch.inf]
+    if trial.likelihood.levels is not None:
+        wrong += [0.5, -1.0, float(trial.likelihood.levels)]
+    for value in wrong:
+        try:
+            trial.likelihood.check_values(torch.full_like(trial.x, value))
+        except ValueError:
+            continue
+        raise AssertionError(f"check_values of {value}: expected a ValueError; got none.")
+
+
+@law(discrete)
+def levels_are_those_of_the_support(trial: LikelihoodTrial) -> None:
+    """The support holds 0, ..., levels - 1."""
+    levels = torch.arange(trial.likelihood.levels or 1, dtype=torch.float64)
+    trial.likelihood.check_values(levels)
