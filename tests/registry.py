@@ -22,8 +22,10 @@ from pyro_exact.autoregressive import (
     DeepNADE,
     DiagonalBiLSTM,
     GatedPixelCNN,
+    ImageTransformer,
     PixelCNN,
     PixelCNNpp,
+    PixelSNAIL,
     RowLSTM,
     scans,
 )
@@ -499,6 +501,19 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "DeepNADE ensemble": lambda: DeepNADE(10, (20, 20, 20), orders=3, seed=5),
     "DeepNADE image": lambda: DeepNADE((1, 2, 5), (20,)),
     "DeepNADE of one site": lambda: DeepNADE(1, (3, 3)),
+    "ImageTransformer": lambda: ImageTransformer((1, 2, 5), 2, width=4, depth=2, heads=2, local=4),
+    "ImageTransformer categorical colours": lambda: ImageTransformer(
+        (2, 1, 2), 4, width=4, depth=1, heads=1, norm="pre", positions="learned"
+    ),
+    "ImageTransformer conditional": lambda: ImageTransformer(
+        (1, 3, 3), 2, width=4, depth=2, heads=2, local=4, dropout=0.1, context_dim=3
+    ).eval(),
+    "ImageTransformer rectangles": lambda: ImageTransformer(
+        (1, 2, 4), 2, width=4, depth=1, heads=2, block_shape=(2, 2), activation="gelu"
+    ),
+    "ImageTransformer whole pixels": lambda: ImageTransformer(
+        (2, 2, 2), 2, width=4, depth=1, heads=2, local=3, components=2
+    ),
     "MADE": lambda: MADE(10, (9,)),
     "MADE categorical": lambda: MADE(3, (9,), likelihood=CategoricalLikelihood(4)),
     "MADE conditional": lambda: MADE(10, (9, 9), context_dim=2),
@@ -523,6 +538,16 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "PixelCNNpp conditional": lambda: PixelCNNpp(
         (1, 4, 4), 2, width=3, depth=1, components=1, dropout=0.0, context_dim=2
     ),
+    "PixelSNAIL": lambda: PixelSNAIL((1, 2, 5), 2, width=4, depth=2, resnets=1, key_dim=2).eval(),
+    "PixelSNAIL conditional": lambda: PixelSNAIL(
+        (1, 3, 3), 2, width=4, depth=1, resnets=2, key_dim=2, dropout=0.1, context_dim=3
+    ).eval(),
+    "PixelSNAIL of squares": lambda: PixelSNAIL(
+        (1, 6, 2), 2, width=4, depth=1, resnets=2, key_dim=2, pool=2
+    ).eval(),
+    "PixelSNAIL whole pixels": lambda: PixelSNAIL(
+        (2, 2, 2), 2, width=4, depth=1, resnets=0, key_dim=2, components=2
+    ).eval(),
     "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, width=4, depth=2, head_width=8),
     "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, width=4, depth=1, head_width=8),
     "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, width=6, depth=2, head_width=24),
