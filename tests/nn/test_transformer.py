@@ -227,3 +227,10 @@ def test_positions_come_in_the_given_order(kind):
     net, ordered = transformer(**settings), transformer(**settings, order=order)
     ordered.load_state_dict(net.state_dict())
     assert torch.equal(ordered.positions(), net.positions()[order])
+
+
+def test_steps_have_no_dropout():
+    net, x = transformer(dropout=0.5), torch.randn(2, LENGTH, 4)
+    expected = net(x)
+    assert_close(by_steps(net.train(), x), expected)
+    assert not torch.equal(net(x), expected)

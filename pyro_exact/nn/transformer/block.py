@@ -115,19 +115,22 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the output of all positions."""
         h = self._with_context(x, context)
-        h = self._added(
-            h, self.attention(self._before(h, self.attention_norm)), self.attention_norm
-        )
-        return self._added(h, self._dense(self._before(h, self.dense_norm)), self.dense_norm)
+        attended = self.attention(self._before(h, self.attention_norm))
+        h = self._after(h + self.dropout(attended), self.attention_norm)
+
+        output = self._dense(self._before(h, self.dense_norm))
+        return self._after(h + self.dropout(output), self.dense_norm)
 
     def step(
         self, ring: Ring, place: Slot, x: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Ring]:
-        """Return the output of the next position, (N, 1, width), and the buffer with it."""
+        """Return the output of the next position, (N, 1, width), and the buffer with it; without dropout."""
         h = self._with_context(x, context)
         attended, ring = self.attention.step(ring, place, self._before(h, self.attention_norm))
-        h = self._added(h, attended, self.attention_norm)
-        return self._added(h, self._dense(self._before(h, self.dense_norm)), self.dense_norm), ring
+        h = self._after(h + attended, self.attention_norm)
+
+        output = self._dense(self._before(h, self.dense_norm))
+        return self._after(h + output, self.dense_norm), ring
 
     def _with_context(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.context is None or context is None:
@@ -138,9 +141,8 @@ class TransformerBlock(nn.Module):
         """Return the input of a residual branch."""
         return norm(h) if self.norm == "pre" else h
 
-    def _added(self, h: Tensor, branch: Tensor, norm: nn.LayerNorm) -> Tensor:
-        """Return the sum of the residual connection."""
-        total = h + self.dropout(branch)
+    def _after(self, total: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """Return the sum of a residual connection, with its norm if that comes after the sum."""
         return total if self.norm == "pre" else norm(total)
 
     def _dense(self, h: Tensor) -> Tensor:

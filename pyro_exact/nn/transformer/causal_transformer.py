@@ -44,7 +44,7 @@ class CausalTransformer(nn.Module):
 
     `forward` computes all positions at once. `start` and `step` compute one position after the
     other; the keys and values that they need are in the state, which is passed and returned.
-    Without gradients a step writes into its state, so a state serves once.
+    Steps have no dropout. Without gradients a step writes into its state, so a state serves once.
 
     Args:
         grid: Number of positions, or the sizes of the axes along which they lie, in row-major
@@ -174,7 +174,7 @@ class CausalTransformer(nn.Module):
         """
         position, features, rings, context = state
         place = slot_of(position, self.local, slots=rings[0].keys.shape[-2])
-        h = self.dropout(x + features.index_select(0, position)).unsqueeze(1)
+        h = (x + features.index_select(0, position)).unsqueeze(1)
 
         after = []
         for block, ring in zip(self.blocks, rings, strict=True):
