@@ -42,7 +42,7 @@ def main() -> None:
         x = q.rsample((PARTICLES,))
         backward(x, q.log_prob(x), [p for layer in layers for p in layer.parameters()])
 
-    one = planar(D, LENGTH).to(DEVICE)
+    one = planar(D, LENGTH, act_norm=False).to(DEVICE)
     composed = Compose([Planar(D) for _ in range(LENGTH)]).to(DEVICE)
     pyro = [PyroPlanar(D).to(DEVICE) for _ in range(LENGTH)]
     contenders = {

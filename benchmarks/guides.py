@@ -29,6 +29,7 @@ from zuko.flows import MAF, NICE
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
 from pyro_exact import flows
+from pyro_exact.transforms import Affine
 
 FLOWS = ("maf", "iaf", "affine coupling", "planar", "spline coupling")
 BINS, BOUND = 8, 3.0
@@ -67,12 +68,16 @@ def our_layers(flow: str, sizes: Sizes) -> list[Transform]:
     length, _, dim, _, context = sizes
     hidden = sizes.hidden_dims
     layer = {
-        "maf": lambda: flows.maf(dim, length, hidden, context, act_norm=False),
-        "iaf": lambda: flows.iaf(dim, length, hidden, context),
-        "affine coupling": lambda: flows.real_nvp(dim, length, hidden, context, act_norm=False),
-        "planar": lambda: flows.planar(dim, length, context),
+        "maf": lambda: flows.maf(
+            dim, length, hidden, context, Affine(), act_norm=False, shuffle=False
+        ),
+        "iaf": lambda: flows.iaf(dim, length, hidden, context, act_norm=False),
+        "affine coupling": lambda: flows.couplings(
+            dim, Affine(), length, hidden, context, act_norm=False, shuffle=False
+        ),
+        "planar": lambda: flows.planar(dim, length, context, act_norm=False),
         "spline coupling": lambda: flows.spline_coupling(
-            dim, length, BINS, BOUND, hidden, context, act_norm=False
+            dim, length, BINS, BOUND, hidden, context, act_norm=False, shuffle=False
         ),
     }[flow]()
     return [layer]

@@ -11,7 +11,9 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from math import inf
 from pathlib import Path
+from statistics import fmean, median, stdev
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
@@ -48,6 +50,34 @@ BENCHMARK = {
 }
 # A benchmark that compares contenders in many settings has cells: a row for each group and size, the first cell ours.
 CELLS = [{"group": str, "size": str, "name": str, "milliseconds": NUMBER, "parameters": int}]
+
+# A benchmark of guides has their ELBOs, each beside the log-evidence of its problem.
+ELBOS = [
+    {
+        "group": str,
+        "name": str,
+        "value": MAYBE,
+        "standard_error": MAYBE,
+        "evidence": NUMBER,
+        "cpu_seconds": NUMBER,
+        "parameters": int,
+    }
+]
+
+# The benchmark of held-out likelihood has densities: a row for each target and flow.
+DENSITIES = [
+    {
+        "target": str,
+        "flow": str,
+        "nats": MAYBE,
+        "standard_error": MAYBE,
+        "splits": [MAYBE],
+        "milliseconds": NUMBER,
+        "parameters": int,
+    }
+]
+PEER = "zuko "  # the names of zuko's flows begin with it
+PAIRS = {"maf": "zuko MAF", "nsf": "zuko NSF", "spline_coupling": "zuko NSF, couplings"}
 
 EXAMPLE = {
     "example": str,
@@ -111,6 +141,10 @@ def read(folder: Path, schema: dict[str, Any]) -> list[dict[str, Any]]:
             check(record["paper"], PAPER, f"{path}: paper")
         if "cells" in record:
             check(record["cells"], CELLS, f"{path}: cells")
+        if "elbos" in record:
+            check(record["elbos"], ELBOS, f"{path}: elbos")
+        if "densities" in record:
+            check(record["densities"], DENSITIES, f"{path}: densities")
         records.append(record | {"file": path.name})
     return records
 
@@ -249,6 +283,10 @@ def benchmark(record: dict[str, Any]) -> str:
         parts.append(table(["ratio", "measured", "bar"], ratios).rstrip())
     if record.get("cells"):
         parts += [RATIOS, beside(record["cells"]).rstrip()]
+    if record.get("elbos"):
+        parts.append(guides(record["elbos"]).rstrip())
+    if record.get("densities"):
+        parts += densities(record["densities"])
     return "\n\n".join([*parts, f"{source}; {link(record, 'results/benchmarks')}"]) + "\n"
 
 
@@ -287,6 +325,132 @@ def beside(cells: list[dict[str, Any]]) -> str:
         row(*key, {cell["name"]: cell for cell in group}) for key, group in groupby(cells, place)
     ]
     return table(["", "size", "ms", *others, "parameters"], rows)
+
+
+def guides(elbos: list[dict[str, Any]]) -> str:
+    """A row for each guide: its ELBO on each problem, and the CPU time of a fit, below the log-evidence."""
+    problems = list(dict.fromkeys(elbo["group"] for elbo in elbos))
+    evidence = {elbo["group"]: elbo["evidence"] for elbo in elbos}
+    found = {(elbo["name"], elbo["group"]): elbo for elbo in elbos}
+
+    def nats(elbo: dict[str, Any]) -> str:
+        if elbo["value"] is None:
+            return "not finite"
+        error = elbo["standard_error"]
+        return f"{elbo['value']:.2f}" + ("" if error is None else f" ± {error:.2f}")
+
+    def row(name: str) -> list[str]:
+        own = [found[name, problem] for problem in problems]
+        seconds = sum(elbo["cpu_seconds"] for elbo in own) / len(own)
+        return [name, *map(nats, own), f"{seconds:.1f}"]
+
+    names = dict.fromkeys(elbo["name"] for elbo in elbos)
+    bound = ["log-evidence", *(f"{evidence[problem]:.2f}" for problem in problems), ""]
+    return table(["", *problems, "CPU s"], [bound, *map(row, names)])
+
+
+LIKELIHOODS = """\
+Nats of a held-out row, in units of the standardised training rows; lower is better. A value is the mean over random
+splits, or over seeds, with the standard error of this mean. The best flow of a column is bold, and every flow whose
+difference from it, paired by split, is within one standard error. `ms` is the median over the targets of the time of a
+training step on one core."""
+DIFFERENCES = """\
+Ours minus zuko's, paired by split, with the standard error of the mean difference; below zero ours is better."""
+
+
+def densities(rows: list[dict[str, Any]]) -> list[str]:
+    """The parts of the section of held-out likelihoods: the advice, the likelihoods and the differences."""
+    found = {(row["target"], row["flow"]): row for row in rows}
+    targets, flows = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    ranks = {flow: mean_rank(found, flow, targets, flows) for flow in flows}
+    flows.sort(key=lambda flow: (flow.startswith(PEER), ranks[flow]))
+
+    def row(flow: str) -> list[str]:
+        times = [found[target, flow]["milliseconds"] for target in targets]
+        cells = [likelihood(found, target, flow, flows) for target in targets]
+        return [flow, *cells, f"{ranks[flow]:.1f}", f"{median(times):.1f}"]
+
+    return [
+        advice(ranks),
+        LIKELIHOODS,
+        table(["flow", *targets, "mean rank", "ms"], map(row, flows)).rstrip(),
+        DIFFERENCES,
+        differences(found, targets, flows).rstrip(),
+    ]
+
+
+def advice(ranks: dict[str, float]) -> str:
+    """The flows to take first: those of ours whose mean rank over the targets is smallest."""
+    first, second, *_ = sorted((f for f in ranks if not f.startswith(PEER)), key=ranks.__getitem__)
+    return (
+        f"Take `{first}` first: its mean rank over all targets is {ranks[first]:.1f} of {len(ranks)} flows. The "
+        f"second is `{second}`, with {ranks[second]:.1f}. A sample of `maf` or `nsf` takes one step for each "
+        f"dimension; the couplings and `nice` sample in one pass."
+    )
+
+
+def mean_rank(
+    found: dict[tuple[str, str], dict[str, Any]],
+    flow: str,
+    targets: Sequence[str],
+    flows: Sequence[str],
+) -> float:
+    """The rank of a flow by its mean nats, 1 for the best, averaged over the targets."""
+    better = [
+        sum(nats(found[target, other]) < nats(found[target, flow]) for other in flows)
+        for target in targets
+    ]
+    return 1 + sum(better) / len(targets)
+
+
+def nats(row: dict[str, Any]) -> float:
+    """The mean of a row, infinite where it was not finite."""
+    return inf if row["nats"] is None else float(row["nats"])
+
+
+def likelihood(
+    found: dict[tuple[str, str], dict[str, Any]], target: str, flow: str, flows: Sequence[str]
+) -> str:
+    """A cell: mean and standard error, bold if no flow is better by more than a standard error."""
+    row = found[target, flow]
+    if row["nats"] is None:
+        return "not finite"
+
+    best = min((found[target, other] for other in flows), key=nats)
+    mean, error = difference(row, best)
+    text = f"{row['nats']:.2f} ± {row['standard_error']:.2f}"
+    return f"**{text}**" if mean <= error else text
+
+
+def difference(row: dict[str, Any], other: dict[str, Any]) -> tuple[float, float]:
+    """The mean difference of two flows over the same splits, and its standard error."""
+    pairs = zip(row["splits"], other["splits"], strict=True)
+    values = [a - b for a, b in pairs if a is not None and b is not None]
+    if len(values) < 2:
+        return (nats(row) - nats(other) if row is not other else 0.0), 0.0
+    return fmean(values), stdev(values) / len(values) ** 0.5
+
+
+def differences(
+    found: dict[tuple[str, str], dict[str, Any]], targets: Sequence[str], flows: Sequence[str]
+) -> str:
+    """A row for each target: the best of ours beside the best of zuko's, and each flow beside its peer."""
+
+    def best(target: str, peer: bool) -> dict[str, Any]:
+        return min((found[target, f] for f in flows if f.startswith(PEER) == peer), key=nats)
+
+    def shown(mine: dict[str, Any], other: dict[str, Any]) -> str:
+        mean, error = difference(mine, other)
+        return f"{mean:+.2f} ± {error:.2f}"
+
+    pairs = {mine: peer for mine, peer in PAIRS.items() if mine in flows and peer in flows}
+    rows = []
+    for target in targets:
+        mine, peer = best(target, False), best(target, True)
+        cells = [shown(found[target, a], found[target, b]) for a, b in pairs.items()]
+        rows.append([target, f"{shown(mine, peer)} ({mine['flow']}, {peer['flow']})", *cells])
+
+    return table(["", "best of each", *(f"{a} - {b}" for a, b in pairs.items())], rows)
 
 
 def example(record: dict[str, Any]) -> str:

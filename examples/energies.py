@@ -84,13 +84,13 @@ ENERGIES = {"U1": u1, "U2": u2, "U3": u3, "U4": u4}
 
 
 def planar(length: int) -> Bijection:
-    maps = flows.planar(2, length)
+    maps = flows.planar(2, length, act_norm=False)
     torch.nn.init.normal_(maps.theta.b)  # lines all over the square, not all through its centre
     return Compose([ActNorm(2), maps])
 
 
 def radial(length: int) -> Bijection:
-    return Compose([ActNorm(2), flows.radial(2, length)])
+    return Compose([ActNorm(2), flows.radial(2, length, act_norm=False)])
 
 
 def nice(length: int) -> Bijection:

@@ -43,7 +43,7 @@ class VAE(nn.Module):
         super().__init__()
         self.encoder = DenseEncoder(SHAPE, (HIDDEN, HIDDEN))
         self.decoder = DenseDecoder(2, SHAPE, hidden_dims=(HIDDEN, HIDDEN))
-        flow = flows.planar(2, length, context_dim=HIDDEN) if length else None
+        flow = flows.planar(2, length, context_dim=HIDDEN, act_norm=False) if length else None
         self.posterior = FlowPosterior(HIDDEN, 2, flow)
 
     def likelihood(self, z: Tensor) -> dist.Distribution:

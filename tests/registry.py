@@ -50,6 +50,7 @@ from pyro_exact.flows import (
     image_spline_coupling,
     maf,
     nice,
+    nsf,
     planar,
     radial,
     real_nvp,
@@ -384,6 +385,7 @@ TRANSFORMS: dict[str, Case] = {
     "image_nice": Case(
         lambda c: image_nice((1, 2, 3), 4, 3, (5,), c), (1, 2, 3), True, pixels, std=0.2
     ),
+    "nsf": Case(lambda c: nsf(3, 2, 4, 3.0, (6,), c), (3,), True, std=0.2),
     "planar": Case(lambda c: planar(3, 4, c), (3,), True),
     "radial": Case(lambda c: radial(3, 2, c), (3,), True),
     "real_nvp": Case(lambda c: real_nvp(3, 2, (5,), c), (3,), True, std=0.2),

@@ -91,7 +91,9 @@ def test_a_loaded_layer_stays_as_it_was_saved(x):
 def test_a_constant_channel_warns_and_stays_finite(x):
     x[:, 1] = 7.0
     layer = layer_for(x)
-    with pytest.warns(UserWarning, match=r"standard deviation below 0.0001 in channels \[1\]"):
+    with pytest.warns(
+        UserWarning, match=r"at most 1e-06 times the root mean square in channels \[1\]"
+    ):
         y = layer.initialize(x)
     assert not channels(y)[1].any()
     assert_close(channels(y)[[0, 2]].std(1, correction=0), torch.ones(2))
@@ -99,11 +101,40 @@ def test_a_constant_channel_warns_and_stays_finite(x):
     assert_close(layer.inv(y.clone()), x)
 
 
-def test_the_floor_is_an_option(x):
-    layer = layer_for(x, floor=0.5)
-    with pytest.warns(UserWarning, match=r"below 0.5 in channels \[0\], and divides by 0.5"):
+def test_floor_is_relative_and_a_constant_channel_is_divided_by_its_size(x):
+    layer = layer_for(x, floor=0.1)
+    with pytest.warns(
+        UserWarning, match=r"at most 0.1 times the root mean square in channels \[0\]"
+    ):
         y = layer.initialize(x)
-    assert_close(channels(y)[0].std(correction=0), channels(x)[0].std(correction=0) / 0.5)
+    size = channels(x)[0].square().mean().sqrt()
+    assert_close(channels(y)[0].std(correction=0), channels(x)[0].std(correction=0) / size)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e-4, 1e4, 1e20])
+def test_act_norm_does_not_depend_on_the_unit_of_the_data(x, unit):
+    x[:, 1] = 7.0
+    layer, scaled = layer_for(x), layer_for(x)
+    with pytest.warns(UserWarning, match=r"channels \[1\]"):
+        y = layer.initialize(x)
+    with pytest.warns(UserWarning, match=r"channels \[1\]"):
+        assert_close(scaled.initialize(unit * x), y)
+
+
+def test_act_norm_leaves_a_channel_of_zeros_alone(x):
+    x[:, 1] = 0.0
+    layer = layer_for(x)
+    with pytest.warns(UserWarning, match=r"channels \[1\]"):
+        layer.initialize(x)
+    assert layer.log_std.flatten()[1] == 0
+
+
+def test_act_norm_starts_again_when_it_is_initialised_again(x):
+    layer = layer_for(x)
+    with torch.no_grad():
+        layer.theta.shift.fill_(3.0)
+        layer.theta.log_scale.fill_(2.0)
+    assert_normal(layer.initialize(x))
 
 
 def test_one_vector_has_no_statistics_but_one_image_has():
@@ -141,9 +172,7 @@ def test_float32_weights_are_set_from_float64_sums():
     x = 1e4 + torch.randn(1000, 3, dtype=torch.float32)
     layer = ActNorm(3).float()
     layer.initialize(x)
-    assert_close(
-        layer.theta.log_scale.double(), -x.double().std(0, correction=0).log(), rtol=0, atol=1e-6
-    )
+    assert_close(layer.log_std.double(), x.double().std(0, correction=0).log(), rtol=0, atol=1e-6)
 
 
 def test_another_number_of_channels_is_not_initialised(x):

@@ -258,7 +258,7 @@ def test_the_noise_is_that_of_the_seed_and_the_caller_is_left_alone():
 
 def test_many_samples_come_in_portions_of_any_size(monkeypatch):
     model, x = small(), bits(5)
-    monkeypatch.setattr("pyro_exact.diagnostics.diagnosis.AT_ONCE", 7 * x.numel())
+    monkeypatch.setattr("pyro_exact.diagnostics.estimates.AT_ONCE", 7 * x.numel())
     found = diagnose(model, x, samples=103)
     assert found.log_weights.shape == (103, 5)
     assert found.levels["z"].kl.shape == (5,)

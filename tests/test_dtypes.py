@@ -14,14 +14,14 @@ from pyro_exact.autoregressive import Autoregressive
 from pyro_exact.distributions import Flow, StandardNormal
 from pyro_exact.nn import (
     AttentionConditioner,
-    AutoregressiveMap,
     ConvConditioner,
     DenseConditioner,
     DenseDecoder,
     DenseEncoder,
+    FlowPPContextNet,
     GatedConvDecoder,
     GatedConvEncoder,
-    GatedEncoder,
+    MaskedConvNet,
     MaskedDense,
     PriorConditioner,
     ResidualConditioner,
@@ -31,14 +31,14 @@ NAMES_THE_TENSOR = "[Tt]ensor"  # ours: "as a tensor; got ndarray. Convert it wi
 
 NETWORKS = {
     "AttentionConditioner": (lambda: AttentionConditioner(1, 1, 2, (4, 4), 4, 1, 2), [(1, 4, 4)]),
-    "AutoregressiveMap": (lambda: AutoregressiveMap(2, 2, width=4), [(2, 3, 4), (3, 4, 4)]),
+    "MaskedConvNet": (lambda: MaskedConvNet(2, 2, width=4), [(2, 3, 4), (3, 4, 4)]),
     "ConvConditioner": (lambda: ConvConditioner(2, 2, 2, 6, 3), [(2, 4, 4), (3,)]),
     "DenseConditioner": (lambda: DenseConditioner(2, 1, 2, (6,), 3), [(2,), (3,)]),
     "DenseDecoder": (lambda: DenseDecoder(2, (1, 4, 4), 1, (6,)), [(2,)]),
     "DenseEncoder": (lambda: DenseEncoder((1, 4, 4), (6,)), [(1, 4, 4)]),
     "GatedConvDecoder": (lambda: GatedConvDecoder(2, (1, 4, 4), 1, 3), [(2,)]),
     "GatedConvEncoder": (lambda: GatedConvEncoder((1, 4, 4), 6, 3), [(1, 4, 4)]),
-    "GatedEncoder": (lambda: GatedEncoder(1, 4, 1), [(1, 4, 4)]),
+    "FlowPPContextNet": (lambda: FlowPPContextNet(1, 4, 1), [(1, 4, 4)]),
     "MaskedDense": (lambda: MaskedDense(3, 2, (6,), 2), [(3,), (2,)]),
     "PriorConditioner": (lambda: PriorConditioner(2, 2), [(2, 4, 4)]),
     "ResidualConditioner": (lambda: ResidualConditioner(2, 2, 2, 4, 1), [(2, 4, 4)]),

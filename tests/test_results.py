@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,73 @@ def test_a_benchmark_beside_peers_shows_our_time_and_the_ratios_of_theirs(docs):
         in page
     )
     assert "peak MB" not in page
+
+
+def elbo(name, group, value, **changes):
+    return {
+        "group": group,
+        "name": name,
+        "value": value,
+        "standard_error": 0.25,
+        "evidence": -1.5,
+        "cpu_seconds": 2.0,
+        "parameters": 10,
+        **changes,
+    }
+
+
+def test_a_benchmark_of_guides_is_a_row_for_each_guide_below_the_evidence(docs):
+    elbos = [elbo("iaf", "funnel", -2.0), elbo("planar", "funnel", None, standard_error=None)]
+    elbos += [elbo("iaf", "banana", -1.75, cpu_seconds=4.0), elbo("planar", "banana", -3.0)]
+    write(docs, BENCHMARK | {"rows": [], "ratios": [], "elbos": elbos}, "benchmarks/guides.json")
+    page = generate(docs)
+    assert "|  | funnel | banana | CPU s |\n" in page
+    assert (
+        "| log-evidence | -1.50 | -1.50 |  |\n| iaf | -2.00 ± 0.25 | -1.75 ± 0.25 | 3.0 |\n" in page
+    )
+    assert "| planar | not finite | -3.00 ± 0.25 | 2.0 |\n" in page
+
+
+def density(target, flow, splits, milliseconds=2.0):
+    finite = None not in splits
+    return {
+        "target": target,
+        "flow": flow,
+        "nats": statistics.fmean(splits) if finite else None,
+        "standard_error": statistics.stdev(splits) / len(splits) ** 0.5 if finite else None,
+        "splits": splits,
+        "milliseconds": milliseconds,
+        "parameters": 10,
+    }
+
+
+def test_densities_are_compared_split_by_split(docs):
+    rows = [
+        density("wine", "maf", [1.0, 3.0], 2.0),
+        density("wine", "nice", [1.2, 3.3], 1.0),
+        density("wine", "zuko MAF", [1.2, 3.1], 4.0),
+        density("moons", "maf", [2.0, 2.1], 3.0),
+        density("moons", "nice", [None, 2.0], 1.0),
+        density("moons", "zuko MAF", [1.0, 1.1], 4.0),
+    ]
+    measured = {"rows": [], "ratios": [], "densities": rows}
+    write(docs, BENCHMARK | measured, "benchmarks/density.json")
+    page = generate(docs)
+    assert "Take `maf` first: its mean rank over all targets is 1.5 of 3 flows." in page
+    assert "| flow | wine | moons | mean rank | ms |\n" in page
+    assert "| maf | **2.00 ± 1.00** | 2.05 ± 0.05 | 1.5 | 2.5 |\n" in page
+    assert "| nice | 2.25 ± 1.05 | not finite | 3.0 | 1.0 |\n" in page
+    assert "| wine | -0.15 ± 0.05 (maf, zuko MAF) | -0.15 ± 0.05 |\n" in page
+    assert "| moons | +1.00 ± 0.00 (maf, zuko MAF) | +1.00 ± 0.00 |\n" in page
+
+
+def test_a_density_without_its_splits_is_refused(docs):
+    row = density("wine", "maf", [1.0, 3.0])
+    del row["splits"]
+    measured = {"rows": [], "ratios": [], "densities": [row]}
+    write(docs, BENCHMARK | measured, "benchmarks/density.json")
+    with pytest.raises(SystemExit, match="missing key 'splits'"):
+        make_results.main([], docs)
 
 
 def test_an_example_is_a_row_for_each_target_and_a_column_for_each_flow(docs):

@@ -55,7 +55,7 @@ def recipe(model=None, **training):
     model = {
         "name": "glow",
         "scales": 1,
-        "depth": 1,
+        "steps": 1,
         "width": 4,
         "factorized": True,
         **(model or {}),

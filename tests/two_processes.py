@@ -12,7 +12,7 @@ from pyro_exact import data, recipes, train
 
 
 def run(folder, devices, steps=5, resume=False):
-    model = {"name": "glow", "scales": 1, "depth": 1, "width": 4}
+    model = {"name": "glow", "scales": 1, "steps": 1, "width": 4}
     training = {
         "steps": steps,
         "batch_size": 16,

@@ -1,4 +1,4 @@
-"""A diagnosis on one page."""
+"""The page of a diagnosis: six panels in one PNG."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 SIZE = (13, 8)  # inches
 DPI, HIGHEST_DPI = 100, 400
-IMAGE_INCHES = 3  # of a grid of images on the page, at least
+IMAGE_INCHES = 3  # least width of a grid of images on the page
 SHOWN = 48  # images
 
 
 def save_page(
     diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, title: str = ""
 ) -> None:
-    """Save the pictures of a diagnosis as one PNG.
+    """Save the figures of a diagnosis as one PNG.
 
     Args:
-        diagnosis: What `diagnose` returns.
-        data: The same as `inference_data` returns it.
+        diagnosis: The diagnosis, from `diagnose`.
+        data: The same in the format of ArviZ, from `inference_data`.
         levels: Number of pixel levels.
         path: A PNG file.
-        title: Of the page.
+        title: Title of the page.
 
     Raises:
         ValueError: If a bound, a divergence, an activity or an image is not finite.
@@ -46,31 +46,34 @@ def save_page(
     _check(diagnosis)
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots(2, 3)
+
     _bounds(diagnosis, axes[0, 0])
     _pareto(diagnosis, axes[0, 1])
     _units(diagnosis, axes[0, 2])
+
     plot_ppc(data, "mean_level", axes[1, 0])
-    _titled(axes[1, 0], "mean level: data, and what the model draws")
+    _titled(axes[1, 0], "mean level: data, and draws of the model")
     axes[1, 0].set(xlabel="mean level", yticks=[])
 
-    pairs = torch.stack((diagnosis.data.float(), diagnosis.reconstructed.float()), dim=1).flatten(
-        0, 1
-    )
+    pairs = torch.stack((diagnosis.data.float(), diagnosis.reconstructed.float()), dim=1)
     largest = max(
-        _images(pairs, levels, "data, each beside one draw given its latent", axes[1, 1]),
+        _images(
+            pairs.flatten(0, 1), levels, "data, each beside a draw given its latent", axes[1, 1]
+        ),
         _images(diagnosis.predicted[0], levels, "samples", axes[1, 2]),
     )
+
     words = [textwrap.fill(printable(text), 150) for text in (title, diagnosis.verdict) if text]
     figure.suptitle("\n".join(words), fontsize=11, parse_math=False)
-    dpi = min(
-        max(DPI, -(-largest // IMAGE_INCHES)), HIGHEST_DPI
-    )  # each pixel of an image takes one or more
+
+    # Each pixel of an image takes one pixel of the page or more.
+    dpi = min(max(DPI, -(-largest // IMAGE_INCHES)), HIGHEST_DPI)
     with atomic_write(Path(path)) as partial:
         figure.savefig(partial, dpi=dpi, format="png")
 
 
 def _check(diagnosis: Diagnosis) -> None:
-    """Say so if a number is not finite: a picture would leave it out in silence."""
+    """Raise an error if a value is not finite: a figure would leave it out without a word."""
     advice = "Look at the guide where its weights are extreme, or train longer"
     for k, bound in diagnosis.bounds.items():
         check_finite("save_page", f"the bound of {k} samples", bound, advice)
@@ -84,9 +87,11 @@ def _titled(axis: Axes, title: str) -> None:
 
 
 def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
+    """Draw how far each importance-weighted bound is above the tightest one."""
     ks = list(diagnosis.bounds)
     nats = np.stack([-bound.numpy() for bound in diagnosis.bounds.values()])
     gaps = nats - nats[-1]
+
     axis.fill_between(
         ks, *np.quantile(gaps, (0.05, 0.95), axis=1), alpha=0.2, lw=0, label="90 % of the data"
     )
@@ -101,6 +106,7 @@ def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
 
 
 def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
+    """Draw a histogram of Pareto's k over the data."""
     k = diagnosis.pareto_k.numpy()
     axis.hist(k[np.isfinite(k)], bins=30)
     axis.axvline(
@@ -115,17 +121,18 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
 
 
 def _units(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Each unit by what it tells: its divergence if that has a closed form in all levels, else how its mean moves."""
+    """Draw the divergence of each unit, where it has a closed form in all levels, and else its activity."""
     exact = all(level.kl_by_unit is not None for level in diagnosis.levels.values())
     for name, level in diagnosis.levels.items():
         shown = level.kl_by_unit if exact and level.kl_by_unit is not None else level.activity
         values = np.sort(shown.flatten().numpy())[::-1]
-        told = f"{printable(name)}: {level.kl.mean():.1f} nats, {level.active} active"
-        axis.plot(np.arange(1, len(values) + 1), values, marker="o", ms=4, label=told)
+        label = f"{printable(name)}: {level.kl.mean():.1f} nats, {level.active} active"
+        axis.plot(np.arange(1, len(values) + 1), values, marker="o", ms=4, label=label)
+
     if exact:
         _titled(axis, f"KL from the prior: {diagnosis.kl:.2f} nats")
     else:
-        # Behind a flow the divergence is that of all units together: each has only its activity.
+        # Behind a flow, the divergence is that of all units together.
         axis.set_yscale("log")
         axis.axhline(ACTIVE, color="tab:red", ls="--", label="active above")
         _titled(axis, f"activity of the units; KL of all from the prior: {diagnosis.kl:.2f} nats")
@@ -137,10 +144,11 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
 
 
 def _images(images: Tensor, levels: int, title: str, axis: Axes) -> int:
-    """Draw some images; return how many pixels their grid has on its longer side. Vectors have no picture here."""
+    """Draw some images, and return the longer side of their grid in pixels. Vectors are not drawn."""
     axis.axis("off")
     if images.dim() != 4:
         return 0
+
     check_drawable("save_page", title, images, levels)
     grid = drawable_grid(images[:SHOWN].float() / (levels - 1))
     axis.imshow(

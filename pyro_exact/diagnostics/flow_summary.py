@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -111,12 +111,8 @@ class FlowReport:
 
     def __str__(self) -> str:
         rows = [COLUMNS, *(layer.row for layer in self.layers)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([*self._head(), "", *table, "", *(self.advice or [self.verdict])])
+        words = self.advice or [self.verdict]
+        return "\n".join([*self._head(), "", *_aligned(rows), "", *words])
 
     def _head(self) -> list[str]:
         """Return the lines on the flow as a whole."""
@@ -128,6 +124,17 @@ class FlowReport:
             f"error of the inverse in float32: {_shown(self.inverse_error)} of the spread of the data",
             f"noise: root mean square {self.noise_rms:.2f}, largest element {self.noise_largest:.3g}",
         ]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table as lines."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _shown(value: float | None, mark: str = "") -> str:

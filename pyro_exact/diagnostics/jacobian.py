@@ -56,21 +56,28 @@ def stretch(layer: Bijection, x: Tensor, context: Tensor | None, seed: int = 0) 
         greatest = _log_norm(layer, x, context, seed)
         least = -_log_norm(layer.inv, y, context, seed)
 
-    if not bool((least.isfinite() & greatest.isfinite()).all()):
+    ratio = greatest - least
+    if not bool(ratio.isfinite().all()):
         return None
-    condition = (greatest - least).exp().max().item()
-    return Stretch(least.min().item(), greatest.max().item(), condition, exact)
+    return Stretch(
+        least=least.min().item(),
+        greatest=greatest.max().item(),
+        condition=ratio.exp().max().item(),
+        exact=exact,
+    )
 
 
 def _jacobian(layer: Bijection, x: Tensor, context: Tensor | None) -> Tensor:
     """Return the Jacobian at each input, (N, D, D), one row after another."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        y = layer.forward_and_ladj(x, context)[0].flatten(1)
-        rows = [
-            torch.autograd.grad(y[:, i].sum(), x, retain_graph=True)[0].flatten(1)
-            for i in range(y.shape[1])
-        ]
+        y, _ = layer.forward_and_ladj(x, context)
+
+        rows = []
+        for element in y.flatten(1).unbind(1):
+            (row,) = torch.autograd.grad(element.sum(), x, retain_graph=True)
+            rows.append(row.flatten(1))
+
     return torch.stack(rows, dim=1)
 
 

@@ -1,6 +1,6 @@
 """Builders: functions that return a ready `Bijection`."""
 
-from pyro_exact.flows.autoregressive import iaf, maf
+from pyro_exact.flows.autoregressive import iaf, maf, nsf
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.flows.flow_pp import flow_pp
 from pyro_exact.flows.flow_pp_dequantizer import flow_pp_dequantizer
@@ -24,6 +24,7 @@ __all__ = [
     "image_spline_coupling",
     "maf",
     "nice",
+    "nsf",
     "planar",
     "radial",
     "real_nvp",

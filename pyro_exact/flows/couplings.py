@@ -12,9 +12,8 @@ from pyro_exact.flows.arguments import (
     check_layers,
     vector_dim,
 )
+from pyro_exact.flows.stack import stack
 from pyro_exact.nn.conditioner import DenseConditioner
-from pyro_exact.transforms.act_norm import ActNorm
-from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.coupling import Coupling
 from pyro_exact.transforms.elementwise import Elementwise
@@ -28,10 +27,13 @@ def couplings(
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
     act_norm: bool = True,
+    shuffle: bool = True,
 ) -> Compose:
     r"""Build a stack of `Coupling` layers with any formula, from data to noise.
 
     Neighbouring couplings exchange the `Halves` of the vector.
+
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -39,7 +41,10 @@ def couplings(
         layers: Number of couplings.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.DenseConditioner`.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether an `ActNorm` precedes each coupling; ``initialize`` sets it from data.
+        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
+            yes); ``initialize`` sets them from data.
+        shuffle: Whether the elements at even places are moved before those at odd places between
+            two couplings (default yes), so that each pair of elements is soon in different halves.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.
@@ -62,10 +67,6 @@ def couplings(
         )
         return Coupling(halves, deepcopy(elementwise), net)  # a formula may have parameters
 
-    parts: list[Bijection] = []
-    for i in range(layers):
-        if act_norm:
-            parts.append(ActNorm(dim))
-        parts.append(coupling(swap=i % 2 == 1 and dim > 1))  # a single element is always free
+    parts = [coupling(swap=i % 2 == 1 and dim > 1) for i in range(layers)]  # one element is free
 
-    return Compose(parts)
+    return stack(parts, dim, act_norm, shuffle)

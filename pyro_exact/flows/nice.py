@@ -21,10 +21,14 @@ def nice(
     layers: int = 4,
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
+    act_norm: bool = True,
+    shuffle: bool = True,
 ) -> Bijection:
     r"""Build NICE for vectors, from data to noise: additive couplings, which preserve volume, and a diagonal scale.
 
     The scale is an `ActNorm`, which has a shift as well. See `image_nice` for images.
+
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -33,6 +37,10 @@ def nice(
         hidden_dims: Widths of the hidden layers of each conditioner; the paper uses 5 of 1000 for
             MNIST.
         context_dim: Size of an optional context vector for every conditioner.
+        act_norm: Whether another `ActNorm` precedes the couplings (default yes), so that training
+            does not depend on the units of the data; ``initialize`` sets it.
+        shuffle: Whether the elements are permuted between two couplings (default yes); see
+            `couplings`. The paper does not.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.
@@ -47,9 +55,10 @@ def nice(
         torch.Size([5, 3])
     """
     dim = vector_dim("nice", shape)
-    stack = couplings(dim, Additive(), layers, hidden_dims, context_dim, act_norm=False)
+    additive = couplings(dim, Additive(), layers, hidden_dims, context_dim, False, shuffle)
+    first = [ActNorm(dim)] if act_norm else []
 
-    return Compose([*stack.parts, ActNorm(dim)])
+    return Compose([*first, *additive.parts, ActNorm(dim)])
 
 
 def image_nice(
@@ -87,6 +96,6 @@ def image_nice(
     image = image_shape("image_nice", shape, levels)
     dim = prod(image)
     even_first = [*range(0, dim, 2), *range(1, dim, 2)]
-    vector = nice(dim, layers, hidden_dims, context_dim)
+    vector = nice(dim, layers, hidden_dims, context_dim, act_norm=False, shuffle=False)
 
     return Compose([Scaling(1 / levels), Flatten(image), Permute(even_first), vector])

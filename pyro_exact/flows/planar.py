@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from pyro_exact.flows.arguments import check_layers, vector_dim
+from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.planar import Planar
 
 
@@ -14,8 +16,11 @@ def planar(
     layers: int = 8,
     context_dim: int | None = None,
     parametrization: Literal["shifted", "paper"] = "shifted",
+    act_norm: bool = True,
 ) -> Bijection:
     r"""Build a planar flow, from noise to latent: several planar maps in a row, near the identity at first.
+
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -23,6 +28,8 @@ def planar(
         context_dim: Size of an optional context vector, which all parameters depend on; pass the
             output of an encoder to amortise the flow.
         parametrization: See `Planar`.
+        act_norm: Whether the inverse of an `ActNorm` follows the maps, which scales and shifts the
+            latent (default yes).
 
     Raises:
         ValueError: If the dimension or the number of layers is not positive.
@@ -38,4 +45,7 @@ def planar(
     dim = vector_dim("planar", shape)
     layers = check_layers("planar", layers)
 
-    return Planar(dim, context_dim, parametrization, layers)
+    maps = Planar(dim, context_dim, parametrization, layers)
+    if not act_norm:
+        return maps
+    return Compose([maps, ActNorm(dim, context_dim=context_dim).inv])

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from pyro_exact.flows.arguments import check_layers, vector_dim
+from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.radial import Radial
 
 
-def radial(shape: int | tuple[int], layers: int = 8, context_dim: int | None = None) -> Bijection:
+def radial(
+    shape: int | tuple[int],
+    layers: int = 8,
+    context_dim: int | None = None,
+    act_norm: bool = True,
+) -> Bijection:
     r"""Build a radial flow, from noise to latent: several radial maps in a row, near the identity at first.
+
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Number of maps, K in the paper.
         context_dim: Size of an optional context vector, which all parameters depend on; pass the
             output of an encoder to amortise the flow.
+        act_norm: Whether the inverse of an `ActNorm` follows the maps, which scales and shifts the
+            latent (default yes).
 
     Raises:
         ValueError: If the dimension or the number of layers is not positive.
@@ -30,4 +41,7 @@ def radial(shape: int | tuple[int], layers: int = 8, context_dim: int | None = N
     dim = vector_dim("radial", shape)
     layers = check_layers("radial", layers)
 
-    return Radial(dim, context_dim, layers)
+    maps = Radial(dim, context_dim, layers)
+    if not act_norm:
+        return maps
+    return Compose([maps, ActNorm(dim, context_dim=context_dim).inv])

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.flows.arguments import check_context_dim, check_scales, image_shape, vector_dim
+from pyro_exact.flows.arguments import (
+    LOG_SCALE_BOUND,
+    check_context_dim,
+    check_scales,
+    image_shape,
+    vector_dim,
+)
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.nn.residual import ResidualConditioner
 from pyro_exact.transforms.act_norm import ActNorm
@@ -28,18 +34,24 @@ def real_nvp(
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
     act_norm: bool = True,
+    shuffle: bool = True,
 ) -> Bijection:
     r"""Build RealNVP for vectors, from data to noise: affine couplings that exchange the halves.
 
     Both directions take one pass. See `image_real_nvp` for images.
+
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Number of couplings.
         hidden_dims: Widths of the hidden layers of each conditioner.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether an `ActNorm` precedes each coupling, instead of the batch normalisation of
-            the paper; ``initialize`` sets it from data.
+        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
+            yes), instead of the batch normalisation of the paper; ``initialize`` sets them from
+            data.
+        shuffle: Whether the elements are permuted between two couplings (default yes); see
+            `couplings`. The paper does not.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.
@@ -54,7 +66,9 @@ def real_nvp(
         tensor(True)
     """
     dim = vector_dim("real_nvp", shape)
-    return couplings(dim, Affine(), layers, hidden_dims, context_dim, act_norm)
+    formula = Affine(bound=LOG_SCALE_BOUND)
+
+    return couplings(dim, formula, layers, hidden_dims, context_dim, act_norm, shuffle)
 
 
 def image_real_nvp(

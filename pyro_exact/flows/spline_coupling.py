@@ -22,14 +22,17 @@ def spline_coupling(
     shape: int | tuple[int],
     layers: int = 4,
     bins: int = 8,
-    bound: float = 3.0,
+    bound: float = 5.0,
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
     act_norm: bool = True,
+    shuffle: bool = True,
 ) -> Bijection:
     r"""Build a neural spline flow for vectors, from data to noise: `Spline` couplings that exchange the halves.
 
     Both directions take one pass. See `image_spline_coupling` for images.
+
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -38,8 +41,11 @@ def spline_coupling(
         bound: The splines bend the interval [-bound, bound]; outside they are the identity.
         hidden_dims: Widths of the hidden layers of each conditioner.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether an `ActNorm` precedes each coupling; ``initialize`` sets it from data, and
-            so brings the data to the interval of the splines.
+        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
+            yes); ``initialize`` sets them from data, and so brings the data to the interval of the
+            splines.
+        shuffle: Whether the elements are permuted between two couplings (default yes); see
+            `couplings`. The paper has learned linear layers instead.
 
     Raises:
         ValueError: If the shape is not that of a vector, or the number of layers is not positive.
@@ -54,7 +60,9 @@ def spline_coupling(
         torch.Size([5, 2])
     """
     dim = vector_dim("spline_coupling", shape)
-    return couplings(dim, Spline(bins, bound), layers, hidden_dims, context_dim, act_norm)
+    formula = Spline(bins, bound)
+
+    return couplings(dim, formula, layers, hidden_dims, context_dim, act_norm, shuffle)
 
 
 def image_spline_coupling(

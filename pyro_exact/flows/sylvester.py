@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pyro_exact.flows.arguments import check_layers, vector_dim
+from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.sylvester import Sylvester
@@ -17,10 +18,13 @@ def sylvester(
     variant: Literal["orthogonal", "householder", "triangular"] = "orthogonal",
     context_dim: int | None = None,
     reflections: int = 8,
+    act_norm: bool = True,
 ) -> Bijection:
     r"""Build a Sylvester flow, from noise to latent: several `Sylvester` layers in a row.
 
     Every second layer of the triangular variant uses the reversing permutation, as in the paper.
+
+    See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -32,6 +36,8 @@ def sylvester(
             output of an encoder to amortise the flow.
         reflections: Number of reflections of each layer of the Householder variant; the paper uses
             8.
+        act_norm: Whether the inverse of an `ActNorm` follows the layers, which scales and shifts
+            the latent (default yes).
 
     Raises:
         ValueError: If the dimension or the number of layers is not positive, or the rank is out of
@@ -53,4 +59,8 @@ def sylvester(
         reverse = variant == "triangular" and index % 2 == 1
         return Sylvester(dim, rank, variant, context_dim, reflections, reverse=reverse)
 
-    return Compose([layer(i) for i in range(layers)])
+    parts: list[Bijection] = [layer(i) for i in range(layers)]
+    if act_norm:
+        parts.append(ActNorm(dim, context_dim=context_dim).inv)
+
+    return Compose(parts)

@@ -75,16 +75,22 @@ def _flow(
 ) -> Bijection:
     match name:
         case "planar":
-            return flows.planar(dim, layers, context_dim)
+            return flows.planar(dim, layers, context_dim, act_norm=False)
         case "radial":
-            return flows.radial(dim, layers, context_dim)
+            return flows.radial(dim, layers, context_dim, act_norm=False)
         case "iaf":
-            return flows.iaf(dim, layers, (width,), context_dim, Affine(shift_first=True))
+            formula = Affine(shift_first=True)
+            return flows.iaf(dim, layers, (width,), context_dim, formula, act_norm=False)
         case "coupling":
-            return flows.real_nvp(dim, layers, (width,), context_dim, act_norm=False)
+            return flows.real_nvp(dim, layers, (width,), context_dim, act_norm=False, shuffle=False)
         case "spline":
             return flows.spline_coupling(
-                dim, layers, hidden_dims=(width,), context_dim=context_dim, act_norm=False
+                dim,
+                layers,
+                hidden_dims=(width,),
+                context_dim=context_dim,
+                act_norm=False,
+                shuffle=False,
             )
         case "sylvester":
-            return flows.sylvester(dim, layers, rank, context_dim=context_dim)
+            return flows.sylvester(dim, layers, rank, context_dim=context_dim, act_norm=False)

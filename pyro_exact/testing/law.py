@@ -77,7 +77,7 @@ def check_laws(name: str, laws: Sequence[Law[T]], make_trial: Callable[[], T]) -
         raise AssertionError("\n".join([heading, *broken]))
 
 
-def always(trial: object) -> bool:
+def always(trial: Any) -> bool:
     """Any trial."""
     return True
 

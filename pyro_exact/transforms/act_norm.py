@@ -1,4 +1,4 @@
-"""Activation normalisation: a scale and a shift per channel, set once from data."""
+"""Activation normalisation: the scale and the location of each channel, set once from data."""
 
 from __future__ import annotations
 
@@ -14,26 +14,33 @@ from pyro_exact.nn.statistics import channel_statistics
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, limited
 
-LEAST_STD = 1e-27  # its logarithm is -62: see `limited`
+SMALLEST_FLOOR = 1e-12
 
 
 class ActNorm(Bijection):
-    r"""Normalise each channel by a learned shift and scale that start from the statistics of one batch.
+    r"""Standardise each channel by the statistics of a batch, then scale and shift it by learned parameters.
 
-    .. math:: y = (x + b) \odot e^{s}, \qquad \log|\det \partial y/\partial x| = H W \sum_c s_c
+    Use it as the first layer of a flow on data, and between layers, to make training independent of
+    the units and the scale of the input.
 
-    A new layer is the identity. `initialize` sets :math:`b = -\mathrm{mean}` and :math:`s = -\log
-    \mathrm{std}` per channel, over all ranks when ``torch.distributed`` is initialised; nothing
-    else ever does, so sampling first, ``eval()`` and loading a ``state_dict`` are safe. The
-    log-scale is cut at :math:`|s| = 64`, where the scale and its inverse still are numbers in
-    float32.
+    .. math::
+        y = \frac{x - m}{d} \odot e^{s} + t, \qquad
+        \log|\det \partial y/\partial x| = H W \sum_c (s_c - \log d_c)
+
+    The learned parameters :math:`s` and :math:`t` are in units of the standardised channel. The
+    mean :math:`m` and the standard deviation :math:`d` are buffers. A new layer is the identity:
+    :math:`m = t = s = 0` and :math:`d = 1`. `initialize` sets :math:`m` and :math:`d` for each
+    channel, over all ranks when ``torch.distributed`` is initialised. No other call sets them, so
+    sampling first, ``eval()`` and loading a ``state_dict`` are safe. The whole log-scale :math:`s -
+    \log d` is cut at 64 in both directions, where the scale and its inverse are finite in float32.
 
     Args:
         channels: Number of channels, or the dimension of a vector.
-        event_dim: 3 for images (C, H, W), 1 for vectors.
-        context_dim: Size of the context vector that both parameters may depend on.
-        floor: Smallest standard deviation that `initialize` divides by, in units of ``x``; a
-            channel below it warns.
+        event_dim: 3 for images (C, H, W), 1 for vectors (default).
+        context_dim: Size of an optional context vector, which both parameters may depend on.
+        floor: Smallest standard deviation of a channel, relative to the root mean square of the
+            channel (default 1e-6). `initialize` warns of a channel below it, which is constant for
+            all purposes, and divides this channel by the root mean square instead.
 
     Cost:
         - forward: :math:`O(D)`.
@@ -48,7 +55,7 @@ class ActNorm(Bijection):
 
     Reference:
         Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section
-        3.1.
+        3.1. There, the shift is learned in units of the input.
 
     Example:
         >>> x = 5 + 3 * torch.randn(100, 2)
@@ -57,43 +64,57 @@ class ActNorm(Bijection):
         True
     """
 
+    mean: Tensor
+    log_std: Tensor
+
     def __init__(
-        self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-4
+        self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-6
     ) -> None:
         channels, event_dim = has_channels(self, channels, event_dim)
         super().__init__((channels, *[None] * (event_dim - 1)), context_dim=context_dim)
         self.channels = channels
-        self.floor = check_number("ActNorm", "floor", floor, LEAST_STD, 1 / LEAST_STD)
+        self.floor = check_number("ActNorm", "floor", floor, SMALLEST_FLOOR, 1)
+
         zeros = torch.zeros(channels, *[1] * (event_dim - 1))
+        self.register_buffer("mean", zeros.clone())
+        self.register_buffer("log_std", zeros.clone())
         self.theta = Parameters({"shift": zeros, "log_scale": zeros}, context_dim)
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._theta(context)
-        return (x + shift) * log_scale.exp(), self._ladj(x, log_scale)
+        y = torch.addcmul(shift, x - self.mean, log_scale.exp())
+        return y, self._ladj(x, log_scale)
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._theta(context)
-        return y * (-log_scale).exp() - shift, -self._ladj(y, log_scale)
+        x = torch.addcmul(self.mean, y - shift, (-log_scale).exp())
+        return x, -self._ladj(y, log_scale)
 
+    @torch.no_grad()
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        with torch.no_grad():
-            mean, std = channel_statistics(x, self.domain.event_dim)
-            if bool((std < self.floor).any()):
-                low = (std < self.floor).flatten().nonzero().flatten().tolist()
-                warnings.warn(
-                    f"ActNorm found a standard deviation below {self.floor} in channels {low}, and divides by "
-                    f"{self.floor} there. Such channels are constant: dequantise the data, or drop them.",
-                    stacklevel=2,
-                )
-            shift, log_scale = self.theta.free()
-            shift.copy_(-mean)
-            log_scale.copy_(-std.clamp(min=self.floor).log())
-            return self.transform(x, context)[0]
+        mean, std = channel_statistics(x, self.domain.event_dim)
+        size = torch.hypot(mean, std)  # the root mean square
+        constant = std <= self.floor * size
+
+        if bool(constant.any()):
+            channels = constant.flatten().nonzero().flatten().tolist()
+            warnings.warn(
+                f"ActNorm found a standard deviation of at most {self.floor} times the root mean square in channels "
+                f"{channels}. Such channels are constant: dequantise the data, or drop them.",
+                stacklevel=2,
+            )
+        std = torch.where(constant, torch.where(size > 0, size, 1.0), std)
+
+        self.mean.copy_(mean)
+        self.log_std.copy_(std.log())
+        for parameter in self.theta.free():
+            parameter.zero_()
+        return self.transform(x, context)[0]
 
     def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the shift and the log-scale."""
+        """Return the shift, and the log-scale from x to y."""
         shift, log_scale = self.theta(context)
-        return shift, limited(log_scale)
+        return shift, limited(log_scale - self.log_std)
 
     def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:
         event_dim = self.domain.event_dim

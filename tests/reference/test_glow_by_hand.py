@@ -59,7 +59,7 @@ def step(x, weights):
     shift, log_scale, matrix = (
         weights[f"parts.{n}"] for n in ("0.theta.shift", "0.theta.log_scale", "1.theta.weight")
     )
-    x = (x + shift) * np.exp(log_scale)
+    x = x * np.exp(log_scale) + shift  # a layer that has seen no data: m = 0, d = 1
     logdet = h * w * log_scale.sum()
     x = np.einsum("ij,jhw->ihw", matrix, x)
     logdet += h * w * np.log(abs(np.linalg.det(matrix)))
@@ -132,7 +132,7 @@ def test_a_new_glow_on_a_single_step_is_a_rotation_of_its_pixels():
     [
         ({"scales": 3}, r"multiples of 2\^scales = 8; got .* shape \(1, 4, 4\)"),
         ({"scales": 0}, "glow expects scales from 1 to 20; got 0"),
-        ({"depth": 0}, "glow expects depth from 1 to 10000; got 0"),
+        ({"steps": 0}, "glow expects steps from 1 to 10000; got 0"),
     ],
 )
 def test_glow_refuses_impossible_sizes(options, message):

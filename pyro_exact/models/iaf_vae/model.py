@@ -197,7 +197,7 @@ class ResNetVAE(GenerativeModel):
     def likelihood_of(self, means: Tensor) -> IndependentSites:
         """Return p(x | z)."""
         batch = means.shape[:-1]
-        logit_size, _, _, slope_size = self.likelihood.sizes
+        logit_size, _, _, slope_size = self.likelihood.sizes.parts
 
         # One component, so its logit is arbitrary; channels do not depend on each other.
         logit, slopes = means.new_zeros(*batch, logit_size), means.new_zeros(*batch, slope_size)

@@ -1,0 +1,44 @@
+"""A stack of layers with normalisations and permutations between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyro_exact.transforms.act_norm import ActNorm
+from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.compose import Compose
+from pyro_exact.transforms.permute import Permute
+
+
+def stack(layers: Sequence[Bijection], dim: int, act_norm: bool, shuffle: bool) -> Compose:
+    """Return the layers in a row, with other layers between them.
+
+    Args:
+        layers: Layers on vectors of size ``dim``.
+        dim: Dimension of the vectors.
+        act_norm: Whether an `ActNorm` precedes each layer and follows the last one. The first one
+            makes training independent of the units of the data. The others bring the input of each
+            layer to the interval where a spline can bend it. The first and the last one let the
+            flow scale and shift its output in both directions, which a spline alone cannot.
+        shuffle: Whether the elements are dealt into two halves after each layer but the last, as in
+            `dealt`.
+    """
+    parts: list[Bijection] = []
+    for index, layer in enumerate(layers):
+        if shuffle and index > 0 and dim > 2:
+            parts.append(Permute(dealt(dim)))
+        if act_norm:
+            parts.append(ActNorm(dim))
+        parts.append(layer)
+
+    if act_norm:
+        parts.append(ActNorm(dim))
+    return Compose(parts)
+
+
+def dealt(dim: int) -> list[int]:
+    """Return the permutation that takes the elements at even places first, then those at odd places.
+
+    Repeated between couplings of halves, it brings each pair of elements into different halves.
+    """
+    return [*range(0, dim, 2), *range(1, dim, 2)]

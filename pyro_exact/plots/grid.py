@@ -1,0 +1,137 @@
+"""Grids of images as one tensor, and the checks that they can be drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pyro_exact.checks import check_finite, check_tensor, printable
+
+LARGEST_PICTURE = 2**26  # pixels
+LARGEST_SIDE = 2**15  # pixels
+FILL = 1.0  # white, between images
+FILL_OF_VECTORS = 0.75  # light grey, because vectors are often rows of black and white
+
+
+def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FILL) -> Tensor:
+    """Lay images out in rows.
+
+    Args:
+        images: Images of shape (N, C, H, W), N at least 1.
+        columns: Number of images in a row.
+        gap: Number of empty pixels between two images.
+        fill: Value of the empty pixels.
+
+    Returns:
+        One image of shape (C, rows (H + gap) - gap, columns (W + gap) - gap).
+
+    Example:
+        >>> image_grid(torch.zeros(10, 1, 8, 8), columns=5).shape
+        torch.Size([1, 17, 44])
+    """
+    n, channels, height, width = images.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+
+    size = rows * (height + gap) - gap, columns * (width + gap) - gap
+    grid = images.new_full((channels, *size), fill)
+
+    for i, image in enumerate(images):
+        top = (i // columns) * (height + gap)
+        left = (i % columns) * (width + gap)
+        grid[:, top : top + height, left : left + width] = image
+    return grid
+
+
+def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
+    """Lay images with any number of channels, or vectors, out as one grey or RGB image.
+
+    With 2, 4 or more channels, each channel is a grey tile, one below another. A vector, which is a
+    grey image of one row, takes a row of the grid for itself; vectors that would be in one row of
+    images are grouped.
+
+    Args:
+        images: Images of shape (N, C, H, W), with values in [0, 1].
+        columns: Number of images in a row.
+
+    Returns:
+        One image with 1 or 3 channels.
+    """
+    _, channels, height, _ = images.shape
+    if channels == 1 and height == 1:
+        return _grid_of_vectors(images, columns)
+    if channels in (1, 3):
+        return image_grid(images, columns)
+
+    tiles = [image_grid(image.unsqueeze(1), 1) for image in images]
+    return image_grid(torch.stack(tiles), columns, gap=3)
+
+
+def _grid_of_vectors(images: Tensor, columns: int) -> Tensor:
+    groups = [image_grid(group, 1, 1, FILL_OF_VECTORS) for group in images.split(columns)]
+
+    # The last group may be smaller.
+    tallest = groups[0].shape[1]
+    whole = [
+        F.pad(group, (0, 0, 0, tallest - group.shape[1]), value=FILL_OF_VECTORS) for group in groups
+    ]
+    return image_grid(torch.stack(whole), 1, 3, FILL_OF_VECTORS)
+
+
+def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
+    """Check that a grid is not too large, before its images are computed.
+
+    Args:
+        n: Number of images.
+        shape: Shape (C, H, W) of one image.
+        columns: Number of images in a row.
+
+    Raises:
+        ValueError: If the grid would be too large at one pixel for each pixel of the images.
+    """
+    channels, height, width = shape
+    tiles = channels if channels not in (1, 3) else 1
+    across, down = min(columns, n), -(-n // columns)
+    if height == channels == 1:
+        across, down = 1, n
+
+    size = across * (width + 3), down * tiles * (height + 3)
+    if math.prod(size) > LARGEST_PICTURE or max(size) >= LARGEST_SIDE:
+        raise ValueError(
+            f"A picture expects at most {LARGEST_PICTURE:,} pixels, and {LARGEST_SIDE:,} on a side; {n} "
+            f"images of shape {tuple(shape)} take {size[0]:,} x {size[1]:,}. Lower their number (--n)."
+        )
+
+
+def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
+    """Check that images can be drawn: a value that is clipped would hide a fault of the model.
+
+    Args:
+        owner: The function that draws them.
+        title: Name of the images in the figure.
+        images: Images of shape (N, C, H, W).
+        levels: Number of pixel levels.
+
+    Raises:
+        TypeError: If the images are no tensor.
+        ValueError: If there are none, or an element is NaN or out of range.
+    """
+    name = f"the images {printable(title)!r}"
+    check_tensor(owner, name, images)
+    if images.dim() != 4 or images.numel() == 0:
+        raise ValueError(
+            f"{owner} expects {name} of shape (N, C, H, W), at least one; got {tuple(images.shape)}. "
+            f"Reshape them."
+        )
+
+    check_finite(owner, name, images, "Look for the layer that made them so")
+    lowest, highest = images.min().item(), images.max().item()
+    if lowest < 0 or highest > levels - 1:
+        raise ValueError(
+            f"{owner} expects {name} with levels from 0 to {levels - 1}; got values from {lowest:g} to "
+            f"{highest:g}. Correct the number of levels, or the images."
+        )
