@@ -722,10 +722,22 @@ MODELS: dict[str, ModelCase] = {
         ),
         bars,
     ),
+    "Density image_transformer": ModelCase(
+        lambda: Density(
+            Autoregressive(ImageTransformer((1, 4, 4), 2, width=8, depth=1, heads=2, local=8))
+        ),
+        bars,
+    ),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), (20,)))), bars),
     "Density pixel_cnn_pp": ModelCase(
         lambda: Density(
             Autoregressive(PixelCNNpp((1, 4, 4), 4, width=4, depth=1, components=2, dropout=0.0))
+        ),
+        lambda: blobs().to(torch.get_default_dtype()),
+    ),
+    "Density pixel_snail": ModelCase(
+        lambda: Density(
+            Autoregressive(PixelSNAIL((1, 4, 4), 4, 6, 1, 1, key_dim=2, components=2, dropout=0.0))
         ),
         lambda: blobs().to(torch.get_default_dtype()),
     ),
@@ -740,6 +752,12 @@ MODELS: dict[str, ModelCase] = {
     "Dequantized logit": ModelCase(
         lambda: Dequantized(
             Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4
+        ),
+        blobs,
+    ),
+    "Dequantized tarflow": ModelCase(
+        lambda: Dequantized(
+            Flow(StandardNormal(16), tarflow((1, 4, 4), 2, 2, 1, 8, 2, levels=4).inv), levels=4
         ),
         blobs,
     ),
