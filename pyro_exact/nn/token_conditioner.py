@@ -36,7 +36,8 @@ class TokenConditioner(Conditioner):
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> Any:
         """Return the state before the first step."""
         weight = next(self.parameters(), torch.zeros(()))
-        return weight.new_zeros(*batch_shape, self.tokens, self.token_dim), context, 0
+        x = weight.new_zeros(*batch_shape, self.tokens, self.token_dim)
+        return x, context, 0
 
     def step(self, state: Any, previous: Tensor | None = None) -> tuple[Tensor, Any]:
         r"""Return theta of the next token, (\*batch, token_dim, num_params), and the next state.
@@ -46,7 +47,11 @@ class TokenConditioner(Conditioner):
             previous: The token of the step before, (\*batch, token_dim); `None` at the first step.
         """
         x, context, done = state
+
         if previous is not None:
             place = torch.full((1,), done - 1, device=x.device)
-            x = x.to(previous.dtype).index_copy(-2, place, previous.unsqueeze(-2))
-        return self(x, context)[..., done, :, :], (x, context, done + 1)
+            known = previous.unsqueeze(-2)
+            x = x.to(previous.dtype).index_copy(-2, place, known)
+
+        theta = self(x, context)
+        return theta[..., done, :, :], (x, context, done + 1)

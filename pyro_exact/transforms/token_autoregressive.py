@@ -30,7 +30,7 @@ class TokenAutoregressive(Bijection):
     forward direction is one evaluation of :math:`g`, for all tokens at once. The inverse is exact,
     by one of two methods:
 
-    - ``"steps"``: one token after the other, by the ``start`` and ``step`` of the conditioner.
+    - ``"steps"``: token by token, by the ``start`` and ``step`` of the conditioner.
     - ``"passes"``: Jacobi iterations :math:`x \leftarrow f^{-1}(y;\, g(x))` of all tokens at once.
       Each pass makes one more token final, so that all are final after as many passes as there are
       tokens. The passes usually end far earlier: when no element changes by more than rounding
@@ -97,8 +97,11 @@ class TokenAutoregressive(Bijection):
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self._in_order(x)
+
+        # y_t = f(x_t; g(x_{<t}))
         with full_precision(x):
-            theta = self.elementwise.check_theta(self.conditioner(x, context), x)
+            theta = self.conditioner(x, context)
+            theta = self.elementwise.check_theta(theta, x)
             y, ladj = self.elementwise.forward_and_ladj(x, theta)
         return self._in_order(y), ladj.sum((-2, -1))
 
@@ -110,7 +113,7 @@ class TokenAutoregressive(Bijection):
         return self._in_order(x), ladj
 
     def _by_steps(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Solve for one token after the other."""
+        """Solve token by token."""
         found = []
         ladj = y.new_zeros(y.shape[:-2])
         previous: Tensor | None = None
@@ -133,9 +136,13 @@ class TokenAutoregressive(Bijection):
 
         for _ in range(self.conditioner.tokens):
             self.passes += 1
-            theta = self.elementwise.check_theta(self.conditioner(x, context), x)
             before = x
+
+            # x <- f^-1(y; g(x))
+            theta = self.conditioner(before, context)
+            theta = self.elementwise.check_theta(theta, y)
             x, ladj = self.elementwise.inverse_and_ladj(y, theta)
+
             if not _differ(before, x):
                 break
 
@@ -146,13 +153,15 @@ class TokenAutoregressive(Bijection):
         if self.solver == "steps" or torch.compiler.is_compiling() or transformed(y):
             return False
 
-        inputs = (y, *(() if context is None else (context,)), *self.parameters())
+        inputs = [y, *self.parameters()]
+        if context is not None:
+            inputs.append(context)
         if torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
             return False
         return self.solver == "passes" or y.is_cuda
 
     def _in_order(self, x: Tensor) -> Tensor:
-        """Return the tokens in the order in which they come, or in that of the event: one is the other reversed."""
+        """Return the tokens in the order in which they come, or back in the order of the event."""
         return x.flip(-2) if self.reverse else x
 
     def extra_repr(self) -> str:
@@ -162,4 +171,5 @@ class TokenAutoregressive(Bijection):
 def _differ(before: Tensor, after: Tensor) -> bool:
     """Return whether any element differs by more than rounding errors; NaN counts as no difference."""
     unit = torch.finfo(after.dtype).eps * after.abs().clamp_min(1)
-    return bool(((after - before).abs() > ROUNDING * unit).any())
+    change = (after - before).abs()
+    return bool((change > ROUNDING * unit).any())

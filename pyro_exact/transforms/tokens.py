@@ -64,23 +64,27 @@ class Tokens(Bijection):
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = x.shape[: x.dim() - len(self.shape)]
+        ladj = x.new_zeros(batch)
         if len(self.shape) == 1:
-            return x.reshape(*batch, self.tokens, self.token_dim), x.new_zeros(batch)
+            return x.reshape(*batch, self.tokens, self.token_dim), ladj
 
         # (*batch, C, H / p, p, W / p, p) -> (*batch, H / p, W / p, C, p, p)
-        blocks = x.unflatten(-1, (-1, self.patch)).unflatten(-3, (-1, self.patch))
+        blocks = x.unflatten(-1, (-1, self.patch))
+        blocks = blocks.unflatten(-3, (-1, self.patch))
         patches = blocks.movedim((-5, -3), (-3, -2))
-        return patches.reshape(*batch, self.tokens, self.token_dim), x.new_zeros(batch)
+        return patches.reshape(*batch, self.tokens, self.token_dim), ladj
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = y.shape[:-2]
+        ladj = y.new_zeros(batch)
         if len(self.shape) == 1:
-            return y.reshape(*batch, *self.shape), y.new_zeros(batch)
+            return y.reshape(*batch, *self.shape), ladj
 
         # (*batch, H / p, W / p, C, p, p) -> (*batch, C, H / p, p, W / p, p)
-        patches = y.reshape(*batch, *self.grid, self.shape[0], self.patch, self.patch)
+        channels, patch = self.shape[0], self.patch
+        patches = y.reshape(*batch, *self.grid, channels, patch, patch)
         blocks = patches.movedim((-3, -2), (-5, -3))
-        return blocks.reshape(*batch, *self.shape), y.new_zeros(batch)
+        return blocks.reshape(*batch, *self.shape), ladj
 
     def extra_repr(self) -> str:
         return f"{self.shape}, patch={self.patch}"

@@ -119,13 +119,13 @@ def blocks(depth, width, inner, hidden):
 
 def test_official_settings_have_the_official_sizes():
     with torch.device("meta"):
-        categorical = ImageTransformer((3, 32, 32), hidden=2048, local=256)
+        categorical = ImageTransformer((3, 32, 32), dense_width=2048, local=256)
         mixture = ImageTransformer(
             (3, 32, 32),
             width=256,
             heads=8,
             head_dim=64,
-            hidden=512,
+            dense_width=512,
             local=256,
             positions="learned",
             components=10,

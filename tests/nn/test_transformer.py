@@ -21,7 +21,7 @@ FORMS = {
     "blocks of 1": {"local": 1},
     "blocks of 3": {"local": 3},
     "blocks of 5": {"local": 5, "norm": "post"},
-    "blocks of 7": {"local": 7, "head_dim": 3, "hidden": 5},
+    "blocks of 7": {"local": 7, "head_dim": 3, "dense_width": 5},
 }
 
 

@@ -13,7 +13,7 @@ class LevelEmbedding(nn.Module):
     r"""A vector for each level of each colour, times the square root of the width.
 
     Args:
-        colours: Number of colours, which come one after the other.
+        colours: Number of colours, which come in sequence.
         levels: Number of levels.
         width: Size of a vector.
 
@@ -33,7 +33,8 @@ class LevelEmbedding(nn.Module):
 
     def forward(self, x: Tensor, colour: Tensor) -> Tensor:
         """Return the vectors of levels."""
-        embedded: Tensor = self.vectors(x.long() + self.levels * colour)
+        index = x.long() + self.levels * colour
+        embedded: Tensor = self.vectors(index)
         return self.scale * embedded
 
 
@@ -59,7 +60,7 @@ class PixelEmbedding(nn.Module):
         self.linear = nn.Linear(channels, width)
 
     def forward(self, x: Tensor, colour: Tensor) -> Tensor:
-        """Return the vectors of pixels; all of their colours come at once."""
+        """Return the vectors of pixels, whose colours come at once."""
         scaled = x * (2 / (self.levels - 1)) - 1
-        embedded: Tensor = self.linear(scaled).relu()
-        return embedded
+        embedded: Tensor = self.linear(scaled)
+        return embedded.relu()

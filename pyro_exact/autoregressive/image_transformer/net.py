@@ -23,8 +23,13 @@ from pyro_exact.nn.transformer.block import Activation, Norm
 from pyro_exact.nn.transformer.positions import Kind
 
 
-class Cache(NamedTuple):
-    """What the steps keep: the batch shape of the images, and the state of the transformer."""
+class ImageTransformerCache(NamedTuple):
+    """What the steps of an `ImageTransformer` keep.
+
+    Attributes:
+        batch_shape: Batch shape of the images.
+        transformer: The state of the transformer.
+    """
 
     batch_shape: tuple[int, ...]
     transformer: TransformerState
@@ -41,7 +46,7 @@ class ImageTransformer(CausalNet):
 
     A site sees the sites of its own block and of the block before it, in every layer. By default
     the sites come pixel by pixel and a block is a number of neighbours in that order. With
-    ``block_shape`` a block is a rectangle of pixels, and the rectangles come one after the other.
+    ``block_shape`` a block is a rectangle of pixels, and the rectangles come row by row.
 
     The steps keep the keys and values of two blocks, so that a sample costs the arithmetic of one
     pass.
@@ -53,7 +58,7 @@ class ImageTransformer(CausalNet):
         depth: Number of its blocks of layers.
         heads: Number of attention heads.
         head_dim: Channels of each head, by default width / heads.
-        hidden: Channels within the networks of the positions, by default 4 width.
+        dense_width: Channels within the networks of the positions, by default 4 width.
         local: Sites of a block of attention, at most the sites of the image; `None` for dense
             attention, or for the size of ``block_shape``.
         block_shape: Height and width of a rectangle of pixels, which divide the image.
@@ -97,7 +102,7 @@ class ImageTransformer(CausalNet):
         depth: int = 12,
         heads: int = 4,
         head_dim: int | None = None,
-        hidden: int | None = None,
+        dense_width: int | None = None,
         local: int | None = None,
         block_shape: Sequence[int] | None = None,
         norm: Norm = "post",
@@ -108,37 +113,33 @@ class ImageTransformer(CausalNet):
         components: int | None = None,
     ) -> None:
         name = type(self).__name__
-        channels, height, columns = shape = check_sizes(name, "shape", shape, length=3)
+        channels, height, image_width = check_sizes(name, "shape", shape, length=3)
         levels = check_size(name, "levels", levels, least=2)
+        width = check_size(name, "width", width)
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
-        likelihood: Likelihood = of_levels(levels)
-        if components is not None:
-            likelihood = DiscretizedLogisticMixture(channels, levels, components)
-        super().__init__(shape, likelihood, context_dim)
-
+        likelihood = _likelihood(channels, levels, components)
+        super().__init__((channels, height, image_width), likelihood, context_dim)
         self.levels = levels
-        self.colours = channels if components is None else 1  # that come one after the other
-        rectangle = _rectangle(height, columns, block_shape)
+        self.colours = channels if components is None else 1  # colours that come in sequence
+
+        rectangle = _rectangle(height, image_width, block_shape)
+        order = site_order(self.colours, height, image_width, rectangle)
+        self.register_buffer("order", order, persistent=False)
         if local is None and block_shape is not None:
             local = prod(rectangle) * self.colours
-        self.register_buffer(
-            "order", site_order(self.colours, height, columns, rectangle), persistent=False
-        )
 
-        self.embed: LevelEmbedding | PixelEmbedding
+        self.embed: LevelEmbedding | PixelEmbedding = PixelEmbedding(channels, levels, width)
         if components is None:
             self.embed = LevelEmbedding(channels, levels, width)
-        else:
-            self.embed = PixelEmbedding(channels, levels, width)
         self.transformer = CausalTransformer(
-            (height, columns * self.colours),
+            (height, image_width * self.colours),
             width,
             depth,
             heads,
             head_dim,
-            hidden,
+            dense_width,
             local,
             norm,
             activation,
@@ -148,7 +149,7 @@ class ImageTransformer(CausalNet):
             context_dim=context_dim,
             order=self._position_order(),
         )
-        self.last = nn.Linear(width, self.likelihood.num_params)
+        self.last = nn.Linear(width, likelihood.num_params)
 
     @property
     def orders(self) -> Tensor:
@@ -163,7 +164,8 @@ class ImageTransformer(CausalNet):
 
         # The input of each position is the value of the site before it.
         before = self.embed(in_order[:, :-1], self._colours()[:-1])
-        h = self.transformer(F.pad(before, (0, 0, 1, 0)), context)
+        before = F.pad(before, (0, 0, 1, 0))
+        h = self.transformer(before, context)
 
         theta = self.last(h)
         by_site = torch.empty_like(theta).index_copy(1, self.order, theta)
@@ -180,8 +182,9 @@ class ImageTransformer(CausalNet):
         self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
     ) -> StepState:
         batch = torch.Size(batch_shape)
-        state = self.transformer.start(batch.numel(), self.flatten_context(context, batch))
-        return StepState(member, 0, Cache(tuple(batch), state))
+        context = self.flatten_context(context, batch)
+        state = self.transformer.start(batch.numel(), context)
+        return StepState(member, 0, ImageTransformerCache(tuple(batch), state))
 
     @torch.no_grad()
     def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
@@ -197,7 +200,7 @@ class ImageTransformer(CausalNet):
 
         h, inner = self.transformer.step(inner, before)
         theta = self.last(h).reshape(*batch, 1, self.likelihood.num_params)
-        return theta, state.next(Cache(batch, inner))
+        return theta, state.next(ImageTransformerCache(batch, inner))
 
     def phase(self, index: int) -> Hashable | None:
         return "later" if index else None
@@ -214,6 +217,13 @@ class ImageTransformer(CausalNet):
 
     def extra_repr(self) -> str:
         return f"{tuple(self.event_shape)}, levels={self.levels}"
+
+
+def _likelihood(channels: int, levels: int, components: int | None) -> Likelihood:
+    """Return the likelihood of an element, or, with components, of a pixel."""
+    if components is None:
+        return of_levels(levels)
+    return DiscretizedLogisticMixture(channels, levels, components)
 
 
 def _rectangle(height: int, width: int, block_shape: Sequence[int] | None) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from torch import Tensor
 def site_order(channels: int, height: int, width: int, block_shape: tuple[int, int]) -> Tensor:
     """Return the order of sites in an image of rectangular blocks of pixels.
 
-    The blocks come row by row, the pixels of a block row by row, and the channels of a pixel one
-    after the other. A block of the size of the image gives the usual order.
+    The blocks come row by row, the pixels of a block row by row, and the channels of a pixel in
+    sequence. A block of the size of the image gives the usual order.
 
     Args:
         channels: Number of sites of a pixel.
@@ -28,5 +28,6 @@ def site_order(channels: int, height: int, width: int, block_shape: tuple[int, i
     sites = torch.arange(channels * height * width).view(channels, height, width)
 
     # (channels, block rows, rows, block columns, columns): the channels innermost, the blocks outermost.
-    blocks = sites.unflatten(2, (-1, columns)).unflatten(1, (-1, rows))
+    blocks = sites.unflatten(2, (-1, columns))
+    blocks = blocks.unflatten(1, (-1, rows))
     return blocks.permute(1, 3, 2, 4, 0).flatten()

@@ -83,35 +83,46 @@ class PixelAttention(nn.Module):
 
         # k, v: (N, squares, channels)
         content = torch.cat((image, features, coordinates), dim=-1)
-        pooled = self._pool(self.to_content(self.content(content, context)))
+        content = self.to_content(self.content(content, context))
+        pooled = self._pool(content)
         key, value = pooled.split((self.key_dim, self.value_dim), dim=-1)
 
         # q: (N, H W, key_dim)
         content = torch.cat((features, coordinates), dim=-1)
-        query = self.to_query(self.query(content, context)).flatten(1, 2)
+        query = self.to_query(self.query(content, context))
+        query = query.flatten(1, 2)
 
-        # The first pixels have no keys: their attention is zero.
-        first, pixels = self.first_seeing, query.shape[1]
-        visible = self.last_pixel < torch.arange(pixels, device=query.device)[first:, None]
-        attended = attend(query[:, first:], key, value, mask=visible)
-        attended = F.pad(attended, (0, 0, pixels - attended.shape[1], 0))
+        # The first pixels see no keys, so their attention is zero.
+        pixels = query.shape[1]
+        seeing = torch.arange(pixels, device=query.device)[self.first_seeing :]
+        visible = self.last_pixel < seeing.unsqueeze(-1)
+        attended = attend(query[:, self.first_seeing :], key, value, mask=visible)
+
+        attended = F.pad(attended, (0, 0, pixels - len(seeing), 0))
         return attended.unflatten(1, self.shape)
 
     def _pool(self, content: Tensor) -> Tensor:
         """Return the maxima over squares, (N, squares, channels)."""
         if self.pool == 1:
             return content.flatten(1, 2)
-        squares = content.unflatten(2, (-1, self.pool)).unflatten(1, (-1, self.pool))
+
+        # (N, H / pool, pool, W / pool, pool, channels)
+        squares = content.unflatten(2, (-1, self.pool))
+        squares = squares.unflatten(1, (-1, self.pool))
         return squares.amax((2, 4)).flatten(1, 2)
 
 
 def background(height: int, width: int) -> Tensor:
     """Return the coordinates of all pixels, from -1/2 to 1/2, (height, width, 2)."""
-    rows, columns = (torch.arange(size) / size - 0.5 for size in (height, width))
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)
+    rows = torch.arange(height) / height - 0.5
+    columns = torch.arange(width) / width - 0.5
+
+    grid = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack(grid, dim=-1)
 
 
 def last_pixels(height: int, width: int, pool: int) -> Tensor:
     """Return the index of the last pixel of each square, (squares)."""
+    last = pool - 1
     pixels = torch.arange(height * width).view(height, width)
-    return pixels[pool - 1 :: pool, pool - 1 :: pool].flatten()
+    return pixels[last::pool, last::pool].flatten()

@@ -44,12 +44,15 @@ class AttentionCache(NamedTuple):
     def of(cls, layer: PixelAttention, n: int) -> AttentionCache:
         """Return the cache of n images before the first pixel."""
         height, width = layer.shape
+        pool = layer.pool
+
+        # The index of each square, at each of its pixels.
         squares = torch.arange(len(layer.last_pixel), device=layer.last_pixel.device)
-        square = squares.view(height // layer.pool, width // layer.pool)
-        square = square.repeat_interleave(layer.pool, 0).repeat_interleave(layer.pool, 1)
+        square = squares.view(height // pool, width // pool)
+        square = square.repeat_interleave(pool, 0).repeat_interleave(pool, 1)
 
         # A maximum starts from minus infinity.
-        pooled = layer.pool > 1
+        pooled = pool > 1
         start = -torch.inf if pooled else 0.0
         return cls(
             keys=layer.background.new_full((n, len(squares), layer.key_dim), start),
@@ -75,9 +78,10 @@ class AttentionCache(NamedTuple):
             features: Its features, (N, 1, width).
             context: (N, context_dim).
         """
-        content = torch.cat((pixel, features, self._coordinates(position, features)), dim=-1)
-        raw = self.to_content(self.content(content, context))
-        key, value = raw.split((self.keys.shape[-1], self.values.shape[-1]), dim=-1)
+        coordinates = self._coordinates(position, features)
+        content = torch.cat((pixel, features, coordinates), dim=-1)
+        content = self.to_content(self.content(content, context))
+        key, value = content.split((self.keys.shape[-1], self.values.shape[-1]), dim=-1)
 
         square = self.square.index_select(0, position)
         for kept, new in ((self.keys, key), (self.values, value)):
@@ -87,16 +91,18 @@ class AttentionCache(NamedTuple):
 
     def attend(self, position: Tensor, features: Tensor, context: Tensor | None) -> Tensor:
         """Return the attention of a pixel that sees another pixel, (N, 1, value_dim)."""
-        content = torch.cat((features, self._coordinates(position, features)), dim=-1)
+        coordinates = self._coordinates(position, features)
+        content = torch.cat((features, coordinates), dim=-1)
         query = self.to_query(self.query(content, context))
 
         visible = self.last_pixel < position
         keys, values = self.keys, self.values
-        if self.pooled:  # what is not visible must be finite: zero times infinity would be NaN
-            keys = keys.where(visible[:, None], 0)
-            values = values.where(visible[:, None], 0)
-        return attend(query, keys, values, mask=visible[None])
+        if self.pooled:  # minus infinity times a weight of zero would be NaN
+            keys = keys.where(visible.unsqueeze(-1), 0)
+            values = values.where(visible.unsqueeze(-1), 0)
+        return attend(query, keys, values, mask=visible.unsqueeze(0))
 
     def _coordinates(self, position: Tensor, features: Tensor) -> Tensor:
         """Return the coordinates of a pixel, (N, 1, 2)."""
-        return self.background.index_select(0, position).expand(len(features), 1, 2)
+        coordinates = self.background.index_select(0, position)
+        return coordinates.expand(len(features), 1, 2)

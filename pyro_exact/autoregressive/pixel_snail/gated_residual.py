@@ -34,7 +34,10 @@ class Gate(nn.Module):
         """Return y."""
         if self.context is not None and context is not None:
             added = self.context(context)
-            gates = gates + added.reshape(len(added), *[1] * (gates.dim() - 2), added.shape[-1])
+            pixels = [1] * (gates.dim() - 2)
+            gates = gates + added.reshape(len(added), *pixels, added.shape[-1])
+
+        # y = x + a sigmoid(b)
         return x + F.glu(gates, dim=-1)
 
 
@@ -67,8 +70,13 @@ class ConvResidual(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the output of all pixels."""
-        h = self.dropout(elu(self.first(elu(x))))
-        y: Tensor = self.gate(x, self.second(h), context)
+        # h = phi(W phi(x))
+        h = elu(self.first(elu(x)))
+        h = self.dropout(h)
+
+        # y = x + a sigmoid(b),  a, b = U h + M c
+        gates = self.second(h)
+        y: Tensor = self.gate(x, gates, context)
         return y
 
 
@@ -102,8 +110,13 @@ class PixelResidual(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None, side: Tensor | None = None) -> Tensor:
         """Return the output of all pixels."""
+        # h = phi(W phi(x) + V phi(s))
         h = self.first(elu(x))
         if self.side is not None and side is not None:
             h = h + self.side(elu(side))
-        y: Tensor = self.gate(x, self.second(self.dropout(elu(h))), context)
+        h = self.dropout(elu(h))
+
+        # y = x + a sigmoid(b),  a, b = U h + M c
+        gates = self.second(h)
+        y: Tensor = self.gate(x, gates, context)
         return y

@@ -15,7 +15,7 @@ from pyro_exact.autoregressive.pixel_net import of_levels
 from pyro_exact.autoregressive.pixel_snail.attention import PixelAttention
 from pyro_exact.autoregressive.pixel_snail.block import SnailBlock
 from pyro_exact.autoregressive.pixel_snail.cache import PixelSNAILCache
-from pyro_exact.checks import LARGEST_COUNT, check_share, check_size, check_sizes
+from pyro_exact.checks import LARGEST_COUNT, check_share, check_size, check_sizes, shown
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.rescaled import initialize_once
@@ -94,7 +94,7 @@ class PixelSNAIL(CausalNet):
         likelihood: Likelihood | None = None,
     ) -> None:
         name = type(self).__name__
-        shape = check_sizes(name, "shape", shape, length=3)
+        channels, height, image_width = check_sizes(name, "shape", shape, length=3)
         levels = check_size(name, "levels", levels, least=2)
         width = check_size(name, "width", width)
         depth = check_size(name, "depth", depth, most=LARGEST_COUNT)
@@ -102,44 +102,26 @@ class PixelSNAIL(CausalNet):
         key_dim = check_size(name, "key_dim", key_dim)
         value_dim = max(width // 2, 1) if value_dim is None else value_dim
         value_dim = check_size(name, "value_dim", value_dim)
+        pool = _check_pool(pool, height, image_width)
         dropout = check_share(name, "dropout", dropout)
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
-        if likelihood is None:
-            likelihood = _default_likelihood(shape[0], levels, components)
-        super().__init__(shape, likelihood, context_dim)
-        if prod(likelihood.site_shape) != shape[0] or likelihood.levels != levels:
-            raise ValueError(
-                f"{name} expects a likelihood of whole pixels of {shape[0]} channels and {levels} levels; got a "
-                f"{type(likelihood).__name__} of {likelihood.values}. Use DiscretizedLogisticMixture."
-            )
-        channels, height, image_width = shape
+        likelihood = _of_pixels(channels, levels, components, likelihood)
+        super().__init__((channels, height, image_width), likelihood, context_dim)
         self.levels = levels
-        pool = _check_pool(pool, height, image_width)
 
         inputs = channels + 1  # a channel of ones marks the inside of the image
         self.first_above = ShiftedConv2d(inputs, width, (1, 3), centred=True)
         self.first_left = ShiftedConv2d(inputs, width, (2, 1), centred=True)
+
+        def block() -> SnailBlock:
+            sizes = channels, width, height, image_width, key_dim, value_dim, pool
+            attention = PixelAttention(*sizes, dropout, context_dim)
+            return SnailBlock(attention, width, resnets, dropout, context_dim)
+
         self.blocks: Sequence[SnailBlock] = nn.ModuleList(  # type: ignore[assignment]
-            SnailBlock(
-                PixelAttention(
-                    channels,
-                    width,
-                    height,
-                    image_width,
-                    key_dim,
-                    value_dim,
-                    pool,
-                    dropout,
-                    context_dim,
-                ),
-                width,
-                resnets,
-                dropout,
-                context_dim,
-            )
-            for _ in range(depth)
+            block() for _ in range(depth)
         )
         self.last = Pointwise(width, likelihood.num_params)
         self.register_buffer("order", torch.arange(self.sites), persistent=False)
@@ -152,7 +134,9 @@ class PixelSNAIL(CausalNet):
         x = self.check_input(x)
         batch = x.shape[:-3]
         context = self.flatten_context(context, batch)
-        marked = self._marked(x.reshape(-1, *self.event_shape).movedim(1, -1))
+        images = x.reshape(-1, *self.event_shape)
+        marked = self._marked(images.movedim(1, -1))
+        pixels = marked[..., :-1]
 
         # The row above, then the pixels on the left. The shift comes after the bias, so that the
         # outside of the image is zero.
@@ -161,7 +145,8 @@ class PixelSNAIL(CausalNet):
 
         features = above + left
         for block in self.blocks:
-            features = block(marked[..., :-1], features, context)
+            features = block(pixels, features, context)
+
         theta: Tensor = self.last(elu(features))
         return theta.reshape(*batch, *self.grid, self.likelihood.num_params)
 
@@ -214,10 +199,22 @@ class PixelSNAIL(CausalNet):
         return f"{tuple(self.event_shape)}, levels={self.levels}"
 
 
-def _default_likelihood(channels: int, levels: int, components: int) -> Likelihood:
-    if channels == 1 and levels == 2:
-        return of_levels(levels)
-    return DiscretizedLogisticMixture(channels, levels, components)
+def _of_pixels(
+    channels: int, levels: int, components: int, likelihood: Likelihood | None
+) -> Likelihood:
+    """Return the likelihood of whole pixels, or raise an error if it does not fit."""
+    if likelihood is None:
+        if channels == 1 and levels == 2:
+            return of_levels(levels)
+        return DiscretizedLogisticMixture(channels, levels, components)
+
+    whole = isinstance(likelihood, Likelihood) and prod(likelihood.site_shape) == channels
+    if not whole or likelihood.levels != levels:
+        raise ValueError(
+            f"PixelSNAIL expects a likelihood of whole pixels of {channels} channels and {levels} levels; got "
+            f"{shown(likelihood)}. Use DiscretizedLogisticMixture."
+        )
+    return likelihood
 
 
 def _check_pool(pool: int, height: int, width: int) -> int:

@@ -1,4 +1,4 @@
-"""Causal transformers: all positions at once, or one position after the other."""
+"""Causal transformers: all positions at once, or step by step."""
 
 from pyro_exact.nn.transformer.causal_transformer import CausalTransformer, TransformerState
 from pyro_exact.nn.transformer.conditioner import TransformerConditioner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,29 +40,37 @@ class CausalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the attention of all positions."""
         query, key, value = self._projected(x)
-        return self._merged(local_attention(query, key, value, self.block))
+        attended = local_attention(query, key, value, self.block)
+        return self._merged(attended)
 
     def start(self, batch: int, length: int) -> Ring:
         """Return an empty buffer for a batch of sequences."""
-        shape = batch, self.heads, capacity(length, self.block), self.head_dim
-        weight = self.project.weight
-        return Ring(weight.new_zeros(shape), weight.new_zeros(shape))
+        slots = capacity(length, self.block)
+        shape = batch, self.heads, slots, self.head_dim
+
+        keys = self.project.weight.new_zeros(shape)
+        return Ring(keys, torch.zeros_like(keys))
 
     def step(self, ring: Ring, place: Slot, x: Tensor) -> tuple[Tensor, Ring]:
         """Return the attention of the next position, (N, 1, width), and the buffer with it."""
         query, key, value = self._projected(x)
         ring = ring.put(place.slot, key, value)
-        attended = attend(query, ring.keys, ring.values, mask=place.visible[None])
+
+        visible = place.visible.unsqueeze(0)
+        attended = attend(query, ring.keys, ring.values, mask=visible)
         return self._merged(attended), ring
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the query, the key and the value, (N, heads, positions, head_dim) each."""
-        parts = self.project(x).unflatten(-1, (3, self.heads, self.head_dim))
+        parts = self.project(x)
+        parts = parts.unflatten(-1, (3, self.heads, self.head_dim))
+
         query, key, value = parts.transpose(1, 3).unbind(2)
         return query, key, value
 
     def _merged(self, attended: Tensor) -> Tensor:
-        merged: Tensor = self.merge(attended.transpose(1, 2).flatten(-2))
+        heads = attended.transpose(1, 2).flatten(-2)
+        merged: Tensor = self.merge(heads)
         return merged
 
 
@@ -73,13 +82,13 @@ class TransformerBlock(nn.Module):
         h' = h + \mathrm{attention}(\mathrm{norm}(h)), \qquad
         y = h' + W_2\, \phi(W_1\, \mathrm{norm}(h'))
 
-    With ``norm="post"`` each norm comes after the sum instead.
+    With ``norm="post"`` each norm follows the sum instead.
 
     Args:
         width: Channels of input and output.
         heads: Number of attention heads.
         head_dim: Channels of each head.
-        hidden: Channels between the two layers of the network for each position.
+        dense_width: Channels between the two layers of the network for each position.
         block: See `CausalAttention`.
         norm: Where the norms stand.
         activation: The function :math:`\phi`.
@@ -96,7 +105,7 @@ class TransformerBlock(nn.Module):
         width: int,
         heads: int,
         head_dim: int,
-        hidden: int,
+        dense_width: int,
         block: int,
         norm: Norm = "pre",
         activation: Activation = "gelu",
@@ -108,34 +117,44 @@ class TransformerBlock(nn.Module):
         self.norm, self.activation = norm, activation
         self.attention = CausalAttention(width, heads, head_dim, block, bias)
         self.attention_norm, self.dense_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.first, self.last = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.first, self.last = nn.Linear(width, dense_width), nn.Linear(dense_width, width)
         self.dropout = Dropout(dropout)
         self.context = None if context_dim is None else nn.Linear(context_dim, width, bias=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the output of all positions."""
         h = self._with_context(x, context)
-        attended = self.attention(self._before(h, self.attention_norm))
-        h = self._after(h + self.dropout(attended), self.attention_norm)
 
-        output = self._dense(self._before(h, self.dense_norm))
-        return self._after(h + self.dropout(output), self.dense_norm)
+        # h' = h + attention(norm(h))
+        branch = self._before(h, self.attention_norm)
+        branch = self.dropout(self.attention(branch))
+        h = self._after(h + branch, self.attention_norm)
+
+        # y = h' + W_2 phi(W_1 norm(h'))
+        branch = self._before(h, self.dense_norm)
+        branch = self.dropout(self._dense(branch))
+        return self._after(h + branch, self.dense_norm)
 
     def step(
         self, ring: Ring, place: Slot, x: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Ring]:
         """Return the output of the next position, (N, 1, width), and the buffer with it; without dropout."""
         h = self._with_context(x, context)
-        attended, ring = self.attention.step(ring, place, self._before(h, self.attention_norm))
-        h = self._after(h + attended, self.attention_norm)
 
-        output = self._dense(self._before(h, self.dense_norm))
-        return self._after(h + output, self.dense_norm), ring
+        # h' = h + attention(norm(h))
+        branch = self._before(h, self.attention_norm)
+        branch, ring = self.attention.step(ring, place, branch)
+        h = self._after(h + branch, self.attention_norm)
+
+        # y = h' + W_2 phi(W_1 norm(h'))
+        branch = self._dense(self._before(h, self.dense_norm))
+        return self._after(h + branch, self.dense_norm), ring
 
     def _with_context(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.context is None or context is None:
             return x
-        return x + self.context(context)[:, None]
+        added = self.context(context)
+        return x + added.unsqueeze(1)
 
     def _before(self, h: Tensor, norm: nn.LayerNorm) -> Tensor:
         """Return the input of a residual branch."""
@@ -147,5 +166,6 @@ class TransformerBlock(nn.Module):
 
     def _dense(self, h: Tensor) -> Tensor:
         activate = F.gelu if self.activation == "gelu" else F.relu
-        output: Tensor = self.last(activate(self.first(h)))
+        h = activate(self.first(h))
+        output: Tensor = self.last(h)
         return output

@@ -42,8 +42,8 @@ class CausalTransformer(nn.Module):
     attention. Note that the output of a position depends on the input of that position, so an
     autoregressive network must shift its inputs by one.
 
-    `forward` computes all positions at once. `start` and `step` compute one position after the
-    other; the keys and values that they need are in the state, which is passed and returned.
+    `forward` computes all positions at once. `start` and `step` compute position by position; the
+    keys and values that they need are in the state, which is passed and returned.
     Steps have no dropout. Without gradients a step writes into its state, so a state serves once.
 
     Args:
@@ -53,7 +53,7 @@ class CausalTransformer(nn.Module):
         depth: Number of blocks of layers.
         heads: Number of attention heads.
         head_dim: Channels of each head, by default width / heads.
-        hidden: Channels within the networks of the positions, by default 4 width.
+        dense_width: Channels within the networks of the positions, by default 4 width.
         local: Positions of a block of local attention; by default attention is dense.
         norm: ``"pre"`` for norms within the residual branches, ``"post"`` for norms after the sums.
         activation: ``"gelu"`` or ``"relu"``.
@@ -64,8 +64,8 @@ class CausalTransformer(nn.Module):
         context_dim: Size of a context vector, for example of a class as a one-hot vector, which
             enters every block.
         order: The order in which the positions of the grid come, (positions), if not row by row.
-            With local attention, an order in which rectangles of the grid come one after the other
-            makes the blocks two-dimensional.
+            With local attention, an order by rectangles of the grid makes the blocks
+            two-dimensional.
 
     Shape:
         - x, y: (N, positions, width), or fewer positions, from the first one; context: (N,
@@ -96,7 +96,7 @@ class CausalTransformer(nn.Module):
         depth: int,
         heads: int,
         head_dim: int | None = None,
-        hidden: int | None = None,
+        dense_width: int | None = None,
         local: int | None = None,
         norm: Norm = "pre",
         activation: Activation = "gelu",
@@ -121,8 +121,8 @@ class CausalTransformer(nn.Module):
 
         heads = check_size(name, "heads", heads, most=LARGEST_COUNT)
         head_dim = _head_dim(width, heads, head_dim)
-        hidden = check_size(name, "hidden", 4 * width if hidden is None else hidden)
-        check_elements(name, width, max(3 * heads * head_dim, hidden))
+        dense_width = check_size(name, "hidden", 4 * width if dense_width is None else dense_width)
+        check_elements(name, width, max(3 * heads * head_dim, dense_width))
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
@@ -135,7 +135,7 @@ class CausalTransformer(nn.Module):
                 width,
                 heads,
                 head_dim,
-                hidden,
+                dense_width,
                 self.local,
                 norm,
                 activation,

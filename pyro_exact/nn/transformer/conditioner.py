@@ -94,14 +94,19 @@ class TransformerConditioner(TokenConditioner):
         batch = x.shape[:-2]
         rows = x.reshape(-1, self.tokens, self.token_dim)
 
-        before = F.pad(self.embed(rows[:, :-1]), (0, 0, 1, 0))
+        # The input of each position is the token before it.
+        before = self.embed(rows[:, :-1])
+        before = F.pad(before, (0, 0, 1, 0))
         h = self.transformer(before, self._rows(context, batch))
-        return self._theta(h).reshape(*batch, self.tokens, self.token_dim, self.num_params)
+
+        theta = self._theta(h)
+        return theta.reshape(*batch, self.tokens, self.token_dim, self.num_params)
 
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> ConditionerState:
         """Return the state before the first step."""
         batch = torch.Size(batch_shape)
-        state = self.transformer.start(batch.numel(), self._rows(context, batch))
+        rows = self._rows(context, batch)
+        state = self.transformer.start(batch.numel(), rows)
         return ConditionerState(tuple(batch), state)
 
     def step(
@@ -109,12 +114,15 @@ class TransformerConditioner(TokenConditioner):
     ) -> tuple[Tensor, ConditionerState]:
         batch, inner = state
         if previous is None:
-            before = self.last.weight.new_zeros(torch.Size(batch).numel(), self.transformer.width)
+            rows = torch.Size(batch).numel()
+            before = self.last.weight.new_zeros(rows, self.transformer.width)
         else:
-            before = self.embed(previous.reshape(-1, self.token_dim))
+            tokens = previous.reshape(-1, self.token_dim)
+            before = self.embed(tokens)
 
         h, inner = self.transformer.step(inner, before)
-        theta = self._theta(h).reshape(*batch, self.token_dim, self.num_params)
+        theta = self._theta(h)
+        theta = theta.reshape(*batch, self.token_dim, self.num_params)
         return theta, ConditionerState(batch, inner)
 
     def _rows(self, context: Tensor | None, batch: torch.Size) -> Tensor | None:
@@ -122,7 +130,8 @@ class TransformerConditioner(TokenConditioner):
         if self.context_shape is None:
             return None
         context = required(context, self.context_shape, self.last.weight)
-        return context.expand(*batch, -1).reshape(-1, *self.context_shape)
+        context = context.expand(*batch, -1)
+        return context.reshape(-1, *self.context_shape)
 
     def _theta(self, h: Tensor) -> Tensor:
         """Return the parameters of each element, (*, token_dim, num_params)."""

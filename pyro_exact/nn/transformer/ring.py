@@ -22,31 +22,40 @@ class Ring(NamedTuple):
 
     def put(self, slot: Tensor, key: Tensor, value: Tensor) -> Ring:
         """Return the buffer with the key and the value of one more position, (N, heads, 1, d)."""
-        return Ring(_put(self.keys, slot, key), _put(self.values, slot, value))
+        keys = _put(self.keys, slot, key)
+        values = _put(self.values, slot, value)
+        return Ring(keys, values)
 
 
 class Slot(NamedTuple):
-    """The place of a step in the ring buffers: its slot, (1), and which slots it sees, (capacity)."""
+    """The place of a step in the ring buffers.
+
+    Attributes:
+        slot: The slot of the position, (1).
+        visible: Which slots the position sees, (capacity).
+    """
 
     slot: Tensor
     visible: Tensor
 
 
 def capacity(length: int, block: int) -> int:
-    """Return the number of slots that a sequence needs: two blocks, or one if it has only one."""
+    """Return the number of slots for a sequence: those of two blocks, or of a single block if that is all."""
     return block if length <= block else 2 * block
 
 
 def slot_of(position: Tensor, block: int, slots: int) -> Slot:
     """Return the place of a position, (1), which may be a tensor in a CUDA graph.
 
-    In its own block a position sees the slots up to its own. The other half of the slots is the
-    block before, which it sees as a whole once there is such a block.
+    A position sees the slots of the same block up to itself. The other half of the slots is the
+    block before, which is visible as a whole once there is such a block.
     """
     slot = position % slots
     index = torch.arange(slots, device=position.device)
     own_block = index // block == slot // block
-    return Slot(slot, torch.where(own_block, index <= slot, position >= block))
+
+    visible = torch.where(own_block, index <= slot, position >= block)
+    return Slot(slot, visible)
 
 
 def following(position: Tensor) -> Tensor:
