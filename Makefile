@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs results gallery bench gpu clean venv
+.PHONY: help demo check test slow matrix docs results gallery bench gpu clean venv
 
 PYTHON ?= python3
 GPU_RECIPES ?= glow_cifar10 flow_pp_cifar10 gated_pixel_cnn_mnist pixel_cnn_pp_cifar10 image_transformer_cifar10_dmol pixel_snail_cifar10 tarflow_cifar10_small conv_vae_mnist iaf_vae_cifar10
@@ -14,6 +14,8 @@ BIN := .venv/bin
 METADATA := setup.cfg pyproject.toml
 NEWER := import sys; v = sys.version_info; v >= (3, 10) or sys.exit(f"Python {v[0]}.{v[1]} is too old, need 3.10: make PYTHON=...")
 CUDA := import sys, torch; torch.cuda.is_available() or sys.exit("make gpu needs a CUDA device; torch sees none here.")
+# From Python 3.12 on, coverage can use a faster tracer.
+TRACER := import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")
 heading = @printf '\n== %s ==\n' "$(1)"
 
 help:  ## list the targets
@@ -24,17 +26,33 @@ venv: .venv/.test  ## set up .venv with what the tests and the docs need
 demo: .venv/.run  ## train a small Glow on real images (3 minutes on 2 cores) and write runs/demo/
 	$(BIN)/pyro-exact demo
 
-test: .venv/.test  ## lint, types, tests, and the generated pages against their sources
+check: .venv/.test  ## lint, types and the fast tests (3 minutes on 2 cores)
 	$(call heading,ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(call heading,mypy)
 	$(BIN)/mypy
 	$(call heading,pytest)
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses auto -m "not slow"
+
+test: .venv/.test  ## lint, types, all tests with their coverage, and the generated pages (10 minutes on 2 cores)
+	$(call heading,ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(call heading,mypy)
+	$(BIN)/mypy
+	$(call heading,pytest)
+	COVERAGE_CORE=$$($(BIN)/python -c '$(TRACER)') $(BIN)/pytest --numprocesses auto --cov --cov-report=term:skip-covered
 	$(call heading,generated pages)
 	$(BIN)/python docs/make_results.py --check
 	$(BIN)/python docs/make_layers.py --check
+
+slow: .venv/.test  ## measure all tests, and write the list of slow ones, tests/slow.txt
+	$(BIN)/pytest --junitxml=.matrix/durations.xml
+	$(BIN)/python tests/find_slow.py .matrix/durations.xml
+
+matrix:  ## run the fast tests on the oldest and on the newest supported Python, torch and Pyro
+	nice $(PYTHON) tests/matrix.py
 
 docs: .venv/.test  ## build the documentation into docs/_build/html
 	rm -rf docs/api
@@ -65,7 +83,7 @@ gpu: .venv/.test .venv/.bench  ## everything that waits for a GPU: the tests, th
 	done
 
 clean:  ## remove what the build, the tests and the docs leave behind; .venv and runs/ stay
-	rm -rf build dist ./*.egg-info docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist ./*.egg-info docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .matrix
 	find . -path ./.venv -prune -o -name __pycache__ -print0 | xargs -0 rm -rf
 
 $(BIN)/python:

@@ -1,6 +1,7 @@
-"""Fixtures of the tests and of the doctests in the package."""
+"""Fixtures and markers of the tests, and of the doctests in the package."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -9,30 +10,38 @@ import torch
 
 from pyro_exact import transforms
 
+SLOW = (Path(__file__).parent / "tests" / "slow.txt").read_text().split()
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread: the tensors are tiny, and several test runs may share a machine."""
+    """Use a single thread: the tensors are tiny, and several test runs may share a machine."""
     torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
-    if torch.cuda.is_available():
-        return
+    """Mark the slow tests, and skip tests that need a GPU where there is none.
+
+    Coverage is not measured in slow tests, so that it costs little time.
+    """
     for item in items:
-        if item.get_closest_marker("gpu"):
+        if item.name in SLOW or item.name.partition("[")[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.no_cover)
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device; torch sees none here"))
 
 
 @pytest.fixture(autouse=True)
 def fresh_state() -> Iterator[None]:
-    """Start every test with the same random numbers, in float32 and without Pyro parameters, and end it in float32."""
+    """Start every test with the same random numbers, in float32 and without Pyro parameters."""
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
-    pyro.enable_validation(
-        True
-    )  # the first torch.compile of a process turns the checks of distributions off
-    torch.set_default_dtype(torch.float32)  # whatever a fixture of the whole module has set
+
+    # The first torch.compile of a process turns the checks of distributions off.
+    pyro.enable_validation(True)
+
+    # A fixture of the whole module may have set another dtype.
+    torch.set_default_dtype(torch.float32)
     yield
     torch.set_default_dtype(torch.float32)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from harness import DEVICE
 from nflows import transforms as nflows
-from nflows.distributions import StandardNormal
+from nflows.distributions import StandardNormal as NflowsNormal
 from nflows.flows import Flow as NflowsFlow
 from pyro.distributions import (
     ConditionalTransformedDistribution,
@@ -29,7 +29,8 @@ from zuko.flows import MAF, NICE
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
 from pyro_exact import flows
-from pyro_exact.transforms import Affine
+from pyro_exact.distributions import Flow, StandardNormal
+from pyro_exact.transforms import Affine, Bijection
 
 FLOWS = ("maf", "iaf", "affine coupling", "planar", "spline coupling")
 BINS, BOUND = 8, 3.0
@@ -63,7 +64,7 @@ class Guide(NamedTuple):
         return sum(weight.numel() for weight in self.weights)
 
 
-def our_layers(flow: str, sizes: Sizes) -> list[Transform]:
+def our_layers(flow: str, sizes: Sizes) -> list[Bijection]:
     """Return our flow, which is one layer."""
     length, _, dim, _, context = sizes
     hidden = sizes.hidden_dims
@@ -135,11 +136,29 @@ def parts(layers: Sequence[Transform]) -> nn.ModuleList:
     return nn.ModuleList(layer for layer in layers if isinstance(layer, nn.Module)).to(DEVICE)
 
 
-def stock(
-    build: Callable[[str, Sizes], list[Transform]], flow: str, mode: str, sizes: Sizes
-) -> Guide:
-    """Return layers, of ours or of Pyro, in Pyro's stock distributions."""
-    layers = build(flow, sizes)
+def ours(flow: str, mode: str, sizes: Sizes) -> Guide:
+    """Return our layers in our `Flow`."""
+    (layer,) = our_layers(flow, sizes)
+    module = Flow(StandardNormal(sizes.dim), layer.inv if mode == "log_prob" else layer).to(DEVICE)
+
+    def distribution(context: Tensor | None) -> Distribution:
+        return module() if context is None else module.condition(context)
+
+    def rsample_and_log_prob(context: Tensor | None) -> tuple[Tensor, Tensor]:
+        guide = distribution(context)
+        x = guide.rsample((sizes.batch,) if context is None else ())
+        return x, guide.log_prob(x)
+
+    return Guide(
+        list(module.parameters()),
+        lambda x, context: distribution(context).log_prob(x),
+        rsample_and_log_prob,
+    )
+
+
+def of_pyro(flow: str, mode: str, sizes: Sizes) -> Guide:
+    """Return layers of Pyro in its stock distributions."""
+    layers = pyro_layers(flow, sizes)
     weights = list(parts(layers).parameters())
     transforms = [layer.inv for layer in reversed(layers)] if mode == "log_prob" else layers
     # A context has the batch in it, and so has the distribution; without one the batch is drawn.
@@ -215,7 +234,7 @@ def of_nflows(flow: str, mode: str, sizes: Sizes) -> Guide | None:
     transform = nflows.CompositeTransform(layers)
     if mode == "rsample":
         transform = nflows.InverseTransform(transform)
-    module = NflowsFlow(transform, StandardNormal([sizes.dim])).to(DEVICE)
+    module = NflowsFlow(transform, NflowsNormal([sizes.dim])).to(DEVICE)
 
     def rsample_and_log_prob(context: Tensor | None) -> tuple[Tensor, Tensor]:
         x, log_q = module.sample_and_log_prob(sizes.batch if context is None else 1, context)
@@ -255,8 +274,8 @@ class Perceptron(nn.Module):
 
 
 LIBRARIES: dict[str, Callable[[str, str, Sizes], Guide | None]] = {
-    "ours": partial(stock, our_layers),
-    "Pyro": partial(stock, pyro_layers),
+    "ours": ours,
+    "Pyro": of_pyro,
     "zuko": of_zuko,
     "nflows": of_nflows,
 }

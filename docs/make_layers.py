@@ -28,7 +28,7 @@ HEAD = """\
 
 Every layer has both directions, and is differentiable in its input, its parameters and its context. Both directions
 take numbers of any ordinary size, but for {py:class}`~pyro_exact.transforms.Logit` and the inverse of
-{py:class}`~pyro_exact.transforms.PixelInterval`, which are NaN outside of their intervals. A layer becomes conditional
+{py:class}`~pyro_exact.transforms.SigmoidToCell`, which are NaN outside of their intervals. A layer becomes conditional
 by the argument in the last column, or by its parts, if a layer or a network among them is; the others have no
 parameters that a context could change, or take them from data. $D$ is the number of dimensions of an event.
 """

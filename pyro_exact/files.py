@@ -1,4 +1,4 @@
-"""Files that are written in one piece or not at all."""
+"""Write files atomically: completely, or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import glob
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ ADVICE = {
     errno.EROFS: "Choose a folder that can be written",
     errno.EACCES: "Choose a folder that you may write",
 }
-LONGEST_STEM = 40  # characters of a name that its partial file keeps: both then stay within a file system's limit
+
+# Characters of a name that its partial file keeps, so that both stay within the limit of names.
+LONGEST_STEM = 40
 
 
 class UnwritableError(OSError, ValueError):
@@ -26,10 +28,15 @@ class UnwritableError(OSError, ValueError):
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder, and make sure that a file can be written into it.
+    """Create a folder, and check that a file can be written into it.
+
+    Use it before a long computation.
+
+    Args:
+        folder: The folder.
 
     Raises:
-        UnwritableError: If not, before anything else is done.
+        UnwritableError: If it cannot be written.
     """
     probe = folder / _partial(Path("writable"), str(os.getpid()))
     try:
@@ -39,15 +46,20 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except (OSError, ValueError) as error:
         raise UnwritableError(
-            f"The output folder {folder} cannot be written: {_reason(error)}. Choose another one (--out)."
+            f"The output folder {folder} cannot be written: {_reason(error)}. Choose another one "
+            f"(--out)."
         ) from error
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a file beside ``path`` to write instead, and rename it: whatever happens, an older file survives.
+    """Yield the path of a partial file to write, which then replaces ``path`` in a single step.
 
-    What an earlier process left of the same file, because it was killed while it wrote, is removed.
+    If anything fails, an older file at ``path`` survives. Partial files of the same name that a
+    killed process left are removed.
+
+    Args:
+        path: The file to write.
 
     Raises:
         UnwritableError: If the file cannot be written.
@@ -57,6 +69,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_partial(path)
         yield partial
+
+        # On disk before it is renamed: after a power cut, either file is complete.
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -71,14 +85,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(path: Path, of_the_living: bool = False) -> None:
-    """Remove what processes that were killed left of a file that they wrote by `atomic_write`.
+    """Remove the partial files that killed processes left while they wrote a file.
 
     Args:
         path: The file that they would have written.
-        of_the_living: Whether to remove them although there is a process of that number, which may
-            be another one: for the only writer of a folder.
+        of_the_living: Whether to remove partial files although a process with their number exists,
+            which may be another process by now. Use it only if no other process writes to the
+            folder.
     """
     before, after = _partial(path, "/").split("/")
+
     for found in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
         process = found.name.removeprefix(before).removesuffix(after)
         if process.isdecimal() and (of_the_living or not _alive(int(process))):
@@ -86,10 +102,14 @@ def remove_partial(path: Path, of_the_living: bool = False) -> None:
 
 
 def write_json(values: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON file in one piece.
+    """Write a JSON file atomically.
+
+    Args:
+        values: Plain values.
+        path: The file.
 
     Raises:
-        ValueError: If a number is NaN or infinite, which JSON has no word for.
+        ValueError: If a number is NaN or infinite, which JSON cannot express.
         UnwritableError: If the file cannot be written.
     """
     bad = _not_finite(values)
@@ -97,12 +117,14 @@ def write_json(values: Mapping[str, Any], path: Path) -> None:
         raise ValueError(
             f"{path} expects finite numbers, as JSON does; got {bad}. Nothing was written."
         )
+
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
     with atomic_write(path) as partial:
         partial.write_text(text)
 
 
 def _partial(path: Path, process: str) -> str:
+    """Return the name of the partial file that a process writes."""
     return f".{path.stem[:LONGEST_STEM]}.{process}.partial{path.suffix}"
 
 
@@ -110,17 +132,19 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError:
-        return  # on a disk that has become read-only, say: the error that brought us here tells more
+        # For example on a disk that has become read-only. The first error tells more than this one.
+        return
 
 
 def _alive(process: int) -> bool:
+    """Return whether another process has this number."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True  # of another user
-    return process != os.getpid()  # a number of ours that another process had before us
+        return True  # it belongs to another user
+    return process != os.getpid()  # our own number belonged to another process before
 
 
 def _reason(error: Exception) -> str:
@@ -131,10 +155,15 @@ def _not_finite(values: object, name: str = "") -> str | None:
     """Return the name and value of the first number that is NaN or infinite."""
     if isinstance(values, float) and not math.isfinite(values):
         return f"{name} = {values}"
-    parts: Sequence[tuple[object, object]] = []
+
+    parts: Iterable[tuple[object, object]] = []
     if isinstance(values, Mapping):
-        parts = list(values.items())
+        parts = values.items()
     elif isinstance(values, list | tuple):
-        parts = list(enumerate(values))
-    found = (_not_finite(value, f"{name}.{key}" if name else str(key)) for key, value in parts)
-    return next((bad for bad in found if bad is not None), None)
+        parts = enumerate(values)
+
+    for key, value in parts:
+        bad = _not_finite(value, f"{name}.{key}" if name else str(key))
+        if bad is not None:
+            return bad
+    return None

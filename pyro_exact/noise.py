@@ -1,4 +1,7 @@
-"""Random numbers for a batch that several processes share: each draws all of them, and keeps those of its rows."""
+"""Random numbers for a batch that several processes share.
+
+Each process draws the numbers of the whole batch, and keeps those of its own rows.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-# Functions that make a random tensor: one that makes an empty tensor of the same arguments, and
-# what fills it.
-MAKES: dict[Callable[..., Any], tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+Function = Callable[..., Any]
+
+# Functions that return a random tensor: the function that allocates it, and the method that fills
+# it.
+MAKES: dict[Function, tuple[Function, Function]] = {
     torch.rand: (torch.empty, Tensor.uniform_),
     torch.rand_like: (torch.empty_like, Tensor.uniform_),
     torch.randn: (torch.empty, Tensor.normal_),
@@ -25,24 +30,28 @@ _place: ContextVar[tuple[int, int]] = ContextVar("place", default=(0, 1))
 
 
 def rows_of_batch(rows: int) -> tuple[int, int]:
-    """Return where the rows of this process begin in the batch that it shares, and how many there are in all."""
+    """Return the first row of this process in the shared batch, and the rows of the whole batch.
+
+    Args:
+        rows: Number of rows in this process.
+    """
     rank, processes = _place.get()
     return rank * rows, processes * rows
 
 
 class SharedNoise(TorchFunctionMode):
-    """In a with-block, draw as one process with the whole batch would, and keep the part of this one.
+    """In a with-block, draw random numbers as one process with the whole batch would.
 
-    Under one seed in all processes, the noise of a datum is then a function of the seed and of its
-    place in the batch, whatever the number of processes. A random tensor belongs to the batch if
-    its first dimension is a multiple of the rows of this process. Any other one, such as the choice
-    of an order, is the same in all processes; so is what comes from a random function that is not
-    known here, or has a generator of its own.
+    Use it when several processes share a batch and have the same seed. The noise of a datum is then
+    a function of the seed and of its position in the batch, whatever the number of processes. A
+    random tensor belongs to the batch if its first dimension is a multiple of the rows of this
+    process. Any other random tensor, for example a random order, is the same in all processes. So
+    is the result of a random function that is not listed here, or that has its own generator.
 
     Args:
-        rank: Which process this is, from 0.
-        processes: How many share the batch.
-        rows: Of the batch, in each process.
+        rank: Rank of this process.
+        processes: Number of processes that share the batch.
+        rows: Rows of the batch in each process.
     """
 
     def __init__(self, rank: int, processes: int, rows: int) -> None:
@@ -60,7 +69,7 @@ class SharedNoise(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
+        func: Function,
         types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
@@ -68,18 +77,43 @@ class SharedNoise(TorchFunctionMode):
         given = dict(kwargs or {})
         if given.pop("generator", None) is not None:
             return func(*args, **kwargs or {})
+
         if func in MAKES:
             make, fill = MAKES[func]
             return self._draw(make(*args, **given), fill)
         if func in FILLS:
             return self._fill(func, *args, **given)
-        own: dict[Callable[..., Any], Callable[..., Any]] = {
+
+        replaced: dict[Function, Function] = {
             torch.normal: self._normal,
             torch.randint: self._randint,
             torch.bernoulli: self._bernoulli,
             F.dropout: self._dropout,
         }
-        return own.get(func, func)(*args, **given)
+        return replaced.get(func, func)(*args, **given)
+
+    def _draw(self, like: Tensor, fill: Callable[[Tensor], object]) -> Tensor:
+        """Return a tensor of the same form: filled for the whole batch, and cut to our rows."""
+        like = like.detach()
+        if not self._of_batch(like):
+            own = torch.empty_like(like)
+            fill(own)
+            return own
+
+        whole = self._whole(like)
+        fill(whole)
+        return whole.chunk(self.processes)[self.rank]
+
+    def _whole(self, value: Any) -> Any:
+        """Return a value for the whole batch; the rows of other processes may have any value."""
+        if isinstance(value, Tensor) and self._of_batch(value):
+            return torch.cat([value] * self.processes)
+        return value
+
+    def _of_batch(self, value: Tensor) -> bool:
+        if value.dim() == 0 or len(value) == 0:
+            return False
+        return len(value) % self.rows == 0
 
     def _fill(self, fill: Callable[..., object], x: Tensor, *args: Any, **given: Any) -> Tensor:
         rest = [self._whole(value) for value in args]
@@ -90,25 +124,24 @@ class SharedNoise(TorchFunctionMode):
     def _normal(
         self, mean: Tensor | float, std: Tensor | float = 1.0, size: Any = (), **given: Any
     ) -> Tensor:
-        shape = size or torch.broadcast_shapes(
-            *(value.shape for value in (mean, std) if isinstance(value, Tensor))
-        )
-        like = (
-            mean
-            if isinstance(mean, Tensor)
-            else std
-            if isinstance(std, Tensor)
-            else torch.empty(0, **given)
-        )
+        tensors = [value for value in (mean, std) if isinstance(value, Tensor)]
+        like = tensors[0] if tensors else torch.empty(0, **given)
+        shape = size or torch.broadcast_shapes(*(value.shape for value in tensors))
         return mean + std * self._draw(like.new_empty(shape), Tensor.normal_)
 
     def _randint(self, *args: Any, **given: Any) -> Tensor:
-        *ends, size = args if "size" not in given else (*args, given.pop("size"))
-        ends = (
-            [given.pop("low", 0), *ends][-2:] if "high" not in given else [*ends, given.pop("high")]
-        )
-        made = torch.empty(size, dtype=given.pop("dtype", None) or torch.int64, **given)
-        return self._draw(made, lambda whole: whole.random_(*ends))
+        # The signatures of torch are randint(high, size) and randint(low, high, size).
+        if "size" in given:
+            args = (*args, given.pop("size"))
+        *ends, size = args
+        if "high" in given:
+            ends = [*ends, given.pop("high")]
+        else:
+            ends = [given.pop("low", 0), *ends][-2:]
+
+        dtype = given.pop("dtype", None) or torch.int64
+        empty = torch.empty(size, dtype=dtype, **given)
+        return self._draw(empty, lambda whole: whole.random_(*ends))
 
     def _bernoulli(self, p: Tensor) -> Tensor:
         return self._draw(p, lambda whole: whole.bernoulli_(self._whole(p.detach())))
@@ -118,23 +151,10 @@ class SharedNoise(TorchFunctionMode):
     ) -> Tensor:
         if not training or p == 0:
             return F.dropout(x, p, training, inplace)
-        kept = self._draw(x, lambda whole: whole.copy_(F.dropout(torch.ones_like(whole), p)))
-        return x.mul_(kept) if inplace else x * kept
 
-    def _draw(self, like: Tensor, fill: Callable[[Tensor], object]) -> Tensor:
-        """Return a tensor like this one, which is filled for the whole batch and cut."""
-        like = like.detach()
-        if not self._of_batch(like):
-            fill(own := torch.empty_like(like))
-            return own
-        fill(whole := self._whole(like))
-        return whole.chunk(self.processes)[self.rank]
+        # Dropout of ones gives the mask, scaled by 1 / (1 - p).
+        def fill(whole: Tensor) -> Tensor:
+            return whole.copy_(F.dropout(torch.ones_like(whole), p))
 
-    def _whole(self, value: Any) -> Any:
-        """Return a value for the whole batch: for the rows of other processes any will do."""
-        if isinstance(value, Tensor) and self._of_batch(value):
-            return torch.cat([value] * self.processes)
-        return value
-
-    def _of_batch(self, value: Tensor) -> bool:
-        return value.dim() > 0 and len(value) > 0 and len(value) % self.rows == 0
+        mask = self._draw(x, fill)
+        return x.mul_(mask) if inplace else x * mask

@@ -1,4 +1,4 @@
-"""What the records of runs and of benchmarks share."""
+"""The origin of a record of a run or a benchmark: hardware, versions, commit and date."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import torch
 
 
 def provenance(device: str | None = None) -> dict[str, str]:
-    """Return where and when numbers come to be, for their record: hardware, version of torch, commit and date."""
+    """Return the hardware, the version of torch, the commit and the date, for a record.
+
+    Args:
+        device: ``"cuda"`` or ``"cpu"``; by default CUDA if available.
+    """
     return {
         "hardware": hardware(device),
         "torch": str(torch.__version__),
@@ -21,47 +25,55 @@ def provenance(device: str | None = None) -> dict[str, str]:
 
 
 def today() -> str:
-    """Return the date in UTC, as 2026-01-31."""
+    """Return the date in UTC, for example 2026-01-31."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%d")
 
 
 def hardware(device: str | None = None, devices: int = 1) -> str:
-    """Return the name of the accelerator, or the processor and how many of its threads are used.
+    """Return the name of the accelerator, or of the processor with the number of threads in use.
 
     Args:
-        device: ``"cuda"`` or ``"cpu"``; the first of them that there is by default.
-        devices: How many of them.
+        device: ``"cuda"`` or ``"cpu"``; by default CUDA if available.
+        devices: Number of devices.
     """
     cuda = torch.cuda.is_available() if device is None else device == "cuda"
-    name = (
-        torch.cuda.get_device_name()
-        if cuda
-        else f"{torch.get_num_threads()} CPU threads, {_processor()}"
-    )
+    if cuda:
+        name = torch.cuda.get_device_name()
+    else:
+        name = f"{torch.get_num_threads()} CPU threads, {_processor()}"
+
     return name if devices == 1 else f"{devices} x {name}"
 
 
 def commit() -> str:
-    """Return the commit of the checkout that this package is in, with ``-dirty`` after changes, or ``unknown``."""
-    here = Path(__file__).parent
+    """Return the commit of the checkout that contains this package.
+
+    It ends with ``-dirty`` if files have changed since; it is ``unknown`` outside of a checkout.
+    """
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    tracked = ["git", "ls-files", "--error-unmatch", __file__]
+
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
-        tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True
-        )
+        found = _output(describe)
+        _output(tracked)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip() if tracked.returncode == 0 else "unknown"
+    return found
+
+
+def _output(command: list[str]) -> str:
+    """Return the output of a command; raise an error if it fails."""
+    folder = Path(__file__).parent
+    result = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=True, timeout=10
+    )
+    return result.stdout.strip()
 
 
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
+        names = (line.split(":", 1)[1] for line in lines if line.startswith("model name"))
+        return next(names).strip()
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

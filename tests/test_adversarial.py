@@ -26,6 +26,7 @@ from pyro_exact.transforms import (
     Checkerboard,
     Conv1x1,
     Coupling,
+    DiagonalAffine,
     Halves,
     LinearLU,
     Logit,
@@ -34,7 +35,6 @@ from pyro_exact.transforms import (
     Permute,
     Planar,
     Spline,
-    TopPrior,
 )
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -202,7 +202,7 @@ SHAPED = (
         "Conv1x1": lambda dim, c: Conv1x1(dim, c),
         "Coupling image": lambda dim, c: conv(Checkerboard(dim), Affine(), c),
         "Permute": lambda dim, c: Permute(torch.randperm(dim)),
-        "TopPrior": lambda dim, c: TopPrior((dim, 2, 4), c),
+        "DiagonalAffine": lambda dim, c: DiagonalAffine((dim, 2, 4), c),
     }
     | {
         f"{scheme.__name__} {name}": partial(layer, make)
@@ -289,7 +289,7 @@ def test_a_coupling_under_autocast_on_a_half_precision_input(make):
 
 @pytest.mark.parametrize("raw", [-1e4, -90.0, 90.0, 1e4])
 @pytest.mark.parametrize(
-    "make", [lambda: ActNorm(3), lambda: TopPrior((3,))], ids=["ActNorm", "TopPrior"]
+    "make", [lambda: ActNorm(3), lambda: DiagonalAffine((3,))], ids=["ActNorm", "DiagonalAffine"]
 )
 def test_a_log_scale_that_has_run_away_is_cut(make, raw):
     layer = make().float()
@@ -367,7 +367,7 @@ def test_the_inverse_of_logit_far_out(margin, dtype):
 @pytest.mark.parametrize("parametrization", ["shifted", "paper"])
 def test_planar_stretches_by_what_its_inverse_assumes(parametrization, dtype):
     """For any product w.u the stretch, which the inverse solves with, is 1 + w.u_hat."""
-    layer = Planar(1, parametrization=parametrization, length=400).to(dtype)
+    layer = Planar(1, parametrization=parametrization, layers=400).to(dtype)
     with torch.no_grad():
         layer.theta.u.copy_(torch.linspace(-80, 80, 400).unsqueeze(-1))
         layer.theta.w.fill_(1)

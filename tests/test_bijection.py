@@ -23,11 +23,11 @@ from pyro_exact.transforms import (
     Compose,
     Conditioned,
     Coupling,
+    DiagonalAffine,
     Flatten,
     Halves,
     Permute,
     Squeeze,
-    TopPrior,
 )
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -789,6 +789,6 @@ def test_a_bound_context_inside_a_recomputing_compose_is_refused():
 
 
 def test_two_dimensional_prior_and_flatten_fit_together():
-    layer = Compose([TopPrior((1, 2, 2)), Flatten((1, 2, 2))])
+    layer = Compose([DiagonalAffine((1, 2, 2)), Flatten((1, 2, 2))])
     assert (layer.domain.event_dim, layer.codomain.event_dim) == (3, 1)
     assert layer.inverse_shape((7, 4)) == (7, 1, 2, 2)

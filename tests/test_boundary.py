@@ -21,10 +21,10 @@ from pyro_exact.transforms import (
     Affine,
     Compose,
     Coupling,
+    FixedAffine,
     Halves,
     Logit,
     MaskedAutoregressive,
-    Scaling,
 )
 
 BUILDERS = {
@@ -288,7 +288,7 @@ def test_log_prob_is_mapped_over_a_batch_by_vmap(build):
 def test_a_cdf_is_that_of_the_stock_transform():
     x = torch.linspace(-3, 3, 7)
     for scale in (2.0, -2.0):
-        ours = TransformedDistribution(Normal(0.0, 1.0), [Scaling(scale, 1.0, event_dim=0)])
+        ours = TransformedDistribution(Normal(0.0, 1.0), [FixedAffine(scale, 1.0, event_dim=0)])
         stock = TransformedDistribution(Normal(0.0, 1.0), [AffineTransform(1.0, scale)])
         assert_close(ours.cdf(x), stock.cdf(x))
         assert_close(ours.icdf(x.sigmoid()), stock.icdf(x.sigmoid()))

@@ -292,11 +292,11 @@ def test_a_class_conditional_model_from_training_to_samples(here, run, monkeypat
         ("sample out/checkpoint.ckpt --label 3", "expects integer classes from 0 to 2; got 3,"),
         (
             "interpolate out/checkpoint.ckpt",
-            "expected a model whose noise has no classes; got one of 3 classes",
+            "expects a model whose noise has no classes; got one of 3 classes",
         ),
         (
             "evaluate out/checkpoint.ckpt --data toy.npz",
-            "toy, test: expected a label for each image",
+            "toy, test expects a label for each image",
         ),
     ):
         code, _, err = run(*command.split())
@@ -389,9 +389,9 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
     for flags, message in [
         (
             ["--mask", "small.png"],
-            r"small.png: expected an image of shape \(1, 4, 4\), as the model's; got \(1, 3, 4\)",
+            r"small.png expects an image of shape \(1, 4, 4\), as the model's; got \(1, 3, 4\)",
         ),
-        (["--image", "small.png"], r"small.png: expected an image of shape \(1, 4, 4\)"),
+        (["--image", "small.png"], r"small.png expects an image of shape \(1, 4, 4\)"),
         (["--mask", "quarter.png"], "quarter.png"),
         (["--completions", "0"], "complete expects --completions from 1 to .*; got 0"),
         (
@@ -407,7 +407,7 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
 
 def test_complete_asks_for_the_class_and_for_an_autoregressive_model(trained, run):
     code, _, err = run("complete", "out/checkpoint.ckpt")
-    assert (code, "expected an autoregressive model; got glow" in err) == (1, True)
+    assert (code, "expects an autoregressive model; got glow" in err) == (1, True)
     small = [*TINY, "--model.depth", "1"]
     assert run("train", "gated_pixel_cnn_digits_by_class", "--out", "by_class", *small)[0] == 0
     code, _, err = run("complete", "by_class/checkpoint.ckpt", "--n", "2")
@@ -472,7 +472,7 @@ def test_labels_of_every_split_are_checked_before_training(here, run):
         code, _, err = run("train", "glow_digits", "--data", "named.npz", *flags)
         assert (code, err.count("\n")) == (1, 1)
         assert (
-            f"named, {split}: expected classes from 0 to 2, as the model has them; got labels from 1 to 3"
+            f"named, {split} expects classes from 0 to 2, as the model has them; got labels from 1 to 3"
             in err
         )
         assert not (here / "out").exists()
@@ -515,7 +515,7 @@ def test_reconstruct_prints_its_error(here, trained, run):
     code, out, err = run("reconstruct", "out/checkpoint.ckpt", "--n", "10", "--out", "r.png")
     assert (code, err) == (0, "")
     assert float(re.search(r"largest error (\S+) of a grey level", out)[1]) < 0.05
-    assert "0 of 160 numbers came back as another level" in out
+    assert "0 of 160 elements came back as another level" in out
     assert (here / "r.png").stat().st_size > 1000
 
 
@@ -599,7 +599,7 @@ def test_other_images_are_scored_only_if_they_fit(trained, run):
     code, _, err = run("evaluate", "out/checkpoint.ckpt", "--data", "digits")
     assert code == 1
     assert re.search(
-        r"digits: expected images of shape \(1, 4, 4\) with 256 levels.*got \(1, 8, 8\) with 17",
+        r"model expects images of shape \(1, 4, 4\) with 256 levels.*got \(1, 8, 8\) with 17 from digits",
         err,
     )
 
@@ -642,7 +642,7 @@ def test_ctrl_c_outside_of_training(run, monkeypatch):
 
 def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
     monkeypatch.setattr(
-        "pyro_exact.cli.runs.load_recipe",
+        "pyro_exact.cli.demo.load_recipe",
         lambda name: load_recipe(name).changed({"steps": 1, "width": 4}, {}),
     )
     code, out, err = run("demo", "--training.steps", "4", "--out", "demo", *SMALL[6:8], *SMALL[12:])
@@ -663,7 +663,7 @@ def test_the_demo_shows_what_it_learned(here, run, monkeypatch):
 def test_the_demo_leaves_another_run_alone(here, trained, run, monkeypatch, lost):
     same = {"scales": 1, "steps": 1, "width": 4}  # a run of `train`, though of the same model
     monkeypatch.setattr(
-        "pyro_exact.cli.runs.load_recipe", lambda name: load_recipe(name).changed(same, {})
+        "pyro_exact.cli.demo.load_recipe", lambda name: load_recipe(name).changed(same, {})
     )
     for name in lost:  # as of a run that was killed
         (here / trained / name).unlink()
@@ -695,7 +695,7 @@ def test_the_demo_keeps_its_folder_to_the_end(here, run, monkeypatch):
     seen = []
     monkeypatch.setattr("pyro_exact.plots.save_curve", save_curve)
     monkeypatch.setattr(
-        "pyro_exact.cli.runs.load_recipe",
+        "pyro_exact.cli.demo.load_recipe",
         lambda name: load_recipe(name).changed({"steps": 1, "width": 4}, {}),
     )
     assert run("demo", "--training.steps", "1", "--out", "demo")[0] == 0

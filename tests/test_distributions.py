@@ -21,7 +21,7 @@ from pyro_exact.distributions import (
     UniformDequantizer,
 )
 from pyro_exact.likelihoods import BernoulliLikelihood
-from pyro_exact.transforms import ActNorm, Affine, Compose, Coupling, Halves, Logit, Scaling
+from pyro_exact.transforms import ActNorm, Affine, Compose, Coupling, FixedAffine, Halves, Logit
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -297,7 +297,7 @@ def test_the_units_are_those_of_the_data():
     )
     x = 256 * midpoints(100_000)[:, None]
     assert_close(256 * model().log_prob(x).exp().mean(), torch.ones(()), rtol=0, atol=1e-5)
-    scaled = Flow(StandardNormal(1), Scaling(1 / 256, -0.5, event_dim=1))
+    scaled = Flow(StandardNormal(1), FixedAffine(1 / 256, -0.5, event_dim=1))
     assert_close(
         scaled().log_prob(torch.tensor([-0.5])).exp(), torch.tensor(256 / math.sqrt(2 * math.pi))
     )

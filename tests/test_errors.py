@@ -15,12 +15,12 @@ from pyro_exact.transforms import (
     Compose,
     Conv1x1,
     FactorOut,
+    FixedAffine,
     Flatten,
     Householder,
     Logit,
     Permute,
     Planar,
-    Scaling,
 )
 
 CONTEXT_DIM = 2
@@ -41,7 +41,7 @@ def one_each(cases):
     return dict(chosen.values())
 
 
-ANY_EVENT = {"Logit", "PixelInterval", "Scaling"}  # they change each number by itself
+ANY_EVENT = {"Logit", "SigmoidToCell", "FixedAffine"}  # they change each number by itself
 METHODS = ["forward_and_ladj", "inverse_and_ladj"]
 
 
@@ -245,10 +245,10 @@ CONSTRUCTORS = {
         ValueError,
         r"Logit expects event_dim from 0 to 8; got -1. Choose",
     ),
-    "Scaling": (
-        lambda: Scaling(2.0, event_dim=-2),
+    "FixedAffine": (
+        lambda: FixedAffine(2.0, event_dim=-2),
         ValueError,
-        r"Scaling expects event_dim from 0 to 8; got -2. Choose",
+        r"FixedAffine expects event_dim from 0 to 8; got -2. Choose",
     ),
     "ActNorm": (
         lambda: ActNorm(3, event_dim=0),

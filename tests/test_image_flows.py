@@ -25,7 +25,14 @@ from pyro_exact.data import load
 from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal, UniformDequantizer
 from pyro_exact.models import Dequantized
 from pyro_exact.nn import RescaledConv2d
-from pyro_exact.transforms import ActNorm, BatchNorm, Coupling, Flatten, PixelInterval, TopPrior
+from pyro_exact.transforms import (
+    ActNorm,
+    BatchNorm,
+    Coupling,
+    DiagonalAffine,
+    Flatten,
+    SigmoidToCell,
+)
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -338,7 +345,7 @@ def test_an_image_that_is_not_finite_is_refused_and_not_rounded(bad):
     z = torch.randn(5, 16)
     assert model.decode(z).shape == (5, 1, 4, 4)
     with torch.no_grad():
-        next(m for m in model.modules() if isinstance(m, TopPrior)).theta.mean.fill_(bad)
+        next(m for m in model.modules() if isinstance(m, DiagonalAffine)).theta.mean.fill_(bad)
     message = (
         r"Dequantized.(sample|decode) expects "
         r"(.* finite; got \d+ of \d+ elements|finite weights; got) (NaN|infinite)"
@@ -479,7 +486,7 @@ def test_the_image_is_encoded_once_whatever_the_number_of_samples(dequantizer):
 def test_noise_far_out_stays_in_the_cell(dtype):
     x = torch.full((2, 1, 1, 2), 255.0, dtype=dtype)
     noise = torch.tensor([[-200.0, 200.0], [-20.0, 20.0]], dtype=dtype).view(2, 1, 1, 2)
-    layer = PixelInterval(context_shape=(1, 1, 2))
+    layer = SigmoidToCell(context_shape=(1, 1, 2))
     v, ladj = layer.forward_and_ladj(noise, x)
     assert torch.equal(v.floor(), x)
     assert ladj.isfinite().all()

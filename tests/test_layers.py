@@ -16,14 +16,14 @@ from pyro_exact.transforms import (
     Channels,
     Compose,
     Coupling,
+    DiagonalAffine,
     FactorOut,
+    FixedAffine,
     Flatten,
     Halves,
     Logit,
     Permute,
-    Scaling,
     Squeeze,
-    TopPrior,
 )
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -53,8 +53,8 @@ pytestmark = pytest.mark.usefixtures("double")
         ),
         (lambda: Permute([0, 2]), "expects each of 0, ..., n - 1 once"),
         (lambda: Permute([0, 0, 1]), "expects each of 0, ..., n - 1 once"),
-        (lambda: Scaling(0), "Scaling expects a scale that is not 0 in float32; got 0"),
-        (lambda: Scaling(math.inf), "Scaling expects scale as a finite number .*; got inf"),
+        (lambda: FixedAffine(0), "FixedAffine expects a scale that is not 0 in float32; got 0"),
+        (lambda: FixedAffine(math.inf), "FixedAffine expects scale as a finite number .*; got inf"),
         (lambda: Squeeze(0), "Squeeze expects factor from 1 to 4096; got 0"),
         (lambda: FactorOut((1, 2, 2), Flatten((1, 2, 2))), "expects at least two channels"),
         (lambda: FactorOut((4, 2, 2), Squeeze()), "End the rest with Flatten or another FactorOut"),
@@ -63,7 +63,9 @@ pytestmark = pytest.mark.usefixtures("double")
             r"Flatten expects events of shape \(3, 2, 2\)",
         ),
         (
-            lambda: FactorOut((4, 2, 2), TopPrior((2, 2, 2), 3), ConvConditioner(2, 2, 2, 4, 5)),
+            lambda: FactorOut(
+                (4, 2, 2), DiagonalAffine((2, 2, 2), 3), ConvConditioner(2, 2, 2, 4, 5)
+            ),
             "FactorOut expects one context shape",
         ),
     ],

@@ -54,7 +54,7 @@ def test_every_builder_is_on_the_page():
     ("name", "how"),
     [
         ("ActNorm", "`context_dim`"),
-        ("PixelInterval", "`context_shape`"),
+        ("SigmoidToCell", "`context_shape`"),
         ("Coupling", "by its parts"),
         ("Compose", "by its parts"),
         ("Permute", ""),

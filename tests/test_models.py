@@ -15,7 +15,7 @@ from pyro_exact import models
 from pyro_exact.distributions import Flow, StandardNormal, UniformDequantizer
 from pyro_exact.flows import planar, real_nvp
 from pyro_exact.models import Density, Dequantized
-from pyro_exact.transforms import ActNorm, Affine, Compose, Flatten, Halves, Permute, Scaling
+from pyro_exact.transforms import ActNorm, Affine, Compose, FixedAffine, Flatten, Halves, Permute
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -271,7 +271,7 @@ def test_initialize_says_which_way_round_a_flow_goes(inverse):
     "make",
     [
         lambda: Compose([real_nvp(2).inv]),
-        lambda: Compose([real_nvp(2).inv, Scaling(2.0, event_dim=1).inv]),
+        lambda: Compose([real_nvp(2).inv, FixedAffine(2.0, event_dim=1).inv]),
         lambda: Compose([ActNorm(2).inv, Permute([1, 0])]),
     ],
     ids=["one", "two", "a layer that is no inverse"],
@@ -397,7 +397,7 @@ def test_another_guide_is_an_option():
 def two_pixels():
     """A model of images (1, 1, 2) whose density bends inside a cell, so that the bound is not tight."""
     couplings = [dense(Halves(2, swap=swap), Affine(), None) for swap in (False, True)]
-    flow = Compose([Scaling(1.0, -2.0), Flatten((1, 1, 2)), *couplings])
+    flow = Compose([FixedAffine(1.0, -2.0), Flatten((1, 1, 2)), *couplings])
     return Dequantized(Flow(StandardNormal(2), perturb(flow, 0.3).inv), levels=4)
 
 
@@ -468,7 +468,7 @@ def test_the_elbo_is_the_mean_log_density_over_the_cell(known):
 # A normal flow on one pixel: P(x) is a difference of two normal distribution functions.
 def test_one_pixel_under_a_normal_density():
     flow = Flow(
-        StandardNormal(1), Compose([Scaling(0.5, -0.75), Flatten((1, 1, 1))]).inv
+        StandardNormal(1), Compose([FixedAffine(0.5, -0.75), Flatten((1, 1, 1))]).inv
     )  # v ~ N(1.5, 4)
     model = Dequantized(flow, levels=4)
     images = torch.arange(4).view(4, 1, 1, 1)

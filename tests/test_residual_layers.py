@@ -32,16 +32,16 @@ from pyro_exact.transforms import (
     Radial,
     Sylvester,
 )
-from pyro_exact.transforms.tanh_equation import root, slope
+from pyro_exact.transforms.planar_solver import derivative, solve
 
 pytestmark = pytest.mark.usefixtures("double")
 
 RESIDUAL = {
     "Planar": Planar,
     "Planar paper": lambda dim, c=None: Planar(dim, c, "paper"),
-    "Planar long": lambda dim, c=None: Planar(dim, c, length=3),
+    "Planar long": lambda dim, c=None: Planar(dim, c, layers=3),
     "Radial": Radial,
-    "Radial long": lambda dim, c=None: Radial(dim, c, length=3),
+    "Radial long": lambda dim, c=None: Radial(dim, c, layers=3),
     "Sylvester orthogonal": lambda dim, c=None: Sylvester(dim, (dim + 1) // 2, "orthogonal", c),
     "Sylvester householder": lambda dim, c=None: Sylvester(
         dim, dim, "householder", c, reflections=2
@@ -92,8 +92,8 @@ def test_root_is_as_exact_as_its_arguments_for_any_stretch_and_target(dtype):
         1,
     )
     stretch, target = stretch.to(dtype), target.to(dtype)
-    a = root(stretch, target)
-    assert_close(root(stretch, -target), -a, rtol=0, atol=0)
+    a = solve(stretch, target)
+    assert_close(solve(stretch, -target), -a, rtol=0, atol=0)
 
     # The error of the root, from its residual in extended precision, in units of what rounding
     # moves it by.
@@ -114,9 +114,10 @@ def test_root_is_as_exact_as_its_arguments_for_any_stretch_and_target(dtype):
 def test_root_at_the_ends():
     tiny = torch.finfo(torch.float64).tiny
     stretch = torch.tensor([tiny, 1e-3, 1.0, 5.0, 1e20])
-    assert root(stretch, torch.zeros(5)).count_nonzero() == 0
+    assert solve(stretch, torch.zeros(5)).count_nonzero() == 0
     assert_close(
-        root(stretch[:4], torch.full((4,), 1e4)), torch.tensor([1e4 + 1, 1e4 + 0.999, 1e4, 1e4 - 4])
+        solve(stretch[:4], torch.full((4,), 1e4)),
+        torch.tensor([1e4 + 1, 1e4 + 0.999, 1e4, 1e4 - 4]),
     )
 
 
@@ -125,11 +126,11 @@ def test_derivatives_of_the_root_are_exact_to_third_order():
         torch.tensor([0.2, 1.0, 3.0]).requires_grad_(),
         torch.tensor([0.3, -2.0, 4.0]).requires_grad_(),
     )
-    assert gradcheck(root, (stretch, target))
-    assert gradgradcheck(root, (stretch, target))
+    assert gradcheck(solve, (stretch, target))
+    assert gradgradcheck(solve, (stretch, target))
 
     def second(target):
-        (first,) = torch.autograd.grad(root(stretch, target).sum(), target, create_graph=True)
+        (first,) = torch.autograd.grad(solve(stretch, target).sum(), target, create_graph=True)
         return torch.autograd.grad(first.sum(), target, create_graph=True)[0]
 
     assert gradcheck(second, target)
@@ -140,7 +141,7 @@ def test_slope_keeps_its_tail_and_never_cancels(dtype):
     a = torch.tensor([0.0, 1e-5, 0.5, 5.0, 15.0, 100.0])[:, None]
     stretch = torch.logspace(-30, 12, 50)[None]
     expected = a.tanh().square() + stretch / a.cosh().square()
-    found = slope(a.to(dtype), a.to(dtype).tanh(), stretch.to(dtype))
+    found = derivative(a.to(dtype), a.to(dtype).tanh(), stretch.to(dtype))
     assert_close(found.double(), expected, rtol=20 * torch.finfo(dtype).eps, atol=0)
 
 
@@ -269,8 +270,8 @@ def test_planar_that_nearly_folds_space():
 
 @both
 @pytest.mark.parametrize("kind", [Planar, Radial])
-def test_a_length_equals_layers_in_a_row(kind, context_dim):
-    whole = perturb(kind(4, context_dim, length=3))
+def test_several_maps_equal_layers_in_a_row(kind, context_dim):
+    whole = perturb(kind(4, context_dim, layers=3))
     parts = [kind(4, context_dim) for _ in range(3)]
     state = whole.state_dict()
     for k, part in enumerate(parts):
@@ -653,13 +654,11 @@ def test_builders_make_a_flow_that_starts_random_and_near_the_identity(build, co
 
 
 def test_sylvester_alternates_the_permutation_of_the_triangular_variant():
-    assert [layer.reverse for layer in flows.sylvester(4, 4, 4, "triangular").parts] == [
-        False,
-        True,
-        False,
-        True,
-    ]
-    assert not any(layer.reverse for layer in flows.sylvester(4, 4, 4).parts)
+    def reverses(flow):
+        return [layer.reverse for layer in flow.modules() if isinstance(layer, Sylvester)]
+
+    assert reverses(flows.sylvester(4, 4, 4, "triangular")) == [False, True, False, True]
+    assert not any(reverses(flows.sylvester(4, 4, 4)))
 
 
 def test_flows_learn_a_density_by_their_inverses():
@@ -686,7 +685,7 @@ def test_flows_learn_a_density_by_their_inverses():
     ("make", "match"),
     [
         (lambda: Planar(0), r"Planar expects dim from 1 to \d+; got 0"),
-        (lambda: Planar(2, length=0), r"Planar expects length from 1 to 10000; got 0"),
+        (lambda: Planar(2, layers=0), r"Planar expects layers from 1 to 10000; got 0"),
         (
             lambda: Planar(2, parametrization="other"),
             r"parametrization 'shifted' or 'paper'; got 'other'",

@@ -15,7 +15,9 @@ from pyro_exact.transforms import (
     Checkerboard,
     Columns,
     Conv1x1,
+    DiagonalAffine,
     FactorOut,
+    FixedAffine,
     Flatten,
     Halves,
     Householder,
@@ -23,14 +25,12 @@ from pyro_exact.transforms import (
     Logit,
     MixtureCDF,
     Permute,
-    PixelInterval,
     Planar,
     Radial,
-    Scaling,
+    SigmoidToCell,
     Spline,
     Squeeze,
     Sylvester,
-    TopPrior,
 )
 
 SMALL_GLOW = {"levels": 4, "scales": 1, "steps": 1, "width": 2}
@@ -56,15 +56,15 @@ SIZES = {
     "Logit levels": Logit,
     "MixtureCDF": MixtureCDF,
     "Planar dim": Planar,
-    "Planar length": lambda n: Planar(2, length=n),
+    "Planar layers": lambda n: Planar(2, layers=n),
     "Radial dim": Radial,
-    "Radial length": lambda n: Radial(2, length=n),
+    "Radial layers": lambda n: Radial(2, layers=n),
     "Spline bins": Spline,
     "Squeeze": Squeeze,
     "Sylvester dim": lambda n: Sylvester(n, 1),
     "Sylvester rank": lambda n: Sylvester(4, n),
     "Sylvester reflections": lambda n: Sylvester(4, 2, "householder", reflections=n),
-    "TopPrior": lambda n: TopPrior((2, n)),
+    "DiagonalAffine": lambda n: DiagonalAffine((2, n)),
     "couplings shape": lambda n: flows.couplings(n, Affine(), 1, (2,)),
     "couplings context": lambda n: flows.couplings(2, Affine(), 1, (2,), context_dim=n),
     "couplings hidden": lambda n: flows.couplings(2, Affine(), 1, (2, n)),
@@ -157,8 +157,8 @@ NUMBERS = {
     "Logit margin": lambda x: Logit(4, x),
     "MixtureCDF min_log_scale": lambda x: MixtureCDF(2, x),
     "MixtureCDF spread": lambda x: MixtureCDF(2, spread=x),
-    "Scaling scale": Scaling,
-    "Scaling shift": lambda x: Scaling(1.0, x),
+    "FixedAffine scale": FixedAffine,
+    "FixedAffine shift": lambda x: FixedAffine(1.0, x),
     "Spline bound": lambda x: Spline(bound=x),
     "Spline min_width": lambda x: Spline(min_width=x),
     "Spline min_height": lambda x: Spline(min_height=x),
@@ -182,7 +182,8 @@ def test_what_is_no_number_is_refused(name):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda n: Logit(4, event_dim=n), lambda n: Scaling(2.0, event_dim=n), PixelInterval]
+    "make",
+    [lambda n: Logit(4, event_dim=n), lambda n: FixedAffine(2.0, event_dim=n), SigmoidToCell],
 )
 def test_events_of_a_layer_of_single_elements(make):
     assert make(np.int64(0)).domain.event_dim == 0

@@ -9,14 +9,14 @@ from pyro.infer.autoguide import AutoNormal
 from torch.distributions import biject_to
 from torch.testing import assert_close
 
-from pyro_exact.transforms import Compose, Logit, PixelInterval, Scaling
+from pyro_exact.transforms import Compose, FixedAffine, Logit, SigmoidToCell
 
 CASES = {
     "Logit": (Logit(1, 0, event_dim=0).inv, 0.0, 1.0),
     "Logit of pixels": (Logit(256, 0.05, event_dim=1).inv, -256 / 18, 256 + 256 / 18),
-    "PixelInterval": (PixelInterval(1), 0.0, 1.0),
-    "PixelInterval given": (PixelInterval(1, (1,)).condition(torch.tensor([3.0])), 3.0, 4.0),
-    "Compose": (Compose([Scaling(2.0, event_dim=1), Logit(4, 0, event_dim=1).inv]), 0.0, 4.0),
+    "SigmoidToCell": (SigmoidToCell(1), 0.0, 1.0),
+    "SigmoidToCell given": (SigmoidToCell(1, (1,)).condition(torch.tensor([3.0])), 3.0, 4.0),
+    "Compose": (Compose([FixedAffine(2.0, event_dim=1), Logit(4, 0, event_dim=1).inv]), 0.0, 4.0),
 }
 
 

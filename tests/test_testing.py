@@ -476,7 +476,7 @@ def test_every_law_can_be_broken():
 def test_the_message_says_what_was_expected_and_found():
     message = (
         r"\n- inverse_undoes_forward: The inverse of an output is its input.+"
-        r"\n    the inverse of an output: expected -?\d.*; got -?\d.*\. 9 of 9 numbers are off by more than 1e-08\."
+        r"\n    the inverse of an output: expected -?\d.*; got -?\d.*\. 9 of 9 elements are off by more than 1e-08\."
     )
     with pytest.raises(AssertionError, match=message):
         check_bijection(InverseIsOff(), (DIM,))

@@ -24,12 +24,13 @@ from torch import nn
 from pyro_exact import data, models, recipes, train
 from pyro_exact.files import UnwritableError, write_json
 from pyro_exact.provenance import commit, hardware
-from pyro_exact.train import callbacks, lightning_module
+from pyro_exact.train import callbacks, data_module, lightning_module
 from pyro_exact.train.baselines import independent_bits_per_dim, uniform_bits_per_dim
+from pyro_exact.train.budget import learning_rate_factor
 from pyro_exact.train.checkpoint import AtomicCheckpointIO
 from pyro_exact.train.checksum import write_checksum
 from pyro_exact.train.divergence import all_finite
-from pyro_exact.train.lightning_module import TrainingModule, learning_rate_factor
+from pyro_exact.train.lightning_module import TrainingModule
 from pyro_exact.train.run_record import RunRecord
 from pyro_exact.transforms import Conv1x1
 
@@ -294,7 +295,7 @@ def test_a_class_conditional_model_learns_its_classes(tmp_path):
 
 def test_a_class_conditional_model_needs_labels(tmp_path):
     with pytest.raises(
-        ValueError, match="toy, train: expected a label for each image, for a model of 2 classes"
+        ValueError, match="toy, train expects a label for each image, for a model of 2 classes"
     ):
         train.fit(
             recipe({"context_dim": 2}),
@@ -337,13 +338,13 @@ def test_the_images_of_a_look_are_spread_over_a_split_that_may_be_sorted():
     images = data.Images(
         "toy", *(torch.zeros(n, 1, 2, 2, dtype=torch.uint8) for n in (4, 9, 4)), levels=4
     )
-    assert lightning_module.validation_subset(images, recipes.Training(validate_on=3)).tolist() == [
+    assert data_module.validation_subset(images, recipes.Training(validate_on=3)).tolist() == [
         0,
         4,
         8,
     ]
     for everything in (None, 9, 100):
-        assert lightning_module.validation_subset(
+        assert data_module.validation_subset(
             images, recipes.Training(validate_on=everything)
         ).tolist() == list(range(9))
 
@@ -887,7 +888,7 @@ def test_labels_that_do_not_fit_are_refused(labels, error, message):
     [
         *((seed, "fit expects seed .*; got") for seed in [*SEEDS, {"seed": -1}]),
         ({"recipe": "glow_digits"}, "fit expects a Recipe; got str. Read one with load_recipe"),
-        ({"images": torch.zeros(3, 1, 4, 4)}, "fit expects Images; got Tensor. Load them"),
+        ({"images": torch.zeros(3, 1, 4, 4)}, "fit expects Images; got Tensor. Use data.load"),
         ({"out": None}, "fit expects out as a string or a path; got None"),
         ({"devices": 0}, "fit expects devices from 1"),
         ({"nodes": 1.5}, "fit expects nodes as an integer"),
@@ -942,7 +943,7 @@ def make_results():
 def test_a_record_is_what_the_page_of_results_wants(finished, tmp_path, make_results):
     model, run = train.load_model(finished / train.LAST)
     score = train.evaluate(model, images().test)
-    record = run.record({"name": "toy", "split": "test", "images": 16, "note": "small"}, score, 7)
+    record = run.result({"name": "toy", "split": "test", "images": 16, "note": "small"}, score, 7)
     write_json(record, tmp_path / "docs" / "results" / "toy.json")
     assert json.loads((tmp_path / "docs" / "results" / "toy.json").read_text()) == record
     make_results.main([], tmp_path / "docs")
@@ -969,7 +970,7 @@ def test_the_curve_of_a_record_has_the_unit_of_its_metric(exact):
         "a machine",
         curve={"valid": [[5, 1.23, 0.5]]},
     )
-    record = run.record({}, train.evaluate(exact, images().test), 7)
+    record = run.result({}, train.evaluate(exact, images().test), 7)
     assert record["valid"] == [[5, 1.2, pytest.approx(0.5 * 6 * math.log(2))]]
 
 

@@ -1,11 +1,17 @@
-"""The command that looks at a trained model: at the guide of a VAE, or at the layers of a flow."""
+"""The command `pyro-exact diagnose`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyro_exact.cli.data_args import Device, Split, checkpoint_of, chosen, images_of, model_of
+from pyro_exact.cli.data_args import SplitArgs
+from pyro_exact.cli.loading import (
+    find_checkpoint,
+    images_for,
+    load_checkpoint_file,
+    random_index,
+)
 from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
@@ -15,50 +21,46 @@ if TYPE_CHECKING:
 
 
 def diagnose_checkpoint(
-    checkpoint: Path,
-    out: Path | None = None,
-    n: int | None = None,
-    k: int = 5000,
-    data: str | None = None,
-    data_root: Path | None = None,
-    split: Split = "test",
-    seed: int = 0,
-    device: Device = "auto",
+    source: SplitArgs, out: Path | None = None, n: int | None = None, k: int = 5000
 ) -> None:
-    """Look at a trained VAE (its bound, and whether its latent is used) or at a flow (each of its layers).
+    """Diagnose a trained VAE (its bound and the use of its latent) or a flow (each of its layers).
 
     Args:
-        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
+        source: The model, the images, and where to compute.
         out: Folder for diagnosis.json, diagnosis.png, and diagnosis.nc (for ArviZ) of a VAE, or
             diagnosis.txt of a flow; that of the checkpoint by default.
-        n: How many images, drawn at random; 100 by default, or as many as there are.
-        k: Samples per image of a VAE, of which the importance-weighted bounds are.
-        data: Name, .npz file or folder; the images that it was trained on by default.
-        data_root: Folder of the torchvision data sets.
-        split: Which images.
-        seed: Seed of the choice of the images, and of the noise.
-        device: Where to run; auto is cuda where there is one.
+        n: Number of images, drawn at random; by default 100, or as many as there are.
+        k: Samples per image for the importance-weighted bounds of a VAE.
     """
     from pyro_exact.files import check_writable
-    from pyro_exact.models import Dequantized
     from pyro_exact.train import labels_for
 
-    checkpoint = checkpoint_of(checkpoint)
+    checkpoint = find_checkpoint(source.checkpoint)
     out = out or checkpoint.parent
     check_writable(out)
-    model, run = model_of(checkpoint, device)
+    model, run = load_checkpoint_file(checkpoint, source.device)
 
-    all_images = images_of(run, data, data_root, download=False)
-    places = chosen(all_images, split, n, seed, default=100)
-    images = all_images.split(split)[places]
+    data = images_for(source, run)
+    index = random_index(source, data, n, default=100)
+    images = data.split(source.split)[index]
 
-    about = {"recipe": run.recipe.name, "split": split, "seed": seed}
-    title = f"{run.recipe.name}, {len(images)} {split} images"
-    if isinstance(model, Dequantized):
-        labels = labels_for(model, all_images, split)
-        _flow(model, images, None if labels is None else labels[places], about, title, out)
+    about = {"recipe": run.recipe.name, "split": source.split, "seed": source.seed}
+    title = f"{run.recipe.name}, {len(images)} {source.split} images"
+    if _is_flow(model):
+        labels = labels_for(model, data, source.split)
+        _flow(model, images, None if labels is None else labels[index], about, title, out)
     else:
         _guide(model, images, k, run.levels, about, title, out)
+
+
+def _is_flow(model: GenerativeModel) -> bool:
+    """Return whether the likelihood of a model is that of a flow."""
+    from pyro_exact.distributions import Flow
+    from pyro_exact.models import Density, Dequantized
+
+    if isinstance(model, Density):
+        return isinstance(model.distribution, Flow)
+    return isinstance(model, Dequantized)
 
 
 def _flow(
@@ -73,8 +75,9 @@ def _flow(
     from pyro_exact.diagnostics import flow_report, save_flow_page
     from pyro_exact.files import atomic_write, write_json
 
+    # Printed before it is written, because a disk may be full.
     found = flow_report(model, images, labels, seed=about["seed"])
-    tell(str(found))  # before it is written, for a disk may be full
+    tell(str(found))
 
     write_json({**about, **found.summary()}, out / "diagnosis.json")
     with atomic_write(out / "diagnosis.txt") as partial:
@@ -96,13 +99,15 @@ def _guide(
     from pyro_exact.diagnostics import diagnose, inference_data, save_page
     from pyro_exact.files import atomic_write, write_json
 
+    # Printed before it is written, because a disk may be full.
     found = diagnose(model, images, k, seed=about["seed"])
-    for name, bound in found.summary()["bounds"].items():
+    summary = found.summary()
+    for name, bound in summary["bounds"].items():
         tell(f"bound of {int(name):>5,} samples  {-bound:9.2f} nats")
-    tell(found.verdict)  # before it is written, for a disk may be full
+    tell(found.verdict)
 
     kept = inference_data(found)
-    write_json({**about, **found.summary()}, out / "diagnosis.json")
+    write_json({**about, **summary}, out / "diagnosis.json")
     with atomic_write(out / "diagnosis.nc") as partial:
         kept.to_netcdf(str(partial))
     save_page(found, kept, levels, out / "diagnosis.png", title)

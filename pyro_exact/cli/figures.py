@@ -1,4 +1,4 @@
-"""The commands that show what a model has learned."""
+"""The commands that draw images: `pyro-exact sample`, `interpolate` and `reconstruct`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
-from pyro_exact.cli.data_args import (
-    Device,
-    Split,
-    check_picture,
-    checkpoint_of,
-    images_of,
-    model_of,
-    some_of,
-)
+from pyro_exact.cli.data_args import CheckpointArgs, SplitArgs
+from pyro_exact.cli.loading import check_picture, images_for, load_checkpoint, random_images
 from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
@@ -26,107 +19,74 @@ if TYPE_CHECKING:
 
 
 def sample(
-    checkpoint: Path,
+    source: CheckpointArgs,
     out: Path = Path("samples.png"),
     n: int | None = None,
     temperature: float | list[float] | None = None,
     label: int | list[int] | None = None,
     nearest: bool = False,
-    data: str | None = None,
-    data_root: Path | None = None,
-    seed: int = 0,
-    device: Device = "auto",
 ) -> None:
     """Draw images from a trained model.
 
     Args:
-        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
+        source: The model, its training images, and where to compute.
         out: The PNG file to write.
-        n: How many images of each temperature, spread evenly over the classes where there are any;
-            by default 64, or of several temperatures 8.
+        n: Number of images for each temperature, spread evenly over the classes if there are any;
+            by default 64, or 8 if there are several temperatures.
         temperature: Standard deviation of a flow's base noise; 1, the default, is the model itself,
-            less gives smoother images. Of several, e.g. "[0.5, 0.7, 1]", each has a row, with the
-            same noise but for its scale. An autoregressive model has none.
-        label: A class of a class-conditional model. Of several, e.g. "[3, 5]", each has a row; all
+            less gives smoother images. Each of several, e.g. "[0.5, 0.7, 1]", has a row, with the
+            same noise up to its scale. An autoregressive model has none.
+        label: A class of a class-conditional model. Each of several, e.g. "[3, 5]", has a row; all
             classes by default.
-        nearest: Whether to show the nearest training images beside the samples: has the model
-            learned them by heart?
-        data: Name, .npz file or folder of these; the images that it was trained on by default.
-        data_root: Folder of the torchvision data sets.
-        seed: Of the samples.
-        device: Where to run; auto is cuda where there is one.
+        nearest: Whether to show the nearest training images beside the samples, to see whether the
+            model has memorised them.
     """
     import torch
 
     from pyro_exact.data import nearest as nearest_of
     from pyro_exact.plots import check_grid, save_grids
 
-    temperatures = temperature if isinstance(temperature, list) else [temperature]
-    if not temperatures:
-        raise ValueError(
-            "sample expects at least one temperature; got none. Leave --temperature out, or name one."
-        )
-    for t in temperatures:
-        if t is not None:
-            check_number("sample", "--temperature", t, 0)
-    n = check_size("sample", "--n", n) if n is not None else 64 if len(temperatures) == 1 else 8
-    if data is not None and not nearest:
+    temperatures = _temperatures(temperature)
+    if source.data is not None and not nearest:
         raise ValueError(
             "sample expects --data together with --nearest only; got it alone. Add --nearest."
         )
-
+    total = 64 if len(temperatures) == 1 else 8
+    if n is not None:
+        total = check_size("sample", "--n", n)
     check_picture(out)
-    checkpoint = checkpoint_of(checkpoint)
-    model, run = model_of(checkpoint, device)
-    labels = (
-        list(range(model.classes or 0))
-        if label is None
-        else [label]
-        if isinstance(label, int)
-        else label
-    )
-    if label == []:
-        raise ValueError(
-            "sample expects at least one --label; got none. Leave it out for all classes."
-        )
-    each = max(1, n // len(labels)) if labels else n
-    columns = each if len(labels) > 1 else max(8, math.isqrt(n - 1) + 1)
+
+    model, run = load_checkpoint(source)
+    labels = _labels(model, label)
+    each = max(1, total // len(labels)) if labels else total
+    columns = each if len(labels) > 1 else max(8, math.isqrt(total - 1) + 1)
     check_grid(each * max(1, len(labels)), run.shape, columns)
-    among = images_of(run, data, data_root, download=False).train if nearest else None
+    train = images_for(source, run).train if nearest else None
+
     grids = {}
     for t in temperatures:
-        torch.manual_seed(seed)
+        torch.manual_seed(source.seed)
         title = "samples" if t is None else f"temperature {t:g}"
         grids[title] = drawn = _draw(model, each, t, labels)
-        if among is not None:
-            grids[f"{title}: nearest training images"] = nearest_of(drawn.cpu(), among)
+        if train is not None:
+            grids[f"{title}: nearest training images"] = nearest_of(drawn.cpu(), train)
     save_grids(grids, run.levels, out, columns=columns, rows=len(temperatures))
     tell(f"Wrote {out}.")
 
 
 def interpolate(
-    checkpoint: Path,
+    source: SplitArgs,
     out: Path = Path("interpolation.png"),
     n: int | None = None,
     steps: int = 8,
-    data: str | None = None,
-    data_root: Path | None = None,
-    split: Split = "test",
-    seed: int = 0,
-    device: Device = "auto",
 ) -> None:
-    """Walk from one real image to another on a straight line in the noise of a trained flow, a row for each pair.
+    """Interpolate between real images on a straight line in the noise of a trained flow.
 
     Args:
-        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
-        out: The PNG file to write.
-        n: How many pairs of images, drawn at random; 8 by default, or as many as there are.
-        steps: Images in a row, with the two real ones at its ends.
-        data: Name, .npz file or folder; the images that it was trained on by default.
-        data_root: Folder of the torchvision data sets.
-        split: Which images.
-        seed: Of the choice of the images, and of the dequantisation noise.
-        device: Where to run; auto is cuda where there is one.
+        source: The model, the images, and where to compute.
+        out: The PNG file to write, with a row for each pair of images.
+        n: Number of pairs of images, drawn at random; by default 8, or as many as there are.
+        steps: Number of images in a row, including the two real images at its ends.
     """
     import torch
 
@@ -134,69 +94,94 @@ def interpolate(
 
     check_size("interpolate", "--steps", steps, 2, LARGEST_COUNT)
     check_picture(out)
-    model, run = _flow(checkpoint_of(checkpoint), device)
-    images = some_of(
-        images_of(run, data, data_root, download=False), split, n, seed, default=8, each=2
-    )
+    model, run = _load_flow(source)
+    images = random_images(source, images_for(source, run), n, default=8, each=2)
     check_grid(len(images) // 2 * steps, run.shape, steps)
 
-    first, last = model.encode(images.to(next(model.parameters()).device)).chunk(2)
-    weights = torch.linspace(0, 1, steps, device=first.device)[:, None]
-    rows = [model.decode(torch.lerp(*ends, weights)) for ends in zip(first, last, strict=True)]
+    z = model.encode(images.to(next(model.parameters()).device))
+    weights = torch.linspace(0, 1, steps, device=z.device)[:, None]
+    rows = []
+    for first, last in zip(*z.chunk(2), strict=True):
+        rows.append(model.decode(torch.lerp(first, last, weights)))
+
     save_grids({"real, between, real": torch.cat(rows)}, run.levels, out, columns=steps)
     tell(f"Wrote {out}.")
 
 
 def reconstruct(
-    checkpoint: Path,
-    out: Path = Path("reconstruction.png"),
-    n: int | None = None,
-    data: str | None = None,
-    data_root: Path | None = None,
-    split: Split = "test",
-    seed: int = 0,
-    device: Device = "auto",
+    source: SplitArgs, out: Path = Path("reconstruction.png"), n: int | None = None
 ) -> None:
-    """Send real images through a trained flow to noise and back, and print how far they are from what they were.
+    """Send real images through a trained flow to noise and back, and print the error.
 
     Args:
-        checkpoint: The folder of a run, of which the best checkpoint is taken, or a checkpoint.
-        out: The PNG file to write: the images, those that came back, and the error, much enlarged.
-        n: How many images, drawn at random; 64 by default, or as many as there are.
-        data: Name, .npz file or folder; the images that it was trained on by default.
-        data_root: Folder of the torchvision data sets.
-        split: Which images.
-        seed: Of the choice of the images, and of the dequantisation noise.
-        device: Where to run; auto is cuda where there is one.
+        source: The model, the images, and where to compute.
+        out: The PNG file to write: the images, their reconstructions, and the enlarged error.
+        n: Number of images, drawn at random; by default 64, or as many as there are.
     """
     import torch
 
     from pyro_exact.plots import check_grid, save_grids
 
     check_picture(out)
-    model, run = _flow(checkpoint_of(checkpoint), device)
-    images = some_of(images_of(run, data, data_root, download=False), split, n, seed, default=64)
+    model, run = _load_flow(source)
+    images = random_images(source, images_for(source, run), n, default=64)
     check_grid(len(images), run.shape)
+
     images = images.to(next(model.parameters()).device)
     with torch.no_grad():
         v = model.noise_of(images).sample()
-        z = model.flow.bijection.inv(
-            v
-        ).clone()  # of the noise itself the flow would remember the image
+        # A copy of the noise: for the noise itself, the flow would return the cached image.
+        z = model.flow.bijection.inv(v).clone()
         error = (model.flow.bijection(z) - v).abs()
     back = model.decode(z)
-    tell(f"largest error {error.max():.2g} of a grey level, mean {error.mean():.2g}")
-    tell(f"{int((back != images).sum())} of {images.numel()} numbers came back as another level")
-    grids = {"images": images, "to noise and back": back}
-    grids[f"error, white is {error.max():.2g} of a level"] = (run.levels - 1) * (
-        error / error.max().clamp(min=1e-30)
-    )
+
+    largest, changed = error.max(), int((back != images).sum())
+    tell(f"largest error {largest:.2g} of a grey level, mean {error.mean():.2g}")
+    tell(f"{changed} of {images.numel()} elements came back as another level")
+    grids = {
+        "images": images,
+        "to noise and back": back,
+        f"error, white is {largest:.2g} of a level": (
+            (run.levels - 1) * (error / largest.clamp(min=1e-30))
+        ),
+    }
     save_grids(grids, run.levels, out)
     tell(f"Wrote {out}.")
 
 
+def _temperatures(temperature: float | list[float] | None) -> list[float | None]:
+    """Return the temperatures as a list; `None` stands for the default of the model."""
+    if not isinstance(temperature, list):
+        temperatures: list[float | None] = [temperature]
+    else:
+        temperatures = [*temperature]
+
+    if not temperatures:
+        raise ValueError(
+            "sample expects at least one temperature; got none. Leave --temperature out, or name "
+            "one."
+        )
+    for t in temperatures:
+        if t is not None:
+            check_number("sample", "--temperature", t, 0)
+    return temperatures
+
+
+def _labels(model: GenerativeModel, label: int | list[int] | None) -> list[int]:
+    """Return the classes to draw; none for a model without classes."""
+    if label is None:
+        return list(range(model.classes or 0))
+    if isinstance(label, int):
+        return [label]
+    if not label:
+        raise ValueError(
+            "sample expects at least one --label; got none. Leave it out for all classes."
+        )
+    return label
+
+
 def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: list[int]) -> Tensor:
-    """Return n images, or n of each class, one class after another."""
+    """Return n images, or n of each class, in the order of the classes."""
     import torch
 
     from pyro_exact.models import Density, OrderAgnostic
@@ -210,19 +195,20 @@ def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: lis
     return drawn.transpose(0, 1).flatten(0, 1) if labels else drawn
 
 
-def _flow(checkpoint: Path, device: str) -> tuple[Dequantized, RunRecord]:
-    """Load a model whose images are behind a flow."""
+def _load_flow(args: CheckpointArgs) -> tuple[Dequantized, RunRecord]:
+    """Load a flow of images, which has an encoding to noise."""
     from pyro_exact.models import Dequantized
 
-    model, run = model_of(checkpoint, device)
+    model, run = load_checkpoint(args)
     if not isinstance(model, Dequantized):
         raise ValueError(
-            f"{checkpoint}: expected the model of a flow, which maps images to noise and back; got "
-            f"{run.recipe.model['name']}. Choose another checkpoint."
+            f"{args.checkpoint} expects the model of a flow, which maps images to noise and back; "
+            f"got {run.recipe.model['name']}. Choose another checkpoint."
         )
     if model.classes is not None:
         raise ValueError(
-            f"{checkpoint}: expected a model whose noise has no classes; got one of {model.classes} classes. Choose "
-            f"another checkpoint, or draw from this one with `pyro-exact sample`."
+            f"{args.checkpoint} expects a model whose noise has no classes; got one of "
+            f"{model.classes} classes. Choose another checkpoint, or draw from this one with "
+            f"`pyro-exact sample`."
         )
     return model, run

@@ -1,4 +1,4 @@
-"""What a command says: names from elsewhere reach no terminal as they are."""
+"""Output of the commands, with control characters escaped: a name in a file may contain some."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pyro_exact.checks import printable
 
 
 def say(message: str) -> None:
-    """Print an error or a warning."""
-    print(f"pyro-exact: {_lines(message)}", file=sys.stderr)
+    """Print an error or a warning to stderr."""
+    print(f"pyro-exact: {_escaped(message)}", file=sys.stderr)
 
 
 def tell(message: str, end: str = "\n") -> None:
-    """Print a result."""
-    print(_lines(message), end=end)
+    """Print a result to stdout."""
+    print(_escaped(message), end=end)
 
 
-def _lines(message: str) -> str:
-    """Return a message with the control characters of each line escaped."""
+def _escaped(message: str) -> str:
     return "\n".join(printable(line) for line in message.split("\n"))

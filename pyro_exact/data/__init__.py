@@ -1,4 +1,4 @@
-"""Images as integers: the data sets, a check for images from elsewhere, and resumable training batches."""
+"""Images as integers: data sets, a check for images from elsewhere, and resumable batches."""
 
 from pyro_exact.data.batches import Batches
 from pyro_exact.data.check import check_images

@@ -1,4 +1,4 @@
-"""Arrays of an .npz file from elsewhere: the sizes that it declares are checked before any array is read."""
+"""Read arrays of an .npz file from any source: sizes are checked before an array is read."""
 
 from __future__ import annotations
 
@@ -9,30 +9,26 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyro_exact.checks import printable
 
-LARGEST_HEADER = (
-    10_000  # bytes of the text that says which array follows; the limit that numpy has for it
-)
-LARGEST_READ = (
-    2**22
-)  # bytes at once; it bounds the directory of an archive, which may declare any size
+LARGEST_HEADER = 10_000  # bytes of the header of an array; the limit of numpy
 
-# Arrays may take this much more than their file, and this many times as much: compressed images do,
-# a bomb does not.
+# Bytes that are read at once. It limits the directory of an archive, which may declare any size.
+LARGEST_READ = 2**22
+
+# Arrays may take this much more memory than their file, and this many times as much: compressed
+# images do, but a zip bomb takes far more.
 SPARE_BYTES = 2**27
 LARGEST_RATIO = 4
 
-_LONGEST = (
-    160  # characters of an error of numpy or zipfile, which may quote the bytes that it found
-)
+_LONGEST = 160  # characters of an error of numpy or zipfile, which may quote bytes of the file
 
-# Errors of numpy and zipfile on bytes that are not, or are no longer, an archive of plain arrays.
+# Errors of numpy and zipfile on bytes that are no archive of plain arrays.
 _DAMAGED = (
     ValueError,
     OSError,
@@ -49,7 +45,7 @@ class Arrays(NamedTuple):
     """The contents of an .npz file.
 
     Attributes:
-        arrays: Those that were asked for, by name.
+        arrays: The requested arrays, by name.
         others: Names of the other members.
     """
 
@@ -60,12 +56,12 @@ class Arrays(NamedTuple):
 def read_arrays(path: Path, names: Collection[str]) -> Arrays:
     """Read some arrays of an .npz file, as `numpy.savez` and `numpy.savez_compressed` write it.
 
-    Use it for files that nobody vouches for. No pickle is ever loaded, and a file cannot make it
-    allocate much more than 128 MB and four times its own size.
+    Use it for untrusted files. No pickle is ever loaded, and a file cannot make it allocate much
+    more than 128 MB and four times its own size.
 
     Args:
         path: The file.
-        names: The arrays to read, where the file has them.
+        names: The arrays to read, if the file has them.
 
     Raises:
         FileNotFoundError: If there is no such regular file.
@@ -82,13 +78,13 @@ def read_arrays(path: Path, names: Collection[str]) -> Arrays:
             arrays = {name: _array(archive, info) for name, info in wanted.items()}
     except _DAMAGED as error:
         raise ValueError(
-            f"{printable(path)}: load expects an .npz file of arrays of numbers; got one that is damaged, or of "
-            f"another kind: {printable(error)[:_LONGEST]}. Write it with numpy.savez."
+            f"{printable(path)}: load expects an .npz file of arrays of numbers; got one that is "
+            f"damaged, or of another kind: {printable(error)[:_LONGEST]}. Write it with "
+            f"numpy.savez."
         ) from error
-    others = [
-        name.removesuffix(".npy") for name in members if name.removesuffix(".npy") not in wanted
-    ]
-    return Arrays(arrays, others)
+
+    found = [name.removesuffix(".npy") for name in members]
+    return Arrays(arrays, [name for name in found if name not in wanted])
 
 
 class _Guarded(io.BufferedReader):
@@ -105,28 +101,28 @@ class _Guarded(io.BufferedReader):
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by name, which is the same in both places that hold it; two of one name hide each other."""
+    """Return the members by name; raise ValueError if two have the same name."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         if info.filename in members:
             raise ValueError(f"it has two members {info.filename}")
         members[info.filename] = info
-        archive.open(
-            info
-        ).close()  # it compares the name in the directory with the name beside the member
+
+        # To open it compares the name in the directory with the name beside the member.
+        archive.open(info).close()
     return members
 
 
 def _check_total(
     archive: zipfile.ZipFile, wanted: dict[str, zipfile.ZipInfo], file_size: int
 ) -> None:
-    """Say so if the arrays are larger than a file of this size can mean."""
+    """Raise ValueError if the arrays are too large for a file of this size."""
     total = sum(_declared(archive, name, info) for name, info in wanted.items())
     limit = SPARE_BYTES + LARGEST_RATIO * file_size
     if total > limit:
         raise ValueError(
-            f"its arrays declare {total:,} bytes, and a file of {file_size:,} may hold {limit:,}. If you trust it, "
-            f"write it without compression"
+            f"its arrays declare {total:,} bytes, and a file of {file_size:,} may hold {limit:,}. "
+            f"If you trust it, write it without compression"
         )
 
 
@@ -135,27 +131,37 @@ def _declared(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> int
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name} is compressed by a method that numpy does not write")
     with archive.open(info) as stream:
-        start = stream.read(12)
-        version, wide = start[6:7], start[6:7] == b"\x02"
-        length = int.from_bytes(start[8 : 12 if wide else 10], "little")
-        if (
-            start[:6] != np.lib.format.MAGIC_PREFIX
-            or version not in (b"\x01", b"\x02")
-            or length > LARGEST_HEADER
-        ):
-            raise ValueError(f"{name} is no array in the format of numpy")
-        header_size = (12 if wide else 10) + length
-        header = io.BytesIO(start + stream.read(max(0, header_size - len(start))))
+        header = _header(stream, name)
 
-    shape, dtype = _parsed(header, name)
+    shape, dtype = _parsed(io.BytesIO(header), name)
     if dtype.hasobject:
         raise ValueError(f"{name} holds Python objects, and loading data never runs code")
+
     declared = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or header_size + declared != info.file_size or dtype.itemsize == 0:
+    fits = len(header) + declared == info.file_size
+    if min(shape, default=0) < 0 or dtype.itemsize == 0 or not fits:
         raise ValueError(
             f"{name} declares shape {shape} of {dtype}, which is not the size that follows"
         )
     return declared
+
+
+def _header(stream: IO[bytes], name: str) -> bytes:
+    """Return the header of an array.
+
+    It has six bytes of magic, two of the version, two (version 1) or four (version 2) of the length
+    of the text, and the text.
+    """
+    start = stream.read(12)
+    version = start[6:7]
+    length_end = 12 if version == b"\x02" else 10
+    length = int.from_bytes(start[8:length_end], "little")
+
+    known = start[:6] == np.lib.format.MAGIC_PREFIX and version in (b"\x01", b"\x02")
+    if not known or length > LARGEST_HEADER:
+        raise ValueError(f"{name} is no array in the format of numpy")
+
+    return start + stream.read(max(0, length_end + length - len(start)))
 
 
 def _parsed(header: io.BytesIO, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
@@ -164,9 +170,8 @@ def _parsed(header: io.BytesIO, name: str) -> tuple[tuple[int, ...], np.dtype[np
     try:
         major, _ = np.lib.format.read_magic(header)
         shape, _, dtype = read[major](header, LARGEST_HEADER)
-    except (
-        Exception
-    ) as error:  # numpy reads the header as Python, and such a text fails anywhere in the parser
+    except Exception as error:
+        # numpy parses the header as Python, and damaged text may fail anywhere in the parser.
         raise ValueError(f"the header of {name} cannot be read") from error
     return shape, dtype
 

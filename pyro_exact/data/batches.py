@@ -1,5 +1,7 @@
 """Training batches that a resumed run continues exactly."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import count
 
@@ -12,7 +14,7 @@ from pyro_exact.checks import check_size, check_tensor
 
 Batch = Tensor | tuple[Tensor, Tensor]
 
-# The uses of random numbers, so that no two of them share a stream.
+# Streams of random numbers; the streams of `TrainingModule` follow these.
 _ORDER, _FLIP = 0, 1
 
 _LARGEST_SEED = 2**64 - 1
@@ -20,23 +22,23 @@ _LARGEST_STEP = 2**63 - 1
 
 
 class Batches(IterableDataset[Batch]):
-    """An endless source of training batches, of which batch t is a function of (seed, t) alone.
+    """An endless source of training batches, in which batch t is a function of the seed and t.
 
-    An epoch is a permutation of the images, cut into batches; the images that do not fill a batch
-    are left out of that epoch. Ranks share the permutation: the batches of all ranks at step t, one
-    after another, are the batch of one process with ``batch_size * world_size``. So a run that is
-    stopped, and started again with ``start``, sees what it would have seen. For a `DataLoader`,
-    pass ``batch_size=None`` and leave ``num_workers`` at 0: all is in memory.
+    An epoch is a permutation of the images, cut into batches; images that do not fill a batch are
+    left out of that epoch. Ranks share the permutation: the batches of all ranks at step t, in the
+    order of the ranks, are the batch of a single process with ``batch_size * world_size``. So a run
+    that stops, and starts again with ``start``, gets the same batches as an uninterrupted one. For
+    a `DataLoader`, use ``batch_size=None`` and ``num_workers=0``: all data are in memory.
 
     Args:
         images: Pixel levels.
-        batch_size: Images a batch, on each rank.
-        seed: Not negative; it fixes the order of the images and the flips.
-        start: Step of the first batch; may be set until iteration begins.
-        rank: Which process this is, from 0 to ``world_size - 1``.
-        world_size: How many processes train together.
+        batch_size: Number of images in a batch, on each rank.
+        seed: Seed of the order of the images and of the flips; not negative.
+        start: Step of the first batch; it may be set until iteration begins.
+        rank: Rank of this process, from 0 to ``world_size - 1``.
+        world_size: Number of processes that train together.
         flip: Whether to mirror each image left to right with probability 1/2.
-        labels: Classes of the images; if given, a batch is a pair (images, labels).
+        labels: Optional classes of the images; a batch is then a pair (images, labels).
 
     Shape:
         - images: (N, C, H, W); a batch is (B, C, H, W), of the same dtype.
@@ -44,8 +46,8 @@ class Batches(IterableDataset[Batch]):
 
     Raises:
         TypeError: If a size is no integer, or images or labels are no tensor.
-        ValueError: If a size is out of its range, ``batch_size * world_size`` is above N, or shapes
-            do not fit.
+        ValueError: If a size is out of range, ``batch_size * world_size`` is above N, or shapes do
+            not fit.
 
     Example:
         >>> batches = Batches(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), batch_size=4, seed=0)
@@ -71,16 +73,19 @@ class Batches(IterableDataset[Batch]):
         self.start = check_size("Batches", "start", start, 0, _LARGEST_STEP)
         self.world_size = check_size("Batches", "world_size", world_size)
         self.rank = check_size("Batches", "rank", rank, 0, self.world_size - 1)
+
         _check_tensors(images, labels, self.batch_size, self.world_size)
         self.images = images
         self.labels = labels
         self.flip = flip
+
+        # The permutation of the last epoch that was used.
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which every image is seen once, but for those that do not fill a batch."""
+        """Number of steps in an epoch."""
         return len(self.images) // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -91,7 +96,10 @@ class Batches(IterableDataset[Batch]):
         return map(self.batch, count(self.start))
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step, of this rank.
+        """Return the batch of this rank at a step.
+
+        Args:
+            step: The step, from 0.
 
         Raises:
             ValueError: If ``step`` is negative.
@@ -100,44 +108,50 @@ class Batches(IterableDataset[Batch]):
         epoch, position = divmod(step, self.steps_per_epoch)
         begin = (position * self.world_size + self.rank) * self.batch_size
         index = self._permutation(epoch)[begin : begin + self.batch_size]
+
         images = self.images[index]
         if self.flip:
-            images = torch.where(self._mirrored(step).to(images.device), images.flip(-1), images)
+            mirrored = self._mirrored(step).to(images.device)
+            images = torch.where(mirrored, images.flip(-1), images)
         return images if self.labels is None else (images, self.labels[index])
 
     def _permutation(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
-            self._order = torch.randperm(
-                len(self.images), generator=_generator(self.seed, _ORDER, epoch)
-            )
+            generator = _generator(self.seed, _ORDER, epoch)
+            self._order = torch.randperm(len(self.images), generator=generator)
             self._epoch = epoch
         return self._order
 
     def _mirrored(self, step: int) -> Tensor:
-        """Return which images of this rank's batch are mirrored, (B, 1, 1, 1): drawn for all ranks, as the order is."""
+        """Return a mask of the images of this rank's batch that are mirrored, (B, 1, 1, 1)."""
+        # Drawn for all ranks together, so that it does not depend on their number.
         total = self.batch_size * self.world_size
         mirrored = torch.rand(total, generator=_generator(self.seed, _FLIP, step)) < 0.5
         return mirrored.view(self.world_size, -1, 1, 1, 1)[self.rank]
 
 
 def _generator(*key: int) -> torch.Generator:
-    # Torch keeps only the low 32 bits of a seed, and near seeds start near streams: hash the key
-    # first.
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+    # torch keeps only the low 32 bits of a seed, and similar seeds start similar streams: so the
+    # key is hashed first.
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    return torch.Generator().manual_seed(seed)
 
 
 def _check_tensors(images: Tensor, labels: Tensor | None, batch_size: int, world_size: int) -> None:
     check_tensor("Batches", "images", images)
     if images.ndim != 4:
         raise ValueError(
-            f"Batches expects images of shape (N, C, H, W); got {tuple(images.shape)}. Reshape them."
+            f"Batches expects images of shape (N, C, H, W); got {tuple(images.shape)}. Reshape "
+            f"them."
         )
+
     total = len(images)
     if batch_size * world_size > total:
         raise ValueError(
             f"Batches expects batch_size * world_size of at most {total}, the number of images; "
             f"got {batch_size} * {world_size}. Lower batch_size, or pass more images."
         )
+
     if labels is not None and tuple(check_tensor("Batches", "labels", labels).shape) != (total,):
         raise ValueError(
             f"Batches expects labels of shape ({total},), one an image; got {tuple(labels.shape)}. "

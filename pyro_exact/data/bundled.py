@@ -1,42 +1,53 @@
-"""The data sets shipped inside scikit-learn: they need no download and no folder."""
+"""The data sets that ship with scikit-learn: they need no download and no folder."""
+
+from __future__ import annotations
 
 import torch
 from torch import Tensor
 
 from pyro_exact.data.images import Images
+from pyro_exact.data.options import Options
 from pyro_exact.data.split import Split, assemble
 
 PATCH = 32
 TRAIN_STRIDE = 8
 
 
-def digits(fraction: float, seed: int) -> Images:
-    """Return 8x8 grey digits of 17 levels: 1797 images, of which 400 are the test split whatever the seed."""
+def digits(options: Options) -> Images:
+    """Return 1797 grey 8x8 digits of 17 levels; 400 of them are test, whatever the seed.
+
+    Args:
+        options: The fraction and the seed of the validation split.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).to(torch.uint8).unsqueeze(1)
-    everything = Split(images, torch.from_numpy(bunch.target).long())
-    train, test = everything.hold_out(400 / len(images), seed=0)
-    return assemble("digits", train, None, test, levels=17, fraction=fraction, seed=seed)
+    labels = torch.from_numpy(bunch.target).long()
+
+    train, test = Split(images, labels).hold_out(400 / len(images), seed=0)
+    return assemble("digits", train, None, test, 17, options.fraction, options.seed)
 
 
-def photos(fraction: float) -> Images:
-    """Return 32x32 RGB patches of two photographs, 427 pixels high and 640 wide; nothing in it is random.
+def photos(options: Options) -> Images:
+    """Return 32x32 RGB patches of two photographs of 427 x 640 pixels, without random choices.
 
     The columns of each photograph are cut into three bands, so that no two splits share a pixel:
-    the left half, less a band at its right edge, is train; that band is valid; the right half is
-    test. The band is as wide as ``fraction`` of the left half, rounded to whole patches, at least
-    one; at least one is left for train. Patches of train start every 8 pixels and overlap; those of
-    valid and test
-    lie side by
-    side.
+    the left half except for a band at its right edge is train; that band is valid; the right half
+    is test. The width of the band is ``fraction`` of the left half, rounded to whole patches; both
+    train and valid have at least one patch. Patches of train start every 8 pixels and overlap;
+    patches of valid and test do not.
+
+    Args:
+        options: The fraction of the validation split.
     """
     from sklearn.datasets import load_sample_images
 
     pictures = [torch.tensor(picture).permute(2, 0, 1) for picture in load_sample_images().images]
     half = pictures[0].shape[-1] // 2
-    band = PATCH * min(max(round(fraction * half / PATCH), 1), half // PATCH - 1)
+
+    patches = round(options.fraction * half / PATCH)
+    band = PATCH * min(max(patches, 1), half // PATCH - 1)
     return Images(
         "photos",
         train=_patches([picture[..., : half - band] for picture in pictures], TRAIN_STRIDE),
@@ -47,5 +58,9 @@ def photos(fraction: float) -> Images:
 
 
 def _patches(pictures: list[Tensor], stride: int) -> Tensor:
-    grids = [picture.unfold(1, PATCH, stride).unfold(2, PATCH, stride) for picture in pictures]
-    return torch.cat([grid.permute(1, 2, 0, 3, 4).flatten(0, 1) for grid in grids])
+    """Return all patches on a grid, (N, C, 32, 32)."""
+    patches = []
+    for picture in pictures:
+        grid = picture.unfold(1, PATCH, stride).unfold(2, PATCH, stride)
+        patches.append(grid.permute(1, 2, 0, 3, 4).flatten(0, 1))
+    return torch.cat(patches)

@@ -1,4 +1,6 @@
-"""The check at the public boundary: is this a batch of images that a model can score?"""
+"""The check of images where they enter a model."""
+
+from __future__ import annotations
 
 import torch
 from torch import Tensor
@@ -7,15 +9,15 @@ from pyro_exact.checks import check_finite, check_tensor
 
 
 def check_images(x: Tensor, shape: tuple[int, int, int], levels: int) -> None:
-    """Raise an error that says what is wrong with a batch of images, if anything is.
+    """Raise an error if a tensor is no batch of images that a model can score.
 
     Args:
         x: Images in pixel levels: any integer dtype, or floats that hold whole numbers.
-        shape: Shape (C, H, W) that an image must have.
-        levels: How many values a pixel can take; they are 0, ..., levels - 1.
+        shape: Required shape (C, H, W) of an image.
+        levels: Number of values that a pixel can take, 0, ..., levels - 1.
 
     Shape:
-        - x: (*, C, H, W), with any batch shape, also none.
+        - x: (*, C, H, W), with any batch shape, including none.
 
     Raises:
         TypeError: If ``x`` is no dense tensor of integers or floats.
@@ -33,17 +35,19 @@ def check_images(x: Tensor, shape: tuple[int, int, int], levels: int) -> None:
     check_tensor("check_images", "images", x)
     if x.dtype == torch.bool:
         raise TypeError(
-            f"check_images expects images of integers, or of floats that hold integers; got {x.dtype}. "
-            "Convert them with x.to(torch.uint8)."
+            f"check_images expects images of integers, or of floats that hold integers; got "
+            f"{x.dtype}. Convert them with x.to(torch.uint8)."
         )
     _check_shape(x, shape)
     if x.is_floating_point():
         _check_whole(x, levels)
+
     lowest, highest = x.min().item(), x.max().item()
     if lowest < 0 or highest >= levels:
         raise ValueError(
-            f"check_images expects pixel levels from 0 to {levels - 1}; got values from {lowest:g} to {highest:g}. "
-            "Undo any scaling or centring, and compare the number of levels with the model's."
+            f"check_images expects pixel levels from 0 to {levels - 1}; got values from "
+            f"{lowest:g} to {highest:g}. Undo any scaling or centring, and compare the number of "
+            f"levels with the model's."
         )
 
 
@@ -56,23 +60,30 @@ def _check_shape(x: Tensor, shape: tuple[int, int, int]) -> None:
         elif channels == 1 and got[-2:] == (height, width):
             advice = "Add the channel: x.unsqueeze(-3)."
         raise ValueError(
-            f"check_images expects images of shape (*, {channels}, {height}, {width}); got {got}. {advice}"
+            f"check_images expects images of shape (*, {channels}, {height}, {width}); got {got}. "
+            f"{advice}"
         )
+
     if x.numel() == 0:
         raise ValueError(
-            f"check_images expects at least one image; got an empty batch of shape {got}. Pass images."
+            f"check_images expects at least one image; got an empty batch of shape {got}. Pass "
+            f"images."
         )
 
 
 def _check_whole(x: Tensor, levels: int) -> None:
     check_finite("check_images", "images", x, "Repair or drop these images")
     fractional = x != x.round()
-    if fractional.any():
-        advice = "Round them, or undo the dequantization with x.floor()."
-        if x.min() >= -1 and x.max() <= 1:
-            advice = f"Undo the scaling to [0, 1]: (x * {levels - 1}).round()."
-            if x.min() < 0:
-                advice = f"Undo the scaling to [-1, 1]: ((x + 1) / 2 * {levels - 1}).round()."
-        raise ValueError(
-            f"check_images expects whole pixel levels from 0 to {levels - 1}; got {x[fractional][0].item():g}. {advice}"
-        )
+    if not fractional.any():
+        return
+
+    lowest, highest = x.min(), x.max()
+    advice = "Round them, or undo the dequantization with x.floor()."
+    if lowest >= 0 and highest <= 1:
+        advice = f"Undo the scaling to [0, 1]: (x * {levels - 1}).round()."
+    elif lowest >= -1 and highest <= 1:
+        advice = f"Undo the scaling to [-1, 1]: ((x + 1) / 2 * {levels - 1}).round()."
+    raise ValueError(
+        f"check_images expects whole pixel levels from 0 to {levels - 1}; got "
+        f"{x[fractional][0].item():g}. {advice}"
+    )

@@ -1,4 +1,6 @@
-"""Data sets in a folder of image files."""
+"""Read a data set from a folder of image files."""
+
+from __future__ import annotations
 
 import os
 from collections import Counter
@@ -18,22 +20,22 @@ TEST_FRACTION = 0.1
 
 
 def folder(path: Path, fraction: float, seed: int) -> Images:
-    """Read the images (png, jpg, jpeg, webp, bmp) in a folder and the folders below it, sorted by path.
+    """Read the images in a folder and its subfolders (png, jpg, jpeg, webp, bmp), sorted by path.
 
-    Subfolders ``train`` and ``test``, and perhaps ``valid`` (or ``val``), in any case of letters,
-    are the splits. Without them a tenth of the images is test, whatever the seed, ``fraction`` of
-    them is valid and the others are train. If every file is grey, images have one channel, else
-    three; transparency is dropped. They have 256 levels, or 2, 4 or 16 if no file has more than 1,
-    2 or 4 bits a pixel.
+    Subfolders ``train`` and ``test``, and optionally ``valid`` (or ``val``), in upper or lower
+    case, are the splits. Without subfolders, a tenth of the images is test, whatever the seed,
+    ``fraction`` of them is valid and the rest is train. If all files are grey, images have one
+    channel, otherwise three; transparency is dropped. They have 256 levels, or 2, 4 or 16 if no
+    file has more than 1, 2 or 4 bits a pixel.
 
-    Names that start with a dot are skipped, files with other suffixes too, which a `DataWarning`
-    counts. Links to folders are refused, because one could lead anywhere.
+    Names that start with a dot are skipped. Files with other suffixes are skipped too, and a
+    `DataWarning` counts them. Links to folders are refused, because a link could lead anywhere.
 
     Args:
         path: The folder.
-        fraction: Share of the images that becomes valid (of those in ``train``, if there are
-            subfolders without ``valid``).
-        seed: Which images these are.
+        fraction: Fraction of the images that becomes valid (of the images in ``train``, if there
+            are subfolders without ``valid``).
+        seed: Seed of the choice of these images.
 
     Raises:
         ValueError: If there are no images or too few of them, `read_images` refuses one, a
@@ -45,23 +47,22 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
         return _without_splits(path, name, fraction, seed)
     if not {"train", "test"} <= set(found):
         raise ValueError(
-            f"{printable(path)} expects subfolders train and test (valid is optional), or none of them; "
-            f"got {' and '.join(found)}. Add or rename subfolders."
+            f"{printable(path)} expects subfolders train and test (valid is optional), or none of "
+            f"them; got {' and '.join(found)}. Add or rename subfolders."
         )
-    # Read together, because size, levels and number of channels are those of all splits.
+
+    # All splits are read together, because they share size, levels and number of channels.
     files = {split: _files(found[split]) for split in found}
     pixels = read_images([file for some in files.values() for file in some])
     parts = torch.split(pixels.in_levels(), [len(some) for some in files.values()])
     splits = {split: Split(part) for split, part in zip(files, parts, strict=True)}
 
-    beside = sorted(
-        entry.name
-        for entry in path.iterdir()
-        if entry not in found.values() and entry.name[0] != "."
-    )
+    visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    beside = sorted(entry.name for entry in visible if entry not in found.values())
     if beside:
         note(
-            f"{printable(path)}: not read, because it stands beside train and test: {listed(beside)}."
+            f"{printable(path)}: not read, because it stands beside train and test: "
+            f"{listed(beside)}."
         )
     return assemble(
         name, splits["train"], splits.get("valid"), splits["test"], pixels.levels, fraction, seed
@@ -72,8 +73,10 @@ def _without_splits(path: Path, name: str, fraction: float, seed: int) -> Images
     files = _files(path)
     if len(files) < len(SPLITS):
         raise ValueError(
-            f"{printable(path)} expects at least 3 images, one for each split; got {len(files)}. Add images."
+            f"{printable(path)} expects at least 3 images, one for each split; got {len(files)}. "
+            f"Add images."
         )
+
     pixels = read_images(files)
     train, test = Split(pixels.in_levels()).hold_out(TEST_FRACTION, seed=0)
     return assemble(name, train, None, test, pixels.levels, fraction / (1 - TEST_FRACTION), seed)
@@ -88,8 +91,8 @@ def _splits(path: Path) -> dict[str, Path]:
             continue
         if split in found:
             raise ValueError(
-                f"{printable(path)} expects one subfolder {split}; got {found[split].name} and {entry.name}. "
-                f"Rename or remove one of them."
+                f"{printable(path)} expects one subfolder {split}; got {found[split].name} and "
+                f"{entry.name}. Rename or remove one of them."
             )
         found[split] = entry
     return {split: found[split] for split in SPLITS if split in found}
@@ -105,26 +108,32 @@ def _files(path: Path) -> list[Path]:
         for name in folders:
             if (here / name).is_symlink():
                 raise ValueError(
-                    f"{printable(here / name)} expects a folder; got a link to one. Copy the images in its place."
+                    f"{printable(here / name)} expects a folder; got a link to one. Copy the "
+                    f"images in its place."
                 )
+
         for file in (here / name for name in names if not name.startswith(".")):
             if file.suffix.lower() in SUFFIXES:
                 files.append(file)
             else:
                 skipped[file.suffix or "without suffix"] += 1
+
     if skipped:
         kinds = [f"{count} {printable(suffix)}" for suffix, count in sorted(skipped.items())]
         note(
-            f"{printable(path)}: not read, because the suffix is not {', '.join(SUFFIXES)}: {', '.join(kinds)}."
+            f"{printable(path)}: not read, because the suffix is not {', '.join(SUFFIXES)}: "
+            f"{', '.join(kinds)}."
         )
     if not files:
         raise ValueError(
-            f"{printable(path)} expects images ({', '.join(SUFFIXES)}); got none. Pass a folder that holds them."
+            f"{printable(path)} expects images ({', '.join(SUFFIXES)}); got none. Pass a folder "
+            f"that holds them."
         )
     return sorted(files, key=lambda file: file.relative_to(path).as_posix())
 
 
 def _unreadable(error: OSError) -> NoReturn:
     raise ValueError(
-        f"{printable(error.filename)} expects a readable folder; got: {error.strerror}. Make it readable."
+        f"{printable(error.filename)} expects a readable folder; got: {error.strerror}. Make it "
+        f"readable."
     )

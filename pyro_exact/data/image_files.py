@@ -1,4 +1,4 @@
-"""Pixels of image files from elsewhere: each file is 8-bit, still, whole and of a bounded size, or refused."""
+"""Read image files from any source: 8-bit, still, complete and of a bounded size, or refused."""
 
 from __future__ import annotations
 
@@ -18,17 +18,14 @@ from pyro_exact.checks import printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "BMP",
-)  # no other parser of Pillow sees a file, whatever its name says
-LARGEST_IMAGE = 2**24  # pixels of one image
-SPARE_BYTES, LARGEST_RATIO = (
-    2**28,
-    100,
-)  # what all images may take beyond, and as a multiple of, their files
+# No other parser of Pillow sees a file, whatever its name is.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+LARGEST_IMAGE = 2**24  # pixels of an image
+
+# All images together may take this much more memory than their files, and this many times as much.
+SPARE_BYTES = 2**28
+LARGEST_RATIO = 100
 
 # Pillow's names for pixels of 8 bits or fewer.
 _GREY = ("1", "L", "LA", "La")
@@ -36,20 +33,19 @@ _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _PALETTE = ("P", "PA")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_DEPTH, _KIND = (
-    24,
-    25,
-)  # places in a PNG file: bits of a channel, and the kind of its pixels, of which 0 is grey
+
+# Positions in a PNG file: the bits of a channel, and the kind of its pixels, in which 0 is grey.
+_DEPTH, _KIND = 24, 25
 
 
 class Pixels(NamedTuple):
     """Images of one size.
 
     Attributes:
-        images: uint8, (N, C, H, W), with one channel if all files are grey, else three; white is
-            255.
-        levels: How many grey levels the files can tell apart: 2, 4 or 16 if none has more than 1, 2
-            or 4 bits.
+        images: uint8, (N, C, H, W), with one channel if all files are grey, otherwise three; white
+            is 255.
+        levels: Number of grey levels that the files can distinguish: 2, 4 or 16 if no file has more
+            than 1, 2 or 4 bits, otherwise 256.
     """
 
     images: Tensor
@@ -61,15 +57,15 @@ class Pixels(NamedTuple):
 
 
 def read_images(files: Sequence[Path]) -> Pixels:
-    """Read images of one size, turned as their EXIF orientation says; transparency is dropped.
+    """Read images of one size, with their EXIF orientation applied and without transparency.
 
     Args:
         files: At least one PNG, JPEG, WebP or BMP file.
 
     Raises:
-        ValueError: If a file is no whole, still image of at most 8 bits a channel and 4096 x 4096
-            pixels, has another size than the first, or the images take far more memory than such
-            files can mean.
+        ValueError: If a file is no complete, still image of at most 8 bits a channel and 4096 x
+            4096 pixels, has another size than the first, or the images take far more memory than
+            their files suggest.
     """
     images, bits = torch.empty(0), 1
     for index, file in enumerate(files):
@@ -82,66 +78,74 @@ def read_images(files: Sequence[Path]) -> Pixels:
             images = torch.empty(len(files), 3 if colours else 1, height, width, dtype=torch.uint8)
         if (height, width) != tuple(images.shape[-2:]):
             raise ValueError(
-                f"{printable(file)} expects {images.shape[-1]}x{images.shape[-2]} pixels (width x height), as in "
-                f"{printable(files[0].name)}; got {width}x{height}. Crop or resize the images to one size."
+                f"{printable(file)} expects {images.shape[-1]}x{images.shape[-2]} pixels (width x "
+                f"height), as in {printable(files[0].name)}; got {width}x{height}. Crop or resize "
+                f"the images to one size."
             )
+
+        # At the first file in colour, the grey images before it get three channels.
         if colours and images.shape[1] == 1:
-            images = images.repeat(1, 3, 1, 1)  # the first file in colour; those before it are grey
+            images = images.repeat(1, 3, 1, 1)
 
         images[index] = torch.from_numpy(array).view(height, width, -1).movedim(-1, 0)
     return Pixels(images, 2**bits)
 
 
 def _check_total(files: Sequence[Path], first: NDArray[np.uint8]) -> None:
-    """Say so if images of the size of the first one take more memory than files of that size can mean."""
+    """Raise ValueError if images of the size of the first take too much memory for their files."""
     total = len(files) * first.size
-    limit = SPARE_BYTES + LARGEST_RATIO * sum(
-        file.stat().st_size for file in files if os.path.isfile(file)
-    )
+    file_sizes = sum(file.stat().st_size for file in files if os.path.isfile(file))
+    limit = SPARE_BYTES + LARGEST_RATIO * file_sizes
     if total > limit:
         raise ValueError(
-            f"{printable(files[0].parent)} expects images that take at most {limit:,} bytes, for files of this size; "
-            f"got {len(files)} of {first.shape[1]}x{first.shape[0]} pixels. Crop or resize them."
+            f"{printable(files[0].parent)} expects images that take at most {limit:,} bytes, for "
+            f"files of this size; got {len(files)} of {first.shape[1]}x{first.shape[0]} pixels. "
+            f"Crop or resize them."
         )
 
 
 class _Decoded(NamedTuple):
-    """One image, (H, W) or (H, W, 3), and how many bits its channels have."""
+    """An image, (H, W) or (H, W, 3), and the number of bits of its channels."""
 
     array: NDArray[np.uint8]
     bits: int
 
 
 def _read(file: Path) -> _Decoded:
-    """Return one image, after its header was checked."""
+    """Check the header of an image file, and decode it."""
     from PIL import Image
 
     if not os.path.isfile(file):
         raise ValueError(
-            f"{printable(file)} expects a regular file; got a pipe, a device or a dead link. Remove it."
+            f"{printable(file)} expects a regular file; got a pipe, a device or a dead link. "
+            f"Remove it."
         )
+
     try:
         with file.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images, which are refused here
             start = stream.read(_KIND + 1)
+
             stream.seek(0)
             with Image.open(stream, formats=FORMATS) as picture:
                 _check(picture, start)
-                picture.verify()  # the checksums of a PNG, which decoding passes over
+                picture.verify()  # the checksums of a PNG, which decoding does not verify
+
             stream.seek(0)
             with Image.open(stream, formats=FORMATS) as picture:
                 return _decoded(picture, start)
     except _RefusedError as error:
         raise ValueError(f"{printable(file)} expects {error}") from None
-    except Exception as error:  # a damaged file fails anywhere in Pillow, and with almost any error
+    except Exception as error:
+        # A damaged file may fail anywhere in Pillow, with almost any error.
         raise ValueError(
-            f"{printable(file)} expects an image ({', '.join(FORMATS)}); got a file that is damaged or of another "
-            f"kind. Repair or remove it."
+            f"{printable(file)} expects an image ({', '.join(FORMATS)}); got a file that is "
+            f"damaged or of another kind. Repair or remove it."
         ) from error
 
 
 class _RefusedError(Exception):
-    """An image that is whole but of no use; its text is the end of the message."""
+    """An image that is complete but cannot be used; its text is the end of the message."""
 
 
 def _check(picture: Image, start: bytes) -> None:
@@ -180,7 +184,7 @@ def _decoded(picture: Image, start: bytes) -> _Decoded:
 
 
 def _bits(picture: Image, start: bytes) -> int:
-    """Return how many bits a channel has in the file; Pillow spreads 2 or 4 of them over 8."""
+    """Return the bits of a channel in the file; Pillow expands 2 or 4 bits to 8."""
     if picture.mode == "1":
         return 1
     return start[_DEPTH] if _is_png(start) and start[_KIND] == 0 else 8

@@ -1,4 +1,6 @@
-"""A data set of images: three splits of one shape, as whole pixel levels."""
+"""A data set of images: three splits of the same shape, as whole pixel levels."""
+
+from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
@@ -14,10 +16,9 @@ SPLITS = ("train", "valid", "test")
 
 
 def is_channels_last(shape: Sequence[int]) -> bool:
-    """Return whether a shape of three sizes is that of an image with 1, 3 or 4 channels in the last dimension.
+    """Return whether an image of this shape has 1, 3 or 4 channels in its last dimension.
 
-    The rule asks for at least 5 x 5 pixels: below that, (H, W, C) and (C, H, W) cannot be told
-    apart.
+    The image must have at least 5 x 5 pixels: otherwise (H, W, C) and (C, H, W) are ambiguous.
     """
     first, second, last = shape
     return last in (1, 3, 4) and first > 4 and second > 4
@@ -27,22 +28,21 @@ def is_channels_last(shape: Sequence[int]) -> bool:
 class Images:
     """A data set of images, split into train, valid and test.
 
-    A pixel is a whole number of levels in {0, ..., levels - 1}; nothing is scaled, so bits per
-    dimension need no correction.
+    Use it to train a recipe on images of your own. A pixel is an integer level in
+    {0, ..., levels - 1}; nothing is scaled, so bits per dimension need no correction.
 
     Args:
-        name: What results are filed under.
+        name: Name of the data set in results.
         train: Training images, uint8.
         valid: Validation images, uint8.
         test: Test images, uint8.
-        levels: How many values a pixel can take, from 2 (binary) to 256 (8-bit).
+        levels: Number of values that a pixel can take, from 2 (binary) to 256 (8-bit).
         train_labels: Classes of the training images, int64, or ``None``.
         valid_labels: Classes of the validation images, int64, or ``None``.
         test_labels: Classes of the test images, int64, or ``None``.
 
     Shape:
-        - train, valid, test: (N, C, H, W), each with its own N of at least 1 and all with the same
-          C, H, W.
+        - train, valid, test: (N, C, H, W), with the same C, H, W; N may differ and is at least 1.
         - labels: (N,), with the N of their split.
 
     Raises:
@@ -74,8 +74,8 @@ class Images:
 
         if is_channels_last(self.shape):
             warnings.warn(
-                f"Images {self.name}: shape {self.shape} means {self.shape[0]} channels. If these come last, turn the "
-                f"images with x.movedim(-1, 1).",
+                f"Images {self.name}: shape {self.shape} means {self.shape[0]} channels. If these "
+                f"come last, turn the images with x.movedim(-1, 1).",
                 DataWarning,
                 stacklevel=3,
             )
@@ -96,7 +96,7 @@ class Images:
         return images
 
     def labels(self, name: str) -> Tensor | None:
-        """Return the labels of the split called ``name``, int64 (N,), or ``None`` where the data set has none.
+        """Return the labels of the split called ``name``, int64 (N,), or ``None`` if it has none.
 
         Raises:
             ValueError: If ``name`` is not "train", "valid" or "test".
@@ -111,7 +111,8 @@ class Images:
     def _known(self, name: str) -> str:
         if name not in SPLITS:
             raise ValueError(
-                f"Images {self.name} expects a split out of {', '.join(SPLITS)}; got {name!r}. Use one of them."
+                f"Images {self.name} expects a split out of {', '.join(SPLITS)}; got {name!r}. Use "
+                f"one of them."
             )
         return name
 
@@ -120,42 +121,49 @@ class Images:
         images = check_tensor(owner, name, self.split(split))
         if images.dtype != torch.uint8:
             raise TypeError(
-                f"{owner} expects {name} of uint8 pixel levels; got {images.dtype}. Pass the integers of the image "
-                "file: models scale them themselves."
+                f"{owner} expects {name} of uint8 pixel levels; got {images.dtype}. Pass the "
+                f"integers of the image file: models scale them themselves."
             )
+
         if images.ndim != 4:
             raise ValueError(
-                f"{owner} expects {name} of shape (N, C, H, W); got {tuple(images.shape)}. Grey images have C = 1."
+                f"{owner} expects {name} of shape (N, C, H, W); got {tuple(images.shape)}. Grey "
+                f"images have C = 1."
             )
         if images.numel() == 0:
             raise ValueError(
-                f"{owner} expects {name}, at least one; got an empty batch of shape {tuple(images.shape)}. Add images."
+                f"{owner} expects {name}, at least one; got an empty batch of shape "
+                f"{tuple(images.shape)}. Add images."
             )
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(
-                f"{owner} expects {name} of shape {self.shape}, as in train; got {tuple(images.shape[1:])}. "
-                "Crop or resize them to one size."
+                f"{owner} expects {name} of shape {self.shape}, as in train; got "
+                f"{tuple(images.shape[1:])}. Crop or resize them to one size."
             )
+
         if (highest := int(images.max())) >= self.levels:
             raise ValueError(
-                f"{owner} expects {name} with pixels from 0 to {self.levels - 1} ({self.levels} levels); got "
-                f"{highest}. Correct the number of levels."
+                f"{owner} expects {name} with pixels from 0 to {self.levels - 1} ({self.levels} "
+                f"levels); got {highest}. Correct the number of levels."
             )
 
     def _check_labels(self, split: str) -> None:
         owner, name = f"Images {self.name}", f"{split} labels"
         if self.labels(split) is None:
             return
+
         labels = check_tensor(owner, name, self.labels(split))
         if labels.dtype != torch.int64:
             raise TypeError(
-                f"{owner} expects {name} of int64; got {labels.dtype}. Convert them with labels.long()."
+                f"{owner} expects {name} of int64; got {labels.dtype}. Convert them with "
+                f"labels.long()."
             )
+
         expected = (len(self.split(split)),)
         if tuple(labels.shape) != expected:
             raise ValueError(
-                f"{owner} expects {name} of shape {expected}, one an image; got {tuple(labels.shape)}. "
-                "Pass the labels of these images."
+                f"{owner} expects {name} of shape {expected}, one an image; got "
+                f"{tuple(labels.shape)}. Pass the labels of these images."
             )
         if (lowest := int(labels.min())) < 0:
             raise ValueError(

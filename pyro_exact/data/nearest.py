@@ -1,4 +1,6 @@
-"""The nearest images of a data set: whether a sample is new, or known by heart."""
+"""The nearest images of a data set, to see whether a model has memorised its training images."""
+
+from __future__ import annotations
 
 import torch
 from torch import Tensor
@@ -7,19 +9,23 @@ from pyro_exact.checks import check_batch, check_finite, check_size, check_tenso
 
 
 def nearest(x: Tensor, images: Tensor, chunk: int = 4096) -> Tensor:
-    """Return for each of ``x`` the image with the least sum of squared differences.
+    """Return the nearest image of a data set for each of some images.
+
+    The distance is the sum of squared differences.
 
     Args:
-        x: pixel levels.
-        images: pixel levels to choose from.
-        chunk: how many of them are compared at once.
+        x: Pixel levels.
+        images: Pixel levels of the images to choose from.
+        chunk: Number of these images that are compared at once.
 
     Shape:
-        - x: (N, C, H, W); images: (M, C, H, W), M at least 1; output: as x, of the dtype of images.
+        - x: (N, C, H, W).
+        - images: (M, C, H, W), M at least 1.
+        - output: (N, C, H, W), of the dtype of ``images``.
 
     Raises:
-        TypeError: If they are no tensors.
-        ValueError: If there are none, or they have other shapes than each other, or are not finite.
+        TypeError: If an argument is no tensor.
+        ValueError: If there are no images, their shapes differ, or they are not finite.
 
     Example:
         >>> images = torch.arange(5).view(5, 1, 1, 1)

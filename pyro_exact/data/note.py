@@ -1,4 +1,6 @@
-"""How data from elsewhere were read, where a user may have meant it otherwise."""
+"""Warnings about data that could be read in more than one way."""
+
+from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
@@ -9,15 +11,18 @@ _SHOWN = 5
 
 
 class DataWarning(UserWarning):
-    """A rule by which data were read, or something beside them that was left out; the command line prints it."""
+    """The rule by which ambiguous data were read, or files that were not read.
+
+    The command line prints these warnings.
+    """
 
 
 def note(message: str) -> None:
-    """Warn of a rule that was applied to data."""
+    """Warn about a rule that was used to read data."""
     warnings.warn(message, DataWarning, stacklevel=2)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first names of a list, and how many more there are."""
+    """Return the first names of a list as text, and the number of the remaining ones."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return printable(", ".join(names[:_SHOWN])) + more

@@ -1,6 +1,8 @@
-"""Data sets in one .npz file."""
+"""Read a data set from an .npz file."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +24,26 @@ _ALIASES = {
 }
 
 _LARGEST_LABEL = 2**31 - 1
-_AT_ONCE = 2**20  # elements that are looked at together
+_AT_ONCE = 2**20  # elements that are checked together
 
 
 def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
     """Read a data set from an .npz file.
 
     Args:
-        path: A file with uint8 arrays ``train``, ``test`` and perhaps ``valid`` (or ``val``);
-            perhaps integer arrays ``train_labels``, ``valid_labels`` and ``test_labels``; perhaps a
-            whole number ``levels``. Without ``levels``, images whose pixels are all 0 or 1 have 2
-            levels and all others 256, so any other number must be stored. Other arrays are named in
-            a `DataWarning`, and not read.
+        path: A file with uint8 arrays ``train``, ``test`` and optionally ``valid`` (or ``val``);
+            optionally integer arrays ``train_labels``, ``valid_labels`` and ``test_labels``;
+            optionally a whole number ``levels``. By default, images whose pixels are all 0 or 1
+            have 2 levels and all others 256, so any other number must be stored. Other arrays are
+            named in a `DataWarning`, and not read.
         name: Name of the data set.
-        fraction: Share of ``train`` that becomes the validation split, if the file has none.
-        seed: Which images these are.
+        fraction: Fraction of ``train`` that becomes the validation split, if the file has none.
+        seed: Seed of the choice of these images.
 
     Shape:
         - train, valid, test: (N, C, H, W); (N, H, W) for grey images; or (N, D) for vectors, which
           become images of one row. Images of at least 5 x 5 pixels with 1, 3 or 4 channels in the
-          last dimension, (N, H, W, C), are turned, and a `DataWarning` says so.
+          last dimension, (N, H, W, C), are transposed, and a `DataWarning` says so.
         - labels: (N,).
 
     Raises:
@@ -52,6 +54,7 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
     """
     found = read_arrays(path, (*_KNOWN, *_ALIASES))
     arrays = _renamed(found.arrays, path)
+
     missing = [key for key in ("train", "test") if key not in arrays]
     if missing:
         got = listed([*arrays, *found.others]) or "none"
@@ -61,8 +64,10 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
         )
     if found.others:
         note(
-            f"{printable(path)}: not read: {listed(found.others)}. Known arrays are {', '.join(_KNOWN)}."
+            f"{printable(path)}: not read: {listed(found.others)}. Known arrays are "
+            f"{', '.join(_KNOWN)}."
         )
+
     splits = {split: _split(arrays, split, path) for split in SPLITS if split in arrays}
     levels = _levels(arrays.get("levels"), list(splits.values()), path)
     return assemble(
@@ -85,10 +90,11 @@ def _renamed(arrays: Mapping[str, Array], path: Path) -> dict[str, Array]:
 
 def _split(arrays: Mapping[str, Array], split: str, path: Path) -> Split:
     subject = f"{printable(path)}: {split}"
-    images, labels = _images(arrays[split], subject), arrays.get(f"{split}_labels")
-    return Split(
-        images, None if labels is None else _labels(labels, len(images), f"{subject}_labels")
-    )
+    images = _images(arrays[split], subject)
+    labels = arrays.get(f"{split}_labels")
+    if labels is None:
+        return Split(images)
+    return Split(images, _labels(labels, len(images), f"{subject}_labels"))
 
 
 def _images(array: Array, subject: str) -> Tensor:
@@ -98,48 +104,56 @@ def _images(array: Array, subject: str) -> Tensor:
         )
     if array.ndim not in (2, 3, 4):
         raise ValueError(
-            f"{subject} expects shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); got {array.shape}. Reshape it."
+            f"{subject} expects shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); got "
+            f"{array.shape}. Reshape it."
         )
     if array.size == 0:
         raise ValueError(
             f"{subject} expects at least one image; got shape {array.shape}. Add images."
         )
+
     if array.ndim == 4 and is_channels_last(array.shape[1:]):
         note(
-            f"{subject} of shape {array.shape}: read as (N, H, W, C), channels last, and turned to (N, C, H, W)."
+            f"{subject} of shape {array.shape}: read as (N, H, W, C), channels last, and turned to "
+            f"(N, C, H, W)."
         )
         array = np.moveaxis(array, -1, 1)
+
     images = torch.from_numpy(np.ascontiguousarray(array))
-    return (
-        images
-        if array.ndim == 4
-        else images.unsqueeze(1)
-        if array.ndim == 3
-        else images[:, None, None]
-    )
+    if array.ndim == 2:
+        return images[:, None, None]
+    return images.unsqueeze(1) if array.ndim == 3 else images
 
 
 def _advice(array: Array) -> str:
-    """Return the end of a message about images of another dtype: which values they have, and what to do."""
+    """Return the end of a message about images of another dtype: their values, and what to do."""
     if array.dtype.kind not in "biuf":
         return ". Store whole numbers from 0 to 255."
 
-    # In pieces, because in float64 a large file would take several times its size.
-    flat = array.ravel(order="K")
-    parts = [flat[start : start + _AT_ONCE] for start in range(0, flat.size, _AT_ONCE)]
-    bad = sum(int((~np.isfinite(part)).sum()) for part in parts)
+    bad = sum(int((~np.isfinite(part)).sum()) for part in _pieces(array))
     if bad:
         return (
-            f", with {bad} of {flat.size} elements NaN or infinite. Repair these images, then store them with "
-            ".astype('uint8')."
+            f", with {bad} of {array.size} elements NaN or infinite. Repair these images, then "
+            f"store them with .astype('uint8')."
         )
-    if any((part.astype(np.float64) % 1).any() for part in parts):
-        return ", with values that are not whole. Undo any scaling, as in (255 * x).round().astype('uint8')."
-    lowest = min((float(part.min()) for part in parts), default=0.0)
-    highest = max((float(part.max()) for part in parts), default=0.0)
+    if any((part.astype(np.float64) % 1).any() for part in _pieces(array)):
+        return (
+            ", with values that are not whole. Undo any scaling, as in "
+            "(255 * x).round().astype('uint8')."
+        )
+
+    lowest = min((float(part.min()) for part in _pieces(array)), default=0.0)
+    highest = max((float(part.max()) for part in _pieces(array)), default=0.0)
     if lowest < 0 or highest > 255:
         return f", with values from {lowest:g} to {highest:g}. Bring them to 0, ..., 255 first."
     return ". Store them with .astype('uint8')."
+
+
+def _pieces(array: Array) -> Iterator[Array]:
+    """Yield the elements in pieces; in float64, a large file would need several times its size."""
+    flat = array.ravel(order="K")
+    for start in range(0, flat.size, _AT_ONCE):
+        yield flat[start : start + _AT_ONCE]
 
 
 def _labels(array: Array, count: int, subject: str) -> Tensor:
@@ -150,12 +164,14 @@ def _labels(array: Array, count: int, subject: str) -> Tensor:
     if array.shape != (count,):
         raise ValueError(
             f"{subject} expects shape ({count},), one label an image; got {array.shape}. "
-            "Store the labels of these images."
+            f"Store the labels of these images."
         )
+
     lowest, highest = int(array.min()), int(array.max())
     if lowest < 0 or highest > _LARGEST_LABEL:
         raise ValueError(
-            f"{subject} expects classes from 0 on; got labels from {lowest} to {highest}. Number them 0, 1, ..."
+            f"{subject} expects classes from 0 on; got labels from {lowest} to {highest}. Number "
+            f"them 0, 1, ..."
         )
     return torch.from_numpy(array.astype(np.int64))
 
@@ -163,10 +179,12 @@ def _labels(array: Array, count: int, subject: str) -> Tensor:
 def _levels(levels: Array | None, splits: list[Split], path: Path) -> int:
     if levels is None:
         return 2 if all(split.images.max() <= 1 for split in splits) else 256
-    if levels.dtype.kind not in "iu" or levels.size != 1 or not 2 <= levels.item() <= 256:
+
+    integer = levels.dtype.kind in "iu" and levels.size == 1
+    if not integer or not 2 <= levels.item() <= 256:
         got = repr(levels.item()) if levels.size == 1 else f"an array of shape {levels.shape}"
         raise ValueError(
             f"{printable(path)}: levels expects one whole number from 2 to 256; got {got}. "
-            "Store how many values a pixel can take."
+            f"Store how many values a pixel can take."
         )
     return int(levels.item())

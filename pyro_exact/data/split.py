@@ -1,4 +1,4 @@
-"""One split of a data set while it is put together, and how a validation split is held out of it."""
+"""A split of a data set while it is assembled, and a validation split held out of it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from pyro_exact.data.images import Images
 
-ALIASES = {"val": "valid", "validation": "valid"}  # names that others give to a split
+ALIASES = {"val": "valid", "validation": "valid"}  # other common names of a split
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their labels, if they have any.
+    """Images with optional labels.
 
     Args:
         images: uint8 pixel levels.
@@ -31,14 +31,12 @@ class Split:
     def hold_out(
         self, fraction: float, seed: int, subject: str = "hold_out"
     ) -> tuple[Split, Split]:
-        """Return two parts, chosen by a permutation that ``seed`` fixes: the kept images, and those held out.
-
-        Each part has at least one image.
+        """Return the images that are kept and those that are held out, at least one each.
 
         Args:
-            fraction: Share of the images that is held out.
-            seed: Which images these are.
-            subject: What the images are called in an error.
+            fraction: Fraction of the images to hold out.
+            seed: Seed of the permutation that chooses them.
+            subject: Name of the images in an error.
 
         Raises:
             ValueError: If there are fewer than two images.
@@ -46,9 +44,10 @@ class Split:
         total = len(self.images)
         if total < 2:
             raise ValueError(
-                f"{subject} expects at least 2 images, because one is held out for validation; got {total}. "
-                f"Add images, or a validation split."
+                f"{subject} expects at least 2 images, because one is held out for validation; got "
+                f"{total}. Add images, or a validation split."
             )
+
         held = min(max(round(fraction * total), 1), total - 1)
         order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
         return self._take(order[held:]), self._take(order[:held])
@@ -66,7 +65,17 @@ def assemble(
     fraction: float,
     seed: int,
 ) -> Images:
-    """Put splits together; without ``valid``, hold ``fraction`` of ``train`` out for it."""
+    """Return a data set of three splits.
+
+    Args:
+        name: Name of the data set.
+        train: The training split.
+        valid: The validation split; `None` holds it out of ``train``.
+        test: The test split.
+        levels: Number of pixel levels.
+        fraction: Fraction of ``train`` to hold out.
+        seed: Seed of the choice of these images.
+    """
     if valid is None:
         train, valid = train.hold_out(fraction, seed, f"{name}: train")
     return Images(

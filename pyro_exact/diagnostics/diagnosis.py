@@ -15,11 +15,11 @@ LITTLE = 1.0  # nats: a latent that carries less information is ignored
 
 @dataclass(frozen=True)
 class Level:
-    """One latent site, and the information that it carries on the data.
+    """A latent site, and the information that it carries on the data.
 
     Attributes:
         kl: Divergence of the posterior from the prior, for each datum in nats, by Monte Carlo; for
-            a level below another one, its expectation over the upper level.
+            a level below another, its expectation over the upper level.
         kl_by_unit: Mean of the divergence over the data for each element of the latent, in closed
             form; `None` if the elements of the posterior depend on each other, as behind a flow.
         activity: Variance over the data of the posterior mean of each element, minus the variance
@@ -62,7 +62,7 @@ class Diagnosis:
         decoder_gain: By how many nats a datum is more probable given its own latents than given
             those of other data.
         data: The data, (N, *event).
-        reconstructed: One draw given one draw of the latents of each datum.
+        reconstructed: A draw given a draw of the latents of each datum.
         predicted: Data sets drawn from the model, (draws, N, *event).
     """
 

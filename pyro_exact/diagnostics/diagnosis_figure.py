@@ -1,4 +1,4 @@
-"""The page of a diagnosis: six panels in one PNG."""
+"""The page of a diagnosis: six panels in a PNG file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHOWN = 48  # images
 def save_page(
     diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, title: str = ""
 ) -> None:
-    """Save the figures of a diagnosis as one PNG.
+    """Save the figures of a diagnosis as a PNG file.
 
     Args:
         diagnosis: The diagnosis, from `diagnose`.
@@ -87,7 +87,7 @@ def _titled(axis: Axes, title: str) -> None:
 
 
 def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Draw how far each importance-weighted bound is above the tightest one."""
+    """Draw how far each importance-weighted bound is above the tightest bound."""
     ks = list(diagnosis.bounds)
     nats = np.stack([-bound.numpy() for bound in diagnosis.bounds.values()])
     gaps = nats - nats[-1]
@@ -116,6 +116,7 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
         label=f"reliable up to {diagnosis.reliable_k:.2f}",
     )
     axis.set(xlabel="Pareto's k of a datum", ylabel="data")
+    axis.yaxis.get_major_locator().set_params(integer=True)
     _titled(axis, f"tail of the weights: too heavy for {diagnosis.unreliable} of {len(k)}")
     axis.legend()
 
@@ -140,6 +141,7 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
         xlabel="unit of the latent, sorted",
         ylabel="KL in nats" if exact else "variance of the posterior mean",
     )
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.legend()
 
 

@@ -25,7 +25,7 @@ OTHERS = 10  # data whose latents the decoder gets instead of those of a datum
 
 
 class _Site:
-    """Sums over the samples of one latent, which come in portions."""
+    """Sums over the samples of a latent, which come in portions."""
 
     def __init__(self) -> None:
         self.kl: list[Tensor] = []
@@ -93,7 +93,7 @@ def bound(log_weights: Tensor, k: int) -> Tensor:
 
 
 def mutual_information(model: GenerativeModel, x: Tensor) -> float:
-    """Return the mutual information of data and latents, from one draw for each datum."""
+    """Return the mutual information of data and latents, from a draw for each datum."""
     n = len(x)
     drawn, _ = model.traces(x, 1)
 
@@ -133,7 +133,7 @@ def decoder_gain(model: GenerativeModel, x: Tensor) -> float:
 
 
 def reconstructed(model: GenerativeModel, x: Tensor) -> Tensor:
-    """Draw data from the model given one draw of the latents of each datum."""
+    """Draw data from the model given a draw of the latents of each datum."""
     guide, _ = model.traces(x)
     latents = {name: site["value"] for name, site in _latents(guide)}
     with pyro.plate("data", len(x)):

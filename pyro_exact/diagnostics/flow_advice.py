@@ -1,4 +1,4 @@
-"""Advice in words on the layers of a flow: what is unusual, and what to do."""
+"""Advice in words on the layers of a flow: unusual findings and their remedies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGE_CONDITION = 1e5  # in float32, about that times 6e-8 of the spread is lost
 LEAST_NOISE, LARGEST_NOISE = 0.7, 1.4  # root mean square
 NAMED = 3  # layers that are named with one advice
 
-Finding = tuple[str, str]  # what was found, and what to do
+Finding = tuple[str, str]  # a finding and its remedy
 
 # For each limit of a formula, as its method `saturation` names it.
 REMEDIES = {
@@ -62,7 +62,7 @@ def advice(report: FlowReport) -> list[str]:
 
 
 def findings(layer: LayerReport) -> Iterator[Finding]:
-    """Return what is unusual about a layer."""
+    """Return the unusual findings on a layer, each with a remedy."""
     if layer.bad_weights is not None:
         yield f"has {layer.bad_weights}", WEIGHTS
         return
@@ -101,8 +101,8 @@ def _of_flow(report: FlowReport) -> Iterator[str]:
 
     if report.condition is not None and report.condition > LARGE_CONDITION:
         yield (
-            f"The condition number of the whole flow is {report.condition:.1g}: a column that is constant, or a "
-            f"function of the others, does this. Leave it out, or use float64."
+            f"The condition number of the whole flow is {report.condition:.1g}. Look at the layers with the largest "
+            f"ones; a column of the data that is constant, or a function of the others, does this too: leave it out."
         )
     if report.inverse_error is not None and report.inverse_error > LARGE_ERROR:
         yield (
@@ -116,7 +116,7 @@ def _of_flow(report: FlowReport) -> Iterator[str]:
 
 
 def _joined(whats: list[str]) -> str:
-    """Return the first findings of a list as one text."""
+    """Return the first findings of a list as a single text."""
     more = len(whats) - NAMED
     return "; ".join(whats[:NAMED]) + (f"; and {more} more layers" if more > 0 else "")
 

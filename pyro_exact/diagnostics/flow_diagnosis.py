@@ -35,13 +35,13 @@ def flow_report(
     r"""Look at each layer of a flow on some data, to find out why it does not train, or does not invert.
 
     The data go to noise in float32, and each layer is inverted there. Jacobians are computed in
-    float64: in full for events of at most 64 elements, and for larger ones estimated by a power
+    float64: in full for events of at most 64 elements, and for larger events estimated by a power
     iteration with :math:`J v` and :math:`J^\top v`, for the layer and for its inverse. All of it
     happens in evaluation mode on copies: the flow and the random state are left alone.
 
     Args:
         flow: A `Flow`, a `Density` of one, a `Dequantized` model, or a `Bijection` from data to
-            noise (pass ``bijection.inv`` for one from noise to data).
+            noise (pass ``bijection.inv`` if yours goes from noise to data).
         data: A batch of shape (N, \*event), at least 2; pixel levels for a `Dequantized` model.
         context: The context of a conditional flow, or the classes of a class-conditional model.
         jacobians: Number of data at which Jacobians are computed (default 16; 2 where they are
@@ -82,10 +82,8 @@ def flow_report(
     x_double, c_double = x[:few].double(), None if context is None else context[:few].double()
     precise.run(x_double, c_double)
 
-    layers = tuple(
-        _layer(index, *calls, seed)
-        for index, calls in enumerate(zip(trace.calls, precise.calls, strict=True), 1)
-    )
+    pairs = zip(trace.calls, precise.calls, strict=True)
+    layers = tuple(_layer(index, *calls, seed) for index, calls in enumerate(pairs, 1))
     whole = stretch(double, x_double, c_double, seed)
     return _of_flow(layers, x_single, back, noise, ladj, whole, few)
 
@@ -93,7 +91,7 @@ def flow_report(
 def _to_noise(
     flow: nn.Module, data: Tensor, context: Tensor | None, seed: int
 ) -> tuple[Bijection, Tensor, Tensor | None]:
-    """Return the bijection from data to noise, what goes into it, and its context."""
+    """Return the bijection from data to noise, its input and its context."""
     x = data.to(weight_of(flow).device)
     context = (
         None if context is None else check_tensor("flow_report", "context", context).to(x.device)
@@ -147,7 +145,7 @@ def _copy(bijection: Bijection, dtype: torch.dtype) -> Bijection:
 
 
 def _layer(index: int, call: Call, precise: Call, seed: int) -> LayerReport:
-    """Return the report on one layer from its evaluations in float32 and in float64."""
+    """Return the report on a layer from its evaluations in float32 and in float64."""
     jacobian = None if call.container else _stretch(precise, seed)
     ranges = call.log_scales
     log_scales: tuple[float, float] | None

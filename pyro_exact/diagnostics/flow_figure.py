@@ -28,7 +28,7 @@ LEAST_ERROR = 1e-9  # drawn for an inverse without any error
 
 
 def save_flow_page(report: FlowReport, path: str | Path, title: str = "") -> None:
-    """Save the figures of a report on a flow as one PNG.
+    """Save the figures of a report on a flow as a PNG file.
 
     Args:
         report: The report, from `flow_report`.
@@ -70,12 +70,15 @@ def _scales(report: FlowReport, axis: Axes) -> None:
     places = [layer.index for layer in known]
     ranges = [layer.log_scales or (0.0, 0.0) for layer in known]
 
-    axis.vlines(places, *zip(*ranges, strict=True), lw=6, alpha=0.6) if known else None
-    axis.plot(places, [low for low, _ in ranges], ls="", marker="_", ms=8, color="tab:blue")
-    axis.plot(places, [high for _, high in ranges], ls="", marker="_", ms=8, color="tab:blue")
+    lows = [low for low, _ in ranges]
+    highs = [high for _, high in ranges]
 
+    axis.vlines(places, lows, highs, lw=6, alpha=0.6)
+    for ends in (lows, highs):
+        axis.plot(places, ends, ls="", marker="_", ms=8, color="tab:blue")
     axis.axhline(0, color="gray", lw=0.8)
-    reached = max((abs(end) for pair in ranges for end in pair), default=0.0)
+
+    reached = max(map(abs, lows + highs), default=0.0)
     if reached > LARGE_LOG_SCALE / 2:
         for end in (-LARGE_LOG_SCALE, LARGE_LOG_SCALE):
             axis.axhline(end, color="tab:red", ls="--", lw=1)
@@ -87,8 +90,9 @@ def _limits(report: FlowReport, axis: Axes) -> None:
     limits = list(dict.fromkeys(limit for layer in report.layers for limit in layer.saturation))
     for limit in limits:
         found = [layer for layer in report.layers if limit in layer.saturation]
+        places = [layer.index for layer in found]
         shares = [100 * layer.saturation[limit] for layer in found]
-        axis.plot([layer.index for layer in found], shares, ls="", marker="o", ms=5, label=limit)
+        axis.plot(places, shares, ls="", marker="o", ms=5, label=limit)
 
     axis.axhline(100 * LARGE_SHARE, color="tab:red", ls="--", lw=1)
     axis.set(title="elements at a limit of their formula", ylabel="per cent")
@@ -105,8 +109,10 @@ def _positive(report: FlowReport, name: str, large: float, axis: Axes) -> None:
         return found
 
     known = [layer for layer in report.layers if value(layer) is not None]
+    places = [layer.index for layer in known]
     values = [max(value(layer) or 0.0, LEAST_ERROR) for layer in known]
-    axis.plot([layer.index for layer in known], values, marker="o", ms=5, lw=0.8)
+
+    axis.plot(places, values, marker="o", ms=5, lw=0.8)
     axis.axhline(large, color="tab:red", ls="--", lw=1)
     axis.set_yscale("log")
 
@@ -114,7 +120,7 @@ def _positive(report: FlowReport, name: str, large: float, axis: Axes) -> None:
 def _name_layers(report: FlowReport, axis: Axes) -> None:
     """Write the names of the layers below an axis, or their numbers if there are many."""
     if len(report.layers) > FEW:
-        axis.set_xlabel("layer")
+        axis.set_xlabel("layer, from data to noise")
         return
     places = [layer.index for layer in report.layers]
     names = [f"{layer.index} {layer.kind.split(' of ')[-1]}" for layer in report.layers]

@@ -14,7 +14,7 @@ COLUMNS = ("layer", "log-scales", "condition", "inverse error", "at a limit")
 
 @dataclass(frozen=True)
 class LayerReport:
-    """The findings on one layer, in the direction from data to noise.
+    """The findings on a layer, in the direction from data to noise.
 
     Attributes:
         index: Place of the layer, from 1; layers are counted from the data to the noise.
@@ -29,7 +29,7 @@ class LayerReport:
         condition: Largest condition number of the Jacobian; `None` as above.
         exact: Whether the Jacobian was computed in full, and not estimated by power iteration.
         non_finite: Number of data that are finite before the layer and not after it.
-        bad_weights: Name of the first weight that is not finite, with what it holds.
+        bad_weights: Name of the first weight that is not finite, and whether it is NaN or infinite.
     """
 
     index: int
@@ -101,7 +101,7 @@ class FlowReport:
 
     @property
     def verdict(self) -> str:
-        """The advice as one text."""
+        """The advice as a single text."""
         return " ".join(self.advice) or "Nothing unusual was found."
 
     def summary(self) -> dict[str, Any]:

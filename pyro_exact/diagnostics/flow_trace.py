@@ -15,7 +15,7 @@ from pyro_exact.transforms import Bijection, Elementwise
 
 @dataclass
 class Call:
-    """One evaluation of a layer.
+    """An evaluation of a layer.
 
     Attributes:
         name: Name of the layer within the flow, as in ``named_modules``.
@@ -24,7 +24,7 @@ class Call:
         x: The input.
         y: The output.
         ladj: The log-determinant.
-        context: The context, if the layer takes one.
+        context: The context, if the layer takes a context.
         container: Whether the layer holds other layers.
         log_scales: Smallest and largest log-derivative of each call of a formula.
         saturation: Share of the elements at each limit of a formula, for each of its calls.
@@ -89,6 +89,7 @@ class FlowTrace:
                 record.y, record.ladj = method(x, context)
                 self._running.pop()
 
+                # A container without a formula of its own has its parts in the list.
                 if record.log_scales or not container:
                     self.calls.append(record)
                 return record.y, record.ladj

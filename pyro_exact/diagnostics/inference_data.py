@@ -58,7 +58,7 @@ def inference_data(diagnosis: Diagnosis) -> Any:
 
 
 def plot_ppc(data: Any, name: str, axis: Axes) -> None:
-    """Draw the distribution of one summary over the data, and over each data set drawn from the model.
+    """Draw the distribution of a summary over the data, and over each data set drawn from the model.
 
     Args:
         data: The return value of `inference_data`.

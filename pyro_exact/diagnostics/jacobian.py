@@ -19,8 +19,8 @@ class Stretch(NamedTuple):
 
     Attributes:
         least: Logarithm of the smallest singular value.
-        greatest: Logarithm of the largest one.
-        condition: Largest ratio of the two for one datum.
+        greatest: Logarithm of the largest singular value.
+        condition: Largest ratio of the two for a datum.
         exact: Whether it comes from the whole Jacobian. An estimate by power iteration lies between
             the true values, so the true condition number is larger.
     """
@@ -37,7 +37,7 @@ def stretch(layer: Bijection, x: Tensor, context: Tensor | None, seed: int = 0) 
     Args:
         layer: The layer.
         x: Inputs of shape (N, *event).
-        context: The context of the layer, if it takes one.
+        context: The context of the layer, if it takes a context.
         seed: Seed of the first vectors of the power iteration.
 
     Returns:

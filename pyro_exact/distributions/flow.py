@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pyro.distributions import Distribution, Normal, TransformedDistribution
+from pyro.distributions import Distribution, TorchDistribution, TransformedDistribution
+from pyro.distributions.util import sum_rightmost
 from torch import Tensor, nn
+from torch.distributions import Distribution as TorchBase
+from torch.distributions import constraints
 
 from pyro_exact.checks import check_finite, check_number, check_size, check_tensor
+from pyro_exact.distributions.isotropic_normal import IsotropicNormal
 from pyro_exact.nn.precision import least_std
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.boundary import context_batch_shape
+from pyro_exact.transforms.numerics import of_event
 
 
 class StandardNormal(nn.Module):
@@ -42,15 +49,89 @@ class StandardNormal(nn.Module):
             ValueError: If the temperature is out of range.
         """
         temperature = check_number("StandardNormal", "temperature", temperature, least=0)
-        scale = max(
-            temperature, least_std(self.origin.dtype)
-        )  # a normal of zero width has no density
-        return Normal(
-            self.origin, torch.full_like(self.origin, scale), validate_args=False
-        ).to_event(1)
+        # A normal of zero width has no density.
+        return IsotropicNormal(self.origin, max(temperature, least_std(self.origin.dtype)))
 
     def extra_repr(self) -> str:
         return f"{len(self.origin)}"
+
+
+class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
+    r"""The distribution of :math:`x = f(z)` for a bijection :math:`f`, as `Flow` returns it.
+
+    It is a stock `TransformedDistribution` with less work inside: a score is one evaluation of the
+    bijection, and the score of a sample is none.
+
+    Args:
+        base: Distribution of the noise :math:`z`.
+        bijection: From noise to data.
+        context: Context of a conditional bijection; its batch shape and that of the base broadcast
+            to the batch shape of the distribution.
+        validate_args: Whether to check the values that are scored (default: as Pyro does).
+
+    Raises:
+        ValueError: If the noise or the context does not fit the bijection.
+    """
+
+    def __init__(
+        self,
+        base: TorchDistribution,
+        bijection: Bijection,
+        context: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        if context is not None:
+            batch = context_batch_shape(bijection, context)
+            if batch != base.batch_shape:
+                base = base.expand(torch.broadcast_shapes(base.batch_shape, batch))
+        missing = bijection.domain.event_dim - len(base.event_shape)
+        if 0 < missing <= len(base.batch_shape):
+            base = base.to_event(missing)
+
+        # The base may have more event dimensions than the bijection, which then acts along them.
+        self.extra_dims = len(base.event_shape) - bijection.domain.event_dim
+        shape = bijection.forward_shape(base.batch_shape + base.event_shape)
+        cut = len(shape) - bijection.codomain.event_dim - self.extra_dims
+
+        self.base_dist, self.bijection, self.context = base, bijection, context
+        # The stock constructor would find the same shapes, in three times the time.
+        TorchBase.__init__(self, shape[:cut], shape[cut:], validate_args)
+
+    @property
+    def transforms(self) -> list[Bijection]:
+        """The transforms of a stock distribution: the bijection, with its context bound."""
+        bijection, context = self.bijection, self.context
+        return [bijection if context is None else bijection.condition(context)]
+
+    @constraints.dependent_property(is_discrete=False)
+    def support(self) -> constraints.Constraint:
+        return of_event(self.bijection.codomain, self.extra_dims)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        draw = self.base_dist.rsample if self.base_dist.has_rsample else self.base_dist.sample
+        return self.bijection.evaluate(draw(torch.Size(sample_shape)), self.context)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+
+        bijection, context = self.bijection, self.context
+        shape = self.batch_shape + self.event_shape
+        if context is not None and value.shape[-len(shape) :] != shape:
+            bijection, context = bijection.condition(context), None  # which expands the value
+
+        # log p(x) = log p(z) + log|det dz/dx|
+        z, ladj = bijection.source_and_ladj(value, context)
+        log_prob: Tensor = self.base_dist.log_prob(z) + sum_rightmost(ladj, self.extra_dims)
+        return log_prob
+
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> FlowDistribution:
+        base = self.base_dist.expand(torch.Size(batch_shape))
+        return FlowDistribution(base, self.bijection, self.context, self._validate_args)
 
 
 class Flow(nn.Module):
@@ -85,8 +166,8 @@ class Flow(nn.Module):
             )
         self.base, self.bijection = base, bijection
 
-    def forward(self, temperature: float | None = None) -> TransformedDistribution:
-        """Return the distribution of the data, a stock `TransformedDistribution`.
+    def forward(self, temperature: float | None = None) -> FlowDistribution:
+        """Return the distribution of the data, a `TransformedDistribution`.
 
         Args:
             temperature: Standard deviation of the base noise, where the base has one; 1 is the
@@ -100,11 +181,9 @@ class Flow(nn.Module):
                 f"This flow expects a context of shape (*batch, {', '.join(map(str, self.bijection.context_shape))}); "
                 f"got none. Call flow.condition(context) instead of flow()."
             )
-        return self._distribution(temperature, self.bijection)
+        return self._distribution(temperature)
 
-    def condition(
-        self, context: Tensor, temperature: float | None = None
-    ) -> TransformedDistribution:
+    def condition(self, context: Tensor, temperature: float | None = None) -> FlowDistribution:
         """Return the distribution given a context; its batch shape is that of the context.
 
         Raises:
@@ -116,7 +195,7 @@ class Flow(nn.Module):
             raise ValueError(
                 f"This flow takes no context; got one of shape {tuple(context.shape)}. Call flow()."
             )
-        distribution = self._distribution(temperature, self.bijection.condition(context))
+        distribution = self._distribution(temperature, context)
         if distribution._validate_args:
             check_finite(
                 "Flow.condition", "context", context, "Repair it, or look at what computed it"
@@ -124,12 +203,12 @@ class Flow(nn.Module):
         return distribution
 
     def _distribution(
-        self, temperature: float | None, bijection: Bijection
-    ) -> TransformedDistribution:
-        """Return the distribution behind a bijection, or say that it goes the other way."""
+        self, temperature: float | None, context: Tensor | None = None
+    ) -> FlowDistribution:
+        """Return the distribution of the data, or say that the bijection goes the other way."""
         base = self.noise(temperature)
         try:
-            return TransformedDistribution(base, [bijection])
+            return FlowDistribution(base, self.bijection, context)
         except ValueError as error:
             shape = tuple(base.batch_shape + base.event_shape)
             raise ValueError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pyro.distributions import TorchDistribution, TransformedDistribution
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_exact.checks import check_event, check_floating, check_size
+from pyro_exact.distributions.flow import FlowDistribution
 from pyro_exact.distributions.normal import softplus_normal
 from pyro_exact.nn.precision import cast
 from pyro_exact.transforms.bijection import Bijection
@@ -79,5 +80,7 @@ class FlowPosterior(nn.Module):
         h = cast(h, self.normal.weight)
         base: TorchDistribution = softplus_normal(*self.normal(h).chunk(2, dim=-1)).to_event(1)
         return (
-            base if self.flow is None else TransformedDistribution(base, [self.flow.condition(h)])
+            base
+            if self.flow is None
+            else FlowDistribution(base, self.flow, h if self.flow.context_shape else None)
         )

@@ -61,21 +61,13 @@ def iaf(
         >>> flow.condition(torch.randn(5, 6))(torch.randn(5, 3)).shape
         torch.Size([5, 3])
     """
-    parts: list[Bijection] = [
-        *_layers(
-            "iaf",
-            shape,
-            layers,
-            hidden_dims,
-            context_dim,
-            Affine() if elementwise is None else elementwise,
-        )
-    ]
-    if act_norm:
-        dim = vector_dim("iaf", shape)
-        parts.append(ActNorm(dim, context_dim=context_dim).inv)
+    context_dim = check_context_dim("iaf", context_dim)
+    formula = Affine() if elementwise is None else elementwise
+    parts = _layers("iaf", shape, layers, hidden_dims, context_dim, formula)
 
-    return Compose(parts)
+    if not act_norm:
+        return Compose(parts)
+    return Compose([*parts, ActNorm(vector_dim("iaf", shape), context_dim=context_dim).inv])
 
 
 def maf(

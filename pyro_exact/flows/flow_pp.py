@@ -21,7 +21,7 @@ from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.logit import Logit
 from pyro_exact.transforms.mixture_cdf import MixtureCDF
-from pyro_exact.transforms.pair import Pair
+from pyro_exact.transforms.parallel import Parallel
 from pyro_exact.transforms.partition import Channels, Checkerboard, Columns, Partition
 from pyro_exact.transforms.permute import Permute
 from pyro_exact.transforms.squeeze import Squeeze
@@ -149,7 +149,9 @@ def coupling_steps(
             context_channels,
         )
         mix = (Conv1x1(part.shape[0], factorized=False, rotated=False) for part in (fixed, free))
-        return Compose([element_norm(shape), Pair(split, *mix), Coupling(split, elementwise, net)])
+        return Compose(
+            [element_norm(shape), Parallel(split, *mix), Coupling(split, elementwise, net)]
+        )
 
     return [step(partition(shape[0], i % 2 == 1)) for i in range(steps)]
 

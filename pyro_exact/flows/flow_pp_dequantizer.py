@@ -15,7 +15,7 @@ from pyro_exact.transforms.boundary import Shape
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.partition import Checkerboard, Columns, Partition
-from pyro_exact.transforms.pixel_interval import PixelInterval
+from pyro_exact.transforms.sigmoid_to_cell import SigmoidToCell
 
 
 def flow_pp_dequantizer(
@@ -36,7 +36,7 @@ def flow_pp_dequantizer(
     The noise is a vector of C H W elements.
 
     Four steps as in `flow_pp` see the image through a network of gated convolutions; a
-    `PixelInterval` ends them. It is conditional: its context is the image, in pixel levels.
+    `SigmoidToCell` ends them. It is conditional: its context is the image, in pixel levels.
     `pyro_exact.distributions.FlowDequantizer` makes it the noise of a
     `pyro_exact.models.Dequantized` model. ``initialize`` it from data, as `flow_pp`.
 
@@ -86,7 +86,7 @@ def flow_pp_dequantizer(
         encoder_width,
     )
     inner = Compose([Flatten(shape).inv, *parts])
-    return Compose([_Encoded(inner, encoder, partition, shape, levels), PixelInterval(3, shape)])
+    return Compose([_Encoded(inner, encoder, partition, shape, levels), SigmoidToCell(3, shape)])
 
 
 class _Encoded(Bijection):

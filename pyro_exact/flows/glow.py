@@ -15,14 +15,14 @@ from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.conv1x1 import Conv1x1
 from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.diagonal_affine import DiagonalAffine
 from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.factor_out import FactorOut
+from pyro_exact.transforms.fixed_affine import FixedAffine
 from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.logit import Logit
 from pyro_exact.transforms.partition import Channels
-from pyro_exact.transforms.scaling import Scaling
 from pyro_exact.transforms.squeeze import Squeeze
-from pyro_exact.transforms.top_prior import TopPrior
 
 
 def glow(
@@ -43,7 +43,7 @@ def glow(
 
     Each scale squeezes, applies ``steps`` steps of `ActNorm`, `Conv1x1` and `Coupling`, and factors
     out half of the channels under a learned prior; the last keeps all of them under a learned
-    `TopPrior`.
+    `DiagonalAffine`.
 
     Args:
         shape: (C, H, W); H and W are multiples of 2 to the power of ``scales``.
@@ -93,7 +93,7 @@ def glow(
     def prior(channels: int) -> PriorConditioner:
         return PriorConditioner(channels, channels, edge, log_scale_factor)
 
-    first = Scaling(1 / levels, -0.5) if logit_margin is None else Logit(levels, logit_margin)
+    first = FixedAffine(1 / levels, -0.5) if logit_margin is None else Logit(levels, logit_margin)
     flow = multi_scale(
         "glow", shape, scales, steps, coupling, prior, context_dim, factorized, recompute
     )
@@ -125,7 +125,9 @@ def multi_scale(
         channels, height, breadth = squeezed = 4 * shape[0], shape[1] // 2, shape[2] // 2
         here = Compose([step(channels) for _ in range(steps)], recompute)
         if index == scales - 1:
-            return Compose([Squeeze(), here, TopPrior(squeezed, context_dim), Flatten(squeezed)])
+            return Compose(
+                [Squeeze(), here, DiagonalAffine(squeezed, context_dim), Flatten(squeezed)]
+            )
         rest = from_scale(index + 1, (channels // 2, height, breadth))
         factor_out = FactorOut(squeezed, rest, prior(channels // 2), Affine(shift_first=True))
         return Compose([Squeeze(), here, factor_out])

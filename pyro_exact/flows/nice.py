@@ -11,9 +11,9 @@ from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
+from pyro_exact.transforms.fixed_affine import FixedAffine
 from pyro_exact.transforms.flatten import Flatten
 from pyro_exact.transforms.permute import Permute
-from pyro_exact.transforms.scaling import Scaling
 
 
 def nice(
@@ -98,4 +98,4 @@ def image_nice(
     even_first = [*range(0, dim, 2), *range(1, dim, 2)]
     vector = nice(dim, layers, hidden_dims, context_dim, act_norm=False, shuffle=False)
 
-    return Compose([Scaling(1 / levels), Flatten(image), Permute(even_first), vector])
+    return Compose([FixedAffine(1 / levels), Flatten(image), Permute(even_first), vector])

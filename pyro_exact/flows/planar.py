@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pyro_exact.flows.arguments import check_layers, vector_dim
+from pyro_exact.flows.arguments import check_context_dim, check_layers, vector_dim
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
@@ -44,6 +44,7 @@ def planar(
     """
     dim = vector_dim("planar", shape)
     layers = check_layers("planar", layers)
+    context_dim = check_context_dim("planar", context_dim)
 
     maps = Planar(dim, context_dim, parametrization, layers)
     if not act_norm:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyro_exact.flows.arguments import check_layers, vector_dim
+from pyro_exact.flows.arguments import check_context_dim, check_layers, vector_dim
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
@@ -40,6 +40,7 @@ def radial(
     """
     dim = vector_dim("radial", shape)
     layers = check_layers("radial", layers)
+    context_dim = check_context_dim("radial", context_dim)
 
     maps = Radial(dim, context_dim, layers)
     if not act_norm:

@@ -13,15 +13,15 @@ from pyro_exact.nn.residual import ResidualConditioner
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.fixed_affine import FixedAffine
 from pyro_exact.transforms.partition import Channels
-from pyro_exact.transforms.scaling import Scaling
 from pyro_exact.transforms.spline import Spline
 
 
 def spline_coupling(
     shape: int | tuple[int],
     layers: int = 4,
-    bins: int = 8,
+    bins: int = 16,
     bound: float = 5.0,
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
@@ -120,4 +120,4 @@ def image_spline_coupling(
         return PriorConditioner(channels, channels)
 
     flow = multi_scale(builder, image, scales, steps, coupling, prior, context_dim)
-    return Compose([Scaling(1 / levels, -0.5), *flow.parts])
+    return Compose([FixedAffine(1 / levels, -0.5), *flow.parts])

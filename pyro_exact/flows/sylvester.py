@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pyro_exact.flows.arguments import check_layers, vector_dim
+from pyro_exact.flows.arguments import check_context_dim, check_layers, vector_dim
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
@@ -54,6 +54,7 @@ def sylvester(
     """
     dim = vector_dim("sylvester", shape)
     layers = check_layers("sylvester", layers)
+    context_dim = check_context_dim("sylvester", context_dim)
 
     def layer(index: int) -> Sylvester:
         reverse = variant == "triangular" and index % 2 == 1

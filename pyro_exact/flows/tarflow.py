@@ -8,12 +8,13 @@ from copy import deepcopy
 from pyro_exact.checks import check_shape, check_size
 from pyro_exact.flows.arguments import check_context_dim, check_elementwise, check_layers
 from pyro_exact.nn.transformer import TransformerConditioner
+from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.elementwise import Elementwise
+from pyro_exact.transforms.fixed_affine import FixedAffine
 from pyro_exact.transforms.flatten import Flatten
-from pyro_exact.transforms.scaling import Scaling
 from pyro_exact.transforms.token_autoregressive import Solver, TokenAutoregressive
 from pyro_exact.transforms.tokens import Tokens
 
@@ -37,8 +38,9 @@ def tarflow(
     every second layer takes the tokens in reverse order. To score is one pass through each network.
     To sample takes one step for each token and layer, or a few passes; see `TokenAutoregressive`.
 
-    Of a vector, the tokens are its elements: a masked autoregressive flow for tables, with a
-    transformer in the place of a masked multilayer perceptron.
+    Of a vector, the tokens are the elements, after an `ActNorm` that ``initialize`` sets from data:
+    a masked autoregressive flow for tables, with a transformer in the place of a masked multilayer
+    perceptron.
 
     Args:
         shape: (C, H, W), or the size of a vector.
@@ -90,16 +92,17 @@ def tarflow(
 
     parts: list[Bijection] = [tokens, *(layer(i % 2 == 1) for i in range(layers))]
     flatten = Flatten((tokens.tokens, tokens.token_dim))
-    return Compose([*_scaling(tokens, levels), *parts, flatten])
+    return Compose([_normalisation(tokens.shape, levels), *parts, flatten])
 
 
-def _scaling(tokens: Tokens, levels: int | None) -> list[Bijection]:
-    """Return the layer that scales images to [-1, 1]; vectors stay as they are."""
-    if len(tokens.shape) == 3:
+def _normalisation(shape: tuple[int, ...], levels: int | None) -> Bijection:
+    """Return the layer that scales images to [-1, 1], or normalises vectors."""
+    if len(shape) == 3:
         levels = check_size("tarflow", "levels", 256 if levels is None else levels)
-        return [Scaling(2 / levels, -1.0)]
+        return FixedAffine(2 / levels, -1.0)
+
     if levels is not None:
         raise ValueError(
-            f"tarflow expects no levels for vectors; got levels={levels} and shape {tokens.shape}. Leave them out."
+            f"tarflow expects no levels for vectors; got levels={levels} and shape {shape}. Leave them out."
         )
-    return []
+    return ActNorm(shape[0])

@@ -79,14 +79,19 @@ def _flow(
         case "radial":
             return flows.radial(dim, layers, context_dim, act_norm=False)
         case "iaf":
-            formula = Affine(shift_first=True)
-            return flows.iaf(dim, layers, (width,), context_dim, formula, act_norm=False)
+            return flows.iaf(
+                dim, layers, (width,), context_dim, Affine(shift_first=True), act_norm=False
+            )
         case "coupling":
-            return flows.real_nvp(dim, layers, (width,), context_dim, act_norm=False, shuffle=False)
+            return flows.couplings(
+                dim, Affine(), layers, (width,), context_dim, act_norm=False, shuffle=False
+            )
         case "spline":
             return flows.spline_coupling(
                 dim,
                 layers,
+                bins=8,
+                bound=3.0,
                 hidden_dims=(width,),
                 context_dim=context_dim,
                 act_norm=False,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.functorch import functorch_active
 
 
 def attend(
@@ -37,7 +37,7 @@ def attend(
     Returns:
         The attention, (\*batch, positions, channels).
     """
-    if transformed():
+    if functorch_active():
         return _plain(query, key, value, mask, causal)
 
     with_gradient = torch.is_grad_enabled() and query.requires_grad
@@ -74,7 +74,7 @@ class Attend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the query, the key and the value."""
         query, key, value = inputs = ctx.saved_tensors
-        if not (torch.is_grad_enabled() or transformed(grad)):
+        if not (torch.is_grad_enabled() or functorch_active(grad)):
             found = torch.autograd.grad(ctx.attended, ctx.inputs, grad, retain_graph=True)
             return *found, None, None
 

@@ -73,4 +73,7 @@ def _advice(net: Weighted) -> str:
     weight = first_non_finite_weight(net)
     if weight is not None:
         return f"The first weights that are not finite are {weight}: load a checkpoint from before, or train anew"
-    return "All weights are finite, so a layer overflows: look at its input, or train with a lower learning rate"
+    return (
+        "All weights are finite, so a layer overflows: find it with pyro_exact.diagnostics.flow_report, "
+        "or train with a lower learning rate (docs/nan.md)"
+    )

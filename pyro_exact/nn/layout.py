@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.functorch import functorch_active
 
 
 def channels_last(images: Tensor) -> Tensor:
@@ -11,4 +11,4 @@ def channels_last(images: Tensor) -> Tensor:
 
     Within a transform of `torch.func` they stay as they are: there is no rule for that layout.
     """
-    return images if transformed() else images.contiguous(memory_format=torch.channels_last)
+    return images if functorch_active() else images.contiguous(memory_format=torch.channels_last)

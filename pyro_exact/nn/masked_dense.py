@@ -16,9 +16,9 @@ from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
 from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.step_state import StepState
-from pyro_exact.ops.derived import Derived, derive_when_loaded
+from pyro_exact.ops.functorch import functorch_active
 from pyro_exact.ops.masked_product import is_large
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.tensor_cache import TensorCache, refresh_on_load
 
 
 class MaskedDense(CausalConditioner):
@@ -148,8 +148,8 @@ class MaskedDense(CausalConditioner):
             *(self.direct.parameters() if self.direct else ()),
         ):
             nn.init.zeros_(parameter)
-        self._order = Derived(_first_order, self.orders)
-        derive_when_loaded(self, "order")
+        self._order = TensorCache(_first_order, self.orders)
+        refresh_on_load(self, "order")
 
     @property
     def order(self) -> list[int]:
@@ -171,11 +171,12 @@ class MaskedDense(CausalConditioner):
             context = required(context, self.context_shape, x)
             h = torch.cat((context.expand(*x.shape[:-1], -1), h), dim=-1)
 
+        # Not `layer(h)`: the call of a module takes as long as a small product.
         for layer in hidden:
-            h = (layer(h, member) if layer.large else layer.product(h, member)).relu()
+            h = layer.forward(h, member).relu_()
             if self.dropout is not None:
                 h = self.dropout(h)
-        theta = last(h, member) if last.large else last.product(h, member)
+        theta = last.forward(h, member)
 
         if self.direct is not None:
             theta = theta + self.direct(x, member)
@@ -237,7 +238,7 @@ class MaskedDense(CausalConditioner):
 
     def _permuted(self) -> bool:
         """Return whether the columns of the weights are in another order than the dimensions."""
-        if torch.compiler.is_compiling() or transformed():
+        if torch.compiler.is_compiling() or functorch_active():
             return True  # these may swap the order itself, which Python then does not see
         return self.order != list(range(self.dim))
 
@@ -248,9 +249,10 @@ class MaskedDense(CausalConditioner):
 
     def _by_dimension(self, theta: Tensor) -> Tensor:
         """View the outputs as (*batch, dim, num_params)."""
+        batch = theta.shape[:-1]
         if self._grouped:
-            return theta.unflatten(-1, (self.num_params, self.dim)).mT
-        return theta.unflatten(-1, (self.dim, self.num_params))
+            return theta.view(*batch, self.num_params, self.dim).mT
+        return theta.view(*batch, self.dim, self.num_params)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, num_params={self.num_params}"

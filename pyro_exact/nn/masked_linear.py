@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.ops.derived import Derived, derive_when_loaded
+from pyro_exact.ops.functorch import functorch_active
 from pyro_exact.ops.masked_product import Blocks, degree_mask, is_large, masked_product
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.tensor_cache import TensorCache, refresh_on_load
 
 
 class MaskedLinear(nn.Linear):
@@ -39,7 +39,7 @@ class MaskedLinear(nn.Linear):
     ) -> None:
         super().__init__(in_degrees.shape[-1], out_degrees.shape[-1], bias)
         self.large = is_large(self.weight.numel())
-        self._structure = Derived(Structure, in_degrees.int(), out_degrees.int())
+        self._structure = TensorCache(Structure, in_degrees.int(), out_degrees.int())
 
         # Degrees that are saved may be replaced. Others never change: all that follows from them is
         # computed once.
@@ -52,18 +52,15 @@ class MaskedLinear(nn.Linear):
         )
         fixed = None if replaceable else degree_mask(in_degrees[0], out_degrees[0])
         self.register_buffer("fixed", fixed, persistent=False)
-        derive_when_loaded(self, "structure")
+        refresh_on_load(self, "structure")
 
     def forward(self, x: Tensor, member: int = 0) -> Tensor:
         """Return the masked linear map of the input, under one of the masks."""
-        if self.large and not torch.compiler.is_compiling() and not transformed():
+        if self.large and not torch.compiler.is_compiling() and not functorch_active():
             blocks = self.structure.blocks[member]
             if len(blocks) > 1:
                 return self._by_blocks(x, blocks)
-        return self.product(x, member)
 
-    def product(self, x: Tensor, member: int = 0) -> Tensor:
-        """Return the masked linear map by the formula, without blocks."""
         return F.linear(x, self.weight * self.mask(member), self.bias)
 
     def mask(self, member: int = 0) -> Tensor:
@@ -71,6 +68,7 @@ class MaskedLinear(nn.Linear):
         fixed = self.fixed
         if fixed is not None:
             return fixed
+
         in_degrees, out_degrees = self._degrees()
         return degree_mask(in_degrees[member], out_degrees[member]).to(self.weight.dtype)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.functorch import functorch_active
 
 
 def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
@@ -30,7 +30,7 @@ def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
         >>> concat_elu(torch.tensor([2.0, -1.0]))
         tensor([ 2.0000, -0.6321, -0.8647,  1.0000])
     """
-    if transformed():
+    if functorch_active():
         return concat_elu_reference(x, dim)
     activated: Tensor = ConcatELU.apply(x.movedim(dim, -1))
     return activated.movedim(-1, dim)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.functorch import functorch_active
 
 
 def elu(x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def elu(x: Tensor) -> Tensor:
         >>> elu(torch.tensor([2.0, -1.0]))
         tensor([ 2.0000, -0.6321])
     """
-    if transformed():
+    if functorch_active():
         return elu_reference(x)
     activated: Tensor = ELU.apply(x)
     return activated

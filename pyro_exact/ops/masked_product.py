@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.functorch import functorch_active
 
 Degrees = tuple[Tensor, Tensor]  # of the inputs, and of the units, under one mask
 
@@ -104,7 +104,7 @@ class MaskedProduct(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, *_ = ctx.needs_input_grad
 
-        if torch.is_grad_enabled() or transformed(
+        if torch.is_grad_enabled() or functorch_active(
             grad
         ):  # the gradient is to be differentiated, or comes in batches
             mask = degree_mask(*ctx.degrees).to(weight.dtype)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.functorch import functorch_active
 
 
 def nade_recursion(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def nade_recursion(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
 
     Second derivatives, and the transforms of `torch.func`, use the plain formula.
     """
-    if transformed():
+    if functorch_active():
         return nade_recursion_reference(x, W, V, c)
     sums: Tensor = NADERecursion.apply(x, W, V, c)
     return sums
@@ -78,7 +78,7 @@ class NADERecursion(torch.autograd.Function):
         """Return the gradients of x, W, V and c."""
         *inputs, a = ctx.saved_tensors
         # The gradient itself may be differentiated, or come in batches.
-        if torch.is_grad_enabled() or transformed(grad):
+        if torch.is_grad_enabled() or functorch_active(grad):
             return _differentiable_gradient(inputs, grad)
 
         x, W, V, _ = inputs

@@ -1,4 +1,4 @@
-"""Grids of images as one tensor, and the checks that they can be drawn."""
+"""Grids of images as a tensor, and the checks that they can be drawn."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FIL
 
 
 def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
-    """Lay images with any number of channels, or vectors, out as one grey or RGB image.
+    """Lay images with any number of channels, or vectors, out as a grey or RGB image.
 
     With 2, 4 or more channels, each channel is a grey tile, one below another. A vector, which is a
     grey image of one row, takes a row of the grid for itself; vectors that would be in one row of
@@ -87,7 +87,7 @@ def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
 
     Args:
         n: Number of images.
-        shape: Shape (C, H, W) of one image.
+        shape: Shape (C, H, W) of an image.
         columns: Number of images in a row.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Grids of images, each below its title, in one figure at whole pixels."""
+"""Grids of images, each below its title, in a figure at whole pixels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def save_grids(
         grids: Titles and images, of shape (N, C, H, W) with values from 0 to levels - 1.
         levels: Number of pixel levels.
         path: A PNG file.
-        columns: Number of images in a row of one grid.
+        columns: Number of images in a row of a grid.
         rows: Number of rows of grids, a divisor of the number of grids.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The laws of a layer."""
+"""Check all laws of a layer at once."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ def check_bijection(
     draw: Draw | None = None,
     std: float = 0.5,
 ) -> None:
-    r"""Check that a layer keeps every law that the layers of this package keep, or say which ones it breaks.
+    r"""Check that a layer satisfies every law that the layers of this package satisfy.
 
-    Each law gets a copy of the layer, in float64 on the CPU and in evaluation mode, with its
-    weights moved by :math:`N(0, \mathrm{std}^2)`: near the identity many mistakes are invisible.
-    The layer itself and torch's random numbers stay as they are; what ``torch.compile`` has
-    compiled so far is dropped.
+    Use it in the tests of a layer of your own. Each law gets a copy of the layer, in float64 on the
+    CPU and in evaluation mode, with noise :math:`N(0, \mathrm{std}^2)` added to its weights: near
+    the identity many mistakes are invisible. The layer itself and torch's random state do not
+    change; the cache of ``torch.compile`` is cleared.
 
     Args:
-        layer: The layer. Inputs may be anything in its ``domain``, and outputs in its ``codomain``:
-            the real numbers, unless the layer declares something else, such as an interval.
-        event_shape: Shape of one event of its input.
-        context_dim: Size of its context vector, `None` for a plain layer.
-        draw: Makes a tensor of a given shape, of inputs for which the layer is defined; `None` for
-            standard normal numbers, mapped to the ``domain`` of the layer.
-        std: How far the weights are moved. Less for a deep stack: large weights may bend its
-            outputs beyond what float64 can undo.
+        layer: The layer. Its inputs are drawn from its ``domain``, and its outputs from its
+            ``codomain``: by default the real numbers.
+        event_shape: Shape of an event of its input.
+        context_dim: Size of its context vector; `None` for a plain layer.
+        draw: A function from a shape to a tensor of inputs for which the layer is defined; by
+            default standard normal numbers, mapped to the ``domain`` of the layer.
+        std: Standard deviation of the noise that is added to the weights. Use less for a deep
+            stack: with large weights, float64 may be too coarse to invert it.
 
     Raises:
-        AssertionError: If the layer breaks a law; the message names each, what it expects, and what
-            it got.
-        TypeError: If ``layer`` is no `Bijection`, or ``event_shape`` no shape.
+        AssertionError: If the layer breaks a law; the message names each such law, with the
+            expected and the actual value.
+        TypeError: If ``layer`` is no `Bijection`, or ``event_shape`` is no shape.
         ValueError: If the layer takes another context, or has another number of event dimensions.
 
     Example:
@@ -74,21 +74,25 @@ def laws(trial: Trial) -> list[Law[Trial]]:
 def _check_arguments(layer: Bijection, event_shape: Shape, context_dim: int | None) -> None:
     if not isinstance(layer, Bijection):
         raise TypeError(
-            f"check_bijection expects a Bijection; got {type(layer).__name__}. Derive your layer from it."
+            f"check_bijection expects a Bijection; got {type(layer).__name__}. Derive your layer "
+            f"from it."
         )
     if not isinstance(event_shape, Sequence):
         raise TypeError(
-            f"check_bijection expects an event_shape such as (3,) or (3, 8, 8); got {event_shape!r}. Pass the shape of "
-            f"one event, without a batch."
+            f"check_bijection expects an event_shape such as (3,) or (3, 8, 8); got "
+            f"{event_shape!r}. Pass the shape of one event, without a batch."
         )
+
     expected = None if context_dim is None else (context_dim,)
     if layer.context_shape != expected:
         raise ValueError(
-            f"check_bijection expects a layer with context_shape {expected}; got {layer.context_shape}. "
-            f"Pass its context_dim, or let the layer tell its context_dim to Bijection.__init__."
+            f"check_bijection expects a layer with context_shape {expected}; got "
+            f"{layer.context_shape}. Pass its context_dim, or let the layer tell its context_dim "
+            f"to Bijection.__init__."
         )
     if layer.domain.event_dim != len(event_shape):
         raise ValueError(
-            f"check_bijection expects an event_shape of {layer.domain.event_dim} dimensions, as the layer says; got "
-            f"{tuple(event_shape)}. Pass the shape of one event, without a batch."
+            f"check_bijection expects an event_shape of {layer.domain.event_dim} dimensions, as "
+            f"the layer says; got {tuple(event_shape)}. Pass the shape of one event, without a "
+            f"batch."
         )

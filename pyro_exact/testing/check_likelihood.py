@@ -1,4 +1,4 @@
-"""The laws of a likelihood."""
+"""Check all laws of a likelihood at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def check_likelihood(likelihood: Likelihood) -> None:
     """
     if not isinstance(likelihood, Likelihood):
         raise TypeError(
-            f"check_likelihood expects a Likelihood; got {type(likelihood).__name__}. Pass an instance of it."
+            f"check_likelihood expects a Likelihood; got {type(likelihood).__name__}. Pass an "
+            f"instance of it."
         )
 
     with torch.random.fork_rng(devices=[]):

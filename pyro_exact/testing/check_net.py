@@ -1,4 +1,4 @@
-"""The laws of an autoregressive network."""
+"""Check all laws of an autoregressive network at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyro_exact.testing.net_trial import NetTrial
 
 
 def check_causal_net(net: CausalNet, std: float = 0.5) -> None:
-    r"""Check that a network obeys the laws of autoregressive networks, and name those that it breaks.
+    r"""Check that a network obeys the laws of autoregressive networks, and name broken ones.
 
     The laws say, among others, that each site depends on earlier sites alone, that all steps give
     the parameters of one pass, that states are independent of each other, and, where all values can
@@ -34,7 +34,8 @@ def check_causal_net(net: CausalNet, std: float = 0.5) -> None:
     """
     if not isinstance(net, CausalNet):
         raise TypeError(
-            f"check_causal_net expects a CausalNet; got {type(net).__name__}. Derive your network from it."
+            f"check_causal_net expects a CausalNet; got {type(net).__name__}. Derive your network "
+            f"from it."
         )
 
     with torch.random.fork_rng(devices=[]):

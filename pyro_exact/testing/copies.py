@@ -1,4 +1,4 @@
-"""Laws of what is copied, saved and moved."""
+"""Laws of copies of a layer, of its state and of its device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyro_exact.testing.law import agree, always, law
+from pyro_exact.testing.law import agree, always, fresh, law
 from pyro_exact.testing.trial import Trial
 from pyro_exact.transforms.bijection import Bijection
 
@@ -27,7 +27,8 @@ def tensors_are_parameters_or_buffers(trial: Trial) -> None:
 
 @law(always)
 def parameters_are_contiguous(trial: Trial) -> None:
-    """Every parameter is contiguous: of any other, ``pyro.module`` registers a copy, and stock SVI trains that."""
+    """Every parameter is contiguous: otherwise stock SVI would train a copy of it."""
+    # For a parameter that is not contiguous, `pyro.module` registers a copy.
     for name, p in trial.layer.named_parameters():
         if not p.is_contiguous():
             raise AssertionError(
@@ -56,19 +57,22 @@ def state_dict_holds_all_that_is_learned(trial: Trial) -> None:
     with torch.no_grad():
         for p in other.parameters():
             p.add_(torch.randn_like(p))
-        replace(trial, layer=other).bound(
-            trial.x
-        )  # if it keeps what it has computed from its weights, it shows
+
+        # A call, so that values that are cached and depend on the weights are out of date.
+        replace(trial, layer=other).bound(trial.x)
+
     other.load_state_dict(trial.layer.state_dict())
     _equals(other, trial, trial.bound(trial.x))
 
 
 def _equals(layer: Bijection, trial: Trial, y: Tensor) -> None:
-    """Raise unless a copy of the layer has parameters of its own and the given output for the inputs of the trial."""
-    if any(p is q for p, q in zip(layer.parameters(), trial.layer.parameters(), strict=True)):
+    """Raise unless a copy of a layer has parameters of its own and the output y for ``trial.x``."""
+    parameters = zip(layer.parameters(), trial.layer.parameters(), strict=True)
+    if any(p is q for p, q in parameters):
         raise AssertionError(
             "the parameters of the copy: expected tensors of its own; got those of the layer."
         )
+
     t = replace(trial, layer=layer).bound
     agree("the output of the copy", t(trial.x), y, 0)
-    agree("the inverse of the copy", t.inv(y.detach().clone()), trial.x)
+    agree("the inverse of the copy", t.inv(fresh(y)), trial.x)

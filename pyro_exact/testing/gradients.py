@@ -1,4 +1,4 @@
-"""Laws of derivatives."""
+"""Laws of the derivatives of a layer."""
 
 from __future__ import annotations
 
@@ -14,37 +14,41 @@ from torch.autograd import gradcheck
 from pyro_exact.testing.law import agree, always, law, learns, learns_from_context
 from pyro_exact.testing.trial import ROWS, Direction, Trial
 
+Tensors = dict[str, Tensor]
+
 
 @law(always)
 def derivatives_are_those_of_finite_differences(trial: Trial) -> None:
     """The derivatives of both directions, in their arguments, are those of finite differences."""
     y = trial.bound.forward_and_ladj(trial.x)[0].detach()
-    context = () if trial.context is None else (trial.context[:1].clone().requires_grad_(),)
+    context: tuple[Tensor, ...] = ()
+    if trial.context is not None:
+        context = (trial.context[:1].clone().requires_grad_(),)
+
     for direction, source in (
         (trial.layer.forward_and_ladj, trial.x),
         (trial.layer.inverse_and_ladj, y),
     ):
-        gradcheck(
-            partial(_attached, direction),
-            (source[:1].clone().requires_grad_(), *context),
-            fast_mode=True,
-        )
+        arguments = (source[:1].clone().requires_grad_(), *context)
+        gradcheck(partial(_attached, direction), arguments, fast_mode=True)
 
 
 def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tensor) -> list[Tensor]:
-    """Return outputs that have a graph in any case: others would not be compared."""
-    nothing = torch.stack([0 * argument.sum() for argument in arguments]).sum()
+    """Return outputs that always have a graph: `gradcheck` would skip outputs without one."""
+    zeros = [0 * argument.sum() for argument in arguments]
+    nothing = torch.stack(zeros).sum()
     return [output + nothing for output in direction(*arguments)]
 
 
 @law(learns)
 def every_parameter_gets_a_gradient(trial: Trial) -> None:
     """Both directions give every parameter a gradient that is finite and not zero."""
-    many = replace(
-        trial, x=trial.inputs(20), context=trial.contexts(20)
-    )  # no unit of a network is off for all of them
+    # With many inputs, each unit of a network is active for at least one of them.
+    many = replace(trial, x=trial.inputs(20), context=trial.contexts(20))
+
     for name, direction, source in many.directions():
-        for weight, gradient in trial.gradients(_random_sum(*direction(source))).items():
+        gradients = trial.gradients(_random_sum(*direction(source)))
+        for weight, gradient in gradients.items():
             if not (gradient.isfinite().all() and gradient.any()):
                 raise AssertionError(
                     f"the gradient of {weight} in {name}: expected numbers; got {gradient}."
@@ -53,7 +57,7 @@ def every_parameter_gets_a_gradient(trial: Trial) -> None:
 
 @law(learns)
 def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
-    """The gradients of both directions and their log-determinants, in each weight, are those of finite differences."""
+    """The gradients of both directions and their ladj, in each weight, are finite differences."""
     y = trial.bound.forward_and_ladj(trial.x)[0].detach()
     for name, direction, source in (
         ("forward_and_ladj", trial.bound.forward_and_ladj, trial.x),
@@ -61,12 +65,11 @@ def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
     ):
         sums = _random_sums(direction, source)
         gradients = [trial.gradients(value) for value in sums()]
-        moves = {
-            weight: torch.randn_like(p) / _length(gradients, weight)
-            for weight, p in trial.weights().items()
-        }
+        moves = {}
+        for weight, p in trial.weights().items():
+            moves[weight] = torch.randn_like(p) / _length(gradients, weight)
 
-        # All weights are moved together at first: if that agrees, each of them does.
+        # All weights are moved together first: if the derivatives agree, so does each of them.
         if _difference(trial, moves, gradients, sums) is None:
             continue
         for weight, move in moves.items():
@@ -78,53 +81,63 @@ def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
 
 
 def _random_sums(direction: Direction, source: Tensor) -> Callable[[], list[Tensor]]:
-    """Return a function that evaluates a direction, and gives a random sum of the output and one of the ladj."""
+    """Return a function that returns a random sum of the output, and one of the ladj."""
     factors = [torch.randn_like(value) for value in direction(source)]
-    return lambda: [
-        (value * factor).sum() for value, factor in zip(direction(source), factors, strict=True)
-    ]
+
+    def sums() -> list[Tensor]:
+        values = direction(source)
+        return [(value * factor).sum() for value, factor in zip(values, factors, strict=True)]
+
+    return sums
 
 
-def _length(gradients: list[dict[str, Tensor]], weight: str) -> float:
-    """Return the length of the gradients of a weight: moved by its inverse, no weight hides behind another."""
+def _length(gradients: list[Tensors], weight: str) -> float:
+    """Return the norm of the gradients of a weight.
+
+    A weight is moved by its inverse, so that all weights have about the same effect.
+    """
     return max(0.1, *(gradient[weight].norm().item() for gradient in gradients))
 
 
 def _difference(
     trial: Trial,
-    moves: dict[str, Tensor],
-    gradients: list[dict[str, Tensor]],
+    moves: Tensors,
+    gradients: list[Tensors],
     sums: Callable[[], list[Tensor]],
 ) -> str | None:
-    """Say how derivatives along a move of weights differ from central differences; `None` if they do not."""
-    step, weights, values = (
-        1e-7,
-        trial.weights(),
-        [],
-    )  # so small that hardly ever a kink of a network is passed
+    """Compare derivatives with central differences; return the difference as text, or `None`."""
+    step = 1e-7  # so small that a kink of a network is hardly ever within it
+    weights, values = trial.weights(), []
     with torch.no_grad():
-        for sign in (1, -2):  # there, and to the other side
-            _move(weights, moves, sign * step)
+        # Evaluate at weights + step * moves, then at weights - step * moves, and go back.
+        for factor in (1, -2):
+            _move(weights, moves, factor * step)
             values.append(sums())
         _move(weights, moves, step)
 
-    for what, gradient, ahead, behind in zip(("output", "ladj"), gradients, *values, strict=True):
-        parts = torch.stack([(gradient[name] * move).sum() for name, move in moves.items()])
-        found, expected = parts.sum().item(), ((ahead - behind) / (2 * step)).item()
-        if not abs(found - expected) <= 1e-4 * (1 + parts.abs().sum().item()):
-            return f"expected {expected:.6g} for the {what}; got {found:.6g}."
+    for name, gradient, ahead, behind in zip(("output", "ladj"), gradients, *values, strict=True):
+        # The derivative along the moves: the sum over weights of gradient * move.
+        terms = [(gradient[weight] * move).sum() for weight, move in moves.items()]
+        parts = torch.stack(terms)
+        found = parts.sum().item()
+        expected = ((ahead - behind) / (2 * step)).item()
+
+        scale = 1 + parts.abs().sum().item()
+        if not abs(found - expected) <= 1e-4 * scale:
+            return f"expected {expected:.6g} for the {name}; got {found:.6g}."
     return None
 
 
-def _move(weights: dict[str, Tensor], moves: dict[str, Tensor], step: float) -> None:
+def _move(weights: Tensors, moves: Tensors, step: float) -> None:
     for name, move in moves.items():
         weights[name].add_(move, alpha=step)
 
 
 @law(learns_from_context)
 def the_context_gets_a_gradient(trial: Trial) -> None:
-    """Both directions give every number of the context a gradient that is finite and not zero."""
+    """Both directions give every element of the context a gradient that is finite and not zero."""
     context = cast(Tensor, trial.contexts(ROWS)).requires_grad_()
+
     for name, direction, source in replace(trial, context=context).directions():
         (gradient,) = torch.autograd.grad(_random_sum(*direction(source)), context)
         if not (gradient.isfinite().all() and gradient.all()):
@@ -135,10 +148,11 @@ def the_context_gets_a_gradient(trial: Trial) -> None:
 
 @law(learns)
 def a_round_trip_has_no_gradient(trial: Trial) -> None:
-    """f(f⁻¹(y)) = y for any weights, so its gradients vanish: the inverse depends on the weights as it should."""
+    """f(f⁻¹(y)) = y for any weights, so the gradients of a round trip in the weights vanish."""
     y = trial.outputs(ROWS)
     x, ladj_back = trial.bound.inverse_and_ladj(y)
     image, ladj = trial.bound.forward_and_ladj(x)
+
     for value in (_random_sum(image), (ladj + ladj_back).sum()):
         for weight, gradient in trial.gradients(value).items():
             agree(f"the gradient of {weight}", gradient, torch.zeros_like(gradient))
@@ -146,20 +160,24 @@ def a_round_trip_has_no_gradient(trial: Trial) -> None:
 
 @law(learns)
 def a_sample_without_gradient_is_scored_with_one(trial: Trial) -> None:
-    """Scoring a sample gives the parameters the gradient that scoring a copy of it gives."""
+    """The gradient of the score of a sample is that of the score of a copy of the sample."""
     d = trial.distribution()
     x = d.sample((4,))
-    _same_gradients(trial, d.log_prob(x).sum(), d.log_prob(x.clone()).sum())
+    found = d.log_prob(x).sum()
+    expected = d.log_prob(x.clone()).sum()
+    _same_gradients(trial, found, expected)
 
 
 @law(learns)
 def a_sample_with_gradient_is_scored_through_it(trial: Trial) -> None:
-    """Scoring a reparametrised sample, or a copy of it, gives the gradient of the formula for its noise."""
+    """The score of a reparametrised sample has the gradient of the formula for its noise."""
     d = trial.distribution()
     torch.manual_seed(1)
     x = d.rsample((4,))
     torch.manual_seed(1)
     z = d.base_dist.sample((4,))
+
+    # log p(x) = log p(z) - log |det dx/dz|
     expected = trial.base().log_prob(z) - trial.bound.inverse_and_ladj(z)[1]
     for found in (d.log_prob(x), d.log_prob(x.clone())):
         agree("log_prob", found, expected)
@@ -169,8 +187,10 @@ def a_sample_with_gradient_is_scored_through_it(trial: Trial) -> None:
 @law(learns)
 def two_steps_on_the_same_batch(trial: Trial) -> None:
     """Full-batch training works: a second step on the same tensors finds a lower loss."""
-    d, weights, losses = trial.distribution(), list(trial.weights().values()), []
+    d, losses = trial.distribution(), []
+    weights = list(trial.weights().values())
     optimizer = torch.optim.SGD(weights, lr=1e-6)
+
     for _ in range(2):
         loss = -d.log_prob(trial.x).mean()
         optimizer.zero_grad()
@@ -178,6 +198,7 @@ def two_steps_on_the_same_batch(trial: Trial) -> None:
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         losses.append(loss.item())
+
     if not losses[1] < losses[0]:
         raise AssertionError(
             f"the loss after a step: expected less than {losses[0]}; got {losses[1]}."
@@ -185,8 +206,9 @@ def two_steps_on_the_same_batch(trial: Trial) -> None:
 
 
 def _random_sum(*tensors: Tensor) -> Tensor:
-    """Return a number that depends on every number of the tensors."""
-    return torch.stack([(t * torch.randn_like(t)).sum() for t in tensors]).sum()
+    """Return a random sum of all elements of some tensors."""
+    sums = [(t * torch.randn_like(t)).sum() for t in tensors]
+    return torch.stack(sums).sum()
 
 
 def _same_gradients(trial: Trial, found: Tensor, expected: Tensor) -> None:

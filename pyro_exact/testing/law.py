@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Law(Generic[T]):
-    """A statement, and a function that raises where it does not hold.
+    """A statement, and a function that raises an error if it does not hold.
 
     Args:
         check: The function of a trial; its docstring is the statement.
-        applies: Whether the statement is one about the subject of a trial.
+        applies: A function that tells whether the statement applies to the subject of a trial.
     """
 
     check: Callable[[T], None]
@@ -45,8 +45,10 @@ def law(applies: Callable[[T], bool]) -> Callable[[Callable[[T], None]], Law[T]]
 
 def laws_of(modules: Sequence[ModuleType], trial: Any) -> list[Law[Any]]:
     """Return the laws in some modules that apply to a trial."""
-    values = [value for module in modules for value in vars(module).values()]
-    return [value for value in values if isinstance(value, Law) and value.applies(trial)]
+    found = []
+    for module in modules:
+        found += [value for value in vars(module).values() if isinstance(value, Law)]
+    return [law for law in found if law.applies(trial)]
 
 
 def check_laws(name: str, laws: Sequence[Law[T]], make_trial: Callable[[], T]) -> None:
@@ -55,7 +57,7 @@ def check_laws(name: str, laws: Sequence[Law[T]], make_trial: Callable[[], T]) -
     Args:
         name: Name of the subject, for the error.
         laws: The laws that apply to it.
-        make_trial: Makes a trial; the random numbers of each law are those of seed 0.
+        make_trial: A function that returns a new trial; each law starts with seed 0.
 
     Raises:
         AssertionError: If a law is broken.
@@ -65,63 +67,87 @@ def check_laws(name: str, laws: Sequence[Law[T]], make_trial: Callable[[], T]) -
         torch.manual_seed(0)
         try:
             each.check(make_trial())
-        except (
-            Exception
-        ) as error:  # the subject may raise anything; check the next law all the same
-            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-            reason = textwrap.shorten(kind + str(error), 400)
-            broken.append(f"- {each.name}: {each.statement}\n    {reason}")
+        except Exception as error:
+            # The subject may raise any error: the next law is checked all the same.
+            broken.append(f"- {each.name}: {each.statement}\n    {_reason(error)}")
 
     if broken:
         heading = f"{name} breaks {len(broken)} of {len(laws)} laws:"
         raise AssertionError("\n".join([heading, *broken]))
 
 
+def _reason(error: Exception) -> str:
+    kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+    return textwrap.shorten(kind + str(error), 400)
+
+
 def always(trial: Any) -> bool:
-    """Any trial."""
+    """Apply to any trial."""
     return True
 
 
 def plain(trial: Trial) -> bool:
-    """A layer without a context."""
+    """Apply to layers without a context."""
     return trial.context is None
 
 
 def conditional(trial: Trial) -> bool:
-    """A layer with a context."""
+    """Apply to layers with a context."""
     return trial.context is not None
 
 
 def learns(trial: Trial) -> bool:
-    """A layer with parameters."""
+    """Apply to layers with parameters."""
     return bool(trial.weights())
 
 
 def learns_from_context(trial: Trial) -> bool:
-    """A layer with a context and with parameters: one without any may have a context only to stand among others."""
+    """Apply to layers with a context and with parameters.
+
+    A layer without parameters may accept a context only to be used among conditional layers.
+    """
     return conditional(trial) and learns(trial)
 
 
 def keeps_shape(trial: Trial) -> bool:
-    """A layer whose outputs have the shape of its inputs."""
+    """Apply to layers whose outputs have the shape of their inputs."""
     return trial.output_shape == trial.event_shape
 
 
 def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8) -> None:
-    """Raise unless two tensors are equal up to the tolerance: absolute for small numbers, relative for large ones."""
+    """Raise AssertionError unless two tensors are equal up to a tolerance.
+
+    The tolerance is absolute for small elements and relative for large ones.
+
+    Args:
+        subject: The value that is compared, for the error.
+        found: The actual value.
+        expected: The expected value.
+        tolerance: The tolerance.
+    """
     has_shape(subject, found, expected.shape)
     off = ~torch.isclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
-    if off.any():
-        worst = torch.where(off, (found - expected).abs().nan_to_num(torch.inf), -1.0).argmax()
-        raise AssertionError(
-            f"{subject}: expected {expected.flatten()[worst].item()}; got {found.flatten()[worst].item()}. "
-            f"{int(off.sum())} of {off.numel()} numbers are off by more than {tolerance}."
-        )
+    if not off.any():
+        return
+
+    difference = (found - expected).abs().nan_to_num(torch.inf)
+    worst = torch.where(off, difference, -1.0).argmax()
+    wanted = expected.flatten()[worst].item()
+    got = found.flatten()[worst].item()
+    count, total = int(off.sum()), off.numel()
+    raise AssertionError(
+        f"{subject}: expected {wanted}; got {got}. "
+        f"{count} of {total} elements are off by more than {tolerance}."
+    )
+
+
+def fresh(value: Tensor) -> Tensor:
+    """Return a copy of a tensor without a gradient; no cache knows it."""
+    return value.detach().clone()
 
 
 def has_shape(subject: str, found: Tensor, expected: Shape) -> None:
-    """Raise unless a tensor has a shape."""
-    if tuple(found.shape) != tuple(expected):
-        raise AssertionError(
-            f"{subject}: expected shape {tuple(expected)}; got {tuple(found.shape)}."
-        )
+    """Raise AssertionError unless a tensor has a shape."""
+    wanted, got = tuple(expected), tuple(found.shape)
+    if got != wanted:
+        raise AssertionError(f"{subject}: expected shape {wanted}; got {got}.")

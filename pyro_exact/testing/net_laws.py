@@ -61,7 +61,7 @@ def theta_has_the_shape_of_the_grid(trial: NetTrial) -> None:
 
 @law(always)
 def theta_is_causal(trial: NetTrial) -> None:
-    """The parameters of a site do not depend on its own value, nor on sites of the same or later groups."""
+    """The parameters of a site do not depend on the site itself, its group or later groups."""
     net = trial.net
     for member in trial.members:
         order, theta = net.orders[member], trial.theta(trial.x, member)
@@ -79,7 +79,7 @@ def theta_is_causal(trial: NetTrial) -> None:
 
 @law(always)
 def steps_equal_the_pass(trial: NetTrial) -> None:
-    """The parameters from all steps are those from one pass, for each member and any batch shape."""
+    """The parameters from all steps are those of a pass, for each member and batch shape."""
     for batch in ((), (3,), (0,), (2, 2)):
         x, context = trial.values(*batch), trial.contexts(*batch)
         for member in trial.members:
@@ -90,7 +90,7 @@ def steps_equal_the_pass(trial: NetTrial) -> None:
 
 @law(always)
 def states_are_independent(trial: NetTrial) -> None:
-    """Steps of two batches can be taken in turns: the state is passed, and not kept in the network."""
+    """Steps of two batches can alternate: the state is not kept in the network."""
     net, inputs = trial.net, [trial.x, trial.values(len(trial.x))]
     states = [net.init_state((len(x),), trial.context) for x in inputs]
     previous: list[Tensor | None] = [None, None]
@@ -152,7 +152,7 @@ def mass_is_one(trial: NetTrial) -> None:
 
 @law(discrete)
 def samples_are_fixed_points_of_a_pass(trial: NetTrial) -> None:
-    """A sample, drawn from given noise, is what one pass at the sample draws from the same noise."""
+    """A sample from given noise equals the draws of a pass at the sample with that noise."""
     net, likelihood = trial.net, trial.net.likelihood
     noise = torch.rand(len(trial.x), net.sites, likelihood.num_noise, dtype=torch.float64)
 

@@ -69,7 +69,7 @@ class NetTrial:
         return Autoregressive(self.net, context, member)
 
     def every_value(self) -> Tensor:
-        """Return all values of a network of discrete elements, (levels ** elements, *event_shape)."""
+        """Return all values of discrete elements, (levels ** elements, *event_shape)."""
         return every_value(self.net.likelihood, self.net.event_shape)
 
 

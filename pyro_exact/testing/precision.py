@@ -14,11 +14,12 @@ from pyro_exact.transforms.compiled import compiled
 
 @law(always)
 def float32_is_close_to_float64(trial: Trial) -> None:
-    """In float32 both directions are right to 1e-4 of their largest number."""
+    """In float32 both directions are accurate to 1e-4 of their largest element."""
     y, ladj = trial.bound.forward_and_ladj(trial.x)
     single = trial.in_float32()
     found, ladj_found = single.bound.forward_and_ladj(single.x)
     back, ladj_back = single.bound.inverse_and_ladj(found)
+
     _close("the output", found, y)
     _close("the ladj", ladj_found, ladj)
     _close("the inverse", back, trial.x)
@@ -32,6 +33,7 @@ def autocast_leaves_the_formula_in_float32(trial: Trial) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         y, ladj = single.bound.forward_and_ladj(single.x)
         back, ladj_back = single.bound.inverse_and_ladj(y)
+
     _close("the inverse", back, single.x)
     _close("the ladj of the inverse", ladj_back, -ladj)
     for name, value in (("the output", y), ("the ladj", ladj)):
@@ -40,7 +42,8 @@ def autocast_leaves_the_formula_in_float32(trial: Trial) -> None:
 
 def _close(subject: str, found: Tensor, expected: Tensor) -> None:
     _is_float32(subject, found)
-    scale = expected.double().abs().amax().clamp(min=1)
+    largest = expected.double().abs().amax()
+    scale = largest.clamp(min=1)
     agree(
         f"{subject}, divided by the largest",
         found.double() / scale,
@@ -67,12 +70,17 @@ def inverse_compiles_into_one_graph(trial: Trial) -> None:
 
 
 def _traces(
-    direction: Callable[..., tuple[Tensor, Tensor]], source: Tensor, context: Tensor | None
+    direction: Callable[..., tuple[Tensor, Tensor]],
+    source: Tensor,
+    context: Tensor | None,
 ) -> None:
-    torch.compiler.reset()  # torch keeps a few graphs of a function, and refuses more: here each layer is another one
-    traced = compiled(
-        direction, backend="eager", fullgraph=True
-    )  # traces, and leaves out what takes its time
-    (found, ladj_found), (expected, ladj) = traced(source, context), direction(source, context)
+    # torch keeps a few graphs of a function and refuses more, and here each layer needs another.
+    torch.compiler.reset()
+
+    # The eager backend traces the graph without compiling it, which would take seconds.
+    traced = compiled(direction, backend="eager", fullgraph=True)
+    found, ladj_found = traced(source, context)
+    expected, ladj = direction(source, context)
+
     agree("the compiled output", found, expected)
     agree("the compiled ladj", ladj_found, ladj)

@@ -1,22 +1,23 @@
-"""Laws of batches and events."""
+"""Laws of the shapes of batches and events."""
 
 from __future__ import annotations
 
 import torch
 
-from pyro_exact.testing.law import agree, always, conditional, has_shape, law
+from pyro_exact.testing.law import agree, always, conditional, fresh, has_shape, law
 from pyro_exact.testing.trial import ROWS, Trial
+
+Batch = tuple[int, ...]
 
 
 @law(always)
 def shapes_are_as_announced(trial: Trial) -> None:
-    """The shape of an output is that of ``forward_shape``, and has the event dimensions of ``codomain``."""
-    has_shape("an output", trial.bound.forward_and_ladj(trial.x)[0], (ROWS, *trial.output_shape))
-    has_shape(
-        "an inverse",
-        trial.bound.inverse_and_ladj(trial.outputs(ROWS))[0],
-        (ROWS, *trial.event_shape),
-    )
+    """The shape of an output is that of ``forward_shape``, with the dimensions of ``codomain``."""
+    y, _ = trial.bound.forward_and_ladj(trial.x)
+    x, _ = trial.bound.inverse_and_ladj(trial.outputs(ROWS))
+    has_shape("an output", y, (ROWS, *trial.output_shape))
+    has_shape("an inverse", x, (ROWS, *trial.event_shape))
+
     found, expected = trial.layer.codomain.event_dim, len(trial.output_shape)
     if found != expected:
         raise AssertionError(f"codomain.event_dim: expected {expected}; got {found}.")
@@ -31,19 +32,23 @@ def batches_have_any_shape(trial: Trial) -> None:
 
 @law(always)
 def batches_may_be_empty(trial: Trial) -> None:
-    """A batch may hold nothing."""
+    """A batch may be empty."""
     for batch in ((0,), (2, 0)):
         _both_ways(trial, batch)
 
 
-def _both_ways(trial: Trial, batch: tuple[int, ...]) -> None:
-    x, t = trial.inputs(*batch).requires_grad_(), trial.given(trial.contexts(*batch))
+def _both_ways(trial: Trial, batch: Batch) -> None:
+    x = trial.inputs(*batch).requires_grad_()
+    t = trial.given(trial.contexts(*batch))
     y = t(x)
     ladj = t.log_abs_det_jacobian(x, y)
     has_shape("an output", y, (*batch, *trial.output_shape))
     has_shape("the ladj", ladj, batch)
-    agree(f"the inverse of a batch {batch}", t.inv(y.detach().clone()), x.detach())
-    has_shape("a gradient", torch.autograd.grad(y.sum() + ladj.sum(), x)[0], x.shape)
+
+    agree(f"the inverse of a batch {batch}", t.inv(fresh(y)), x.detach())
+
+    (gradient,) = torch.autograd.grad(y.sum() + ladj.sum(), x)
+    has_shape("a gradient", gradient, x.shape)
 
 
 @law(conditional)
@@ -56,19 +61,25 @@ def batches_of_input_and_context_broadcast(trial: Trial) -> None:
         ((4,), (3, 1)),
         ((1, 4), (3, 1)),
     ):
-        x, context, common = (
-            trial.inputs(*batch),
-            trial.contexts(*contexts),
-            torch.broadcast_shapes(batch, contexts),
-        )
-        t, whole = (
-            trial.given(context),
-            trial.given(context if context is None else context.expand(*common, -1)),
-        )
-        y = t(x)
-        x_whole = x.expand(*common, *trial.event_shape)
-        expected, ladj = whole.forward_and_ladj(x_whole)
-        subject = f"of inputs {batch} with contexts {contexts}"
-        agree(f"the output {subject}", y, expected)
-        agree(f"the ladj {subject}", t.log_abs_det_jacobian(x, y), ladj)
-        agree(f"the inverse {subject}", t.inv(y.detach().clone()), x_whole)
+        _broadcasts(trial, batch, contexts)
+
+
+def _broadcasts(trial: Trial, batch: Batch, contexts: Batch) -> None:
+    """Raise unless broadcasting agrees with inputs and contexts that are expanded first."""
+    x = trial.inputs(*batch)
+    context = trial.contexts(*contexts)
+    common = torch.broadcast_shapes(batch, contexts)
+
+    x_whole = x.expand(*common, *trial.event_shape)
+    context_whole = None
+    if context is not None:
+        context_whole = context.expand(*common, -1)
+    whole = trial.given(context_whole)
+    expected, ladj = whole.forward_and_ladj(x_whole)
+
+    t = trial.given(context)
+    y = t(x)
+    subject = f"of inputs {batch} with contexts {contexts}"
+    agree(f"the output {subject}", y, expected)
+    agree(f"the ladj {subject}", t.log_abs_det_jacobian(x, y), ladj)
+    agree(f"the inverse {subject}", t.inv(fresh(y)), x_whole)

@@ -21,20 +21,20 @@ ROWS = 3
 
 
 def within(constraint: constraints.Constraint) -> Draw:
-    """Return a function that makes a tensor of a given shape, of numbers that keep a constraint."""
+    """Return a function from a shape to a tensor of elements that satisfy a constraint."""
     inside = biject_to(constraint)
     return lambda shape: inside(torch.randn(shape, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
 class Trial:
-    r"""A copy of a layer and a batch of inputs. Each law gets a new one, and may do with it what it likes.
+    r"""A copy of a layer and a batch of inputs; each law gets its own, and may change it.
 
     Args:
         layer: The layer, in float64.
         x: Inputs, of shape (3, \*event).
         context: Contexts, of shape (3, context_dim); `None` for a plain layer.
-        draw: Makes a tensor of inputs of any shape.
+        draw: A function from a shape to a tensor of inputs.
     """
 
     layer: Bijection
@@ -51,15 +51,17 @@ class Trial:
         draw: Draw | None = None,
         std: float = 0.5,
     ) -> Trial:
-        """Copy a layer and move its weights; the arguments are those of `pyro_exact.testing.check_bijection`."""
+        """Copy a layer and add noise to its weights; arguments as of `check_bijection`."""
         layer = copy.deepcopy(layer).cpu().double().eval()
         with torch.no_grad():
             for p in layer.parameters():
                 p.add_(std * torch.randn_like(p))
-        context = (
-            None if context_dim is None else torch.randn(ROWS, context_dim, dtype=torch.float64)
-        )
-        draw = within(layer.domain) if draw is None else draw
+
+        context = None
+        if context_dim is not None:
+            context = torch.randn(ROWS, context_dim, dtype=torch.float64)
+        if draw is None:
+            draw = within(layer.domain)
         return cls(layer, draw((ROWS, *event_shape)).double(), context, draw)
 
     @property
@@ -72,15 +74,15 @@ class Trial:
 
     @property
     def bound(self) -> Bijection:
-        """The layer with the contexts, if it takes any, bound."""
+        """The layer given the contexts, or a plain layer itself."""
         return self.given(self.context)
 
     def given(self, context: Tensor | None) -> Bijection:
-        """Return the layer with a context bound; `None` for a plain layer."""
+        """Return the layer given a context; `None` for a plain layer."""
         return self.layer if context is None else self.layer.condition(context)
 
     def row(self, i: int) -> Bijection:
-        """Return the layer with the context of one input bound."""
+        """Return the layer given the context of a single input."""
         return self.given(None if self.context is None else self.context[i])
 
     def inputs(self, *batch: int) -> Tensor:
@@ -93,14 +95,12 @@ class Trial:
 
     def contexts(self, *batch: int) -> Tensor | None:
         """Draw a batch of contexts, `None` for a plain layer."""
-        return (
-            None
-            if self.context is None
-            else torch.randn(*batch, self.context.shape[-1], dtype=torch.float64)
-        )
+        if self.context is None:
+            return None
+        return torch.randn(*batch, self.context.shape[-1], dtype=torch.float64)
 
     def directions(self) -> Iterator[tuple[str, Direction, Tensor]]:
-        """Yield both pure methods of the bound layer, each with its name and a batch of the size of ``x``."""
+        """Yield the pure methods of the bound layer, with their names and arguments."""
         yield "forward_and_ladj", self.bound.forward_and_ladj, self.x
         yield "inverse_and_ladj", self.bound.inverse_and_ladj, self.outputs(len(self.x))
 
@@ -109,27 +109,28 @@ class Trial:
         return TransformedDistribution(self.base(), [self.bound.inv])
 
     def base(self) -> Distribution:
-        """Return a normal with a scale for each element, mapped to the codomain.
+        """Return a normal with a different scale for each element, mapped to the codomain.
 
-        A rotation of the standard normal would change no density.
+        With equal scales, a rotation of the elements would not change the density.
         """
-        scale = torch.linspace(1, 2, self.output_shape.numel(), dtype=torch.float64).view(
-            self.output_shape
-        )
+        scale = torch.linspace(1, 2, self.output_shape.numel(), dtype=torch.float64)
+        scale = scale.view(self.output_shape)
+
         normal = Normal(torch.zeros_like(scale), scale).to_event(scale.dim())
         return TransformedDistribution(normal, [biject_to(self.layer.codomain)])
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the parameters that learn and have numbers in them."""
+        """Return the trainable parameters that have elements."""
         return {
             name: p for name, p in self.layer.named_parameters() if p.requires_grad and p.numel()
         }
 
     def gradients(self, value: Tensor) -> dict[str, Tensor]:
-        """Return the gradient of each weight, zeros where the value does not depend on it."""
+        """Return the gradient of each weight; zeros if the value does not depend on it."""
         weights = self.weights()
         if not (weights and value.requires_grad):
             return {name: torch.zeros_like(p) for name, p in weights.items()}
+
         found = torch.autograd.grad(
             value,
             list(weights.values()),
@@ -141,7 +142,6 @@ class Trial:
 
     def in_float32(self) -> Trial:
         """Return the same trial in float32."""
+        layer = copy.deepcopy(self.layer).float()
         context = None if self.context is None else self.context.float()
-        return replace(
-            self, layer=copy.deepcopy(self.layer).float(), x=self.x.float(), context=context
-        )
+        return replace(self, layer=layer, x=self.x.float(), context=context)

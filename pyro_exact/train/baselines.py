@@ -1,4 +1,4 @@
-"""Two codes that any model should beat."""
+"""Two simple codes to compare a model with: every model should need fewer bits than both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def uniform_bits_per_dim(levels: int) -> float:
-    """Return the bits per dimension of the code that knows only the number of levels: log2(levels)."""
+    """Return log2(levels): the bits per dimension of a code that uses all levels equally often."""
     return math.log2(levels)
 
 
@@ -19,17 +19,22 @@ def independent_bits_per_dim(train: Tensor, test: Tensor, levels: int) -> float:
     Each pixel and colour has its own histogram of the training images, with one half added to each
     count (Krichevsky and Trofimov, 1981).
 
-    .. math:: -\frac1{N D} \sum_{n, d} \log_2 \frac{\mathrm{count}_d(x_{n d}) + 1/2}{N_\mathrm{train} + L / 2}
+    .. math::
+
+        -\frac1{N D} \sum_{n, d} \log_2
+        \frac{\mathrm{count}_d(x_{n d}) + 1/2}{N_\mathrm{train} + L / 2}
 
     Args:
         train: Integers of shape (N, C, H, W) in {0, ..., levels - 1}.
-        test: The same, to be scored.
+        test: Images of the same kind, to be scored.
         levels: Number of pixel levels, :math:`L`.
     """
     dims = train[0].numel()
+
+    # One histogram for each dimension: dimension d counts in the bins d L, ..., d L + L - 1.
     offsets = levels * torch.arange(dims)
-    counts = torch.bincount(
-        (train.flatten(1).long() + offsets).flatten(), minlength=levels * dims
-    ).double()
+    bins = (train.flatten(1).long() + offsets).flatten()
+    counts = torch.bincount(bins, minlength=levels * dims).double()
+
     log2_p = (counts + 0.5).log2() - math.log2(len(train) + levels / 2)
     return -log2_p[test.flatten(1).long() + offsets].mean().item()

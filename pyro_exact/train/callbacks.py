@@ -1,4 +1,4 @@
-"""What Lightning calls during training: the progress bar, and signals that end it."""
+"""Lightning callbacks for the user of a terminal: the progress bar, and signals that end a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from pyro_exact.train.lightning_module import budget_fraction
+from pyro_exact.train.budget import budget_fraction
+
+_STOPPING = (
+    b"\nStopping after this step. The same again stops at once, and loses what was not saved.\n"
+)
 
 
 class Progress(TQDMProgressBar):
-    """One bar for the whole run, which counts optimiser steps; under a budget of minutes their total is an estimate."""
+    """A single progress bar for the whole run, which counts optimiser steps.
+
+    If the budget is in minutes, the total number of steps is an estimate.
+    """
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=5)
@@ -33,26 +40,26 @@ class Progress(TQDMProgressBar):
         """Do not start a new bar."""
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: Any) -> dict[str, Any]:
-        # Asked for when the bar is drawn: Lightning's log would do its work in every step.
+        # Called only when the bar is drawn. `LightningModule.log` would cost time in each step.
         return {**super().get_metrics(trainer, pl_module), "bits/dim": pl_module.loss.item()}
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *rest: Any) -> None:
         step = trainer.global_step
-        self.train_progress_bar.total = round(
-            step / budget_fraction(pl_module.settings, step, pl_module.run.seconds)
-        )
+        used = budget_fraction(pl_module.settings, step, pl_module.run.seconds)
+        self.train_progress_bar.total = round(step / used)
         super().on_train_batch_end(trainer, pl_module, *rest)
 
 
 class Interrupts(Callback):
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a call; the second one acts as ever.
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a call; the second one acts as usual.
 
-    SIGTERM is the notice of a cluster, SIGHUP that of a terminal that closes. Where `nohup` has the
-    process ignore that one, it still does. Ctrl-C is heard in any case: a script that starts a run
-    in the background has it ignored, and the run could not be told to stop.
+    Clusters send SIGTERM before they end a job, and a terminal that closes sends SIGHUP. A SIGHUP
+    that the process ignores, for example because of `nohup`, stays ignored. Ctrl-C always counts:
+    a script that starts a run in the background makes it ignore SIGINT, and then the run could not
+    be stopped.
 
     Args:
-        call: For example to stop after this step.
+        call: The function to call, for example one that stops the run after the current step.
     """
 
     def __init__(self, call: Callable[[], None]) -> None:
@@ -61,43 +68,36 @@ class Interrupts(Callback):
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Hear them in a with-block."""
+        """Handle the signals in a with-block."""
         if threading.current_thread() is not threading.main_thread():
             yield  # Python allows signal handlers in the main thread only
             return
-        handlers = {
-            number: signal.getsignal(number)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        }
-        ignored = {number for number, handler in handlers.items() if handler == signal.SIG_IGN} - {
-            signal.SIGINT
-        }
-        self._before = {
-            number: handler for number, handler in handlers.items() if number not in ignored
-        }
-        self._hear()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if number == signal.SIGINT or handler != signal.SIG_IGN:
+                self._before[number] = handler
+        self._install()
         try:
             yield
         finally:
-            self._leave()
+            self._restore()
             self._before = {}
 
     def on_train_start(self, *_: Any) -> None:
-        self._hear()  # for Lightning has put a handler of its own before ours, which ends the run without saving it
+        # Lightning has just installed a handler of its own, which ends the run without saving it.
+        self._install()
 
-    def _hear(self) -> None:
+    def _install(self) -> None:
         for number in self._before:
             signal.signal(number, self._handle)
 
-    def _leave(self) -> None:
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _handle(self, *_: Any) -> None:
-        self._leave()
-        with suppress(OSError):  # a terminal that is gone
-            os.write(
-                2,
-                b"\nStopping after this step. The same again stops at once, and loses what was not saved.\n",
-            )
+        self._restore()
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, _STOPPING)
         self._call()

@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, loaded without running code, and enough to rebuild the model."""
+"""Checkpoints: written atomically, loaded without running code, enough to rebuild a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -17,19 +17,20 @@ from pyro_exact.checks import check_path, printable
 from pyro_exact.files import atomic_write
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes.limits import TooLargeError, is_out_of_memory
-from pyro_exact.train.checkpoint_checks import check_fields, check_members, check_values
+from pyro_exact.train.checkpoint_checks import check_members, check_values
+from pyro_exact.train.checkpoint_fields import check_fields
 from pyro_exact.train.checksum import DamagedError, verify_checksum, write_checksum
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.run_record import RunRecord
 
 LAST, BEST = "checkpoint.ckpt", "best.ckpt"
-KEY = "pyro_exact"  # of our part in the checkpoint, which otherwise is Lightning's
+KEY = "pyro_exact"  # of our part in a checkpoint; the rest belongs to Lightning
 
-_PREFIX = "model."  # of the names of weights, where the model is in the task that trains it
+_PREFIX = "model."  # of the names of weights, because the model is a part of `TrainingModule`
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint in one piece, with its checksum: whatever happens, the previous one survives."""
+    """Write a checkpoint atomically, with a checksum: the previous one always survives."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -38,14 +39,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             try:
                 with partial.open("wb") as file:
                     torch.save(checkpoint, file)
-            except (
-                RuntimeError
-            ) as error:  # torch's zip writer hides what the file said, that the disk is full
-                raise (
-                    error.__context__
-                    if isinstance(error.__context__, OSError)
-                    else OSError(str(error))
-                ) from error
+            except RuntimeError as error:
+                # torch's zip writer hides the error of the file, for example a full disk.
+                cause = error.__context__
+                raise (cause if isinstance(cause, OSError) else OSError(str(error))) from error
             write_checksum(partial)
 
     def load_checkpoint(
@@ -55,39 +52,46 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return the contents of a checkpoint, on the CPU; only tensors and plain values are ever loaded.
+    """Return the contents of a checkpoint on the CPU; only tensors and plain values are loaded.
 
-    The checksum of the file comes first, then the sizes that it declares, then what it holds: so a
-    flipped bit is found wherever it is, and a file takes no more memory than its own size.
+    The checksum of the file is verified first, then the sizes that it declares, then its contents.
+    So a flipped bit is found wherever it is, and a file takes no more memory than its own size.
+
+    Args:
+        path: A checkpoint.
 
     Raises:
-        TypeError: If it is no path.
+        TypeError: If ``path`` is no path.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated, changed, holds code or more than was written, or was not
-            written by this version of the library; the field is named.
+        ValueError: If the file is truncated, changed, holds code or more than was written, or was
+            not written by this version of the library; the field is named.
     """
     path = check_path("A checkpoint", "its path", path)
     if not os.path.isfile(path):  # False for a name that is too long, where Path.is_file raises
         raise FileNotFoundError(
-            f"There is no checkpoint {printable(path)}. `pyro-exact train` writes one into its output folder."
+            f"There is no checkpoint {printable(path)}. `pyro-exact train` writes one into its "
+            f"output folder."
         )
     try:
         return _contents(path)
     except DamagedError as error:
         raise ValueError(
-            f"{printable(path)} is refused: {error}. Use a checkpoint that `pyro-exact train` wrote."
+            f"{printable(path)} is refused: {error}. Use a checkpoint that `pyro-exact train` "
+            f"wrote."
         ) from error
 
 
 def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, RunRecord]:
-    """Rebuild a model from its checkpoint alone, with the weights that are evaluated (the average, where there is one).
+    """Rebuild a model from its checkpoint alone.
+
+    If the run averaged its weights, the model has the average.
 
     Args:
         path: A checkpoint that `fit` wrote.
-        device: ``"cuda"``, ``"cpu"``, or ``"auto"`` for the first of them that there is.
+        device: ``"cuda"``, ``"cpu"``, or ``"auto"``, which uses CUDA if available.
 
     Returns:
-        The model in evaluation mode, and what the run said of itself.
+        The model in evaluation mode, and the record of its run.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -99,58 +103,66 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
     weights: Mapping[str, Tensor] = checkpoint["state_dict"]
 
     def check(model: GenerativeModel) -> None:
-        _check_fit({_PREFIX + name: weight for name, weight in model.state_dict().items()}, weights)
+        expected = {_PREFIX + name: weight for name, weight in model.state_dict().items()}
+        _check_fit(expected, weights)
 
     try:
         model = run.recipe.build(run.shape, run.levels, check=check)
         check(model)
     except (TooLargeError, DamagedError) as error:
         raise ValueError(
-            f"The weights in {printable(path)} do not fit its recipe {run.recipe.name!r}: {str(error).rstrip('.')}. "
-            f"It was written by another version, or edited; train again."
+            f"The weights in {printable(path)} do not fit its recipe {run.recipe.name!r}: "
+            f"{str(error).rstrip('.')}. It was written by another version, or edited; train again."
         ) from error
+
     model.load_state_dict({name.removeprefix(_PREFIX): weight for name, weight in weights.items()})
     return model.eval().to(device), run
 
 
 def _contents(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; raise DamagedError at whatever is not as it was written."""
+    """Read a checkpoint; raise DamagedError if anything in it is not as it was written."""
     size = path.stat().st_size
     with path.open("rb") as file:
         verify_checksum(file)
         pickle_size = check_members(file, size)
         file.seek(0)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
-                checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except (
-            pickle.UnpicklingError
-        ) as error:  # whose text advises to load it without that protection
-            raise DamagedError(
-                "it holds something else than tensors and plain values; loading a checkpoint never runs code"
-            ) from error
-        except (
-            Exception
-        ) as error:  # a damaged file fails anywhere between its zip archive and its tensors
-            if is_out_of_memory(error):
-                raise
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DamagedError(f"it cannot be read ({reason})") from error
+        checkpoint = _unpickled(file)
     check_values(checkpoint, size, pickle_size)
     return check_fields(checkpoint, KEY)
 
 
+def _unpickled(file: BinaryIO) -> object:
+    """Return the values in a file, without running code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # The text of this error advises to load the file without protection, so it is replaced.
+        raise DamagedError(
+            "it holds something else than tensors and plain values; loading a checkpoint never "
+            "runs code"
+        ) from error
+    except Exception as error:
+        # A damaged file may fail at any place between its zip archive and its tensors.
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DamagedError(f"it cannot be read ({reason})") from error
+
+
 def _check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Raise DamagedError at the first weight that a model lacks, or has in another shape or dtype."""
+    """Raise DamagedError at the first weight that a model lacks, or has in another form."""
     for name in [*expected, *weights]:
+        field = printable(name)
         if name not in weights:
-            raise DamagedError(f"state_dict lacks {printable(name)}")
+            raise DamagedError(f"state_dict lacks {field}")
         if name not in expected:
-            raise DamagedError(f"state_dict has {printable(name)}, which the model has not")
+            raise DamagedError(f"state_dict has {field}, which the model has not")
+
         wanted, found = expected[name], weights[name]
         if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
             raise DamagedError(
-                f"state_dict expects {name} of shape {tuple(wanted.shape)} and {wanted.dtype}; got "
-                f"{tuple(found.shape)} and {found.dtype}"
+                f"state_dict expects {field} of shape {tuple(wanted.shape)} and {wanted.dtype}; "
+                f"got {tuple(found.shape)} and {found.dtype}"
             )

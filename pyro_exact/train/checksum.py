@@ -1,4 +1,4 @@
-"""A checksum at the end of a checkpoint: whatever happened to the file is seen before anything in it is read."""
+"""A checksum at the end of a checkpoint, which finds damage before anything in the file is read."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _PIECE = 2**20
 
 
 class DamagedError(ValueError):
-    """A checkpoint is not as it was written."""
+    """A checkpoint differs from the file that was written."""
 
 
 def write_checksum(path: Path) -> None:
-    """Append the checksum of a zip archive to it, as its comment, which every reader of such archives passes over."""
+    """Append the checksum of a zip archive to it, as its comment, which every zip reader skips."""
     with path.open("r+b") as file:
+        # The last field of an archive is the length of its comment, in two bytes.
         file.seek(-2, os.SEEK_END)
-        file.write(
-            struct.pack("<H", LENGTH)
-        )  # the length of the comment is the last thing before it
+        file.write(struct.pack("<H", LENGTH))
+
         size = file.tell()
         file.write(MARK + _checksum(file, size))
 
 
 def verify_checksum(file: BinaryIO) -> None:
-    """Raise DamagedError if a file has no checksum, or another one than it should."""
+    """Raise DamagedError if a file has no checksum, or one that differs from its contents."""
     size = file.seek(0, os.SEEK_END) - LENGTH
     file.seek(max(size, 0))
     mark, expected = file.read(len(MARK)), file.read()
@@ -39,14 +39,14 @@ def verify_checksum(file: BinaryIO) -> None:
             "it ends without a checksum, so it is truncated, of an older version, or no checkpoint"
         )
     if _checksum(file, size) != expected:
-        raise DamagedError("it is damaged, for its contents do not fit its checksum")
+        raise DamagedError("it is damaged, because its contents do not fit its checksum")
 
 
 def _checksum(file: BinaryIO, size: int) -> bytes:
-    """Return the SHA-256 of the first bytes of a file in hexadecimal digits; leave the file at their end."""
-    found, left = hashlib.sha256(), size
+    """Return the hexadecimal SHA-256 of the first bytes of a file, and stop at their end."""
+    digest, left = hashlib.sha256(), size
     file.seek(0)
     while left > 0 and (piece := file.read(min(left, _PIECE))):
-        found.update(piece)
+        digest.update(piece)
         left -= len(piece)
-    return found.hexdigest().encode()
+    return digest.hexdigest().encode()

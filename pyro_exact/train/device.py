@@ -1,4 +1,4 @@
-"""Where a model runs, and which process of several this is."""
+"""The device of a model, and the rank of this process."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ import time
 import torch
 from torch import distributed
 
-# The time that the training thread computes does not depend on who else computes; but it stands
-# still behind a GPU.
+# Time of computing does not depend on other programs on the machine. But it stands still while the
+# process waits for a GPU, so there the wall clock is used.
 CLOCKS = {"computing": time.thread_time, "wall": time.perf_counter}
 
 
 def pick_device(name: str) -> str:
-    """Return ``"cpu"`` or ``"cuda"``: what is named, or for ``"auto"`` the better one that there is.
+    """Return ``"cpu"`` or ``"cuda"``; for ``"auto"``, ``"cuda"`` if there is a CUDA device.
 
     Raises:
         ValueError: If it is another name, or there is no such device.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device expects auto, cpu or cuda; got {name!r}. Choose one of them.")
-    if name == "cuda" and not torch.cuda.is_available():
+
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
         raise ValueError("device is cuda, but torch sees no CUDA device here. Use cpu or auto.")
-    return "cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda"
+    return "cuda" if available and name != "cpu" else "cpu"
 
 
 def first_process() -> bool:
-    """Return whether this process is the only one, or the one of several that reports."""
-    return (
-        not (distributed.is_available() and distributed.is_initialized())
-        or distributed.get_rank() == 0
-    )
+    """Return whether this process is the only one, or rank 0 of several: the one that reports."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return True
+    return distributed.get_rank() == 0

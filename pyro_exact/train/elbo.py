@@ -9,7 +9,9 @@ from pyro_exact.recipes import Elbo
 
 
 def training_elbo(settings: Elbo) -> Trace_ELBO:
-    """Return the loss that a recipe asks for."""
+    """Return the ELBO for the settings of a recipe: annealed, with free bits, or plain."""
     if settings.anneal is not None:
         return AnnealedELBO(settings.anneal, settings.start, settings.steps)
-    return FreeBitsELBO(settings.free_nats, settings.per) if settings.free_nats else Trace_ELBO()
+    if settings.free_nats:
+        return FreeBitsELBO(settings.free_nats, settings.per)
+    return Trace_ELBO()

@@ -1,4 +1,4 @@
-"""One run a folder."""
+"""A lock on a folder, so that only one run at a time uses it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ LOCK = ".lock"
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Keep a folder to this process: no other run can begin in it.
+    """Hold a folder in a with-block: no other run can start in it.
 
-    The operating system lets go of it however this process ends.
+    The operating system releases the lock however this process ends.
 
     Raises:
-        ValueError: If another run is in it.
+        ValueError: If another run uses the folder.
     """
     path = folder / LOCK
-    held = _locked(path)
+    held = _lock(path)
     try:
         yield
     finally:
         if held is not None:
+            # Removed before it is released: a process that waits for it notices that it is gone.
             with suppress(OSError):
                 if _is(held, path):
-                    path.unlink()  # while it is ours: who waits for it will see that it is gone
+                    path.unlink()
             os.close(held)
 
 
-def _locked(path: Path) -> int | None:
-    """Return the descriptor of the locked file, or none where the file system has no locks."""
+def _lock(path: Path) -> int | None:
+    """Return the descriptor of the locked file, or `None` if the file system has no locks."""
     import fcntl  # not on every system, and only training needs it
 
     while True:
@@ -45,24 +46,30 @@ def _locked(path: Path) -> int | None:
             holder = os.read(file, 200).decode(errors="replace").strip() or "another process"
             os.close(file)
             raise ValueError(
-                f"{path.parent} is in use by another run, {holder}. Wait for it, or choose another folder (--out)."
+                f"{path.parent} is in use by another run, {holder}. Wait for it, or choose another "
+                f"folder (--out)."
             ) from None
         except OSError as error:
             os.close(file)
-            why = f"{path.parent} cannot be locked ({error.strerror}): start no second run in it."
-            warnings.warn(why, stacklevel=4)
+            reason = (
+                f"{path.parent} cannot be locked ({error.strerror}): start no second run in it."
+            )
+            warnings.warn(reason, stacklevel=4)
             return None
 
         if _is(file, path):
-            with suppress(OSError):  # a full disk: the lock holds without a name
+            # On a full disk the lock holds, but does not say who holds it.
+            with suppress(OSError):
                 os.ftruncate(file, 0)
                 os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
             return file
-        os.close(file)  # its run ended, and removed it, between our two calls
+
+        # Between the two calls another run ended and removed the file: try again.
+        os.close(file)
 
 
 def _is(file: int, path: Path) -> bool:
-    """Return whether an open file is still the one of that name."""
+    """Return whether an open file is still the file at a path."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Several processes of one run: when one of them dies, the others end too."""
+"""Several processes of one run: if one of them dies, the others end too."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ LOST = "Another process of this run has died."
 
 
 @contextmanager
-def fail_together(trainer: lightning.Trainer, how_to_go_on: str) -> Iterator[None]:
-    """End this process soon after another one of the run has died, with an error that says so.
+def fail_together(trainer: lightning.Trainer, advice: str) -> Iterator[None]:
+    """End this process with an error soon after another process of the run has died.
 
-    Sockets notice at once that their other end is gone. A GPU waits for half an hour, so a thread
-    looks after the processes that this one has started, or after the one that started it.
+    With gloo, a socket reports at once that its other end is gone. With NCCL, a GPU would wait for
+    half an hour. So a thread watches the processes that this one started, or its parent.
 
     Args:
-        trainer: Of this process.
-        how_to_go_on: The rest of the error.
+        trainer: The trainer of this process.
+        advice: The rest of the error message.
 
     Raises:
-        ConnectionError: Where a socket noticed it.
+        ConnectionError: If a socket reported it.
     """
     if trainer.world_size == 1:
         yield
         return
 
     finished = threading.Event()
-    arguments = (_death_of_another(trainer), finished, f"\npyro-exact: {LOST} {how_to_go_on}\n")
+    arguments = (_death_of_another(trainer), finished, f"\npyro-exact: {LOST} {advice}\n")
     threading.Thread(target=_watch, args=arguments, daemon=True).start()
     try:
         yield
     except RuntimeError as error:
         if "gloo" not in str(error).lower() and "nccl" not in str(error).lower():
             raise
-        raise ConnectionError(f"{LOST} {how_to_go_on}") from error
+        raise ConnectionError(f"{LOST} {advice}") from error
     finally:
         finished.set()
 
 
 def _death_of_another(trainer: lightning.Trainer) -> Callable[[], bool]:
+    """Return a function that tells whether a process that belongs to this one has died."""
     launcher: Any = trainer.strategy.launcher
     parent = os.getppid()
 
@@ -60,7 +61,9 @@ def _watch(died: Callable[[], bool], finished: threading.Event, message: str) ->
     while not died():
         if finished.wait(0.5):
             return
-    time.sleep(1)  # for an error of its own, which tells more, if it has one
+
+    # Give this process a second to fail with an error of its own, which tells more.
+    time.sleep(1)
     if not finished.is_set():
         os.write(2, message.encode())
-        os._exit(1)  # the thread that trains waits for a process that is gone
+        os._exit(1)  # the main thread waits for a process that is gone

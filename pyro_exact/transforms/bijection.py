@@ -78,16 +78,16 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         self.context_shape = self._context_shape(context_dim)
         self.domain, self.codomain = _reals(len(self.event)), _reals(len(self.output))
         self._memory = Memory()
-        self._fitting: set[tuple[int, ...]] = (
-            set()
-        )  # shapes of events that have been checked, with their direction
-        self._traced: tuple[Tensor, Tensor, Tensor, int] | None = None
+        # Shapes of events that have been checked, each after its direction.
+        self._fitting: set[tuple[int, ...]] = set()
+        # The output and the record of the last call that a compiler has traced.
+        self._traced: tuple[Tensor, Record] | None = None
 
     def _context_shape(self, context_dim: int | Sequence[int] | None) -> tuple[int, ...] | None:
         if context_dim is None:
             return None
         name = type(self).__name__
-        if hasattr(context_dim, "__iter__"):
+        if hasattr(context_dim, "__iter__") and getattr(context_dim, "ndim", 1) > 0:
             return check_sizes(name, "context_dim", context_dim)
         return (check_size(name, "context_dim", context_dim),)
 
@@ -149,9 +149,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
         inverse: Any = self._inv  # an attribute of Transform, which leaves it out of copies
         if inverse is None:
-            inverse = self.__dict__["_inv"] = Inverse(
-                self
-            )  # as no part: its parameters would be counted twice
+            # Not registered as a part: its parameters would be counted twice.
+            inverse = self.__dict__["_inv"] = Inverse(self)
         return inverse
 
     def condition(self, context: Tensor) -> Bijection:
@@ -165,7 +164,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         """1 for a layer of single numbers that rises, -1 for one that falls: a stock ``cdf`` asks for it."""
         raise NotImplementedError(
             f"{type(self).__name__} is no map of single numbers that rises or falls everywhere; a cdf needs one, such "
-            f"as Scaling or Logit. Estimate the cdf from samples."
+            f"as FixedAffine or Logit. Estimate the cdf from samples."
         )
 
     def with_cache(self, cache_size: int = 1) -> Bijection:
@@ -177,10 +176,28 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         check_floating(type(self).__name__, "x", x)
         check_floating(type(self).__name__, "y", y)
         for output, source, direction in ((y, x, FORWARD), (x, y, INVERSE)):
-            ladj = self._remembered(output, source, direction)
-            if ladj is not None:
-                return ladj if direction == FORWARD else -ladj
+            record = self._find(output, direction)
+            if record is not None and (record.source is source or record.given is source):
+                return record.ladj if direction == FORWARD else -record.ladj
+
         return self.forward_and_ladj(x)[1]
+
+    # Evaluation with a memory, for distributions
+    # ----------------------------------------------------------------------------
+
+    def evaluate(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return :math:`f(x)`, and remember where it came from, as a call of the layer does."""
+        return self._evaluate(x, FORWARD, context)
+
+    def source_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        r"""Return :math:`x` and :math:`\log|\det \partial x/\partial y|`, as `inverse_and_ladj` does.
+
+        When this layer has made ``y`` by `evaluate`, they are looked up, and not computed.
+        """
+        record = self._find(y, FORWARD, context)
+        if record is None:
+            return self.inverse_and_ladj(y, context)
+        return record.source, -record.ladj
 
     # The two methods that Transform calls
     # ----------------------------------------------------------------------------
@@ -191,42 +208,43 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     def _inverse(self, y: Tensor) -> Tensor:
         return self._evaluate(y, INVERSE)
 
-    def _evaluate(self, given: Tensor, direction: int) -> Tensor:
+    def _evaluate(self, given: Tensor, direction: int, context: Tensor | None = None) -> Tensor:
         """Return the output for ``given``, and remember the log-determinant."""
-        compiling = torch.compiler.is_compiling()
-        if not compiling and isinstance(given, Tensor):
-            record = self._memory.find(self, given, -direction)
-            if record is not None:
-                return record.source  # the opposite direction made `given`: an exact round trip
+        record = self._find(given, -direction, context)
+        if record is not None:
+            return record.source  # the opposite direction made `given`: an exact round trip
 
-        source, context = self._checked(given, None, direction)
-        value, ladj = (self.transform if direction == FORWARD else self.invert)(source, context)
+        source, cast = self._checked(given, context, direction)
+        value, ladj = (self.transform if direction == FORWARD else self.invert)(source, cast)
+        record = Record(given, source, value.detach(), ladj, direction, context)
 
-        if compiling:
-            self._traced = (value, given, ladj, direction)
+        if torch.compiler.is_compiling():
+            self._traced = value, record
             return value
 
         # The key must be a tensor that the graph of `ladj` does not hold, or the record would keep
         # itself alive.
         output = value.clone()
-        self._memory.write(self, output, Record(given, source, value.detach(), ladj, direction))
+        self._memory.write(self, output, record)
         return output
 
-    def _remembered(self, output: Tensor, source: Tensor, direction: int) -> Tensor | None:
-        """Return the log-determinant of the call that made ``output`` from ``source``, if there is one."""
-        if (
-            torch.compiler.is_compiling()
-        ):  # a compiler cannot trace a weak map: it gets the last call alone
-            traced, self._traced = self._traced, None
-            if traced is None:
+    def _find(self, output: Tensor, direction: int, context: Tensor | None = None) -> Record | None:
+        """Return the record of the call in that direction that made ``output``, if there is one."""
+        if torch.compiler.is_compiling():
+            # A compiler cannot trace a weak map: it knows the last call alone.
+            if self._traced is None:
                 return None
-            known = traced[0] is output and traced[1] is source and traced[3] == direction
-            return traced[2] if known else None
+            made, record = self._traced
+            if made is not output or record.direction != direction:
+                return None
+            if record.context is not context:
+                return None
+            self._traced = None
+            return record
 
-        record = self._memory.find(self, output, direction)
-        if record is None or (record.source is not source and record.given is not source):
+        if not isinstance(output, Tensor):
             return None
-        return record.ladj
+        return self._memory.find(self, output, direction, context)
 
     def _checked(
         self, x: Tensor, context: Tensor | None, direction: int
@@ -242,16 +260,21 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         elif weight.dtype != x.dtype or weight.dtype in HALF:
             x = x.to(precise(self, weight.dtype))
 
-        cut = x.dim() - len(self.event if direction == FORWARD else self.output)
-        key = (direction, cut < 0, *x.shape[cut:])
-        if key not in self._fitting:
-            (self.forward_shape if direction == FORWARD else self.inverse_shape)(x.shape)
-            self._fitting.add(key)
-
+        self._check_shape(x.shape, direction)
         if context is None and self.context_shape is None:
             return x, None
-        check_context(self, context, x.shape[:cut])
+
+        event_dim = len(self.event if direction == FORWARD else self.output)
+        check_context(self, context, x.shape[: x.dim() - event_dim])
         return x, None if context is None else context.to(x.dtype)
+
+    def _check_shape(self, shape: torch.Size, direction: int) -> None:
+        """Check the shape of an event, once for each shape."""
+        cut = len(shape) - len(self.event if direction == FORWARD else self.output)
+        key = (direction, cut < 0, *shape[cut:])
+        if key not in self._fitting:
+            (self.forward_shape if direction == FORWARD else self.inverse_shape)(shape)
+            self._fitting.add(key)
 
 
 @cache

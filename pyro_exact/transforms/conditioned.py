@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.boundary import Event, Shape, context_batch_shape
-from pyro_exact.transforms.memory import FORWARD
+from pyro_exact.transforms.memory import FORWARD, Memory, Weights
 
 
 class Conditioned(Bijection):
@@ -35,6 +37,7 @@ class Conditioned(Bijection):
         self.context_batch = context_batch_shape(bijection, context)
         self.register_buffer("context", context, persistent=False)
         self.training = bijection.training
+        self._memory = Memory(_Weights(bijection._memory.weights))
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.bijection.transform(self._expanded(x, self.event), self.context.to(x.dtype))
@@ -49,9 +52,8 @@ class Conditioned(Bijection):
     def inv(self) -> Bijection:
         from pyro_exact.transforms.inverse import Inverse
 
-        return Inverse(
-            self
-        )  # a new one: in a cycle with it, the graph of the context would outlive its step
+        # A new one: in a cycle with it, the graph of the context would outlive its step.
+        return Inverse(self)
 
     @property
     def sign(self) -> int:
@@ -69,6 +71,9 @@ class Conditioned(Bijection):
         x, context = super()._checked(x, context, direction)
         return self._expanded(x, self.event if direction == FORWARD else self.output), context
 
+    def _check_shape(self, shape: torch.Size, direction: int) -> None:
+        self.bijection._check_shape(shape, direction)
+
     def _expanded(self, x: Tensor, event: Event) -> Tensor:
         """Return an input with the batch dimensions of the context; a container that holds this layer has not."""
         shape = self._broadcast(x.shape, len(event))
@@ -77,6 +82,9 @@ class Conditioned(Bijection):
     def _broadcast(self, shape: Shape, event_dim: int) -> torch.Size:
         """Return a shape with the batch dimensions of the context."""
         cut = len(shape) - event_dim
+        if tuple(shape[:cut]) == self.context_batch:
+            return torch.Size(shape)
+
         try:
             batch = torch.broadcast_shapes(shape[:cut], self.context_batch)
         except RuntimeError:
@@ -85,3 +93,23 @@ class Conditioned(Bijection):
                 f"{tuple(shape[:cut])} and {tuple(self.context_batch)}. Pass a context for each input, or one for all."
             ) from None
         return torch.Size((*batch, *shape[cut:]))
+
+
+class _Weights(Weights):
+    """The weights of a conditional layer, and the context that is bound to it.
+
+    The layer has listed its weights: without them, each new context would take another walk through
+    its modules.
+    """
+
+    def __init__(self, inner: Weights) -> None:
+        super().__init__()
+        self._of_layer = inner
+
+    def of(self, layer: Any) -> list[Tensor]:
+        tensors = [*self._of_layer.of(layer.bijection), layer.context]
+        self.drawn = self._of_layer.drawn
+        return tensors
+
+    def modes(self, layer: Any) -> list[bool]:
+        return [layer.training, *self._of_layer.modes(layer.bijection)]

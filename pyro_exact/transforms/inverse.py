@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.boundary import Shape
+from pyro_exact.transforms.memory import Record
 
 
 class Inverse(Bijection):
@@ -50,8 +51,12 @@ class Inverse(Bijection):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return -self.bijection.log_abs_det_jacobian(y, x)
 
-    def _call(self, x: Tensor) -> Tensor:
-        return self.bijection._inverse(x)
+    def _evaluate(self, given: Tensor, direction: int, context: Tensor | None = None) -> Tensor:
+        return self.bijection._evaluate(given, -direction, context)
 
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self.bijection._call(y)
+    def _find(self, output: Tensor, direction: int, context: Tensor | None = None) -> Record | None:
+        record = self.bijection._find(output, -direction, context)
+        return None if record is None else record._replace(ladj=-record.ladj)
+
+    def _check_shape(self, shape: torch.Size, direction: int) -> None:
+        self.bijection._check_shape(shape, -direction)

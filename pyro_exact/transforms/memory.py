@@ -28,6 +28,7 @@ class Record(NamedTuple):
         ladj: The log-determinant in the direction that was taken.
         direction: `FORWARD` or `INVERSE`.
         with_grad: Whether gradients were recorded.
+        context: The context that was passed, if there was one.
         state: State of the weights, and of the tensors above.
         weights: The weights themselves: as long as they are held, no other tensor gets their ids.
     """
@@ -37,9 +38,15 @@ class Record(NamedTuple):
     value: Tensor
     ladj: Tensor
     direction: int
+    context: Tensor | None = None
     with_grad: bool = False
     state: State = ()
     weights: tuple[Tensor, ...] = ()
+
+    def tensors(self) -> list[Tensor]:
+        """Return the tensors that must be unchanged as long as the record is true."""
+        tensors = [self.given, self.source, self.ladj]
+        return tensors if self.context is None else [*tensors, self.context]
 
 
 class Memory:
@@ -63,23 +70,24 @@ class Memory:
 
     steps = 0  # of all optimisers: fused ones write into the weights without raising their version
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Weights | None = None) -> None:
+        self.weights = Weights() if weights is None else weights
         self._records = WeakTensorKeyDictionary()
-        self._weights = Weights()
 
-    def find(self, layer: nn.Module, output: Tensor, direction: int) -> Record | None:
-        """Return the record of an output that was made in the given direction, if it is still true."""
+    def find(
+        self, layer: nn.Module, output: Tensor, direction: int, context: Tensor | None = None
+    ) -> Record | None:
+        """Return the record of an output of the given direction and context, if it is still true."""
         record: Record | None = self._records.get(output)
-        if record is None or record.direction != direction:
+        if record is None or record.direction != direction or record.context is not context:
             return None
         if torch.is_grad_enabled() and not record.with_grad:
             return None
 
-        weights = self._weights.of(layer)
-        if record.state != self._state(
-            layer, weights, (output, record.given, record.source, record.ladj)
-        ):
+        tensors = [*self.weights.of(layer), output, *record.tensors()]
+        if record.state != self._state(layer, tensors):
             return None
+
         # A write through a NumPy view or ``.data`` raises no version, and a tensor of inference
         # mode has none.
         comparable = has_memory(output) and (output.device.type == "cpu" or output.is_inference())
@@ -87,17 +95,17 @@ class Memory:
 
     def write(self, layer: nn.Module, output: Tensor, record: Record) -> None:
         """Remember where ``output`` comes from."""
-        weights = self._weights.of(layer)
-        if self._weights.drawn:
+        weights = self.weights.of(layer)
+        if self.weights.drawn:
             return
 
-        state = self._state(layer, weights, (output, record.given, record.source, record.ladj))
+        state = self._state(layer, [*weights, output, *record.tensors()])
         self._records[output] = record._replace(
             with_grad=torch.is_grad_enabled(), state=state, weights=tuple(weights)
         )
 
-    def _state(self, layer: nn.Module, weights: list[Tensor], tensors: tuple[Tensor, ...]) -> State:
-        return Memory.steps, layer.training, self._weights.modes(), states([*weights, *tensors])
+    def _state(self, layer: nn.Module, tensors: list[Tensor]) -> State:
+        return Memory.steps, self.weights.modes(layer), states(tensors)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -139,9 +147,9 @@ class Weights:
             tensors = self._listed()
         return tensors
 
-    def modes(self) -> list[bool]:
-        """Return which of the inner modules are in training mode."""
-        return [*map(attrgetter("training"), self._inner)]
+    def modes(self, layer: nn.Module) -> list[bool]:
+        """Return which modules are in training mode: the layer itself, then those inside of it."""
+        return [layer.training, *map(attrgetter("training"), self._inner)]
 
     def _listed(self) -> list[Tensor]:
         return [

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.transforms.bijection import Bijection
-from pyro_exact.transforms.tanh_equation import root, slope
+from pyro_exact.transforms.planar_solver import derivative, solve
 
 
 class Planar(Bijection):
@@ -33,25 +33,25 @@ class Planar(Bijection):
     - ``"paper"``: :math:`m(p) = -1 + \log(1 + e^p)`, for which it does not.
 
     The inverse solves one scalar equation for :math:`a`, for any ``y``; see
-    `pyro_exact.transforms.tanh_equation`.
+    `pyro_exact.transforms.planar_solver`.
 
     Args:
         dim: Dimension of the vectors.
         context_dim: Size of the context vector that :math:`u, w, b` may depend on.
         parametrization: Which :math:`m`.
-        length: Number of such maps in a row, each with its own :math:`u, w, b`. As one layer they
-            take a third of the time of as many layers in a `Compose`: what does not depend on ``x``
-            is computed for all of them at once.
+        layers: Number of such maps in a row, each with its own :math:`u, w, b` (default 1). They
+            take a third of the time of as many `Planar` in a `Compose`, because everything that
+            does not depend on ``x`` is computed for all of them at once.
 
     Cost:
-        - forward: :math:`O(D)`, times ``length``.
-        - inverse: one monotone scalar equation in six Newton steps, :math:`O(D)`, times ``length``.
+        - forward: :math:`O(D)`, times ``layers``.
+        - inverse: one monotone scalar equation in six Newton steps, :math:`O(D)`, times ``layers``.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension, an unknown parametrisation, or a length that is not
+        ValueError: On another dimension, an unknown parametrisation, or a number of layers that is not
             positive.
 
     Reference:
@@ -70,27 +70,28 @@ class Planar(Bijection):
         dim: int,
         context_dim: int | None = None,
         parametrization: Literal["shifted", "paper"] = "shifted",
-        length: int = 1,
+        layers: int = 1,
     ) -> None:
         dim = check_size("Planar", "dim", dim)
-        length = check_size("Planar", "length", length, most=LARGEST_COUNT)
+        layers = check_size("Planar", "layers", layers, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
         if parametrization not in ("shifted", "paper"):
             raise ValueError(
                 f"Planar expects parametrization 'shifted' or 'paper'; got {parametrization!r}."
             )
-        self.dim, self.parametrization, self.length = dim, parametrization, length
+        self.dim, self.parametrization, self.layers = dim, parametrization, layers
         bound = dim**-0.5
-        u, w = (torch.empty(length, dim).uniform_(-bound, bound) for _ in range(2))
-        self.theta = Parameters({"u": u, "w": w, "b": torch.zeros(length)}, context_dim)
+        u, w = (torch.empty(layers, dim).uniform_(-bound, bound) for _ in range(2))
+        self.theta = Parameters({"u": u, "w": w, "b": torch.zeros(layers)}, context_dim)
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, u_hat, w, b, stretch = self._theta(x, context)
         batch, a = x.shape[:-1], []
+
+        # Each map: a = w.x + b, then x + u_hat tanh(a).
         if w.dim() == 2 and not torch.is_autocast_enabled(x.device.type):
-            x = x.reshape(
-                -1, self.dim
-            )  # matrix products are faster than broadcasting, but autocast would round them
+            # Matrix products are faster than broadcasting, but autocast would round them.
+            x = x.reshape(-1, self.dim)
             for u_k, w_k, b_k in zip(u_hat.split(1), w.split(1), b.split(1), strict=True):
                 a.append(F.linear(x, w_k, b_k))
                 x = torch.addmm(x, a[-1].tanh(), u_k)
@@ -98,16 +99,19 @@ class Planar(Bijection):
             for u_k, w_k, b_k in zip(u_hat.unbind(-2), w.unbind(-2), b.split(1, -1), strict=True):
                 a.append((x * w_k).sum(-1, keepdim=True) + b_k)
                 x = x + u_k * a[-1].tanh()
+
         return x.view(*batch, self.dim), _ladj(torch.cat(a, -1), stretch).view(batch)
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, u_hat, w, b, stretch = self._theta(y, context)
         a = []
-        for k in reversed(range(self.length)):
+
+        for k in reversed(range(self.layers)):
             # w.y + b = w.x + b + (w.u_hat) tanh(w.x + b) is an equation for a = w.x + b alone.
             target = (y * w[..., k, :]).sum(-1) + b[..., k]
-            a.append(root(stretch[..., k], target))
+            a.append(solve(stretch[..., k], target))
             y = y - u_hat[..., k, :] * a[-1].tanh().unsqueeze(-1)
+
         return y, -_ladj(torch.stack(a[::-1], -1), stretch)
 
     def _theta(
@@ -118,10 +122,11 @@ class Planar(Bijection):
         u, w, b = (p.to(dtype) for p in self.theta(context))
         product, norm2 = (u * w).sum(-1), (w * w).sum(-1)
         number = torch.finfo(dtype)
+
         if self.parametrization == "shifted":
-            stretch = F.softplus(
-                product + math.log(math.e - 1), threshold=40
-            )  # at 20, the default, it is off by e^-20
+            # 1 + m(p) = log(1 + (e - 1) e^p). At the default threshold, 20, it is off by e^-20.
+            stretch = F.softplus(product + math.log(math.e - 1), threshold=40)
+
             # m(p) - p = log(1 + (exp(-p) - 1) / e) to full accuracy near 0, where a vanishing w
             # divides it
             bounded = product.clamp_min(-80)
@@ -129,15 +134,17 @@ class Planar(Bijection):
             weight = excess / (norm2 + number.eps**2)
         else:
             vanishes = norm2 < number.eps**2
+            # 1 + m(p) = log(1 + e^p)
             stretch = F.softplus(product, threshold=40).masked_fill(vanishes, 1)
-            weight = (stretch - product - 1).masked_fill(vanishes, 0) / norm2.masked_fill(
-                vanishes, 1
-            )
+            excess = (stretch - product - 1).masked_fill(vanishes, 0)
+            weight = excess / norm2.masked_fill(vanishes, 1)
+
+        # u_hat = u + (m(w.u) - w.u) w / |w|^2
         return x.to(dtype), torch.addcmul(u, weight.unsqueeze(-1), w), w, b, stretch + number.tiny
 
     def extra_repr(self) -> str:
-        return f"{self.dim}, parametrization={self.parametrization!r}, length={self.length}"
+        return f"{self.dim}, parametrization={self.parametrization!r}, layers={self.layers}"
 
 
 def _ladj(a: Tensor, stretch: Tensor) -> Tensor:
-    return slope(a, a.tanh(), stretch).log().sum(-1)
+    return derivative(a, a.tanh(), stretch).log().sum(-1)

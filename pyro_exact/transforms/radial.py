@@ -29,18 +29,18 @@ class Radial(Bijection):
     Args:
         dim: Dimension of the vectors.
         context_dim: Size of the context vector that :math:`x_0, \alpha, \beta` may depend on.
-        length: Number of such maps in a row, each with its own :math:`x_0, \alpha, \beta`, as in
+        layers: Number of such maps in a row, each with its own :math:`x_0, \alpha, \beta`, as in
             `Planar`.
 
     Cost:
-        - forward: :math:`O(D)`, times ``length``.
-        - inverse: closed form, the root of a quadratic, :math:`O(D)`, times ``length``.
+        - forward: :math:`O(D)`, times ``layers``.
+        - inverse: closed form, the root of a quadratic, :math:`O(D)`, times ``layers``.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension, or a length that is not positive.
+        ValueError: On another dimension, or a number of layers that is not positive.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 14 and
@@ -53,13 +53,13 @@ class Radial(Bijection):
         True
     """
 
-    def __init__(self, dim: int, context_dim: int | None = None, length: int = 1) -> None:
+    def __init__(self, dim: int, context_dim: int | None = None, layers: int = 1) -> None:
         dim = check_size("Radial", "dim", dim)
-        length = check_size("Radial", "length", length, most=LARGEST_COUNT)
+        layers = check_size("Radial", "layers", layers, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
-        self.dim, self.length = dim, length
+        self.dim, self.layers = dim, layers
         bound = dim**-0.5
-        shapes = {"center": (length, dim), "raw_alpha": (length,), "raw_sum": (length,)}
+        shapes = {"center": (layers, dim), "raw_alpha": (layers,), "raw_sum": (layers,)}
         self.theta = Parameters(
             {k: torch.empty(s).uniform_(-bound, bound) for k, s in shapes.items()}, context_dim
         )
@@ -71,27 +71,32 @@ class Radial(Bijection):
             center.unbind(-2), alpha.split(1, -1), total.split(1, -1), strict=True
         ):
             r = _norm(x - x_0)
+            # x_0 + (1 + beta / (alpha + r)) (x - x_0)
             x = _scaled(x, x_0, (total_k - alpha_k) / (alpha_k + r), (total_k + r) / (alpha_k + r))
             distances.append(r)
+
         return x, self._ladj(torch.cat(distances, -1), alpha, total)
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
         distances = []
-        for k in reversed(range(self.length)):
+        for k in reversed(range(self.layers)):
             x_0, alpha_k, total_k = center[..., k, :], alpha[..., k, None], total[..., k, None]
             r = _root(_norm(y - x_0), alpha_k, total_k)
             y = _scaled(y, x_0, (alpha_k - total_k) / (total_k + r), (alpha_k + r) / (total_k + r))
             distances.append(r)
+
         return y, -self._ladj(torch.cat(distances[::-1], -1), alpha, total)
 
     def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the centres (*batch, length, dim), and alpha and alpha + beta (*batch, length)."""
+        """Return the centres (*batch, layers, dim), and alpha and alpha + beta (*batch, layers)."""
         center, raw_alpha, raw_sum = self.theta(context)
         return center, F.softplus(raw_alpha) + FLOOR, F.softplus(raw_sum) + FLOOR
 
     def _ladj(self, r: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
         beta, below = total - alpha, alpha + r
+
+        # across: log(1 + beta / (alpha + r)); along: log(1 + alpha beta / (alpha + r)^2)
         across = _log_ratio(total + r, below, beta / below)
         along = _log_ratio(
             r * (r + 2 * alpha) + alpha * total, below * below, alpha * beta / (below * below)
@@ -99,7 +104,7 @@ class Radial(Bijection):
         return ((self.dim - 1) * across + along).sum(-1)
 
     def extra_repr(self) -> str:
-        return f"{self.dim}, length={self.length}"
+        return f"{self.dim}, layers={self.layers}"
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.householder import reflect
 from pyro_exact.transforms.linear_lu import multiply
 from pyro_exact.transforms.numerics import LARGEST_MATRIX
-from pyro_exact.transforms.tanh_equation import root, slope
+from pyro_exact.transforms.planar_solver import derivative, solve
 
 
 class Sylvester(Bijection):
@@ -37,7 +37,7 @@ class Sylvester(Bijection):
       reverses a vector.
 
     The inverse is back-substitution from the last row up, one scalar equation each; see
-    `pyro_exact.transforms.tanh_equation`.
+    `pyro_exact.transforms.planar_solver`.
 
     Args:
         dim: Dimension :math:`D` of the vectors.
@@ -101,7 +101,9 @@ class Sylvester(Bijection):
             x, q, r, s, b, stretch = self._theta(x, context)
             a = multiply(multiply(x, q), s.mT) + b
             tanh = a.tanh()
-            return x + multiply(multiply(tanh, r.mT), q.mT), slope(a, tanh, stretch).log().sum(-1)
+            return x + multiply(multiply(tanh, r.mT), q.mT), derivative(a, tanh, stretch).log().sum(
+                -1
+            )
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(y):
@@ -113,10 +115,12 @@ class Sylvester(Bijection):
             v, a = torch.broadcast_tensors(multiply(y, q), b)
             for i in reversed(range(self.rank)):
                 target = s[..., i, i] * v[..., i] + a[..., i]
-                v = v - r[..., i] * root(stretch[..., i], target).tanh().unsqueeze(-1)
+                v = v - r[..., i] * solve(stretch[..., i], target).tanh().unsqueeze(-1)
                 a = a + s[..., i] * v[..., i : i + 1]
             tanh = a.tanh()
-            return y - multiply(multiply(tanh, r.mT), q.mT), -slope(a, tanh, stretch).log().sum(-1)
+            return y - multiply(multiply(tanh, r.mT), q.mT), -derivative(
+                a, tanh, stretch
+            ).log().sum(-1)
 
     def _theta(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
         """Return the input, Q, R, S, b and the stretches 1 + R_ii S_ii in float32 or better."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_exact.nn.precision import full_precision
 from pyro_exact.nn.token_conditioner import TokenConditioner
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.functorch import functorch_active
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.elementwise import Elementwise
 from pyro_exact.transforms.parts import check_conditioner
@@ -150,7 +150,7 @@ class TokenAutoregressive(Bijection):
 
     def _takes_passes(self, y: Tensor, context: Tensor | None) -> bool:
         """Return whether the inverse is to be solved by passes."""
-        if self.solver == "steps" or torch.compiler.is_compiling() or transformed(y):
+        if self.solver == "steps" or torch.compiler.is_compiling() or functorch_active(y):
             return False
 
         inputs = [y, *self.parameters()]

@@ -11,7 +11,7 @@ from pyro_exact.distributions import FlowDequantizer
 from pyro_exact.nn import ResidualConditioner, WeightNormConv2d
 from pyro_exact.nn.attention import ChannelNorm, GatedAttention, GatedConv
 from pyro_exact.ops.concat_elu import concat_elu
-from pyro_exact.transforms import Affine, Columns, Conv1x1, Coupling, Pair, PixelInterval
+from pyro_exact.transforms import Affine, Columns, Conv1x1, Coupling, Parallel, SigmoidToCell
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -107,7 +107,7 @@ def test_columns_of_a_small_image():
 
 
 def test_each_part_has_a_matrix_of_its_own():
-    layer = Pair(Columns(1), Conv1x1(1, factorized=False), Conv1x1(1, factorized=False))
+    layer = Parallel(Columns(1), Conv1x1(1, factorized=False), Conv1x1(1, factorized=False))
     fill(layer.fixed.theta.weight, 2.0)
     fill(layer.free.theta.weight, -5.0)
     y, ladj = layer.forward_and_ladj(torch.ones(1, 3, 4))
@@ -123,7 +123,7 @@ def test_a_matrix_of_flow_pp_starts_near_the_identity():
 
 def test_noise_of_zero_is_the_middle_of_the_cell():
     """A slope of 1/4 in each of two pixels."""
-    v, ladj = PixelInterval(context_shape=(1, 1, 2)).forward_and_ladj(
+    v, ladj = SigmoidToCell(context_shape=(1, 1, 2)).forward_and_ladj(
         torch.zeros(1, 1, 2), torch.tensor([[[3.0, 7.0]]])
     )
     assert v.flatten().tolist() == [3.5, 7.5]
@@ -132,7 +132,7 @@ def test_noise_of_zero_is_the_middle_of_the_cell():
 
 def test_density_of_the_noise():
     """log q(v | x) = log N(eps) - log|dv / d eps|; the steps are taken out, so that only the sigmoid is left."""
-    noise = FlowDequantizer(PixelInterval(event_dim=1, context_shape=(2,)))
+    noise = FlowDequantizer(SigmoidToCell(event_dim=1, context_shape=(2,)))
     x, eps = torch.tensor([3.0, 7.0]), torch.tensor([0.5, -1.0])
     expected = sum(
         -(e**2) / 2 - math.log(2 * math.pi) / 2 - math.log(sigmoid(e) * sigmoid(-e))

@@ -19,14 +19,14 @@ from pyro_exact.transforms import (
     Compose,
     Conv1x1,
     Coupling,
+    DiagonalAffine,
     FactorOut,
+    FixedAffine,
     Flatten,
     Halves,
     Logit,
     Permute,
-    Scaling,
     Squeeze,
-    TopPrior,
 )
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -172,7 +172,7 @@ def test_logit_is_exact_far_out_in_float32():
 
 def test_scaling_of_an_image():
     y, ladj = numbers(
-        *Scaling(-1 / 256, 0.5).forward_and_ladj(torch.tensor([[[64.0, 128.0, 0.0]]]))
+        *FixedAffine(-1 / 256, 0.5).forward_and_ladj(torch.tensor([[[64.0, 128.0, 0.0]]]))
     )
     assert_allclose(y, [[[0.25, 0.0, 0.5]]])
     assert_allclose(ladj, -3 * math.log(256), rtol=1e-12)
@@ -185,7 +185,7 @@ def test_permute():
 
 # (3 - 1) e^-log 2 = 1, (4 - 0) e^0 = 4; ladj = -log 2.
 def test_top_prior():
-    layer = TopPrior((2, 1, 1))
+    layer = DiagonalAffine((2, 1, 1))
     put(layer.theta.mean, torch.tensor([1.0, 0.0]).view(2, 1, 1))
     put(layer.theta.log_scale, torch.tensor([math.log(2), 0.0]).view(2, 1, 1))
     y, ladj = numbers(*layer.forward_and_ladj(torch.tensor([3.0, 4.0]).view(2, 1, 1)))
@@ -246,6 +246,6 @@ def test_factor_out_keeps_the_first_half_and_shows_its_scales():
 
 # y = 3 z + 1 has the density N(1, 9): at 4, log p = -0.5 - log 3 - log(2 pi) / 2.
 def test_density_of_a_scaled_normal():
-    flow = Flow(StandardNormal(1), Scaling(3.0, 1.0, event_dim=1))
+    flow = Flow(StandardNormal(1), FixedAffine(3.0, 1.0, event_dim=1))
     (log_prob,) = numbers(flow().log_prob(torch.tensor([4.0])))
     assert_allclose(log_prob, -0.5 - math.log(3) - 0.5 * math.log(2 * math.pi), rtol=1e-12)

@@ -65,7 +65,7 @@ def test_planar_shifted_with_a_longer_w():
 def test_planar_two_maps_in_a_row():
     # the first moves x_2 by 2 / 2, which the second, along the other axis, reads
     layer = fill(
-        Planar(2, length=2),
+        Planar(2, layers=2),
         u=[0.0, 2.0, log(e + 1), log(e + 1)],
         w=[1.0, 0.0, 0.0, 1.0],
         b=[0.0, -6 + HALF],

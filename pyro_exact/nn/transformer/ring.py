@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_exact.ops.transformed import transformed
+from pyro_exact.ops.functorch import functorch_active
 
 
 class Ring(NamedTuple):
@@ -75,4 +75,4 @@ def _read_later() -> bool:
 
     Elsewhere steps write in place, as a CUDA graph of a step must.
     """
-    return torch.is_grad_enabled() or transformed()
+    return torch.is_grad_enabled() or functorch_active()

@@ -1,4 +1,4 @@
-"""From pixel levels to a range that a network likes."""
+"""A fixed scale and shift, for example from pixel levels to the range that a network expects."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LARGEST_SCALE = (
 )
 
 
-class Scaling(Bijection):
-    r"""A fixed scale and shift of every number.
+class FixedAffine(Bijection):
+    r"""Scale and shift every element by two constants.
 
     .. math:: y = a x + b, \qquad \log|\det \partial y/\partial x| = D \log|a|
 
-    As a layer, the change of units is part of the density: a flow that begins with ``Scaling(1 /
+    As a layer, the change of units is part of the density: a flow that begins with ``FixedAffine(1 /
     256, -0.5)`` takes dequantised 8-bit images in pixel levels, and nobody adds :math:`D \log 256`
     by hand.
 
@@ -40,18 +40,20 @@ class Scaling(Bijection):
         ValueError: If the scale is zero, or it or the shift is not finite.
 
     Example:
-        >>> Scaling(1 / 256, -0.5)(torch.tensor([[[0.0, 128.0]]]))
+        >>> FixedAffine(1 / 256, -0.5)(torch.tensor([[[0.0, 128.0]]]))
         tensor([[[-0.5000,  0.0000]]])
     """
 
     def __init__(self, scale: float, shift: float = 0.0, event_dim: int = 3) -> None:
-        event_dim = check_size("Scaling", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM)
+        event_dim = check_size(
+            "FixedAffine", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM
+        )
         super().__init__([None] * event_dim)
-        self.scale = check_number("Scaling", "scale", scale, -LARGEST_SCALE, LARGEST_SCALE)
-        self.shift = check_number("Scaling", "shift", shift)
+        self.scale = check_number("FixedAffine", "scale", scale, -LARGEST_SCALE, LARGEST_SCALE)
+        self.shift = check_number("FixedAffine", "shift", shift)
         if abs(self.scale) < 1 / LARGEST_SCALE:
             raise ValueError(
-                f"Scaling expects a scale that is not 0 in float32; got {scale}. Choose a larger one."
+                f"FixedAffine expects a scale that is not 0 in float32; got {scale}. Choose a larger one."
             )
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The learned prior of the coarsest scale, as a layer."""
+"""A shift and a scale for every element, both learned: the prior of the coarsest scale of Glow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyro_exact.transforms.numerics import limited
 LARGEST_EVENT = 2**28  # elements, each of which has two parameters
 
 
-class TopPrior(Bijection):
+class DiagonalAffine(Bijection):
     r"""Standardise every element by a learned mean and scale of its own, both of which may depend on a context.
 
     .. math:: y = (x - m)\, e^{-s}, \qquad \log|\det \partial y/\partial x| = -\sum s
@@ -44,13 +44,13 @@ class TopPrior(Bijection):
         Kingma and Dhariwal (2018), Glow, official code (`prior`, with `learntop` and `ycond`).
 
     Example:
-        >>> TopPrior((2, 1, 1))(torch.tensor([[[3.0]], [[4.0]]])).flatten()
+        >>> DiagonalAffine((2, 1, 1))(torch.tensor([[[3.0]], [[4.0]]])).flatten()
         tensor([3., 4.], grad_fn=...)
     """
 
     def __init__(self, shape: Shape, context_dim: int | None = None) -> None:
-        shape = check_sizes("TopPrior", "shape", shape)
-        check_size("TopPrior", "the number of elements", prod(shape), most=LARGEST_EVENT)
+        shape = check_sizes("DiagonalAffine", "shape", shape)
+        check_size("DiagonalAffine", "the number of elements", prod(shape), most=LARGEST_EVENT)
         super().__init__(shape, context_dim=context_dim)
         self.shape = shape
         self.theta = Parameters(

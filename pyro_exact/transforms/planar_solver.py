@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def slope(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
+def derivative(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
     r"""Return :math:`1 + c / \cosh^2 a = \tanh^2 a + s / \cosh^2 a`: a sum of positive terms, so nothing cancels.
 
     Args:
@@ -25,7 +25,7 @@ def slope(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
     return torch.addcmul(tanh.square(), stretch, sech2, value=4)
 
 
-def root(stretch: Tensor, target: Tensor) -> Tensor:
+def solve(stretch: Tensor, target: Tensor) -> Tensor:
     r"""Return the :math:`a` with :math:`a + (s - 1) \tanh a = t`, as exactly as :math:`s` and :math:`t` determine it.
 
     Its error is at most eight times what it moves by when :math:`a`, :math:`s` and :math:`t` are
@@ -55,7 +55,7 @@ def _newton(a: Tensor, stretch: Tensor, target: Tensor) -> Tensor:
     tanh = a.tanh()
     residual = torch.addcmul(_excess(a, tanh), stretch, tanh) - target
     # The gradient of torch.addcdiv would square a slope that may be the smallest number.
-    return a - residual / slope(a, tanh, stretch)
+    return a - residual / derivative(a, tanh, stretch)
 
 
 def _excess(a: Tensor, tanh: Tensor) -> Tensor:

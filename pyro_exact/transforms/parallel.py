@@ -9,7 +9,7 @@ from pyro_exact.transforms.partition import Partition
 from pyro_exact.transforms.parts import common_context_shape, context_for
 
 
-class Pair(Bijection):
+class Parallel(Bijection):
     r"""Transform both parts of an event, each by a bijection of its own.
 
     .. math::
@@ -35,7 +35,7 @@ class Pair(Bijection):
         Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, official code (`Pointwise` on a tuple).
 
     Example:
-        >>> layer = Pair(Columns(3), Conv1x1(3), Conv1x1(3))
+        >>> layer = Parallel(Columns(3), Conv1x1(3), Conv1x1(3))
         >>> layer(torch.zeros(5, 3, 4, 4)).shape
         torch.Size([5, 3, 4, 4])
     """
@@ -43,7 +43,7 @@ class Pair(Bijection):
     def __init__(self, partition: Partition, fixed: Bijection, free: Bijection) -> None:
         super().__init__(
             partition.event,
-            context_dim=common_context_shape("Pair", (fixed.context_shape, free.context_shape)),
+            context_dim=common_context_shape("Parallel", (fixed.context_shape, free.context_shape)),
         )
         self.partition, self.fixed, self.free = partition, fixed, free
 

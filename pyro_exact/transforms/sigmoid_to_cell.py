@@ -13,7 +13,7 @@ from pyro_exact.transforms.boundary import Shape
 from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, of_event
 
 
-class PixelInterval(Bijection):
+class SigmoidToCell(Bijection):
     r"""Map real numbers to [c, c + 1), where the context c holds pixel levels; without a context, to [0, 1).
 
     .. math:: y = c + \sigma(x), \qquad \log|\det \partial y/\partial x| = \sum \log\sigma(x) + \log\sigma(-x)
@@ -46,13 +46,13 @@ class PixelInterval(Bijection):
 
     Example:
         >>> pixels = torch.tensor([[[0.0, 254.0]]])
-        >>> PixelInterval(context_shape=(1, 1, 2)).condition(pixels)(torch.zeros(1, 1, 2))
+        >>> SigmoidToCell(context_shape=(1, 1, 2)).condition(pixels)(torch.zeros(1, 1, 2))
         tensor([[[  0.5000, 254.5000]]])
     """
 
     def __init__(self, event_dim: int = 3, context_shape: Shape | None = None) -> None:
         event_dim = check_size(
-            "PixelInterval", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM
+            "SigmoidToCell", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM
         )
         super().__init__(
             [None] * event_dim if context_shape is None else context_shape,

@@ -1,0 +1,36 @@
+"""The result record that a command writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyro_exact.data import Images
+    from pyro_exact.models import GenerativeModel
+    from pyro_exact.train import Evaluation, RunRecord
+
+
+def result_of(
+    run: RunRecord,
+    model: GenerativeModel,
+    images: Images,
+    split: str,
+    score: Evaluation,
+    note: str = "",
+) -> dict[str, Any]:
+    """Return the record of a score; see `RunRecord.result`.
+
+    Args:
+        run: The record of the run that trained the model.
+        model: The model.
+        images: The data set.
+        split: The split that was scored.
+        score: The score.
+        note: A remark on the data.
+    """
+    data: dict[str, Any] = {"name": images.name, "split": split, "images": score.images}
+    if note:
+        data["note"] = note
+
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return run.result(data, score, parameters)

@@ -1,0 +1,125 @@
+"""The command `pyro-exact train`."""
+
+from __future__ import annotations
+
+import dataclasses
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pyro_exact.cli.data_args import Device
+from pyro_exact.cli.loading import load_images, portable_source
+from pyro_exact.cli.output import say, tell
+from pyro_exact.cli.results import result_of
+from pyro_exact.recipes import load_recipe
+from pyro_exact.recipes.training import caution
+
+if TYPE_CHECKING:
+    from pyro_exact.data import Images
+    from pyro_exact.models import GenerativeModel
+    from pyro_exact.recipes import Recipe
+    from pyro_exact.train import RunRecord
+
+
+def train(
+    recipe: str,
+    data: str | None = None,
+    data_root: Path | None = None,
+    download: bool = False,
+    out: Path | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    valid_fraction: float | None = None,
+    device: Device = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    model: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Train the model of a recipe; write checkpoints, the training curve and a record of the run.
+
+    Args:
+        recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
+        data: Name of a data set, an .npz file, or a folder of images; that of the recipe by
+            default.
+        data_root: Folder of the torchvision data sets.
+        download: Whether to download a torchvision data set that is not there.
+        out: Output folder; runs/NAME OF THE RECIPE by default.
+        seed: Seed of the weights, the order of the images, the noise and the validation split.
+        resume: Whether to go on from the checkpoint in the output folder.
+        valid_fraction: Part of the training images held out for validation, where the data has no
+            such split.
+        device: Where to run; auto uses cuda if available.
+        devices: Number of devices on each machine; more than one trains with DDP.
+        nodes: Number of machines, each started by torchrun.
+        model: A setting of the model that differs from the recipe; to see all settings, use
+            pyro-exact recipes --show RECIPE.
+        training: Settings of the training that differ from the recipe.
+    """
+    # The recipe is read before torch is imported, so that a wrong name is reported at once.
+    original = load_recipe(recipe)
+
+    from pyro_exact.train import fit
+
+    chosen = original.changed(model or {}, training or {})
+    if (warning := caution(original.training, training or {})) is not None:
+        say(f"Warning: {warning}")
+
+    asked: dict[str, Any] = {
+        "name": data or chosen.data,
+        "root": data_root,
+        "valid_fraction": valid_fraction,
+        "seed": seed,
+    }
+    images = load_images(download=download, **asked)
+    source = portable_source(asked)
+
+    # The record names the data of this run, not the data that the recipe was made for.
+    folder = out or Path("runs") / chosen.name
+    chosen = dataclasses.replace(chosen, data=source["name"])
+    fit(
+        chosen,
+        images,
+        folder,
+        seed,
+        resume,
+        source,
+        device=device,
+        devices=devices,
+        nodes=nodes,
+        finish=lambda trained, run: _write_results(trained, run, chosen, images, folder, device),
+    )
+
+
+def _write_results(
+    model: GenerativeModel,
+    run: RunRecord,
+    recipe: Recipe,
+    images: Images,
+    out: Path,
+    device: str,
+) -> None:
+    """Score the last state, and write the files that stand beside the checkpoints."""
+    from pyro_exact.files import atomic_write, write_json
+    from pyro_exact.plots import save_curve
+    from pyro_exact.train import BEST, LAST, evaluate, labels_for
+    from pyro_exact.train.data_module import validation_subset
+    from pyro_exact.train.device import pick_device
+
+    model = model.to(pick_device(device))
+    index, labels = validation_subset(images, recipe.training), labels_for(model, images, "valid")
+    score = evaluate(model, images.valid[index], labels=None if labels is None else labels[index])
+
+    # Printed before anything is written, because a disk may be full.
+    tell(f"validation: {score}, {score.in_nats()}")
+    step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
+    if step != run.step:
+        tell(f"lowest: {lowest:.4f} bits/dim after {step} steps, in {BEST}")
+
+    write_json(result_of(run, model, images, "valid", score), out / "train.json")
+    with atomic_write(out / "recipe.yaml") as partial:
+        partial.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+    save_curve(run.curve, out / "curve.png")
+    tell(f"{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")

@@ -1,0 +1,61 @@
+"""Cache a Python value that is computed from tensors; recompute it when one of them changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+class TensorCache(Generic[T]):
+    """A value that Python computes from tensors, for example the blocks of a mask from its degrees.
+
+    It is computed again when one of the tensors is replaced or written to. A compiler gets the
+    value of before, because reading the tensors would break its graph. Writes through ``.data`` are
+    not seen.
+
+    Args:
+        compute: The function of the tensors.
+        tensors: The tensors at the start.
+    """
+
+    def __init__(self, compute: Callable[..., T], *tensors: Tensor) -> None:
+        self.compute = compute
+        self._set(tensors)
+
+    def of(self, *tensors: Tensor) -> T:
+        """Return the value for the tensors as they are now."""
+        if not torch.compiler.is_compiling() and not self._is_current(tensors):
+            self._set(tensors)
+        return self.value
+
+    def _set(self, tensors: tuple[Tensor, ...]) -> None:
+        # A tensor that is made in inference mode could not be saved for a gradient.
+        with torch.inference_mode(False):
+            self.tensors, self.value = tensors, self.compute(*tensors)
+
+            # A tensor of inference mode does not count the writes into it: keep its values.
+            self.seen = [
+                tensor.clone() if tensor.is_inference() else tensor._version for tensor in tensors
+            ]
+
+    def _is_current(self, tensors: tuple[Tensor, ...]) -> bool:
+        return all(
+            mine is yours
+            and (torch.equal(seen, yours) if isinstance(seen, Tensor) else seen == yours._version)
+            for mine, yours, seen in zip(self.tensors, tensors, self.seen, strict=True)
+        )
+
+
+def refresh_on_load(module: nn.Module, name: str) -> None:
+    """Recompute a cached attribute of a module after each load of its state, before a compiler reads it."""
+    module.register_load_state_dict_post_hook(partial(_read, name))
+
+
+def _read(name: str, module: nn.Module, _: object) -> None:
+    getattr(module, name)
