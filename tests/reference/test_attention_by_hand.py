@@ -54,7 +54,8 @@ def transformer(x, w, prefix, depth, heads, block, post, context):
     h = [each + w[f"{prefix}positions.axes.0"][t] for t, each in enumerate(x)]
     for number in range(depth):
         name = f"{prefix}blocks.{number}"
-        h = [each + linear(context, w, f"{name}.context") for each in h]
+        if context is not None:
+            h = [each + linear(context, w, f"{name}.context") for each in h]
 
         def norm(x, which, name=name):
             return layer_norm(x, w, f"{name}.{which}")
@@ -83,18 +84,23 @@ def test_transformer(post):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_layer_of_tarflow(reverse):
-    net = TransformerConditioner(3, 2, 2, width=4, depth=1, heads=2, context_dim=2)
-    w, x, context = weights(net), torch.randn(3, 2), torch.randn(2)
+@pytest.mark.parametrize("context", [None, torch.tensor([0.3, -1.2], dtype=torch.float64)])
+def test_layer_of_tarflow(reverse, context):
+    context_dim = None if context is None else 2
+    net = TransformerConditioner(3, 2, 2, width=4, depth=1, heads=2, context_dim=context_dim)
+    w, x = weights(net), torch.randn(3, 2)
     layer = TokenAutoregressive(Affine(bound=3.0, shift_first=True), net, reverse)
 
     tokens = x.numpy()[::-1] if reverse else x.numpy()
     before = [np.zeros(4), *(linear(token, w, "embed") for token in tokens[:-1])]
-    h = transformer(before, w, "transformer.", 1, 2, 3, False, context.numpy())
+    known = None if context is None else context.numpy()
+    h = transformer(before, w, "transformer.", 1, 2, 3, False, known)
 
     y, ladj = [], 0.0
-    for token, features in zip(tokens, h, strict=True):
+    for t, (token, features) in enumerate(zip(tokens, h, strict=True)):
         shift, raw = linear(features, w, "last").reshape(2, 2)
+        if t == 0 and context is None:
+            shift = raw = np.zeros(2)
         log_scale = 3 * np.tanh(raw / 3)
         y.append((token + shift) * np.exp(log_scale))
         ladj += log_scale.sum()

@@ -28,8 +28,9 @@ class TransformerConditioner(TokenConditioner):
     .. math:: \theta_t = W\, \mathrm{transformer}(0, V x_1, \dots, V x_{t-1};\, \mathrm{context})_t
 
     The zero stands in for the token before the first one, whose position has a learned vector as
-    every position has. The last layer starts at zero: with any of our formulas the layer starts as
-    the identity.
+    every position has. Without a context nothing is known before the first token: its theta is
+    zero, at which a formula is the identity, or close to it. The last layer starts at zero, so that
+    the layer starts as the identity.
 
     Args:
         tokens: Number of tokens.
@@ -52,7 +53,7 @@ class TransformerConditioner(TokenConditioner):
     Reference:
         Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly and Susskind (2024),
         Normalizing Flows are Capable Generative Models, section 2.2, and official code
-        (`MetaBlock`), which passes the first token unchanged and adds a class to the input alone.
+        (`MetaBlock`), which adds a class to the input alone.
 
     Example:
         >>> from pyro_exact.nn import TransformerConditioner
@@ -100,6 +101,8 @@ class TransformerConditioner(TokenConditioner):
         h = self.transformer(before, self._rows(context, batch))
 
         theta = self._theta(h)
+        if self.context_shape is None:
+            theta = torch.cat((torch.zeros_like(theta[:, :1]), theta[:, 1:]), dim=1)
         return theta.reshape(*batch, self.tokens, self.token_dim, self.num_params)
 
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> ConditionerState:
@@ -122,6 +125,8 @@ class TransformerConditioner(TokenConditioner):
 
         h, inner = self.transformer.step(inner, before)
         theta = self._theta(h)
+        if previous is None and self.context_shape is None:
+            theta = torch.zeros_like(theta)
         theta = theta.reshape(*batch, self.token_dim, self.num_params)
         return theta, ConditionerState(batch, inner)
 
