@@ -49,7 +49,7 @@ def attend(
 
 
 class Attend(torch.autograd.Function):
-    """The fast kernel, with its own gradient where that is the last one."""
+    """The fast kernel, and the gradient of that kernel unless it is to be differentiated again."""
 
     @staticmethod
     def forward(
@@ -65,10 +65,13 @@ class Attend(torch.autograd.Function):
         ctx.mask, ctx.causal = mask, causal
 
         with torch.enable_grad():
-            q, k, v = (each.detach().requires_grad_() for each in (query, key, value))
-            ctx.inputs = q, k, v
-            ctx.attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
-        return ctx.attended.detach()
+            query = query.detach().requires_grad_()
+            key = key.detach().requires_grad_()
+            value = value.detach().requires_grad_()
+            attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
+
+        ctx.inputs, ctx.attended = (query, key, value), attended
+        return attended.detach()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -86,9 +89,12 @@ class Attend(torch.autograd.Function):
 
 
 def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    scores = query @ key.mT * query.shape[-1] ** -0.5
+    scale = query.shape[-1] ** -0.5
+    scores = scale * (query @ key.mT)
+
     if causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        every = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
+        mask = every.tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return scores.softmax(-1) @ value

@@ -44,7 +44,7 @@ class TokenAutoregressive(Bijection):
         elementwise: The formula :math:`f`, for example ``Affine()``.
         conditioner: The network :math:`g`. Its ``context_shape``, if it has one, becomes that of
             the layer.
-        reverse: Whether the tokens come from the last one to the first one.
+        reverse: Whether the tokens come from the last to the first.
         solver: The method of the inverse.
 
     Attributes:
@@ -122,9 +122,11 @@ class TokenAutoregressive(Bijection):
         for token in y.unbind(-2):
             theta, state = self.conditioner.step(state, previous)
             theta = self.elementwise.check_theta(theta, token)
-            previous, ladj_t = self.elementwise.inverse_and_ladj(token, theta)
+
+            # x_t = f^-1(y_t; g(x_{<t}))
+            previous, token_ladj = self.elementwise.inverse_and_ladj(token, theta)
             found.append(previous)
-            ladj = ladj + ladj_t.sum(-1)
+            ladj = ladj + token_ladj.sum(-1)
 
         self.passes = None
         return torch.stack(found, dim=-2), ladj

@@ -44,7 +44,7 @@ class ImageTransformer(CausalNet):
     a logit for each level. With ``components`` it is a pixel with all its channels, with a linear
     embedding, and the likelihood is a mixture of that many discretised logistics.
 
-    A site sees the sites of its own block and of the block before it, in every layer. By default
+    In every layer a site sees the sites of the same block and of the block before. By default
     the sites come pixel by pixel and a block is a number of neighbours in that order. With
     ``block_shape`` a block is a rectangle of pixels, and the rectangles come row by row.
 
@@ -55,7 +55,7 @@ class ImageTransformer(CausalNet):
         shape: (C, H, W).
         levels: Number of pixel levels; two make bits.
         width: Channels of the transformer.
-        depth: Number of its blocks of layers.
+        depth: Number of blocks of the transformer.
         heads: Number of attention heads.
         head_dim: Channels of each head, by default width / heads.
         dense_width: Channels within the networks of the positions, by default 4 width.

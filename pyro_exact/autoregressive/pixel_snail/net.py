@@ -44,7 +44,7 @@ class PixelSNAIL(CausalNet):
         depth: Number of blocks.
         resnets: Number of gated residual layers of each block.
         key_dim: Channels of the keys of each attention.
-        value_dim: Channels of its values; by default half the width.
+        value_dim: Channels of the values; by default half the width.
         pool: Keys and values are maxima over squares of this side, which divides the sides of the
             image; with 2, the attention over large images costs a quarter.
         components: Logistics of the mixture.

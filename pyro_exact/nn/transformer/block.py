@@ -161,7 +161,7 @@ class TransformerBlock(nn.Module):
         return norm(h) if self.norm == "pre" else h
 
     def _after(self, total: Tensor, norm: nn.LayerNorm) -> Tensor:
-        """Return the sum of a residual connection, with its norm if that comes after the sum."""
+        """Return the sum of a residual connection, with the norm if norms follow the sums."""
         return total if self.norm == "pre" else norm(total)
 
     def _dense(self, h: Tensor) -> Tensor:

@@ -37,8 +37,8 @@ class CausalTransformer(nn.Module):
 
     .. math:: y_t = g(x_{\max(0, (b - 1) m)}, \dots, x_t, \mathrm{context})
 
-    where m is the size of a block and position t lies in block b, counted from 0: a layer sees its
-    own block up to t, and the block before. By default all positions are one block: dense
+    where m is the size of a block and position t lies in block b, counted from 0: a layer sees
+    that block up to t, and the block before. By default all positions are one block: dense
     attention. Note that the output of a position depends on the input of that position, so an
     autoregressive network must shift its inputs by one.
 
@@ -68,7 +68,7 @@ class CausalTransformer(nn.Module):
             two-dimensional.
 
     Shape:
-        - x, y: (N, positions, width), or fewer positions, from the first one; context: (N,
+        - x, y: (N, positions, width), or the first positions only; context: (N,
           context_dim).
 
     Raises:

@@ -27,17 +27,17 @@ class TransformerConditioner(TokenConditioner):
 
     .. math:: \theta_t = W\, \mathrm{transformer}(0, V x_1, \dots, V x_{t-1};\, \mathrm{context})_t
 
-    The zero stands in for the token before the first one, whose position has a learned vector as
-    every position has. Without a context nothing is known before the first token: its theta is
-    zero, at which a formula is the identity, or close to it. The last layer starts at zero, so that
-    the layer starts as the identity.
+    The zero is the input of the first position, which has a learned vector as every position has.
+    Without a context nothing is known before the first token: its theta is zero, at which a formula
+    is the identity, or close to it. The last layer starts at zero, so that the layer starts as the
+    identity.
 
     Args:
         tokens: Number of tokens.
         token_dim: Number of elements of a token.
         num_params: Number of parameters that the formula takes for each element.
         width: Channels of the transformer.
-        depth: Number of its blocks.
+        depth: Number of blocks of the transformer.
         heads: Number of attention heads.
         context_dim: Size of a context vector, which enters every block.
         grid: Sizes of the axes along which the tokens lie, if their positions are to be the sums of
