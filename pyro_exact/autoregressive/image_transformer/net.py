@@ -14,7 +14,7 @@ from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.image_transformer.embedding import LevelEmbedding, PixelEmbedding
 from pyro_exact.autoregressive.image_transformer.site_order import site_order
 from pyro_exact.autoregressive.pixel_net import of_levels
-from pyro_exact.checks import check_size, check_sizes
+from pyro_exact.checks import check_elements, check_size, check_sizes
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn.step_state import StepState
@@ -116,6 +116,7 @@ class ImageTransformer(CausalNet):
         channels, height, image_width = check_sizes(name, "shape", shape, length=3)
         levels = check_size(name, "levels", levels, least=2)
         width = check_size(name, "width", width)
+        check_elements(name, width, max(width, channels * levels))
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 

@@ -122,7 +122,7 @@ class CausalTransformer(nn.Module):
         heads = check_size(name, "heads", heads, most=LARGEST_COUNT)
         head_dim = _head_dim(width, heads, head_dim)
         dense_width = check_size(name, "hidden", 4 * width if dense_width is None else dense_width)
-        check_elements(name, width, max(3 * heads * head_dim, dense_width))
+        check_elements(name, width, max(3 * heads * head_dim, dense_width, self.length))
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
