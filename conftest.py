@@ -10,7 +10,12 @@ import torch
 
 from pyro_exact import transforms
 
-SLOW = (Path(__file__).parent / "tests" / "slow.txt").read_text().split()
+SLOW = set((Path(__file__).parent / "tests" / "slow.txt").read_text().split())
+
+
+def group(name: str) -> str:
+    """Return the name of a test without its cases; of a law of layers, which law it is."""
+    return name.partition("-" if name.startswith("test_law[") else "[")[0]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Coverage is not measured in slow tests, so that it costs little time.
     """
     for item in items:
-        if item.name in SLOW or item.name.partition("[")[0] in SLOW:
+        if group(item.name) in SLOW:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.no_cover)
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():

@@ -1,11 +1,11 @@
 """Learn the densities of two moons, spirals and a checkerboard from samples, by four flows and stock SVI.
 
-The guide is empty, so the ELBO is log p(x) itself. The first picture shows what each flow learned;
-the second, like figure 1 of Dinh, Sohl-Dickstein and Bengio (2017), how RealNVP bends the plane: z
-= f(x) makes noise of the data, and x = f⁻¹(z) data of noise.
+The guide is empty, so the ELBO is log p(x) itself. The first picture shows the density of each
+flow. The second picture shows the maps of RealNVP, as in figure 1 of Dinh, Sohl-Dickstein and
+Bengio (2017): z = f(x) from data to noise, and x = f⁻¹(z) from noise to data.
 
     python examples/density_2d.py              # eight minutes on one core
-    python examples/density_2d.py --smoke      # a few steps, to see that it runs
+    python examples/density_2d.py --smoke      # a few steps, for a test
 """
 
 import math
@@ -163,7 +163,7 @@ def main(
     """Fit every flow to every data set.
 
     Args:
-        steps: Optimiser steps for each.
+        steps: Number of optimiser steps for each model.
         seed: Of everything.
         out: Folder for pictures and numbers.
         smoke: Whether to take a few steps only.

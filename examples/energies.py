@@ -1,12 +1,12 @@
 """Fit planar, radial and NICE flows to four energies: figure 3 of Rezende and Mohamed (2015).
 
-An energy U is a density p(z) = exp(-U(z)) / Z that nobody can sample. Stock SVI fits a flow q to
-it: the guide draws z from the flow, and the model scores -U(z), so the ELBO is log Z - KL(q || p).
-The pictures show q on a grid, which takes the inverse of each flow; the table has KL(q || p) from
-samples of q, with Z by quadrature.
+An energy U defines a density p(z) = exp(-U(z)) / Z from which one cannot sample directly. Stock SVI
+fits a flow q to it: the guide draws z from the flow, and the model scores -U(z), so the ELBO is
+log Z - KL(q || p). The pictures show q on a grid, which uses the inverse of each flow. The table
+has KL(q || p) from samples of q, with Z by quadrature.
 
     python examples/energies.py              # ten minutes on one core
-    python examples/energies.py --smoke      # a few steps, to see that it runs
+    python examples/energies.py --smoke      # a few steps, for a test
 """
 
 import math
@@ -184,7 +184,7 @@ def main(
     """Fit every flow to every energy.
 
     Args:
-        steps: Optimiser steps for each.
+        steps: Number of optimiser steps for each model.
         particles: Samples of the flow in each step.
         samples: Samples of the flow that KL(q || p) is estimated from.
         seed: Of everything.

@@ -1,22 +1,22 @@
 """An amortised guide: a conditional flow under a plate, trained by stock SVI with vectorised particles.
 
-The problem is that of Pyro's tutorial "SVI with a Normalizing Flow guide". A row of data is five
-observations in the plane; behind it are three latent numbers, two for the mean and one for the
+The problem is from Pyro's tutorial "SVI with a Normalizing Flow guide". A row of data has five
+observations in the plane. The latent has three dimensions, two for the mean and the third for the
 correlation:
 
     z ~ N(0, I),    x_1, ..., x_5 ~ N((z_1, z_2), 0.1² [[1, ρ], [ρ, 1]]),    ρ = 0.99 tanh(z_3)
 
-The guide is one flow for all rows: `flow.condition(encoder(x))` is a stock distribution whose batch
-is the plate. The tutorial uses a flow of zuko there, through an adapter, and shows it the raw
-observations. With `--peer zuko` that is trained too, in as many steps, and beside it ours on the
-same raw observations.
+The guide uses the same flow for all rows: `flow.condition(encoder(x))` is a stock distribution
+whose batch shape is that of the plate. The tutorial uses a flow of zuko via an adapter, with the raw
+observations as context. With `--peer zuko` that flow is trained too, for the same number of steps,
+and ours with the same raw observations.
 
-Given ρ everything is Gaussian. So the exact posterior and the exact log-evidence, which the ELBO
-cannot pass, take one sum over a grid of z_3.
+Given ρ the model is Gaussian. Therefore the exact posterior and the exact log-evidence, an upper
+bound of the ELBO, are sums over a grid of z_3.
 
     python examples/guide.py                          # a minute on one core
     python examples/guide.py --peer zuko --seeds 3    # beside zuko (pip install zuko)
-    python examples/guide.py --smoke                  # a few steps, to see that it runs
+    python examples/guide.py --smoke                  # a few steps, for a test
 """
 
 import math
@@ -215,7 +215,7 @@ def main(
     """Train an amortised flow guide and compare it with the exact posterior.
 
     Args:
-        steps: Optimiser steps; the tutorial takes 4096.
+        steps: Number of optimiser steps; 4096 in the tutorial.
         seeds: Number of runs, each with weights and noise of its own; the data are the same.
         peer: Whose flow to train as well.
         row: Row of the data whose posterior the picture shows, 0 to 63.

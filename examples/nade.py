@@ -1,11 +1,13 @@
-"""NADE, MADE, DeepNADE or ConvNADE on binarised 8x8 digits with stock Pyro: train, score, sample, and complete images.
+"""NADE, MADE, DeepNADE or ConvNADE on binarised 8x8 digits with stock Pyro: training, scores, samples and completions.
 
-The guide is empty, or for DeepNADE and ConvNADE draws which pixels are known, so the ELBO is log
-p(x) itself.
+The guide is empty, or for DeepNADE and ConvNADE draws the subset of known pixels, so the ELBO is
+log p(x) itself.
 
-    python examples/nade.py                     # half a minute on one core; writes
-    runs/examples/nade.png python examples/nade.py --net conv_nade     # or made, or deep_nade
-    python examples/nade.py --smoke             # a few steps, to see that it runs
+    python examples/nade.py                     # half a minute on one core
+    python examples/nade.py --net conv_nade     # or made, or deep_nade
+    python examples/nade.py --smoke             # a few steps, for a test
+
+It writes runs/examples/nade.png.
 """
 
 from pathlib import Path
@@ -15,16 +17,17 @@ import pyro
 import torch
 from jsonargparse import ArgumentParser
 from pyro.infer import SVI, Trace_ELBO
+from torch import Tensor
 
 from pyro_exact import data
 from pyro_exact.autoregressive import MADE, NADE, Autoregressive, ConvNADE, DeepNADE
-from pyro_exact.models import Density, OrderAgnostic
+from pyro_exact.models import Density, GenerativeModel, OrderAgnostic
 from pyro_exact.plots import save_grids
 
 SHAPE = (1, 8, 8)
-ROW_BY_ROW = [
-    range(64)
-]  # DeepNADE and ConvNADE know all orders: they are scored and sampled in this one
+
+# DeepNADE and ConvNADE are trained for all orders. They are scored and sampled in this order.
+ROW_BY_ROW = [range(64)]
 
 MODELS = {
     "nade": lambda: Density(Autoregressive(NADE(SHAPE, width=100))),
@@ -36,6 +39,29 @@ MODELS = {
 }
 
 
+def fit(model: GenerativeModel, x: Tensor, steps: int) -> None:
+    """Train by stock SVI."""
+    adam = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 5e-3}, "T_max": steps}
+    scheduler = pyro.optim.CosineAnnealingLR(adam)
+    svi = SVI(model.model, model.guide, scheduler, Trace_ELBO())
+
+    for step in range(steps):
+        loss = svi.step(x[torch.randint(len(x), (100,))]) / 100
+        scheduler.step()
+
+        if step % 500 == 0:
+            print(f"step {step:5}  {loss:.2f} nats per image")
+
+
+def complete(distribution: Autoregressive, images: Tensor) -> Tensor:
+    """Return eight images for each image, with the lower half drawn anew."""
+    # The upper half comes first in the order, so a completion is a sample of
+    # p(lower half | upper half).
+    upper = torch.zeros(SHAPE, dtype=torch.bool)
+    upper[:, :4] = True
+    return distribution.sample(observed=images.repeat_interleave(8, 0), mask=upper)
+
+
 def main(
     net: Literal["nade", "made", "deep_nade", "conv_nade"] = "nade",
     steps: int = 2000,
@@ -45,48 +71,35 @@ def main(
     """Train a network on digits of black and white pixels.
 
     Args:
-        net: Which network.
-        steps: Optimiser steps.
+        net: Name of the network.
+        steps: Number of optimiser steps.
         out: Folder for the picture.
-        smoke: Whether to take a few steps only.
+        smoke: Take a few steps only.
     """
     steps = 2 if smoke else steps
     pyro.set_rng_seed(0)
+
     digits = data.load("digits")
     train, test = ((images > digits.levels // 2).float() for images in (digits.train, digits.test))
 
-    # The network gives p(x_d | x_<d) for each pixel, row by row; the distribution is their product.
+    # The network computes p(x_d | x_<d) for each pixel; the distribution is their product.
     model = MODELS[net]()
-    distribution = Autoregressive(model.net)
     model.initialize(train)
-
-    schedule = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 5e-3}, "T_max": steps}
-    scheduler = pyro.optim.CosineAnnealingLR(schedule)
-    svi = SVI(model.model, model.guide, scheduler, Trace_ELBO())
-    for step in range(steps):
-        loss = svi.step(train[torch.randint(len(train), (100,))]) / 100
-        scheduler.step()
-        if step % 500 == 0:
-            print(f"step {step:5}  {loss:.2f} nats per image")
+    fit(model, train, steps)
 
     model.eval()
+    distribution = Autoregressive(model.net)
     with torch.no_grad():
         print(f"test        {-distribution.log_prob(test).mean():.2f} nats per image")
 
-    # The upper half comes first in the order, so what is drawn is a sample of p(lower half | upper
-    # half).
-    upper = torch.zeros(SHAPE, dtype=torch.bool)
-    upper[:, :4] = True
-    completed = distribution.sample(observed=test[:8].repeat_interleave(8, 0), mask=upper)
     grids = {
         "test images": test[:64],
         "samples": distribution.sample((64,)),
-        "eight test images, lower halves drawn": completed,
+        "eight test images, lower halves drawn": complete(distribution, test[:8]),
     }
+    dark_on_white = {title: 1 - images for title, images in grids.items()}
     picture = out / f"{net}.png"
-    save_grids(
-        {title: 1 - images for title, images in grids.items()}, 2, picture
-    )  # dark ink on white
+    save_grids(dark_on_white, 2, picture)
     print(f"Wrote {picture}.")
 
 

@@ -1,21 +1,20 @@
-"""NeuTra: let a flow straighten a density before NUTS walks through it.
+"""NeuTra: a flow transforms a density before NUTS samples from it.
 
-Two shapes are hard for NUTS, and both are known exactly. Neal's funnel is wide at the top and
-narrow at the bottom, so no step size suits all of it; the banana of Haario, Saksman and Tamminen is
-long, thin and bent.
+Two densities are difficult for NUTS, and both are known exactly. Neal's funnel is wide at the top
+and narrow at the bottom, so no step size is suitable everywhere. The banana of Haario, Saksman and
+Tamminen is long, thin and curved.
 
-First a guide is fitted to each by stock SVI: `AutoNormalizingFlow` with one of our flows. Then
-`NeuTraReparam` makes the noise of that flow the variable that NUTS samples (Hoffman, Sountsov,
-Dillon, Langmore, Tran and Vasudevan, 2019, NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo
-Using Neural Transport).
+First stock SVI fits a guide to each density: `AutoNormalizingFlow` with a flow of this library.
+Then `NeuTraReparam` replaces the latent by the noise of that flow (Hoffman, Sountsov, Dillon,
+Langmore, Tran and Vasudevan, 2019, NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo Using
+Neural Transport).
 
-The price of a draw is counted in gradients of the density, of which NUTS takes many for each. The
-table has the effective sample size (ESS), by ArviZ, that a thousand of them bring, for the worst of
-all coordinates; and the largest error of the cumulative distribution of the first one, which shows
-whether all of the density was visited.
+The cost of a draw is the number of gradients of the density. The table has the effective sample
+size (ESS), by ArviZ, per thousand gradients, for the worst coordinate; and the largest error of the
+cumulative distribution of the first coordinate, which shows whether the whole density was visited.
 
     python examples/neutra.py              # 6 minutes on one core
-    python examples/neutra.py --smoke      # a few steps and draws, to see that it runs
+    python examples/neutra.py --smoke      # a few steps and draws, for a test
 """
 
 import math

@@ -1,13 +1,13 @@
-"""Posterior collapse, seen and mended: a VAE whose decoder is strong by itself need not use its latent.
+"""Posterior collapse and its remedies: a VAE whose decoder is strong need not use its latent.
 
 Without autoregressive layers the decoder is a dense network, and the pixels of an 8x8 digit are
-independent given z. With them it is a Gated PixelCNN with z in every gate: a pixel depends on z and
-on the pixels before. The ELBO charges for what z tells, but not for what pixels tell of each other,
-and the network learns from those first. `pyro_exact.diagnose` says so, and KL annealing, free bits
-and a decoder without such layers change it.
+independent given z. With autoregressive layers it is a Gated PixelCNN with z in every gate: a pixel
+depends on z and on the preceding pixels. The ELBO penalises the information in z, but not the
+dependence between pixels, so the network learns that dependence first. `pyro_exact.diagnose`
+reports the collapse. The remedies are KL annealing, free bits, and a decoder without such layers.
 
     python examples/posterior_collapse.py              # three minutes of one core
-    python examples/posterior_collapse.py --smoke      # a few steps, to see that it runs
+    python examples/posterior_collapse.py --smoke      # a few steps, for a test
 """
 
 import time
@@ -37,13 +37,13 @@ LAYERS, SHOWN = (0, 1, 2, 4), 8
 
 
 def build(layers: int) -> VAE:
-    """A VAE with so many autoregressive layers; `pyro_exact.models.pixel_vae` is such a one, of convolutions."""
-    encoder, posterior = DenseEncoder(SHAPE, (HIDDEN,)), FlowPosterior(HIDDEN, LATENTS)
+    """Return a VAE with a number of autoregressive layers; see `pyro_exact.models.pixel_vae` for larger ones."""
+    encoder = DenseEncoder(SHAPE, (HIDDEN,))
+    posterior = FlowPosterior(HIDDEN, LATENTS)
+
     if layers == 0:
-        decoder, likelihood = (
-            DenseDecoder(LATENTS, SHAPE, hidden_dims=(HIDDEN,)),
-            BernoulliLikelihood(),
-        )
+        decoder = DenseDecoder(LATENTS, SHAPE, hidden_dims=(HIDDEN,))
+        likelihood = BernoulliLikelihood()
     else:
         decoder = nn.Identity()
         likelihood = GatedPixelCNN(
@@ -55,6 +55,7 @@ def build(layers: int) -> VAE:
             head_width=32,
             context_shape=LATENTS,
         )
+
     return VAE(encoder, decoder, posterior, StandardNormal(LATENTS), likelihood)
 
 
@@ -64,17 +65,19 @@ def fit(layers: int, elbo: Trace_ELBO, x: Tensor, steps: int) -> VAE:
     pyro.set_rng_seed(0)
     vae = build(layers)
     vae.initialize(x)
+
     adam = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 3e-3}, "T_max": steps}
     scheduler = pyro.optim.CosineAnnealingLR(adam)
     svi = SVI(vae.model, vae.guide, scheduler, elbo)
     for _ in range(steps):
         svi.step(x[torch.randint(len(x), (64,))])
         scheduler.step()
+
     return vae
 
 
 def numbers(found: Diagnosis) -> dict[str, tuple[float, float | None]]:
-    """What to look at, with standard errors over the images where it is a mean over them."""
+    """Return the quantities of the table, with standard errors if they are means over images."""
     elbo, kl = found.bounds[1], found.levels["z"].kl
     error = len(elbo) ** 0.5
     return {
@@ -86,7 +89,7 @@ def numbers(found: Diagnosis) -> dict[str, tuple[float, float | None]]:
 
 
 def picture(seen: dict[str, Diagnosis], path: Path) -> None:
-    """The KL and the bound by the number of layers, and images drawn given the latents of others."""
+    """Plot the KL and the bound by number of layers, and images drawn given the latents of other images."""
     figure = Figure(figsize=(12, 4.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1.35, 1])
     plain = [str(layers) for layers in LAYERS]
@@ -128,16 +131,17 @@ def picture(seen: dict[str, Diagnosis], path: Path) -> None:
 
 
 def main(steps: int = 1000, out: Path = Path("runs/examples"), smoke: bool = False) -> None:
-    """Train VAEs with more and more autoregressive layers, look at their latents, and mend the strongest.
+    """Train VAEs with an increasing number of autoregressive layers, and apply remedies to the strongest.
 
     Args:
-        steps: Optimiser steps for each.
+        steps: Number of optimiser steps for each model.
         out: Folder for the picture and the numbers.
         smoke: Take a few steps only.
     """
     torch.set_num_threads(1)  # the tensors are small
     steps, samples = (4, 100) if smoke else (steps, 200)
     out.mkdir(parents=True, exist_ok=True)
+
     digits = data.load("digits")
     train, test = ((images > digits.levels // 2).float() for images in (digits.train, digits.test))
     test = test[:10] if smoke else test[:200]
@@ -147,13 +151,16 @@ def main(steps: int = 1000, out: Path = Path("runs/examples"), smoke: bool = Fal
         "KL annealing": (strongest, AnnealedELBO("kl", start=0.0, steps=max(1, steps // 2))),
         "free bits": (strongest, FreeBitsELBO(free_nats=4.0)),
     }
+
     seen, rows = {}, []
     for name, (layers, elbo) in trials.items():
         found = seen[name] = diagnose(fit(layers, elbo, train, steps), test, samples)
-        target = f"{layers} layer{'s' * (layers != 1)}" + (
-            "" if name == str(layers) else f", {name}"
-        )
+
+        target = f"{layers} layer{'s' * (layers != 1)}"
+        if name != str(layers):
+            target += f", {name}"
         print(f"{target}: -ELBO {-found.bounds[1].mean():.2f} nats. {found.verdict}", flush=True)
+
         for what, (value, error) in numbers(found).items():
             rows.append({"target": target, "flow": what, "value": value, "standard_error": error})
 

@@ -1,15 +1,15 @@
-"""Pyro's VAE tutorial with a flow in the guide: how much of the bound a diagonal normal gives away.
+"""Pyro's VAE tutorial with a flow in the guide, which reduces the gap between ELBO and likelihood.
 
-The model and the guide are the tutorial's, but for one line: the guide samples z from
-`FlowPosterior`, a diagonal normal that a planar flow bends, with parameters from the encoder.
-`pyro_exact.models.VAE` is this pair, ready made.
+Model and guide are those of the tutorial, except for a single line: the guide samples z from
+`FlowPosterior`, a diagonal normal followed by a planar flow, with parameters from the encoder.
+`pyro_exact.models.VAE` is such a pair.
 
-The data are binarised 8x8 digits, and z has two dimensions. So the likelihood that the ELBO bounds
-is known: a sum over a grid of z. What is missing to it is the divergence of the guide from the
-posterior, and both can be drawn.
+The data are binarised 8x8 digits, and z has two dimensions, so the likelihood can be computed as a
+sum over a grid of z. The gap of the ELBO is the divergence of the guide from the posterior; both
+are plotted.
 
     python examples/vae_flows.py              # a minute or two on one core
-    python examples/vae_flows.py --smoke      # a few steps, to see that it runs
+    python examples/vae_flows.py --smoke      # a few steps, for a test
 """
 
 import time
@@ -37,7 +37,7 @@ PRIOR = dist.Normal(torch.zeros(2), 1.0).to_event(1)
 
 
 class VAE(nn.Module):
-    """The tutorial's VAE, whose posterior has so many planar maps."""
+    """The VAE of the tutorial, with a planar flow in the posterior."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
@@ -62,17 +62,13 @@ class VAE(nn.Module):
 
 
 def fit(vae: VAE, x: Tensor, steps: int) -> None:
-    """Train by stock SVI; the annealed loss of the paper is an option of the ELBO."""
+    """Train by stock SVI, with the annealed loss of the paper."""
     pyro.clear_param_store()
-    scheduler = pyro.optim.CosineAnnealingLR(
-        {"optimizer": torch.optim.Adam, "optim_args": {"lr": 2e-3}, "T_max": steps}
-    )
-    svi = SVI(
-        vae.model,
-        vae.guide,
-        scheduler,
-        AnnealedELBO("energy", start=0.01, steps=max(steps // 4, 1)),
-    )
+    adam = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 2e-3}, "T_max": steps}
+    scheduler = pyro.optim.CosineAnnealingLR(adam)
+    elbo = AnnealedELBO("energy", start=0.01, steps=max(steps // 4, 1))
+    svi = SVI(vae.model, vae.guide, scheduler, elbo)
+
     for _ in range(steps):
         svi.step(x[torch.randint(len(x), (100,))])
         scheduler.step()
@@ -82,10 +78,12 @@ def fit(vae: VAE, x: Tensor, steps: int) -> None:
 def joint(vae: VAE, x: Tensor) -> Tensor:
     """Return log p(x, z) for each z of the grid and each image, times the area of a cell of the grid."""
     area = 2 * (ONE_AXIS[1] - ONE_AXIS[0]).log()
+
+    # log p(x | z) = sum_i x_i l_i - log(1 + e^{l_i}) for Bernoulli pixels with logits l
     logits = vae.decoder(GRID).flatten(1)
-    likelihood = logits @ x.flatten(1).T - nn.functional.softplus(logits).sum(
-        1, keepdim=True
-    )  # of Bernoulli pixels
+    log_normalizer = nn.functional.softplus(logits).sum(1, keepdim=True)
+    likelihood = logits @ x.flatten(1).T - log_normalizer
+
     return PRIOR.log_prob(GRID)[:, None] + likelihood + area
 
 
@@ -101,7 +99,7 @@ def elbo(vae: VAE, x: Tensor, samples: int) -> Tensor:
 def picture(
     vaes: dict[str, VAE], gaps: tuple[list[float], list[float]], images: Tensor, path: Path
 ) -> None:
-    """Posteriors of some images: the exact one filled, the guide's as lines; and the gap by length."""
+    """Plot exact posteriors, filled, and those of the guide, as lines; and the gap by length."""
     rows, columns = 1 + len(vaes), len(images)
     figure = Figure(figsize=(2.2 * columns + 3.6, 2.2 * len(vaes) + 1.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[2.2 * columns, 3.6])
@@ -140,10 +138,10 @@ def picture(
 
 
 def main(steps: int = 2000, out: Path = Path("runs/examples"), smoke: bool = False) -> None:
-    """Train VAEs whose posteriors have more and more planar maps, and compare bound and likelihood.
+    """Train VAEs whose posteriors have planar flows of increasing length, and compare bound and likelihood.
 
     Args:
-        steps: Optimiser steps for each.
+        steps: Number of optimiser steps for each model.
         out: Folder for the picture and the numbers.
         smoke: Take a few steps only.
     """
@@ -158,7 +156,9 @@ def main(steps: int = 2000, out: Path = Path("runs/examples"), smoke: bool = Fal
         pyro.set_rng_seed(0)
         vae = vaes[f"K = {length}" if length else "normal"] = VAE(length)
         fit(vae, train, steps)
-        exact, bound = joint(vae, test).logsumexp(0), elbo(vae, test, samples)
+
+        exact = joint(vae, test).logsumexp(0)
+        bound = elbo(vae, test, samples)
         gap = exact - bound
         gaps.append(gap.mean().item())
         errors.append((gap.std() / len(gap) ** 0.5).item())
@@ -173,7 +173,7 @@ def main(steps: int = 2000, out: Path = Path("runs/examples"), smoke: bool = Fal
             }
             rows.append(row)
 
-    # The images whose posteriors are the widest under the normal: there is something to see.
+    # Plot the images whose posteriors are the widest under the normal.
     weights = joint(vaes["normal"], test).softmax(0).T
     spread = weights @ GRID.square() - (weights @ GRID).square()
     chosen = test[spread.sum(-1).argsort(descending=True)[:4]]

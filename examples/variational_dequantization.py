@@ -1,20 +1,18 @@
-"""What is a pixel between its levels? Three answers, compared with stock Pyro on 8x8 digits.
+"""Three kinds of dequantisation noise, compared with stock Pyro on 8x8 digits.
 
-A flow is a density over real numbers, and pixels are integers. So the model draws real numbers v
-from the flow, and shows x = floor(v). To train it, a guide has to say where in [x, x + 1) the v
-behind a pixel x may lie:
+A flow is a density of real numbers, but pixels are integers. Therefore the model draws v from the
+flow, and x = floor(v) is observed. The guide draws v in [x, x + 1):
 
-- uniform noise: anywhere. Then the flow does best to be flat inside each cell, which a smooth
-  density cannot be;
-- affine noise: a flow that sees the image decides, built of shifts and scales;
-- mixture noise: the same with the logistic mixtures of Flow++, which bend more.
+- uniform noise: then the best flow is constant inside each cell, which a smooth density cannot be;
+- affine noise: a flow of shifts and scales, whose context is the image;
+- mixture noise: the same with the logistic mixtures of Flow++, which are more flexible.
 
-Whatever the guide, the ELBO bounds log P(x) itself, so the three can be compared: in bits per
-dimension, less is better. With more samples the bound comes closer to log P(x); how far it moves
-shows how much a guide gives away.
+For any guide the ELBO is a bound of log P(x), so the three can be compared in bits per dimension,
+where lower is better. With more samples the bound converges to log P(x); the difference shows the
+loss due to the guide.
 
     python examples/variational_dequantization.py              # 5 minutes on one core
-    python examples/variational_dequantization.py --smoke      # a few steps, to see that it runs
+    python examples/variational_dequantization.py --smoke      # a few steps, for a test
 """
 
 import math
@@ -39,22 +37,23 @@ SIZE = {"width": 16, "depth": 1, "components": 4, "dropout": 0.1}
 
 
 def build(kind: str, digits: data.Images) -> Dequantized:
-    """The same flow for each kind of noise; only the guide differs."""
-    flow = Flow(
-        StandardNormal(math.prod(digits.shape)), flow_pp(digits.shape, digits.levels, **SIZE).inv
-    )
+    """Return the same flow for each kind of noise; only the guide differs."""
+    base = StandardNormal(math.prod(digits.shape))
+    flow = Flow(base, flow_pp(digits.shape, digits.levels, **SIZE).inv)
     if kind == "uniform":
         return Dequantized(flow, digits.levels)
+
     noise = flow_pp_dequantizer(digits.shape, digits.levels, formula=kind, **SIZE)
     return Dequantized(flow, digits.levels, FlowDequantizer(noise))
 
 
 def bounds(model: Dequantized, images: torch.Tensor, samples: int = 1) -> dict[int, float]:
-    """Bits/dim by the bound with k = 1, 2, 4, ... samples, up to as many as are drawn; k = 1 is the ELBO."""
+    """Return bits/dim by the bound with k = 1, 2, 4, ..., ``samples`` samples; k = 1 is the ELBO."""
     model.eval()  # no dropout
     with torch.no_grad():
         weights = torch.stack([model.log_weight(images) for _ in range(samples)])
     model.train()
+
     found = {}
     for k in (2**i for i in range(samples.bit_length())):
         log_likelihood = weights.view(-1, k, len(images)).logsumexp(1) - math.log(k)
@@ -70,24 +69,26 @@ def train(
     pyro.set_rng_seed(0)
     model = build(kind, digits)
     model.initialize(digits.train[:256])
+
     adam = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 3e-3}, "T_max": steps}
     optimizer = pyro.optim.CosineAnnealingLR(adam, clip_args={"clip_norm": 1.0})
     svi = SVI(model.model, model.guide, optimizer, Trace_ELBO())
+
     curve = []
     for step in range(1, steps + 1):
         svi.step(digits.train[torch.randint(len(digits.train), (64,))])
         optimizer.step()
+
         if step % max(steps // 20, 1) == 0:
-            curve.append((step, bounds(model, digits.valid)[1]))
-            print(
-                f"{kind:8} step {step:5}  {curve[-1][1]:.3f} bits/dim on validation images",
-                flush=True,
-            )
+            bits = bounds(model, digits.valid)[1]
+            curve.append((step, bits))
+            print(f"{kind:8} step {step:5}  {bits:.3f} bits/dim on validation images", flush=True)
+
     return model, curve
 
 
 def picture(models: dict, curves: dict, found: dict, digits: data.Images, path: Path) -> None:
-    """Training curves, bounds against k, and where in its cell a pixel lies."""
+    """Plot training curves, bounds against k, and histograms of the noise of pixels."""
     figure = Figure(figsize=(14, 4.2), layout="constrained")
     left, middle, *right = figure.subplots(1, 4, width_ratios=[1.3, 1.3, 1, 1])
     for kind, colour in KINDS.items():
@@ -103,6 +104,7 @@ def picture(models: dict, curves: dict, found: dict, digits: data.Images, path: 
     middle.set_xticks(list(found["uniform"]), [str(k) for k in found["uniform"]])
     middle.minorticks_off()
     left.legend(title="noise")
+
     images = digits.test.float()
     for axis, level in zip(right, (0, digits.levels - 1), strict=True):
         for kind, colour in KINDS.items():
@@ -114,6 +116,7 @@ def picture(models: dict, curves: dict, found: dict, digits: data.Images, path: 
             )
         axis.set(xlabel="v - x", title=f"Noise of pixels of level {level}")
     right[0].set_ylabel("density")
+
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     print(f"Wrote {path}.")
@@ -123,9 +126,9 @@ def main(steps: int = 400, out: Path = Path("runs/examples"), smoke: bool = Fals
     """Compare three kinds of dequantisation noise.
 
     Args:
-        steps: Optimiser steps for each.
+        steps: Number of optimiser steps for each model.
         out: Folder for the picture and the numbers.
-        smoke: Whether to take a few steps only, on a few images.
+        smoke: Take a few steps only, on a few images.
     """
     digits = data.load("digits")
     if smoke:
@@ -133,14 +136,17 @@ def main(steps: int = 400, out: Path = Path("runs/examples"), smoke: bool = Fals
         digits, steps = data.Images("digits", **few, levels=digits.levels), 2
     samples = 2 if smoke else 64
     torch.set_num_threads(1)  # the tensors are small
+
     models, curves, found = {}, {}, {}
     for kind in KINDS:
         models[kind], curves[kind] = train(kind, digits, steps)
         found[kind] = bounds(models[kind], digits.test, samples)
+
     print("\nnoise     ELBO   bound with most samples   difference, in bits/dim on test images")
     for kind, by_k in found.items():
         elbo, best = by_k[1], by_k[max(by_k)]
         print(f"{kind:8}  {elbo:.3f}  {best:.3f}  {elbo - best:.3f}")
+
     picture(models, curves, found, digits, out / "variational_dequantization.png")
     rows = [
         {"target": f"k = {k}", "flow": kind, "value": found[kind][k], "standard_error": None}

@@ -2,8 +2,8 @@
 
 python tests/find_slow.py JUNIT.xml [SECONDS]
 
-A test function is left out with all its cases if a case takes long on average. The longest come
-first, until the others together take at most SECONDS (200 by default) of computing.
+A test function is left out with all its cases if a case takes long on average; so is a law of
+layers. The longest come first, until the remaining tests take at most SECONDS (200 by default).
 """
 
 import sys
@@ -11,23 +11,26 @@ from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
+ROOT = Path(__file__).parents[1]
 BUDGET = 200.0
+
+sys.path.insert(0, str(ROOT))
+
+from conftest import group  # noqa: E402
 
 
 def durations(path):
-    """The seconds of each case, by the name of its function; doctests are left alone."""
+    """The seconds of each case, by the group of its test; doctests are left alone."""
     found = defaultdict(list)
     for case in ElementTree.parse(path).iter("testcase"):
-        name = case.get("name").partition("[")[0]
-        if name.startswith("test_"):
-            found[name].append(float(case.get("time")))
+        if case.get("name").startswith("test_"):
+            found[group(case.get("name"))].append(float(case.get("time")))
     return found
 
 
 def slow(found, budget):
-    """The names of the slow functions."""
-    left = sum(map(sum, found.values()))
-    names = []
+    """The names of the slow groups."""
+    left, names = sum(map(sum, found.values())), []
     for name in sorted(found, key=lambda name: -sum(found[name]) / len(found[name])):
         if left <= budget:
             break
@@ -39,5 +42,5 @@ def slow(found, budget):
 if __name__ == "__main__":
     budget = float(sys.argv[2]) if len(sys.argv) > 2 else BUDGET
     names = slow(durations(sys.argv[1]), budget)
-    (Path(__file__).parent / "slow.txt").write_text("".join(f"{name}\n" for name in names))
-    print(f"{len(names)} slow test functions")
+    (ROOT / "tests" / "slow.txt").write_text("".join(f"{name}\n" for name in names))
+    print(f"{len(names)} slow tests")

@@ -419,7 +419,7 @@ def test_a_model_without_end_is_refused_before_it_is_built(model, message):
 @pytest.mark.parametrize(
     ("shape", "levels", "message"),
     [
-        ((1, 10**6, 10**6), 17, "images of at most 4194304 numbers"),
+        ((1, 10**6, 10**6), 17, "images of at most 4194304 elements"),
         ((-1, 8, 8), 17, "each of shape from 1"),
         ((8, 8), 17, "3 sizes in shape"),
         ((1, 8, 8), 1, "levels from 2"),

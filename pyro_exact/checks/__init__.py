@@ -25,7 +25,7 @@ from pyro_exact.checks.tensors import (
     check_numbers,
     check_tensor,
 )
-from pyro_exact.checks.text import check_path, printable, shown
+from pyro_exact.checks.text import check_choice, check_path, printable, shown
 
 __all__ = [
     "LARGEST_COUNT",
@@ -33,6 +33,7 @@ __all__ = [
     "LARGEST_WEIGHT",
     "check_batch",
     "check_broadcast",
+    "check_choice",
     "check_elements",
     "check_event",
     "check_finite",

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
+
+Choice = TypeVar("Choice")
 
 LONGEST_SHOWN = 200  # characters of a value in an error
 
@@ -73,3 +77,11 @@ def check_path(owner: str, name: str, path: object) -> Path:
             f"file."
         )
     return Path(path)
+
+
+def check_choice(owner: str, name: str, value: Choice, choices: Sequence[Choice]) -> Choice:
+    """Return a value that is one of several choices; raise ValueError if it is another one."""
+    if value not in choices:
+        expected = " or ".join(map(repr, choices))
+        raise ValueError(f"{owner} expects {name} {expected}; got {shown(value)}. Choose one.")
+    return value

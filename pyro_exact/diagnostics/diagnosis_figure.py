@@ -17,6 +17,7 @@ from pyro_exact.plots import check_drawable, drawable_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from torch import Tensor
 
 
@@ -86,6 +87,13 @@ def _titled(axis: Axes, title: str) -> None:
     axis.set_title(textwrap.fill(printable(title), 44), fontsize=11, parse_math=False)
 
 
+def _whole_numbers(axis: Axis) -> None:
+    """Put the ticks of an axis at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
+
+
 def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
     """Draw how far each importance-weighted bound is above the tightest bound."""
     ks = list(diagnosis.bounds)
@@ -116,7 +124,7 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
         label=f"reliable up to {diagnosis.reliable_k:.2f}",
     )
     axis.set(xlabel="Pareto's k of a datum", ylabel="data")
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    _whole_numbers(axis.yaxis)
     _titled(axis, f"tail of the weights: too heavy for {diagnosis.unreliable} of {len(k)}")
     axis.legend()
 
@@ -141,7 +149,7 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
         xlabel="unit of the latent, sorted",
         ylabel="KL in nats" if exact else "variance of the posterior mean",
     )
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    _whole_numbers(axis.xaxis)
     axis.legend()
 
 

@@ -1,4 +1,4 @@
-"""Training losses for stock `SVI` that depart from the ELBO: annealed, and with free bits."""
+"""Training losses for stock `SVI`: the annealed ELBO, and the ELBO with free bits."""
 
 from pyro_exact.infer.annealed import AnnealedELBO
 from pyro_exact.infer.free_bits import FreeBitsELBO

@@ -1,4 +1,4 @@
-"""A training loss of a VAE with a weight that rises, until it is the ELBO."""
+"""An annealed ELBO: a training loss with a weight that rises to one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pyro.infer import Trace_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_exact.checks import check_number, check_size, shown
+from pyro_exact.checks import check_choice, check_number, check_size
 
 MOST_STEPS = 10**12
 Program = Callable[..., Any]
 
 
 class AnnealedELBO(Trace_ELBO):
-    r"""A `Trace_ELBO` whose training loss has a weight that rises from near zero to one.
+    r"""A `Trace_ELBO` whose training loss has a weight that rises to one. Use it with stock `SVI`.
 
     .. math::
         \beta_t = \min(1, \mathrm{start} + t / \mathrm{steps}), \qquad
@@ -25,22 +25,21 @@ class AnnealedELBO(Trace_ELBO):
         \mathbb{E}_q[\beta_t (\log q(z \mid x) - \log p(z)) - \log p(x \mid z)] & \text{"kl"}
         \end{cases}
 
-    The first is the annealed free energy of Rezende and Mohamed: the posterior starts near its
-    entropy's maximum, and finds the modes as they rise. The second holds the latent back from being
-    ignored while the decoder is still poor. At :math:`\beta_t = 1` both are the negative ELBO
-    exactly. `loss`, with which `SVI.evaluate_loss` evaluates, is the negative ELBO at all times.
+    "energy" is the annealed free energy of Rezende and Mohamed: the posterior starts near its
+    maximum entropy, and follows the modes as they rise. "kl" keeps the model from ignoring the latent
+    while the decoder is still poor. At :math:`\beta_t = 1` both are exactly the negative ELBO. The
+    method `loss`, which `SVI.evaluate_loss` uses, is always the negative ELBO.
 
     Args:
-        anneal: What the weight is of.
-        start: :math:`\beta_0`.
-        steps: Steps in which the weight would rise by one.
+        anneal: The term that is weighted, ``"energy"`` or ``"kl"``.
+        start: :math:`\beta_0`, from 0 to 1.
+        steps: Number of steps in which the weight would rise by one.
         num_particles: As in `Trace_ELBO`.
         vectorize_particles: As in `Trace_ELBO`.
         max_plate_nesting: As in `Trace_ELBO`.
 
     Attributes:
-        step: :math:`t`. Each training loss that is computed raises it by one; set it to resume a
-            run.
+        step: :math:`t`. Each training loss increases it by one. Set it to resume a run.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 20;
@@ -61,11 +60,8 @@ class AnnealedELBO(Trace_ELBO):
         max_plate_nesting: float = float("inf"),
     ) -> None:
         super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
-        if anneal not in ("energy", "kl"):
-            raise ValueError(
-                f"AnnealedELBO expects anneal 'energy' or 'kl'; got {shown(anneal)}. Choose one."
-            )
-        self.anneal = anneal
+
+        self.anneal = check_choice("AnnealedELBO", "anneal", anneal, ("energy", "kl"))
         self.start = check_number("AnnealedELBO", "start", start, 0, 1)
         self.steps = check_size("AnnealedELBO", "steps", steps, most=MOST_STEPS)
         self.step = 0
@@ -78,26 +74,33 @@ class AnnealedELBO(Trace_ELBO):
     def differentiable_loss(
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """Return the annealed loss, to be differentiated."""
+        """Return the annealed loss as a differentiable tensor."""
         return super().differentiable_loss(*self._annealed(model, guide), *args, **kwargs)
 
     def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
-        """Return the annealed loss, and add its gradient to that of the parameters."""
+        """Return the annealed loss, and add the gradient to the gradients of the parameters."""
         return super().loss_and_grads(*self._annealed(model, guide), *args, **kwargs)
 
     def _annealed(self, model: Program, guide: Program) -> tuple[Program, Program]:
-        beta, self.step = self.beta, self.step + 1
+        """Return model and guide with weighted log-probabilities, and count the step."""
+        beta = self.beta
+        self.step += 1
+
+        # "energy": E_q[log q(z | x) - beta log p(x, z)]
         if self.anneal == "energy":
             return Weight(beta)(model), guide
+
+        # "kl": E_q[beta (log q(z | x) - log p(z)) - log p(x | z)]
         return Weight(beta, latents_only=True)(model), Weight(beta)(guide)
 
 
 class Weight(Messenger):
-    """Multiply the log-probability of sites by a number, which unlike that of `poutine.scale` may be zero."""
+    """Multiply the log-probabilities of sites by a weight, which may be zero, unlike in `poutine.scale`."""
 
     def __init__(self, weight: float, latents_only: bool = False) -> None:
         super().__init__()
-        self.weight, self.latents_only = weight, latents_only
+        self.weight = weight
+        self.latents_only = latents_only
 
     def _pyro_sample(self, msg: Any) -> None:
         if not (self.latents_only and msg["is_observed"]):

@@ -1,4 +1,4 @@
-"""A training loss of a VAE that gives each latent some information for free."""
+"""An ELBO with free bits: a training loss that does not penalise the first nats of each latent."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from pyro.distributions import Independent
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from pyro_exact.checks import check_number, shown
+from pyro_exact.checks import check_choice, check_number
 
 
 class FreeBitsELBO(Trace_ELBO):
-    r"""A `Trace_ELBO` whose training loss gives each latent some information for free.
+    r"""A `Trace_ELBO` whose training loss gives each latent some nats for free. Use it with stock `SVI`.
 
     .. math::
         -\mathbb{E}_q \log p(x \mid z) + \sum_j \max\left(\lambda, \overline{\mathrm{KL}}_j\right),
         \qquad \overline{\mathrm{KL}}_j = \frac1N \sum_{n=1}^N \log \frac{q(z_{n j} \mid
         x_n)}{p(z_{n j})}
 
-    Below :math:`\lambda` nats a latent has nothing to gain from telling less. A latent is a sample
-    site, or a channel of one: an entry of the first dimension of its event, as in latent maps (C,
-    H, W), or in a vector. The mean is over all that a site's plates hold. At :math:`\lambda = 0`
-    nothing is free, and the loss is the negative ELBO exactly. `loss` is the negative ELBO for any
-    :math:`\lambda`. Latents have to be reparametrised.
+    The loss does not decrease when the divergence of a latent falls below :math:`\lambda` nats, so
+    the posterior has no reason to collapse to the prior. A latent is a sample site, or a channel of
+    a site: an index of the first dimension of an event, which is a vector or a map (C, H, W). The
+    mean is over the batch. At :math:`\lambda = 0` the loss is exactly the negative ELBO; the method
+    `loss`, which `SVI.evaluate_loss` uses, is the negative ELBO for any :math:`\lambda`. Latents must
+    be reparametrised.
 
     Args:
-        free_nats: :math:`\lambda`.
-        per: What a latent is, ``"site"`` or ``"channel"``. Of channels, model and guide have to
-            know the densities: the distributions of their sites are made by ``to_event``.
+        free_nats: :math:`\lambda`, at least 0.
+        per: ``"site"`` or ``"channel"``. For channels, the distributions of the sites in model and
+            guide must be made by ``to_event``, so that the density of each channel is known.
         num_particles: As in `Trace_ELBO`.
         vectorize_particles: As in `Trace_ELBO`.
         max_plate_nesting: As in `Trace_ELBO`.
@@ -52,28 +53,31 @@ class FreeBitsELBO(Trace_ELBO):
         max_plate_nesting: float = float("inf"),
     ) -> None:
         super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
-        if per not in ("site", "channel"):
-            raise ValueError(
-                f"FreeBitsELBO expects per 'site' or 'channel'; got {shown(per)}. Choose one."
-            )
-        self.free_nats, self.per = (
-            check_number("FreeBitsELBO", "free_nats", free_nats, least=0),
-            per,
-        )
+
+        self.free_nats = check_number("FreeBitsELBO", "free_nats", free_nats, least=0)
+        self.per = check_choice("FreeBitsELBO", "per", per, ("site", "channel"))
 
     def _differentiable_loss_particle(
         self, model_trace: poutine.Trace, guide_trace: poutine.Trace
     ) -> tuple[Any, Any]:
         loss, surrogate = super()._differentiable_loss_particle(model_trace, guide_trace)
+        if self.free_nats == 0:
+            return loss, surrogate
+
         for name, q in guide_trace.nodes.items():
-            if (
-                q["type"] == "sample" and name in model_trace.nodes and self.free_nats
-            ):  # the guide's own have no prior
-                kl = self._log_prob(q) - self._log_prob(model_trace.nodes[name])
-                mean = kl.flatten(0, -2).mean(0)
-                rows = q["scale"] * q["unscaled_log_prob"].numel()
-                lacking = (rows * (self.free_nats - mean).clamp_min(0)).sum()
-                loss, surrogate = loss + lacking.item(), surrogate + lacking
+            # Auxiliary sites of the guide have no prior.
+            if q["type"] != "sample" or name not in model_trace.nodes:
+                continue
+
+            # KL_j = mean over the batch of log q(z_nj | x_n) - log p(z_nj)
+            kl = self._log_prob(q) - self._log_prob(model_trace.nodes[name])
+            mean_kl = kl.flatten(0, -2).mean(0)
+
+            # The ELBO has N KL_j already; add N (lambda - KL_j) where KL_j < lambda.
+            rows = q["scale"] * q["unscaled_log_prob"].numel()
+            penalty = (rows * (self.free_nats - mean_kl).clamp_min(0)).sum()
+            loss, surrogate = loss + penalty.item(), surrogate + penalty
+
         return loss, surrogate
 
     def _log_prob(self, site: Any) -> Tensor:
@@ -84,16 +88,19 @@ class FreeBitsELBO(Trace_ELBO):
 
 
 def by_channel(distribution: Any, value: Tensor) -> Tensor:
-    """Return the part of each channel in a log-probability, (*batch, channels).
+    """Return the log-density of each channel, (*batch, channels).
 
     Raises:
-        ValueError: If the distribution does not tell the parts of its sum.
+        ValueError: If the distribution was not made by ``to_event``.
     """
     if not (isinstance(distribution, Independent) and distribution.event_shape):
         raise ValueError(
             f"Free bits of channels expect distributions that were made by to_event, such as "
             f"Normal(mean, std).to_event(3); got {distribution}. Use per='site'."
         )
-    parts = distribution.base_dist.log_prob(value)
-    channels = parts.dim() - distribution.reinterpreted_batch_ndims
-    return parts.flatten(channels).unflatten(-1, (parts.shape[channels], -1)).sum(-1)
+
+    # (*batch, channels, *rest), summed over the rest
+    elements = distribution.base_dist.log_prob(value)
+    channel_dim = elements.dim() - distribution.reinterpreted_batch_ndims
+    channels = elements.shape[channel_dim]
+    return elements.flatten(channel_dim).unflatten(-1, (channels, -1)).sum(-1)

@@ -1,4 +1,4 @@
-"""A bound on how much a model takes, found by a rehearsal that builds it without memory for its weights."""
+"""Build a model within limits of memory, by a rehearsal on the meta device that allocates nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from pyro_exact.recipes.limits import LARGEST_MODEL, Limits, TooLargeError
 
-_WEIGHTS = {"empty", "eye", "full", "normal", "ones", "rand", "randn", "zeros"}  # what makes them
+_FACTORIES = {"empty", "eye", "full", "normal", "ones", "rand", "randn", "zeros"}
 _Model = TypeVar("_Model")
 
 
@@ -23,29 +23,30 @@ def build_within(
     limits: Limits = LARGEST_MODEL,
     check: Callable[[_Model], object] = lambda model: None,
 ) -> _Model:
-    """Build a model, if what it takes stays within limits.
+    """Build a model, unless it exceeds limits.
 
-    A rehearsal finds that out; where there can be none, each allocation is compared with the limits
-    as it comes.
+    A rehearsal counts the allocations first. If a rehearsal is impossible, each allocation is
+    counted while the model is built.
 
     Args:
-        build: What makes the model.
-        source: What to call it in an error.
-        limits: The bounds.
-        check: Called with the model before its weights have memory, to refuse it by their shapes.
+        build: Returns the model.
+        source: Name of the model in an error.
+        limits: The limits.
+        check: Called with the model before memory for its weights is allocated.
 
     Raises:
-        TooLargeError: If it takes more, or has too many parts, before it allocates any of that.
+        TooLargeError: If the model exceeds the limits; then nothing beyond them was allocated.
     """
     try:
         rehearsed, _ = rehearse(build, source, limits)
     except TooLargeError:
         raise
-    except (
-        Exception
-    ):  # its settings are wrong, which is told below, or it must see a weight to be built
+    except Exception:
+        # The settings are invalid, so the second attempt raises the error, or the builder reads the
+        # value of a weight, which the meta device does not have.
         with _Allowance(source, limits, rehearsal=False):
             return build()
+
     check(rehearsed)
     return build()
 
@@ -53,16 +54,17 @@ def build_within(
 def rehearse(
     build: Callable[[], _Model], source: str, limits: Limits = LARGEST_MODEL
 ) -> tuple[_Model, int]:
-    """Build a model with its weights on the meta device, where a tensor has no memory.
+    """Build a model with its weights on the meta device, where a tensor needs no memory.
 
-    Orders and masks are real, for they decide what is built. Random states are left as they were.
+    Orders and masks are real tensors, because the structure of the model depends on them. Random
+    states are not changed.
 
     Returns:
-        The model, and the bytes that building it as it is would allocate, all together.
+        The model, and the number of bytes that a real build would allocate in total.
 
     Raises:
         TooLargeError: As `build_within`.
-        Exception: If the model must see a weight to be built.
+        Exception: If the builder reads the value of a weight.
     """
     with torch.random.fork_rng(devices=[]), _Allowance(source, limits, rehearsal=True) as allowance:
         model = build()
@@ -70,11 +72,13 @@ def rehearse(
 
 
 class _Allowance(TorchDispatchMode):
-    """Count the calls of torch, and the bytes that each is going to allocate."""
+    """A dispatch mode that counts the calls of torch and the bytes that each call allocates."""
 
     def __init__(self, source: str, limits: Limits, rehearsal: bool) -> None:
         super().__init__()
-        self.source, self.limits, self.rehearsal = source, limits, rehearsal
+        self.source = source
+        self.limits = limits
+        self.rehearsal = rehearsal
         self.calls = self.bytes = 0
 
     def __torch_dispatch__(
@@ -82,6 +86,7 @@ class _Allowance(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+
         self.calls += 1
         if self.calls > self.limits.calls:
             raise TooLargeError(
@@ -97,9 +102,8 @@ class _Allowance(TorchDispatchMode):
             self._count(new)
             return made
 
-        with suppress(
-            NotImplementedError, RuntimeError
-        ):  # where sizes depend on values, which were counted before
+        # On the meta device an operation fails if the size of its output depends on values.
+        with suppress(NotImplementedError, RuntimeError):
             self._count(_on_meta(func, args, kwargs)[1])
         return func(*args, **kwargs)
 
@@ -113,29 +117,35 @@ class _Allowance(TorchDispatchMode):
 
 
 def _makes_weights(func: Any, tensors: list[Tensor], args: Any, kwargs: dict[str, Any]) -> bool:
-    """Return whether a call makes numbers of which no order and no mask is made."""
+    """Return whether a call creates a weight, in contrast to an order or a mask."""
     name, dtype = func.overloadpacket.__name__, kwargs.get("dtype")
-    if tensors or name not in _WEIGHTS or kwargs.get("generator") is not None:
+
+    # A call with tensors derives from them; orders have a generator, or an integer type.
+    if tensors or name not in _FACTORIES or kwargs.get("generator") is not None:
         return False
+
     if name == "full" and dtype is None:
         return isinstance(args[1], float)
     return dtype in (None, torch.get_default_dtype())
 
 
 def _on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, int]:
-    """Return what a call would return, without memory, and the bytes that it would allocate."""
+    """Return the result of a call on the meta device, and the number of bytes that the call would allocate."""
     if kwargs.get("generator") is not None:
-        func, kwargs = (
-            func.overloadpacket.default,
-            {k: v for k, v in kwargs.items() if k != "generator"},
-        )
+        func = func.overloadpacket.default
+        kwargs = {name: value for name, value in kwargs.items() if name != "generator"}
+
     args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
-    known = {
-        t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)
-    }
+    known = {storage._cdata for storage in _storages((args, kwargs))}
+
     if any(argument.name == "device" for argument in func._schema.arguments):
         kwargs = {**kwargs, "device": torch.device("meta")}
 
     made = func(*args, **kwargs)
-    storages = [t.untyped_storage() for t in tree_leaves(made) if isinstance(t, Tensor)]
-    return made, sum(storage.nbytes() for storage in storages if storage._cdata not in known)
+    new = [storage for storage in _storages(made) if storage._cdata not in known]
+    return made, sum(storage.nbytes() for storage in new)
+
+
+def _storages(tree: Any) -> list[torch.UntypedStorage]:
+    """Return the storages of all tensors in nested containers."""
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

@@ -1,9 +1,10 @@
-"""How much a model may take, and how to tell that memory has ended."""
+"""Limits of the memory that building a model may allocate, and detection of out-of-memory errors."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+# Parts of the messages of the many errors that torch and its libraries raise when memory ends.
 _NO_MEMORY = (
     "allocate memory",
     "not enough memory",
@@ -17,29 +18,31 @@ _NO_MEMORY = (
 
 
 class Limits(NamedTuple):
-    """What building a model may take.
+    """Limits of the resources for building a model.
 
     Attributes:
-        bytes: Allocated on the way, all together.
-        calls: Of torch, which are mostly one for each weight and each step of its initialisation.
+        bytes: Number of bytes that are allocated in total.
+        calls: Number of calls of torch, which is about the number of weights times the number of
+            operations that initialise a weight.
     """
 
     bytes: int
     calls: int
 
 
-LARGEST_MODEL = Limits(
-    2**34, 20_000
-)  # bytes of four billion weights; the largest recipe that ships takes 4,000 calls
+# 16 GiB, or four billion weights in float32. The largest recipe of the library takes 4,000 calls.
+LARGEST_MODEL = Limits(bytes=2**34, calls=20_000)
 
 
 class TooLargeError(ValueError):
-    """A model takes more than it may."""
+    """A model exceeds the limits."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error is one of the many that torch, and what is below it, raise where memory ends."""
+    """Return whether an error means that memory is exhausted."""
     if isinstance(error, MemoryError):
         return True
+
     kinds = (RuntimeError, ImportError, OSError)
-    return isinstance(error, kinds) and any(words in str(error).lower() for words in _NO_MEMORY)
+    message = str(error).lower()
+    return isinstance(error, kinds) and any(words in message for words in _NO_MEMORY)

@@ -1,4 +1,4 @@
-"""Where recipes come from: those that ship with the library, and YAML files from anywhere."""
+"""Load the recipes of the library, and recipes from YAML files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pyro_exact.recipes.recipe import Paper, Recipe
 
 
 class Entry(NamedTuple):
-    """A line in the list of the recipes that ship with the library.
+    """A line in the list of the recipes of the library.
 
     Attributes:
         name: Name of the recipe.
-        data: Name of the data set the recipe was made for.
+        data: Name of the data set of the recipe.
         paper: See `Paper`.
     """
 
@@ -28,21 +28,24 @@ class Entry(NamedTuple):
 
 
 def load_recipe(name: str) -> Recipe:
-    """Read a recipe that ships with the library, or a YAML file.
+    """Load a recipe of the library, or a recipe from a YAML file.
 
     Args:
         name: A name that `recipe_names` returns, or the path of a YAML file.
 
     Raises:
-        TypeError: If it is no name.
-        ValueError: If there is no such recipe, with the nearest known name, or if the file is not
-            right.
+        TypeError: If ``name`` is not a string or a path.
+        ValueError: If there is no such recipe, with the closest known name, or if the file is not a
+            valid recipe.
     """
-    path, known = check_path("load_recipe", "name", name), recipe_names()
+    path = check_path("load_recipe", "name", name)
+    known = recipe_names()
+
     if name in known:
-        text = _shipped(name)
+        text = _read_recipe(name)
     elif path.suffix in (".yaml", ".yml"):
-        if not os.path.isfile(name):  # False for a name that is too long, where Path.is_file raises
+        # Path.is_file would raise an error on a name that is too long.
+        if not os.path.isfile(name):
             raise ValueError(
                 f"There is no recipe file {printable(name)}. Check the path; `pyro-exact recipes` lists our own."
             )
@@ -61,20 +64,20 @@ def load_recipe(name: str) -> Recipe:
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes that ship with the library."""
+    """Return the names of the recipes of the library."""
     files = (Path(str(entry)) for entry in resources.files(__package__).iterdir())
     return sorted(path.stem for path in files if path.suffix == ".yaml")
 
 
 def list_recipes() -> list[Entry]:
-    """Return name, data set and paper of each recipe that ships with the library; it imports no model, and no torch."""
+    """Return name, data set and paper of each recipe of the library, without importing torch or any model."""
     entries = []
     for name in recipe_names():
-        values = read_yaml(_shipped(name), f"recipe {name}")
+        values = read_yaml(_read_recipe(name), f"recipe {name}")
         paper = values.get("paper")
         entries.append(Entry(name, values["data"], None if paper is None else Paper(**paper)))
     return entries
 
 
-def _shipped(name: str) -> bytes:
+def _read_recipe(name: str) -> bytes:
     return resources.files(__package__).joinpath(f"{name}.yaml").read_bytes()

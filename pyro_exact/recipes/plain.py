@@ -1,4 +1,4 @@
-"""Plain values from elsewhere, from YAML or a checkpoint: counted and measured before anything is made of them."""
+"""Plain values from an unknown source, such as YAML or a checkpoint: limits of size, depth and types."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from jsonargparse import get_loader, set_loader
 
 from pyro_exact.checks import shown
 
-LARGEST_FILE = 2**16  # bytes of YAML; our recipes have less than 2,000
+LARGEST_FILE = 2**16  # bytes of YAML
 MOST_VALUES = 10_000
 MOST_LEVELS = 16
 LONGEST_TEXT = 10_000
-_SHORT = 2 * MOST_LEVELS  # characters, of which a text needs more to be deep
-LOADER = "plain_yaml"  # name of the loader that parsers of jsonargparse use
+_SHORT = 2 * MOST_LEVELS  # a text of fewer characters cannot have more levels
+LOADER = "plain_yaml"  # name of our loader for parsers of jsonargparse
 
 
 def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
-    """Return a copy made of dictionaries with names, lists, text, finite numbers, truth values and `None`.
+    """Return a copy that consists of dictionaries, lists, strings, finite numbers, booleans and `None`.
 
-    Every integer type becomes `int`, a tuple a list. The copy shares nothing: an object that is
-    referred to several times counts each time, so lists that multiply, or contain themselves, are
-    refused as soon as the limit is reached.
+    Every integer type becomes `int`, and a tuple becomes a list. An object that occurs several times
+    is counted and copied each time, so a structure that refers to itself reaches the limit and is
+    refused.
 
     Args:
-        value: What came.
-        source: What to call it in an error.
-        most: How many values it may hold, with the containers.
+        value: The value.
+        source: Name of the value in an error.
+        most: Maximum number of values, including the containers.
 
     Raises:
-        ValueError: If it holds something else, too many values or too many levels, with the name of
-            the field.
+        ValueError: If the value holds other types, too many values or too many levels; the message
+            names the field.
     """
     left = most
 
@@ -59,32 +59,31 @@ def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
 
 
 def read_yaml(text: str | bytes, source: str) -> Any:
-    """Return the plain values of a YAML text; its size, its depth and its kinds are checked before it is expanded.
+    """Return the plain values of a YAML text, whose size and depth are checked before it is expanded.
 
     Args:
         text: At most `LARGEST_FILE` bytes.
-        source: What to call it in an error.
+        source: Name of the text in an error.
 
     Raises:
-        ValueError: If it is no YAML, is too large or too deep, or has tags, anchors or aliases.
+        ValueError: If the text is not valid YAML, is too large or too deep, or has tags, anchors or
+            aliases.
     """
     if len(text) > LARGEST_FILE:
         raise ValueError(
             f"{source} expects at most {LARGEST_FILE} bytes of YAML; got more. Shorten it."
         )
+
     try:
         _check_events(text)
         values = yaml.load(text, Loader=_Loader)
-    except (
-        yaml.YAMLError,
-        ValueError,
-    ) as error:  # a ValueError of a number or a date that there is not
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ValueError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     return plain(values, source)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML's last value of a name wins in silence; here a second one is an error."""
+    """A YAML loader that raises an error if a mapping has the same name twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         values = super().construct_mapping(node, deep)
@@ -96,13 +95,13 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
 
 def _check_events(text: str | bytes) -> None:
-    """Go through a YAML text without building anything."""
+    """Raise an error if a YAML text is too deep, too long, or has anchors, aliases or tags."""
     level = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-        if isinstance(event, (yaml.CollectionStartEvent, yaml.CollectionEndEvent)):
-            level += 1 if isinstance(event, yaml.CollectionStartEvent) else -1
+        level += _level_change(event)
         if level > MOST_LEVELS or count > 2 * MOST_VALUES:
             raise yaml.YAMLError(f"it holds more than {MOST_LEVELS} levels or {MOST_VALUES} values")
+
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise yaml.YAMLError(
                 "it has an anchor or an alias (& or *); write the value out where it is needed"
@@ -112,32 +111,40 @@ def _check_events(text: str | bytes) -> None:
 
 
 def expands(text: str) -> bool:
-    """Return whether a text would be more than it is, or deep, if it were taken for YAML, as jsonargparse does."""
+    """Return whether a text, parsed as YAML by jsonargparse, would expand aliases or be too deep."""
     if "&" not in text and len(text) < _SHORT:
         return False
+
     anchors, level = set[str](), 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent) and event.anchor in anchors:
                 return True
             anchors.add(getattr(event, "anchor", None) or "")
-            level += isinstance(event, yaml.CollectionStartEvent) - isinstance(
-                event, yaml.CollectionEndEvent
-            )
+
+            level += _level_change(event)
             if level > MOST_LEVELS:
                 return True
-    except yaml.YAMLError:  # then it is a text, and no YAML
+    except yaml.YAMLError:  # ordinary text
         return False
+
     return False
 
 
+def _level_change(event: yaml.Event) -> int:
+    """Return 1 at the start of a collection, -1 at the end, and 0 otherwise."""
+    starts = isinstance(event, yaml.CollectionStartEvent)
+    return int(starts) - int(isinstance(event, yaml.CollectionEndEvent))
+
+
 def _load(text: str) -> Any:
-    """Load what jsonargparse takes for YAML: a file with arguments, and every value that is no simple one."""
+    """Load YAML for jsonargparse, such as a file with arguments, within our limits."""
     if len(text) > LARGEST_FILE:
         raise yaml.YAMLError(f"it has more than {LARGEST_FILE} bytes")
     _check_events(text)
+
     try:
-        loaded = _load_as_ever(text)
+        loaded = _original_loader(text)
         plain(loaded, "the file")
     except ValueError as error:
         raise yaml.YAMLError(str(error)) from error
@@ -153,28 +160,41 @@ def _key(key: object, name: str) -> str:
 
 
 def _scalar(value: object, name: str) -> Any:
-    if value is None or isinstance(value, (bool, str)):
-        if isinstance(value, str) and len(value) > LONGEST_TEXT:
-            raise ValueError(
-                f"{name} expects at most {LONGEST_TEXT} characters; got {len(value)}. Shorten it."
-            )
-        if isinstance(value, str) and expands(value):
-            raise ValueError(
-                f"{name} expects a text; got {shown(value)}, which is YAML in it. Write its values out."
-            )
+    if value is None or isinstance(value, bool):
         return value
-
+    if isinstance(value, str):
+        return _text(value, name)
     if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"{name} expects a finite number; got {value}. Choose another one.")
-        return float(value)
+        return _finite(value, name)
+    return _integer(value, name)
 
+
+def _text(value: str, name: str) -> str:
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(
+            f"{name} expects at most {LONGEST_TEXT} characters; got {len(value)}. Shorten it."
+        )
+    if expands(value):
+        raise ValueError(
+            f"{name} expects a text; got {shown(value)}, which is YAML in it. Write its values out."
+        )
+    return value
+
+
+def _finite(value: float, name: str) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{name} expects a finite number; got {value}. Choose another one.")
+    return float(value)
+
+
+def _integer(value: object, name: str) -> int:
     try:
         whole = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ValueError(
             f"{name} expects text, numbers and lists of them; got {shown(value)}. Change it."
         ) from None
+
     if whole.bit_length() > 64:
         raise ValueError(
             f"{name} expects integers of at most 64 bits; got {shown(whole)}. Choose a smaller one."
@@ -182,5 +202,5 @@ def _scalar(value: object, name: str) -> Any:
     return whole
 
 
-_load_as_ever = get_loader("yaml")
+_original_loader = get_loader("yaml")
 set_loader(LOADER, _load, exceptions=(yaml.YAMLError,))

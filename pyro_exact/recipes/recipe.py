@@ -1,4 +1,4 @@
-"""A recipe: a paper's model, its settings and its number, in one YAML file."""
+"""A recipe: a model, its settings and its training, with the result of the paper."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pyro_exact.recipes.training import Training
 if TYPE_CHECKING:
     from pyro_exact.models import GenerativeModel
 
-# The name, the paper and the training of a recipe are read without torch, whose import takes
-# seconds: the models that it can name are imported by the methods that use them.
+# A list of recipes must not import torch, which takes seconds. Therefore the methods that build a
+# model import the table of models themselves.
 
 Unit = Literal["bits/dim", "nats"]
-LARGEST_IMAGE = 2**22  # numbers of one image: a larger one is a mistake, or an attack
+LARGEST_IMAGE = 2**22  # elements of an image; a larger image is a mistake or an attack
 MOST_LEVELS = 2**16
 
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a recipe comes from, and the number to compare with.
+    """The paper of a recipe, and the result to compare with.
 
     Attributes:
         reference: Authors, year, title, table.
-        value: The paper's number on the test set; `None` where it gives none.
+        value: Result on the test set; `None` if the paper reports none.
         unit: ``"bits/dim"`` or ``"nats"``.
-        budget: What the paper's number took.
+        budget: Training budget of this result.
     """
 
     reference: str
@@ -43,16 +43,16 @@ class Paper:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model and how it is trained: all that a checkpoint needs to rebuild it.
+    """A model and its training. A checkpoint rebuilds the model from the recipe.
 
     Attributes:
         name: Name of the recipe.
-        model: ``{"name": ..., setting: value, ...}``; the name is one of `recipes.models.MODELS`,
-            the settings are the arguments of its builder. A recipe names no other code, so one from
-            an unknown source can do no harm. Of a flow, ``noise`` holds settings of
-            `flows.flow_pp_dequantizer`; none is uniform noise. A flow that has a ``context_dim`` is
-            class-conditional with as many classes.
-        data: Name of the data set the recipe was made for.
+        model: ``{"name": ..., setting: value, ...}``. The name is one of `recipes.models.MODELS`,
+            and the settings are the arguments of its builder. A recipe cannot name any other code,
+            so a recipe from an unknown source is safe to load. For a flow, ``noise`` holds settings
+            of `flows.flow_pp_dequantizer`; the default is uniform noise. A flow with a
+            ``context_dim`` is class-conditional with that number of classes.
+        data: Name of the data set of the recipe.
         training: See `Training`.
         paper: See `Paper`.
     """
@@ -69,26 +69,27 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: object, source: str) -> Recipe:
-        """Check plain values, and make a recipe of them.
+        """Return a recipe from plain values, as read from YAML or from a checkpoint.
 
         Args:
-            values: As read from YAML, or from a checkpoint.
-            source: What to call them in an error.
+            values: The values.
+            source: Name of the values in an error.
 
         Raises:
-            ValueError: On an unknown, missing or ill-typed key, with the nearest known name.
+            ValueError: If a key is unknown, with the closest known name, if it is missing, or its
+                value has another type.
         """
         return cls(**parse_kwargs(cls, plain(values, source), source))
 
     def changed(self, model: Mapping[str, Any], training: Mapping[str, Any]) -> Recipe:
-        """Return the recipe with other settings where they are given; raise ValueError as `from_dict`."""
+        """Return the recipe with some settings replaced; raise ValueError as `from_dict`."""
         values = self.to_dict()
         values["model"] |= model
         values["training"] |= training
         return Recipe.from_dict(values, f"recipe {self.name}")
 
     def filled(self) -> Recipe:
-        """Return the recipe with the defaults of its model written out, which later versions may change."""
+        """Return the recipe with the defaults of its model filled in, because later versions may change them."""
         from pyro_exact.recipes.models import with_defaults
 
         return dataclasses.replace(self, model=with_defaults(self.model))
@@ -106,32 +107,34 @@ class Recipe:
         limits: Limits = LARGEST_MODEL,
         check: Callable[[GenerativeModel], object] = lambda model: None,
     ) -> GenerativeModel:
-        """Return the model for images of ``shape`` (C, H, W) with that many pixel levels.
+        """Return the model for images.
 
         Args:
-            shape: Of one image.
-            levels: Number of pixel levels.
-            limits: What building it may take.
-            check: Called with the model before its weights have memory, to refuse it by their
-                shapes.
+            shape: Shape (C, H, W) of an image.
+            levels: Number of values that an element can take.
+            limits: Limits of the resources for building the model.
+            check: Called with the model before memory for its weights is allocated; it may raise an
+                error because of the shapes of the weights.
 
         Raises:
-            ValueError: If the model does not fit that shape, or takes more than it may, before it
-                does.
+            ValueError: If the model does not fit the shape, or exceeds the limits; then nothing was
+                allocated.
         """
         from pyro_exact.recipes.allowance import build_within
         from pyro_exact.recipes.models import MODELS
 
         source = f"recipe {self.name}"
         shape = check_image(shape, levels, source)
-        build, settings = MODELS[self.model["name"]].build, self._settings()
+        build = MODELS[self.model["name"]].build
+        settings = self._settings()
+
         try:
             return build_within(lambda: build(shape, levels, **settings), source, limits, check)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
             if is_out_of_memory(error):
                 raise
-            # A builder checks its arguments one by one, and not whatever torch has against all of
-            # them together.
+
+            # A builder checks its arguments one by one. Torch may refuse their combination.
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"{source} does not build a model of images of shape {shape}: {reason}. Change its settings."
@@ -144,12 +147,13 @@ class Recipe:
 
 
 def check_image(shape: object, levels: object, source: str) -> tuple[int, int, int]:
-    """Return the shape of an image, if it and the number of its levels are possible; raise ValueError if not."""
+    """Return the shape of an image; raise ValueError if the shape or the number of levels is out of range."""
     channels, height, width = check_sizes(source, "shape", shape, length=3)
     check_size(source, "levels", levels, least=2, most=MOST_LEVELS)
+
     if channels * height * width > LARGEST_IMAGE:
         raise ValueError(
-            f"{source} expects images of at most {LARGEST_IMAGE} numbers; got {channels} x {height} x {width}. Scale "
+            f"{source} expects images of at most {LARGEST_IMAGE} elements; got {channels} x {height} x {width}. Scale "
             f"them down."
         )
     return channels, height, width

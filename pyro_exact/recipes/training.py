@@ -1,4 +1,4 @@
-"""How a recipe trains."""
+"""Settings of the training of a recipe."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Literal
 
 from pyro_exact.checks import shown
 
-MOST_STEPS = 10**12  # and images, and minutes: more than there will ever be
+MOST_STEPS = 10**12  # the bound for counts of images and for minutes too
 
 
 @dataclass(frozen=True)
 class Elbo:
-    """What the training loss is on its way to the ELBO; without any settings it is the ELBO itself.
+    """Settings of the training loss. By default the loss is the negative ELBO.
 
     Attributes:
-        anneal: ``"energy"`` or ``"kl"``, whose weight is to rise from ``start``; see
+        anneal: Optional term whose weight rises from ``start``, ``"energy"`` or ``"kl"``; see
             `pyro_exact.infer.AnnealedELBO`.
-        start: The weight at first.
-        steps: Steps in which the weight would rise by one.
-        free_nats: Nats of each latent that cost nothing; see `pyro_exact.infer.FreeBitsELBO`.
-        per: What has them, each ``"site"`` or each ``"channel"`` of one.
+        start: Initial weight.
+        steps: Number of steps in which the weight would rise by one.
+        free_nats: Nats of each latent that are not penalised; see `pyro_exact.infer.FreeBitsELBO`.
+        per: Whether ``free_nats`` are for each ``"site"`` or for each ``"channel"`` of a site.
     """
 
     anneal: Literal["energy", "kl"] | None = None
@@ -32,49 +32,46 @@ class Elbo:
     per: Literal["site", "channel"] = "site"
 
     def __post_init__(self) -> None:
-        if not (
-            0 <= self.start <= 1
-            and 1 <= self.steps <= MOST_STEPS
-            and 0 <= self.free_nats < math.inf
-        ):
+        annealed = 0 <= self.start <= 1 and 1 <= self.steps <= MOST_STEPS
+        if not (annealed and 0 <= self.free_nats < math.inf):
             raise ValueError(
                 f"training.elbo expects start in [0, 1], positive steps and free_nats of at least 0; got {self.start}, "
                 f"{shown(self.steps)} and {self.free_nats}. Choose others."
             )
+
         if self.anneal is not None and self.free_nats:
             raise ValueError("training.elbo expects anneal or free_nats; got both. Choose one.")
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained.
+    """Settings of the training of a model.
 
     Attributes:
-        steps: Optimiser steps at most.
-        minutes: Time at most; `None` for no limit. On a CPU it is the time that the training thread
-            computes, whatever else the machine does; on a GPU it is wall time. The learning rate
-            decays by whichever budget is nearer its end.
-        batch_size: Images per step; several processes share them evenly.
-        optimizer: One optimiser for all parameters, fused where torch has that.
-        learning_rate: Its peak.
+        steps: Maximum number of optimiser steps.
+        minutes: Optional maximum time. On a CPU this is the computing time of the training thread,
+            independent of other load; on a GPU it is wall time. The learning rate decays according
+            to the budget, ``steps`` or ``minutes``, that ends first.
+        batch_size: Number of images per step, which several processes share evenly.
+        optimizer: Optimiser for all parameters, in the fused version if torch has one.
+        learning_rate: Peak learning rate.
         betas: Decay rates of the moments.
-        weight_decay: As the optimiser defines it.
-        warmup_steps: Steps of linear warm-up.
-        decay: What follows the warm-up: a constant rate, or a cosine down to zero at the end of the
-            budget.
-        gradient_clip: Largest norm of the gradient of all parameters; `None` for no limit.
-        ema_decay: Decay of the exponential moving average of the weights that is evaluated; `None`
-            for none.
+        weight_decay: As defined by the optimiser.
+        warmup_steps: Number of steps of linear warm-up.
+        decay: Schedule after the warm-up: a constant rate, or a cosine decay to zero at the end of
+            the budget.
+        gradient_clip: Optional maximum norm of the gradient of all parameters.
+        ema_decay: Optional decay of an exponential moving average of the weights, which is used in
+            evaluations.
         precision: ``"bf16"`` runs the networks under autocast; the flow itself stays in float32.
-        matmul_precision: Of float32 matrix products while it trains, as
-            `torch.set_float32_matmul_precision` has it: with ``"high"`` or ``"medium"`` GPUs use
-            their fast units (TF32), and some CPUs a faster library.
+        matmul_precision: Precision of float32 matrix products in training, as in
+            `torch.set_float32_matmul_precision`: with ``"high"`` or ``"medium"`` GPUs use TF32, and
+            some CPUs a faster library.
         initial_images: Number of training images for the data-dependent initialisation.
         flip: Whether to mirror training images at random.
-        validate_every: Steps between two looks at the validation split, and between two
-            checkpoints.
-        validate_on: Number of validation images that such a look scores, at most, and a run at its
-            end; `None` for all.
+        validate_every: Number of steps between validations, and between checkpoints.
+        validate_on: Maximum number of validation images that a validation and the end of a run
+            score; `None` for all.
         elbo: See `Elbo`.
     """
 
@@ -125,16 +122,17 @@ class Training:
 
 
 def caution(made_for: Training, given: Mapping[str, Any]) -> str | None:
-    """Return a warning if a batch is smaller than the one that a learning rate and its warm-up were chosen for.
+    """Return a warning if the batch is smaller than the batch that a learning rate was chosen for.
 
     Args:
-        made_for: The training of a recipe.
-        given: Settings that are to differ from it; whoever gives another rate or warm-up is not
-            warned.
+        made_for: Training settings of a recipe.
+        given: Settings that replace some of them. There is no warning if they include another
+            learning rate or warm-up.
     """
     batch_size = given.get("batch_size", made_for.batch_size)
     if batch_size >= made_for.batch_size or {"learning_rate", "warmup_steps"} & {*given}:
         return None
+
     return (
         f"The learning rate and the warm-up of this recipe are for batches of {made_for.batch_size} images; with "
         f"{batch_size} the first steps may diverge. Lower training.learning_rate, or raise training.warmup_steps."

@@ -18,7 +18,7 @@ from pyro_exact.testing.model.trial import ROWS, ModelTrial
 
 
 def check_model(model: GenerativeModel, data: Tensor, std: float = 0.1) -> None:
-    r"""Check that a model obeys the laws of a `GenerativeModel`; raise an error that names the broken ones.
+    r"""Check that a model obeys the laws of a `GenerativeModel`, and name broken ones.
 
     Use it in the tests of a model of your own. Each law gets a copy of the model in float64 on the
     CPU and in evaluation mode, with its weights moved by :math:`N(0, \mathrm{std}^2)`: with the
@@ -58,7 +58,7 @@ def model_laws(trial: ModelTrial) -> list[Law[ModelTrial]]:
 
 @contextmanager
 def _untouched_state() -> Iterator[None]:
-    """Use float64, a parameter store and a random state of our own, and restore those of the caller."""
+    """Use float64 and our own parameter store and random state; restore those of the caller."""
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -71,9 +71,11 @@ def _untouched_state() -> Iterator[None]:
 def _check_arguments(model: GenerativeModel, data: Tensor) -> None:
     if not isinstance(model, GenerativeModel):
         raise TypeError(
-            f"check_model expects a GenerativeModel; got {type(model).__name__}. Derive your model from it."
+            f"check_model expects a GenerativeModel; got {type(model).__name__}. Derive your model "
+            f"from it."
         )
     if check_tensor("check_model", "data", data).dim() == 0 or len(data) < ROWS:
         raise ValueError(
-            f"check_model expects at least {ROWS} data, (N, ...); got shape {tuple(data.shape)}. Pass a larger batch."
+            f"check_model expects at least {ROWS} data, (N, ...); got shape {tuple(data.shape)}. "
+            f"Pass a larger batch."
         )

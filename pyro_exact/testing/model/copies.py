@@ -28,7 +28,7 @@ def state_dict_holds_everything_that_is_learned(trial: ModelTrial) -> None:
 
 @law(always)
 def copies_after_a_step_are_equal(trial: ModelTrial) -> None:
-    """After a step of an ELBO a model can be copied and pickled, and the copies have the same scores."""
+    """After a step of an ELBO a model can be copied and pickled; copies have the same scores."""
     Trace_ELBO().differentiable_loss(trial.model.model, trial.model.guide, trial.x)
 
     _has_the_same_scores("a deepcopy", copy.deepcopy(trial.model), trial)

@@ -10,7 +10,7 @@ from pyro_exact.testing.model.trial import ModelTrial
 
 @law(always)
 def samples_are_like_the_data(trial: ModelTrial) -> None:
-    """`sample` returns n data, also for n = 0, without gradient, which `check` accepts and `log_weight` scores."""
+    """`sample` returns n data (also for n = 0) that `check` accepts and `log_weight` scores."""
     event_shape = trial.x.shape[1:]
     has_shape("sample(0)", trial.model.sample(0), (0, *event_shape))
 

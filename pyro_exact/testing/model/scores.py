@@ -29,7 +29,7 @@ def event_shape_is_that_of_the_data(trial: ModelTrial) -> None:
 
 @law(always)
 def log_weights_have_the_shape_of_the_batch(trial: ModelTrial) -> None:
-    """`log_weight` returns a finite score for each datum, and for each sample and datum if ``samples`` is given."""
+    """`log_weight` returns a finite score for each datum, or for each sample and datum."""
     for samples, shape in ((None, trial.x.shape[:1]), (3, (3, len(trial.x)))):
         found = trial.log_weights(samples=samples)
         has_shape(f"log_weight(x, samples={samples})", found, shape)
@@ -69,7 +69,7 @@ def gradients_are_those_of_the_elbo(trial: ModelTrial) -> None:
 
 @law(exact)
 def exact_scores_are_not_random(trial: ModelTrial) -> None:
-    """If `exact` is true, `log_weight` is the same for any random numbers, and for any number of samples."""
+    """If `exact` is true, `log_weight` does not depend on random numbers or on ``samples``."""
     first, other = trial.log_weights(seed=0), trial.log_weights(seed=1)
     agree("log_weight(x)", other, first)
     agree("log_weight(x, samples=2)", trial.log_weights(samples=2), first.expand(2, -1))
@@ -77,7 +77,7 @@ def exact_scores_are_not_random(trial: ModelTrial) -> None:
 
 @law(always)
 def the_importance_weighted_bound_is_above_the_elbo(trial: ModelTrial) -> None:
-    """In expectation the importance-weighted bound of several samples is not below the ELBO of single calls."""
+    """On average the importance-weighted bound of several samples is not below the ELBO."""
     with torch.no_grad():
         single = torch.stack([trial.log_weights(seed=i) for i in range(SAMPLES)])
         several = trial.log_weights(samples=SAMPLES)
@@ -86,7 +86,8 @@ def the_importance_weighted_bound_is_above_the_elbo(trial: ModelTrial) -> None:
     elbo, error = single.mean(0), single.std(0) / SAMPLES**0.5
     if (bound < elbo - 6 * error - 1e-8).any():
         raise AssertionError(
-            f"the importance-weighted bound of {SAMPLES} samples: expected at least the ELBO {elbo}; got {bound}."
+            f"the importance-weighted bound of {SAMPLES} samples: expected at least the ELBO "
+            f"{elbo}; got {bound}."
         )
 
 

@@ -25,7 +25,7 @@ def every_parameter_has_a_gradient(trial: ModelTrial) -> None:
 
 @law(learns)
 def stock_svi_trains_the_parameters(trial: ModelTrial) -> None:
-    """Steps of stock `SVI` with `model` and `guide` have finite losses, and change every parameter with a gradient."""
+    """Steps of stock `SVI` have finite losses, and change every parameter with a gradient."""
     gradients = _gradients(trial)
     before = {name: p.detach().clone() for name, p in trial.weights().items()}
 
@@ -46,7 +46,8 @@ def stock_svi_trains_the_parameters(trial: ModelTrial) -> None:
     ]
     if unchanged:
         raise AssertionError(
-            f"after {STEPS} steps of SVI: expected other parameters than before; got the same {unchanged}."
+            f"after {STEPS} steps of SVI: expected other parameters than before; got the same "
+            f"{unchanged}."
         )
 
 
@@ -62,7 +63,7 @@ def parameters_are_contiguous(trial: ModelTrial) -> None:
 
 @law(always)
 def initialization_leaves_finite_scores(trial: ModelTrial) -> None:
-    """After `initialize` all weights and scores are finite, and the model is in the mode it was in."""
+    """After `initialize` all weights and scores are finite, and the mode has not changed."""
     trial.model.train()
     trial.model.initialize(trial.x)
     if not all(module.training for module in trial.model.modules()):
@@ -81,7 +82,7 @@ def initialization_leaves_finite_scores(trial: ModelTrial) -> None:
 
 
 def _gradients(trial: ModelTrial) -> dict[str, Tensor | None]:
-    """Return the gradient of the loss in training mode for each parameter; `None` if it is not used."""
+    """Return the gradient of the loss for each parameter; `None` if it is not used."""
     trial.model.train()
     weights = trial.weights()
     loss = Trace_ELBO().differentiable_loss(trial.model.model, trial.model.guide, trial.x)
