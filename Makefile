@@ -5,7 +5,7 @@
 .PHONY: help demo check test slow matrix docs results gallery bench gpu clean venv
 
 PYTHON ?= python3
-GPU_RECIPES ?= glow_cifar10 flow_pp_cifar10 gated_pixel_cnn_mnist pixel_cnn_pp_cifar10 conv_vae_mnist iaf_vae_cifar10
+GPU_RECIPES ?= glow_cifar10 flow_pp_cifar10 gated_pixel_cnn_mnist pixel_cnn_pp_cifar10 image_transformer_cifar10_dmol pixel_snail_cifar10 tarflow_cifar10_small conv_vae_mnist iaf_vae_cifar10
 GPU_MINUTES ?= 60
 DATA_ROOT ?= runs/data
 RUNS ?= runs

@@ -24,8 +24,10 @@ from pyro_exact.autoregressive import (
     DeepNADE,
     DiagonalBiLSTM,
     GatedPixelCNN,
+    ImageTransformer,
     PixelCNN,
     PixelCNNpp,
+    PixelSNAIL,
     RowLSTM,
     scans,
 )
@@ -69,6 +71,7 @@ from pyro_exact.flows import (
     sos,
     spline_coupling,
     sylvester,
+    tarflow,
     umnn,
 )
 from pyro_exact.likelihoods import (
@@ -101,6 +104,7 @@ from pyro_exact.nn import (
     MaskedConvNet,
     MaskedDense,
     PriorConditioner,
+    TransformerConditioner,
 )
 from pyro_exact.transforms import (
     GIN,
@@ -163,6 +167,8 @@ from pyro_exact.transforms import (
     Stock,
     SumOfSquares,
     Sylvester,
+    TokenAutoregressive,
+    Tokens,
 )
 
 
@@ -202,6 +208,14 @@ def masked(dim: int, formula: Elementwise, context_dim: int | None) -> MaskedAut
     return MaskedAutoregressive(
         formula, MaskedDense(dim, formula.num_params, (6, 5), context_dim, reverse)
     )
+
+
+def by_tokens(
+    formula: Elementwise, context_dim: int | None, reverse: bool = False
+) -> TokenAutoregressive:
+    """One of 3 tokens of 2 numbers."""
+    net = TransformerConditioner(3, 2, formula.num_params, 4, 1, 2, context_dim)
+    return TokenAutoregressive(formula, net, reverse)
 
 
 def stack(context_dim: int | None, recompute: bool = False) -> Compose:
@@ -382,6 +396,13 @@ TRANSFORMS: dict[str, Case] = {
     "Sylvester triangular reverse": Case(
         lambda c: Sylvester(4, 3, "triangular", c, reverse=True), (4,), True
     ),
+    "TokenAutoregressive": Case(lambda c: by_tokens(Affine(), c), (3, 2), True, std=0.2),
+    "TokenAutoregressive reverse": Case(
+        lambda c: by_tokens(Affine("sigmoid"), c, reverse=True), (3, 2), True, std=0.2
+    ),
+    "TokenAutoregressive spline": Case(lambda c: by_tokens(Spline(3), c), (3, 2), True, std=0.1),
+    "Tokens": Case(lambda c: Tokens((2, 4, 6), 2), (2, 4, 6)),
+    "Tokens of a vector": Case(lambda c: Tokens(6, 2), (6,)),
     "DiagonalAffine": Case(lambda c: DiagonalAffine((2, 2, 2), c), (2, 2, 2), True),
     "couplings": Case(lambda c: couplings(3, MixtureCDF(2), 2, (5,), c), (3,), True, std=0.2),
     "flow_pp": Case(lambda c: small_flow_pp(), (1, 4, 4), draw=pixels, std=0.02),
@@ -426,6 +447,12 @@ TRANSFORMS: dict[str, Case] = {
     "spline_coupling": Case(lambda c: spline_coupling(3, 2, 4, 3.0, (5,), c), (3,), True, std=0.2),
     "image_spline_coupling": Case(small_spline_coupling, (1, 4, 4), True, pixels, std=0.1),
     "sylvester": Case(lambda c: sylvester(3, 2, 2, "triangular", c), (3,), True),
+    "tarflow": Case(
+        lambda c: tarflow((1, 4, 4), 2, 2, 1, 4, 2, 4, c), (1, 4, 4), True, pixels, std=0.1
+    ),
+    "tarflow of a vector": Case(
+        lambda c: tarflow(3, 1, 2, 1, 4, 2, context_dim=c), (3,), True, std=0.2
+    ),
 }
 
 ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
@@ -648,6 +675,19 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "DeepNADE ensemble": lambda: DeepNADE(10, (20, 20, 20), orders=3, seed=5),
     "DeepNADE image": lambda: DeepNADE((1, 2, 5), (20,)),
     "DeepNADE of one site": lambda: DeepNADE(1, (3, 3)),
+    "ImageTransformer": lambda: ImageTransformer((1, 2, 5), 2, width=4, depth=2, heads=2, local=4),
+    "ImageTransformer categorical colours": lambda: ImageTransformer(
+        (2, 1, 2), 4, width=4, depth=1, heads=1, norm="pre", positions="learned"
+    ),
+    "ImageTransformer conditional": lambda: ImageTransformer(
+        (1, 3, 3), 2, width=4, depth=2, heads=2, local=4, dropout=0.1, context_dim=3
+    ).eval(),
+    "ImageTransformer rectangles": lambda: ImageTransformer(
+        (1, 2, 4), 2, width=4, depth=1, heads=2, block_shape=(2, 2), activation="gelu"
+    ),
+    "ImageTransformer whole pixels": lambda: ImageTransformer(
+        (2, 2, 2), 2, width=4, depth=1, heads=2, local=3, components=2
+    ),
     "MADE": lambda: MADE(10, (9,)),
     "MADE categorical": lambda: MADE(3, (9,), likelihood=CategoricalLikelihood(4)),
     "MADE conditional": lambda: MADE(10, (9, 9), context_dim=2),
@@ -672,6 +712,16 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "PixelCNNpp conditional": lambda: PixelCNNpp(
         (1, 4, 4), 2, width=3, depth=1, components=1, dropout=0.0, context_dim=2
     ),
+    "PixelSNAIL": lambda: PixelSNAIL((1, 2, 5), 2, width=4, depth=2, resnets=1, key_dim=2).eval(),
+    "PixelSNAIL conditional": lambda: PixelSNAIL(
+        (1, 3, 3), 2, width=4, depth=1, resnets=2, key_dim=2, dropout=0.1, context_dim=3
+    ).eval(),
+    "PixelSNAIL of squares": lambda: PixelSNAIL(
+        (1, 6, 2), 2, width=4, depth=1, resnets=2, key_dim=2, pool=2
+    ).eval(),
+    "PixelSNAIL whole pixels": lambda: PixelSNAIL(
+        (2, 2, 2), 2, width=4, depth=1, resnets=0, key_dim=2, components=2
+    ).eval(),
     "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, width=4, depth=2, head_width=8),
     "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, width=4, depth=1, head_width=8),
     "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, width=6, depth=2, head_width=24),
@@ -854,10 +904,22 @@ MODELS: dict[str, ModelCase] = {
         ),
         bars,
     ),
+    "Density image_transformer": ModelCase(
+        lambda: Density(
+            Autoregressive(ImageTransformer((1, 4, 4), 2, width=8, depth=1, heads=2, local=8))
+        ),
+        bars,
+    ),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), (20,)))), bars),
     "Density pixel_cnn_pp": ModelCase(
         lambda: Density(
             Autoregressive(PixelCNNpp((1, 4, 4), 4, width=4, depth=1, components=2, dropout=0.0))
+        ),
+        lambda: blobs().to(torch.get_default_dtype()),
+    ),
+    "Density pixel_snail": ModelCase(
+        lambda: Density(
+            Autoregressive(PixelSNAIL((1, 4, 4), 4, 6, 1, 1, key_dim=2, components=2, dropout=0.0))
         ),
         lambda: blobs().to(torch.get_default_dtype()),
     ),
@@ -872,6 +934,12 @@ MODELS: dict[str, ModelCase] = {
     "Dequantized logit": ModelCase(
         lambda: Dequantized(
             Flow(StandardNormal(16), small_glow(None, logit_margin=0.05).inv), levels=4
+        ),
+        blobs,
+    ),
+    "Dequantized tarflow": ModelCase(
+        lambda: Dequantized(
+            Flow(StandardNormal(16), tarflow((1, 4, 4), 2, 2, 1, 8, 2, levels=4).inv), levels=4
         ),
         blobs,
     ),

@@ -21,6 +21,7 @@ SHAPES = {
     "binarized_mnist": ((1, 28, 28), 2),
     "cifar10": ((3, 32, 32), 256),
     "digits": ((1, 8, 8), 17),
+    "imagenet64.npz": ((3, 64, 64), 256),
     "mnist": ((1, 28, 28), 256),
     "nltcs.npz": ((1, 1, 16), 2),
 }
@@ -56,6 +57,7 @@ SMALL = {
         "prior_width": 2,
     },
     "iaf_vae": {"latent_channels": 2, "width": 4, "depth": 1},
+    "image_transformer": {"width": 4, "depth": 1, "heads": 1, "head_dim": 2, "dense_width": 4},
     "made": {"hidden_dims": [4]},
     "nade": {"width": 4},
     "nice": {},
@@ -69,8 +71,10 @@ SMALL = {
         "width": 2,
         "features": 3,
     },
+    "pixel_snail": {"width": 4, "depth": 1, "resnets": 1, "key_dim": 2, "components": 1},
     "real_nvp": {"width": 4, "depth": 1},
     "row_lstm": {"width": 2, "depth": 1, "head_width": 2},
+    "tarflow": {"layers": 1, "depth": 1, "width": 4, "heads": 1},
 }
 
 VALUES = {

@@ -3,6 +3,7 @@
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
+from pyro_exact.autoregressive.image_transformer import ImageTransformer
 from pyro_exact.autoregressive.made import MADE
 from pyro_exact.autoregressive.nade import NADE
 from pyro_exact.autoregressive.order_agnostic import (
@@ -16,6 +17,7 @@ from pyro_exact.autoregressive.pixel_cnn import PixelCNN
 from pyro_exact.autoregressive.pixel_cnn_pp import PixelCNNpp
 from pyro_exact.autoregressive.pixel_net import PixelNet
 from pyro_exact.autoregressive.pixel_rnn import DiagonalBiLSTM, RowLSTM
+from pyro_exact.autoregressive.pixel_snail import PixelSNAIL
 from pyro_exact.autoregressive.scans import scans
 
 __all__ = [
@@ -29,10 +31,12 @@ __all__ = [
     "DeepNADE",
     "DiagonalBiLSTM",
     "GatedPixelCNN",
+    "ImageTransformer",
     "OrderAgnosticNet",
     "PixelCNN",
     "PixelCNNpp",
     "PixelNet",
+    "PixelSNAIL",
     "RowLSTM",
     "scans",
 ]

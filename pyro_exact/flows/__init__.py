@@ -15,6 +15,7 @@ from pyro_exact.flows.radial import radial
 from pyro_exact.flows.real_nvp import image_real_nvp, real_nvp
 from pyro_exact.flows.spline_coupling import image_spline_coupling, spline_coupling
 from pyro_exact.flows.sylvester import sylvester
+from pyro_exact.flows.tarflow import tarflow
 
 __all__ = [
     "bernstein",
@@ -41,5 +42,6 @@ __all__ = [
     "sos",
     "spline_coupling",
     "sylvester",
+    "tarflow",
     "umnn",
 ]

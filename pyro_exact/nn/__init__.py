@@ -18,10 +18,13 @@ from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.rescaled import RescaledConv2d
 from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d
 from pyro_exact.nn.statistics import channel_statistics
+from pyro_exact.nn.token_conditioner import TokenConditioner
+from pyro_exact.nn.transformer import CausalTransformer, TransformerConditioner
 
 __all__ = [
     "AttentionConditioner",
     "CausalConditioner",
+    "CausalTransformer",
     "Conditioner",
     "ConvConditioner",
     "DenseConditioner",
@@ -38,6 +41,8 @@ __all__ = [
     "RescaledConv2d",
     "ResidualConditioner",
     "ScaledConv2d",
+    "TokenConditioner",
+    "TransformerConditioner",
     "WeightNormConv2d",
     "channel_statistics",
 ]

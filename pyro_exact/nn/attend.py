@@ -11,47 +11,90 @@ from torch.nn import functional as F
 from pyro_exact.ops.functorch import functorch_active
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return scaled dot-product attention, (*batch, positions, channels), by the fastest kernel that there is.
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    causal: bool = False,
+) -> Tensor:
+    r"""Compute scaled dot-product attention by the fastest kernel that there is.
 
-    The fast kernels of torch have no second derivative. So a gradient that is to be differentiated
-    again, as for a Hessian, and transforms of `torch.func` take the plain formula, which holds all
-    pairs of
-    positions in memory.
+    .. math:: y_t = \sum_s \mathrm{softmax}_s\big(q_t \cdot k_s / \sqrt{d}\big)\, v_s
+
+    The fast kernels of torch have no second derivative. Therefore a gradient that is to be
+    differentiated again, for example for a Hessian, and transforms of `torch.func` use the plain
+    formula, which holds all pairs of positions in memory.
+
+    Args:
+        query: (\*batch, positions, d).
+        key: (\*batch, keys, d).
+        value: (\*batch, keys, channels).
+        mask: Which keys each position sees, (positions, keys); by default it sees all of them.
+            Each position must see at least one key.
+        causal: Whether position t sees the keys 0, ..., t only; use it instead of a mask.
+
+    Returns:
+        The attention, (\*batch, positions, channels).
     """
     if functorch_active():
-        return _plain(query, key, value)
+        return _plain(query, key, value, mask, causal)
+
     with_gradient = torch.is_grad_enabled() and query.requires_grad
     if not with_gradient or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
-        return F.scaled_dot_product_attention(query, key, value)
-    attended: Tensor = Attend.apply(query, key, value)
+        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
+
+    attended: Tensor = Attend.apply(query, key, value, mask, causal)
     return attended
 
 
 class Attend(torch.autograd.Function):
-    """The fast kernel, with its own gradient where that is the last one."""
+    """The fast kernel, and the gradient of that kernel unless it is to be differentiated again."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+    ) -> Tensor:
         """Return the attention of a query, a key and a value."""
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(query, key, value)
+        ctx.mask, ctx.causal = mask, causal
+
         with torch.enable_grad():
-            ctx.inputs = [each.detach().requires_grad_() for each in inputs]
-            ctx.attended = F.scaled_dot_product_attention(*ctx.inputs)
-        return ctx.attended.detach()
+            query = query.detach().requires_grad_()
+            key = key.detach().requires_grad_()
+            value = value.detach().requires_grad_()
+            attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
+
+        ctx.inputs, ctx.attended = (query, key, value), attended
+        return attended.detach()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the query, the key and the value."""
-        inputs = ctx.saved_tensors
+        query, key, value = inputs = ctx.saved_tensors
         if not (torch.is_grad_enabled() or functorch_active(grad)):
-            return torch.autograd.grad(ctx.attended, ctx.inputs, grad, retain_graph=True)
+            found = torch.autograd.grad(ctx.attended, ctx.inputs, grad, retain_graph=True)
+            return *found, None, None
+
         wanted = [each for each in inputs if each.requires_grad]
         with torch.enable_grad():
-            found = iter(torch.autograd.grad(_plain(*inputs), wanted, grad, create_graph=True))
-        return tuple(next(found) if each.requires_grad else None for each in inputs)
+            attended = _plain(query, key, value, ctx.mask, ctx.causal)
+            again = iter(torch.autograd.grad(attended, wanted, grad, create_graph=True))
+        return *(next(again) if each.requires_grad else None for each in inputs), None, None
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    weights = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1)
-    return weights @ value
+def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    scale = query.shape[-1] ** -0.5
+    scores = scale * (query @ key.mT)
+
+    if causal:
+        every = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
+        mask = every.tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1) @ value

@@ -96,7 +96,8 @@ def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:
         dequantizer = FlowDequantizer(flow_pp_dequantizer(shape, levels, **noise))
         return Dequantized(distribution, levels, dequantizer)
 
-    return ModelEntry(build, flow, nested={"noise": flow_pp_dequantizer})
+    provided = "shape", "levels", "elementwise"
+    return ModelEntry(build, flow, provided, nested={"noise": flow_pp_dequantizer})
 
 
 def autoregressive(

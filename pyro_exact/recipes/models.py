@@ -13,8 +13,10 @@ from pyro_exact.autoregressive import (
     DeepNADE,
     DiagonalBiLSTM,
     GatedPixelCNN,
+    ImageTransformer,
     PixelCNN,
     PixelCNNpp,
+    PixelSNAIL,
     RowLSTM,
     scans,
 )
@@ -54,14 +56,17 @@ MODELS = {
     "glow": dequantized(flows.glow),
     "hierarchical_pixel_vae": builder(hierarchical_pixel_vae),
     "iaf_vae": builder(iaf_vae),
+    "image_transformer": autoregressive(ImageTransformer),
     "made": autoregressive(made),
     "nade": autoregressive(NADE),
     "nice": dequantized(flows.image_nice),
     "pixel_cnn": autoregressive(PixelCNN),
     "pixel_cnn_pp": autoregressive(PixelCNNpp),
+    "pixel_snail": autoregressive(PixelSNAIL),
     "pixel_vae": builder(pixel_vae),
     "real_nvp": dequantized(flows.image_real_nvp),
     "row_lstm": autoregressive(RowLSTM),
+    "tarflow": dequantized(flows.tarflow),
 }
 
 

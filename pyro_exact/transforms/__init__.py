@@ -54,6 +54,8 @@ from pyro_exact.transforms.squeeze import Squeeze
 from pyro_exact.transforms.stock import Stock
 from pyro_exact.transforms.sum_of_squares import SumOfSquares
 from pyro_exact.transforms.sylvester import Sylvester
+from pyro_exact.transforms.token_autoregressive import TokenAutoregressive
+from pyro_exact.transforms.tokens import Tokens
 
 __all__ = [
     "GIN",
@@ -118,4 +120,6 @@ __all__ = [
     "Stock",
     "SumOfSquares",
     "Sylvester",
+    "TokenAutoregressive",
+    "Tokens",
 ]

@@ -27,6 +27,7 @@ TO_NOISE = {
     "spline_coupling": lambda c=None: flows.spline_coupling(
         DIM, 2, hidden_dims=(8,), context_dim=c
     ),
+    "tarflow": lambda c=None: flows.tarflow(DIM, 1, 2, 1, 8, 2, context_dim=c),
 }
 TO_LATENT = {
     "iaf": lambda c=None: flows.iaf(DIM, 2, (8,), c),
