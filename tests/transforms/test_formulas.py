@@ -112,7 +112,7 @@ CLOSE = {"DeepSigmoidal": 0.3, "DenseSigmoidal": 0.3, "LambertW": 0.3, "NormalMi
 CLOSE |= {"SumOfSquares": 0.02}
 
 
-@pytest.mark.parametrize("name", set(FORMULAS) - {"MonotoneNetwork"})
+@pytest.mark.parametrize("name", sorted(set(FORMULAS) - {"MonotoneNetwork"}))
 def test_zero_parameters_are_close_to_the_identity(name):
     formula, x = FORMULAS[name](), torch.linspace(-3, 3, 101)
     y, ladj = formula.forward_and_ladj(x, torch.zeros(101, formula.num_params))
