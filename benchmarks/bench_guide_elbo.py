@@ -45,7 +45,7 @@ WHAT = (
     "higher is better, and the log-evidence is the upper bound"
 )
 STEPS, PARTICLES, SEEDS, DRAWS = 1000, 16, 2, 20_000
-RATE, DECAY, CLIP = 1e-2, 0.1, 10.0  # the rate falls to a tenth over the run
+RATE, DECAY, CLIP = 2e-2, 0.1, 10.0  # the rate falls to a tenth over the run
 PYRO_LAYERS = 4
 PROCESSES = 2  # each of one thread; the time of a fit is that of its own process
 NONE = torch.Size()

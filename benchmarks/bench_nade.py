@@ -13,7 +13,7 @@ def loop(net: NADE, x: torch.Tensor) -> torch.Tensor:
     """The recursion as the paper writes it; autograd keeps every hidden layer."""
     a, logits = net.c.expand(len(x), -1), []
     for d in range(D):
-        logits.append(a.sigmoid() @ net.V[d] + net.b[d])
+        logits.append(a.sigmoid() @ net.V[d, 0] + net.b[d, 0])
         a = a + x[:, d, None] * net.W[d]
     return torch.stack(logits, dim=-1)
 
@@ -21,7 +21,7 @@ def loop(net: NADE, x: torch.Tensor) -> torch.Tensor:
 def cumulative(net: NADE, x: torch.Tensor) -> torch.Tensor:
     """All pre-activations at once, as a cumulative sum over the dimensions."""
     a = net.c + (x[..., None] * net.W).cumsum(1) - x[..., None] * net.W
-    return torch.einsum("bdh,dh->bd", a.sigmoid(), net.V) + net.b
+    return torch.einsum("bdh,dh->bd", a.sigmoid(), net.V[:, 0]) + net.b[:, 0]
 
 
 @torch.no_grad()

@@ -142,7 +142,9 @@ def main() -> None:
     """Measure and report."""
     torch.manual_seed(0)
     eager = Eager().to(DEVICE)
-    net = PixelCNNpp((3, SIDE, SIDE), 256, RESNETS, FILTERS, COMPONENTS).to(DEVICE)
+    net = PixelCNNpp((3, SIDE, SIDE), 256, width=FILTERS, depth=RESNETS, components=COMPONENTS).to(
+        DEVICE
+    )
     x = torch.randint(256, (IMAGES, 3, SIDE, SIDE), device=DEVICE).float()
     net.initialize(x)
     sizes = [sum(p.numel() for p in module.parameters()) for module in (eager, net)]

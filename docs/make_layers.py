@@ -27,16 +27,18 @@ HEAD = """\
 # Layers
 
 Every layer has both directions, and is differentiable in its input, its parameters and its context. Both directions
-take numbers of any ordinary size, but for {py:class}`~pyro_exact.transforms.Logit` and the inverse of
-{py:class}`~pyro_exact.transforms.SigmoidToCell`, which are NaN outside of their intervals. A layer becomes conditional
-by the argument in the last column, or by its parts, if a layer or a network among them is; the others have no
-parameters that a context could change, or take them from data. $D$ is the number of dimensions of an event.
+take elements of any ordinary size, except for layers that declare an interval as their `domain` or `codomain`, such as
+{py:class}`~pyro_exact.transforms.Logit` and {py:class}`~pyro_exact.transforms.Interval`: outside of it their result is
+NaN. A layer becomes conditional by the argument in the last column, or by its parts, if a layer or a network among them
+is; the others have no parameters that a context could change, or take them from data. $D$ is the number of dimensions
+of an event.
 """
 ELEMENTWISE = """
 ## Formulas
 
-Each is a map of one number, for `Coupling` and `MaskedAutoregressive`, which make layers of it; they are as conditional
-as the network that gives the parameters $\\theta$.
+Each is a map of one element, for `Coupling`, `MaskedAutoregressive` and `Marginal`, which make layers of it. The first
+two are as conditional as the network that gives the parameters $\\theta$. Formulas without a closed inverse use one
+guarded Newton iteration, `pyro_exact.ops.newton`, whose derivatives are exact.
 """
 PARTITIONS = """
 ## Partitions

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.distributions.transforms import AffineTransform, IndependentTransform, SigmoidTransform
 from torch import Tensor
+from torch.distributions import constraints
 
 from pyro_exact.autoregressive import (
     MADE,
@@ -35,28 +37,42 @@ from pyro_exact.distributions import (
     FlowPosterior,
     IndependentSites,
     InverseAutoregressive,
+    LowRankNormal,
+    Mixture,
+    NormalMixture,
     StandardNormal,
+    StudentNoise,
     Subset,
+    UniformBox,
     UniformDequantizer,
 )
 from pyro_exact.flows import (
+    bernstein,
+    bnaf,
+    bounded,
+    circular_spline,
+    constrained,
     couplings,
     flow_pp,
     flow_pp_dequantizer,
+    gaussianization,
     glow,
     iaf,
     image_nice,
     image_real_nvp,
     image_spline_coupling,
     maf,
+    naf,
     nice,
     nsf,
     planar,
     radial,
     real_nvp,
+    sos,
     spline_coupling,
     sylvester,
     tarflow,
+    umnn,
 )
 from pyro_exact.likelihoods import (
     BernoulliLikelihood,
@@ -91,36 +107,65 @@ from pyro_exact.nn import (
     TransformerConditioner,
 )
 from pyro_exact.transforms import (
+    GIN,
     ActNorm,
     Additive,
     Affine,
     BatchNorm,
+    Bernstein,
     Bijection,
+    BlockAutoregressive,
     Channels,
     Checkerboard,
+    CircularSpline,
     Columns,
     Compose,
     Conv1x1,
     Coupling,
+    DeepSigmoidal,
+    DenseSigmoidal,
     DiagonalAffine,
+    DiscreteCosine,
     Elementwise,
+    Exponential,
     FactorOut,
     FixedAffine,
     Flatten,
+    Haar,
+    HaarSqueeze,
     Halves,
     Householder,
+    Interval,
+    LambertW,
+    LinearLowRank,
     LinearLU,
+    LinearQR,
+    LinearRationalSpline,
+    LinearSVD,
+    LinearTriangular,
     Logit,
+    Marginal,
     MaskedAutoregressive,
+    MatrixExponential,
     MixtureCDF,
+    MonotoneNetwork,
+    NormalMixtureCDF,
     Parallel,
     Partition,
+    PeriodicConv,
     Permute,
     Planar,
     Radial,
+    Rotation,
     SigmoidToCell,
+    SignedPower,
+    SinhArcsinh,
+    SoftClip,
+    Softplus,
     Spline,
     Squeeze,
+    Stock,
+    SumOfSquares,
     Sylvester,
     TokenAutoregressive,
     Tokens,
@@ -428,6 +473,127 @@ ELEMENTWISE: dict[str, Callable[[], Elementwise]] = {
     ),
 }
 
+# Formulas of one element, each also as a layer of its own
+
+
+def monotone_network(**settings: object) -> MonotoneNetwork:
+    """One whose integrand is not constant."""
+    made = MonotoneNetwork(3, (4, 4), **settings)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return made
+
+
+def gin(partition: Partition, context_dim: int | None) -> GIN:
+    sizes = partition.fixed_size, partition.free_size
+    net = ConvConditioner if partition.event_dim == 3 else DenseConditioner
+    return GIN(partition, net(*sizes, 2, 6 if net is ConvConditioner else (6,), context_dim))
+
+
+ELEMENTWISE |= {
+    "Bernstein": Bernstein,
+    "Bernstein identity": lambda: Bernstein(9, bound=2.0, tails="identity"),
+    "Bernstein of the least degree": lambda: Bernstein(5, bound=0.5),
+    "CircularSpline": lambda: CircularSpline(5),
+    "CircularSpline of one bin": lambda: CircularSpline(1, bound=4.0),
+    "DeepSigmoidal": DeepSigmoidal,
+    "DeepSigmoidal deep": lambda: DeepSigmoidal(4, 3),
+    "DenseSigmoidal": DenseSigmoidal,
+    "DenseSigmoidal deep": lambda: DenseSigmoidal(3, 3, units=2),
+    "LambertW": LambertW,
+    "LinearRationalSpline": LinearRationalSpline,
+    "LinearRationalSpline of one bin": lambda: LinearRationalSpline(1),
+    "MonotoneNetwork": monotone_network,
+    "MonotoneNetwork small bound": lambda: monotone_network(bound=0.5),
+    "NormalMixtureCDF": NormalMixtureCDF,
+    "NormalMixtureCDF of one component": lambda: NormalMixtureCDF(1),
+    "SignedPower": SignedPower,
+    "SinhArcsinh": SinhArcsinh,
+    "SumOfSquares": SumOfSquares,
+    "SumOfSquares small bound": lambda: SumOfSquares(1, 2, bound=0.5),
+}
+TRANSFORMS |= {
+    "BlockAutoregressive": Case(lambda c: BlockAutoregressive(3, 3, 1, c), (3,), True),
+    "BlockAutoregressive deep": Case(lambda c: BlockAutoregressive(2, 2, 3, c), (2,), True),
+    "BlockAutoregressive of one element": Case(
+        lambda c: BlockAutoregressive(1, 4, 1, c), (1,), True
+    ),
+    "DiscreteCosine": Case(lambda c: DiscreteCosine(5), (5,)),
+    "Exponential": Case(lambda c: Exponential(), (3,)),
+    "Exponential of an image": Case(lambda c: Exponential(3), (1, 2, 2)),
+    "GIN": Case(lambda c: gin(Halves(5), c), (5,), True),
+    "GIN of an image": Case(lambda c: gin(Channels(2, swap=True), c), (2, 2, 2), True, std=0.2),
+    "Haar": Case(lambda c: Haar(8), (8,)),
+    "Haar odd": Case(lambda c: Haar(7), (7,)),
+    "Haar of one element": Case(lambda c: Haar(1), (1,)),
+    "HaarSqueeze": Case(lambda c: HaarSqueeze(), (2, 4, 2)),
+    "Interval": Case(lambda c: Interval(-1.0, 2.0, 3), (3,)),
+    "Interval inv": Case(lambda c: Interval(0.0, 1.0, (1, 2)).inv, (1, 2), draw=torch.rand),
+    "LinearLowRank": Case(lambda c: LinearLowRank(5, 2, c), (5,), True),
+    "LinearLowRank of full rank": Case(lambda c: LinearLowRank(3, 3, c), (3,), True),
+    "LinearQR": Case(lambda c: LinearQR(4, context_dim=c), (4,), True),
+    "LinearQR few": Case(lambda c: LinearQR(3, 1, c), (3,), True),
+    "LinearSVD": Case(lambda c: LinearSVD(4, context_dim=c), (4,), True),
+    "LinearSVD few": Case(lambda c: LinearSVD(3, 1, c), (3,), True),
+    "LinearTriangular": Case(lambda c: LinearTriangular(4, context_dim=c), (4,), True),
+    "LinearTriangular upper": Case(lambda c: LinearTriangular(3, True, c), (3,), True),
+    "Marginal": Case(lambda c: Marginal(Spline(4), (2, 3), c), (2, 3), True),
+    "Marginal affine": Case(lambda c: Marginal(Affine("learned"), 3, c), (3,), True),
+    "Marginal bernstein": Case(lambda c: Marginal(Bernstein(7), 3, c), (3,), True),
+    "Marginal circular_spline": Case(
+        lambda c: Marginal(CircularSpline(4, bound=8.0), 3, c), (3,), True
+    ),
+    "Marginal deep_sigmoidal": Case(lambda c: Marginal(DeepSigmoidal(4, 2), 3, c), (3,), True),
+    "Marginal dense_sigmoidal": Case(lambda c: Marginal(DenseSigmoidal(3, 2, 2), 3, c), (3,), True),
+    "Marginal lambert_w": Case(lambda c: Marginal(LambertW(), 3, c), (3,), True),
+    "Marginal linear_rational_spline": Case(
+        lambda c: Marginal(LinearRationalSpline(4), 3, c), (3,), True
+    ),
+    "Marginal monotone_network": Case(
+        lambda c: Marginal(MonotoneNetwork(2, (4,)), 3, c), (3,), True
+    ),
+    "Marginal normal_mixture_cdf": Case(lambda c: Marginal(NormalMixtureCDF(4), 3, c), (3,), True),
+    "Marginal signed_power": Case(lambda c: Marginal(SignedPower(), 3, c), (3,), True),
+    "Marginal sinh_arcsinh": Case(lambda c: Marginal(SinhArcsinh(), 3, c), (3,), True),
+    "Marginal sum_of_squares": Case(lambda c: Marginal(SumOfSquares(2, 3), 3, c), (3,), True),
+    "MatrixExponential": Case(lambda c: MatrixExponential(4, c), (4,), True),
+    "MatrixExponential of one element": Case(lambda c: MatrixExponential(1, c), (1,), True),
+    "PeriodicConv": Case(lambda c: PeriodicConv(2, 3, c), (2, 4, 3), True, std=0.1),
+    "PeriodicConv of pixels": Case(lambda c: PeriodicConv(3, 1, c), (3, 1, 2), True, std=0.2),
+    "Rotation": Case(lambda c: Rotation(4, c), (4,), True),
+    "SoftClip": Case(lambda c: SoftClip(2.0), (3,)),
+    "SoftClip of an image": Case(lambda c: SoftClip(0.5, 3), (1, 2, 2)),
+    "Softplus": Case(lambda c: Softplus(), (3,)),
+    "Softplus inv": Case(lambda c: Softplus().inv, (3,), draw=torch.rand),
+    "Stock": Case(lambda c: Stock(AffineTransform(1.0, -2.0), (2, 2)), (2, 2)),
+    "Stock of vectors": Case(
+        lambda c: Stock(IndependentTransform(AffineTransform(1.0, 2.0), 1), 4), (4,)
+    ),
+    "Stock inv": Case(lambda c: Stock(SigmoidTransform(), 3).inv, (3,), draw=torch.rand),
+    "bernstein": Case(lambda c: bernstein(3, 1, 6, 3.0, (6,), c), (3,), True, std=0.2),
+    "bnaf": Case(lambda c: bnaf(3, 2, 3, 1, c), (3,), True, std=0.2),
+    "bounded": Case(
+        lambda c: bounded(maf(2, 1, (6,), c), 0.0, torch.tensor([1.0, 2.0])),
+        (2,),
+        True,
+        torch.rand,
+        std=0.2,
+    ),
+    "circular_spline": Case(lambda c: circular_spline(3, 2, 4, 8.0, (6,), c), (3,), True, std=0.2),
+    "constrained": Case(
+        lambda c: constrained(maf(2, 1, (6,), c), constraints.positive),
+        (2,),
+        True,
+        torch.rand,
+        std=0.2,
+    ),
+    "gaussianization": Case(lambda c: gaussianization(3, 2, 3, c), (3,), True, std=0.2),
+    "naf": Case(lambda c: naf(3, 1, 4, 1, 1, (6,), c), (3,), True, std=0.2),
+    "naf dense": Case(lambda c: naf(2, 1, 2, 2, 3, (6,), c), (2,), True, std=0.2),
+    "sos": Case(lambda c: sos(3, 1, 2, 2, 3.0, (6,), c), (3,), True, std=0.2),
+    "umnn": Case(lambda c: umnn(3, 1, 3, (4,), (6,), c), (3,), True, std=0.2),
+}
+
 PARTITIONS: dict[str, Callable[[], Partition]] = {
     "Channels": lambda: Channels(4),
     "Channels odd swap": lambda: Channels(5, swap=True),
@@ -614,6 +780,16 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
     "UniformDequantizer": lambda: UniformDequantizer(
         torch.randint(4, (3, 1, 2, 2)).to(torch.get_default_dtype())
     ),
+}
+
+
+DISTRIBUTIONS |= {
+    "LowRankNormal": lambda: LowRankNormal(4, 2)(),
+    "Mixture": lambda: Mixture([flow(), flow()])(),
+    "Mixture conditional": lambda: Mixture([flow(2), flow(2)]).condition(torch.randn(3, 2)),
+    "NormalMixture": lambda: NormalMixture(3, 2)(),
+    "StudentNoise": lambda: StudentNoise(3)(),
+    "UniformBox": lambda: UniformBox(2, -1.0, 3.0)(),
 }
 
 

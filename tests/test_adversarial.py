@@ -27,13 +27,19 @@ from pyro_exact.transforms import (
     Conv1x1,
     Coupling,
     DiagonalAffine,
+    Exponential,
     Halves,
     LinearLU,
+    LinearQR,
+    LinearSVD,
     Logit,
     MaskedAutoregressive,
+    MatrixExponential,
     MixtureCDF,
+    PeriodicConv,
     Permute,
     Planar,
+    Softplus,
     Spline,
 )
 
@@ -146,7 +152,11 @@ def bearable(case, layer, context_dim, std, size):
         return min(std, case.std), min(size, 1.0)  # it contracts without a bound
     if any(isinstance(part, ScaledConv2d) for part in parts):
         return min(std, 1.0), size  # three layers in a row scale their outputs by exp(3 l)
-    if any(isinstance(part, (Conv1x1, LinearLU)) for part in parts):
+    if any(isinstance(part, (MatrixExponential, PeriodicConv)) for part in parts):
+        return min(std, case.std), size  # the condition of an exponential is exponential too
+    if any(isinstance(part, (Exponential, Softplus)) for part in parts):
+        return std, min(size, 1.0)  # an exponential overflows, and a logarithm has no tail below it
+    if any(isinstance(part, (Conv1x1, LinearLU, LinearQR, LinearSVD)) for part in parts):
         return min(
             std, 3.0
         ), size  # the inverse matrix, a product of pivots exp(-s), must fit the precision too

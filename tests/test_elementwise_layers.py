@@ -276,17 +276,6 @@ def test_mixture_solves_in_few_steps(monkeypatch):
     assert sum(calls) / 1000 < 9
 
 
-@pytest.mark.parametrize("steps", range(1, 10))
-def test_the_solve_may_end_wherever_numbers_drop_out(steps):
-    """After any number of steps a number is where it is alone."""
-    formula, y = MixtureCDF(4), torch.randn(64)
-    *_, mixtures = mixture_cdf.unpack(3 * torch.randn(64, 14), formula.offsets, -7.0)
-    together = mixture_cdf.solve(y, mixtures, mixture_cdf.log_odds, steps)
-    few = mixture_cdf.Mixture(*(part[:8] for part in mixtures))
-    alone = mixture_cdf.solve(y[:8], few, mixture_cdf.log_odds, steps)
-    assert_close([part[:8] for part in together], list(alone), rtol=1e-12, atol=1e-12)
-
-
 def test_a_number_solves_as_it_does_alone():
     formula = MixtureCDF(8)
     y, theta = 3 * torch.randn(50), 3 * torch.randn(50, 26)

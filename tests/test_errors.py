@@ -41,7 +41,8 @@ def one_each(cases):
     return dict(chosen.values())
 
 
-ANY_EVENT = {"Logit", "SigmoidToCell", "FixedAffine"}  # they change each number by itself
+# They change each element by itself.
+ANY_EVENT = {"Exponential", "FixedAffine", "Logit", "SigmoidToCell", "SoftClip", "Softplus"}
 METHODS = ["forward_and_ladj", "inverse_and_ladj"]
 
 

@@ -3,8 +3,6 @@
 The laws of the layers are those of `pyro_exact.testing`, which users run on layers of their own.
 """
 
-from functools import partial
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,8 +11,8 @@ from registry import ELEMENTWISE, PARTITIONS, TRANSFORMS, Case
 from torch.testing import assert_close
 
 from pyro_exact import flows, transforms
+from pyro_exact.ops import newton
 from pyro_exact.testing import Trial, laws
-from pyro_exact.transforms import mixture_cdf
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -103,7 +101,7 @@ def test_law(law, case, context_dim, monkeypatch):
     if law.name.endswith(
         "compiles_into_one_graph"
     ):  # a graph unrolls the solve: fewer steps are traced faster
-        monkeypatch.setattr(mixture_cdf, "solve", partial(mixture_cdf.solve, max_steps=10))
+        monkeypatch.setattr(newton, "MAX_STEPS", 10)
     law.check(on_trial(case, context_dim))
 
 

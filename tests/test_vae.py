@@ -52,7 +52,7 @@ FLOWS = {
     "planar without context": lambda: flows.planar(2, 3),
     "radial": lambda: flows.radial(2, 2, context_dim=6),
     "sylvester": lambda: flows.sylvester(2, 2, 1, context_dim=6),
-    "iaf": lambda: flows.iaf(2, 2, (6,), context_dim=6),
+    "iaf": lambda: flows.iaf(2, 2, (6,), context_dim=6, act_norm=False),
     "spline": lambda: flows.spline_coupling(2, 2, 4, hidden_dims=(5,), context_dim=6),
     "coupling": lambda: flows.real_nvp(2, 2, (5,), context_dim=6),
 }

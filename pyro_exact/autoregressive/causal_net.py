@@ -22,18 +22,18 @@ class CausalNet(nn.Module, ABC):
         \log p(x) = \sum_k \log p(x_{o_k} \mid \theta_{o_k})
 
     A site is the part of a value that the network predicts at once: an element of a vector or
-    image, or, with some likelihoods, a pixel with all its channels.
+    image, or, with some likelihoods, a pixel with all channels.
 
     A subclass must define `orders` and `forward`, which computes all sites in one pass. If a step
-    costs less than a pass, it should define `init_state` and `step` as well. Both must agree: the
-    parameters from all steps are those from `forward`. By default a step predicts one site; define
+    costs less than a pass, it should define `init_state` and `step` as well. Both must agree: all
+    steps must give the parameters that `forward` gives. By default a step predicts one site; define
     `num_steps` and `group` if a step predicts several. The state is passed from step to step and
     never stored in the module. A network may be an ensemble with shared weights, in which each
     member has its own order. `pyro_exact.testing.check_causal_net` checks all of this.
 
     Args:
-        shape: Size of a vector, or shape of an image. The first dimensions are those of a site's
-            value, the others are the grid of sites, which are numbered row by row.
+        shape: Size of a vector, or shape of an image. The first dimensions are the shape of a
+            site's value, the remaining dimensions the grid of sites, numbered row by row.
         likelihood: The distribution of a site given its parameters ``theta``.
         context_shape: Shape of the context on which every site may depend, or the size of a context
             vector; `None` for a network without a context.
@@ -96,7 +96,12 @@ class CausalNet(nn.Module, ABC):
         """Order of the sites for each member: integers of shape (members, sites)."""
 
     @abstractmethod
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         """Return the parameters of every site, each from the values of earlier sites in ``x``."""
 
     @property
@@ -121,13 +126,16 @@ class CausalNet(nn.Module, ABC):
         """Return a key of step ``index``; steps with equal keys run the same operations.
 
         Steps of a phase must differ in nothing but the values of tensors in their cache, so that a
-        CUDA graph can record one step and replay it for the others. `None`, the default, stands for
+        CUDA graph can record one step and replay it for the rest. `None`, the default, stands for
         a step that is never replayed.
         """
         return None
 
     def init_state(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         """Return the state before the first step.
 
@@ -140,7 +148,11 @@ class CausalNet(nn.Module, ABC):
         x = weight.new_zeros(*batch_shape, self.sites, *self.likelihood.site_shape)
         return StepState(member, 0, (x, context))
 
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         """Return the parameters of the next group of sites, and the next state.
 
         By default each step runs `forward`, which is always correct, and slow.
@@ -210,7 +222,11 @@ class CausalNet(nn.Module, ABC):
             )
         return cast(rows.reshape(-1, self.sites, *self.likelihood.site_shape), weight_of(self))
 
-    def flatten_context(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
+    def flatten_context(
+        self,
+        context: Tensor | None,
+        batch_shape: Sequence[int],
+    ) -> Tensor | None:
         """Return the context of each row of a flattened batch, (N, *context_shape).
 
         Raises:
@@ -222,7 +238,16 @@ class CausalNet(nn.Module, ABC):
         context = required(context, self.context_shape, next(self.parameters()))
         rows = context.shape[: context.dim() - len(self.context_shape)]
         name, batch = type(self).__name__, torch.Size(batch_shape)
-        if check_broadcast(name, "context", rows, "x", batch) != batch:
+        if (
+            check_broadcast(
+                name,
+                "context",
+                rows,
+                "x",
+                batch,
+            )
+            != batch
+        ):
             raise ValueError(
                 f"{name} expects x of the batch shape of its context, {tuple(rows)}; got "
                 f"{tuple(batch_shape)}. Expand x to it."

@@ -85,7 +85,13 @@ class Autoregressive(TorchDistribution):
     ) -> None:
         name = "Autoregressive"
         if member is not None:
-            member = check_size(name, "member", member, least=0, most=len(net.orders) - 1)
+            member = check_size(
+                name,
+                "member",
+                member,
+                least=0,
+                most=len(net.orders) - 1,
+            )
 
         self.net = net
         self.member = member
@@ -112,7 +118,11 @@ class Autoregressive(TorchDistribution):
         """Members of the network whose mixture this is."""
         return range(len(self.net.orders)) if self.member is None else [self.member]
 
-    def expand(self, batch_shape: Shape, _instance: object = None) -> Autoregressive:
+    def expand(
+        self,
+        batch_shape: Shape,
+        _instance: object = None,
+    ) -> Autoregressive:
         new: Autoregressive = self._get_checked_instance(Autoregressive, _instance)
         batch_shape = expanded("Autoregressive", self.batch_shape, batch_shape)
         new.net, new.member, new.context = self.net, self.member, self._expand_context(batch_shape)
@@ -133,7 +143,11 @@ class Autoregressive(TorchDistribution):
         single = Autoregressive(self.net, self.context, member, self._validate_args)
         return single.expand(self.batch_shape)
 
-    def check_value(self, value: Tensor, mask: Tensor | None = None) -> None:
+    def check_value(
+        self,
+        value: Tensor,
+        mask: Tensor | None = None,
+    ) -> None:
         """Raise an error if a value has another shape, or is outside of the support.
 
         Args:
@@ -150,7 +164,13 @@ class Autoregressive(TorchDistribution):
         if self._validate_args:
             self.check_value(value)
 
-        batch = check_broadcast(name, "value", rows, "the context", self.batch_shape)
+        batch = check_broadcast(
+            name,
+            "value",
+            rows,
+            "the context",
+            self.batch_shape,
+        )
         x = cast(value, _weight(self.net)).expand(batch + self.event_shape)
         values = self.net.to_sites(x).unflatten(len(batch), self.net.grid)
         context = self._expand_context(batch)
@@ -176,7 +196,7 @@ class Autoregressive(TorchDistribution):
         progress: bool = False,
         shared_noise: bool = False,
     ) -> Tensor:
-        """Draw vectors or images, or complete those that are partly observed.
+        """Draw vectors or images, or complete partly observed ones.
 
         Each site is drawn given the sites before it in the order of the network, whether drawn or
         observed. A completion is therefore a sample of the conditional distribution if the observed
@@ -192,7 +212,7 @@ class Autoregressive(TorchDistribution):
 
         Args:
             sample_shape: As for any distribution.
-            observed: Values, of which those in the mask are kept.
+            observed: Values; the values in the mask are kept.
             mask: True where a value is observed; it broadcasts with ``observed``, and their batch
                 with that of the distribution.
             progress: Whether to show a progress bar if sampling takes more than a second.
@@ -215,12 +235,24 @@ class Autoregressive(TorchDistribution):
         if observed is not None and mask is not None:
             observed, mask = self._checked_observations(observed, mask)
             rows = observed.shape[: -len(self.event_shape)]
-            batch = check_broadcast(name, "observed", rows, "the context", batch)
+            batch = check_broadcast(
+                name,
+                "observed",
+                rows,
+                "the context",
+                batch,
+            )
         shape = checked_shape(name, sample_shape) + batch
 
         # Steps write into tensors in the precision of the weights, which autocast would change.
         with torch.autocast(_weight(self.net).device.type, enabled=False):
-            x = self._draw(shape, observed, mask, progress, shared_noise)
+            x = self._draw(
+                shape,
+                observed,
+                mask,
+                progress,
+                shared_noise,
+            )
         return check_output(name, "what it draws", x, self.net)
 
     def _draw(
@@ -269,7 +301,12 @@ class Autoregressive(TorchDistribution):
             x[index] = draw(member, inputs.rows(index), progress)
         return net.from_sites(x).reshape(shape + self.event_shape)
 
-    def _draw_by_steps(self, member: int, inputs: SamplingInputs, progress: bool) -> Tensor:
+    def _draw_by_steps(
+        self,
+        member: int,
+        inputs: SamplingInputs,
+        progress: bool,
+    ) -> Tensor:
         """Draw rows, (n, sites, *site_shape), step by step in the order of a member."""
         sampler = Sampler(self.net, member, inputs)
         steps = range(self.net.num_steps)
@@ -279,7 +316,12 @@ class Autoregressive(TorchDistribution):
         self.passes += len(steps)
         return sampler.x
 
-    def _draw_by_passes(self, member: int, inputs: SamplingInputs, progress: bool) -> Tensor:
+    def _draw_by_passes(
+        self,
+        member: int,
+        inputs: SamplingInputs,
+        progress: bool,
+    ) -> Tensor:
         """Draw the same rows by whole passes. Each pass settles at least one more site."""
         net, weight = self.net, _weight(self.net)
         x = weight.new_zeros(*inputs.noise.shape[:2], *net.likelihood.site_shape)
@@ -296,11 +338,21 @@ class Autoregressive(TorchDistribution):
                 break
         return x
 
-    def _checked_observations(self, observed: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _checked_observations(
+        self,
+        observed: Tensor,
+        mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Return observed values and their mask, of one shape, or raise an error."""
         name = "Autoregressive.sample"
         observed, mask = check_tensor(name, "observed", observed), check_mask(name, "mask", mask)
-        shape = check_broadcast(name, "mask", mask.shape, "observed", observed.shape)
+        shape = check_broadcast(
+            name,
+            "mask",
+            mask.shape,
+            "observed",
+            observed.shape,
+        )
         observed, mask = observed.expand(shape), mask.expand(shape)
         self.check_value(observed, mask)
 

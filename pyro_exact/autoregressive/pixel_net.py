@@ -16,7 +16,7 @@ from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.categorical import CategoricalLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
 from pyro_exact.nn import line_buffer
-from pyro_exact.nn.conditioner import by_number
+from pyro_exact.nn.conditioner import split_params
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.step_state import StepState
 
@@ -44,15 +44,19 @@ class Cursor(NamedTuple):
 
 
 class PixelCache(Protocol):
-    """What the steps of an image network read and write: prepared weights, features of earlier pixels.
+    """Tensors that the steps of an image network read and write: weights, features of earlier pixels.
 
     A cache is a `NamedTuple`, so that it can be copied and traced.
     """
 
     def start_row(self, cursor: Cursor) -> None:
-        """Compute what a new row needs, once the row above is complete."""
+        """Prepare a new row, when the row above is complete."""
 
-    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
+    def site_params(
+        self,
+        colour: int,
+        cursor: Cursor,
+    ) -> Tensor:
         """Return the parameters of the site with this colour at the cursor, (N, num_params)."""
 
 
@@ -60,7 +64,7 @@ class PixelNet(CausalNet):
     r"""A network that predicts an image row by row, pixel by pixel, and colour by colour.
 
     A site is an element of a pixel: a bit if there are two levels, otherwise one of the levels with
-    a logit for each. With another likelihood a site may be a pixel with all its channels, or real
+    a logit for each. With another likelihood a site may be a pixel with all channels, or real
     numbers. Levels are scaled to [-1, 1] before they enter the network; real numbers are not.
 
     A subclass defines `theta`, which computes whole images and ends with the layer ``last``, and
@@ -125,18 +129,31 @@ class PixelNet(CausalNet):
         return self.order[None]
 
     @abstractmethod
-    def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
+    def theta(
+        self,
+        images: Tensor,
+        context: Tensor | None,
+    ) -> Tensor:
         """Return the parameters of all sites, (N, colours * num_params, H, W), of scaled images."""
 
     @abstractmethod
-    def init_cache(self, cursor: Cursor, context: Tensor | None) -> PixelCache:
+    def init_cache(
+        self,
+        cursor: Cursor,
+        context: Tensor | None,
+    ) -> PixelCache:
         """Return the cache of the steps before the first pixel."""
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         batch, num_params = x.shape[:-3], self.likelihood.num_params
         images = self.scale(self.check_input(x)).reshape(-1, *self.event_shape)
         theta = self.theta(images, self.flatten_context(context, batch))
-        return by_number(theta, num_params, x).reshape(*batch, *self.grid, num_params)
+        return split_params(theta, num_params, x).reshape(*batch, *self.grid, num_params)
 
     def scale(self, x: Tensor) -> Tensor:
         """Return levels scaled to [-1, 1]; real numbers stay as they are."""
@@ -155,12 +172,21 @@ class PixelNet(CausalNet):
 
     @torch.no_grad()
     def init_state(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         weight = next(self.parameters())
         n, padding = torch.Size(batch_shape).numel(), self.image_padding
         image = line_buffer.empty_lines(
-            weight, n, self.image_rows, self.width, self.channels, padding, padding
+            weight,
+            n,
+            self.image_rows,
+            self.width,
+            self.channels,
+            padding,
+            padding,
         )
 
         row = torch.full((1,), -1, device=weight.device)
@@ -169,7 +195,11 @@ class PixelNet(CausalNet):
         return StepState(member, 0, (cursor, cache))
 
     @torch.no_grad()
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         cursor, cache = state.cache
         pixel, colour = divmod(state.done, self.colours)
 
@@ -191,7 +221,12 @@ class PixelNet(CausalNet):
         starts_row = colour == 0 and pixel % self.width == 0
         return (colour, starts_row) if index else None
 
-    def _write(self, values: Tensor, colour: int, cursor: Cursor) -> None:
+    def _write(
+        self,
+        values: Tensor,
+        colour: int,
+        cursor: Cursor,
+    ) -> None:
         """Write the values of a site into the image at the cursor."""
         first = colour * self.site_channels
         channels = cursor.image[..., first : first + self.site_channels]

@@ -53,7 +53,7 @@ class Sampler:
     Everything that differs between two steps is a tensor that is written in place. On a CUDA device
     steps of the same `CausalNet.phase` are therefore one sequence of kernels: the first step of a
     phase runs as it is, which also warms up the libraries, the second one is recorded in a CUDA
-    graph, and the graph is replayed for all others.
+    graph, and the graph is replayed for the rest.
 
     Args:
         net: The network.
@@ -65,7 +65,12 @@ class Sampler:
         captures: Whether to record and replay steps.
     """
 
-    def __init__(self, net: CausalNet, member: int, inputs: SamplingInputs) -> None:
+    def __init__(
+        self,
+        net: CausalNet,
+        member: int,
+        inputs: SamplingInputs,
+    ) -> None:
         self.net, self.member, self.inputs = net, member, inputs
         n, sites, _ = inputs.noise.shape
 
@@ -73,7 +78,8 @@ class Sampler:
         self.x = weight.new_empty(n, sites, *net.likelihood.site_shape)
         self.order = net.orders[member].to(inputs.noise.device)
         self.place = self.order.new_zeros(1)  # in the order, of the first site of the next group
-        self.values: dict[int, Tensor] = {}  # of the previous group, by the size of the group
+        self.previous: Tensor | None = None  # values of the previous group
+        self.values: dict[int, Tensor] = {}  # buffers of these values, by the size of the group
         self.state = net.init_state((n,), inputs.context, member)
 
         self.captures = self.x.is_cuda
@@ -85,6 +91,7 @@ class Sampler:
         phase = self._phase(index)
         if phase in self.graphs:
             self.graphs[phase].replay()
+            self.previous = self.values[self._size(index)]
         elif phase in self.warm:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
@@ -116,18 +123,18 @@ class Sampler:
         sites = self.order.index_select(0, places)
 
         # theta of the group, given the values of all earlier groups
-        state = self.state._replace(done=index)
-        previous = self.values[self._size(index - 1)] if index else None
-        theta, self.state = self.net.step(state, previous)
+        if self.captures:  # replayed steps do not count
+            self.state = self.state._replace(done=index)
+        theta, self.state = self.net.step(self.state, self.previous)
 
         # x = draw(theta, noise), or what is observed
         inputs = self.inputs.sites(sites)
         drawn = self.net.likelihood.draw(theta.to(inputs.noise.dtype), inputs.noise)
         values = inputs.keep_observed(drawn.to(self.x.dtype))
 
-        if size in self.values:
-            self.values[size].copy_(values)
-        else:
-            self.values[size] = values.clone()
+        # The next step reads the values where a graph finds them again.
+        if size not in self.values:
+            self.values[size] = torch.empty_like(values)
+        self.previous = self.values[size].copy_(values)
         self.x.index_copy_(1, sites, values)
         self.place.add_(size)

@@ -12,14 +12,14 @@ from pyro_exact.checks import check_sizes
 def scans(shape: Sequence[int]) -> list[list[int]]:
     """Return the eight scans of an image: by rows or by columns, each from either end.
 
-    In each of them every pixel but the first follows a neighbour. They come with the raster order
-    first, and then in opposite pairs.
+    In each scan every pixel but the first follows a neighbour. The raster order comes first; the
+    scans come in opposite pairs.
 
     Args:
         shape: Shape of the image, of one channel: (H, W) or (1, H, W).
 
     Returns:
-        Eight permutations of the numbers of the pixels, which are numbered row by row.
+        Eight permutations of the indices of the pixels, which are numbered row by row.
 
     Raises:
         ValueError: On another shape.

@@ -1,10 +1,12 @@
 """Distributions of flows, of independent sites, of random subsets, and of dequantisation noise."""
 
+from pyro_exact.distributions.bases import LowRankNormal, NormalMixture, StudentNoise, UniformBox
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
 from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.distributions.inverse_autoregressive import InverseAutoregressive
+from pyro_exact.distributions.mixture import Mixture
 from pyro_exact.distributions.subset import Subset
 
 __all__ = [
@@ -13,7 +15,12 @@ __all__ = [
     "FlowPosterior",
     "IndependentSites",
     "InverseAutoregressive",
+    "LowRankNormal",
+    "Mixture",
+    "NormalMixture",
     "StandardNormal",
+    "StudentNoise",
     "Subset",
+    "UniformBox",
     "UniformDequantizer",
 ]

@@ -14,7 +14,7 @@ Shape = torch.Size | list[int] | tuple[int, ...]
 
 
 def checked_shape(owner: str, shape: Any) -> torch.Size:
-    """Return a sample shape or a batch shape, or say that it is none."""
+    """Return a sample shape or a batch shape, or raise an error."""
     return torch.Size(check_sizes(owner, "a shape", shape, least=0))
 
 

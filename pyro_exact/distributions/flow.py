@@ -162,7 +162,7 @@ class Flow(nn.Module):
         if not isinstance(bijection, Bijection):
             raise TypeError(
                 f"Flow expects a Bijection, such as those of pyro_exact.flows; got {type(bijection).__name__}. Put "
-                f"several layers into transforms.Compose; with transforms of Pyro, use its TransformedDistribution."
+                f"several layers into transforms.Compose; transforms.Stock makes a layer of a stock transform."
             )
         self.base, self.bijection = base, bijection
 

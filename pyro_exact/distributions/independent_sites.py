@@ -23,16 +23,16 @@ from pyro_exact.nn.precision import cast
 
 
 class IndependentSites(TorchDistribution):
-    r"""The product of one likelihood for each site, whose parameters are given: what a decoder without memory says.
+    r"""Independent sites with given parameters. Use it for the output of a decoder.
 
     .. math:: \log p(x) = \sum_k \log p(x_k \mid \theta_k)
 
     Args:
-        theta: Parameters of each site, e.g. the output of a decoder.
-        likelihood: What they mean.
-        grid_dim: Number of dimensions of the grid of sites: 1 for a vector, 3 for an image whose
-            site is a number, 2 for one whose site is a pixel with all its channels.
-        validate_args: Whether to check the values that are scored; as Pyro does by default.
+        theta: Parameters of each site, for example the output of a decoder.
+        likelihood: Distribution of a site given its parameters.
+        grid_dim: Number of dimensions of the grid of sites: 1 for a vector, 3 for an image
+            of single elements, 2 for an image whose sites are pixels with all their channels.
+        validate_args: Whether to check values before they are scored; default as in Pyro.
 
     Shape:
         - theta: (\*batch, \*grid, likelihood.num_params).
@@ -40,8 +40,8 @@ class IndependentSites(TorchDistribution):
           nats.
 
     Raises:
-        ValueError: If theta has another number of parameters; on values of another shape, or that
-            the likelihood cannot take.
+        ValueError: If theta has another number of parameters; if a value has another shape, or is
+            outside of the support.
 
     Example:
         >>> from pyro_exact.likelihoods import BernoulliLikelihood

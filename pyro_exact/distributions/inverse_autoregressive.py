@@ -1,4 +1,4 @@
-"""The distribution of a map after an inverse autoregressive step, number by number."""
+"""The distribution of a latent map after one inverse autoregressive step (IAF)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyro_exact.transforms.memory import FORWARD, Memory, Record
 
 
 class InverseAutoregressive(TorchDistribution):
-    r"""The numbers of a map, each of them a normal one transformed by a formula that the noise before it sets.
+    r"""A latent map of normals, each element transformed with parameters from the preceding noise elements (IAF).
 
     .. math::
         \epsilon_i \sim N(\mu_i, \sigma_i^2), \quad z_i = f(\epsilon_i;\, g_i(\epsilon_{<i})),

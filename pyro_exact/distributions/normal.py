@@ -1,4 +1,4 @@
-"""Normal distributions of every width, down to the smallest whose density is a number."""
+"""Normals whose standard deviation is kept large enough for a finite density."""
 
 from __future__ import annotations
 

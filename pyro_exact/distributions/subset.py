@@ -1,4 +1,4 @@
-"""Random subsets of sites."""
+"""Random subsets of sites, the latent of order-agnostic training."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pyro_exact.noise import rows_of_batch
 
 
 class Subset(TorchDistribution):
-    r"""A random subset that leaves something out: what comes before a random place in a random order.
+    r"""The sites that precede a uniformly drawn position in a uniformly drawn order.
 
     .. math:: p(m) = \frac1D \binom{D}{d}^{-1}, \qquad d = \sum_i m_i \in \{0, \dots, D - 1\}
 
-    Each subset that is drawn has this distribution; those that are drawn together have sizes that
+    Each subset that is drawn has this distribution. Subsets that are drawn together have sizes that
     are spread evenly.
 
     Args:
         shape: Of the mask; D is its number of elements.
-        device: Of the samples.
-        batch: Shape of subsets that are independent.
+        device: Device of the samples.
+        batch: Batch shape.
 
     Shape:
         - value: (\*batch, \*shape), True in the subset; log_prob: (\*batch), in nats.
@@ -64,8 +64,8 @@ class Subset(TorchDistribution):
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         shape = checked_shape("Subset.sample", sample_shape) + self.batch_shape
         rows, sites = shape.numel(), self.event_shape.numel()
-        # One site stays out. The others are in with a probability that is itself uniform, which
-        # makes their number so.
+        # One site is left out. The remaining sites are included with a probability that is itself
+        # uniform, which makes the size of the subset uniform.
         first, total = rows_of_batch(rows)
         even = torch.arange(first, first + rows, device=self.device) / max(total, 1)
         chance = (even + torch.rand((), device=self.device)) % 1

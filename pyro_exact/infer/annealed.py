@@ -25,7 +25,7 @@ class AnnealedELBO(Trace_ELBO):
         \mathbb{E}_q[\beta_t (\log q(z \mid x) - \log p(z)) - \log p(x \mid z)] & \text{"kl"}
         \end{cases}
 
-    "energy" is the annealed free energy of Rezende and Mohamed: the posterior starts near its
+    "energy" is the annealed free energy of Rezende and Mohamed: the posterior starts near the
     maximum entropy, and follows the modes as they rise. "kl" keeps the model from ignoring the latent
     while the decoder is still poor. At :math:`\beta_t = 1` both are exactly the negative ELBO. The
     method `loss`, which `SVI.evaluate_loss` uses, is always the negative ELBO.

@@ -44,7 +44,11 @@ class CategoricalLikelihood(Likelihood):
         self.support = constraints.integer_interval(0, levels - 1)
         self.values = f"integers from 0 to {levels - 1}"
 
-    def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
+    def log_prob(
+        self,
+        theta: Tensor,
+        x: Tensor,
+    ) -> Tensor:
         possible = self.support.check(x)
         level = x.where(possible, 0).long()
         loss = F.cross_entropy(
@@ -55,7 +59,11 @@ class CategoricalLikelihood(Likelihood):
         log_p = -loss.view(x.shape)
         return log_p.where(possible, -torch.inf).where(~x.isnan(), torch.nan)
 
-    def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
+    def draw(
+        self,
+        theta: Tensor,
+        noise: Tensor,
+    ) -> Tensor:
         cumulative = theta.softmax(-1).cumsum(-1)
 
         # The noise is scaled by the sum as it was rounded, so that a level of probability zero is

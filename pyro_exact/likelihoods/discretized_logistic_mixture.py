@@ -21,7 +21,7 @@ MOST_CHANNELS = 256  # every pair of channels has parameters
 
 
 class DiscretizedLogisticMixture(Likelihood):
-    r"""A mixture of discretised logistics over a pixel with all its channels. Use it for images.
+    r"""A mixture of discretised logistics over a pixel with all channels. Use it for images.
 
     .. math::
         \log p(x) = \log \sum_k \pi_k \prod_c \big(\sigma(p_{kc}) - \sigma(q_{kc})\big), \qquad
@@ -65,7 +65,12 @@ class DiscretizedLogisticMixture(Likelihood):
 
     levels: int
 
-    def __init__(self, channels: int = 3, levels: int = 256, components: int = 10) -> None:
+    def __init__(
+        self,
+        channels: int = 3,
+        levels: int = 256,
+        components: int = 10,
+    ) -> None:
         name = "DiscretizedLogisticMixture"
         self.channels = channels = check_size(name, "channels", channels, most=MOST_CHANNELS)
         self.levels = levels = check_size(name, "levels", levels, least=2)
@@ -78,14 +83,22 @@ class DiscretizedLogisticMixture(Likelihood):
         self.support = constraints.integer_interval(0, levels - 1)
         self.values = f"integers 0, ..., {levels - 1}"
 
-    def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
+    def log_prob(
+        self,
+        theta: Tensor,
+        x: Tensor,
+    ) -> Tensor:
         # Half precision has no room for the outer intervals.
         dtype = torch.promote_types(x.dtype, torch.float32)
         by_param = theta.to(dtype).movedim(-1, 0).reshape(self.num_params, -1)
         by_channel = x.to(dtype).movedim(-1, 0).reshape(self.channels, -1)
         return logistic_mixture(by_param, by_channel, self.sizes).view(x.shape[:-1])
 
-    def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
+    def draw(
+        self,
+        theta: Tensor,
+        noise: Tensor,
+    ) -> Tensor:
         logits, *rest = theta.to(noise.dtype).split(self.sizes.parts, dim=-1)
 
         # The component, by the inverse of the cumulative probabilities.
@@ -124,7 +137,11 @@ class DiscretizedLogisticMixture(Likelihood):
         logits, slopes = (x.new_zeros(*x.shape[1:-1], parts[i]) for i in (0, 3))
         return torch.cat((logits, means.flatten(-2), log_scales.flatten(-2), slopes), dim=-1)
 
-    def _of_component(self, component: Tensor, part: Tensor) -> Tensor:
+    def _of_component(
+        self,
+        component: Tensor,
+        part: Tensor,
+    ) -> Tensor:
         """Return the parameters of one component of each site, for every channel or pair of channels."""
         by_component = part.unflatten(-1, (-1, self.components))
         index = component.unsqueeze(-1).expand(*by_component.shape[:-1], 1)

@@ -21,7 +21,7 @@ class Likelihood(ABC):
     Attributes:
         num_params: Number of parameters of a site, the last dimension of ``theta``.
         num_noise: Number of uniform noise elements that a draw of a site uses.
-        site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all its
+        site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all
             channels.
         levels: Number of values that an element can take; `None` for real numbers.
         support: Values that an element can take.
@@ -40,11 +40,19 @@ class Likelihood(ABC):
     values: str
 
     @abstractmethod
-    def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
+    def log_prob(
+        self,
+        theta: Tensor,
+        x: Tensor,
+    ) -> Tensor:
         r"""Return the log-probability or log-density of each site in nats, (\*sites)."""
 
     @abstractmethod
-    def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
+    def draw(
+        self,
+        theta: Tensor,
+        noise: Tensor,
+    ) -> Tensor:
         r"""Return a value for each site, a function of theta and of uniform noise in [0, 1).
 
         NaN in theta must become NaN in the value, so that samplers can report it.
@@ -54,7 +62,11 @@ class Likelihood(ABC):
     def marginal(self, x: Tensor) -> Tensor:
         r"""Return the parameters of independent sites that fit data, (n, \*sites, \*site_shape), best."""
 
-    def check_values(self, x: Tensor, where: Tensor | None = None) -> None:
+    def check_values(
+        self,
+        x: Tensor,
+        where: Tensor | None = None,
+    ) -> None:
         """Raise an error if some values are outside of the support.
 
         Args:

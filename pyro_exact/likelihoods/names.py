@@ -21,7 +21,9 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 
 
 def make_likelihood(
-    settings: str | Mapping[str, Any], channels: int | None = None, levels: int | None = None
+    settings: str | Mapping[str, Any],
+    channels: int | None = None,
+    levels: int | None = None,
 ) -> Likelihood:
     """Return the likelihood with a name, and with settings if there are any.
 

@@ -30,7 +30,7 @@ def dense_vae(
         levels: Number of values that an element of an image can take.
         latent_dim: Dimension of the latent.
         hidden_dims: Widths of the hidden layers of the encoder, and in this order of the decoder too.
-        flow: Flow of the posterior after its diagonal normal, amortised by the encoder; `None` for
+        flow: Flow of the posterior after the diagonal normal, amortised by the encoder; `None` for
             the normal alone.
         flow_layers: Number of layers of the flow.
         flow_width: Width of the hidden layers of the networks of "iaf", "coupling" and "spline".

@@ -26,7 +26,7 @@ class Dequantized(GenerativeModel):
         \frac{p(v)}{q(v \mid x)}
 
     The guide draws v in [x, x + 1), so `Trace_ELBO` is the usual bound, and ``RenyiELBO(alpha=0)``
-    its importance-weighted form. The unit of v is a pixel level: bits/dim are -log P(x) / (D log 2),
+    the importance-weighted bound. The unit of v is a pixel level: bits/dim are -log P(x) / (D log 2),
     without any correction.
 
     If the context of the flow is a one-hot class, the model is class-conditional: use `condition`
@@ -146,7 +146,7 @@ class Dequantized(GenerativeModel):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return the base noise of one draw of v for each image, of shape (N, dimension of the base)."""
+        """Return the base noise of a draw of v for each image, of shape (N, dimension of the base)."""
         self.check(x)
 
         v = self.noise_of(x).sample()

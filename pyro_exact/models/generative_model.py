@@ -1,4 +1,4 @@
-"""The base class of all models: a Pyro model and its guide in one module."""
+"""The base class of all models: a Pyro model and a guide in the same module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyro_exact.nn.finite import check_weights_for
 
 
 class GenerativeModel(nn.Module, ABC):
-    """A model p(x, z) with its guide q(z | x). Use it with stock `SVI`, or with `pyro_exact.train.fit`.
+    """A model p(x, z) with a guide q(z | x). Use it with stock `SVI`, or with `pyro_exact.train.fit`.
 
     A subclass implements `generate` and `infer` as ``pyro.sample`` statements for a batch inside the
     data plate, and `sample`. If `infer` is empty, the likelihood is exact, and `Trace_ELBO` is
@@ -119,7 +119,7 @@ class GenerativeModel(nn.Module, ABC):
         self.check(x)
 
     def log_weight(self, x: Tensor, samples: int | None = None) -> Tensor:
-        r"""Return one sample of log p(x, z) - log q(z | x) for each x, in nats, of shape (len(x),).
+        r"""Return a sample of log p(x, z) - log q(z | x) for each x, in nats, of shape (len(x),).
 
         The mean is the ELBO, and log-mean-exp over k samples is the importance-weighted bound
         (Burda, Grosse and Salakhutdinov, 2016, equation 8). With an empty guide it is log p(x).

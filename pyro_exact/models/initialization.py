@@ -19,17 +19,17 @@ from pyro_exact.transforms.parts import context_for
 def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
     """Set the parameters of a flow that depend on data.
 
-    A layer is initialised in its own direction. So those with such parameters have to go from data
-    to noise, as those of image flows do.
+    Each layer is initialised in its own direction. A layer with such parameters must therefore go
+    from data to noise, as in the flows of `pyro_exact.flows`.
 
     Args:
         flow: The flow; its bijection goes from noise to data.
         x: A batch of data.
-        owner: Whose flow it is, for errors.
+        owner: Name of the owner of the flow, for errors.
 
     Raises:
-        ValueError: If a layer with parameters that would be set goes the other way, or if the noise
-            behind the data is not finite.
+        ValueError: If a layer with such parameters goes from noise to data, or if the noise of the
+            data is not finite.
     """
     noise = _initialize(flow.bijection.inv, cast(x, weight_of(flow)), None, owner)
     check_output(f"{owner}.initialize", "the noise", noise, flow)
@@ -49,9 +49,8 @@ def _initialize(layer: Bijection, x: Tensor, context: Tensor | None, owner: str)
     original = layer.bijection
     if isinstance(original, Inverse):
         return _initialize(original.bijection, x, context, owner)
-    if isinstance(
-        original, Compose
-    ):  # the inverse of a composition is that of its parts, from last to first
+    if isinstance(original, Compose):
+        # The inverse of a composition consists of the inverses of the parts, from last to first.
         for part in reversed(original.parts):
             x = _initialize(part.inv, x, context_for(part, context), owner)
         return x
@@ -68,7 +67,7 @@ def _initialize(layer: Bijection, x: Tensor, context: Tensor | None, owner: str)
 
 
 def _depends_on_data(bijection: Bijection, x: Tensor, context: Tensor | None) -> bool:
-    """Return whether an initialisation of a layer in its own direction would change a weight; change none."""
+    """Return whether initialising a layer in its own direction would change a weight. No weight changes here."""
     weights = [*bijection.parameters(), *bijection.buffers()]
     before = [weight.detach().clone() for weight in weights]
     try:

@@ -14,9 +14,9 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class OrderAgnostic(GenerativeModel):
-    r"""An order-agnostic network as a model. Use it to train one network for all orders of the sites.
+    r"""An order-agnostic network as a model. Use it to train a network for all orders of the sites.
 
-    The training objective is the mean of log p(x) over all orders, estimated from one pass:
+    The training objective is the mean of log p(x) over all orders, estimated from a single pass:
 
     .. math:: \mathbb{E}_o \log p_o(x) = \mathbb{E}_m \frac{D}{D - d} \sum_{i \notin m} \log p(x_i \mid x_m),
         \qquad d = \sum_i m_i

@@ -18,7 +18,7 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class VAE(GenerativeModel):
-    r"""A variational autoencoder: a latent z for each x, with an amortised guide. It is made of its five parts.
+    r"""A variational autoencoder: a latent z for each x, with an amortised guide, made of five parts.
 
     .. math::
         p(x, z) = p(z)\, p(x \mid \mathrm{decoder}(z)), \qquad q(z \mid x) = q(z \mid
@@ -39,7 +39,7 @@ class VAE(GenerativeModel):
 
     Shape:
         - x: (N, \*event), of any dtype; z: (N, \*latent).
-        - encoder: x -> (N, features). The dtype of its input is that of the weights.
+        - encoder: x -> (N, features). The dtype of the input is that of the weights.
         - decoder: (\*batch, \*latent) -> (\*batch, \*grid, num_params), or (\*batch,
           \*context_shape), for any batch shape.
 
@@ -144,14 +144,14 @@ class VAE(GenerativeModel):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return one draw of z from q(z | x) for each datum."""
+        """Return a draw of z from q(z | x) for each datum."""
         self.check(x)
         z: Tensor = self.posterior_of(x).sample()
         return check_output(f"{type(self).__name__}.encode", "the latent", z, self)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Return one draw of x from p(x | z) for each z."""
+        """Return a draw of x from p(x | z) for each z."""
         name = f"{type(self).__name__}.decode"
         check_finite(name, "z", check_floating(name, "z", z), "Look at what computed it")
         x: Tensor = self.likelihood_of(z).sample()

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from pyro_exact.checks import LARGEST_COUNT, check_share, check_size, check_sizes
 from pyro_exact.nn.attend import attend
-from pyro_exact.nn.conditioner import Conditioner, by_number, required
+from pyro_exact.nn.conditioner import Conditioner, required, split_params
 from pyro_exact.nn.layout import channels_last
 from pyro_exact.nn.precision import network_input, weight_of
 from pyro_exact.nn.rescaled import RescaledConv2d, initialize_once
@@ -190,7 +190,7 @@ class AttentionConditioner(Conditioner):
         h = self.first(channels_last(x.reshape(-1, *x.shape[-3:])))
         for block in self.blocks:
             h = block(h, self.position, context)
-        return by_number(self.last(h), self.num_params, x)
+        return split_params(self.last(h), self.num_params, x)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Rescale all convolutions on the batch ``x``."""

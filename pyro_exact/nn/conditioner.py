@@ -145,11 +145,13 @@ class DenseConditioner(Conditioner):
             context = required(context, self.context_shape, x)
             x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
         theta: Tensor = self.net(x)
+        batch, size = theta.shape[:-1], theta.shape[-1] // self.num_params
+
         # Two parameters are taken apart, many are summed over: each are neighbours in memory for
-        # what comes next.
+        # the formula.
         if self.num_params <= 2:
-            return theta.unflatten(-1, (self.num_params, -1)).mT
-        return theta.unflatten(-1, (-1, self.num_params))
+            return theta.view(*batch, self.num_params, size).mT
+        return theta.view(*batch, size, self.num_params)
 
 
 class ConvConditioner(Conditioner):
@@ -206,7 +208,7 @@ class ConvConditioner(Conditioner):
         """Return the parameters for the fixed part ``x``."""
         x = network_input("ConvConditioner", "x", x, self.first.weight)
         h = self._hidden(x, context, self.first, self.second)
-        return by_number(self.last(h), self.num_params, x)
+        return split_params(self.last(h), self.num_params, x)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Normalise the hidden channels on the batch ``x``."""
@@ -259,7 +261,7 @@ class PriorConditioner(Conditioner):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the parameters for the kept part ``x``."""
         x = network_input("PriorConditioner", "x", x, self.conv.weight)
-        return by_number(self.conv(x.reshape(-1, *x.shape[-3:])), 2, x)
+        return split_params(self.conv(x.reshape(-1, *x.shape[-3:])), 2, x)
 
 
 def required(context: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -276,7 +278,7 @@ def required(context: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Te
     return context.to(like.dtype)
 
 
-def by_number(theta: Tensor, num_params: int, x: Tensor) -> Tensor:
+def split_params(theta: Tensor, num_params: int, x: Tensor) -> Tensor:
     """Turn (N, C num_params, H, W), parameters innermost, into (*batch of x, C, H, W, num_params)."""
     by_number = theta.unflatten(1, (-1, num_params)).movedim(2, -1)
     return by_number.reshape(x.shape[:-3] + by_number.shape[1:])

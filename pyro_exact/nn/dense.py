@@ -60,7 +60,7 @@ class DenseEncoder(nn.Module):
 class DenseDecoder(nn.Module):
     r"""A multilayer perceptron from a latent to the parameters of each site.
 
-    Use it as the decoder of a `VAE` whose likelihood is one of independent sites.
+    Use it as the decoder of a `VAE` with a likelihood of independent sites.
 
     Args:
         latent_dim: Dimension of the latent.

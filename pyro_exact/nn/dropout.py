@@ -20,7 +20,7 @@ class Dropout(nn.Module):
         self.p = check_share("Dropout", "p", p)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the elements, in training some of them zero and the others larger."""
+        """Return the elements, in training some of these are zero and the rest are larger."""
         return dropout(x, self.p) if self.training and self.p else x
 
     def extra_repr(self) -> str:

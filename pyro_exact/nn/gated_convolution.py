@@ -23,7 +23,7 @@ class GatedConvEncoder(nn.Module):
 
     .. math:: h_{l+1} = (W_l * h_l) \odot \sigma(V_l * h_l)
 
-    Two of the convolutions halve the sides, and the kernel of the last one covers the whole map.
+    Two of the convolutions halve the sides, and the last kernel covers the whole map.
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
@@ -131,7 +131,7 @@ class GatedConvDecoder(nn.Module):
 
 
 class GatedConv2d(nn.Module):
-    r"""A convolution with gates: one half of its output channels, behind a sigmoid, multiplies the other half.
+    r"""A convolution with gates: half of the output channels, behind a sigmoid, multiplies the rest.
 
     .. math:: y = (W * x) \odot \sigma(V * x)
 
@@ -205,7 +205,8 @@ def quarter_size(shape: tuple[int, int, int]) -> tuple[int, int]:
 
 
 def _same_size(inputs: int, outputs: int) -> GatedConv2d:
-    """Return a gated convolution of stride 1: the transposed one is the same with its kernel flipped, and slower."""
+    """Return a gated convolution of stride 1."""
+    # A transposed convolution of stride 1 is the same with a flipped kernel, and slower.
     return GatedConv2d(nn.Conv2d(inputs, 2 * outputs, KERNEL_SIZE, padding=2))
 
 

@@ -1,4 +1,4 @@
-"""Convolutions of the IAF-VAE, with weight normalisation, and its masked network over a map.
+"""Convolutions of the IAF-VAE, with weight normalisation, and a masked network over a map.
 
 Maps have the shape (*batch, H, W, channels), the layout in which convolutions are fastest.
 """

@@ -15,7 +15,13 @@ from torch import Tensor
 
 
 def empty_lines(
-    like: Tensor, batch: int, rows: int, width: int, channels: int, left: int, right: int
+    like: Tensor,
+    batch: int,
+    rows: int,
+    width: int,
+    channels: int,
+    left: int,
+    right: int,
 ) -> Tensor:
     """Return the line buffer before the first row.
 
@@ -32,12 +38,16 @@ def empty_lines(
 
 
 def next_row(lines: Tensor) -> None:
-    """Start a row: drop the oldest row, move the others up, and set the last row to zero."""
+    """Start a row: drop the oldest row, move the remaining rows up, and set the last row to zero."""
     lines[:, :-1] = lines[:, 1:].clone()
     lines[:, -1] = 0
 
 
-def write_column(lines: Tensor, column: Tensor, values: Tensor) -> None:
+def write_column(
+    lines: Tensor,
+    column: Tensor,
+    values: Tensor,
+) -> None:
     """Write one column of the last row.
 
     Args:
@@ -48,7 +58,12 @@ def write_column(lines: Tensor, column: Tensor, values: Tensor) -> None:
     lines[:, -1].index_copy_(1, column, values.unsqueeze(1))
 
 
-def kernel_offsets(lines: Tensor, rows: int, columns: int, last: int) -> Tensor:
+def kernel_offsets(
+    lines: Tensor,
+    rows: int,
+    columns: int,
+    last: int,
+) -> Tensor:
     """Return the positions in a line buffer that a kernel sees at column 0, for `gather_window`.
 
     Args:
@@ -65,7 +80,7 @@ def kernel_offsets(lines: Tensor, rows: int, columns: int, last: int) -> Tensor:
 
 
 def gather_window(lines: Tensor, positions: Tensor) -> Tensor:
-    """Return what a kernel sees, (batch, positions * channels), ready for a matrix product.
+    """Return the window of a kernel, (batch, positions * channels), ready for a matrix product.
 
     Args:
         lines: The line buffer.
@@ -75,7 +90,11 @@ def gather_window(lines: Tensor, positions: Tensor) -> Tensor:
     return lines.flatten(1, 2).index_select(1, positions).flatten(1)
 
 
-def update_pixel(pixel: Tensor, values: Tensor, channels: slice) -> Tensor:
+def update_pixel(
+    pixel: Tensor,
+    values: Tensor,
+    channels: slice,
+) -> Tensor:
     """Write the channels of one colour into the current pixel, and return all channels.
 
     Args:

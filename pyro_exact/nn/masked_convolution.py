@@ -33,7 +33,12 @@ def spans(channels: int, colours: int) -> list[slice]:
     return [slice(first, end) for first, end in pairwise([0, *ends])]
 
 
-def visible(in_groups: Tensor, out_groups: Tensor, size: tuple[int, int], strict: bool) -> Tensor:
+def visible(
+    in_groups: Tensor,
+    out_groups: Tensor,
+    size: tuple[int, int],
+    strict: bool,
+) -> Tensor:
     """Return the mask of a kernel, (out_channels, in_channels, *size), True where a weight is kept.
 
     ``size`` is that of the part of the kernel which ends at the row of the pixel.
@@ -64,7 +69,7 @@ class StepWeights(NamedTuple):
     weight: Tensor
 
     def __call__(self, window: Tensor) -> Tensor:
-        """Return the output at one pixel, (batch, units), from what the kernel sees there."""
+        """Return the output at one pixel, (batch, units), from the window of the kernel."""
         return torch.addmm(self.bias, window, self.weight)
 
 
@@ -125,7 +130,13 @@ class MaskedConv2d(nn.Module):
         self.right = self.left if height > 1 else 0
         self.rows, self.columns = height // 2 + 1, self.left + 1 + self.right
         self.strict = strict
-        check_elements(name, len(out_groups), len(in_groups), self.rows, self.columns)
+        check_elements(
+            name,
+            len(out_groups),
+            len(in_groups),
+            self.rows,
+            self.columns,
+        )
 
         mask = visible(in_groups, out_groups, (self.rows, self.columns), strict)
         self.register_buffer("mask", mask, persistent=False)
@@ -140,7 +151,7 @@ class MaskedConv2d(nn.Module):
             self.bias = nn.Parameter(torch.empty(len(out_groups)).uniform_(-bound, bound))
 
     def masked(self) -> Tensor:
-        """Return the weights, with zeros where the mask hides them."""
+        """Return the weights, with zeros where they are hidden."""
         return self.weight.where(self.mask, 0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -162,11 +173,21 @@ class MaskedConv2d(nn.Module):
         by_position = weight.permute(2, 3, 1, 0).flatten(0, 1)[:seen]
         return StepWeights(bias, by_position.flatten(0, 1).contiguous())
 
-    def empty_lines(self, batch: int, width: int) -> Tensor:
+    def empty_lines(
+        self,
+        batch: int,
+        width: int,
+    ) -> Tensor:
         """Return a line buffer for the input, before the first row."""
         channels = self.weight.shape[1]
         return line_buffer.empty_lines(
-            self.weight, batch, self.rows, width, channels, self.left, self.right
+            self.weight,
+            batch,
+            self.rows,
+            width,
+            channels,
+            self.left,
+            self.right,
         )
 
     def empty_pixel(self, batch: int) -> Tensor:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyro_exact.checks import check_elements
 
@@ -73,7 +74,22 @@ class Parameters(nn.Module):
         return shapes if self.context_dim is None else f"{shapes}, context_dim={self.context_dim}"
 
 
-def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ()) -> nn.Sequential:
+class Perceptron(nn.Sequential):
+    """Linear layers with a ReLU after all but the last, for small vectors.
+
+    It computes the same as `torch.nn.Sequential`, without the calls of its modules, which take as
+    long as a small product.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the last layer."""
+        for layer in self:
+            # No hidden layer needs its own output again: the ReLU writes into it.
+            x = F.linear(x, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else x.relu_()
+        return x
+
+
+def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ()) -> Perceptron:
     """Return an MLP whose last layer starts at zero."""
     widths = [context_dim, *hidden_dims]
     if context_dim < 0 or min(hidden_dims, default=1) < 1:
@@ -89,4 +105,4 @@ def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ())
     last = nn.Linear(widths[-1], output_dim)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(*layers, last)
+    return Perceptron(*layers, last)

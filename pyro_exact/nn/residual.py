@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_kernel, check_number, check_size
-from pyro_exact.nn.conditioner import Conditioner, by_number, required
+from pyro_exact.nn.conditioner import Conditioner, required, split_params
 from pyro_exact.nn.layout import channels_last
 from pyro_exact.nn.parameters import hypernet
 from pyro_exact.nn.precision import network_input
@@ -135,4 +135,4 @@ class ResidualConditioner(Conditioner):
         for block, skip in zip(self.blocks, self.skips[1:], strict=True):
             h = h + block(h)
             output = output + skip(h)
-        return by_number(self.last(output.relu()), self.num_params, x)
+        return split_params(self.last(output.relu()), self.num_params, x)

@@ -38,11 +38,21 @@ class WeightNormed(nn.Module, ABC):
         super().__init__()
         name = type(self).__name__
         self.rows, self.columns = check_sizes(
-            name, "kernel_size", kernel_size, most=LARGEST_COUNT, length=2
+            name,
+            "kernel_size",
+            kernel_size,
+            most=LARGEST_COUNT,
+            length=2,
         )
         in_channels = check_size(name, "in_channels", in_channels)
         out_channels = check_size(name, "out_channels", out_channels)
-        check_elements(name, out_channels, in_channels, self.rows, self.columns)
+        check_elements(
+            name,
+            out_channels,
+            in_channels,
+            self.rows,
+            self.columns,
+        )
         self.gain = gain = check_number(name, "gain", gain)
         self.direction = nn.Parameter(
             0.05 * torch.randn(out_channels, in_channels, self.rows, self.columns)

@@ -42,7 +42,7 @@ def concat_elu_reference(x: Tensor, dim: int = -1) -> Tensor:
 
 
 class ConcatELU(torch.autograd.Function):
-    """The two ELUs and their gradient, which depends on the outputs alone; the next layer keeps them anyway."""
+    """The two ELUs and their gradient, which depends on the outputs alone; the next layer keeps these anyway."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ of its cells and for the whole batch. `conv_lstm_scan_reference` is the plain fo
 autograd differentiates; `conv_lstm_scan` computes the same, faster.
 
 Shape (for both):
-    - gates: (maps, 4 units, places, n), what the inputs add to the gates o, f, i and g.
+    - gates: (maps, 4 units, places, n), the terms of the inputs in the gates o, f, i and g.
     - weight: (maps, 4 units, units, taps), the kernel of the hidden states.
     - hidden, cell: (maps, units), the initial state.
     - result: the hidden states, (maps, units, places, n).
@@ -33,7 +33,7 @@ def conv_lstm_scan(
     """Return the hidden states of all places; see the module for shapes.
 
     Args:
-        gates: What the inputs add to the gates.
+        gates: Terms of the inputs in the gates.
         weight: Kernel of the hidden states.
         hidden: Initial hidden state, which cells outside of the row keep.
         cell: Initial cell.

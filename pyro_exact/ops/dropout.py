@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """Set each element to zero with probability p, and divide the others by the probability to be kept.
+    """Set each element to zero with probability p, and divide the rest by the probability to be kept.
 
     On a CPU it draws 16 random bits an element, so that p is exact to within 2^-16; the
     `dropout_reference` of torch takes several times as long. Elsewhere it is that of torch.

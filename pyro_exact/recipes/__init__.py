@@ -1,4 +1,4 @@
-"""Recipes: a paper's model and settings in one YAML file each, with the paper's number beside it."""
+"""Recipes: YAML files with a model and the settings of a paper, and the result that the paper reports."""
 
 from pyro_exact.recipes.load import Entry, list_recipes, load_recipe, recipe_names
 from pyro_exact.recipes.recipe import Paper, Recipe, Unit

@@ -32,7 +32,7 @@ def build_within(
         build: Returns the model.
         source: Name of the model in an error.
         limits: The limits.
-        check: Called with the model before memory for its weights is allocated.
+        check: Called with the model before memory for the weights is allocated.
 
     Raises:
         TooLargeError: If the model exceeds the limits; then nothing beyond them was allocated.
@@ -54,7 +54,7 @@ def build_within(
 def rehearse(
     build: Callable[[], _Model], source: str, limits: Limits = LARGEST_MODEL
 ) -> tuple[_Model, int]:
-    """Build a model with its weights on the meta device, where a tensor needs no memory.
+    """Build a model with all weights on the meta device, where a tensor needs no memory.
 
     Orders and masks are real tensors, because the structure of the model depends on them. Random
     states are not changed.
@@ -102,7 +102,7 @@ class _Allowance(TorchDispatchMode):
             self._count(new)
             return made
 
-        # On the meta device an operation fails if the size of its output depends on values.
+        # On the meta device an operation fails if the size of the output depends on values.
         with suppress(NotImplementedError, RuntimeError):
             self._count(_on_meta(func, args, kwargs)[1])
         return func(*args, **kwargs)

@@ -103,7 +103,7 @@ def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:
 def autoregressive(
     net: Callable[..., CausalNet], signature: Callable[..., object] | None = None
 ) -> ModelEntry:
-    """Return the entry of a causal network; a context, if there is one, is a class as a one-hot vector.
+    """Return the entry of a causal network; an optional context is a class as a one-hot vector.
 
     Args:
         net: A class, or a function that returns a network.

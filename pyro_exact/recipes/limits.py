@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Parts of the messages of the many errors that torch and its libraries raise when memory ends.
+# Parts of the messages of the many errors that torch and other libraries raise when memory ends.
 _NO_MEMORY = (
     "allocate memory",
     "not enough memory",

@@ -90,7 +90,7 @@ def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
 
 
 def parse_settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return the settings of a model as keyword arguments of its builder.
+    """Return the settings of a model as keyword arguments of the builder.
 
     Raises:
         ValueError: As `entry_of`; if a setting is unknown, missing, or of another type.

@@ -1,4 +1,4 @@
-"""A recipe: a model, its settings and its training, with the result of the paper."""
+"""A recipe: a model and its training, with the result of the paper."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Recipe:
     Attributes:
         name: Name of the recipe.
         model: ``{"name": ..., setting: value, ...}``. The name is one of `recipes.models.MODELS`,
-            and the settings are the arguments of its builder. A recipe cannot name any other code,
+            and the settings are the arguments of the builder. A recipe cannot name any other code,
             so a recipe from an unknown source is safe to load. For a flow, ``noise`` holds settings
             of `flows.flow_pp_dequantizer`; the default is uniform noise. A flow with a
             ``context_dim`` is class-conditional with that number of classes.
@@ -76,8 +76,8 @@ class Recipe:
             source: Name of the values in an error.
 
         Raises:
-            ValueError: If a key is unknown, with the closest known name, if it is missing, or its
-                value has another type.
+            ValueError: If a key is unknown, with the closest known name, if it is missing, or has a
+                value of another type.
         """
         return cls(**parse_kwargs(cls, plain(values, source), source))
 
@@ -89,7 +89,7 @@ class Recipe:
         return Recipe.from_dict(values, f"recipe {self.name}")
 
     def filled(self) -> Recipe:
-        """Return the recipe with the defaults of its model filled in, because later versions may change them."""
+        """Return the recipe with the defaults of the model filled in, because later versions may change them."""
         from pyro_exact.recipes.models import with_defaults
 
         return dataclasses.replace(self, model=with_defaults(self.model))
@@ -113,7 +113,7 @@ class Recipe:
             shape: Shape (C, H, W) of an image.
             levels: Number of values that an element can take.
             limits: Limits of the resources for building the model.
-            check: Called with the model before memory for its weights is allocated; it may raise an
+            check: Called with the model before memory for the weights is allocated; it may raise an
                 error because of the shapes of the weights.
 
         Raises:

@@ -67,6 +67,10 @@ class Training:
         matmul_precision: Precision of float32 matrix products in training, as in
             `torch.set_float32_matmul_precision`: with ``"high"`` or ``"medium"`` GPUs use TF32, and
             some CPUs a faster library.
+        compile: Whether `torch.compile` makes one graph of the flow or the causal network for the
+            training steps (default no). The first step then takes minutes, which is said before it
+            starts; it pays in long runs (see the benchmark ``bench_compile``). Only for one
+            process.
         initial_images: Number of training images for the data-dependent initialisation.
         flip: Whether to mirror training images at random.
         validate_every: Number of steps between validations, and between checkpoints.
@@ -88,6 +92,7 @@ class Training:
     ema_decay: float | None = None
     precision: Literal["float32", "bf16"] = "float32"
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    compile: bool = False
     initial_images: int = 256
     flip: bool = False
     validate_every: int = 500

@@ -19,6 +19,7 @@ from pyro_exact.provenance import hardware
 from pyro_exact.recipes import Elbo, Recipe
 from pyro_exact.train.callbacks import Interrupts, Progress
 from pyro_exact.train.checkpoint import BEST, LAST, AtomicCheckpointIO, load_model
+from pyro_exact.train.compilation import Compilation
 from pyro_exact.train.data_module import ImageDataModule, image_data_module
 from pyro_exact.train.device import pick_device
 from pyro_exact.train.ema import EMA
@@ -103,6 +104,11 @@ def fit(
     folder, device = check_path("fit", "out", out), pick_device(device)
     seed = check_size("fit", "seed", seed, least=0, most=LARGEST_SEED)
     processes = check_size("fit", "devices", devices) * check_size("fit", "nodes", nodes)
+    if recipe.training.compile and processes > 1:
+        raise ValueError(
+            f"training.compile expects one process, because noise that several processes share "
+            f"cannot be compiled; got {processes}. Leave it out, or use one device."
+        )
     last = folder / LAST
 
     model = _build(recipe, images, seed)
@@ -166,6 +172,8 @@ def _callbacks(recipe: Recipe, folder: Path, progress: bool) -> list[Callback]:
     callbacks: list[Callback] = [Checkpoints(folder)]
     if recipe.training.ema_decay is not None:
         callbacks.append(EMA(recipe.training.ema_decay))
+    if recipe.training.compile:
+        callbacks.append(Compilation())
     if progress:
         callbacks.append(Progress())
     return callbacks

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyro_exact.checks import check_number, check_size
 from pyro_exact.nn.parameters import Parameters
+from pyro_exact.nn.precision import full_precision
 from pyro_exact.nn.statistics import channel_statistics
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, limited
@@ -113,7 +114,8 @@ class ActNorm(Bijection):
 
     def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the shift, and the log-scale from x to y."""
-        shift, log_scale = self.theta(context)
+        with full_precision(self.log_std):
+            shift, log_scale = self.theta(context)
         return shift, limited(log_scale - self.log_std)
 
     def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:

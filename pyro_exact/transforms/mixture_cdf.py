@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
+from pyro_exact.ops import newton
 from pyro_exact.transforms.compiled import compiled
 from pyro_exact.transforms.elementwise import Elementwise, tanh_bounded
 from pyro_exact.transforms.numerics import at_least_float32
@@ -38,7 +38,7 @@ class MixtureCDF(Elementwise):
     identity only to within 0.17, or exactly with ``spread=0``.
 
     The inverse is exact to rounding for any parameters: a Newton iteration that a bracket guards,
-    see `solve`. Its first and second derivatives are exact.
+    see `pyro_exact.ops.newton`. Its first and second derivatives are exact.
 
     Args:
         components: K, the number of components.
@@ -99,20 +99,14 @@ class MixtureCDF(Elementwise):
         y, theta = at_least_float32(y, theta)
         shift, log_scale, mixture = unpack(theta, self.offsets, self.min_log_scale)
         u = (y - shift) * (-log_scale).exp()
-        with torch.no_grad():
-            x, log_slope = solve(u, mixture, self._fused(log_odds))
-        if u.requires_grad:
-            # At a root a Newton step moves nothing, but its derivatives are those of the root:
-            # after one step to first order, after two to second, even if the slope is taken for a
-            # constant.
-            limit = (
-                torch.finfo(x.dtype).eps ** -4
-            )  # where F is flat to rounding, the derivative stays finite
-            per_slope = (-log_slope).exp().clamp(max=limit)
-            for _ in range(2):
-                step = (u - log_odds(x, mixture)[0]) * per_slope
-                x = x + (step - step.detach())
-            log_slope = log_odds(x, mixture)[1]
+        # At the least of the components' own quantiles each of them has at most the probability
+        # asked for, at the greatest at least that: the root lies between them.
+        quantiles = (mixture.mean + u.unsqueeze(-1) / mixture.rate).detach()
+        low, high = quantiles.amin(-1), quantiles.amax(-1)
+        start = (mixture.log_weight.detach().exp() * quantiles).sum(-1).clamp(low, high)
+
+        evaluate = partial(evaluated, self._fused(log_odds), u.numel())
+        x, log_slope = newton.root(evaluate, u, mixture, (low, high), start)
         return x, -log_slope - log_scale
 
     def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
@@ -178,58 +172,10 @@ def log_sum(exponent: Tensor, factor: Tensor) -> Tensor:
     return (factor * (exponent - greatest).exp()).sum(-1).log() + greatest.squeeze(-1)
 
 
-def solve(
-    target: Tensor, mixture: Mixture, evaluate: Function, max_steps: int = 50
-) -> tuple[Tensor, Tensor]:
-    """Return the x with logit(F(x)) = target, to rounding, and the logarithm of the derivative there.
-
-    At the least of the components' own quantiles every component has at most the probability asked
-    for, and at the greatest every one has at least that: the root lies between them. Newton's
-    method starts from their mean. A step is taken if it stays between the bounds and the error has
-    fallen to 0.3 of the last one; otherwise the bounds are halved. (Along an exponential, as F is
-    between components far apart, Newton's errors fall by e a
-    step: too slow.) Most numbers need 3 to 7 steps, the hardest of many thousands 32. So those that
-    are found drop out, as soon as they are half of the rest. For that a GPU has to be asked once a
-    step how many there are, which costs less than to go on with all of them until the hardest is
-    found: the count of steps is bounded, by ``max_steps``, but not fixed. Traced by
-    ``torch.compile`` it is fixed; `torch.func.vmap`, which cannot ask, does not apply.
-
-    ``evaluate`` is `log_odds`, or that compiled, which serves until the first drop out: it is made
-    for one shape.
-    """
-    shape, compiling = target.shape, torch.compiler.is_compiling()
-    target, mixture = (
-        target.reshape(-1),
-        Mixture(*(part.reshape(-1, part.shape[-1]) for part in mixture)),
-    )
-    quantiles = mixture.mean + target.unsqueeze(-1) / mixture.rate
-    low, high = quantiles.amin(-1), quantiles.amax(-1)
-    x = (mixture.log_weight.exp() * quantiles).sum(-1).clamp(low, high)
-    last = torch.full_like(x, math.inf)
-    root, root_slope, rest = x.clone(), x.clone(), torch.arange(len(x), device=x.device)
-    eps = 8 * torch.finfo(x.dtype).eps
-    for _ in range(max_steps):
-        u, log_slope = evaluate(x, mixture)
-        error, slope = u - target, log_slope.exp()
-        low, high = torch.where(error < 0, x, low), torch.where(error > 0, x, high)
-        done = (error.abs() <= eps * (1 + target.abs() + x.abs() * slope)) | (
-            high - low <= eps * x.abs()
-        )
-        newton = x - error / slope
-        good = (newton >= low) & (newton <= high) & (error.abs() <= 0.3 * last)
-        x = torch.where(done, x, torch.where(good, newton, (low + high) / 2))
-        last = error.abs()
-        if not compiling and 2 * int(done.sum()) >= len(done):
-            root[rest], root_slope[rest], evaluate = x, log_slope, log_odds
-            keep = (~done).nonzero().squeeze(-1)
-            if not len(keep):
-                break
-            rest, x, log_slope, target, low, high, last, *parts = (
-                part[keep] for part in (rest, x, log_slope, target, low, high, last, *mixture)
-            )
-            mixture = Mixture(*parts)
-    root[rest], root_slope[rest] = x, log_slope
-    return root.view(shape), root_slope.view(shape)
+def evaluated(fast: Function, count: int, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `log_odds`, by a function that is compiled for all ``count`` elements where it applies."""
+    together = x.dim() == 1 and len(x) == count and not torch.is_grad_enabled()
+    return (fast if together else log_odds)(x, Mixture(*parts))
 
 
 @cache

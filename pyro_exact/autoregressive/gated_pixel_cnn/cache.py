@@ -37,8 +37,12 @@ class RowWeights(NamedTuple):
         context = None if layer.context is None else layer.context.weight.flatten(1)
         return cls(_by_position(layer.vertical), _by_position(layer.across), context)
 
-    def __call__(self, window: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the vertical gates of a row, and what it adds to the horizontal gates.
+    def __call__(
+        self,
+        window: Tensor,
+        context: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the vertical gates of a row, and the term that is added to the horizontal gates.
 
         Args:
             window: What the vertical kernel sees at each pixel, (N, W, positions * in_channels).
@@ -61,20 +65,24 @@ class SiteWeights(NamedTuple):
     out: StepWeights  # W_r and the skip connection
 
     @classmethod
-    def of(cls, layer: GatedLayer, colour: int) -> SiteWeights:
+    def of(
+        cls,
+        layer: GatedLayer,
+        colour: int,
+    ) -> SiteWeights:
         """Return the weights of a layer."""
         horizontal = layer.horizontal.step_weights(colour).weight
         return cls(horizontal, layer.out.step_weights(colour))
 
 
 class ColourCache(NamedTuple):
-    """Weights of one colour, and what the vertical stack adds to its gates.
+    """Weights of one colour, and the terms that the vertical stack adds to its gates.
 
     Attributes:
         layers: Weights of each layer.
         head: Weights of the convolution before the last.
         last: Weights of the last convolution.
-        from_above: What the vertical stack adds to the horizontal gates of a row, (N, W, layers, 2,
+        from_above: The term that the vertical stack adds to the horizontal gates of a row, (N, W, layers, 2,
             width of the colour).
         rows: Views of the channels of this colour in the rows of the horizontal stack.
         stack_channels: Channels of this colour in a stack.
@@ -91,14 +99,14 @@ class ColourCache(NamedTuple):
 
 
 class GatedPixelCNNCache(NamedTuple):
-    """What the steps of Gated PixelCNN read and write.
+    """Tensors that the steps of Gated PixelCNN read and write.
 
     Attributes:
         context: Context maps, (N, H, W, channels), or (N, 1, 1, channels) for a vector.
         row_weights: Weights of the vertical stack, for each layer.
         vertical: Line buffer of the input of the vertical stack, for each layer.
         row_offsets: Kernel offsets of the vertical convolutions at all columns: of the first layer,
-            and of the others.
+            and of inner layers.
         horizontal: Row of the input of the horizontal stack, (N, side + W, width), for each layer
             but the first, which reads the image.
         image_offsets: Kernel offsets of the first horizontal convolution, in the image.
@@ -106,7 +114,7 @@ class GatedPixelCNNCache(NamedTuple):
         gates: Gates of each layer at the pixel, (N, width).
         head: Input of the convolution before the last at the pixel.
         last: Input of the last convolution at the pixel.
-        colours: What belongs to each colour.
+        colours: Cache of each colour.
     """
 
     context: Tensor | None
@@ -122,7 +130,12 @@ class GatedPixelCNNCache(NamedTuple):
     colours: list[ColourCache]
 
     @classmethod
-    def of(cls, net: GatedPixelCNN, cursor: Cursor, context: Tensor | None) -> GatedPixelCNNCache:
+    def of(
+        cls,
+        net: GatedPixelCNN,
+        cursor: Cursor,
+        context: Tensor | None,
+    ) -> GatedPixelCNNCache:
         """Return the cache before the first pixel."""
         image, n, device = cursor.image, len(cursor.image), cursor.image.device
         layers = [net.first, *net.layers]
@@ -153,7 +166,7 @@ class GatedPixelCNNCache(NamedTuple):
     # ---------------------------------------------------------------------------------------------
 
     def start_row(self, cursor: Cursor) -> None:
-        """Compute the vertical stack for a new row, and what it adds to the horizontal gates."""
+        """Compute the vertical stack for a new row, and the terms for the horizontal gates."""
         context = self._row_context(cursor)
         width = self.colours[0].from_above.shape[1]  # of the image
         offsets, v = self.row_offsets[0], None
@@ -182,7 +195,12 @@ class GatedPixelCNNCache(NamedTuple):
             return self.context.squeeze(1)
         return self.context.index_select(1, cursor.row).squeeze(1)
 
-    def _store_row(self, layer: int, lines: Tensor, v: Tensor) -> None:
+    def _store_row(
+        self,
+        layer: int,
+        lines: Tensor,
+        v: Tensor,
+    ) -> None:
         """Append a row to the line buffer below a layer, and clear its row of the horizontal stack."""
         width, side = v.shape[1], (lines.shape[2] - v.shape[1]) // 2
         line_buffer.next_row(lines)
@@ -192,7 +210,11 @@ class GatedPixelCNNCache(NamedTuple):
     # The horizontal stack: a site at a time
     # ---------------------------------------------------------------------------------------------
 
-    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
+    def site_params(
+        self,
+        colour: int,
+        cursor: Cursor,
+    ) -> Tensor:
         """Return the parameters of a site; see `GatedPixelCNN.theta` for the formula over images."""
         mine = self.colours[colour]
         here = mine.from_above.index_select(1, cursor.column).squeeze(1)
@@ -220,7 +242,13 @@ class GatedPixelCNNCache(NamedTuple):
         x = mine.head(update_pixel(self.head, x.relu_(), mine.head_channels))
         return mine.last(update_pixel(self.last, x.relu_(), mine.head_channels))
 
-    def _gates(self, layer: int, mine: ColourCache, from_above: Tensor, window: Tensor) -> Tensor:
+    def _gates(
+        self,
+        layer: int,
+        mine: ColourCache,
+        from_above: Tensor,
+        window: Tensor,
+    ) -> Tensor:
         """Return the gates of a layer at the pixel, for the colours so far, (N, width)."""
         # a_h = W_h * h + (W_vh a_v + V_h c)
         a_h = torch.addmm(from_above, window, mine.layers[layer].horizontal)
@@ -237,14 +265,30 @@ def _by_position(conv: nn.Conv2d) -> StepWeights:
     return StepWeights(cast(Tensor, conv.bias), matrix)
 
 
-def _vertical_lines(layer: GatedLayer, n: int, width: int) -> Tensor:
+def _vertical_lines(
+    layer: GatedLayer,
+    n: int,
+    width: int,
+) -> Tensor:
     """Return an empty line buffer for the vertical convolution of an inner layer."""
     side, channels = layer.side, layer.vertical.in_channels
     weight = layer.vertical.weight
-    return line_buffer.empty_lines(weight, n, side + 1, width, channels, side, side)
+    return line_buffer.empty_lines(
+        weight,
+        n,
+        side + 1,
+        width,
+        channels,
+        side,
+        side,
+    )
 
 
-def _row_offsets(layer: GatedLayer, lines: Tensor, width: int) -> Tensor:
+def _row_offsets(
+    layer: GatedLayer,
+    lines: Tensor,
+    width: int,
+) -> Tensor:
     """Return the positions that the vertical kernel sees at each column of a row."""
     rows, columns = layer.vertical.weight.shape[2:]
     offsets = kernel_offsets(lines, rows, columns, columns)
@@ -252,9 +296,12 @@ def _row_offsets(layer: GatedLayer, lines: Tensor, width: int) -> Tensor:
 
 
 def _colour_cache(
-    net: GatedPixelCNN, colour: int, horizontal: list[Tensor], image: Tensor
+    net: GatedPixelCNN,
+    colour: int,
+    horizontal: list[Tensor],
+    image: Tensor,
 ) -> ColourCache:
-    """Return what belongs to a colour, before the first pixel."""
+    """Return the cache of a colour before the first pixel."""
     layers = [net.first, *net.layers]
     stack = spans(net.first.out.weight.shape[1], net.colours)[colour]
     width = stack.stop - stack.start
@@ -262,7 +309,13 @@ def _colour_cache(
         layers=[SiteWeights.of(layer, colour) for layer in layers],
         head=net.head.step_weights(colour),
         last=net.last.step_weights(colour),
-        from_above=image.new_empty(len(image), net.width, len(layers), 2, width),
+        from_above=image.new_empty(
+            len(image),
+            net.width,
+            len(layers),
+            2,
+            width,
+        ),
         rows=[row[..., stack] for row in horizontal],
         stack_channels=stack,
         head_channels=spans(net.head.weight.shape[1], net.colours)[colour],

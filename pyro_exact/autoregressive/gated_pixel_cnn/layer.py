@@ -42,20 +42,35 @@ class GatedLayer(nn.Module):
         self.side, self.first = kernel_size // 2, first
         units = 2 * len(stack)  # values and gates
         rows = self.side + (not first)  # above, and for inner layers the row itself
-        check_elements("GatedPixelCNN", units, max(units, len(inputs)), rows, kernel_size)
+        check_elements(
+            "GatedPixelCNN",
+            units,
+            max(units, len(inputs)),
+            rows,
+            kernel_size,
+        )
 
         self.vertical = nn.Conv2d(len(inputs), units, (rows, kernel_size))  # W_v
         self.across = nn.Conv2d(units, units, 1)  # W_vh
         self.horizontal = MaskedConv2d(  # W_h
-            inputs, stack.repeat(2), (1, kernel_size), strict=first, bias=False
+            inputs,
+            stack.repeat(2),
+            (1, kernel_size),
+            strict=first,
+            bias=False,
         )
         self.out = MaskedConv2d(stack, outputs)  # W_r, and the skip connection
         self.context = None  # V_v and V_h
         if context_channels is not None:
             self.context = nn.Conv2d(context_channels, 2 * units, 1, bias=False)
 
-    def forward(self, v: Tensor, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the vertical stack, and what the horizontal gates make."""
+    def forward(
+        self,
+        v: Tensor,
+        h: Tensor,
+        context: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the vertical stack, and the output of the horizontal gates."""
         padding = (self.side, self.side, self.side, -1 if self.first else 0)
         rows_above = F.pad(v, padding)
         if self.context is not None:
@@ -75,9 +90,12 @@ def gated(a: Tensor, dim: int) -> Tensor:
 
 
 def vertical_gates(
-    a: Tensor, across: Callable[[Tensor], Tensor], context: Tensor | None, dim: int
+    a: Tensor,
+    across: Callable[[Tensor], Tensor],
+    context: Tensor | None,
+    dim: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return the input of the vertical gates, and what it and the context add to the horizontal gates.
+    """Return the input of the vertical gates, and the term that is added to the horizontal gates.
 
     Args:
         a: W_v * v.

@@ -40,7 +40,7 @@ class GatedPixelCNN(PixelNet):
         head_width: Channels of the input of the last two convolutions.
         context_shape: Size of a context vector, or shape of a context map (channels, H, W).
         likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
-            With `DiscretizedLogisticMixture` a site is a pixel with all its channels.
+            With `DiscretizedLogisticMixture` a site is a pixel with all channels.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, \*context_shape).
@@ -79,7 +79,13 @@ class GatedPixelCNN(PixelNet):
     ) -> None:
         super().__init__(shape, levels, context_shape, likelihood)
         name = type(self).__name__
-        depth = check_size(name, "depth", depth, least=0, most=LARGEST_COUNT)
+        depth = check_size(
+            name,
+            "depth",
+            depth,
+            least=0,
+            most=LARGEST_COUNT,
+        )
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
         width = check_size(name, "width", width)
         head_width = check_size(name, "head_width", head_width)
@@ -93,15 +99,33 @@ class GatedPixelCNN(PixelNet):
         # Each layer makes channels for its stack and for the head, the last layer for the head alone.
         both = torch.cat((stack, head))
         outputs = [both] * depth + [head]
-        self.first = GatedLayer(image, stack, outputs[0], 7, context_channels, first=True)
+        self.first = GatedLayer(
+            image,
+            stack,
+            outputs[0],
+            7,
+            context_channels,
+            first=True,
+        )
         layers = [
-            GatedLayer(stack, stack, out, kernel_size, context_channels) for out in outputs[1:]
+            GatedLayer(
+                stack,
+                stack,
+                out,
+                kernel_size,
+                context_channels,
+            )
+            for out in outputs[1:]
         ]
         self.layers: Sequence[GatedLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
         self.head = MaskedConv2d(head, head)
         self.last = MaskedConv2d(head, params)
 
-    def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
+    def theta(
+        self,
+        images: Tensor,
+        context: Tensor | None,
+    ) -> Tensor:
         # x holds the channels of the horizontal stack h, then those of the sum of skip connections.
         v, x = self.first(images, images, context)
         for layer in self.layers:
@@ -114,12 +138,20 @@ class GatedPixelCNN(PixelNet):
         theta: Tensor = self.last(self.head(x.relu()).relu())
         return theta
 
-    def flatten_context(self, context: Tensor | None, batch_shape: Sequence[int]) -> Tensor | None:
+    def flatten_context(
+        self,
+        context: Tensor | None,
+        batch_shape: Sequence[int],
+    ) -> Tensor | None:
         """Return the context as maps; a vector becomes a map of one pixel."""
         context = super().flatten_context(context, batch_shape)
         return context if context is None or context.dim() == 4 else context[..., None, None]
 
-    def init_cache(self, cursor: Cursor, context: Tensor | None) -> GatedPixelCNNCache:
+    def init_cache(
+        self,
+        cursor: Cursor,
+        context: Tensor | None,
+    ) -> GatedPixelCNNCache:
         return GatedPixelCNNCache.of(self, cursor, context)
 
     def _context_channels(self) -> int | None:

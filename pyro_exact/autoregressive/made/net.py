@@ -108,17 +108,29 @@ class MADE(CausalNet):
     def orders(self) -> Tensor:
         return self.dense.orders
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         flat = self.to_sites(self.check_input(x))
         theta: Tensor = self.dense(flat, context, member)
         return theta.unflatten(-2, self.event_shape)
 
     def init_state(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         return self.dense.start(batch_shape, context, member)
 
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         value = None if previous is None else previous.squeeze(-1)
         theta, state = self.dense.step(state, value)
         return theta.unsqueeze(-2), state

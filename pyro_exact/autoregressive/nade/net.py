@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet, check_scalar_sites
 from pyro_exact.checks import check_elements, check_size
@@ -26,7 +27,7 @@ class NADE(CausalNet):
     The parameters of a bit are its logit. The pre-activation :math:`a_d` is carried from each
     dimension to the next, so that the probability of a vector, and a sample, cost :math:`O(D H)`.
     The gradient carries it back: neither direction holds more than one hidden layer in memory.
-    Second derivatives, and the transforms of `torch.func`, hold all D of them.
+    Second derivatives, and the transforms of `torch.func`, hold all D hidden layers.
 
     The backward pass reconstructs the pre-activations by subtraction. Use float32 or float64: in
     bfloat16 its error is about twice that of autograd.
@@ -86,7 +87,12 @@ class NADE(CausalNet):
     def orders(self) -> Tensor:
         return self.order[None]
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         flat = self.to_sites(self.check_input(x))
         inputs = flat.reshape(-1, self.sites).index_select(-1, self.order)
 
@@ -98,11 +104,18 @@ class NADE(CausalNet):
         return theta.view(*x.shape, self.likelihood.num_params)
 
     def init_state(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         return StepState(member, 0, self.c.expand(*batch_shape, -1))
 
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         d, a = state.done, state.cache
 
         # a_d = a_{d-1} + W_{d-1} x_{d-1}
@@ -110,7 +123,7 @@ class NADE(CausalNet):
             a = torch.addcmul(a, previous, self.W[d - 1])
 
         # theta_d = b_d + V_d sigmoid(a_d)
-        theta = a.sigmoid() @ self.V[d].T + self.b[d]
+        theta = F.linear(a.sigmoid(), self.V[d], self.b[d])
         return theta.unsqueeze(-2), state.next(a)
 
     @torch.no_grad()

@@ -68,8 +68,20 @@ class Completion(TorchDistribution):
                 check_event(name, what, value, event)
 
         wanted = ~mask if wanted is None else wanted
-        shape = check_broadcast(name, "mask", mask.shape, "observed", observed.shape)
-        shape = check_broadcast(name, "wanted", wanted.shape, "observed", shape)
+        shape = check_broadcast(
+            name,
+            "mask",
+            mask.shape,
+            "observed",
+            observed.shape,
+        )
+        shape = check_broadcast(
+            name,
+            "wanted",
+            wanted.shape,
+            "observed",
+            shape,
+        )
         if bool((mask & wanted).any()):
             raise ValueError(
                 "condition_on expects as wanted sites that are not observed; got some that are. Leave them out."
@@ -87,18 +99,34 @@ class Completion(TorchDistribution):
     def support(self) -> constraints.Constraint:
         return constraints.independent(self.net.likelihood.support, len(self.event_shape))
 
-    def expand(self, batch_shape: Shape, _instance: object = None) -> Completion:
+    def expand(
+        self,
+        batch_shape: Shape,
+        _instance: object = None,
+    ) -> Completion:
         shape = expanded("Completion", self.batch_shape, batch_shape) + self.event_shape
         observed, known, wanted = (
             part.expand(shape) for part in (self.observed, self.known, self.wanted)
         )
-        return Completion(self.net, observed, known, wanted, self._validate_args)
+        return Completion(
+            self.net,
+            observed,
+            known,
+            wanted,
+            self._validate_args,
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return log p in nats, of shape (\*batch)."""
         name = "Completion.log_prob"
         rows = check_event(name, "value", check_tensor(name, "value", value), self.event_shape)
-        batch = check_broadcast(name, "value", rows, "what is observed", self.batch_shape)
+        batch = check_broadcast(
+            name,
+            "value",
+            rows,
+            "what is observed",
+            self.batch_shape,
+        )
         if self._validate_args:
             self.net.likelihood.check_values(value, self.wanted)
 
@@ -107,7 +135,13 @@ class Completion(TorchDistribution):
         joint = []
         for member in range(len(self.net.orders)):
             total = x.new_zeros(len(x), dtype=dtype)
-            for site, theta in self._predictions(member, x, observed, mask, wanted):
+            for site, theta in self._predictions(
+                member,
+                x,
+                observed,
+                mask,
+                wanted,
+            ):
                 values = x[:, site].squeeze(1).to(dtype)
                 log_p = likelihood.log_prob(theta.to(dtype), values)
                 total = total + log_p.where(wanted[:, site].squeeze(1), 0)
@@ -148,12 +182,22 @@ class Completion(TorchDistribution):
         wanted: Tensor,
     ) -> Tensor:
         """Draw the wanted sites of rows in the order of a member, and write them into ``x``."""
-        for site, theta in self._predictions(member, x, observed, mask, wanted):
+        for site, theta in self._predictions(
+            member,
+            x,
+            observed,
+            mask,
+            wanted,
+        ):
             drawn = self.net.likelihood.draw(theta.to(noise.dtype), noise[:, site].squeeze(1))
             x[:, site] = drawn.to(x.dtype).unsqueeze(1).where(wanted[:, site], x[:, site])
         return x
 
-    def _rows(self, batch: torch.Size, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _rows(
+        self,
+        batch: torch.Size,
+        x: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return a value, the observed values and both masks by row and site, (n, sites) each."""
         parts = (x, self.observed, self.known, self.wanted)
         rows = [
@@ -163,7 +207,12 @@ class Completion(TorchDistribution):
         return rows[0], rows[1], rows[2], rows[3]
 
     def _predictions(
-        self, member: int, x: Tensor, observed: Tensor, mask: Tensor, wanted: Tensor
+        self,
+        member: int,
+        x: Tensor,
+        observed: Tensor,
+        mask: Tensor,
+        wanted: Tensor,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each site that some row wants, in the order of a member, and its parameters in all rows.
 
@@ -183,7 +232,11 @@ class Completion(TorchDistribution):
             features = _where(mine, after, features)
 
 
-def _where(mine: Tensor, after: Features, before: Features) -> Features:
+def _where(
+    mine: Tensor,
+    after: Features,
+    before: Features,
+) -> Features:
     """Return the new features in some rows, and the old features in the other rows."""
     return tuple(
         new.where(mine.view(-1, *[1] * (new.dim() - 1)), old)

@@ -77,7 +77,12 @@ class ConditionalNet(CausalNet):
     def orders(self) -> Tensor:
         return self.order
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         order = self.orders[member]
         values = cast(self.to_sites(x), weight_of(self))
         rows = values.reshape(-1, self.sites).index_select(-1, order)
@@ -89,12 +94,19 @@ class ConditionalNet(CausalNet):
         return theta.view(*x.shape, self.likelihood.num_params)
 
     def init_state(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         observed = self._observed(batch_shape, context)
         return StepState(member, 0, self.net.init_features(observed, self.mask))
 
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         features: Features = state.cache
         sites = self.wanted[self.orders[state.member]]
 
@@ -105,8 +117,12 @@ class ConditionalNet(CausalNet):
         theta = self.net.predict(features, sites[self.group(state.done)])
         return theta.unsqueeze(-2), state.next(features)
 
-    def _observed(self, batch_shape: Sequence[int], context: Tensor | None) -> Tensor:
-        """Return the values of all sites, of which those in the mask are observed."""
+    def _observed(
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None,
+    ) -> Tensor:
+        """Return the values of all sites; sites in the mask are observed."""
         context = required(context, (self.net.sites,), next(self.parameters()))
         return context.expand(*batch_shape, self.net.sites)
 

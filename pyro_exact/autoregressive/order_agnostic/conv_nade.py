@@ -13,12 +13,12 @@ from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet, Order
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size, check_sizes
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
-from pyro_exact.nn.conditioner import by_number
+from pyro_exact.nn.conditioner import split_params
 from pyro_exact.nn.layout import channels_last
 
 
 class ConvNADE(OrderAgnosticNet):
-    r"""ConvNADE, a convolutional order-agnostic network of images. Use it to infer any pixels from others.
+    r"""ConvNADE, a convolutional order-agnostic network of images. Use it to infer pixels from any other pixels.
 
     .. math:: \theta_i = f([x \odot m; m])_i + g([x \odot m, m])_i
 
@@ -102,13 +102,17 @@ class ConvNADE(OrderAgnosticNet):
         self.convolutions = nn.Sequential(*layers, last)
         self.companion = DeepNADE(shape, hidden_dims, likelihood=likelihood)
 
-    def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
+    def conditionals(
+        self,
+        x: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
         known = mask.expand_as(x).to(x.dtype)
         images = torch.cat((x * known, known), dim=-3)
         images = channels_last(images.reshape(-1, *images.shape[-3:]))
 
         # f + g
-        theta = by_number(self.convolutions(images), self.likelihood.num_params, x)
+        theta = split_params(self.convolutions(images), self.likelihood.num_params, x)
         return self.companion.conditionals(x, mask) + theta
 
     def initialize(self, x: Tensor) -> None:

@@ -21,7 +21,7 @@ MASK_SCALE = 0.1
 
 
 class DeepNADE(OrderAgnosticNet):
-    r"""DeepNADE, a deep order-agnostic network of vectors. Use it to infer any elements from any others.
+    r"""DeepNADE, a deep order-agnostic network of vectors. Use it to infer elements from any other elements.
 
     .. math::
         \theta_i = b_i + V_i h^L, \qquad h^l = \mathrm{relu}(c^l + W^l h^{l-1}),
@@ -94,29 +94,52 @@ class DeepNADE(OrderAgnosticNet):
         self.V = nn.Parameter(torch.zeros(self.sites, num_params, hidden_dims[-1]))
         self.b = nn.Parameter(torch.zeros(self.sites, num_params))
 
-    def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
+    def conditionals(
+        self,
+        x: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
         known = self.to_sites(mask.expand_as(x))
         features = self.init_features(self.to_sites(x), known)
         theta = self._theta(features, self.V, self.b, self.dropout)
         return theta.unflatten(-2, self.grid)
 
-    def init_features(self, x: Tensor, mask: Tensor) -> Features:
+    def init_features(
+        self,
+        x: Tensor,
+        mask: Tensor,
+    ) -> Features:
         # c^1 + W^1 [x * m, 0.1 m]
         known = mask.expand_as(x).to(x.dtype)
         inputs = torch.cat((x * known, MASK_SCALE * known), dim=-1)
         return (F.linear(inputs, self.W.flatten(0, 1).T, self.c),)
 
-    def observe(self, features: Features, site: Tensor, value: Tensor) -> Features:
+    def observe(
+        self,
+        features: Features,
+        site: Tensor,
+        value: Tensor,
+    ) -> Features:
         # One more value adds one column of W^1 for the value, and one for the mask.
         of_value, of_mask = self.W.index_select(1, site).squeeze(1)
         a = features[0] + MASK_SCALE * of_mask
         return (torch.addcmul(a, value.unsqueeze(-1), of_value),)
 
-    def predict(self, features: Features, site: Tensor) -> Tensor:
+    def predict(
+        self,
+        features: Features,
+        site: Tensor,
+    ) -> Tensor:
         V, b = self.V.index_select(0, site), self.b.index_select(0, site)
         return self._theta(features, V, b, nn.Identity()).squeeze(-2)
 
-    def _theta(self, features: Features, V: Tensor, b: Tensor, dropout: nn.Module) -> Tensor:
+    def _theta(
+        self,
+        features: Features,
+        V: Tensor,
+        b: Tensor,
+        dropout: nn.Module,
+    ) -> Tensor:
         """Return the parameters of some sites, (*batch, sites, num_params), from the first pre-activation."""
         h = dropout(features[0].relu())
         for layer in self.upper:

@@ -62,7 +62,11 @@ class OrderAgnosticNet(CausalNet):
     ensemble: Tensor
 
     def __init__(
-        self, shape: int | Sequence[int], likelihood: Likelihood, orders: Orders = 1, seed: int = 0
+        self,
+        shape: int | Sequence[int],
+        likelihood: Likelihood,
+        orders: Orders = 1,
+        seed: int = 0,
     ) -> None:
         name = type(self).__name__
         super().__init__(shape, check_scalar_sites(name, likelihood))
@@ -86,7 +90,11 @@ class OrderAgnosticNet(CausalNet):
     # ---------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
+    def conditionals(
+        self,
+        x: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
         r"""Return the parameters of every site given the values of ``x`` in the mask.
 
         The parameters of sites in the mask have no meaning.
@@ -96,11 +104,20 @@ class OrderAgnosticNet(CausalNet):
             mask: True where a value is known; its shape broadcasts to that of ``x``.
         """
 
-    def init_features(self, x: Tensor, mask: Tensor) -> Features:
+    def init_features(
+        self,
+        x: Tensor,
+        mask: Tensor,
+    ) -> Features:
         r"""Return features of the known values: ``x`` and ``mask`` have the shape (\*batch, sites)."""
         return x, mask.expand_as(x)
 
-    def observe(self, features: Features, site: Tensor, value: Tensor) -> Features:
+    def observe(
+        self,
+        features: Features,
+        site: Tensor,
+        value: Tensor,
+    ) -> Features:
         r"""Return the features after one more value.
 
         Args:
@@ -111,7 +128,11 @@ class OrderAgnosticNet(CausalNet):
         x, mask = features
         return x.index_copy(-1, site, value.unsqueeze(-1)), mask.index_fill(-1, site, 1)
 
-    def predict(self, features: Features, site: Tensor) -> Tensor:
+    def predict(
+        self,
+        features: Features,
+        site: Tensor,
+    ) -> Tensor:
         r"""Return the parameters of the site with this index, (1), given all known values: (\*batch, num_params)."""
         x, mask = (self.from_sites(part) for part in features)
         theta = self.conditionals(x, mask).flatten(-1 - len(self.grid), -2)
@@ -120,7 +141,12 @@ class OrderAgnosticNet(CausalNet):
     # The contract of CausalNet
     # ---------------------------------------------------------------------------------------------
 
-    def predict_in_order(self, features: Features, x: Tensor, sites: Tensor) -> Tensor:
+    def predict_in_order(
+        self,
+        features: Features,
+        x: Tensor,
+        sites: Tensor,
+    ) -> Tensor:
         """Return the parameters of some sites, each given the features and the sites before it.
 
         Args:
@@ -137,7 +163,12 @@ class OrderAgnosticNet(CausalNet):
             features = self.observe(features, site, value)
         return torch.stack(theta, dim=-2)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         order = self.orders[member]
         flat = self.to_sites(self.check_input(x)).reshape(-1, self.sites)
 
@@ -149,11 +180,18 @@ class OrderAgnosticNet(CausalNet):
         return torch.cat(theta).view(*x.shape, self.likelihood.num_params)
 
     def init_state(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         return StepState(member, 0, self._nothing(batch_shape))
 
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         features, order = state.cache, self.orders[state.member]
         if previous is not None:
             known = order[self.group(state.done - 1)]

@@ -36,7 +36,11 @@ class BlockWeights(NamedTuple):
     wide: StepWeights
 
     @classmethod
-    def of(cls, block: PixelCNNBlock, colour: int) -> BlockWeights:
+    def of(
+        cls,
+        block: PixelCNNBlock,
+        colour: int,
+    ) -> BlockWeights:
         """Return the weights of a block."""
         layers = block.narrow, block.middle, block.wide
         return cls(*(layer.step_weights(colour) for layer in layers))
@@ -54,7 +58,11 @@ class Weights(NamedTuple):
     head_channels: slice
 
     @classmethod
-    def of(cls, net: PixelCNN, colour: int) -> Weights:
+    def of(
+        cls,
+        net: PixelCNN,
+        colour: int,
+    ) -> Weights:
         """Return the weights of a network."""
         stream, head = net.head.weight.shape[1], net.last.weight.shape[1]
         return cls(
@@ -69,7 +77,7 @@ class Weights(NamedTuple):
 
 
 class PixelCNNCache(NamedTuple):
-    """What the steps of PixelCNN read and write.
+    """Tensors that the steps of PixelCNN read and write.
 
     Attributes:
         weights: Weights for each colour.
@@ -88,7 +96,11 @@ class PixelCNNCache(NamedTuple):
     last: Tensor
 
     @classmethod
-    def of(cls, net: PixelCNN, cursor: Cursor) -> PixelCNNCache:
+    def of(
+        cls,
+        net: PixelCNN,
+        cursor: Cursor,
+    ) -> PixelCNNCache:
         """Return the cache before the first pixel."""
         n = len(cursor.image)
         blocks = [
@@ -113,14 +125,24 @@ class PixelCNNCache(NamedTuple):
         for block in self.blocks:
             next_row(block.middle)
 
-    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
+    def site_params(
+        self,
+        colour: int,
+        cursor: Cursor,
+    ) -> Tensor:
         """Return the parameters of a site; see `PixelCNN.theta` for the same formula over images."""
         weights = self.weights[colour]
         window = gather_window(cursor.image, self.first_offsets + cursor.column)
         x = weights.first(window)
 
         for features, block in zip(self.blocks, weights.blocks, strict=True):
-            x = x + self._residual(x, features, block, weights, cursor.column)
+            x = x + self._residual(
+                x,
+                features,
+                block,
+                weights,
+                cursor.column,
+            )
 
         x = weights.head(update_pixel(self.head, x.relu(), weights.stream_channels))
         return weights.last(update_pixel(self.last, x.relu(), weights.head_channels))
@@ -133,7 +155,7 @@ class PixelCNNCache(NamedTuple):
         weights: Weights,
         column: Tensor,
     ) -> Tensor:
-        """Return what a block adds to the stream."""
+        """Return the residual of a block at the pixel."""
         middle_channels = weights.middle_channels
         h = block.narrow(update_pixel(features.narrow, x.relu(), weights.stream_channels))
 

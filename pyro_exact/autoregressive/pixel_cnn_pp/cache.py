@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PixelCNNppCache(NamedTuple):
-    """What the steps of PixelCNN++ read and write.
+    """Tensors that the steps of PixelCNN++ read and write.
 
     Attributes:
         batch_shape: Batch shape of the images.
@@ -33,7 +33,7 @@ class PixelCNNppCache(NamedTuple):
         above: The stream above.
         left: The other stream.
         rows: The current row of each block of the stream above, (N, W', 2 width).
-        beside: What the other stream sees of the row above at first, (N, W, width).
+        beside: First map of the other stream, from the row above, (N, W, width).
         last: Weights of the last layer.
     """
 
@@ -52,7 +52,10 @@ class PixelCNNppCache(NamedTuple):
 
     @classmethod
     def of(
-        cls, net: PixelCNNpp, batch_shape: tuple[int, ...], context: Tensor | None
+        cls,
+        net: PixelCNNpp,
+        batch_shape: tuple[int, ...],
+        context: Tensor | None,
     ) -> PixelCNNppCache:
         """Return the cache before the first pixel."""
         n, image_width = torch.Size(batch_shape).numel(), net.grid[-1]
@@ -81,7 +84,7 @@ class PixelCNNppCache(NamedTuple):
         line_buffer.write_column(self.image, self.column + self.first_above.left, pixel)
 
     def start_row(self, row: int) -> None:
-        """Compute the stream above for a row, and what the other stream sees of the row above."""
+        """Compute the stream above for a row, and the first map of the other stream."""
         self.column.zero_()
         scales = range(lowest_scale(row, 0) + 1)
         columns = [self.columns[: len(self.columns) >> scale] for scale in scales]
@@ -96,7 +99,11 @@ class PixelCNNppCache(NamedTuple):
             self.rows[index].copy_(output)
         line_buffer.next_row(self.image)
 
-    def pixel_params(self, row: int, column: int) -> Tensor:
+    def pixel_params(
+        self,
+        row: int,
+        column: int,
+    ) -> Tensor:
         """Return the parameters of the current pixel, (N, 1, num_params)."""
         first = self.beside.index_select(1, self.column)
         if column:  # on the left of the image there is zero, and no bias

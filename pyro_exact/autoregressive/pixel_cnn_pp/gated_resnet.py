@@ -60,14 +60,26 @@ class GatedResnet(nn.Module):
     ) -> None:
         super().__init__()
         width = check_size("GatedResnet", "width", width)
-        sides = check_size("GatedResnet", "sides", sides, least=0, most=LARGEST_COUNT)
+        sides = check_size(
+            "GatedResnet",
+            "sides",
+            sides,
+            least=0,
+            most=LARGEST_COUNT,
+        )
         if context_dim is not None:
             context_dim = check_size("GatedResnet", "context_dim", context_dim)
 
         self.first = ShiftedConv2d(2 * width, width, kernel_size, centred)
         self.side = Pointwise(2 * width * sides, width) if sides else None
         self.dropout = Dropout(dropout)
-        self.second = ShiftedConv2d(2 * width, 2 * width, kernel_size, centred, gain=0.1)
+        self.second = ShiftedConv2d(
+            2 * width,
+            2 * width,
+            kernel_size,
+            centred,
+            gain=0.1,
+        )
         self.context = None
         if context_dim is not None:
             self.context = nn.Linear(context_dim, 2 * width, bias=False)

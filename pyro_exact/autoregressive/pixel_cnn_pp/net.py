@@ -90,7 +90,13 @@ class PixelCNNpp(CausalNet):
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
-        likelihood = _of_pixels(name, channels, levels, components, likelihood)
+        likelihood = _of_pixels(
+            name,
+            channels,
+            levels,
+            components,
+            likelihood,
+        )
         super().__init__((channels, height, image_width), likelihood, context_dim)
         self.levels = levels
 
@@ -98,8 +104,24 @@ class PixelCNNpp(CausalNet):
         self.first_above = ShiftedConv2d(inputs, width, (2, 3), centred=True)
         self.first_beside = ShiftedConv2d(inputs, width, (1, 3), centred=True)
         self.first_left = ShiftedConv2d(inputs, width, (2, 1), centred=True)
-        self.above = PixelCNNppStream(width, depth, (2, 3), True, False, dropout, context_dim)
-        self.left = PixelCNNppStream(width, depth, (2, 2), False, True, dropout, context_dim)
+        self.above = PixelCNNppStream(
+            width,
+            depth,
+            (2, 3),
+            True,
+            False,
+            dropout,
+            context_dim,
+        )
+        self.left = PixelCNNppStream(
+            width,
+            depth,
+            (2, 2),
+            False,
+            True,
+            dropout,
+            context_dim,
+        )
         self.last = Pointwise(width, likelihood.num_params)
         self.register_buffer("order", torch.arange(self.sites), persistent=False)
 
@@ -107,7 +129,12 @@ class PixelCNNpp(CausalNet):
     def orders(self) -> Tensor:
         return self.order[None]
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         x = self.check_input(x)
         batch = x.shape[:-3]
         images = x.reshape(-1, *self.event_shape)
@@ -135,13 +162,20 @@ class PixelCNNpp(CausalNet):
 
     @torch.no_grad()
     def init_state(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         context = self.flatten_context(context, batch_shape)
         return StepState(member, 0, PixelCNNppCache.of(self, tuple(batch_shape), context))
 
     @torch.no_grad()
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         cache: PixelCNNppCache = state.cache
         row, column = divmod(state.done, self.grid[-1])
 
@@ -170,7 +204,11 @@ class PixelCNNpp(CausalNet):
 
 
 def _of_pixels(
-    name: str, channels: int, levels: int | None, components: int, likelihood: Likelihood | None
+    name: str,
+    channels: int,
+    levels: int | None,
+    components: int,
+    likelihood: Likelihood | None,
 ) -> Likelihood:
     """Return the likelihood of whole pixels, or raise an error if it does not fit."""
     if likelihood is None:

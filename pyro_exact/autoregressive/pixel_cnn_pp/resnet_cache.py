@@ -16,7 +16,7 @@ from pyro_exact.ops.concat_elu import concat_elu
 
 
 class ResnetCache(NamedTuple):
-    """What the steps of a `GatedResnet` read and write.
+    """Tensors that the steps of a `GatedResnet` read and write.
 
     Attributes:
         first_lines: Line buffer of the input of the first convolution.
@@ -33,7 +33,13 @@ class ResnetCache(NamedTuple):
     side: PointwiseWeights | None
 
     @classmethod
-    def of(cls, block: GatedResnet, n: int, width: int, context: Tensor | None) -> ResnetCache:
+    def of(
+        cls,
+        block: GatedResnet,
+        n: int,
+        width: int,
+        context: Tensor | None,
+    ) -> ResnetCache:
         """Return the cache before the first row of a map of this width."""
         first_lines = block.first.empty_lines(n, width)
         second_lines = block.second.empty_lines(n, width)
@@ -42,7 +48,13 @@ class ResnetCache(NamedTuple):
         if block.context is not None:
             second = second._replace(bias=second.bias + block.context(context)[:, None])
         side = None if block.side is None else block.side.step_weights()
-        return cls(first_lines, second_lines, block.first.step_weights(first_lines), second, side)
+        return cls(
+            first_lines,
+            second_lines,
+            block.first.step_weights(first_lines),
+            second,
+            side,
+        )
 
     def step(self, columns: Tensor, new_row: bool, x: Feature, *sides: Tensor) -> Feature:
         """Return some columns of the output row; see `GatedResnet.forward` for the formula."""

@@ -34,14 +34,24 @@ class ShiftedWeights(NamedTuple):
     left: int
     stride: int
 
-    def __call__(self, lines: Tensor, columns: Tensor) -> Tensor:
+    def __call__(
+        self,
+        lines: Tensor,
+        columns: Tensor,
+    ) -> Tensor:
         """Return some columns of the output row, (N, columns, out_channels)."""
         positions = (self.stride * columns.unsqueeze(1) + self.offsets).flatten()
         window = line_buffer.gather_window(lines, positions)
         window = window.view(len(lines), len(columns), len(self.weight))
         return window @ self.weight + self.bias
 
-    def write(self, lines: Tensor, columns: Tensor, new_row: bool, values: Tensor) -> None:
+    def write(
+        self,
+        lines: Tensor,
+        columns: Tensor,
+        new_row: bool,
+        values: Tensor,
+    ) -> None:
         """Write some columns of the input, (N, columns, in_channels), into the last row of lines, or a new row."""
         if new_row:
             line_buffer.next_row(lines)
@@ -110,18 +120,34 @@ class ShiftedConv2d(WeightNormed):
         y = F.conv2d(padded.permute(0, 3, 1, 2), weight, bias, self.stride)
         return y.permute(0, 2, 3, 1)
 
-    def empty_lines(self, batch: int, width: int) -> Tensor:
+    def empty_lines(
+        self,
+        batch: int,
+        width: int,
+    ) -> Tensor:
         """Return a line buffer for the input, before the first row."""
         channels = self.direction.shape[1]
         return line_buffer.empty_lines(
-            self.bias, batch, self.rows, width, channels, self.left, self.right
+            self.bias,
+            batch,
+            self.rows,
+            width,
+            channels,
+            self.left,
+            self.right,
         )
 
     def step_weights(self, lines: Tensor) -> ShiftedWeights:
         """Return the weights for steps that read a line buffer."""
         matrix = self.weight().permute(2, 3, 1, 0).flatten(0, 2).contiguous()
         offsets = line_buffer.kernel_offsets(lines, self.rows, self.columns, self.columns)
-        return ShiftedWeights(matrix, self.bias, offsets, self.left, self.stride)
+        return ShiftedWeights(
+            matrix,
+            self.bias,
+            offsets,
+            self.left,
+            self.stride,
+        )
 
 
 class ShiftedConvTranspose2d(WeightNormed):
@@ -173,8 +199,20 @@ class Pointwise(WeightNormed):
         return PointwiseWeights(self.weight()[:, :, 0, 0], self.bias)
 
 
-def _transposed(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
+def _transposed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    padding: tuple[int, int],
+) -> Tensor:
     """Return the transposed convolution of stride 2 of a map, without rows below the doubled ones."""
     maps = x.permute(0, 3, 1, 2)
-    y = F.conv_transpose2d(maps, weight.transpose(0, 1), bias, 2, padding, padding)
+    y = F.conv_transpose2d(
+        maps,
+        weight.transpose(0, 1),
+        bias,
+        2,
+        padding,
+        padding,
+    )
     return y.permute(0, 2, 3, 1)

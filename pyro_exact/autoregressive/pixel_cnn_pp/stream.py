@@ -72,7 +72,14 @@ class PixelCNNppStream(nn.Module):
             for index in range(ends[0])
         ]
         shrink = [
-            ShiftedConv2d(width, width, kernel_size, centred, stride=2) for _ in range(SCALES - 1)
+            ShiftedConv2d(
+                width,
+                width,
+                kernel_size,
+                centred,
+                stride=2,
+            )
+            for _ in range(SCALES - 1)
         ]
         grow = [ShiftedConvTranspose2d(width, width, kernel_size) for _ in range(SCALES - 1)]
 
@@ -81,7 +88,10 @@ class PixelCNNppStream(nn.Module):
         self.grow: Sequence[ShiftedConvTranspose2d] = nn.ModuleList(grow)  # type: ignore[assignment]
 
     def forward(
-        self, x: Tensor, beside: Sequence[Tensor] | None = None, context: Tensor | None = None
+        self,
+        x: Tensor,
+        beside: Sequence[Tensor] | None = None,
+        context: Tensor | None = None,
     ) -> list[Tensor]:
         """Return the activated output of each block."""
         outputs: list[Tensor] = []

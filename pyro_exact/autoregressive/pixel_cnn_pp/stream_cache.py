@@ -1,7 +1,7 @@
 """The steps of a stream of PixelCNN++.
 
-A step computes some columns of a row: all of them in the stream above, a single one in the other
-stream. Each lower resolution has half as many rows and half as many columns, so a step computes it
+A step computes some columns of a row: every column in the stream above, a single
+column in the other stream. Each lower resolution has half as many rows and half as many columns, so a step computes it
 only where it has a pixel.
 """
 
@@ -37,7 +37,7 @@ class StepSchedule(NamedTuple):
 
 
 class StreamCache(NamedTuple):
-    """What the steps of a `PixelCNNppStream` read and write.
+    """Tensors that the steps of a `PixelCNNppStream` read and write.
 
     Attributes:
         down: Indices of the blocks at each scale, on the way down.
@@ -59,7 +59,11 @@ class StreamCache(NamedTuple):
 
     @classmethod
     def of(
-        cls, stream: PixelCNNppStream, n: int, width: int, context: Tensor | None
+        cls,
+        stream: PixelCNNppStream,
+        n: int,
+        width: int,
+        context: Tensor | None,
     ) -> StreamCache:
         """Return the cache before the first row of images of this width."""
         widths = [width >> scale for scale in range(SCALES)]
@@ -77,10 +81,21 @@ class StreamCache(NamedTuple):
             for layer, w in zip(stream.grow, widths, strict=False)
         ]
         grow = [layer.step_weights() for layer in stream.grow]
-        return cls(stream.down, stream.up, blocks, lines, shrink, grown, grow)
+        return cls(
+            stream.down,
+            stream.up,
+            blocks,
+            lines,
+            shrink,
+            grown,
+            grow,
+        )
 
     def step(
-        self, x: Tensor, schedule: StepSchedule, beside: Sequence[Tensor] | None = None
+        self,
+        x: Tensor,
+        schedule: StepSchedule,
+        beside: Sequence[Tensor] | None = None,
     ) -> dict[int, Tensor]:
         """Return the activated output of each block that is computed, by its index.
 
@@ -120,7 +135,11 @@ class StreamCache(NamedTuple):
                 self.grown[scale - 1].index_copy_(2, pairs, rows)
         return outputs
 
-    def _grown_columns(self, scale: int, schedule: StepSchedule) -> Feature:
+    def _grown_columns(
+        self,
+        scale: int,
+        schedule: StepSchedule,
+    ) -> Feature:
         """Return the columns of a scale that the lower resolution has made, now or earlier."""
         row = self.grown[scale][:, schedule.odd[scale]]
         return feature(row.index_select(1, schedule.columns[scale]))

@@ -1,7 +1,7 @@
 """The steps of a PixelRNN: one pixel of all layers, from the states of its neighbours.
 
-A step computes all channels of a pixel again for each of its colours: the masks hide what is not
-known yet.
+A step computes all channels of a pixel again for each of its colours: the masks hide
+elements that are not known yet.
 """
 
 from __future__ import annotations
@@ -62,7 +62,12 @@ class Weights(NamedTuple):
     last: list[StepWeights]
 
     @classmethod
-    def of(cls, net: PixelRNN, cursor: Cursor, neighbours: list[Neighbours]) -> Weights:
+    def of(
+        cls,
+        net: PixelRNN,
+        cursor: Cursor,
+        neighbours: list[Neighbours],
+    ) -> Weights:
         """Return the weights of a network.
 
         Args:
@@ -103,8 +108,8 @@ class Features(NamedTuple):
         stream: Inputs of each layer.
         hidden: Hidden states.
         cells: Cells.
-        gates: What the row above adds to the gates, and the bias.
-        residual: What the row above adds to the stream, and the bias.
+        gates: Term of the row above in the gates, and the bias.
+        residual: Term of the row above in the stream, and the bias.
         above: Cells of the row above, or hidden states of its map from right to left.
     """
 
@@ -116,7 +121,12 @@ class Features(NamedTuple):
     above: Tensor
 
     @classmethod
-    def of(cls, net: PixelRNN, cursor: Cursor, weights: Weights) -> Features:
+    def of(
+        cls,
+        net: PixelRNN,
+        cursor: Cursor,
+        weights: Weights,
+    ) -> Features:
         """Return the features before the first row."""
         n = len(cursor.image)
 
@@ -135,7 +145,12 @@ class Features(NamedTuple):
 
 
 def site_params(
-    colour: int, cursor: Cursor, weights: Weights, features: Features, left: Tensor, cells: Tensor
+    colour: int,
+    cursor: Cursor,
+    weights: Weights,
+    features: Features,
+    left: Tensor,
+    cells: Tensor,
 ) -> Tensor:
     """Return the parameters of the site with this colour at the cursor, (N, num_params).
 
@@ -157,7 +172,14 @@ def site_params(
     gates = torch.baddbmm(gates, left, weights.left[0])
 
     streams, states, new_cells = [], [], []
-    layers = zip(gates, before, residual, weights.inputs[0], weights.up, strict=True)
+    layers = zip(
+        gates,
+        before,
+        residual,
+        weights.inputs[0],
+        weights.up,
+        strict=True,
+    )
     for a, cell, rest, inputs, up in layers:
         # h, c = LSTM(a + W_is x, c)
         hidden, cell = lstm_cell(torch.addmm(a, x, inputs), cell)

@@ -19,8 +19,8 @@ class ConvLSTM(nn.Module):
         j-1+k}), \qquad c_{tj} = f \odot c_{t-1, j} + i \odot g, \qquad h_{tj} = o \odot \tanh
         c_{tj}
 
-    Each step updates a window of the cells; the others keep their state. The cells before the first
-    step, and those outside of the row, have the initial state, which is learned.
+    Each step updates a window of the cells; the remaining cells keep their state.
+    Cells before the first step, and outside of the row, have the initial state, which is learned.
 
     Args:
         width: Size of the hidden state and of the cell.
@@ -29,7 +29,7 @@ class ConvLSTM(nn.Module):
         maps: Number of maps that are scanned in one loop, each with its own weights.
 
     Shape:
-        - gates: (maps, 4 width, places, n), what the inputs add to o, f, i and g, with the places
+        - gates: (maps, 4 width, places, n), the terms of the inputs in o, f, i and g, with the places
           in the order of the steps; hidden states: (maps, width, places, n).
 
     Raises:
@@ -45,12 +45,29 @@ class ConvLSTM(nn.Module):
         torch.Size([1, 3, 4, 5])
     """
 
-    def __init__(self, width: int, taps: int, maps: int = 1) -> None:
+    def __init__(
+        self,
+        width: int,
+        taps: int,
+        maps: int = 1,
+    ) -> None:
         super().__init__()
         width = check_size("ConvLSTM", "width", width)
-        taps = check_size("ConvLSTM", "taps", taps, least=2, most=3)
+        taps = check_size(
+            "ConvLSTM",
+            "taps",
+            taps,
+            least=2,
+            most=3,
+        )
         maps = check_size("ConvLSTM", "maps", maps, most=LARGEST_COUNT)
-        check_elements("ConvLSTM", maps, 4 * width, width, taps)
+        check_elements(
+            "ConvLSTM",
+            maps,
+            4 * width,
+            width,
+            taps,
+        )
 
         bound = (width * taps) ** -0.5
         weight = torch.empty(maps, 4 * width, width, taps).uniform_(-bound, bound)
@@ -58,9 +75,19 @@ class ConvLSTM(nn.Module):
         self.hidden = nn.Parameter(torch.zeros(maps, width))
         self.cell = nn.Parameter(torch.zeros(maps, width))
 
-    def forward(self, gates: Tensor, windows: Sequence[Window]) -> Tensor:
+    def forward(
+        self,
+        gates: Tensor,
+        windows: Sequence[Window],
+    ) -> Tensor:
         """Return the hidden states; step t updates the cells from ``windows[t][0]`` to before ``windows[t][1]``."""
-        return conv_lstm_scan(gates, self.weight, self.hidden, self.cell, windows)
+        return conv_lstm_scan(
+            gates,
+            self.weight,
+            self.hidden,
+            self.cell,
+            windows,
+        )
 
     def extra_repr(self) -> str:
         maps, _, width, taps = self.weight.shape

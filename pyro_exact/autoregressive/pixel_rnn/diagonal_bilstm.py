@@ -25,7 +25,7 @@ class DiagonalBiLSTM(PixelRNN):
     from the left, and mirrored from the right. The states from the right see pixels that a pixel
     must not see, so they are moved down by one row before both are added, :math:`h_{rc} =
     h^{\mathrm{left}}_{rc} + h^{\mathrm{right}}_{r-1, c}`. A 7x7 convolution with mask A comes before
-    the layers, three 1x1 convolutions after ReLUs come behind them.
+    the layers, and three 1x1 convolutions, each after a ReLU, come last.
 
     A pixel sees all earlier pixels but one: the last pixel of the row above is seen by the last four
     pixels of a row, through the 7x7 convolution, and by no pixel further on the left.
@@ -72,7 +72,15 @@ class DiagonalBiLSTM(PixelRNN):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(
-            shape, levels, width, depth, head_width, likelihood, kernel_size=1, taps=2, maps=2
+            shape,
+            levels,
+            width,
+            depth,
+            head_width,
+            likelihood,
+            kernel_size=1,
+            taps=2,
+            maps=2,
         )
         row, column = self.places // self.width, self.places % self.width
         place = self.places.argsort().view(self.height, self.width)
@@ -94,7 +102,11 @@ class DiagonalBiLSTM(PixelRNN):
         diagonal = row + column
         return (diagonal * self.height + row).flatten().argsort()
 
-    def scan(self, layer: LSTMLayer, x: Tensor) -> Tensor:
+    def scan(
+        self,
+        layer: LSTMLayer,
+        x: Tensor,
+    ) -> Tensor:
         # W_is * x, for the map from the left and the mirrored map
         both = torch.stack((x, x.index_select(1, self.mirror)))
         weight = layer.inputs.masked().view(2, -1, len(x))
@@ -107,5 +119,9 @@ class DiagonalBiLSTM(PixelRNN):
         right = torch.cat((right, outside), dim=1)
         return left + right.index_select(1, self.from_above)
 
-    def init_cache(self, cursor: Cursor, context: Tensor | None) -> DiagonalBiLSTMCache:
+    def init_cache(
+        self,
+        cursor: Cursor,
+        context: Tensor | None,
+    ) -> DiagonalBiLSTMCache:
         return DiagonalBiLSTMCache.of(self, cursor)

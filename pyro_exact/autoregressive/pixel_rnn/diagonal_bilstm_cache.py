@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class DiagonalBiLSTMCache(NamedTuple):
-    """What the steps of Diagonal BiLSTM read and write.
+    """Tensors that the steps of Diagonal BiLSTM read and write.
 
     ``features.above`` holds the hidden states of the row above in the map from the right.
     """
@@ -29,7 +29,11 @@ class DiagonalBiLSTMCache(NamedTuple):
     features: Features
 
     @classmethod
-    def of(cls, net: DiagonalBiLSTM, cursor: Cursor) -> DiagonalBiLSTMCache:
+    def of(
+        cls,
+        net: DiagonalBiLSTM,
+        cursor: Cursor,
+    ) -> DiagonalBiLSTMCache:
         """Return the cache before the first pixel."""
         neighbours = []
         for layer in net.layers:
@@ -41,7 +45,7 @@ class DiagonalBiLSTMCache(NamedTuple):
         return cls(weights, Features.of(net, cursor, weights))
 
     def start_row(self, cursor: Cursor) -> None:
-        """Compute what the row above adds to the gates and to the stream of a new row."""
+        """Compute the terms that the row above adds to the gates and to the stream of a new row."""
         weights, features = self.weights, self.features
         right = self._map_from_the_right()
         features.above.copy_(right.where(cursor.row > 0, features.above))
@@ -56,11 +60,20 @@ class DiagonalBiLSTMCache(NamedTuple):
         residual = torch.baddbmm(weights.up_bias, above, weights.up)
         features.residual.copy_(residual.view_as(features.residual))
 
-    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
+    def site_params(
+        self,
+        colour: int,
+        cursor: Cursor,
+    ) -> Tensor:
         """Return the parameters of the site with this colour at the cursor."""
         features = self.features
         return site_params(
-            colour, cursor, self.weights, features, left=features.hidden, cells=features.cells
+            colour,
+            cursor,
+            self.weights,
+            features,
+            left=features.hidden,
+            cells=features.cells,
         )
 
     def _map_from_the_right(self) -> Tensor:

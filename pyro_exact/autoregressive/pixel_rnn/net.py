@@ -70,7 +70,16 @@ class PixelRNN(PixelNet):
         params = torch.arange(self.colours).repeat_interleave(self.likelihood.num_params)
 
         self.first = MaskedConv2d(image, stream, (7, 7), strict=True)
-        layers = [LSTMLayer(narrow, stream, kernel_size, taps, maps) for _ in range(depth)]
+        layers = [
+            LSTMLayer(
+                narrow,
+                stream,
+                kernel_size,
+                taps,
+                maps,
+            )
+            for _ in range(depth)
+        ]
         self.layers: Sequence[LSTMLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
         self.head_in = MaskedConv2d(stream, head)
         self.head = MaskedConv2d(head, head)
@@ -82,10 +91,18 @@ class PixelRNN(PixelNet):
         """Return the indices of the pixels in the order in which the LSTMs scan them, (H * W)."""
 
     @abstractmethod
-    def scan(self, layer: LSTMLayer, x: Tensor) -> Tensor:
+    def scan(
+        self,
+        layer: LSTMLayer,
+        x: Tensor,
+    ) -> Tensor:
         """Return the hidden states of a layer, (width, H * W, N), from its inputs, (2 width, H * W, N)."""
 
-    def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
+    def theta(
+        self,
+        images: Tensor,
+        context: Tensor | None,
+    ) -> Tensor:
         # The states of a long recurrence need float32.
         with torch.autocast(images.device.type, enabled=False):
             # x^0, as (channels, places, N)
@@ -115,7 +132,12 @@ class LSTMLayer(nn.Module):
     """
 
     def __init__(
-        self, narrow: Tensor, stream: Tensor, kernel_size: int, taps: int, maps: int
+        self,
+        narrow: Tensor,
+        stream: Tensor,
+        kernel_size: int,
+        taps: int,
+        maps: int,
     ) -> None:
         super().__init__()
         gates = narrow.repeat(4 * maps)

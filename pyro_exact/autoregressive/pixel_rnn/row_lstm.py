@@ -23,8 +23,8 @@ class RowLSTM(PixelRNN):
         c_r = f \odot c_{r-1} + i \odot g, \qquad h_r = o \odot \tanh c_r
 
     for each row r, where the convolution of the inputs has mask B, and that of the states sees
-    three pixels of the row above. A 7x7 convolution with mask A comes before the layers, three 1x1
-    convolutions after ReLUs come behind them.
+    three pixels of the row above. A 7x7 convolution with mask A comes before the layers, and
+    three 1x1 convolutions, each after a ReLU, come last.
 
     A pixel sees a **triangle**: j rows above it, j + 2 columns on the right, however deep the
     network is, and j + 3 columns on the left, plus one for each layer.
@@ -67,12 +67,25 @@ class RowLSTM(PixelRNN):
         head_width: int = 1024,
         likelihood: Likelihood | None = None,
     ) -> None:
-        super().__init__(shape, levels, width, depth, head_width, likelihood, kernel_size=3, taps=3)
+        super().__init__(
+            shape,
+            levels,
+            width,
+            depth,
+            head_width,
+            likelihood,
+            kernel_size=3,
+            taps=3,
+        )
 
     def scan_order(self) -> Tensor:
         return torch.arange(self.height * self.width)
 
-    def scan(self, layer: LSTMLayer, x: Tensor) -> Tensor:
+    def scan(
+        self,
+        layer: LSTMLayer,
+        x: Tensor,
+    ) -> Tensor:
         # W_is * x: the mask leaves the pixel on the left and the pixel itself.
         rows = x.unflatten(1, (self.height, self.width))
         left = F.pad(rows[:, :, :-1], (0, 0, 1, 0))
@@ -85,5 +98,9 @@ class RowLSTM(PixelRNN):
         hidden: Tensor = layer.states(gates.unflatten(1, x.shape[1:])[None], windows)
         return hidden.squeeze(0)
 
-    def init_cache(self, cursor: Cursor, context: Tensor | None) -> RowLSTMCache:
+    def init_cache(
+        self,
+        cursor: Cursor,
+        context: Tensor | None,
+    ) -> RowLSTMCache:
         return RowLSTMCache.of(self, cursor)

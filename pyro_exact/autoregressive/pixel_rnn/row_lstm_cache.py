@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 class RowLSTMCache(NamedTuple):
-    """What the steps of Row LSTM read and write. ``features.above`` holds the cells of the row above."""
+    """Tensors that the steps of Row LSTM read and write. ``features.above`` holds the cells of the row above."""
 
     weights: Weights
     features: Features
 
     @classmethod
-    def of(cls, net: RowLSTM, cursor: Cursor) -> RowLSTMCache:
+    def of(
+        cls,
+        net: RowLSTM,
+        cursor: Cursor,
+    ) -> RowLSTMCache:
         """Return the cache before the first pixel."""
         neighbours = []
         for layer in net.layers:
@@ -33,7 +37,7 @@ class RowLSTMCache(NamedTuple):
         return cls(weights, Features.of(net, cursor, weights))
 
     def start_row(self, cursor: Cursor) -> None:
-        """Compute what the row above adds to the gates of a new row, for all layers at once."""
+        """Compute the term that the row above adds to the gates of a new row, for all layers at once."""
         weights, features = self.weights, self.features
         hidden = features.hidden
         three = torch.cat((hidden[:, :-2], hidden[:, 1:-1], hidden[:, 2:]), dim=-1)
@@ -43,9 +47,18 @@ class RowLSTMCache(NamedTuple):
         features.gates.copy_(gates.view_as(features.gates))
         features.above.copy_(features.cells[:, 1:-1])
 
-    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
+    def site_params(
+        self,
+        colour: int,
+        cursor: Cursor,
+    ) -> Tensor:
         """Return the parameters of the site with this colour at the cursor."""
         features = self.features
         return site_params(
-            colour, cursor, self.weights, features, left=features.stream, cells=features.above
+            colour,
+            cursor,
+            self.weights,
+            features,
+            left=features.stream,
+            cells=features.above,
         )

@@ -1,4 +1,4 @@
-"""Build a two-level PixelVAE from its sizes."""
+"""Build a two-level PixelVAE from sizes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def hierarchical_pixel_vae(
 ) -> HierarchicalPixelVAE:
     r"""Build a `HierarchicalPixelVAE` whose prior of the map and whose decoder are Gated PixelCNNs.
 
-    Each PixelCNN takes the level above, upsampled to a map of its own size, into every gate.
+    Each PixelCNN takes the level above, upsampled to a map of the same size, into every gate.
 
     Args:
         shape: (C, H, W), with sides that 4 divides, such as 32 or 64.

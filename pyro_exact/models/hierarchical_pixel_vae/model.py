@@ -123,7 +123,7 @@ class HierarchicalPixelVAE(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None, vary: Level | None = None) -> Tensor:
-        """Draw ``n`` images, which are independent or share the noise of all levels but one.
+        """Draw ``n`` images, which are independent, or differ in the noise of a single level.
 
         Args:
             n: Number of images.

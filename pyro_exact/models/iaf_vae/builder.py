@@ -1,4 +1,4 @@
-"""Build an IAF-VAE from its sizes."""
+"""Build an IAF-VAE from sizes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def iaf_vae(
         latent_channels: Channels of the latent map of each layer.
         width: Channels of all hidden layers; at least ``latent_channels``.
         scales: Number of resolutions of the latent maps. The first is half of the image, and each
-            of the following ones half of the one before.
+            following resolution half of the preceding one.
         depth: Number of stochastic layers at each resolution.
         flow: Whether the posteriors have the inverse autoregressive step; without it they are
             diagonal normals.

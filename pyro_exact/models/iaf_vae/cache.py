@@ -16,7 +16,7 @@ from pyro_exact.transforms.memory import State, states
 class FeatureCache:
     """A cache of the features that the top-down pass of the guide computed, for use by the model.
 
-    The model is replayed with the latent tensors that the guide drew, so its top-down pass would
+    The model is replayed with the latent tensors that the guide drew, so the top-down pass would
     compute the same features again. The cache maps each latent tensor weakly to the features below
     it. An entry is not found when anything that it depends on has changed since; see
     `pyro_exact.transforms.memory.Memory`.

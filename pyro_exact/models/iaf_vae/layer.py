@@ -99,7 +99,7 @@ class StochasticLayer(nn.Module):
         self.flow = MaskedConvNet(latent_channels, self.formula.num_params, width) if flow else None
 
     def up(self, h: Tensor) -> tuple[Tensor, BottomUpFeatures]:
-        """Return the bottom-up path above the layer, and its features for the posterior."""
+        """Return the bottom-up path above the layer, and the features for the posterior."""
         active = elu(h)
         features = BottomUpFeatures(self.up_posterior(active), self.up_context(active))
 

@@ -39,14 +39,14 @@ class ResNetVAE(GenerativeModel):
         z_{>l}, x)
 
     Build it by `iaf_vae`. Inference is bidirectional: the guide goes up from the image through all
-    layers, and then down the top-down path of the model, using the same networks; its posteriors
+    layers, and then down the top-down path of the model, using the same networks; the posteriors
     combine the features of both paths. Each element of the image is a discretised logistic, whose
     mean comes from the network; each channel has a learned scale.
 
     Args:
         shape: (C, H, W).
         levels: Number of values that an element of an image can take.
-        layers: Stochastic layers from the image to the top, which is the last one. A first
+        layers: Stochastic layers from the image to the top, which comes last. A first
             convolution halves the image before them.
         width: Channels of both paths.
 
@@ -128,7 +128,7 @@ class ResNetVAE(GenerativeModel):
             self.log_scale.copy_(log_std + LOG_SCALE_OF_UNIT_STD)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the means of the pixels for one draw of the latents from q(z | x)."""
+        """Return the means of the pixels for a draw of the latents from q(z | x)."""
         below = self.bottom_up(x)
 
         def draw(name: str, layer: StochasticLayer, above: TopDownFeatures) -> Tensor:
@@ -152,7 +152,7 @@ class ResNetVAE(GenerativeModel):
         return x
 
     def bottom_up(self, x: Tensor) -> dict[str, BottomUpFeatures]:
-        """Return the features of the bottom-up path for each layer, by the name of its latent."""
+        """Return the features of the bottom-up path for each layer, by the name of the latent."""
         h = self.first(self._pixels(x))
 
         features = {}
@@ -164,7 +164,7 @@ class ResNetVAE(GenerativeModel):
         """Go down the layers, and return the features and the latents of the lowest layer.
 
         Args:
-            draw: Returns the latents of a layer from its name, the layer and its features.
+            draw: Returns the latents of a layer from the name, the layer and the features.
             batch: Batch shape of the constant at the top.
         """
         layers = self._named_layers()[::-1]
@@ -210,6 +210,6 @@ class ResNetVAE(GenerativeModel):
         return scaled(x, self.shape, self.levels, self.top).movedim(-3, -1)
 
     def _named_layers(self) -> list[tuple[str, StochasticLayer]]:
-        """Return the layers from the image to the top, each with the name of its latent."""
+        """Return the layers from the image to the top, each with the name of the latent."""
         layers: Any = self.layers
         return [(f"z{i}", layer) for i, layer in enumerate(layers, start=1)]

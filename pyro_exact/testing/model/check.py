@@ -21,7 +21,7 @@ def check_model(model: GenerativeModel, data: Tensor, std: float = 0.1) -> None:
     r"""Check that a model obeys the laws of a `GenerativeModel`, and name broken ones.
 
     Use it in the tests of a model of your own. Each law gets a copy of the model in float64 on the
-    CPU and in evaluation mode, with its weights moved by :math:`N(0, \mathrm{std}^2)`: with the
+    CPU and in evaluation mode, with weights moved by :math:`N(0, \mathrm{std}^2)`: with the
     initial weights, often zeros, many mistakes are invisible. The model itself, the parameter store
     of Pyro and the random state of torch are not changed.
 
@@ -32,7 +32,7 @@ def check_model(model: GenerativeModel, data: Tensor, std: float = 0.1) -> None:
             whose outputs overflow.
 
     Raises:
-        AssertionError: If the model breaks a law; the message names each broken law, its statement,
+        AssertionError: If the model breaks a law; the message names each broken law, the statement,
             what it expects, and what it got.
         TypeError: If ``model`` is not a `GenerativeModel`, or ``data`` not a tensor.
         ValueError: If there are fewer than four data.

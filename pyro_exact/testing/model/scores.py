@@ -93,7 +93,7 @@ def the_importance_weighted_bound_is_above_the_elbo(trial: ModelTrial) -> None:
 
 @law(always)
 def a_batch_is_scored_like_its_items(trial: ModelTrial) -> None:
-    """Given the latents, the score of a batch is the score of each of its items."""
+    """Given the latents, the score of a batch is the score of each item."""
     latents = trial.latents()
     whole = trial.log_weights_given(trial.x, latents)
 

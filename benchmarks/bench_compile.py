@@ -1,0 +1,102 @@
+"""A training step as it is, and with `training.compile`: both times, the time to compile, and when it pays."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pyro
+import torch
+from harness import DEVICE, alternate, parse, parser, write
+from pyro.infer import Trace_ELBO
+
+from pyro_exact.provenance import hardware
+from pyro_exact.recipes import load_recipe
+from pyro_exact.train.compilation import compile_parts
+
+SHAPE, LEVELS, BATCH, ROUNDS = (3, 32, 32), 256, 16, 7
+WHAT = (
+    f"Loss and gradient of a batch of {BATCH} images of 32 x 32 in colour (of MNIST's size and two levels for the "
+    "Gated PixelCNN), eager and with the flow or the network compiled for fixed shapes, as by `training.compile`; the "
+    "compile time is that of the first call, and it pays from the given number of steps on"
+)
+
+
+class Case(NamedTuple):
+    """A recipe at the size that is measured."""
+
+    recipe: str
+    shape: tuple[int, int, int] = SHAPE
+    levels: int = LEVELS
+
+
+CASES = {
+    "Glow": Case("glow_cifar10_small"),
+    "Flow++": Case("flow_pp_cifar10_small"),
+    "Gated PixelCNN": Case("gated_pixel_cnn_mnist_small", (1, 28, 28), 2),
+}
+
+
+def steps(case: Case) -> tuple[Callable[[], None], Callable[[], None], float]:
+    """Return an eager and a compiled step of the same model, and the seconds of compiling."""
+    x = torch.randint(0, case.levels, (BATCH, *case.shape), dtype=torch.uint8).to(DEVICE)
+    models = [load_recipe(case.recipe).build(case.shape, case.levels).to(DEVICE) for _ in "ab"]
+    elbo = Trace_ELBO()
+
+    def step(model: torch.nn.Module) -> None:
+        plate = pyro.plate("data", len(x))
+        for parameter in model.parameters():
+            parameter.grad = None
+        elbo.differentiable_loss(plate(model.generate), plate(model.infer), x).backward()
+
+    eager, compiled = models
+    compile_parts(compiled.train())
+    step(eager.train())
+    begin = time.perf_counter()
+    step(compiled)
+    return lambda: step(eager), lambda: step(compiled), time.perf_counter() - begin
+
+
+def main() -> None:
+    """Measure and report."""
+    options = parser(WHAT)
+    options.add_argument("--case", choices=CASES, action="append", help="only this model")
+    arguments = parse(options)
+    print(f"compile: {WHAT}\n  on {hardware()}, torch {torch.__version__}")
+
+    rows, ratios = [], []
+    for name in arguments.case or CASES:
+        torch.manual_seed(0)
+        torch._dynamo.reset()
+        eager, compiled, seconds = steps(CASES[name])
+        ms = alternate({"eager": eager, "compiled": compiled}, ROUNDS)
+
+        gain = ms["eager"] - ms["compiled"]
+        pays = f"{math.ceil(1e3 * seconds / gain):,} steps" if gain > 0 else "never"
+        rows += [
+            {"name": f"{name}, {kind}", "milliseconds": value, "peak_megabytes": None}
+            for kind, value in ms.items()
+        ]
+        rows.append(
+            {
+                "name": f"{name}, compiling (pays from: {pays})",
+                "milliseconds": 1e3 * seconds,
+                "peak_megabytes": None,
+            }
+        )
+        ratio = ms["eager"] / ms["compiled"]
+        ratios.append({"what": f"{name}, eager / compiled", "value": ratio, "bar": "none"})
+        print(
+            f"  {name:<16} eager {ms['eager']:8.1f} ms  compiled {ms['compiled']:8.1f} ms  ratio {ratio:.2f}  "
+            f"compiling {seconds:.0f} s  pays from: {pays}",
+            flush=True,
+        )
+
+    if arguments.record:
+        write(arguments.record, "compile", WHAT, {"rows": rows, "ratios": ratios})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Bases of flows other than standard normal noise."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pyro.distributions import (
+    Categorical,
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MixtureSameFamily,
+    Normal,
+    StudentT,
+    Uniform,
+)
+from torch import Tensor, nn
+
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
+
+
+class UniformBox(nn.Module):
+    r"""The base of a flow on a box or a torus: independent uniform elements in [low, high].
+
+    Args:
+        dim: Dimension of the vectors.
+        low: The lower end of each interval, by default :math:`-\pi`.
+        high: The upper end, by default :math:`\pi`.
+
+    Raises:
+        ValueError: If ``low`` is not below ``high``.
+
+    Example:
+        >>> UniformBox(2, 0.0, 1.0)().log_prob(torch.tensor([0.2, 0.9]))
+        tensor(0.)
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, dim: int, low: float = -math.pi, high: float = math.pi) -> None:
+        super().__init__()
+        dim = check_size("UniformBox", "dim", dim)
+        low, high = (check_number("UniformBox", n, v) for n, v in (("low", low), ("high", high)))
+        if not low < high:
+            raise ValueError(
+                f"UniformBox expects low below high; got {low} and {high}. Exchange them."
+            )
+        self.register_buffer("low", torch.full((dim,), low), persistent=False)
+        self.register_buffer("high", torch.full((dim,), high), persistent=False)
+
+    def forward(self) -> Distribution:
+        """Return the distribution."""
+        return Independent(Uniform(self.low, self.high), 1)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.low)}"
+
+
+class StudentNoise(nn.Module):
+    r"""The base of a flow of data with heavy tails: independent Student-t elements.
+
+    The degrees of freedom of each dimension are learned, above the given least number.
+
+    Args:
+        dim: Dimension of the vectors.
+        df: Degrees of freedom at the start.
+        least: The least number of degrees of freedom; above 2 the variance is finite.
+
+    Raises:
+        ValueError: If ``df`` is not above ``least``, or either is not positive.
+
+    Example:
+        >>> StudentNoise(3)().event_shape
+        torch.Size([3])
+    """
+
+    def __init__(self, dim: int, df: float = 5.0, least: float = 1.0) -> None:
+        super().__init__()
+        dim = check_size("StudentNoise", "dim", dim)
+        self.least = check_number("StudentNoise", "least", least, 1e-3, 1e6)
+        df = check_number("StudentNoise", "df", df, self.least, 1e6)
+        if not df > self.least:
+            raise ValueError(
+                f"StudentNoise expects df above least = {self.least}; got {df}. Choose a larger one."
+            )
+        self.log_df = nn.Parameter(torch.full((dim,), math.log(df - self.least)))
+
+    def forward(self) -> Distribution:
+        """Return the distribution."""
+        zero = torch.zeros_like(self.log_df)
+        df = self.least + self.log_df.exp()
+        return Independent(StudentT(df, zero, torch.ones_like(zero)), 1)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.log_df)}, least={self.least}"
+
+
+class NormalMixture(nn.Module):
+    r"""The base of a flow of data in clusters: a learned mixture of normals with diagonal covariances.
+
+    Samples have no gradient: use it to fit data, and not in a guide.
+
+    Args:
+        dim: Dimension of the vectors.
+        components: Number of components.
+        spread: Standard deviation of the means at the start.
+
+    Raises:
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> NormalMixture(3, 5)().event_shape
+        torch.Size([3])
+    """
+
+    def __init__(self, dim: int, components: int, spread: float = 1.0) -> None:
+        super().__init__()
+        dim = check_size("NormalMixture", "dim", dim)
+        components = check_size("NormalMixture", "components", components, most=LARGEST_COUNT)
+        spread = check_number("NormalMixture", "spread", spread, 0, 1e6)
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.means = nn.Parameter(spread * torch.randn(components, dim))
+        self.log_scales = nn.Parameter(torch.zeros(components, dim))
+
+    def forward(self) -> Distribution:
+        """Return the distribution."""
+        parts = Independent(Normal(self.means, self.log_scales.exp()), 1)
+        return MixtureSameFamily(Categorical(logits=self.logits), parts)
+
+    def extra_repr(self) -> str:
+        return f"{self.means.shape[1]}, components={self.means.shape[0]}"
+
+
+class LowRankNormal(nn.Module):
+    r"""The base of a flow of long vectors: a learned normal with a covariance that is diagonal plus a low rank.
+
+    Args:
+        dim: Dimension of the vectors.
+        rank: The rank.
+
+    Raises:
+        ValueError: If the rank is not from 1 to ``dim``.
+
+    Example:
+        >>> LowRankNormal(10, 2)().event_shape
+        torch.Size([10])
+    """
+
+    def __init__(self, dim: int, rank: int = 1) -> None:
+        super().__init__()
+        dim = check_size("LowRankNormal", "dim", dim)
+        rank = check_size("LowRankNormal", "rank", rank, most=dim)
+        self.mean = nn.Parameter(torch.zeros(dim))
+        self.factor = nn.Parameter(0.1 * torch.randn(dim, rank))
+        self.log_diagonal = nn.Parameter(torch.zeros(dim))
+
+    def forward(self) -> Distribution:
+        """Return the distribution."""
+        return LowRankMultivariateNormal(self.mean, self.factor, self.log_diagonal.exp())
+
+    def extra_repr(self) -> str:
+        return f"{self.factor.shape[0]}, rank={self.factor.shape[1]}"
