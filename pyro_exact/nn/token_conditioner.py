@@ -31,7 +31,8 @@ class TokenConditioner(Conditioner):
         self, tokens: int, token_dim: int, context_shape: Sequence[int] | None = None
     ) -> None:
         super().__init__(token_dim, context_shape)
-        self.tokens, self.token_dim = tokens, token_dim
+        self.tokens = tokens
+        self.token_dim = token_dim
 
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> Any:
         """Return the state before the first step."""

@@ -91,8 +91,10 @@ class TokenAutoregressive(Bijection):
             )
         event = conditioner.tokens, conditioner.token_dim
         super().__init__(event, context_dim=conditioner.context_shape)
-        self.elementwise, self.conditioner = elementwise, conditioner
-        self.reverse, self.solver = reverse, solver
+        self.elementwise = elementwise
+        self.conditioner = conditioner
+        self.reverse = reverse
+        self.solver = solver
         self.passes: int | None = None
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

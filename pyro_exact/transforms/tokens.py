@@ -56,11 +56,15 @@ class Tokens(Bijection):
                 f"shape {sizes}. Choose a common divisor of {sides}, or pad the event."
             )
         grid = tuple(side // patch for side in sides)
-        tokens, token_dim = prod(grid), prod(sizes) // prod(grid)
+        tokens = prod(grid)
+        token_dim = prod(sizes) // tokens
 
         super().__init__(sizes, (tokens, token_dim))
-        self.shape, self.patch, self.grid = sizes, patch, grid
-        self.tokens, self.token_dim = tokens, token_dim
+        self.shape = sizes
+        self.patch = patch
+        self.grid = grid
+        self.tokens = tokens
+        self.token_dim = token_dim
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = x.shape[: x.dim() - len(self.shape)]

@@ -59,8 +59,10 @@ class PixelAttention(nn.Module):
         context_dim: int | None,
     ) -> None:
         super().__init__()
-        self.shape, self.pool = (height, image_width), pool
-        self.key_dim, self.value_dim = key_dim, value_dim
+        self.shape = height, image_width
+        self.pool = pool
+        self.key_dim = key_dim
+        self.value_dim = value_dim
 
         content = channels + width + 2
         self.content = PixelResidual(content, dropout, context_dim)
@@ -68,8 +70,9 @@ class PixelAttention(nn.Module):
         self.query = PixelResidual(width + 2, dropout, context_dim)
         self.to_query = Pointwise(width + 2, key_dim)
 
-        self.register_buffer("background", background(height, image_width), persistent=False)
+        coordinates = background(height, image_width)
         last = last_pixels(height, image_width, pool)
+        self.register_buffer("background", coordinates, persistent=False)
         self.register_buffer("last_pixel", last, persistent=False)
 
     @property
@@ -83,13 +86,15 @@ class PixelAttention(nn.Module):
 
         # k, v: (N, squares, channels)
         content = torch.cat((image, features, coordinates), dim=-1)
-        content = self.to_content(self.content(content, context))
+        content = self.content(content, context)
+        content = self.to_content(content)
         pooled = self._pool(content)
         key, value = pooled.split((self.key_dim, self.value_dim), dim=-1)
 
         # q: (N, H W, key_dim)
         content = torch.cat((features, coordinates), dim=-1)
-        query = self.to_query(self.query(content, context))
+        query = self.query(content, context)
+        query = self.to_query(query)
         query = query.flatten(1, 2)
 
         # The first pixels see no keys, so their attention is zero.

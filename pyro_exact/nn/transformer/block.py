@@ -33,9 +33,13 @@ class CausalAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, head_dim: int, block: int, bias: bool) -> None:
         super().__init__()
-        self.heads, self.head_dim, self.block = heads, head_dim, block
-        self.project = nn.Linear(width, 3 * heads * head_dim, bias)
-        self.merge = nn.Linear(heads * head_dim, width, bias)
+        self.heads = heads
+        self.head_dim = head_dim
+        self.block = block
+
+        inner = heads * head_dim
+        self.project = nn.Linear(width, 3 * inner, bias)
+        self.merge = nn.Linear(inner, width, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attention of all positions."""
@@ -114,12 +118,17 @@ class TransformerBlock(nn.Module):
         context_dim: int | None = None,
     ) -> None:
         super().__init__()
-        self.norm, self.activation = norm, activation
+        self.norm = norm
+        self.activation = activation
         self.attention = CausalAttention(width, heads, head_dim, block, bias)
-        self.attention_norm, self.dense_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.first, self.last = nn.Linear(width, dense_width), nn.Linear(dense_width, width)
+        self.attention_norm = nn.LayerNorm(width)
+        self.first = nn.Linear(width, dense_width)
+        self.last = nn.Linear(dense_width, width)
+        self.dense_norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
-        self.context = None if context_dim is None else nn.Linear(context_dim, width, bias=False)
+        self.context: nn.Linear | None = None
+        if context_dim is not None:
+            self.context = nn.Linear(context_dim, width, bias=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the output of all positions."""
@@ -127,13 +136,15 @@ class TransformerBlock(nn.Module):
 
         # h' = h + attention(norm(h))
         branch = self._before(h, self.attention_norm)
-        branch = self.dropout(self.attention(branch))
-        h = self._after(h + branch, self.attention_norm)
+        branch = self.attention(branch)
+        h = h + self.dropout(branch)
+        h = self._after(h, self.attention_norm)
 
         # y = h' + W_2 phi(W_1 norm(h'))
         branch = self._before(h, self.dense_norm)
-        branch = self.dropout(self._dense(branch))
-        return self._after(h + branch, self.dense_norm)
+        branch = self._dense(branch)
+        h = h + self.dropout(branch)
+        return self._after(h, self.dense_norm)
 
     def step(
         self, ring: Ring, place: Slot, x: Tensor, context: Tensor | None = None
@@ -147,8 +158,10 @@ class TransformerBlock(nn.Module):
         h = self._after(h + branch, self.attention_norm)
 
         # y = h' + W_2 phi(W_1 norm(h'))
-        branch = self._dense(self._before(h, self.dense_norm))
-        return self._after(h + branch, self.dense_norm), ring
+        branch = self._before(h, self.dense_norm)
+        branch = self._dense(branch)
+        h = self._after(h + branch, self.dense_norm)
+        return h, ring
 
     def _with_context(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.context is None or context is None:

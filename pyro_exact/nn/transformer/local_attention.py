@@ -34,13 +34,16 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, block: int) -> Te
     if length <= block:
         return attend(query, key, value, causal=True)
 
-    query, key, value = (_in_blocks(part, block) for part in (query, key, value))
-    first = attend(query[:, :, 0], key[:, :, 0], value[:, :, 0], causal=True)
+    # The first block sees itself alone, each later block sees the keys of two blocks.
+    first = attend(query[:, :, :block], key[:, :, :block], value[:, :, :block], causal=True)
 
-    # Each later block sees the keys of two blocks.
-    key, value = _with_block_before(key), _with_block_before(value)
-    later = query[:, :, 1:].flatten(1, 2)
-    later = attend(later, key, value, mask=block_mask(block, query.device))
+    query = _in_blocks(query, block)
+    query = query[:, :, 1:].flatten(1, 2)
+    key = _with_block_before(_in_blocks(key, block))
+    value = _with_block_before(_in_blocks(value, block))
+
+    mask = block_mask(block, query.device)
+    later = attend(query, key, value, mask=mask)
 
     later = later.reshape(n, heads, -1, channels)
     attended = torch.cat((first, later), dim=2)
