@@ -45,6 +45,7 @@ def attend(
         return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
 
     attended: Tensor = Attend.apply(query, key, value, mask, causal)
+
     return attended
 
 
@@ -62,7 +63,8 @@ class Attend(torch.autograd.Function):
     ) -> Tensor:
         """Return the attention of a query, a key and a value."""
         ctx.save_for_backward(query, key, value)
-        ctx.mask, ctx.causal = mask, causal
+        ctx.mask = mask
+        ctx.causal = causal
 
         with torch.enable_grad():
             query = query.detach().requires_grad_()
@@ -70,7 +72,9 @@ class Attend(torch.autograd.Function):
             value = value.detach().requires_grad_()
             attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
 
-        ctx.inputs, ctx.attended = (query, key, value), attended
+        ctx.inputs = (query, key, value)
+        ctx.attended = attended
+
         return attended.detach()
 
     @staticmethod
@@ -85,7 +89,12 @@ class Attend(torch.autograd.Function):
         with torch.enable_grad():
             attended = _plain(query, key, value, ctx.mask, ctx.causal)
             again = iter(torch.autograd.grad(attended, wanted, grad, create_graph=True))
-        return *(next(again) if each.requires_grad else None for each in inputs), None, None
+
+        return (
+            *(next(again) if each.requires_grad else None for each in inputs),
+            None,
+            None,
+        )
 
 
 def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
@@ -95,6 +104,8 @@ def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causa
     if causal:
         every = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
         mask = every.tril()
+
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
+
     return scores.softmax(-1) @ value

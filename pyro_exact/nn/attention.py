@@ -53,6 +53,7 @@ class GatedConv(nn.Module):
         h = self.first(concat_elu(x, dim=1))
         if self.context is not None and context is not None:
             h = h + self.context(concat_elu(context, dim=1))
+
         return x + F.glu(self.last(self.dropout(concat_elu(h, dim=1))), dim=1)
 
 
@@ -82,6 +83,7 @@ class GatedAttention(nn.Module):
             1
         )  # each (N, heads, positions, channels)
         attended = attend(query, key, value).transpose(-1, -2)
+
         return x + F.glu(self.last(self.dropout(attended.reshape(x.shape))), dim=1)
 
 
@@ -154,22 +156,24 @@ class AttentionConditioner(Conditioner):
         context_channels: int | None = None,
     ) -> None:
         name = "AttentionConditioner"
-        width, heads = check_size(name, "width", width), check_size(name, "heads", heads)
+        width = check_size(name, "width", width)
+        heads = check_size(name, "heads", heads)
         if width % heads:
             raise ValueError(
                 f"{name} expects a width that is a multiple of heads; got {width}, {heads}. Choose {heads * width}."
             )
+
         blocks = check_size(name, "blocks", blocks, most=LARGEST_COUNT)
-        sides, dropout = (
-            check_sizes(name, "size", size, length=2),
-            check_share(name, "dropout", dropout),
-        )
+        sides = check_sizes(name, "size", size, length=2)
+        dropout = check_share(name, "dropout", dropout)
         num_params = check_size(name, "num_params", num_params)
         out_channels = check_size(name, "out_channels", out_channels)
         if context_channels is not None:
             context_channels = check_size(name, "context_channels", context_channels)
+
         super().__init__(
-            in_channels, None if context_channels is None else (context_channels, *sides)
+            in_channels,
+            None if context_channels is None else (context_channels, *sides),
         )
         self.num_params = num_params
         self.position = nn.Parameter(0.01 * torch.randn(width, *sides))
@@ -187,9 +191,11 @@ class AttentionConditioner(Conditioner):
             context = context.expand(*x.shape[:-3], *self.context_shape).reshape(
                 -1, *self.context_shape
             )
+
         h = self.first(channels_last(x.reshape(-1, *x.shape[-3:])))
         for block in self.blocks:
             h = block(h, self.position, context)
+
         return split_params(self.last(h), self.num_params, x)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -214,7 +220,11 @@ class FlowPPContextNet(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, width: int = 32, blocks: int = 3, dropout: float = 0.2
+        self,
+        in_channels: int,
+        width: int = 32,
+        blocks: int = 3,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         blocks = check_size("FlowPPContextNet", "blocks", blocks, least=0, most=LARGEST_COUNT)
@@ -229,6 +239,7 @@ class FlowPPContextNet(nn.Module):
         x = network_input("GatedEncoder", "x", x, weight_of(self))
         images = channels_last(x.reshape(-1, *x.shape[-3:]))
         features = self.layers(images)
+
         return features.reshape(x.shape[:-3] + features.shape[1:])
 
     def initialize(self, x: Tensor) -> Tensor:

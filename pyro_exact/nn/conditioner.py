@@ -45,7 +45,9 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
     """
 
     def __init__(
-        self, in_size: int | None = None, context_shape: Sequence[int] | None = None
+        self,
+        in_size: int | None = None,
+        context_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.in_size = in_size
@@ -104,6 +106,7 @@ class CausalConditioner(Conditioner):
         if previous is not None:
             column = torch.full_like(x[..., :1], self.order[done - 1], dtype=torch.long)
             x = x.to(previous.dtype).scatter(-1, column, previous.unsqueeze(-1))
+
         return self(x, context)[..., self.order[done], :], (x, context, done + 1)
 
 
@@ -135,7 +138,9 @@ class DenseConditioner(Conditioner):
         super().__init__(in_features, None if context_dim is None else (context_dim,))
         self.num_params = num_params
         self.net = hypernet(
-            in_features + (context_dim or 0), out_features * num_params, hidden_dims
+            in_features + (context_dim or 0),
+            out_features * num_params,
+            hidden_dims,
         )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -144,13 +149,16 @@ class DenseConditioner(Conditioner):
         if self.context_shape is not None:
             context = required(context, self.context_shape, x)
             x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
+
         theta: Tensor = self.net(x)
-        batch, size = theta.shape[:-1], theta.shape[-1] // self.num_params
+        batch = theta.shape[:-1]
+        size = theta.shape[-1] // self.num_params
 
         # Two parameters are taken apart, many are summed over: each are neighbours in memory for
         # the formula.
         if self.num_params <= 2:
             return theta.view(*batch, self.num_params, size).mT
+
         return theta.view(*batch, size, self.num_params)
 
 
@@ -217,6 +225,7 @@ class ConvConditioner(Conditioner):
 
     def _hidden(self, x: Tensor, context: Tensor | None, first: Layer, second: Layer) -> Tensor:
         batch = x.shape[:-3]
+
         # Channels last: the convolutions are up to twice as fast on a CPU, and no slower on a GPU.
         h = first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
         if self.shift is not None and self.context_shape is not None:
@@ -226,6 +235,7 @@ class ConvConditioner(Conditioner):
                 .reshape(-1, *self.context_shape)
             )
             h = h + self.shift(context)[..., None, None]
+
         return second(h.relu_()).relu_()  # in place: no convolution needs its own output again
 
 
@@ -246,7 +256,11 @@ class PriorConditioner(Conditioner):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, edge: bool = True, log_scale_factor: float = 3.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        edge: bool = True,
+        log_scale_factor: float = 3.0,
     ) -> None:
         super().__init__(in_channels)
         self.conv = ScaledConv2d(
@@ -275,6 +289,7 @@ def required(context: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Te
         raise ValueError(
             f"A conditional layer expects a context of shape (*batch, {', '.join(map(str, shape))}); got {got}."
         )
+
     return context.to(like.dtype)
 
 

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import check_elements, check_kernel, check_number, check_size
+from pyro_exact.checks import (
+    check_elements,
+    check_kernel,
+    check_number,
+    check_size,
+)
 from pyro_exact.nn.statistics import channel_statistics
 
 
@@ -57,11 +62,14 @@ class ScaledConv2d(nn.Module):
                 f"ScaledConv2d expects channels on both sides; got {in_channels} in and {out_channels} out. "
                 f"One channel has no halves: start with Squeeze."
             )
+
         in_channels = check_size("ScaledConv2d", "in_channels", in_channels)
         out_channels = check_size("ScaledConv2d", "out_channels", out_channels)
         check_elements("ScaledConv2d", out_channels, in_channels, kernel_size, kernel_size)
         log_scale_factor = check_number("ScaledConv2d", "log_scale_factor", log_scale_factor)
-        self.zero, self.padding, self.log_scale_factor = zero, kernel_size // 2, log_scale_factor
+        self.zero = zero
+        self.padding = kernel_size // 2
+        self.log_scale_factor = log_scale_factor
         self.size = kernel_size  # a number: in a trace the sizes of a tensor are none
         std = 0.0 if zero else 0.05
         kernel = (kernel_size, kernel_size)
@@ -80,10 +88,19 @@ class ScaledConv2d(nn.Module):
         weight = scale.view(-1, 1, 1, 1) * self.weight
         if self.edge_weight is None:
             return F.conv2d(x, weight, scale * self.bias, padding=self.padding)
+
         # What the extra channel contributes is one map for all images, with the channels innermost
         # as in the others.
         _, _, height, breadth = x.shape
-        edge = F.linear(self._edge(height, breadth), self.edge_weight.flatten(1), self.bias) * scale
+        edge = (
+            F.linear(
+                self._edge(height, breadth),
+                self.edge_weight.flatten(1),
+                self.bias,
+            )
+            * scale
+        )
+
         return F.conv2d(x, weight, padding=self.padding).add_(
             edge.view(height, breadth, -1).movedim(-1, 0)
         )
@@ -97,12 +114,15 @@ class ScaledConv2d(nn.Module):
                 mean, std = channel_statistics(self(x), event_dim=3)
                 self.bias.copy_(-mean.flatten())
                 self.log_scale.copy_(-std.flatten().clamp(min=1e-4).log() / self.log_scale_factor)
+
             return self(x)
 
     def _edge(self, height: int, breadth: int) -> Tensor:
         """Return which positions of the kernel lie on the padding, of shape (height * breadth, positions)."""
         inside = F.unfold(
-            self.weight.new_ones(1, 1, height, breadth), self.size, padding=self.padding
+            self.weight.new_ones(1, 1, height, breadth),
+            self.size,
+            padding=self.padding,
         )
         return 1 - inside.squeeze(0).T
 

@@ -41,7 +41,10 @@ class DenseEncoder(nn.Module):
     """
 
     def __init__(
-        self, shape: Sequence[int], hidden_dims: Sequence[int] = (400, 400), levels: int = 2
+        self,
+        shape: Sequence[int],
+        hidden_dims: Sequence[int] = (400, 400),
+        levels: int = 2,
     ) -> None:
         super().__init__()
         self.shape = check_shape("DenseEncoder", "shape", shape)

@@ -60,12 +60,14 @@ def first_non_finite_weight(net: Weighted) -> str | None:
         if values.is_floating_point() and not values.is_meta
     ]
     finite = [values.isfinite().all() for *_, values in own]
+
     # A device is waited for once, and not for each weight.
     if not finite or bool(torch.stack([each.to(finite[0].device) for each in finite]).all()):
         return None
 
     name, layer, weight, values = own[[bool(each) for each in finite].index(False)]
     kind = "NaN" if bool(values.isnan().any()) else "infinite elements"
+
     return f"{kind} in {weight} of {name or 'the model'} ({type(layer).__name__})"
 
 
@@ -73,6 +75,7 @@ def _advice(net: Weighted) -> str:
     weight = first_non_finite_weight(net)
     if weight is not None:
         return f"The first weights that are not finite are {weight}: load a checkpoint from before, or train anew"
+
     return (
         "All weights are finite, so a layer overflows: find it with pyro_exact.diagnostics.flow_report, "
         "or train with a lower learning rate (docs/nan.md)"

@@ -9,7 +9,13 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import check_elements, check_event, check_floating, check_size, check_sizes
+from pyro_exact.checks import (
+    check_elements,
+    check_event,
+    check_floating,
+    check_size,
+    check_sizes,
+)
 from pyro_exact.nn.dense import scaled
 from pyro_exact.nn.layout import channels_last
 from pyro_exact.nn.precision import network_input, weight_of
@@ -48,7 +54,11 @@ class GatedConvEncoder(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], features: int = 256, width: int = 32, levels: int = 2
+        self,
+        shape: tuple[int, int, int],
+        features: int = 256,
+        width: int = 32,
+        levels: int = 2,
     ) -> None:
         super().__init__()
         name = "GatedConvEncoder"
@@ -100,7 +110,11 @@ class GatedConvDecoder(nn.Module):
     """
 
     def __init__(
-        self, latent_dim: int, shape: tuple[int, int, int], num_params: int = 1, width: int = 32
+        self,
+        latent_dim: int,
+        shape: tuple[int, int, int],
+        num_params: int = 1,
+        width: int = 32,
     ) -> None:
         super().__init__()
         name = "GatedConvDecoder"
@@ -114,7 +128,10 @@ class GatedConvDecoder(nn.Module):
 
         self.shape = tuple(map(int, shape))
         self.layers = nn.Sequential(
-            GatedConv2d(nn.ConvTranspose2d(latent_dim, 4 * width, map_size), inputs_per_output=1),
+            GatedConv2d(
+                nn.ConvTranspose2d(latent_dim, 4 * width, map_size),
+                inputs_per_output=1,
+            ),
             *upsampling(2 * width, width),
             nn.Conv2d(width, shape[0] * num_params, 1),
         )
@@ -127,6 +144,7 @@ class GatedConvDecoder(nn.Module):
 
         maps = self.layers(z.reshape(-1, self.latent_dim, 1, 1))
         theta = maps.unflatten(1, (self.shape[0], self.num_params)).movedim(2, -1)
+
         return theta.reshape(*z.shape[:-1], *self.shape, self.num_params)
 
 
@@ -146,7 +164,9 @@ class GatedConv2d(nn.Module):
     """
 
     def __init__(
-        self, layer: nn.Conv2d | nn.ConvTranspose2d, inputs_per_output: int | None = None
+        self,
+        layer: nn.Conv2d | nn.ConvTranspose2d,
+        inputs_per_output: int | None = None,
     ) -> None:
         super().__init__()
         self.layer = layer
@@ -194,13 +214,17 @@ def upsampling(channels: int, width: int) -> list[GatedConv2d]:
 def quarter_size(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return height and width of an image after two halvings; raise ValueError if 4 does not divide them."""
     _, height, width = check_sizes(
-        "A gated convolutional network", "the shape (C, H, W) of images", shape, length=3
+        "A gated convolutional network",
+        "the shape (C, H, W) of images",
+        shape,
+        length=3,
     )
     if height % 4 or width % 4:
         raise ValueError(
             f"A gated convolutional network expects a shape (C, H, W) of images with height and width that 4 divides; "
             f"got {tuple(shape)}. Pad the images, or use the dense networks."
         )
+
     return height // 4, width // 4
 
 

@@ -62,7 +62,11 @@ class DoublingConv2d(WeightNormed):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, gain: float = 1.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        gain: float = 1.0,
     ) -> None:
         side = check_kernel("DoublingConv2d", "kernel_size", kernel_size)
         super().__init__(in_channels, out_channels, (side, side), gain)
@@ -71,7 +75,12 @@ class DoublingConv2d(WeightNormed):
         (x,) = inputs
         kernel = weight.transpose(0, 1)
         y = F.conv_transpose2d(
-            _channels_first(x), kernel, bias, stride=2, padding=self.rows // 2, output_padding=1
+            _channels_first(x),
+            kernel,
+            bias,
+            stride=2,
+            padding=self.rows // 2,
+            output_padding=1,
         )
         return _channels_last(y, x)
 
@@ -95,7 +104,11 @@ class CausalConv2d(WeightNormed):
     mask: Tensor
 
     def __init__(
-        self, in_groups: Tensor, out_groups: Tensor, strict: bool = False, gain: float = 1.0
+        self,
+        in_groups: Tensor,
+        out_groups: Tensor,
+        strict: bool = False,
+        gain: float = 1.0,
     ) -> None:
         super().__init__(len(in_groups), len(out_groups), (2, 3), gain)
         mask = visible(in_groups, out_groups, (2, 3), strict)
@@ -147,7 +160,12 @@ class MaskedConvNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int, num_params: int, width: int, depth: int = 2, gain: float = 0.1
+        self,
+        channels: int,
+        num_params: int,
+        width: int,
+        depth: int = 2,
+        gain: float = 0.1,
     ) -> None:
         super().__init__()
         name = "MaskedConvNet"
@@ -179,6 +197,7 @@ class MaskedConvNet(nn.Module):
             h = elu(layer(h))
 
         theta: Tensor = self.last(h).unflatten(-1, (self.channels, self.num_params))
+
         return theta.movedim(-2, -4)
 
 

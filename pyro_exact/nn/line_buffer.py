@@ -76,6 +76,7 @@ def kernel_offsets(
     positions = torch.arange(height * width, device=lines.device).view(height, width)
 
     seen = positions[height - rows :, :columns].flatten()
+
     return seen[: (rows - 1) * columns + last]
 
 

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import check_elements, check_kernel, check_size, check_sizes
+from pyro_exact.checks import (
+    check_elements,
+    check_kernel,
+    check_size,
+    check_sizes,
+)
 from pyro_exact.nn import line_buffer
 
 
@@ -24,6 +29,7 @@ def groups(channels: int, colours: int) -> Tensor:
         raise ValueError(
             f"Masked convolutions expect a channel for each of {colours} colours; got {channels}. Widen the layer."
         )
+
     return torch.arange(channels) * colours // channels
 
 
@@ -54,6 +60,7 @@ def visible(
     earlier = in_groups < out_groups[:, None]
     same = in_groups == out_groups[:, None]
     mask[:, :, -1, centre] = earlier if strict else earlier | same
+
     return mask
 
 
@@ -128,7 +135,8 @@ class MaskedConv2d(nn.Module):
 
         self.left = width // 2
         self.right = self.left if height > 1 else 0
-        self.rows, self.columns = height // 2 + 1, self.left + 1 + self.right
+        self.rows = height // 2 + 1
+        self.columns = self.left + 1 + self.right
         self.strict = strict
         check_elements(
             name,
@@ -158,6 +166,7 @@ class MaskedConv2d(nn.Module):
         """Return the output of all pixels."""
         if self.columns > 1 or self.rows > 1:
             x = F.pad(x, (self.left, self.right, self.rows - 1, 0))
+
         return F.conv2d(x, self.masked(), self.bias)
 
     # Steps
@@ -171,6 +180,7 @@ class MaskedConv2d(nn.Module):
 
         seen = (self.rows - 1) * self.columns + self.left + 1
         by_position = weight.permute(2, 3, 1, 0).flatten(0, 1)[:seen]
+
         return StepWeights(bias, by_position.flatten(0, 1).contiguous())
 
     def empty_lines(

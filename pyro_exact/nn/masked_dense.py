@@ -89,6 +89,7 @@ class MaskedDense(CausalConditioner):
                 f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got dim {dim}, {masks} masks and "
                 f"seed {seed}."
             )
+
         seed = None if seed is None else check_seed("MaskedDense", seed)
         widths = [dim + (context_dim or 0), *hidden_dims, dim * num_params]
         for below, above in pairwise(widths):
@@ -99,7 +100,9 @@ class MaskedDense(CausalConditioner):
             raise ValueError(
                 f"MaskedDense expects one order, or one for each of {masks} masks; got {len(orders)} orders."
             )
+
         self.num_params = num_params
+
         # The k-th input in the order has degree k, from 1; a context has degree 0. A hidden unit
         # sees what comes up to its degree, an output what comes before its dimension.
         least = 1 if context_dim is None and dim > 1 else 0
@@ -108,8 +111,11 @@ class MaskedDense(CausalConditioner):
                 f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; got {hidden_dims}, "
                 f"with which some inputs would reach no output. Widen the layers."
             )
+
         self.register_buffer(
-            "orders", orders.repeat(masks // len(orders), 1), persistent=seed is not None
+            "orders",
+            orders.repeat(masks // len(orders), 1),
+            persistent=seed is not None,
         )
         if seed is None:
             hidden = [
@@ -122,6 +128,7 @@ class MaskedDense(CausalConditioner):
                 self.orders = torch.stack(
                     [torch.randperm(dim, generator=generator) for _ in range(masks)]
                 )
+
             hidden = _random_degrees(masks, hidden_dims, least, max(least, dim - 1), generator)
 
         # Large layers work in blocks, for which the columns must come in the order of the degrees.
@@ -148,6 +155,7 @@ class MaskedDense(CausalConditioner):
             *(self.direct.parameters() if self.direct else ()),
         ):
             nn.init.zeros_(parameter)
+
         self._order = TensorCache(_first_order, self.orders)
         refresh_on_load(self, "order")
 
@@ -162,6 +170,7 @@ class MaskedDense(CausalConditioner):
         check_tensor("MaskedDense", "x", x)
         if x.dtype != last.weight.dtype:
             x = x.to(last.weight.dtype)
+
         permuted = self.sorted and self._permuted()
         if permuted:
             x = x.index_select(-1, self.orders[0])
@@ -176,23 +185,29 @@ class MaskedDense(CausalConditioner):
             h = layer.forward(h, member).relu_()
             if self.dropout is not None:
                 h = self.dropout(h)
+
         theta = last.forward(h, member)
 
         if self.direct is not None:
             theta = theta + self.direct(x, member)
+
         theta = self._by_dimension(theta)
 
         # The gradient of `index_copy` is a selection, that of `index_select` would be a sum.
         return torch.empty_like(theta).index_copy(-2, self.orders[0], theta) if permuted else theta
 
     def start(
-        self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+        member: int = 0,
     ) -> StepState:
         """Return the state before the first step: how far it is, and what the units of each layer have received."""
         first, *others = (layer.bias.expand(*batch_shape, -1) for layer in self.layers)
         if self.context_shape is not None:
             weight = self.layers[0].weight[:, : self.context_shape[0]]
             first = first + F.linear(required(context, self.context_shape, weight), weight)
+
         return StepState(member, 0, [first, *others])
 
     def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
@@ -204,24 +219,31 @@ class MaskedDense(CausalConditioner):
             previous: The input of the dimension of the step before, (*batch); at the first step,
                 nothing.
         """
-        member, degree, received = state.member, state.done, list(state.cache)
+        member = state.member
+        degree = state.done
+        received = list(state.cache)
         column_of = self._columns()[member]
         if previous is not None:
-            new, column = previous.unsqueeze(-1), column_of[degree - 1 : degree]
+            new = previous.unsqueeze(-1)
+            column = column_of[degree - 1 : degree]
             if self.direct is not None:
                 received[-1] = received[-1] + F.linear(
                     new, self.direct.weight.index_select(1, column)
                 )
+
             column = column + self.layers[0].in_features - self.dim  # behind the context
             received[0] = received[0] + F.linear(new, self.layers[0].weight.index_select(1, column))
+
         for i, (below, above) in enumerate(pairwise(self.layers)):
             complete = below.complete(degree, member)
             new = received[i].index_select(-1, complete).relu()
             received[i + 1] = received[i + 1] + F.linear(
                 new, above.weight.index_select(1, complete)
             )
+
         theta = self._by_dimension(received[-1])
         theta = theta.index_select(-2, column_of[degree : degree + 1]).squeeze(-2)
+
         return theta, state.next(received)
 
     @torch.no_grad()
@@ -240,6 +262,7 @@ class MaskedDense(CausalConditioner):
         """Return whether the columns of the weights are in another order than the dimensions."""
         if torch.compiler.is_compiling() or functorch_active():
             return True  # these may swap the order itself, which Python then does not see
+
         return self.order != list(range(self.dim))
 
     @property
@@ -252,6 +275,7 @@ class MaskedDense(CausalConditioner):
         batch = theta.shape[:-1]
         if self._grouped:
             return theta.view(*batch, self.num_params, self.dim).mT
+
         return theta.view(*batch, self.dim, self.num_params)
 
     def extra_repr(self) -> str:
@@ -264,7 +288,11 @@ def _first_order(orders: Tensor) -> list[int]:
 
 
 def _random_degrees(
-    masks: int, widths: Sequence[int], least: int, most: int, generator: torch.Generator
+    masks: int,
+    widths: Sequence[int],
+    least: int,
+    most: int,
+    generator: torch.Generator,
 ) -> list[Tensor]:
     """Draw the degrees of each hidden layer, (masks, width), from the smallest in the layer below to ``most``."""
     drawn: list[Tensor] = []
@@ -272,7 +300,9 @@ def _random_degrees(
         lowest = drawn[-1].amin(-1, keepdim=True) if drawn else torch.full((masks, 1), least)
         uniform = torch.rand(masks, width, generator=generator, dtype=torch.float64)
         degrees = lowest + (uniform * (most + 1 - lowest)).long()
+
         # The units of a layer are alike, so those of a single mask may as well stand in order: see
         # `MaskedLinear`.
         drawn.append(degrees.sort(-1).values if masks == 1 else degrees)
+
     return drawn

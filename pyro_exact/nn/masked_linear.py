@@ -7,7 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.ops.functorch import functorch_active
-from pyro_exact.ops.masked_product import Blocks, degree_mask, is_large, masked_product
+from pyro_exact.ops.masked_product import (
+    Blocks,
+    degree_mask,
+    is_large,
+    masked_product,
+)
 from pyro_exact.ops.tensor_cache import TensorCache, refresh_on_load
 
 
@@ -35,7 +40,11 @@ class MaskedLinear(nn.Linear):
     fixed: Tensor | None
 
     def __init__(
-        self, in_degrees: Tensor, out_degrees: Tensor, bias: bool = True, saved: bool = False
+        self,
+        in_degrees: Tensor,
+        out_degrees: Tensor,
+        bias: bool = True,
+        saved: bool = False,
     ) -> None:
         super().__init__(in_degrees.shape[-1], out_degrees.shape[-1], bias)
         self.large = is_large(self.weight.numel())
@@ -45,10 +54,14 @@ class MaskedLinear(nn.Linear):
         # computed once.
         replaceable = saved or self.large
         self.register_buffer(
-            "in_degrees", in_degrees.int() if replaceable else None, persistent=saved
+            "in_degrees",
+            in_degrees.int() if replaceable else None,
+            persistent=saved,
         )
         self.register_buffer(
-            "out_degrees", out_degrees.int() if replaceable else None, persistent=saved
+            "out_degrees",
+            out_degrees.int() if replaceable else None,
+            persistent=saved,
         )
         fixed = None if replaceable else degree_mask(in_degrees[0], out_degrees[0])
         self.register_buffer("fixed", fixed, persistent=False)
@@ -70,6 +83,7 @@ class MaskedLinear(nn.Linear):
             return fixed
 
         in_degrees, out_degrees = self._degrees()
+
         return degree_mask(in_degrees[member], out_degrees[member]).to(self.weight.dtype)
 
     @property
@@ -92,10 +106,13 @@ class MaskedLinear(nn.Linear):
             raise RuntimeError(
                 "The degrees of this layer have been taken away. Build the layer anew."
             )
+
         return self.in_degrees, self.out_degrees
 
     def _by_blocks(self, x: Tensor, blocks: Blocks) -> Tensor:
-        rows, weight, device = x.reshape(-1, self.in_features), self.weight, x.device.type
+        rows = x.reshape(-1, self.in_features)
+        weight = self.weight
+        device = x.device.type
         if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
             # Autocast by itself would find the products, but not those of the gradients.
             rows, weight = (
@@ -103,6 +120,7 @@ class MaskedLinear(nn.Linear):
             )
 
         y = masked_product(rows, weight, blocks).view(*x.shape[:-1], self.out_features)
+
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
 
@@ -130,6 +148,7 @@ class Structure:
         """Return the indices of the units, those of a lower degree first, (masks, out_features)."""
         if self._by_degree.device != device:
             self._by_degree = self._by_degree.to(device)
+
         return self._by_degree
 
 

@@ -20,13 +20,16 @@ def permutations(orders: Iterable[Any], sites: int, owner: str) -> Tensor:
         raise ValueError(
             f"{owner} expects at least one order; got none. Leave it out for the default."
         )
+
     if not isinstance(rows, list) or not any(isinstance(row, list) for row in rows):
         rows = [rows]
+
     for row in rows:
         if not _is_permutation(row, sites):
             raise ValueError(
                 f"{owner} expects an order that holds each of 0, ..., {sites - 1} once; got {row}. Give a permutation."
             )
+
     return torch.tensor(rows, dtype=torch.long)
 
 
@@ -34,6 +37,7 @@ def _listed(orders: Any) -> Any:
     """Return what is inside, as lists and numbers."""
     if hasattr(orders, "tolist"):
         return orders.tolist()
+
     return (
         [_listed(one) for one in orders]
         if isinstance(orders, Iterable) and not isinstance(orders, str)

@@ -45,6 +45,7 @@ class Parameters(nn.Module):
             # train that.
             contiguous = value.detach().clone(memory_format=torch.contiguous_format)
             self.register_parameter(name, nn.Parameter(contiguous))
+
         self.sizes = [value.numel() for value in initial.values()]
         self.context_dim = context_dim
         if context_dim is not None:
@@ -59,12 +60,15 @@ class Parameters(nn.Module):
         free = self.free()
         if self.context_dim is None:
             return free
+
         if context is None:
             raise ValueError(
                 f"A conditional layer expects a context of shape (*batch, {self.context_dim}); got none. "
                 f"Call layer.condition(context) first."
             )
+
         changes = self.hypernet(context.to(free[0].dtype)).split(self.sizes, dim=-1)
+
         return tuple(
             p + d.reshape(d.shape[:-1] + p.shape) for p, d in zip(free, changes, strict=True)
         )
@@ -86,6 +90,7 @@ class Perceptron(nn.Sequential):
         for layer in self:
             # No hidden layer needs its own output again: the ReLU writes into it.
             x = F.linear(x, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else x.relu_()
+
         return x
 
 
@@ -96,13 +101,16 @@ def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ())
         raise ValueError(
             f"A network expects positive sizes; got {context_dim} inputs and hidden {list(hidden_dims)}."
         )
+
     for below, above in pairwise([*widths, output_dim]):
         check_elements("A network", below, above)
 
     layers: list[nn.Module] = []
     for width, following in pairwise(widths):
         layers += [nn.Linear(width, following), nn.ReLU(inplace=True)]
+
     last = nn.Linear(widths[-1], output_dim)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
+
     return Perceptron(*layers, last)

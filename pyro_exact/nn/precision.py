@@ -32,6 +32,7 @@ def cast(value: Tensor, weight: Tensor) -> Tensor:
     value = value.to(weight.dtype)
     if torch.compiler.is_compiling():
         return value
+
     return value.clone() if value.is_inference() and torch.is_grad_enabled() else value
 
 
@@ -52,8 +53,10 @@ def network_input(owner: str, name: str, value: object, weight: Tensor) -> Tenso
     tensor = check_tensor(owner, name, value)
     if tensor.dtype == weight.dtype:
         return tensor
+
     if tensor.dtype in HALF and torch.is_autocast_enabled(tensor.device.type):
         return tensor
+
     return cast(tensor, weight)
 
 
@@ -69,6 +72,7 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     device_type = x.device.type
     if not torch.is_autocast_enabled(device_type):
         return NOTHING
+
     return torch.autocast(device_type, enabled=False)
 
 

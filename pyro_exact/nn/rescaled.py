@@ -7,7 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.checks import check_elements, check_kernel, check_number, check_size
+from pyro_exact.checks import (
+    check_elements,
+    check_kernel,
+    check_number,
+    check_size,
+)
 from pyro_exact.nn.statistics import channel_statistics
 
 
@@ -34,7 +39,11 @@ class RescaledConv2d(nn.Conv2d):
     bias: Tensor
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, gain: float = 1.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        gain: float = 1.0,
     ) -> None:
         name = "RescaledConv2d"
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
@@ -68,6 +77,7 @@ def initialize_once(net: nn.Module, *inputs: Any, kind: type[Any] = RescaledConv
     try:
         with torch.no_grad():
             output: Tensor = net(*inputs)
+
         return output
     finally:
         for hook in hooks:

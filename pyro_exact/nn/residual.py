@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import LARGEST_COUNT, check_elements, check_kernel, check_number, check_size
+from pyro_exact.checks import (
+    LARGEST_COUNT,
+    check_elements,
+    check_kernel,
+    check_number,
+    check_size,
+)
 from pyro_exact.nn.conditioner import Conditioner, required, split_params
 from pyro_exact.nn.layout import channels_last
 from pyro_exact.nn.parameters import hypernet
@@ -35,7 +41,11 @@ class WeightNormConv2d(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, magnitude: float = 1.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        magnitude: float = 1.0,
     ) -> None:
         super().__init__()
         name = "WeightNormConv2d"
@@ -99,13 +109,12 @@ class ResidualConditioner(Conditioner):
         in_channels, out_channels = (
             check_size(name, "channels", n) for n in (in_channels, out_channels)
         )
-        num_params, width = (
-            check_size(name, "num_params", num_params),
-            check_size(name, "width", width),
-        )
+        num_params = check_size(name, "num_params", num_params)
+        width = check_size(name, "width", width)
         blocks = check_size(name, "blocks", blocks, most=LARGEST_COUNT)
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
+
         super().__init__(in_channels, None if context_dim is None else (context_dim,))
         self.num_params = num_params
         self.first = WeightNormConv2d(2 * in_channels, width, 3)
@@ -131,8 +140,10 @@ class ResidualConditioner(Conditioner):
             context = required(context, self.context_shape, x)
             shift = self.shift(context).expand(*x.shape[:-3], -1)
             h = h + shift.reshape(-1, shift.shape[-1], 1, 1)
+
         output = self.skips[0](h)
         for block, skip in zip(self.blocks, self.skips[1:], strict=True):
             h = h + block(h)
             output = output + skip(h)
+
         return split_params(self.last(output.relu()), self.num_params, x)

@@ -30,6 +30,7 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
             f"Data-dependent initialisation expects at least two values per channel; got {values.shape[1]} "
             f"from a batch of shape {tuple(x.shape)}. Pass a larger batch."
         )
+
     mean = _sum_over_ranks(values.sum(1)) / count
     variance = _sum_over_ranks((values - mean[:, None]).square().sum(1)) / count
     if not bool(variance.isfinite().all()):
@@ -37,11 +38,14 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
             "Data-dependent initialisation expects finite values; got NaN or infinity. Look at the data, and at the "
             "layers before."
         )
+
     shape = (-1, *[1] * (event_dim - 1))
+
     return mean.to(x.dtype).view(shape), variance.sqrt().to(x.dtype).view(shape)
 
 
 def _sum_over_ranks(x: Tensor) -> Tensor:
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(x)
+
     return x

@@ -28,7 +28,10 @@ class TokenConditioner(Conditioner):
     """
 
     def __init__(
-        self, tokens: int, token_dim: int, context_shape: Sequence[int] | None = None
+        self,
+        tokens: int,
+        token_dim: int,
+        context_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__(token_dim, context_shape)
         self.tokens = tokens
@@ -55,4 +58,5 @@ class TokenConditioner(Conditioner):
             x = x.to(previous.dtype).index_copy(-2, place, known)
 
         theta = self(x, context)
+
         return theta[..., done, :, :], (x, context, done + 1)

@@ -7,7 +7,13 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.checks import LARGEST_COUNT, check_elements, check_number, check_size, check_sizes
+from pyro_exact.checks import (
+    LARGEST_COUNT,
+    check_elements,
+    check_number,
+    check_size,
+    check_sizes,
+)
 from pyro_exact.nn.statistics import channel_statistics
 
 LEAST = 1e-2  # A smaller standard deviation is chance, or that of a map that no pixel reaches, and stays small.

@@ -32,6 +32,7 @@ def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
     """
     if functorch_active():
         return concat_elu_reference(x, dim)
+
     activated: Tensor = ConcatELU.apply(x.movedim(dim, -1))
     return activated.movedim(-1, dim)
 
@@ -50,6 +51,7 @@ class ConcatELU(torch.autograd.Function):
         below = x.abs().neg_().exp_().sub_(1)
         y = torch.cat((torch.maximum(x, below), torch.maximum(x.neg(), below)), dim=-1)
         ctx.save_for_backward(y)
+
         return y
 
     @staticmethod

@@ -28,7 +28,11 @@ BEFORE = 1  # cells of padding in front: the first tap sees the cell before, non
 
 
 def conv_lstm_scan(
-    gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, windows: Sequence[Window]
+    gates: Tensor,
+    weight: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    windows: Sequence[Window],
 ) -> Tensor:
     """Return the hidden states of all places; see the module for shapes.
 
@@ -44,19 +48,27 @@ def conv_lstm_scan(
 
 
 def conv_lstm_scan_reference(
-    gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, windows: Sequence[Window]
+    gates: Tensor,
+    weight: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    windows: Sequence[Window],
 ) -> Tensor:
     """Compute `conv_lstm_scan` cell by cell, as the formula says."""
-    maps, taps = len(hidden), weight.shape[-1]
-    n, row = gates.shape[-1], max(last for _, last in windows)
+    maps = len(hidden)
+    taps = weight.shape[-1]
+    n = gates.shape[-1]
+    row = max(last for _, last in windows)
 
     result = []
     for m in range(maps):
         initial = hidden[m].expand(n, -1), cell[m].expand(n, -1)
+
         # One cell of padding in front, and behind as far as the last tap sees.
         states = [initial[0]] * (row + taps - 1)
         cells = [initial[1]] * row
-        outputs, place = [], 0
+        outputs = []
+        place = 0
 
         for first, last in windows:
             before = list(states)
@@ -64,10 +76,13 @@ def conv_lstm_scan_reference(
                 a = gates[m, :, place].T
                 for k in range(taps):
                     a = a + before[j + k] @ weight[m, :, :, k].T
+
                 states[j + BEFORE], cells[j] = lstm_cell(a, cells[j])
                 outputs.append(states[j + BEFORE].T)
                 place += 1
+
         result.append(torch.stack(outputs, dim=1))
+
     return torch.stack(result)
 
 
@@ -79,6 +94,7 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
     # c = f * c + i * g,  h = o * tanh(c)
     cell = torch.addcmul(i * g, f, cell)
+
     return o * cell.tanh(), cell
 
 
@@ -91,10 +107,17 @@ class ConvLSTMScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, windows: list[Window]
+        ctx: Any,
+        gates: Tensor,
+        weight: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        windows: list[Window],
     ) -> Tensor:
         """Return the hidden states."""
-        maps, units, taps = hidden.shape[0], hidden.shape[1], weight.shape[-1]
+        maps = hidden.shape[0]
+        units = hidden.shape[1]
+        taps = weight.shape[-1]
         places, n = gates.shape[2:]
         row = max(last for _, last in windows)
 
@@ -104,7 +127,8 @@ class ConvLSTMScan(torch.autograd.Function):
 
         # Kept for the gradient, place by place: activated gates, hidden states that the kernel
         # sees, cells before the step, and tanh of the cells after it.
-        activated, matrix = gates.clone(), weight.flatten(2)
+        activated = gates.clone()
+        matrix = weight.flatten(2)
         seen = gates.new_empty(maps, units, taps, places, n)
         before, tanh_c, result = (gates.new_empty(maps, units, places, n) for _ in range(3))
 
@@ -130,7 +154,9 @@ class ConvLSTMScan(torch.autograd.Function):
             states[:, :, first + BEFORE : last + BEFORE] = result[:, :, span]
 
         ctx.save_for_backward(weight, activated, seen, before, tanh_c)
-        ctx.windows, ctx.row = windows, row
+        ctx.windows = windows
+        ctx.row = row
+
         return result
 
     @staticmethod
@@ -148,7 +174,8 @@ class ConvLSTMScan(torch.autograd.Function):
 
         steps = list(zip(ctx.windows, _spans(ctx.windows), strict=True))
         for (first, last), span in reversed(steps):
-            now, out = activated[:, :, span], grad_gates[:, :, span]
+            now = activated[:, :, span]
+            out = grad_gates[:, :, span]
             (o, f, i, g), (d_o, d_f, d_i, d_g) = now.chunk(4, 1), out.chunk(4, 1)
 
             # dh' is the gradient of the result and that of the later steps.
@@ -179,7 +206,14 @@ class ConvLSTMScan(torch.autograd.Function):
 
         seen_rows = seen.flatten(1, 2).flatten(2)
         grad_weight = torch.bmm(grad_gates.flatten(2), seen_rows.transpose(1, 2)).view_as(weight)
-        return grad_gates, grad_weight, grad_h.sum((2, 3)), grad_c.sum((2, 3)), None
+
+        return (
+            grad_gates,
+            grad_weight,
+            grad_h.sum((2, 3)),
+            grad_c.sum((2, 3)),
+            None,
+        )
 
 
 def _spans(windows: Sequence[Window]) -> list[slice]:

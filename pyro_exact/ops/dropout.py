@@ -27,6 +27,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
     # An element is kept with probability kept / 2^16.
     kept = max(1, round((1 - p) * 2**16))
     scale = (bits < kept - 2**15).to(x.dtype).mul_(2**16 / kept)
+
     return x * scale
 
 

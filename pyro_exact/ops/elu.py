@@ -26,6 +26,7 @@ def elu(x: Tensor) -> Tensor:
     """
     if functorch_active():
         return elu_reference(x)
+
     activated: Tensor = ELU.apply(x)
     return activated
 
@@ -44,6 +45,7 @@ class ELU(torch.autograd.Function):
         below = x.abs().neg_().exp_().sub_(1)
         y = torch.maximum(x, below)
         ctx.save_for_backward(y)
+
         return y
 
     @staticmethod

@@ -13,5 +13,6 @@ def functorch_active(*tensors: Tensor) -> bool:
     """
     if torch.compiler.is_compiling():
         return False
+
     batched = torch._C._functorch.is_legacy_batchedtensor
     return torch._C._are_functorch_transforms_active() or any(batched(tensor) for tensor in tensors)

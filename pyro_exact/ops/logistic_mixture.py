@@ -76,6 +76,7 @@ def logistic_mixture_reference(theta: Tensor, x: Tensor, sizes: MixtureSizes) ->
     mean = list(means)
     for slope, (b, c) in zip(slopes, sizes.pairs, strict=True):
         mean[c] = mean[c] + slope.tanh() * v[b]
+
     m = (torch.stack(mean) + 1) * half
 
     rate = (-log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)).exp() / half
@@ -87,6 +88,7 @@ def logistic_mixture_reference(theta: Tensor, x: Tensor, sizes: MixtureSizes) ->
     inside = F.logsigmoid(p) + F.logsigmoid(-q) + (-torch.expm1(-rate)).log()
     log_p = torch.where(level == 0, F.logsigmoid(p), inside)
     log_p = torch.where(level == sizes.levels - 1, F.logsigmoid(-q), log_p)
+
     return (logits[0].log_softmax(0) + log_p.sum(0)).logsumexp(0)
 
 
@@ -113,6 +115,7 @@ class LogisticMixture(torch.autograd.Function):
 
         if gradient is not None:
             ctx.save_for_backward(gradient)
+
         return log_p
 
     @staticmethod
@@ -142,6 +145,7 @@ def _evaluate(sizes: MixtureSizes, theta: Tensor, x: Tensor, gradient: Tensor | 
     mean = means + 1
     for slope, (b, c) in zip(slopes, sizes.pairs, strict=True):
         mean[c].addcmul_(slope, v[b])
+
     at = _intervals(mean, log_scales, x, sizes.levels)
 
     # log(sigmoid(p) sigmoid(-q) (1 - e^-w)), w = p - q. torch computes sigmoid and tanh fastest:
@@ -169,6 +173,7 @@ def _evaluate(sizes: MixtureSizes, theta: Tensor, x: Tensor, gradient: Tensor | 
     # d alpha = d mean_c v_b (1 - tanh(alpha)^2)
     for d_slope, slope, (b, c) in zip(d_slopes, slopes, sizes.pairs, strict=True):
         torch.mul(d_means[c] * v[b], 1 - slope.square(), out=d_slope)
+
     return total
 
 
@@ -184,7 +189,9 @@ def _intervals(mean: Tensor, log_scales: Tensor, x: Tensor, levels: int) -> _Int
 
     upper = (x + 0.5).masked_fill_(x == levels - 1, FAR).unsqueeze(1)
     lower = (x - 0.5).masked_fill_(x == 0, -FAR).unsqueeze(1)
-    p, q = (upper - mean).mul_(rate), (lower - mean).mul_(rate)
+    p = (upper - mean).mul_(rate)
+    q = (lower - mean).mul_(rate)
+
     return _Intervals(p, q, (upper - lower) * rate, rate)
 
 
@@ -197,7 +204,8 @@ def _differentiate(
     d_log_scales: Tensor,
 ) -> None:
     """Write the derivatives of the log-probabilities by the means, in levels, and by the log-scales."""
-    above, below = at.p.neg().sigmoid_(), at.q.sigmoid()
+    above = at.p.neg().sigmoid_()
+    below = at.q.sigmoid()
 
     # d log p / d mean = (sigmoid(q) - sigmoid(-p)) rate
     torch.mul((below - above).mul_(at.rate), share, out=d_means)

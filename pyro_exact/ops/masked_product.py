@@ -87,15 +87,19 @@ class MaskedProduct(torch.autograd.Function):
         masks: list[Tensor],
     ) -> Tensor:
         """Return the product."""
-        ctx.degrees, ctx.blocks, ctx.masks = degrees, blocks, masks
+        ctx.degrees = degrees
+        ctx.blocks = blocks
+        ctx.masks = masks
         ctx.save_for_backward(x, weight)
         ctx.save_for_forward(x, weight)
 
         y = x.new_zeros(len(x), len(weight))
         for (units, whole, reach), mask in zip(blocks, masks, strict=True):
-            y_block, rows = y[:, units], weight[units]
+            y_block = y[:, units]
+            rows = weight[units]
             y_block.addmm_(x[:, :whole], rows[:, :whole].T)
             y_block.addmm_(x[:, whole:reach], (rows[:, whole:reach] * mask).T)
+
         return y
 
     @staticmethod
@@ -109,20 +113,29 @@ class MaskedProduct(torch.autograd.Function):
         ):  # the gradient is to be differentiated, or comes in batches
             mask = degree_mask(*ctx.degrees).to(weight.dtype)
             grad_x = grad @ (weight * mask) if needs_x else None
-            return grad_x, (grad.T @ x) * mask if needs_weight else None, None, None, None
+            return (
+                grad_x,
+                (grad.T @ x) * mask if needs_weight else None,
+                None,
+                None,
+                None,
+            )
 
         grad_x = torch.zeros_like(x) if needs_x else None
         grad_weight = torch.empty_like(weight) if needs_weight else None
         for (units, whole, reach), mask in zip(ctx.blocks, ctx.masks, strict=True):
-            grad_y, rows = grad[:, units], weight[units]
+            grad_y = grad[:, units]
+            rows = weight[units]
             if grad_x is not None:
                 grad_x[:, :whole].addmm_(grad_y, rows[:, :whole])
                 grad_x[:, whole:reach].addmm_(grad_y, rows[:, whole:reach] * mask)
+
             if grad_weight is not None:
                 block = grad_weight[units]
                 block[:, :reach].addmm_(grad_y.T, x[:, :reach], beta=0)
                 block[:, whole:reach] *= mask
                 block[:, reach:] = 0
+
         return grad_x, grad_weight, None, None, None
 
     @staticmethod
@@ -134,7 +147,8 @@ class MaskedProduct(torch.autograd.Function):
 
 
 def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
-    units, inputs = len(out_degrees), len(in_degrees)
+    units = len(out_degrees)
+    inputs = len(in_degrees)
     size = max(1, -(-units // BLOCKS))
     blocks = [
         _block(in_degrees, out_degrees, slice(first, first + size))
@@ -144,6 +158,7 @@ def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
     products = sum(len(out_degrees[block.units]) * block.reach for block in blocks)
     if not is_large(units * inputs) or products > ENOUGH * units * inputs:
         return [_block(in_degrees, out_degrees, slice(0, units))]
+
     return blocks
 
 
@@ -153,4 +168,5 @@ def _block(in_degrees: Tensor, out_degrees: Tensor, units: slice) -> Block:
     seen = (in_degrees <= degrees.max()).nonzero()
     whole = int(unseen[0]) if len(unseen) else len(in_degrees)
     reach = int(seen[-1]) + 1 if len(seen) else 0
+
     return Block(units, min(whole, reach), reach)

@@ -30,6 +30,7 @@ def nade_recursion(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
     """
     if functorch_active():
         return nade_recursion_reference(x, W, V, c)
+
     sums: Tensor = NADERecursion.apply(x, W, V, c)
     return sums
 
@@ -71,21 +72,26 @@ class NADERecursion(torch.autograd.Function):
 
         ctx.save_for_backward(x, W, V, c, a)
         ctx.changes = changes
+
         return sums.transpose(0, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, W, V and c."""
         *inputs, a = ctx.saved_tensors
+
         # The gradient itself may be differentiated, or come in batches.
         if torch.is_grad_enabled() or functorch_active(grad):
             return _differentiable_gradient(inputs, grad)
 
         x, W, V, _ = inputs
-        columns, a = x.T.contiguous(), a.clone()
+        columns = x.T.contiguous()
+        a = a.clone()
         grad = grad.transpose(0, 1).contiguous()
         grad_x = torch.empty_like(columns) if ctx.needs_input_grad[0] else None
-        grad_W, grad_V, grad_a = torch.zeros_like(W), torch.empty_like(V), torch.zeros_like(a)
+        grad_W = torch.zeros_like(W)
+        grad_V = torch.empty_like(V)
+        grad_a = torch.zeros_like(a)
 
         h = a.sigmoid()
         slope = h - h * h
@@ -93,6 +99,7 @@ class NADERecursion(torch.autograd.Function):
             # a_{d+1} = a_d + W_d x_d:  dx_d = W_d da,  dW_d = sum of x_d da
             if grad_x is not None:
                 torch.mv(grad_a, W[d], out=grad_x[d])
+
             if ctx.changes[d]:
                 torch.mv(grad_a.T, columns[d], out=grad_W[d])
 
@@ -108,6 +115,7 @@ class NADERecursion(torch.autograd.Function):
             else:
                 torch.mm(grad[d].T, h, out=grad_V[d])
                 grad_a.addcmul_(grad[d] @ V[d], slope)
+
         return None if grad_x is None else grad_x.T, grad_W, grad_V, grad_a.sum(0)
 
 
@@ -125,4 +133,5 @@ def _differentiable_gradient(inputs: Sequence[Tensor], grad: Tensor) -> tuple[Te
     with torch.enable_grad():
         sums = nade_recursion_reference(*inputs)
         found = iter(torch.autograd.grad(sums, needed, grad, create_graph=True))
+
     return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)

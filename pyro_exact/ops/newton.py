@@ -85,27 +85,34 @@ def solve(
 
     See `root` for the arguments.
     """
-    shape, wanted, compiling = target.shape, target, torch.compiler.is_compiling()
+    shape = target.shape
+    wanted = target
+    compiling = torch.compiler.is_compiling()
     parts = [part.reshape(target.numel(), *part.shape[target.dim() :]) for part in parameters]
-    target, x = target.reshape(-1), start.reshape(-1)
+    target = target.reshape(-1)
+    x = start.reshape(-1)
     low, high = (bound.reshape(-1) for bound in bracket)
 
     last = torch.full_like(x, math.inf)
     eps = 8 * torch.finfo(x.dtype).eps
-    found, found_log_slope = x.clone(), x.clone()
+    found = x.clone()
+    found_log_slope = x.clone()
     rest = torch.arange(len(x), device=x.device)
 
     for _ in range(MAX_STEPS):
         value, log_slope = function(x, *parts)
-        error, slope = value - target, log_slope.exp()
-        low, high = torch.where(error < 0, x, low), torch.where(error > 0, x, high)
+        error = value - target
+        slope = log_slope.exp()
+        low = torch.where(error < 0, x, low)
+        high = torch.where(error > 0, x, high)
 
         rounding = eps * (1 + target.abs() + x.abs() * slope)
         done = (error.abs() <= rounding) & rounding.isfinite()
         done |= high - low <= eps * x.abs()
         newton = x - error / slope
         far = 100 * (1 + x.abs())  # how far a step may go where the bracket is open
-        least, most = low.where(low.isfinite(), x - far), high.where(high.isfinite(), x + far)
+        least = low.where(low.isfinite(), x - far)
+        most = high.where(high.isfinite(), x + far)
         good = (newton >= least) & (newton <= most) & (error.abs() <= 0.3 * last)
 
         x = torch.where(done, x, torch.where(good, newton, _middle(low, high)))
@@ -116,14 +123,22 @@ def solve(
             keep = (~done).nonzero().squeeze(-1)
             if not len(keep):
                 break
-            rest, x, log_slope, target = rest[keep], x[keep], log_slope[keep], target[keep]
-            low, high, last = low[keep], high[keep], last[keep]
+
+            rest = rest[keep]
+            x = x[keep]
+            log_slope = log_slope[keep]
+            target = target[keep]
+            low = low[keep]
+            high = high[keep]
+            last = last[keep]
             parts = [part[keep] for part in parts]
 
     found[rest], found_log_slope[rest] = x, log_slope
-    found, found_log_slope = found.view(shape), found_log_slope.view(shape)
+    found = found.view(shape)
+    found_log_slope = found_log_slope.view(shape)
 
     unknown = wanted.isnan() | found_log_slope.isnan()
+
     return torch.where(unknown, math.nan, found), found_log_slope
 
 
@@ -132,4 +147,5 @@ def _middle(low: Tensor, high: Tensor) -> Tensor:
     middle = low / 2 + high / 2
     middle = torch.where(high.isinf(), low + low.abs() + 1, middle)
     middle = torch.where(low.isinf(), high - high.abs() - 1, middle)
+
     return torch.where(low.isinf() & high.isinf(), 0.0, middle)

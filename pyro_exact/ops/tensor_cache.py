@@ -32,12 +32,14 @@ class TensorCache(Generic[T]):
         """Return the value for the tensors as they are now."""
         if not torch.compiler.is_compiling() and not self._is_current(tensors):
             self._set(tensors)
+
         return self.value
 
     def _set(self, tensors: tuple[Tensor, ...]) -> None:
         # A tensor that is made in inference mode could not be saved for a gradient.
         with torch.inference_mode(False):
-            self.tensors, self.value = tensors, self.compute(*tensors)
+            self.tensors = tensors
+            self.value = self.compute(*tensors)
 
             # A tensor of inference mode does not count the writes into it: keep its values.
             self.seen = [

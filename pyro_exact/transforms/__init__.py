@@ -38,7 +38,13 @@ from pyro_exact.transforms.mixture_cdf import MixtureCDF
 from pyro_exact.transforms.monotone_network import MonotoneNetwork
 from pyro_exact.transforms.normal_mixture_cdf import NormalMixtureCDF
 from pyro_exact.transforms.parallel import Parallel
-from pyro_exact.transforms.partition import Channels, Checkerboard, Columns, Halves, Partition
+from pyro_exact.transforms.partition import (
+    Channels,
+    Checkerboard,
+    Columns,
+    Halves,
+    Partition,
+)
 from pyro_exact.transforms.periodic_conv import PeriodicConv
 from pyro_exact.transforms.permute import Permute
 from pyro_exact.transforms.planar import Planar

@@ -69,7 +69,11 @@ class ActNorm(Bijection):
     log_std: Tensor
 
     def __init__(
-        self, channels: int, event_dim: int = 1, context_dim: int | None = None, floor: float = 1e-6
+        self,
+        channels: int,
+        event_dim: int = 1,
+        context_dim: int | None = None,
+        floor: float = 1e-6,
     ) -> None:
         channels, event_dim = has_channels(self, channels, event_dim)
         super().__init__((channels, *[None] * (event_dim - 1)), context_dim=context_dim)
@@ -104,18 +108,21 @@ class ActNorm(Bijection):
                 f"{channels}. Such channels are constant: dequantise the data, or drop them.",
                 stacklevel=2,
             )
+
         std = torch.where(constant, torch.where(size > 0, size, 1.0), std)
 
         self.mean.copy_(mean)
         self.log_std.copy_(std.log())
         for parameter in self.theta.free():
             parameter.zero_()
+
         return self.transform(x, context)[0]
 
     def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the shift, and the log-scale from x to y."""
         with full_precision(self.log_std):
             shift, log_scale = self.theta(context)
+
         return shift, limited(log_scale - self.log_std)
 
     def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:

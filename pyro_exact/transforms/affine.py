@@ -9,8 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.checks import check_number
-from pyro_exact.transforms.elementwise import Elementwise, soft_bounded, tanh_bounded
-from pyro_exact.transforms.numerics import LARGEST_LOG_SCALE, at_least_float32, limited
+from pyro_exact.transforms.elementwise import (
+    Elementwise,
+    soft_bounded,
+    tanh_bounded,
+)
+from pyro_exact.transforms.numerics import (
+    LARGEST_LOG_SCALE,
+    at_least_float32,
+    limited,
+)
 
 Scale = Literal["tanh", "softsign", "sigmoid", "learned"]
 BOUNDED = ("tanh", "softsign")  # the scales that use ``bound``
@@ -77,6 +85,7 @@ class Affine(Elementwise):
             raise ValueError(
                 f"Affine expects scale 'tanh', 'softsign', 'sigmoid' or 'learned'; got {scale!r}."
             )
+
         self.scale = scale
         self.bound = check_number("Affine", "bound", bound, least=1e-6, most=LARGEST_LOG_SCALE)
         self.shift_first = shift_first
@@ -90,6 +99,7 @@ class Affine(Elementwise):
 
         if self.shift_first:
             return (x + shift) * log_scale.exp(), log_scale
+
         return torch.addcmul(shift, x, log_scale.exp()), log_scale  # x e^s + t
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,6 +109,7 @@ class Affine(Elementwise):
 
         if self.shift_first:
             return y * ladj.exp() - shift, ladj
+
         return (y - shift) * ladj.exp(), ladj
 
     def _log_scale(self, raw: Tensor, sign: int) -> Tensor:
@@ -125,8 +136,10 @@ class Affine(Elementwise):
         options = [repr(self.scale)]
         if self.scale in BOUNDED:
             options.append(f"bound={self.bound}")
+
         if self.shift_first:
             options.append("shift_first=True")
+
         return ", ".join(options)
 
 

@@ -64,7 +64,11 @@ class BatchNorm(Bijection):
     batch_variance: Tensor
 
     def __init__(
-        self, channels: int, event_dim: int = 1, momentum: float = 0.1, epsilon: float = 1e-4
+        self,
+        channels: int,
+        event_dim: int = 1,
+        momentum: float = 0.1,
+        epsilon: float = 1e-4,
     ) -> None:
         channels, event_dim = has_channels(self, channels, event_dim)
         super().__init__((channels, *[None] * (event_dim - 1)))
@@ -96,8 +100,10 @@ class BatchNorm(Bijection):
             mean, std = channel_statistics(x, self.domain.event_dim)
             for mine in (self.running_mean, self.batch_mean):
                 mine.copy_(mean)
+
             for mine in (self.running_variance, self.batch_variance):
                 mine.copy_(std.square())
+
             return (x - mean) * (std.square() + self.epsilon).rsqrt()
 
     def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,15 +114,18 @@ class BatchNorm(Bijection):
                 f"BatchNorm expects at least two values per channel in train mode; got a batch of shape "
                 f"{tuple(x.shape)}. Pass a larger batch, or call eval() first."
             )
+
         shape = self.running_mean.shape
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(values, others, correction=0)
-        mean, variance = mean.view(shape), variance.view(shape)
+        mean = mean.view(shape)
+        variance = variance.view(shape)
         with torch.no_grad():
             self.batch_mean.copy_(mean)
             self.batch_variance.copy_(variance)
             self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
             self.running_variance.lerp_(variance.to(self.running_variance), self.momentum)
+
         return mean, variance
 
     def _half_log(self, x: Tensor, variance: Tensor) -> Tensor:

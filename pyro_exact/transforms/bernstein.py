@@ -95,6 +95,7 @@ class Bernstein(Monotone):
 
         if self.tails == "linear":
             low = low + theta[..., 0]
+
             # softplus(raw + offset) is 1 - min_slope at zero
             offset = math.log(math.expm1(1 - self.min_slope))
             inner = even * (self.min_slope + F.softplus(theta[..., 1:] + offset))
@@ -103,15 +104,14 @@ class Bernstein(Monotone):
         count = self.num_params
         fractions = self.min_slope / count + (1 - self.min_slope) * theta.softmax(-1)
         inner = F.pad(even * count * fractions, (2, 2), value=even)
+
         return low.expand(theta.shape[:-1]), inner
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         low, differences = parts
         inner = x.clamp(-self.bound, self.bound)
-        left, right = (
-            (inner + self.bound) / (2 * self.bound),
-            (self.bound - inner) / (2 * self.bound),
-        )
+        left = (inner + self.bound) / (2 * self.bound)
+        right = (self.bound - inner) / (2 * self.bound)
 
         # b_{k, M-1}(t), from which b_{k, M} = (1 - t) b_{k, M-1} + t b_{k-1, M-1}
         powers = torch.arange(self.degree, device=x.device, dtype=x.dtype)
@@ -122,6 +122,7 @@ class Bernstein(Monotone):
         above = differences.cumsum(-1)
         below = above - differences
         rise = right * (below * basis).sum(-1) + left * (above * basis).sum(-1)
+
         return low + rise + slope * (x - inner), slope.log()
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,6 +131,7 @@ class Bernstein(Monotone):
         ends = torch.full_like(y, -self.bound), torch.full_like(y, self.bound)
         lower = torch.where(y < low, -math.inf, torch.where(y > high, *ends[::-1]))
         upper = torch.where(y > high, math.inf, torch.where(y < low, *ends))
+
         return lower, upper
 
     def start(self, low: Tensor, high: Tensor, y: Tensor, *parts: Tensor) -> Tensor:
@@ -141,6 +143,7 @@ class Bernstein(Monotone):
         below = -self.bound + (y - least) / slopes[..., 0]
         above = self.bound + (y - least - total) / slopes[..., -1]
         start = torch.where(low.isinf(), below, torch.where(high.isinf(), above, chord))
+
         return start.clamp(low, high)
 
     def extra_repr(self) -> str:

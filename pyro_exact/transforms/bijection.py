@@ -76,19 +76,24 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         self.event = tuple(event)
         self.output = self.event if output is None else tuple(output)
         self.context_shape = self._context_shape(context_dim)
-        self.domain, self.codomain = _reals(len(self.event)), _reals(len(self.output))
+        self.domain = _reals(len(self.event))
+        self.codomain = _reals(len(self.output))
         self._memory = Memory()
+
         # Shapes of events that have been checked, each after its direction.
         self._fitting: set[tuple[int, ...]] = set()
+
         # The output and the record of the last call that a compiler has traced.
         self._traced: tuple[Tensor, Record] | None = None
 
     def _context_shape(self, context_dim: int | Sequence[int] | None) -> tuple[int, ...] | None:
         if context_dim is None:
             return None
+
         name = type(self).__name__
         if hasattr(context_dim, "__iter__") and getattr(context_dim, "ndim", 1) > 0:
             return check_sizes(name, "context_dim", context_dim)
+
         return (check_size(name, "context_dim", context_dim),)
 
     # To be written by a layer
@@ -145,17 +150,22 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     @property
     def inv(self) -> Bijection:
         """The inverse map, itself a `Bijection` with the same parameters."""
-        from pyro_exact.transforms.inverse import Inverse  # derives from this class
+        from pyro_exact.transforms.inverse import (
+            Inverse,
+        )  # derives from this class
 
         inverse: Any = self._inv  # an attribute of Transform, which leaves it out of copies
         if inverse is None:
             # Not registered as a part: its parameters would be counted twice.
             inverse = self.__dict__["_inv"] = Inverse(self)
+
         return inverse
 
     def condition(self, context: Tensor) -> Bijection:
         """Bind a context. A plain layer returns itself."""
-        from pyro_exact.transforms.conditioned import Conditioned  # derives from this class
+        from pyro_exact.transforms.conditioned import (
+            Conditioned,
+        )  # derives from this class
 
         return self if self.context_shape is None else Conditioned(self, context)
 
@@ -197,6 +207,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         record = self._find(y, FORWARD, context)
         if record is None:
             return self.inverse_and_ladj(y, context)
+
         return record.source, -record.ladj
 
     # The two methods that Transform calls
@@ -226,6 +237,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         # itself alive.
         output = value.clone()
         self._memory.write(self, output, record)
+
         return output
 
     def _find(self, output: Tensor, direction: int, context: Tensor | None = None) -> Record | None:
@@ -234,16 +246,20 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
             # A compiler cannot trace a weak map: it knows the last call alone.
             if self._traced is None:
                 return None
+
             made, record = self._traced
             if made is not output or record.direction != direction:
                 return None
+
             if record.context is not context:
                 return None
+
             self._traced = None
             return record
 
         if not isinstance(output, Tensor):
             return None
+
         return self._memory.find(self, output, direction, context)
 
     def _checked(
@@ -266,6 +282,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
         event_dim = len(self.event if direction == FORWARD else self.output)
         check_context(self, context, x.shape[: x.dim() - event_dim])
+
         return x, None if context is None else context.to(x.dtype)
 
     def _check_shape(self, shape: torch.Size, direction: int) -> None:

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_exact.checks import LARGEST_COUNT, check_elements, check_number, check_size
+from pyro_exact.checks import (
+    LARGEST_COUNT,
+    check_elements,
+    check_number,
+    check_size,
+)
 from pyro_exact.nn.precision import full_precision
 from pyro_exact.ops import newton
 from pyro_exact.transforms.bijection import Bijection
@@ -83,7 +88,8 @@ class BlockAutoregressive(Bijection):
         self.layers: Sequence[BlockLinear] = nn.ModuleList(layers)  # type: ignore[assignment]
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        h, log_slope = x.unsqueeze(-1), torch.zeros_like(x).unsqueeze(-1)
+        h = x.unsqueeze(-1)
+        log_slope = torch.zeros_like(x).unsqueeze(-1)
         with full_precision(x):
             for index, layer in enumerate(self.layers):
                 blocks = layer.blocks()
@@ -91,14 +97,19 @@ class BlockAutoregressive(Bijection):
                 log_slope = (blocks.log_diagonal + log_slope.unsqueeze(-2)).logsumexp(-1)
                 if index < self.depth:
                     h, log_slope = self._activate(h, log_slope)
+
         return h.squeeze(-1), log_slope.squeeze(-1).sum(-1)
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         ladj = y.new_zeros(y.shape[:-1])
-        open_ends = torch.full_like(ladj, -math.inf), torch.full_like(ladj, math.inf)
+        open_ends = (
+            torch.full_like(ladj, -math.inf),
+            torch.full_like(ladj, math.inf),
+        )
         with full_precision(y):
             blocks = [layer.blocks() for layer in self.layers]
             offsets = [layer.offset(context).expand(*y.shape, -1) for layer in self.layers]
+
             # The inputs of each layer from the dimensions so far.
             known: list[list[Tensor]] = [[] for _ in blocks]
 
@@ -122,12 +133,14 @@ class BlockAutoregressive(Bijection):
 
     def _output(self, diagonals: list[Tensor], x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """Return the output of one dimension, and the logarithm of its derivative."""
-        h, log_slope = x.unsqueeze(-1), torch.zeros_like(x).unsqueeze(-1)
+        h = x.unsqueeze(-1)
+        log_slope = torch.zeros_like(x).unsqueeze(-1)
         for index, (log_diagonal, offset) in enumerate(zip(diagonals, given, strict=True)):
             h = (log_diagonal.exp() * h.unsqueeze(-2)).sum(-1) + offset
             log_slope = (log_diagonal + log_slope.unsqueeze(-2)).logsumexp(-1)
             if index < self.depth:
                 h, log_slope = self._activate(h, log_slope)
+
         return h.squeeze(-1), log_slope.squeeze(-1)
 
     def _inputs(self, diagonals: list[Tensor], x: Tensor, given: list[Tensor]) -> list[Tensor]:
@@ -136,11 +149,13 @@ class BlockAutoregressive(Bijection):
         for log_diagonal, offset in zip(diagonals[:-1], given, strict=False):
             z = (log_diagonal.exp() * inputs[-1].unsqueeze(-2)).sum(-1) + offset
             inputs.append(self._activate(z, z)[0])
+
         return inputs
 
     def _activate(self, z: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
         """Return a(z), and the logarithm of the slope so far times a'(z)."""
         alpha = self.least_slope
+
         # 1 / cosh² z = 4 sigmoid(2 z) sigmoid(-2 z), without overflow
         slope = alpha + (1 - alpha) * 4 * (2 * z).sigmoid() * (-2 * z).sigmoid()
         return alpha * z + (1 - alpha) * z.tanh(), log_slope + slope.log()
@@ -164,6 +179,7 @@ class Blocks(NamedTuple):
         """Return the product of row i with the inputs of the dimensions before it."""
         if i == 0:
             return 0.0
+
         return F.linear(torch.cat(inputs, dim=-1), self.lower[i, :, :i].flatten(1))
 
 
@@ -174,6 +190,7 @@ class BlockLinear(nn.Module):
         super().__init__()
         self.dim = dim
         bound = (dim * below) ** -0.5
+
         # The blocks of the rows from the second on, and of the columns but the last.
         lower = torch.empty(dim - 1, above, dim - 1, below)
         self.lower = nn.Parameter(lower.uniform_(-bound, bound))
@@ -184,6 +201,7 @@ class BlockLinear(nn.Module):
         self.normalized = dim * below > 1
         if self.normalized:
             self.log_gain = nn.Parameter(torch.zeros(dim, above))
+
         if context_dim is not None:
             self.context = nn.Linear(context_dim, dim * above, bias=False)
             nn.init.zeros_(self.context.weight)
@@ -202,11 +220,13 @@ class BlockLinear(nn.Module):
 
         square = positive.square().sum(-1) + lower.square().sum((-2, -1))
         log_scale = (self.log_gain - square.log() / 2).unsqueeze(-1)
+
         return Blocks(lower * log_scale.exp().unsqueeze(-1), self.diagonal - top + log_scale)
 
     def offset(self, context: Tensor | None) -> Tensor:
         r"""Return the bias, and the share of the context, (\*batch, D, above)."""
         if context is None:
             return self.bias
+
         weight = self.context.weight
         return self.bias + F.linear(context.to(weight.dtype), weight).unflatten(-1, (self.dim, -1))

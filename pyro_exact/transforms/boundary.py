@@ -36,6 +36,7 @@ def other_shape(layer: Bijection, shape: Shape, event: Event, other: Event) -> t
             f"{type(layer).__name__} expects events with at least one element in each dimension; got {tuple(shape)}. "
             f"Leave empty events out; a batch may be empty."
         )
+
     if len(found) == len(event) and all(
         size is None or size == mine for size, mine in zip(event, found, strict=True)
     ):
@@ -47,12 +48,14 @@ def other_shape(layer: Bijection, shape: Shape, event: Event, other: Event) -> t
             f"{name} expects at least {len(event)} dimensions in an event; got shape {tuple(shape)}. "
             f"Add the missing dimensions."
         )
+
     if None in event[1:] or len(event) == 1:
         kind = "channels" if len(event) > 1 else "dimensions"
         raise ValueError(
             f"{name} expects {event[0]} {kind}; got {found[0]} in shape {tuple(shape)}. "
             f"Build the layer for {found[0]}, or check the order of the dimensions."
         )
+
     raise ValueError(
         f"{name} expects events of shape {tuple(event)}; got {tuple(shape)}. Build the layer for that shape."
     )
@@ -60,11 +63,13 @@ def other_shape(layer: Bijection, shape: Shape, event: Event, other: Event) -> t
 
 def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
     """Return the batch shape of a context, or say how it does not fit."""
-    name, expected = type(layer).__name__, layer.context_shape
+    name = type(layer).__name__
+    expected = layer.context_shape
     if expected is None:
         raise ValueError(
             f"{name} takes no context; got a {type(context).__name__}. Build it with a context."
         )
+
     tensor = check_tensor(name, "context", context)
     cut = tensor.dim() - len(expected)
     if cut < 0 or tuple(tensor.shape[cut:]) != expected:
@@ -72,6 +77,7 @@ def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
             f"{name} expects a context of shape (*batch, {', '.join(map(str, expected))}); got {tuple(tensor.shape)}. "
             f"Pass a context of that size, or build the layer for yours."
         )
+
     return tensor.shape[:cut]
 
 
@@ -100,6 +106,7 @@ def precise(layer: Bijection, dtype: torch.dtype) -> torch.dtype:
             f"{type(layer).__name__} expects weights in float32 or float64; got {dtype}. "
             f"Keep them there, and use torch.autocast to run its networks in half precision."
         )
+
     return dtype
 
 
@@ -108,10 +115,12 @@ def first_weight(module: nn.Module) -> Tensor | None:
     for parameter in module._parameters.values():
         if parameter is not None and parameter.is_floating_point():
             return parameter
+
     for part in module._modules.values():
         weight = None if part is None else first_weight(part)
         if weight is not None:
             return weight
+
     return None
 
 

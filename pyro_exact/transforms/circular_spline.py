@@ -69,10 +69,12 @@ class CircularSpline(Spline):
 
         within = self.wrap(x)
         piece = Bin(xs, within, xs, ys, derivatives)
-        xi, eta = (within - piece.x0) / piece.width, (piece.x1 - within) / piece.width
+        xi = (within - piece.x0) / piece.width
+        eta = (piece.x1 - within) / piece.width
 
         quadratic = piece.slope * xi + piece.d0 * eta
         y = piece.y0 + piece.height * xi * quadratic / piece.denominator(xi, eta)
+
         return self.wrap(y + theta[..., -1]), piece.ladj(xi, eta)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,21 +88,25 @@ class CircularSpline(Spline):
         )
 
         x = torch.where(xi < eta, piece.x0 + piece.width * xi, piece.x1 - piece.width * eta)
+
         return self.wrap(x), -piece.ladj(xi, eta)
 
     def wrap(self, x: Tensor) -> Tensor:
         r"""Return the point in :math:`[-B, B)` that is ``x`` on the circle."""
         turns = ((x + self.bound) / (2 * self.bound)).detach().floor()
+
         # In the last place of x a turn may be off by one.
         return (x - 2 * self.bound * turns).clamp(-self.bound, self.bound)
 
     def _knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the positions of the knots, their images, and the derivatives, which start where they end."""
         widths, heights, raw = theta.split([self.bins] * 3, dim=-1)
+
         # softplus(raw + offset) is 1 - min_derivative at zero, so that the derivative is 1
         offset = math.log(math.expm1(1 - self.min_derivative))
         derivatives = self.min_derivative + F.softplus(raw + offset)
         derivatives = torch.cat((derivatives, derivatives[..., :1]), dim=-1)
+
         return (
             self._cumulative(widths, self.min_width),
             self._cumulative(heights, self.min_height),

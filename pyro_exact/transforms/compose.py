@@ -57,11 +57,13 @@ class Compose(Bijection):
         parts = list(parts)
         if not parts:
             raise ValueError("Compose expects at least one part; got none. Leave it out instead.")
+
         for part in parts:
             if not isinstance(part, Bijection):
                 raise TypeError(
                     f"Compose expects parts of type Bijection; got {type(part).__name__}. Derive it from Bijection."
                 )
+
         for first, second in pairwise(parts):
             if first.codomain.event_dim != second.domain.event_dim:
                 raise ValueError(
@@ -69,6 +71,7 @@ class Compose(Bijection):
                     f"with {first.codomain.event_dim} before {type(second).__name__} with {second.domain.event_dim}. "
                     f"Put a Flatten between them, or build one of them with another event_dim."
                 )
+
         if recompute and any(
             isinstance(module, Conditioned) for part in parts for module in part.modules()
         ):
@@ -76,9 +79,11 @@ class Compose(Bijection):
                 "Compose with recompute expects parts without a bound context, whose gradient would be lost; got "
                 "Conditioned. Compose the conditional layers, and condition the whole."
             )
+
         context_shape = common_context_shape("Compose", (part.context_shape for part in parts))
         super().__init__(parts[0].event, parts[-1].output, context_shape)
-        self.domain, self.codomain = parts[0].domain, parts[-1].codomain
+        self.domain = parts[0].domain
+        self.codomain = parts[-1].codomain
         self.parts: Sequence[Bijection] = nn.ModuleList(parts)  # type: ignore[assignment]
         self.recompute = recompute
 
@@ -89,10 +94,12 @@ class Compose(Bijection):
             weights = [p for p in self.parameters() if p.requires_grad]
             output: tuple[Tensor, Tensor] = Recompute.apply(self, x, context, *weights)
             return output
+
         ladjs = []
         for part in self.parts:
             x, ladj = part.transform(x, None if part.context_shape is None else context)
             ladjs.append(ladj)
+
         return x, _sum(ladjs)
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -100,11 +107,13 @@ class Compose(Bijection):
         for part in reversed(self.parts):
             y, ladj = part.invert(y, None if part.context_shape is None else context)
             ladjs.append(ladj)
+
         return y, _sum(ladjs)
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for part in self.parts:
             x = part.data_init(x, context_for(part, context))
+
         return x
 
     @property
@@ -114,11 +123,13 @@ class Compose(Bijection):
     def forward_shape(self, shape: Shape) -> torch.Size:
         for part in self.parts:
             shape = part.forward_shape(shape)
+
         return torch.Size(shape)
 
     def inverse_shape(self, shape: Shape) -> torch.Size:
         for part in reversed(self.parts):
             shape = part.inverse_shape(shape)
+
         return torch.Size(shape)
 
 
@@ -126,4 +137,5 @@ def _sum(ladjs: list[Tensor]) -> Tensor:
     """Return the sum of log-determinants; a bound context may have given some of them a larger batch shape."""
     if len(ladjs) <= FEW:
         return reduce(torch.add, ladjs)
+
     return torch.stack(torch.broadcast_tensors(*ladjs)).sum(0)

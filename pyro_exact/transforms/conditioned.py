@@ -33,7 +33,8 @@ class Conditioned(Bijection):
     def __init__(self, bijection: Bijection, context: Tensor) -> None:
         super().__init__(bijection.event, bijection.output)
         self.bijection = bijection
-        self.domain, self.codomain = bijection.domain, bijection.codomain
+        self.domain = bijection.domain
+        self.codomain = bijection.codomain
         self.context_batch = context_batch_shape(bijection, context)
         self.register_buffer("context", context, persistent=False)
         self.training = bijection.training
@@ -92,6 +93,7 @@ class Conditioned(Bijection):
                 f"{type(self.bijection).__name__} expects batch shapes of input and context that broadcast; got "
                 f"{tuple(shape[:cut])} and {tuple(self.context_batch)}. Pass a context for each input, or one for all."
             ) from None
+
         return torch.Size((*batch, *shape[cut:]))
 
 

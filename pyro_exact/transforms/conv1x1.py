@@ -65,7 +65,8 @@ class Conv1x1(Bijection):
     ) -> None:
         channels = check_size("Conv1x1", "channels", channels, most=LARGEST_MATRIX)
         super().__init__((channels, None, None), context_dim=context_dim)
-        self.channels, self.factorized = channels, factorized
+        self.channels = channels
+        self.factorized = factorized
         noise = torch.randn(channels, channels, dtype=torch.float64)
         matrix = (
             torch.linalg.qr(noise)[0]
@@ -84,8 +85,10 @@ class Conv1x1(Bijection):
             self.register_buffer("signs", diagonal.sign().to(torch.get_default_dtype()))
         else:
             initial = {"weight": matrix}
+
         self.theta = Parameters(
-            {k: v.to(torch.get_default_dtype()) for k, v in initial.items()}, context_dim
+            {k: v.to(torch.get_default_dtype()) for k, v in initial.items()},
+            context_dim,
         )
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -96,6 +99,7 @@ class Conv1x1(Bijection):
                 weight = self.permutation.to(lower) @ lower @ upper
             else:
                 (weight,) = theta
+
             return _multiply(weight, x), self._ladj(x, theta)
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -108,6 +112,7 @@ class Conv1x1(Bijection):
                 inverse = torch.linalg.solve_triangular(upper, inner, upper=True)
             else:
                 inverse = torch.linalg.inv(theta[0].double())
+
             return _multiply(inverse.to(theta[0].dtype), y), -self._ladj(y, theta)
 
     def _theta(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
@@ -133,4 +138,5 @@ def _multiply(weight: Tensor, x: Tensor) -> Tensor:
     x = x.to(weight.dtype)
     if weight.dim() > 2:
         return (weight @ x.flatten(-2)).unflatten(-1, x.shape[-2:])
+
     return F.linear(x.movedim(-3, -1), weight).movedim(-1, -3)

@@ -51,11 +51,16 @@ class Coupling(Bijection):
     """
 
     def __init__(
-        self, partition: Partition, elementwise: Elementwise, conditioner: Conditioner
+        self,
+        partition: Partition,
+        elementwise: Elementwise,
+        conditioner: Conditioner,
     ) -> None:
         check_conditioner("Coupling", conditioner, Conditioner)
         super().__init__(partition.event, context_dim=conditioner.context_shape)
-        self.partition, self.elementwise, self.conditioner = partition, elementwise, conditioner
+        self.partition = partition
+        self.elementwise = elementwise
+        self.conditioner = conditioner
 
         if conditioner.in_size not in (None, partition.fixed_size):
             raise ValueError(

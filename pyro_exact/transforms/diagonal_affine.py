@@ -50,11 +50,20 @@ class DiagonalAffine(Bijection):
 
     def __init__(self, shape: Shape, context_dim: int | None = None) -> None:
         shape = check_sizes("DiagonalAffine", "shape", shape)
-        check_size("DiagonalAffine", "the number of elements", prod(shape), most=LARGEST_EVENT)
+        check_size(
+            "DiagonalAffine",
+            "the number of elements",
+            prod(shape),
+            most=LARGEST_EVENT,
+        )
         super().__init__(shape, context_dim=context_dim)
         self.shape = shape
         self.theta = Parameters(
-            {"mean": torch.zeros(self.shape), "log_scale": torch.zeros(self.shape)}, context_dim
+            {
+                "mean": torch.zeros(self.shape),
+                "log_scale": torch.zeros(self.shape),
+            },
+            context_dim,
         )
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -52,6 +52,7 @@ class DiscreteCosine(Bijection):
         order = torch.arange(dim, dtype=torch.float64)
         matrix = (math.pi / dim * order[:, None] * (order + 0.5)).cos() * (2 / dim) ** 0.5
         matrix[0] *= 0.5**0.5
+
         # In float64, whatever the dtype of the input: as parameters it would decide that.
         self.register_buffer("matrix", matrix, persistent=False)
 

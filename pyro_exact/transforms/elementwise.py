@@ -51,6 +51,7 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
                 f"{(*x.shape, self.num_params)}; got {tuple(shape)}. "
                 f"Build the conditioner for a free part of shape {tuple(x.shape)}."
             )
+
         return theta if theta.dtype == x.dtype else theta.to(x.dtype)
 
 

@@ -65,19 +65,20 @@ class FactorOut(Bijection):
         channels, height, width = check_sizes("FactorOut", "shape", shape, length=3)
         shape = channels, height, width
         context_shape = common_context_shape(
-            "FactorOut", (rest.context_shape, None if prior is None else prior.context_shape)
+            "FactorOut",
+            (rest.context_shape, None if prior is None else prior.context_shape),
         )
         super().__init__(shape, (prod(shape),), context_shape)
         if channels < 2:
             raise ValueError(
                 f"FactorOut expects at least two channels in a shape (C, H, W); got {tuple(shape)}. Start with Squeeze."
             )
-        self.shape, self.partition = (channels, height, width), Channels(channels)
-        self.rest, self.prior, self.elementwise = (
-            rest,
-            prior,
-            Affine() if elementwise is None else elementwise,
-        )
+
+        self.shape = (channels, height, width)
+        self.partition = Channels(channels)
+        self.rest = rest
+        self.prior = prior
+        self.elementwise = Affine() if elementwise is None else elementwise
         kept = (self.partition.fixed_size, height, width)
         self.rest_dim = prod(kept)
         if tuple(rest.forward_shape(kept)) != (self.rest_dim,):
@@ -124,7 +125,10 @@ class FactorOut(Bijection):
         """Return the noise by scales, the coarsest first: vectors of shape (*batch, dimension of the scale)."""
         kept, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
         last = getattr(self.rest, "parts", [self.rest])[-1]
-        return [*(last.per_scale(kept) if isinstance(last, FactorOut) else [kept]), out]
+        return [
+            *(last.per_scale(kept) if isinstance(last, FactorOut) else [kept]),
+            out,
+        ]
 
     def extra_repr(self) -> str:
         return f"{self.shape}"

@@ -59,7 +59,8 @@ class GIN(Bijection):
     def __init__(self, partition: Partition, conditioner: Conditioner, bound: float = 3.0) -> None:
         check_conditioner("GIN", conditioner, Conditioner)
         super().__init__(partition.event, context_dim=conditioner.context_shape)
-        self.partition, self.conditioner = partition, conditioner
+        self.partition = partition
+        self.conditioner = conditioner
         self.bound = check_number("GIN", "bound", bound, 1e-6, LARGEST_LOG_SCALE / 2)
 
         if conditioner.in_size not in (None, partition.fixed_size):
@@ -96,6 +97,7 @@ class GIN(Bijection):
         shift, raw = theta.unbind(-1)
         log_scale = tanh_bounded(raw, self.bound)
         event = tuple(range(-self.partition.event_dim, 0))
+
         return fixed, free, shift, log_scale - log_scale.mean(event, keepdim=True)
 
     def _no_change(self, x: Tensor, free: Tensor) -> Tensor:

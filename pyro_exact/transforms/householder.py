@@ -44,7 +44,10 @@ class Householder(Bijection):
     """
 
     def __init__(
-        self, dim: int, reflections: int | None = None, context_dim: int | None = None
+        self,
+        dim: int,
+        reflections: int | None = None,
+        context_dim: int | None = None,
     ) -> None:
         dim = check_size("Householder", "dim", dim)
         count = dim if reflections is None else reflections
@@ -72,4 +75,5 @@ def reflect(x: Tensor, vectors: Tensor) -> Tensor:
     norm2 = (vectors * vectors).sum(-1, keepdim=True) + torch.finfo(vectors.dtype).tiny
     for v, scaled in zip(vectors.unbind(-2), (2 * vectors / norm2).unbind(-2), strict=True):
         x = x - scaled * (x * v).sum(-1, keepdim=True)
+
     return x

@@ -50,7 +50,10 @@ class Interval(Bijection):
     high: Tensor
 
     def __init__(
-        self, low: float | Tensor, high: float | Tensor, shape: int | Sequence[int]
+        self,
+        low: float | Tensor,
+        high: float | Tensor,
+        shape: int | Sequence[int],
     ) -> None:
         event = check_shape("Interval", "shape", shape)
         super().__init__(event)
@@ -63,6 +66,7 @@ class Interval(Bijection):
             raise ValueError(
                 f"Interval expects low below high; got {low} and {high}. Exchange or change them."
             )
+
         self.same = not (isinstance(low, Tensor) or isinstance(high, Tensor))
         ends = (low, high) if self.same else (self.low, self.high)
         self.bounds = constraints.interval(*ends)
@@ -73,13 +77,17 @@ class Interval(Bijection):
         width = high - low
         y = torch.where(x < 0, low + width * x.sigmoid(), high - width * (-x).sigmoid())
         log_slope = width.log() + F.logsigmoid(x) + F.logsigmoid(-x)
+
         return y.clamp(low, high), sum_event(log_slope, len(self.event))
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, low, high = self._with_bounds(y)
-        log_below, log_above = (y - low).log(), (high - y).log()
+        log_below = (y - low).log()
+        log_above = (high - y).log()
+
         # sigma = (y - l) / (h - l) and 1 - sigma = (h - y) / (h - l)
         log_slope = log_below + log_above - (high - low).log()
+
         return log_below - log_above, -sum_event(log_slope, len(self.event))
 
     def _with_bounds(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +98,9 @@ class Interval(Bijection):
         """Move the bounds of the constraint with the layer; containers hold the same object."""
         super()._apply(fn, recurse)
         if not self.same:
-            self.bounds.lower_bound, self.bounds.upper_bound = self.low, self.high
+            self.bounds.lower_bound = self.low
+            self.bounds.upper_bound = self.high
+
         return self
 
     @property

@@ -22,7 +22,8 @@ class Inverse(Bijection):
     def __init__(self, bijection: Bijection) -> None:
         super().__init__(bijection.output, bijection.event, bijection.context_shape)
         self.bijection = bijection
-        self.domain, self.codomain = bijection.codomain, bijection.domain
+        self.domain = bijection.codomain
+        self.codomain = bijection.domain
         self.training = bijection.training
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

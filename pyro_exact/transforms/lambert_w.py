@@ -62,6 +62,7 @@ class LambertW(Elementwise):
         w = lambert_w(self._tail(x, theta) * x.square())
         stretched = w < 2 * MOST
         y = x * torch.where(stretched, -w / 2, -MOST).exp()
+
         return y, torch.where(stretched, -w / 2 - w.log1p(), -MOST)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,6 +70,7 @@ class LambertW(Elementwise):
         w = self._tail(y, theta) * y.square()
         stretched = w < 2 * MOST
         x = y * torch.where(stretched, w / 2, MOST).exp()
+
         return x, torch.where(stretched, w / 2 + w.log1p(), MOST)
 
     def _tail(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -95,8 +97,11 @@ def lambert_w(q: Tensor) -> Tensor:
         for _ in range(4):
             safe = w.clamp(min=tiny)
             w = safe / (1 + safe) * (1 + log_q - safe.log())
+
         w = torch.where(q < torch.finfo(q.dtype).eps, q, w)
+
     for _ in range(2):
         # A step for w = q e^{-w}, which neither overflows nor divides by zero.
         w = w + (q * (-w).exp() - w) / (1 + w)
+
     return w

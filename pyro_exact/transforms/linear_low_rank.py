@@ -65,6 +65,7 @@ class LinearLowRank(LinearMap):
         # (I + W W')^-1 = I - W (I + W' W)^-1 W'
         inner = times(scaled, w.mT).unsqueeze(-1)
         solved = torch.cholesky_solve(inner, self._cholesky(w)).squeeze(-1)
+
         return (scaled - times(solved, w)).to(y.dtype)
 
     def log_det(self, theta: Theta) -> Tensor:

@@ -68,7 +68,8 @@ class LinearLU(Bijection):
             "shift": torch.zeros(dim),
         }
         self.theta = Parameters(
-            {k: v.to(torch.get_default_dtype()) for k, v in initial.items()}, context_dim
+            {k: v.to(torch.get_default_dtype()) for k, v in initial.items()},
+            context_dim,
         )
         self.register_buffer("order", permutation.argmax(1))
         self.register_buffer("back", permutation.argmax(0))
@@ -85,7 +86,9 @@ class LinearLU(Bijection):
             y, lower, upper, shift, log_det = self._theta(y, context)
             x = (y - shift).index_select(-1, self.back).double()
             x = _divide(
-                _divide(x, lower.mT.double(), upper=True), upper.mT.double(), upper=False
+                _divide(x, lower.mT.double(), upper=True),
+                upper.mT.double(),
+                upper=False,
             ).to(y.dtype)
             return x, -log_det.expand(x.shape[:-1])
 
@@ -97,6 +100,7 @@ class LinearLU(Bijection):
         lower, upper, log_diagonal, shift = (p.to(dtype) for p in self.theta(context))
         lower = lower.tril(-1) + torch.eye(self.dim, dtype=dtype, device=x.device)
         upper = upper.triu(1) + torch.diag_embed(self.signs.to(dtype) * log_diagonal.exp())
+
         return x.to(dtype), lower, upper, shift, log_diagonal.sum(-1)
 
     def extra_repr(self) -> str:

@@ -41,7 +41,8 @@ class LinearMap(Bijection):
         shift: bool = True,
     ) -> None:
         super().__init__((dim,), context_dim=context_dim)
-        self.dim, self.has_shift = dim, shift
+        self.dim = dim
+        self.has_shift = shift
         initial = {**factors, "shift": torch.zeros(dim)} if shift else dict(factors)
         dtype = torch.get_default_dtype()
         self.theta = Parameters({k: v.to(dtype) for k, v in initial.items()}, context_dim)
@@ -76,6 +77,7 @@ class LinearMap(Bijection):
         theta = tuple(part.to(dtype) for part in self.theta(context))
         if self.has_shift:
             return x.to(dtype), theta[:-1], theta[-1]
+
         return x.to(dtype), theta, 0.0
 
     def extra_repr(self) -> str:
@@ -91,15 +93,19 @@ def times(x: Tensor, matrix: Tensor) -> Tensor:
     r"""Return the vectors x (\*batch, n), multiplied from the left by one matrix (m, n) or a batch (\*batch, m, n)."""
     if matrix.dim() == 2:
         return x @ matrix.mT
+
     return (matrix @ x.unsqueeze(-1)).squeeze(-1)
 
 
 def solve_triangular(matrix: Tensor, y: Tensor, upper: bool) -> Tensor:
     r"""Undo `times` by a triangular matrix, in float64: a float32 solve would lose digits that the product kept."""
-    a, b = matrix.double(), y.double()
+    a = matrix.double()
+    b = y.double()
     if matrix.dim() == 2:
         rows = b.reshape(-1, y.shape[-1])
         x = torch.linalg.solve_triangular(a.mT, rows, upper=not upper, left=False)
         return x.reshape(y.shape).to(y.dtype)
+
     x = torch.linalg.solve_triangular(a, b.unsqueeze(-1), upper=upper)
+
     return x.squeeze(-1).to(y.dtype)

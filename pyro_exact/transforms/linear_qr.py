@@ -7,7 +7,13 @@ from torch import Tensor
 
 from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.transforms.householder import reflect
-from pyro_exact.transforms.linear_map import LinearMap, Theta, check_dim, solve_triangular, times
+from pyro_exact.transforms.linear_map import (
+    LinearMap,
+    Theta,
+    check_dim,
+    solve_triangular,
+    times,
+)
 
 
 class LinearQR(LinearMap):
@@ -47,7 +53,10 @@ class LinearQR(LinearMap):
     """
 
     def __init__(
-        self, dim: int, reflections: int | None = None, context_dim: int | None = None
+        self,
+        dim: int,
+        reflections: int | None = None,
+        context_dim: int | None = None,
     ) -> None:
         dim = check_dim("LinearQR", dim)
         count = dim if reflections is None else reflections

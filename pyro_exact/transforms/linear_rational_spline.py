@@ -72,6 +72,7 @@ class LinearRationalSpline(Spline):
         within = x.clamp(-self.bound, self.bound)
         piece = Piece(within, *knots, inverse=False)
         y, ladj = piece.forward(within)
+
         return torch.where(inside, y, x), torch.where(inside, ladj, 0.0)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,6 +83,7 @@ class LinearRationalSpline(Spline):
         within = y.clamp(-self.bound, self.bound)
         piece = Piece(within, *knots, inverse=True)
         x, ladj = piece.invert(within)
+
         return torch.where(inside, x, y), torch.where(inside, ladj, 0.0)
 
     def _knots_and_shares(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -119,19 +121,25 @@ class Piece:
             for knots in (xs, ys, derivatives)
         )
         share = shares.gather(-1, index).squeeze(-1)
-        width, height = x1 - x0, y1 - y0
+        width = x1 - x0
+        height = y1 - y0
 
         # The weights of both knots, divided by a common factor so that they stay in range.
-        weight0, weight1 = d1.sqrt(), d0.sqrt()
+        weight0 = d1.sqrt()
+        weight1 = d0.sqrt()
         mixed = (1 - share) * weight0 + share * weight1
         inner = (share * weight0 * d0 + (1 - share) * weight1 * d1) * (width / height)
 
         # The image of the inner knot lies this far from either end of the bin.
-        rise0, rise1 = share * weight1 / mixed * height, (1 - share) * weight0 / mixed * height
+        rise0 = share * weight1 / mixed * height
+        rise1 = (1 - share) * weight0 / mixed * height
 
         left = position - y0 < rise0 if inverse else position - x0 < share * width
-        self.left, self.inner, self.width = left, inner, width
-        self.x_end, self.y_end = torch.where(left, x0, x1), torch.where(left, y0, y1)
+        self.left = left
+        self.inner = inner
+        self.width = width
+        self.x_end = torch.where(left, x0, x1)
+        self.y_end = torch.where(left, y0, y1)
         self.weight = torch.where(left, weight0, weight1)
         self.share = torch.where(left, share, 1 - share)
         self.rise = torch.where(left, rise0, rise1)
@@ -141,6 +149,7 @@ class Piece:
         xi = (x - self.x_end).abs() / self.width
         denominator = self._denominator(xi)
         climb = self.inner * self.rise * xi / denominator
+
         return self.y_end + torch.where(self.left, climb, -climb), self._ladj(denominator)
 
     def invert(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,6 +158,7 @@ class Piece:
         rest = (self.rise - climb).clamp(min=0)
         xi = self.share * self.weight * climb / (self.weight * climb + self.inner * rest)
         walk = self.width * xi
+
         return self.x_end + torch.where(self.left, walk, -walk), -self._ladj(self._denominator(xi))
 
     def _denominator(self, xi: Tensor) -> Tensor:

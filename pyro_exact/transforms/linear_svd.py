@@ -46,7 +46,10 @@ class LinearSVD(LinearMap):
     """
 
     def __init__(
-        self, dim: int, reflections: int | None = None, context_dim: int | None = None
+        self,
+        dim: int,
+        reflections: int | None = None,
+        context_dim: int | None = None,
     ) -> None:
         dim = check_dim("LinearSVD", dim)
         count = dim if reflections is None else reflections

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_exact.transforms.linear_map import LinearMap, Theta, check_dim, solve_triangular, times
+from pyro_exact.transforms.linear_map import (
+    LinearMap,
+    Theta,
+    check_dim,
+    solve_triangular,
+    times,
+)
 
 
 class LinearTriangular(LinearMap):
@@ -44,7 +50,10 @@ class LinearTriangular(LinearMap):
     def __init__(self, dim: int, upper: bool = False, context_dim: int | None = None) -> None:
         dim = check_dim("LinearTriangular", dim)
         self.upper = bool(upper)
-        factors = {"triangle": torch.zeros(dim, dim), "log_diagonal": torch.zeros(dim)}
+        factors = {
+            "triangle": torch.zeros(dim, dim),
+            "log_diagonal": torch.zeros(dim),
+        }
         super().__init__(dim, factors, context_dim)
 
     def multiply(self, x: Tensor, theta: Theta) -> Tensor:

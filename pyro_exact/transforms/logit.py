@@ -64,6 +64,7 @@ class Logit(Bijection):
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
+
         # 1 - p from the complement of x: subtracted from 1, p would lose it next to the last level.
         log_p, log_q = (
             (self.margin + (1 - 2 * self.margin) * (part / self.levels)).log()

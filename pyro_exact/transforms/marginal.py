@@ -61,6 +61,7 @@ class Marginal(Bijection):
                 f"Marginal expects elementwise as an Elementwise; got {type(elementwise).__name__}. "
                 f"Pass a formula, such as Spline()."
             )
+
         event = check_shape("Marginal", "shape", shape)
         super().__init__(event, context_dim=context_dim)
         self.elementwise = elementwise
@@ -69,11 +70,13 @@ class Marginal(Bijection):
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             y, ladj = self.elementwise.forward_and_ladj(x, self._theta(x, context))
+
         return y, sum_event(ladj, len(self.event))
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             x, ladj = self.elementwise.inverse_and_ladj(y, self._theta(y, context))
+
         return x, sum_event(ladj, len(self.event))
 
     def _theta(self, x: Tensor, context: Tensor | None) -> Tensor:

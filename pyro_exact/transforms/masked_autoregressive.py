@@ -61,12 +61,14 @@ class MaskedAutoregressive(Bijection):
     def __init__(self, elementwise: Elementwise, conditioner: CausalConditioner) -> None:
         check_conditioner("MaskedAutoregressive", conditioner, CausalConditioner)
         super().__init__((conditioner.dim,), context_dim=conditioner.context_shape)
-        self.elementwise, self.conditioner = elementwise, conditioner
+        self.elementwise = elementwise
+        self.conditioner = conditioner
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             theta = self.elementwise.check_theta(self.conditioner(x, context), x)
             y, ladj = self.elementwise.forward_and_ladj(x, theta)
+
         return y, ladj.sum(-1)
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -80,6 +82,7 @@ class MaskedAutoregressive(Bijection):
                 theta, state = self.conditioner.step(state, previous)
                 theta = self.elementwise.check_theta(theta, y[..., i])
                 previous, ladj_i = self.elementwise.inverse_and_ladj(y[..., i], theta)
-                found[i], ladj = previous, ladj + ladj_i
+                found[i] = previous
+                ladj = ladj + ladj_i
 
         return torch.stack(found, dim=-1), ladj

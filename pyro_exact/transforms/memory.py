@@ -75,12 +75,17 @@ class Memory:
         self._records = WeakTensorKeyDictionary()
 
     def find(
-        self, layer: nn.Module, output: Tensor, direction: int, context: Tensor | None = None
+        self,
+        layer: nn.Module,
+        output: Tensor,
+        direction: int,
+        context: Tensor | None = None,
     ) -> Record | None:
         """Return the record of an output of the given direction and context, if it is still true."""
         record: Record | None = self._records.get(output)
         if record is None or record.direction != direction or record.context is not context:
             return None
+
         if torch.is_grad_enabled() and not record.with_grad:
             return None
 
@@ -91,6 +96,7 @@ class Memory:
         # A write through a NumPy view or ``.data`` raises no version, and a tensor of inference
         # mode has none.
         comparable = has_memory(output) and (output.device.type == "cpu" or output.is_inference())
+
         return None if comparable and not torch.equal(record.value, output) else record
 
     def write(self, layer: nn.Module, output: Tensor, record: Record) -> None:
@@ -145,6 +151,7 @@ class Weights:
         ):
             self._walk(layer)
             tensors = self._listed()
+
         return tensors
 
     def modes(self, layer: nn.Module) -> list[bool]:
@@ -188,18 +195,20 @@ def states(tensors: Sequence[Tensor]) -> State:
     `torch.nn.utils.vector_to_parameters`.
     """
     try:
-        versions, addresses = (
-            [*map(attrgetter("_version"), tensors)],
-            [*map(Tensor.data_ptr, tensors)],
-        )
+        versions = [*map(attrgetter("_version"), tensors)]
+        addresses = [*map(Tensor.data_ptr, tensors)]
     except (
         RuntimeError
     ):  # a tensor of inference mode has no version, one within `torch.func` no address
-        versions, addresses = (
-            [0 if tensor.is_inference() else tensor._version for tensor in tensors],
-            [],
-        )
-    return [*map(id, tensors)], versions, addresses, [*map(attrgetter("requires_grad"), tensors)]
+        versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+        addresses = []
+
+    return (
+        [*map(id, tensors)],
+        versions,
+        addresses,
+        [*map(attrgetter("requires_grad"), tensors)],
+    )
 
 
 def _count_step(*_: object) -> None:

@@ -88,7 +88,9 @@ class MixtureCDF(Elementwise):
         self.num_params = 2 + 3 * components
         places = (2 * torch.arange(components) + 1) / components - 1
         self.register_buffer(
-            "offsets", spread * places.to(torch.get_default_dtype()), persistent=False
+            "offsets",
+            spread * places.to(torch.get_default_dtype()),
+            persistent=False,
         )
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,14 +101,17 @@ class MixtureCDF(Elementwise):
         y, theta = at_least_float32(y, theta)
         shift, log_scale, mixture = unpack(theta, self.offsets, self.min_log_scale)
         u = (y - shift) * (-log_scale).exp()
+
         # At the least of the components' own quantiles each of them has at most the probability
         # asked for, at the greatest at least that: the root lies between them.
         quantiles = (mixture.mean + u.unsqueeze(-1) / mixture.rate).detach()
-        low, high = quantiles.amin(-1), quantiles.amax(-1)
+        low = quantiles.amin(-1)
+        high = quantiles.amax(-1)
         start = (mixture.log_weight.detach().exp() * quantiles).sum(-1).clamp(low, high)
 
         evaluate = partial(evaluated, self._fused(log_odds), u.numel())
         x, log_slope = newton.root(evaluate, u, mixture, (low, high), start)
+
         return x, -log_slope - log_scale
 
     def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
@@ -143,7 +148,13 @@ def unpack(theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor
     k = len(offsets)
     shift, raw, logits, means, log_scales = theta.split([1, 1, k, k, k], dim=-1)
     log_rate = tanh_bounded(log_scales, min_log_scale, sign=-1)
-    mixture = Mixture(logits.log_softmax(-1), means + offsets.to(theta), log_rate.exp(), log_rate)
+    mixture = Mixture(
+        logits.log_softmax(-1),
+        means + offsets.to(theta),
+        log_rate.exp(),
+        log_rate,
+    )
+
     return shift.squeeze(-1), tanh_bounded(raw.squeeze(-1), 1.0), mixture
 
 
@@ -163,6 +174,7 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     log_cdf = log_sum(mixture.log_weight + below, bulk)
     log_rest = log_sum(mixture.log_weight - above, bulk)
     log_density = log_sum(mixture.log_weight + mixture.log_rate - distance, bulk.square())
+
     return log_cdf - log_rest, log_density - log_cdf - log_rest
 
 

@@ -52,4 +52,5 @@ class Monotone(Elementwise):
             start = self.start(low, high, y, *parts)
 
         x, log_slope = newton.root(self.evaluate, y, parts, (low, high), start)
+
         return x, -log_slope

@@ -106,13 +106,16 @@ class MonotoneNetwork(Monotone):
 
         area = inner * (weights * log_g[..., :-1].exp()).sum(-1)
         log_slope = log_g[..., -1]
+
         return shift + area + log_slope.exp() * (x - inner), log_slope
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         """Return the bounds that the least and the largest slope allow."""
         distance = y - parts[0]
         most = math.exp(self.max_log_slope)
-        near, far = distance / (2 * most), 2 * distance * most
+        near = distance / (2 * most)
+        far = 2 * distance * most
+
         return torch.minimum(near, far), torch.maximum(near, far)
 
     def start(self, low: Tensor, high: Tensor, y: Tensor, *parts: Tensor) -> Tensor:
@@ -125,6 +128,7 @@ class MonotoneNetwork(Monotone):
             h = linear(self.element, u.unsqueeze(-1) / self.bound) + hidden
             for layer in self.layers:
                 h = linear(layer, h.tanh())
+
         return tanh_bounded(h.squeeze(-1), self.max_log_slope)
 
     def extra_repr(self) -> str:
@@ -133,7 +137,8 @@ class MonotoneNetwork(Monotone):
 
 def linear(layer: nn.Module, x: Tensor) -> Tensor:
     """Return the output of a linear layer in the precision of its input."""
-    weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
+    weight = layer.get_parameter("weight")
+    bias = getattr(layer, "bias", None)
     return F.linear(x, weight.to(x), None if bias is None else bias.to(x))
 
 

@@ -94,6 +94,7 @@ class NormalMixtureCDF(Monotone):
         # With shares q = pi Phi(z) / F, (log F)' = sum q phi(z) / Phi(z) e^{-s}. From this nothing
         # as large as log F has to be subtracted.
         log_rise = (log_terms.log_softmax(-1) + hazard + log_rate).logsumexp(-1)
+
         return torch.where(lower, y, -y), log_rise - log_cdf_and_hazard(y)[1]
 
     @staticmethod
@@ -129,12 +130,14 @@ def log_cdf_and_hazard(z: Tensor) -> tuple[Tensor, Tensor]:
     # These levels are exact to rounding from FAR on. The gradient of torch.special.log_ndtr divides
     # by a function that overflows above the limit.
     levels, limit = (6, 13) if z.dtype == torch.float32 else (14, 37)
-    far, near = (-z).clamp(min=FAR), z.clamp(-FAR, limit)
+    far = (-z).clamp(min=FAR)
+    near = z.clamp(-FAR, limit)
 
     # The last level, t = s + (n + 1) / t', with t' taken for t itself.
     fraction = far / 2 + (far.square() / 4 + levels + 1).sqrt()
     for level in range(levels, 0, -1):
         fraction = far + level / fraction
+
     tail_hazard = fraction.log()
     tail = -far.square() / 2 - LOG_ROOT_2_PI - tail_hazard
 
@@ -142,6 +145,7 @@ def log_cdf_and_hazard(z: Tensor) -> tuple[Tensor, Tensor]:
     bulk_hazard = -z.clamp(min=-FAR).square() / 2 - LOG_ROOT_2_PI - bulk
 
     in_tail = z < -FAR
+
     return torch.where(in_tail, tail, bulk), torch.where(in_tail, tail_hazard, bulk_hazard)
 
 
@@ -159,8 +163,10 @@ def lower_quantile(log_p: Tensor) -> Tensor:
         y = torch.where(log_p > -50, torch.special.ndtri(log_p.exp()), far)
         for _ in range(2):
             y = _newton(y, log_p)
+
     for _ in range(2):
         y = _newton(y, log_p)
+
     return y
 
 

@@ -25,6 +25,7 @@ def at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
         return tensors
 
     dtype = reduce(torch.promote_types, kinds, torch.float32)
+
     return tuple(tensor.to(dtype) for tensor in tensors)
 
 

@@ -45,7 +45,9 @@ class Parallel(Bijection):
             partition.event,
             context_dim=common_context_shape("Parallel", (fixed.context_shape, free.context_shape)),
         )
-        self.partition, self.fixed, self.free = partition, fixed, free
+        self.partition = partition
+        self.fixed = fixed
+        self.free = free
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(x)

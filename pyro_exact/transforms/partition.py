@@ -41,7 +41,8 @@ class _HalfOfAxis(Partition):
 
     def __init__(self, size: int, swap: bool = False) -> None:
         size = check_size(type(self).__name__, "size", size)
-        self.size, self.swap = size, swap
+        self.size = size
+        self.swap = swap
         sizes = (size // 2, size - size // 2)
         self.fixed_size, self.free_size = sizes[::-1] if swap else sizes
 
@@ -109,7 +110,8 @@ class Checkerboard(Partition):
 
     def __init__(self, size: int, swap: bool = False) -> None:
         size = check_size("Checkerboard", "size", size)
-        self.size, self.swap = size, swap
+        self.size = size
+        self.swap = swap
         self.fixed_size = self.free_size = 2 * size
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,6 +120,7 @@ class Checkerboard(Partition):
                 f"Checkerboard expects even height and width; got {tuple(x.shape[-3:])}. "
                 f"Pad the image or start with Squeeze."
             )
+
         even = torch.stack((x[..., ::2, ::2], x[..., 1::2, 1::2]), dim=-3).flatten(-4, -3)
         odd = torch.stack((x[..., ::2, 1::2], x[..., 1::2, ::2]), dim=-3).flatten(-4, -3)
         return (odd, even) if self.swap else (even, odd)
@@ -164,7 +167,8 @@ class Columns(Partition):
 
     def __init__(self, size: int, swap: bool = False) -> None:
         size = check_size("Columns", "size", size)
-        self.size, self.swap = size, swap
+        self.size = size
+        self.swap = swap
         self.fixed_size = self.free_size = size
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,7 +176,9 @@ class Columns(Partition):
             raise ValueError(
                 f"Columns expects an even width; got {tuple(x.shape[-3:])}. Pad the image or start with Squeeze."
             )
-        even, odd = x[..., ::2], x[..., 1::2]
+
+        even = x[..., ::2]
+        odd = x[..., 1::2]
         return (odd, even) if self.swap else (even, odd)
 
     def join(self, fixed: Tensor, free: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ def common_context_shape(
         raise ValueError(
             f"{owner} expects one context shape; got {sorted(map(str, found))}. Use one for all parts."
         )
+
     return found.pop() if found else None
 
 

@@ -106,6 +106,7 @@ class PeriodicConv(Bijection):
         phase = torch.complex(angle.cos(), angle.sin()).flatten(-2)
         flat = kernel.flatten(-2).flatten(-3, -2).to(phase.dtype)
         spectrum = phase.flatten(0, 1) @ flat
+
         return spectrum.unflatten(-2, (height, -1)).unflatten(-1, (self.channels, self.channels))
 
     def _check_size(self, x: Tensor) -> None:

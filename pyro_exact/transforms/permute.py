@@ -42,12 +42,16 @@ class Permute(Bijection):
 
     def __init__(self, order: Sequence[int] | Tensor, event_dim: int = 1) -> None:
         places = check_sizes(
-            "Permute", "order", order.tolist() if isinstance(order, Tensor) else order, least=0
+            "Permute",
+            "order",
+            order.tolist() if isinstance(order, Tensor) else order,
+            least=0,
         )
         if sorted(places) != list(range(len(places))):
             raise ValueError(
                 f"Permute expects each of 0, ..., n - 1 once; got {list(places)}. Use torch.randperm(n)."
             )
+
         _, event_dim = has_channels(self, len(places), event_dim)
         super().__init__((len(places), *[None] * (event_dim - 1)))
         indices = torch.tensor(places)

@@ -79,14 +79,18 @@ class Planar(Bijection):
             raise ValueError(
                 f"Planar expects parametrization 'shifted' or 'paper'; got {parametrization!r}."
             )
-        self.dim, self.parametrization, self.layers = dim, parametrization, layers
+
+        self.dim = dim
+        self.parametrization = parametrization
+        self.layers = layers
         bound = dim**-0.5
         u, w = (torch.empty(layers, dim).uniform_(-bound, bound) for _ in range(2))
         self.theta = Parameters({"u": u, "w": w, "b": torch.zeros(layers)}, context_dim)
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, u_hat, w, b, stretch = self._theta(x, context)
-        batch, a = x.shape[:-1], []
+        batch = x.shape[:-1]
+        a = []
 
         # Each map: a = w.x + b, then x + u_hat tanh(a).
         if w.dim() == 2 and not torch.is_autocast_enabled(x.device.type):
@@ -120,7 +124,8 @@ class Planar(Bijection):
         """Return the input, u_hat, w, b and the stretches 1 + w.u_hat = 1 + m(w.u), in float32 or better."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         u, w, b = (p.to(dtype) for p in self.theta(context))
-        product, norm2 = (u * w).sum(-1), (w * w).sum(-1)
+        product = (u * w).sum(-1)
+        norm2 = (w * w).sum(-1)
         number = torch.finfo(dtype)
 
         if self.parametrization == "shifted":
@@ -134,13 +139,20 @@ class Planar(Bijection):
             weight = excess / (norm2 + number.eps**2)
         else:
             vanishes = norm2 < number.eps**2
+
             # 1 + m(p) = log(1 + e^p)
             stretch = F.softplus(product, threshold=40).masked_fill(vanishes, 1)
             excess = (stretch - product - 1).masked_fill(vanishes, 0)
             weight = excess / norm2.masked_fill(vanishes, 1)
 
         # u_hat = u + (m(w.u) - w.u) w / |w|^2
-        return x.to(dtype), torch.addcmul(u, weight.unsqueeze(-1), w), w, b, stretch + number.tiny
+        return (
+            x.to(dtype),
+            torch.addcmul(u, weight.unsqueeze(-1), w),
+            w,
+            b,
+            stretch + number.tiny,
+        )
 
     def extra_repr(self) -> str:
         return f"{self.dim}, parametrization={self.parametrization!r}, layers={self.layers}"

@@ -45,15 +45,19 @@ def solve(stretch: Tensor, target: Tensor) -> Tensor:
         bracket = a / 2, 2 * a  # which rounding must not leave
         for _ in range(4):
             a = _newton(a, stretch, size).clamp(*bracket)
+
         a = a * target.sign()
+
     for _ in range(2):
         a = _newton(a, stretch, target)
+
     return a
 
 
 def _newton(a: Tensor, stretch: Tensor, target: Tensor) -> Tensor:
     tanh = a.tanh()
     residual = torch.addcmul(_excess(a, tanh), stretch, tanh) - target
+
     # The gradient of torch.addcdiv would square a slope that may be the smallest number.
     return a - residual / derivative(a, tanh, stretch)
 
@@ -75,6 +79,7 @@ def _excess(a: Tensor, tanh: Tensor) -> Tensor:
     tail: Tensor = square / (2 * levels + 1) + (2 * levels - 1)
     for odd in range(2 * levels - 3, 4, -2):
         tail = square / tail + odd
+
     fraction = small * square / (square / tail + square + 3)
 
     return torch.where(a.abs() < 1, fraction, a - tanh)
@@ -97,7 +102,9 @@ def _excess(a: Tensor, tanh: Tensor) -> Tensor:
 # <= log(1 + z).
 def _start(stretch: Tensor, target: Tensor) -> Tensor:
     tiny = torch.finfo(target.dtype).tiny
-    c, s, t = stretch - 1, stretch, target
+    c = stretch - 1
+    s = stretch
+    t = target
     q = t / (-c).clamp_min(tiny)
     above = torch.minimum(torch.minimum(t - c, t / s), (3 * q).pow(1 / 3) + 1.2 * q)
     positive = c.clamp_min(tiny)
@@ -105,4 +112,5 @@ def _start(stretch: Tensor, target: Tensor) -> Tensor:
     b = torch.minimum(d + torch.log1p(4 * positive * (-2 * d).exp()) / 2, t)
     third = ((positive + t - b) / (positive - t + b).clamp_min(tiny)).log() / 2
     below = torch.maximum(torch.maximum(t / s, d), torch.minimum(third, b))
+
     return torch.where(c < 0, above, below)

@@ -12,7 +12,11 @@ from torch.nn import functional as F
 
 from pyro_exact.checks import check_size
 from pyro_exact.transforms.bijection import Bijection
-from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, at_least_float32, of_event
+from pyro_exact.transforms.numerics import (
+    LARGEST_EVENT_DIM,
+    at_least_float32,
+    of_event,
+)
 from pyro_exact.transforms.parts import sum_event
 
 

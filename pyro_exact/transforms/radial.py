@@ -57,11 +57,17 @@ class Radial(Bijection):
         dim = check_size("Radial", "dim", dim)
         layers = check_size("Radial", "layers", layers, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
-        self.dim, self.layers = dim, layers
+        self.dim = dim
+        self.layers = layers
         bound = dim**-0.5
-        shapes = {"center": (layers, dim), "raw_alpha": (layers,), "raw_sum": (layers,)}
+        shapes = {
+            "center": (layers, dim),
+            "raw_alpha": (layers,),
+            "raw_sum": (layers,),
+        }
         self.theta = Parameters(
-            {k: torch.empty(s).uniform_(-bound, bound) for k, s in shapes.items()}, context_dim
+            {k: torch.empty(s).uniform_(-bound, bound) for k, s in shapes.items()},
+            context_dim,
         )
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -71,8 +77,14 @@ class Radial(Bijection):
             center.unbind(-2), alpha.split(1, -1), total.split(1, -1), strict=True
         ):
             r = _norm(x - x_0)
+
             # x_0 + (1 + beta / (alpha + r)) (x - x_0)
-            x = _scaled(x, x_0, (total_k - alpha_k) / (alpha_k + r), (total_k + r) / (alpha_k + r))
+            x = _scaled(
+                x,
+                x_0,
+                (total_k - alpha_k) / (alpha_k + r),
+                (total_k + r) / (alpha_k + r),
+            )
             distances.append(r)
 
         return x, self._ladj(torch.cat(distances, -1), alpha, total)
@@ -81,9 +93,16 @@ class Radial(Bijection):
         center, alpha, total = self._theta(context)
         distances = []
         for k in reversed(range(self.layers)):
-            x_0, alpha_k, total_k = center[..., k, :], alpha[..., k, None], total[..., k, None]
+            x_0 = center[..., k, :]
+            alpha_k = alpha[..., k, None]
+            total_k = total[..., k, None]
             r = _root(_norm(y - x_0), alpha_k, total_k)
-            y = _scaled(y, x_0, (alpha_k - total_k) / (total_k + r), (alpha_k + r) / (total_k + r))
+            y = _scaled(
+                y,
+                x_0,
+                (alpha_k - total_k) / (total_k + r),
+                (alpha_k + r) / (total_k + r),
+            )
             distances.append(r)
 
         return y, -self._ladj(torch.cat(distances[::-1], -1), alpha, total)
@@ -94,13 +113,17 @@ class Radial(Bijection):
         return center, F.softplus(raw_alpha) + FLOOR, F.softplus(raw_sum) + FLOOR
 
     def _ladj(self, r: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
-        beta, below = total - alpha, alpha + r
+        beta = total - alpha
+        below = alpha + r
 
         # across: log(1 + beta / (alpha + r)); along: log(1 + alpha beta / (alpha + r)^2)
         across = _log_ratio(total + r, below, beta / below)
         along = _log_ratio(
-            r * (r + 2 * alpha) + alpha * total, below * below, alpha * beta / (below * below)
+            r * (r + 2 * alpha) + alpha * total,
+            below * below,
+            alpha * beta / (below * below),
         )
+
         return ((self.dim - 1) * across + along).sum(-1)
 
     def extra_repr(self) -> str:
@@ -130,4 +153,8 @@ def _root(distance: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
 def _log_ratio(numerator: Tensor, denominator: Tensor, excess: Tensor) -> Tensor:
     """Return log(numerator / denominator) = log1p(excess), by whichever is accurate: small excess, or near -1."""
     small = excess > -0.5
-    return torch.where(small, torch.log1p(excess.clamp_min(-0.5)), (numerator / denominator).log())
+    return torch.where(
+        small,
+        torch.log1p(excess.clamp_min(-0.5)),
+        (numerator / denominator).log(),
+    )

@@ -22,13 +22,16 @@ class Recompute(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, compose: Compose, x: Tensor, context: Tensor | None, *weights: Tensor
+        ctx: Any,
+        compose: Compose,
+        x: Tensor,
+        context: Tensor | None,
+        *weights: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        ctx.compose, ctx.weights, ctx.versions = (
-            compose,
-            weights,
-            [weight._version for weight in weights],
-        )
+        ctx.compose = compose
+        ctx.weights = weights
+        ctx.versions = [weight._version for weight in weights]
+
         # No cache: casts of the weights made here would be without gradient for whoever uses them
         # next.
         device = x.device.type
@@ -44,7 +47,9 @@ class Recompute(torch.autograd.Function):
                 ctx.random.append(_random_state(x.device))
                 x, ladj = part.transform(x, context_for(part, context))
                 total = total + ladj
+
         ctx.save_for_backward(x, context)
+
         return x, total
 
     @staticmethod
@@ -53,40 +58,60 @@ class Recompute(torch.autograd.Function):
             raise RuntimeError(
                 "Compose with recompute has first derivatives only. Build it with recompute=False."
             )
+
         if ctx.versions != [weight._version for weight in ctx.weights]:
             raise RuntimeError(
                 "Compose with recompute expects the weights that forward had; some have changed since."
             )
+
         y, context = ctx.saved_tensors
         if context is not None:
             context = context.detach().requires_grad_(ctx.needs_input_grad[2])
+
         through_context = [context] if ctx.needs_input_grad[2] else []
         index = {weight: i for i, weight in enumerate(ctx.weights)}
         grads: list[Tensor | None] = [None] * len(ctx.weights)
         grad_context: Tensor | None = None
-        with torch.random.fork_rng([y.device] if y.is_cuda else []), torch.autocast(**ctx.autocast):
+        with (
+            torch.random.fork_rng([y.device] if y.is_cuda else []),
+            torch.autocast(**ctx.autocast),
+        ):
             for part, random in zip(reversed(ctx.compose.parts), reversed(ctx.random), strict=True):
                 with torch.no_grad():
                     _set_random_state(y.device, random)
                     x, _ = part.invert(y, context_for(part, context))
+
                 with torch.enable_grad():
                     _set_random_state(y.device, random)
                     x = x.detach().requires_grad_()
                     output, ladj = part.transform(x, context_for(part, context))
+
                 weights = [p for p in part.parameters() if p.requires_grad]
                 outputs = [
                     (o, g) for o, g in ((output, grad), (ladj, grad_ladj)) if o.requires_grad
                 ]
                 inputs = [x, *weights, *through_context]
                 found = torch.autograd.grad(
-                    [o for o, _ in outputs], inputs, [g for _, g in outputs], allow_unused=True
+                    [o for o, _ in outputs],
+                    inputs,
+                    [g for _, g in outputs],
+                    allow_unused=True,
                 )
                 for weight, g in zip(weights, found[1:], strict=False):
                     grads[index[weight]] = _add(grads[index[weight]], g)
+
                 if through_context:
                     grad_context = _add(grad_context, found[-1])
-                y, grad = x.detach(), found[0]
-        return None, grad if ctx.needs_input_grad[1] else None, grad_context, *grads
+
+                y = x.detach()
+                grad = found[0]
+
+        return (
+            None,
+            grad if ctx.needs_input_grad[1] else None,
+            grad_context,
+            *grads,
+        )
 
 
 def _add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
@@ -125,8 +150,10 @@ def _replayable(part: nn.Module) -> bool:
     """Return whether both directions of a part draw the same random numbers in the same order."""
     if isinstance(part, Coupling) or not _dropouts(part):
         return True  # one evaluation of its network, in either direction
+
     inside = [layer for layer in _inside(part) if _dropouts(layer)]
     all_inside = sum(map(_dropouts, inside)) == _dropouts(part)
+
     return all_inside and len(inside) == 1 and _replayable(inside[0])
 
 
@@ -135,6 +162,7 @@ def _inside(part: nn.Module) -> list[Bijection]:
     found: list[Bijection] = []
     for child in part.children():
         found += [child] if isinstance(child, Bijection) else _inside(child)
+
     return found
 
 

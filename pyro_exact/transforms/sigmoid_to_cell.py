@@ -52,7 +52,11 @@ class SigmoidToCell(Bijection):
 
     def __init__(self, event_dim: int = 3, context_shape: Shape | None = None) -> None:
         event_dim = check_size(
-            "SigmoidToCell", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM
+            "SigmoidToCell",
+            "event_dim",
+            event_dim,
+            least=0,
+            most=LARGEST_EVENT_DIM,
         )
         super().__init__(
             [None] * event_dim if context_shape is None else context_shape,
@@ -65,6 +69,7 @@ class SigmoidToCell(Bijection):
         x, low = self._in_full_precision(x, context)
         with torch.no_grad():
             greatest = torch.nextafter(low + 1, low)
+
         return torch.minimum(low + x.sigmoid(), greatest), self._sum(
             F.logsigmoid(x) + F.logsigmoid(-x)
         )
@@ -75,15 +80,19 @@ class SigmoidToCell(Bijection):
         u = torch.where(
             u == 0, torch.finfo(u.dtype).tiny, u
         )  # the lower end belongs to the interval
-        log_u, log_rest = u.log(), torch.log1p(-u)
+        log_u = u.log()
+        log_rest = torch.log1p(-u)
+
         return log_u - log_rest, -self._sum(log_u + log_rest)
 
     def condition(self, context: Tensor) -> Bijection:
         bound = super().condition(context)
         if self.context_shape is not None:
             bound.codomain = of_event(
-                constraints.half_open_interval(context, context + 1), self.domain.event_dim
+                constraints.half_open_interval(context, context + 1),
+                self.domain.event_dim,
             )
+
         return bound
 
     def _in_full_precision(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

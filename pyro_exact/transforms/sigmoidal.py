@@ -61,7 +61,11 @@ class DenseSigmoidal(Monotone):
     nearness: Tensor
 
     def __init__(
-        self, width: int = 8, depth: int = 2, units: int = 8, max_log_slope: float = 5.0
+        self,
+        width: int = 8,
+        depth: int = 2,
+        units: int = 8,
+        max_log_slope: float = 5.0,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -73,12 +77,18 @@ class DenseSigmoidal(Monotone):
         # Elements of the input of each layer, and of the output of the last one.
         self.sizes = [1, *[self.units] * (self.depth - 1), 1]
         self.splits = [
-            [self.width, self.width, above * self.width, self.width * below if below > 1 else 0]
+            [
+                self.width,
+                self.width,
+                above * self.width,
+                self.width * below if below > 1 else 0,
+            ]
             for below, above in pairwise(self.sizes)
         ]
         self.num_params = sum(map(sum, self.splits))
 
-        places, rows = _places(self.width), _places(self.units)
+        places = _places(self.width)
+        rows = _places(self.units)
         self.register_buffer("places", places, persistent=False)
         self.register_buffer("nearness", -2 * (rows[:, None] - places).abs(), persistent=False)
 
@@ -94,6 +104,7 @@ class DenseSigmoidal(Monotone):
             output = output.unflatten(-1, (above, self.width))
             if above > 1:
                 output = output + self.nearness.to(theta)
+
             if below > 1:
                 log_mixing = mixing.unflatten(-1, (self.width, below)).log_softmax(-1)
             else:
@@ -102,12 +113,15 @@ class DenseSigmoidal(Monotone):
             log_a = tanh_bounded(log_a, self.max_log_slope)
             b = b - log_a.exp() * self.places.to(theta)
             parts += [log_a, b, output.log_softmax(-1), log_mixing]
+
         return tuple(parts)
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        h, log_slope = x.unsqueeze(-1), torch.zeros_like(x).unsqueeze(-1)
+        h = x.unsqueeze(-1)
+        log_slope = torch.zeros_like(x).unsqueeze(-1)
         for i in range(0, len(parts), 4):
             h, log_slope = sigmoidal(h, log_slope, *parts[i : i + 4])
+
         return h.squeeze(-1), log_slope.squeeze(-1)
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,6 +136,7 @@ class DenseSigmoidal(Monotone):
             per_a = (-log_a).exp()
             low = ((low - b) * per_a).amin(-1, keepdim=True)
             high = ((high - b) * per_a).amax(-1, keepdim=True)
+
         return low.squeeze(-1), high.squeeze(-1)
 
     def extra_repr(self) -> str:
@@ -172,7 +187,12 @@ class DeepSigmoidal(DenseSigmoidal):
 
 
 def sigmoidal(
-    h: Tensor, log_slope: Tensor, log_a: Tensor, b: Tensor, log_w: Tensor, log_u: Tensor
+    h: Tensor,
+    log_slope: Tensor,
+    log_a: Tensor,
+    b: Tensor,
+    log_w: Tensor,
+    log_u: Tensor,
 ) -> tuple[Tensor, Tensor]:
     r"""Return :math:`\mathrm{logit}(W \sigma(a (U h) + b))` and the logarithm of its derivative.
 
@@ -189,8 +209,10 @@ def sigmoidal(
     log_dz = log_a + (log_u + log_slope.unsqueeze(-2)).logsumexp(-1)
 
     # log sigmoid(z) and log sigmoid(-z): the logarithms of F and of 1 - F, without rounding to 0
-    below, above = F.logsigmoid(z).unsqueeze(-2), F.logsigmoid(-z).unsqueeze(-2)
-    log_cdf, log_rest = (log_w + below).logsumexp(-1), (log_w + above).logsumexp(-1)
+    below = F.logsigmoid(z).unsqueeze(-2)
+    above = F.logsigmoid(-z).unsqueeze(-2)
+    log_cdf = (log_w + below).logsumexp(-1)
+    log_rest = (log_w + above).logsumexp(-1)
 
     # With shares q = w sigmoid(z) / F the derivative of log F is sum q sigmoid(-z) z', from which
     # nothing as large as log F has to be subtracted. Above the median the same for 1 - F.
@@ -200,6 +222,7 @@ def sigmoidal(
     terms = log_share + torch.where(side, above, below) + log_dz.unsqueeze(-2)
 
     log_derivative = terms.logsumexp(-1) - torch.where(lower, log_rest, log_cdf)
+
     return log_cdf - log_rest, log_derivative
 
 

@@ -58,6 +58,7 @@ class SignedPower(Elementwise):
         log_size = x.abs().clamp(min=torch.finfo(x.dtype).tiny).log()
 
         log_stretch = log_power.expm1() * log_size
+
         return x * log_stretch.exp(), log_power + log_stretch
 
     def extra_repr(self) -> str:

@@ -60,6 +60,7 @@ class SinhArcsinh(Elementwise):
         skew, log_tail = self._parts(theta)
         s = arsinh(x)
         t = log_tail.exp() * s + skew
+
         return t.sinh(), log_tail + log_cosh(t) - log_cosh(s)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,6 +68,7 @@ class SinhArcsinh(Elementwise):
         skew, log_tail = self._parts(theta)
         t = arsinh(y)
         s = (t - skew) * (-log_tail).exp()
+
         return s.sinh(), log_cosh(s) - log_tail - log_cosh(t)
 
     def _parts(self, theta: Tensor) -> tuple[Tensor, Tensor]:

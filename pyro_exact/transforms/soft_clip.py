@@ -9,7 +9,11 @@ from torch.distributions import constraints
 
 from pyro_exact.checks import check_number, check_size
 from pyro_exact.transforms.bijection import Bijection
-from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, at_least_float32, of_event
+from pyro_exact.transforms.numerics import (
+    LARGEST_EVENT_DIM,
+    at_least_float32,
+    of_event,
+)
 from pyro_exact.transforms.parts import sum_event
 
 
@@ -56,6 +60,7 @@ class SoftClip(Bijection):
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (y,) = at_least_float32(y)
+
         # 1 - |y| / B, from the distance to the end: it is exact next to the end.
         rest = (self.bound - y.abs()) / self.bound
         rest = rest.where(rest >= 0, math.nan)

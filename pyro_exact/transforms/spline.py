@@ -78,11 +78,15 @@ class Spline(Elementwise):
         self.bound = check_number("Spline", "bound", bound, 1 / LARGEST_BOUND, LARGEST_BOUND)
         self.min_width = check_number("Spline", "min_width", min_width, LEAST_FRACTION, 1)
         self.min_height = check_number("Spline", "min_height", min_height, LEAST_FRACTION, 1)
-        for name, least in (("min_width", self.min_width), ("min_height", self.min_height)):
+        for name, least in (
+            ("min_width", self.min_width),
+            ("min_height", self.min_height),
+        ):
             if not least * bins < 1:
                 raise ValueError(
                     f"Spline expects {name} below 1 / bins; got {least} with {bins} bins. Lower it, or take fewer bins."
                 )
+
         self.min_derivative = check_number(
             "Spline", "min_derivative", min_derivative, LEAST_FRACTION, 1 - 1e-6
         )
@@ -94,8 +98,10 @@ class Spline(Elementwise):
         xs, ys, derivatives = self._knots(theta)
         within = x.clamp(-self.bound, self.bound)
         bin = Bin(xs, within, xs, ys, derivatives)
-        xi, eta = (within - bin.x0) / bin.width, (bin.x1 - within) / bin.width
+        xi = (within - bin.x0) / bin.width
+        eta = (bin.x1 - within) / bin.width
         y = bin.y0 + bin.height * xi * (bin.slope * xi + bin.d0 * eta) / bin.denominator(xi, eta)
+
         return torch.where(inside, y, x), torch.where(inside, bin.ladj(xi, eta), 0.0)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,6 +112,7 @@ class Spline(Elementwise):
         bin = Bin(ys, within, xs, ys, derivatives)
         xi, eta = bin.solve((within - bin.y0) / bin.height, (bin.y1 - within) / bin.height)
         x = torch.where(xi < eta, bin.x0 + bin.width * xi, bin.x1 - bin.width * eta)
+
         return torch.where(inside, x, y), torch.where(inside, -bin.ladj(xi, eta), 0.0)
 
     def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
@@ -123,9 +130,11 @@ class Spline(Elementwise):
     def _knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the positions of the knots, their images, and the derivatives there, each (*batch, bins + 1)."""
         widths, heights, raw = theta.split([self.bins, self.bins, self.bins - 1], dim=-1)
+
         # softplus(raw + this) is 1 - min_derivative at zero, so that the derivative is 1
         offset = log(expm1(1 - self.min_derivative))
         derivatives = F.pad(self.min_derivative + F.softplus(raw + offset), (1, 1), value=1.0)
+
         return (
             self._cumulative(widths, self.min_width),
             self._cumulative(heights, self.min_height),
@@ -145,14 +154,20 @@ class Bin:
     """The bin between ``edges`` that holds each position: what ``xs``, ``ys`` and ``derivatives`` have at its knots."""
 
     def __init__(
-        self, edges: Tensor, position: Tensor, xs: Tensor, ys: Tensor, derivatives: Tensor
+        self,
+        edges: Tensor,
+        position: Tensor,
+        xs: Tensor,
+        ys: Tensor,
+        derivatives: Tensor,
     ) -> None:
         index = (position.unsqueeze(-1) >= edges[..., 1:-1]).sum(-1, keepdim=True)
         (self.x0, self.x1), (self.y0, self.y1), (self.d0, self.d1) = (
             [side.gather(-1, index).squeeze(-1) for side in (knots[..., :-1], knots[..., 1:])]
             for knots in (xs, ys, derivatives)
         )
-        self.width, self.height = self.x1 - self.x0, self.y1 - self.y0
+        self.width = self.x1 - self.x0
+        self.height = self.y1 - self.y0
         self.slope = self.height / self.width
 
     def denominator(self, xi: Tensor, eta: Tensor) -> Tensor:
@@ -179,7 +194,9 @@ class Bin:
         """
         e = self.d0 * rest - self.d1 * t
         left = e >= 0
-        near, s = torch.where(left, t, rest), self.slope
+        near = torch.where(left, t, rest)
+        s = self.slope
         root = (e.square() + 4 * s.square() * t * rest).sqrt()
         fraction = 2 * s * near / (torch.where(left, e, -e) + 2 * s * near + root)
+
         return torch.where(left, fraction, 1 - fraction), torch.where(left, 1 - fraction, fraction)

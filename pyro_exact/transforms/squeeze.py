@@ -51,16 +51,20 @@ class Squeeze(Bijection):
         self.factor = check_size("Squeeze", "factor", factor, most=LARGEST_FACTOR)
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        shape, f = self.forward_shape(x.shape), self.factor
+        shape = self.forward_shape(x.shape)
+        f = self.factor
+
         # Views and one copy: F.pixel_unshuffle is slower, and gives an empty batch another shape.
         blocks = x.unflatten(-1, (-1, f)).unflatten(-3, (-1, f))  # (*batch, C, H / f, f, W / f, f)
         rows = blocks.movedim((-5, -3, -1), (-3, -2, -1)).reshape(
             *shape[:-3], *shape[-2:], shape[-3]
         )
+
         return rows.movedim(-1, -3), x.new_zeros(x.shape[:-3])
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        shape, f = self.inverse_shape(y.shape), self.factor
+        shape = self.inverse_shape(y.shape)
+        f = self.factor
         blocks = y.unflatten(-3, (-1, f, f))  # (*batch, C, f, f, H / f, W / f)
         return blocks.movedim((-4, -3), (-3, -1)).reshape(shape), y.new_zeros(y.shape[:-3])
 
@@ -73,6 +77,7 @@ class Squeeze(Bijection):
             raise ValueError(
                 f"Squeeze expects height and width that are multiples of {f}; got {(c, h, w)}. Pad the image{other}."
             )
+
         return torch.Size((*batch, c * f * f, h // f, w // f))
 
     def inverse_shape(self, shape: Shape) -> torch.Size:
@@ -82,6 +87,7 @@ class Squeeze(Bijection):
             raise ValueError(
                 f"The inverse of Squeeze expects a multiple of {f * f} channels; got {(c, h, w)}. Use another factor."
             )
+
         return torch.Size((*batch, c // (f * f), h * f, w * f))
 
     def extra_repr(self) -> str:

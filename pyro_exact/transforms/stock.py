@@ -82,6 +82,7 @@ class Stock(Bijection):
         """Return the log-determinant; the sums of stock transforms do not take an empty batch."""
         if not x.numel():
             return x.new_zeros(x.shape[: x.dim() - len(self.event)])
+
         return sum_event(self.stock.log_abs_det_jacobian(x, y), self.extra)
 
     @property
@@ -98,11 +99,13 @@ def _check_transform(transform: object, event: tuple[int, ...]) -> None:
             f"Stock expects a transform of torch.distributions; got {shown(transform)}. Pass an "
             f"instance, such as SigmoidTransform()."
         )
+
     if not transform.bijective:
         raise ValueError(
             f"Stock expects a bijective transform; got {transform}. For simplices, use "
             f"StickBreakingTransform."
         )
+
     if transform.domain.event_dim > len(event):
         raise ValueError(
             f"Stock expects a shape of at least {transform.domain.event_dim} dimensions for "

@@ -79,6 +79,7 @@ class SumOfSquares(Monotone):
         offsets[:, 0] = 1
         if self.polynomials > 1:
             offsets[:, 1] = torch.linspace(-0.1, 0.1, self.polynomials)
+
         self.register_buffer("offsets", offsets, persistent=False)
 
     def unpack(self, theta: Tensor) -> Parts:
@@ -97,6 +98,7 @@ class SumOfSquares(Monotone):
 
         slope = g[..., -1]
         area = inner * (weights * g[..., :-1]).sum(-1)
+
         return shift + area + slope * (x - inner), slope.log()
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,6 +116,7 @@ class SumOfSquares(Monotone):
         *lower, value = coefficients.unsqueeze(-2).unbind(-1)
         for coefficient in reversed(lower):
             value = value * u + coefficient
+
         return self.min_slope + (1 - self.min_slope) * value.square().mean(-2)
 
     def extra_repr(self) -> str:

@@ -86,7 +86,11 @@ class Sylvester(Bijection):
             raise ValueError(
                 f"Sylvester expects variant 'orthogonal', 'householder' or 'triangular'; got {variant!r}."
             )
-        self.dim, self.rank, self.variant, self.reverse = dim, rank, variant, reverse
+
+        self.dim = dim
+        self.rank = rank
+        self.variant = variant
+        self.reverse = reverse
         bound = dim**-0.5
         initial = {k: torch.empty(rank, rank).uniform_(-bound, bound).triu() for k in ("r", "s")}
         initial["b"] = torch.zeros(rank)
@@ -94,6 +98,7 @@ class Sylvester(Bijection):
             initial["q"] = (
                 torch.randn((dim, rank) if variant == "orthogonal" else (reflections, dim)) * bound
             )
+
         self.theta = Parameters(initial, context_dim)
 
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -108,6 +113,7 @@ class Sylvester(Bijection):
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             y, q, r, s, b, stretch = self._theta(y, context)
+
             # Row i of v + R tanh(S v + b) = Q^T y has one unknown, v_i, once the rows below it are
             # known. Times S_ii, plus b_i and what S takes from the rows below, it is a_i + R_ii
             # S_ii tanh(a_i) = target. Column by column, v turns from Q^T y into Q^T x, and a from b
@@ -117,6 +123,7 @@ class Sylvester(Bijection):
                 target = s[..., i, i] * v[..., i] + a[..., i]
                 v = v - r[..., i] * solve(stretch[..., i], target).tanh().unsqueeze(-1)
                 a = a + s[..., i] * v[..., i : i + 1]
+
             tanh = a.tanh()
             return y - multiply(multiply(tanh, r.mT), q.mT), -derivative(
                 a, tanh, stretch
@@ -127,12 +134,14 @@ class Sylvester(Bijection):
         dtype = torch.promote_types(x.dtype, torch.float32)
         r, s, b, *free = (p.to(dtype) for p in self.theta(context))
         p, q = (2 * m.diagonal(dim1=-2, dim2=-1) for m in (r, s))
+
         # 1 + tanh(p / 2) tanh(q / 2) as a sum of positive terms, which never rounds to zero
         stretch = (
             2 * (p.sigmoid() * q.sigmoid() + (-p).sigmoid() * (-q).sigmoid())
             + torch.finfo(dtype).tiny
         )
         r, s = (m.triu(1) + torch.diag_embed(m.diagonal(dim1=-2, dim2=-1).tanh()) for m in (r, s))
+
         return x.to(dtype), self._columns(r, *free), r, s, b, stretch
 
     def _columns(self, r: Tensor, free: Tensor | None = None) -> Tensor:
@@ -142,9 +151,11 @@ class Sylvester(Bijection):
             return q * torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(
                 q.dtype
             ).unsqueeze(-2)
+
         identity = torch.eye(self.rank, self.dim, dtype=r.dtype, device=r.device)
         if free is not None:
             return reflect(identity, free.unsqueeze(-3)).mT
+
         return (identity.flip(-1) if self.reverse else identity).mT
 
     def extra_repr(self) -> str:

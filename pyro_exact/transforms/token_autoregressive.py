@@ -89,6 +89,7 @@ class TokenAutoregressive(Bijection):
                 f"TokenAutoregressive expects solver 'auto', 'steps' or 'passes'; got {solver!r}. "
                 f"Choose one of them."
             )
+
         event = conditioner.tokens, conditioner.token_dim
         super().__init__(event, context_dim=conditioner.context_shape)
         self.elementwise = elementwise
@@ -105,6 +106,7 @@ class TokenAutoregressive(Bijection):
             theta = self.conditioner(x, context)
             theta = self.elementwise.check_theta(theta, x)
             y, ladj = self.elementwise.forward_and_ladj(x, theta)
+
         return self._in_order(y), ladj.sum((-2, -1))
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -112,6 +114,7 @@ class TokenAutoregressive(Bijection):
         solve = self._by_passes if self._takes_passes(y, context) else self._by_steps
         with full_precision(y):
             x, ladj = solve(y, context)
+
         return self._in_order(x), ladj
 
     def _by_steps(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -131,11 +134,13 @@ class TokenAutoregressive(Bijection):
             ladj = ladj + token_ladj.sum(-1)
 
         self.passes = None
+
         return torch.stack(found, dim=-2), ladj
 
     def _by_passes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Solve for all tokens at once, again and again, until nothing changes beyond rounding."""
-        x, ladj = y, torch.zeros_like(y)
+        x = y
+        ladj = torch.zeros_like(y)
         self.passes = 0
 
         for _ in range(self.conditioner.tokens):
@@ -160,8 +165,10 @@ class TokenAutoregressive(Bijection):
         inputs = [y, *self.parameters()]
         if context is not None:
             inputs.append(context)
+
         if torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
             return False
+
         return self.solver == "passes" or y.is_cuda
 
     def _in_order(self, x: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ class Tokens(Bijection):
                 f"Tokens expects patches that divide the sides of the event; got patch={patch} and "
                 f"shape {sizes}. Choose a common divisor of {sides}, or pad the event."
             )
+
         grid = tuple(side // patch for side in sides)
         tokens = prod(grid)
         token_dim = prod(sizes) // tokens
@@ -76,6 +77,7 @@ class Tokens(Bijection):
         blocks = x.unflatten(-1, (-1, self.patch))
         blocks = blocks.unflatten(-3, (-1, self.patch))
         patches = blocks.movedim((-5, -3), (-3, -2))
+
         return patches.reshape(*batch, self.tokens, self.token_dim), ladj
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -85,9 +87,11 @@ class Tokens(Bijection):
             return y.reshape(*batch, *self.shape), ladj
 
         # (*batch, H / p, W / p, C, p, p) -> (*batch, C, H / p, p, W / p, p)
-        channels, patch = self.shape[0], self.patch
+        channels = self.shape[0]
+        patch = self.patch
         patches = y.reshape(*batch, *self.grid, channels, patch, patch)
         blocks = patches.movedim((-3, -2), (-5, -3))
+
         return blocks.reshape(*batch, *self.shape), ladj
 
     def extra_repr(self) -> str:

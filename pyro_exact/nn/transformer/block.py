@@ -53,6 +53,7 @@ class CausalAttention(nn.Module):
         shape = batch, self.heads, slots, self.head_dim
 
         keys = self.project.weight.new_zeros(shape)
+
         return Ring(keys, torch.zeros_like(keys))
 
     def step(self, ring: Ring, place: Slot, x: Tensor) -> tuple[Tensor, Ring]:
@@ -62,6 +63,7 @@ class CausalAttention(nn.Module):
 
         visible = place.visible.unsqueeze(0)
         attended = attend(query, ring.keys, ring.values, mask=visible)
+
         return self._merged(attended), ring
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,6 +72,7 @@ class CausalAttention(nn.Module):
         parts = parts.unflatten(-1, (3, self.heads, self.head_dim))
 
         query, key, value = parts.transpose(1, 3).unbind(2)
+
         return query, key, value
 
     def _merged(self, attended: Tensor) -> Tensor:
@@ -144,6 +147,7 @@ class TransformerBlock(nn.Module):
         branch = self._before(h, self.dense_norm)
         branch = self._dense(branch)
         h = h + self.dropout(branch)
+
         return self._after(h, self.dense_norm)
 
     def step(
@@ -161,11 +165,13 @@ class TransformerBlock(nn.Module):
         branch = self._before(h, self.dense_norm)
         branch = self._dense(branch)
         h = self._after(h + branch, self.dense_norm)
+
         return h, ring
 
     def _with_context(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.context is None or context is None:
             return x
+
         added = self.context(context)
         return x + added.unsqueeze(1)
 

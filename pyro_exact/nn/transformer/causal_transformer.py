@@ -9,7 +9,13 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from pyro_exact.checks import LARGEST_COUNT, check_elements, check_shape, check_share, check_size
+from pyro_exact.checks import (
+    LARGEST_COUNT,
+    check_elements,
+    check_shape,
+    check_share,
+    check_size,
+)
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.transformer.block import Activation, Norm, TransformerBlock
 from pyro_exact.nn.transformer.positions import Kind, Positions
@@ -151,6 +157,7 @@ class CausalTransformer(nn.Module):
         h = self.dropout(x + self.positions()[: x.shape[-2]])
         for block in self.blocks:
             h = block(h, context)
+
         return h
 
     def start(self, batch: int, context: Tensor | None = None) -> TransformerState:
@@ -163,6 +170,7 @@ class CausalTransformer(nn.Module):
         device = self.blocks[0].first.weight.device
         position = torch.zeros(1, dtype=torch.long, device=device)
         rings = tuple(block.attention.start(batch, self.length) for block in self.blocks)
+
         return TransformerState(position, self.positions(), rings, context)
 
     def step(self, state: TransformerState, x: Tensor) -> tuple[Tensor, TransformerState]:
@@ -180,6 +188,7 @@ class CausalTransformer(nn.Module):
         for block, ring in zip(self.blocks, rings, strict=True):
             h, ring = block.step(ring, place, h, context)
             after.append(ring)
+
         return h.squeeze(1), TransformerState(following(position), features, tuple(after), context)
 
     def extra_repr(self) -> str:
@@ -198,11 +207,13 @@ def _head_dim(width: int, heads: int, head_dim: int | None) -> int:
     """Return the channels of a head."""
     if head_dim is not None:
         return check_size("CausalTransformer", "head_dim", head_dim)
+
     if width % heads:
         raise ValueError(
             f"CausalTransformer expects a width that is a multiple of heads; got width {width} and {heads} heads. "
             f"Choose a width of {-(-width // heads) * heads}, or pass head_dim."
         )
+
     return width // heads
 
 
@@ -210,10 +221,12 @@ def _block(length: int, local: int | None) -> int:
     """Return the positions of a block."""
     if local is None:
         return length
+
     size = check_size("CausalTransformer", "local", local)
     if size > length:
         raise ValueError(
             f"CausalTransformer expects blocks of at most the {length} positions; got local={size}. "
             f"Leave it out for dense attention."
         )
+
     return size

@@ -12,7 +12,10 @@ from torch.nn import functional as F
 from pyro_exact.checks import check_elements, check_size
 from pyro_exact.nn.conditioner import required
 from pyro_exact.nn.token_conditioner import TokenConditioner
-from pyro_exact.nn.transformer.causal_transformer import CausalTransformer, TransformerState
+from pyro_exact.nn.transformer.causal_transformer import (
+    CausalTransformer,
+    TransformerState,
+)
 
 
 class ConditionerState(NamedTuple):
@@ -84,7 +87,11 @@ class TransformerConditioner(TokenConditioner):
         self.num_params = num_params
         self.embed = nn.Linear(token_dim, width)
         self.transformer = CausalTransformer(
-            tokens if grid is None else grid, width, depth, heads, context_dim=context_dim
+            tokens if grid is None else grid,
+            width,
+            depth,
+            heads,
+            context_dim=context_dim,
         )
         self.last = nn.Linear(width, token_dim * num_params)
         nn.init.zeros_(self.last.weight)
@@ -103,6 +110,7 @@ class TransformerConditioner(TokenConditioner):
         theta = self._theta(h)
         if self.context_shape is None:
             theta = torch.cat((torch.zeros_like(theta[:, :1]), theta[:, 1:]), dim=1)
+
         return theta.reshape(*batch, self.tokens, self.token_dim, self.num_params)
 
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> ConditionerState:
@@ -110,6 +118,7 @@ class TransformerConditioner(TokenConditioner):
         batch = torch.Size(batch_shape)
         rows = self._rows(context, batch)
         state = self.transformer.start(batch.numel(), rows)
+
         return ConditionerState(tuple(batch), state)
 
     def step(
@@ -127,15 +136,19 @@ class TransformerConditioner(TokenConditioner):
         theta = self._theta(h)
         if previous is None and self.context_shape is None:
             theta = torch.zeros_like(theta)
+
         theta = theta.reshape(*batch, self.token_dim, self.num_params)
+
         return theta, ConditionerState(batch, inner)
 
     def _rows(self, context: Tensor | None, batch: torch.Size) -> Tensor | None:
         """Return the contexts of all sequences in rows, (N, context_dim)."""
         if self.context_shape is None:
             return None
+
         context = required(context, self.context_shape, self.last.weight)
         context = context.expand(*batch, -1)
+
         return context.reshape(-1, *self.context_shape)
 
     def _theta(self, h: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, block: int) -> Te
 
     later = later.reshape(n, heads, -1, channels)
     attended = torch.cat((first, later), dim=2)
+
     return attended[:, :, :length]
 
 
@@ -60,8 +61,10 @@ def _in_blocks(x: Tensor, block: int) -> Tensor:
 
 def _with_block_before(x: Tensor) -> Tensor:
     """Return each block but the first, after the block before, (N, heads * (blocks - 1), 2 block, d)."""
-    before, own = x[:, :, :-1], x[:, :, 1:]
+    before = x[:, :, :-1]
+    own = x[:, :, 1:]
     pairs = torch.cat((before, own), dim=3)
+
     return pairs.flatten(1, 2)
 
 

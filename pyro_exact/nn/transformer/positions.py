@@ -66,6 +66,7 @@ class Positions(nn.Module):
         total = vectors[0]
         for vector in vectors[1:]:
             total = total[..., None, :] + vector
+
         return total.flatten(0, -2)
 
 
@@ -81,4 +82,5 @@ def sinusoids(grid: Sequence[int], width: int) -> Tensor:
         axes += [angles.sin(), angles.cos()]
 
     table = torch.cat(axes, dim=-1)
+
     return nn.functional.pad(table, (0, width - table.shape[-1]))

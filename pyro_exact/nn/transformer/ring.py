@@ -55,6 +55,7 @@ def slot_of(position: Tensor, block: int, slots: int) -> Slot:
     own_block = index // block == slot // block
 
     visible = torch.where(own_block, index <= slot, position >= block)
+
     return Slot(slot, visible)
 
 
@@ -67,6 +68,7 @@ def _put(buffer: Tensor, slot: Tensor, value: Tensor) -> Tensor:
     """Return a buffer with a value in a slot, the same buffer where a step may write."""
     if _read_later():
         return buffer.index_copy(-2, slot, value)
+
     return buffer.index_copy_(-2, slot, value)
 
 
