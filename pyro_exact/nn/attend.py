@@ -97,7 +97,13 @@ class Attend(torch.autograd.Function):
         )
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+def _plain(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+) -> Tensor:
     scale = query.shape[-1] ** -0.5
     scores = scale * (query @ key.mT)
 

@@ -223,7 +223,13 @@ class ConvConditioner(Conditioner):
         with torch.no_grad():
             self._hidden(x, context, self.first.initialize, self.second.initialize)
 
-    def _hidden(self, x: Tensor, context: Tensor | None, first: Layer, second: Layer) -> Tensor:
+    def _hidden(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        first: Layer,
+        second: Layer,
+    ) -> Tensor:
         batch = x.shape[:-3]
 
         # Channels last: the convolutions are up to twice as fast on a CPU, and no slower on a GPU.

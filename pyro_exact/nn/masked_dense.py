@@ -164,7 +164,12 @@ class MaskedDense(CausalConditioner):
         """The order of the dimensions under the first mask."""
         return self._order.of(self.orders)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         """Return the outputs of all dimensions, under one of the masks."""
         *hidden, last = self.layers
         check_tensor("MaskedDense", "x", x)
@@ -210,7 +215,11 @@ class MaskedDense(CausalConditioner):
 
         return StepState(member, 0, [first, *others])
 
-    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
+    def step(
+        self,
+        state: StepState,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, StepState]:
         """Return the outputs of the next dimension in the order, (*batch, num_params), and the next state.
 
         Args:

@@ -94,7 +94,11 @@ class Perceptron(nn.Sequential):
         return x
 
 
-def hypernet(context_dim: int, output_dim: int, hidden_dims: Sequence[int] = ()) -> Perceptron:
+def hypernet(
+    context_dim: int,
+    output_dim: int,
+    hidden_dims: Sequence[int] = (),
+) -> Perceptron:
     """Return an MLP whose last layer starts at zero."""
     widths = [context_dim, *hidden_dims]
     if context_dim < 0 or min(hidden_dims, default=1) < 1:

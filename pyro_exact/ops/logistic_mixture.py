@@ -67,7 +67,11 @@ def logistic_mixture(theta: Tensor, x: Tensor, sizes: MixtureSizes) -> Tensor:
     return log_p
 
 
-def logistic_mixture_reference(theta: Tensor, x: Tensor, sizes: MixtureSizes) -> Tensor:
+def logistic_mixture_reference(
+    theta: Tensor,
+    x: Tensor,
+    sizes: MixtureSizes,
+) -> Tensor:
     """Compute `logistic_mixture` by the plain formula."""
     logits, means, log_scales, slopes = sizes.split(theta)
     half = (sizes.levels - 1) / 2
@@ -135,7 +139,12 @@ class _Intervals(NamedTuple):
     rate: Tensor  # derivative of p with respect to the level
 
 
-def _evaluate(sizes: MixtureSizes, theta: Tensor, x: Tensor, gradient: Tensor | None) -> Tensor:
+def _evaluate(
+    sizes: MixtureSizes,
+    theta: Tensor,
+    x: Tensor,
+    gradient: Tensor | None,
+) -> Tensor:
     """Return the log-probabilities of sites, and write their derivatives into ``gradient``."""
     logits, means, log_scales, slopes = sizes.split(theta)
     v = x * (2 / (sizes.levels - 1)) - 1
@@ -177,7 +186,12 @@ def _evaluate(sizes: MixtureSizes, theta: Tensor, x: Tensor, gradient: Tensor | 
     return total
 
 
-def _intervals(mean: Tensor, log_scales: Tensor, x: Tensor, levels: int) -> _Intervals:
+def _intervals(
+    mean: Tensor,
+    log_scales: Tensor,
+    x: Tensor,
+    levels: int,
+) -> _Intervals:
     """Return the intervals around the levels x, for means in [0, 2].
 
     They are computed in levels, where their ends are exact, and where the upper end of an interval

@@ -139,7 +139,12 @@ class MaskedProduct(torch.autograd.Function):
         return grad_x, grad_weight, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, x_tangent: Tensor, weight_tangent: Tensor, *_: object) -> Tensor:
+    def jvp(
+        ctx: Any,
+        x_tangent: Tensor,
+        weight_tangent: Tensor,
+        *_: object,
+    ) -> Tensor:
         """Return the derivative in a direction."""
         x, weight = ctx.saved_tensors
         mask = degree_mask(*ctx.degrees).to(weight.dtype)

@@ -85,12 +85,20 @@ class ActNorm(Bijection):
         self.register_buffer("log_std", zeros.clone())
         self.theta = Parameters({"shift": zeros, "log_scale": zeros}, context_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._theta(context)
         y = torch.addcmul(shift, x - self.mean, log_scale.exp())
         return y, self._ladj(x, log_scale)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         shift, log_scale = self._theta(context)
         x = torch.addcmul(self.mean, y - shift, (-log_scale).exp())
         return x, -self._ladj(y, log_scale)

@@ -80,7 +80,11 @@ class BatchNorm(Bijection):
             self.register_buffer(f"{name}_mean", torch.zeros(shape))
             self.register_buffer(f"{name}_variance", torch.ones(shape))
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         mean, variance = (
             self._batch_statistics(x)
             if self.training
@@ -89,7 +93,11 @@ class BatchNorm(Bijection):
         variance = variance + self.epsilon
         return (x - mean) * variance.rsqrt(), -self._half_log(x, variance)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         of_batch = self.batch_mean, self.batch_variance
         mean, variance = of_batch if self.training else (self.running_mean, self.running_variance)
         variance = variance + self.epsilon

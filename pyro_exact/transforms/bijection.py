@@ -100,11 +100,19 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     # ----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         r"""Return :math:`y = f(x)` and :math:`\log|\det \partial y / \partial x|`, without any check."""
 
     @abstractmethod
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         r"""Return :math:`x = f^{-1}(y)` and :math:`\log|\det \partial x / \partial y|`, without any check."""
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -130,11 +138,19 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     # The public methods of every layer
     # -------------------------------------------------------------------------------
 
-    def forward_and_ladj(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         r"""Return :math:`y = f(x)` and :math:`\log|\det \partial y / \partial x|`. Nothing is remembered."""
         return self.transform(*self._checked(x, context, FORWARD))
 
-    def inverse_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         r"""Return :math:`x = f^{-1}(y)` and :math:`\log|\det \partial x / \partial y|`. Nothing is remembered."""
         return self.invert(*self._checked(y, context, INVERSE))
 
@@ -199,7 +215,11 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         """Return :math:`f(x)`, and remember where it came from, as a call of the layer does."""
         return self._evaluate(x, FORWARD, context)
 
-    def source_and_ladj(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def source_and_ladj(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         r"""Return :math:`x` and :math:`\log|\det \partial x/\partial y|`, as `inverse_and_ladj` does.
 
         When this layer has made ``y`` by `evaluate`, they are looked up, and not computed.
@@ -219,7 +239,12 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     def _inverse(self, y: Tensor) -> Tensor:
         return self._evaluate(y, INVERSE)
 
-    def _evaluate(self, given: Tensor, direction: int, context: Tensor | None = None) -> Tensor:
+    def _evaluate(
+        self,
+        given: Tensor,
+        direction: int,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """Return the output for ``given``, and remember the log-determinant."""
         record = self._find(given, -direction, context)
         if record is not None:
@@ -240,7 +265,12 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
         return output
 
-    def _find(self, output: Tensor, direction: int, context: Tensor | None = None) -> Record | None:
+    def _find(
+        self,
+        output: Tensor,
+        direction: int,
+        context: Tensor | None = None,
+    ) -> Record | None:
         """Return the record of the call in that direction that made ``output``, if there is one."""
         if torch.compiler.is_compiling():
             # A compiler cannot trace a weak map: it knows the last call alone.

@@ -87,7 +87,11 @@ class BlockAutoregressive(Bijection):
         layers = [BlockLinear(dim, *pair, context_dim) for pair in pairwise(sizes)]
         self.layers: Sequence[BlockLinear] = nn.ModuleList(layers)  # type: ignore[assignment]
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         h = x.unsqueeze(-1)
         log_slope = torch.zeros_like(x).unsqueeze(-1)
         with full_precision(x):
@@ -100,7 +104,11 @@ class BlockAutoregressive(Bijection):
 
         return h.squeeze(-1), log_slope.squeeze(-1).sum(-1)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         ladj = y.new_zeros(y.shape[:-1])
         open_ends = (
             torch.full_like(ladj, -math.inf),
@@ -131,7 +139,12 @@ class BlockAutoregressive(Bijection):
 
         return torch.cat(known[0], dim=-1), ladj
 
-    def _output(self, diagonals: list[Tensor], x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def _output(
+        self,
+        diagonals: list[Tensor],
+        x: Tensor,
+        *given: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Return the output of one dimension, and the logarithm of its derivative."""
         h = x.unsqueeze(-1)
         log_slope = torch.zeros_like(x).unsqueeze(-1)
@@ -143,7 +156,12 @@ class BlockAutoregressive(Bijection):
 
         return h.squeeze(-1), log_slope.squeeze(-1)
 
-    def _inputs(self, diagonals: list[Tensor], x: Tensor, given: list[Tensor]) -> list[Tensor]:
+    def _inputs(
+        self,
+        diagonals: list[Tensor],
+        x: Tensor,
+        given: list[Tensor],
+    ) -> list[Tensor]:
         """Return the inputs of all layers from one dimension."""
         inputs = [x.unsqueeze(-1)]
         for log_diagonal, offset in zip(diagonals[:-1], given, strict=False):
@@ -186,7 +204,13 @@ class Blocks(NamedTuple):
 class BlockLinear(nn.Module):
     """A linear layer between blocks of units, with positive blocks on the diagonal and zeros above it."""
 
-    def __init__(self, dim: int, below: int, above: int, context_dim: int | None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        below: int,
+        above: int,
+        context_dim: int | None,
+    ) -> None:
         super().__init__()
         self.dim = dim
         bound = (dim * below) ** -0.5

@@ -20,7 +20,12 @@ Event = Sequence[int | None]
 HALF = (torch.float16, torch.bfloat16)
 
 
-def other_shape(layer: Bijection, shape: Shape, event: Event, other: Event) -> torch.Size:
+def other_shape(
+    layer: Bijection,
+    shape: Shape,
+    event: Event,
+    other: Event,
+) -> torch.Size:
     """Return the shape on the other side of a layer, or say how an event does not fit.
 
     Args:
@@ -81,7 +86,11 @@ def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
     return tensor.shape[:cut]
 
 
-def check_context(layer: Bijection, context: Tensor | None, batch: torch.Size) -> None:
+def check_context(
+    layer: Bijection,
+    context: Tensor | None,
+    batch: torch.Size,
+) -> None:
     """Check that a context fits the layer, and broadcasts to the batch shape of the input."""
     if context is None and layer.context_shape is not None:
         raise ValueError(

@@ -11,7 +11,11 @@ from torch.distributions import Distribution
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def compiled(function: Function, backend: str = "inductor", fullgraph: bool = False) -> Function:
+def compiled(
+    function: Function,
+    backend: str = "inductor",
+    fullgraph: bool = False,
+) -> Function:
     """Return the function compiled, with the checks of distributions as the user has set them.
 
     The first `torch.compile` of a process turns them off, for every distribution and for good.

@@ -87,7 +87,11 @@ class Compose(Bijection):
         self.parts: Sequence[Bijection] = nn.ModuleList(parts)  # type: ignore[assignment]
         self.recompute = recompute
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         # A compiled graph plans its memory itself.
         if self.recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             check_replayable(self.parts)
@@ -102,7 +106,11 @@ class Compose(Bijection):
 
         return x, _sum(ladjs)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         ladjs = []
         for part in reversed(self.parts):
             y, ladj = part.invert(y, None if part.context_shape is None else context)

@@ -40,10 +40,18 @@ class Conditioned(Bijection):
         self.training = bijection.training
         self._memory = Memory(_Weights(bijection._memory.weights))
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return self.bijection.transform(self._expanded(x, self.event), self.context.to(x.dtype))
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return self.bijection.invert(self._expanded(y, self.output), self.context.to(y.dtype))
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:

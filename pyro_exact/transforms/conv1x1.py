@@ -91,7 +91,11 @@ class Conv1x1(Bijection):
             context_dim,
         )
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             theta = self._theta(x, context)
             if self.factorized:
@@ -102,7 +106,11 @@ class Conv1x1(Bijection):
 
             return _multiply(weight, x), self._ladj(x, theta)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             theta = self._theta(y, context)
             if self.factorized:

@@ -68,13 +68,21 @@ class Coupling(Bijection):
                 f"{partition.fixed_size}; got one that takes {conditioner.in_size}. Build it for that size."
             )
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(x)
         theta = self.elementwise.check_theta(self.conditioner(fixed, context), free)
         free, ladj = self.elementwise.forward_and_ladj(free, theta)
         return self.partition.join(fixed, free), sum_event(ladj, self.partition.event_dim)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(y)
         theta = self.elementwise.check_theta(self.conditioner(fixed, context), free)
         free, ladj = self.elementwise.inverse_and_ladj(free, theta)

@@ -66,11 +66,19 @@ class DiagonalAffine(Bijection):
             context_dim,
         )
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         mean, log_scale = self._theta(context)
         return (x - mean) * (-log_scale).exp(), -self._sum(x, log_scale)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         mean, log_scale = self._theta(context)
         return y * log_scale.exp() + mean, self._sum(y, log_scale)
 

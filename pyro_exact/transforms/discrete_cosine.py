@@ -56,10 +56,18 @@ class DiscreteCosine(Bijection):
         # In float64, whatever the dtype of the input: as parameters it would decide that.
         self.register_buffer("matrix", matrix, persistent=False)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return self._product(x, self.matrix.mT), x.new_zeros(x.shape[:-1])
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return self._product(y, self.matrix), y.new_zeros(y.shape[:-1])
 
     @staticmethod

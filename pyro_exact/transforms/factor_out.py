@@ -87,7 +87,11 @@ class FactorOut(Bijection):
                 f"{tuple(rest.forward_shape(kept))}. End the rest with Flatten or another FactorOut."
             )
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         kept, out = self.partition.split(x)
         noise, ladj = self.rest.transform(kept, context_for(self.rest, context))
 
@@ -98,7 +102,11 @@ class FactorOut(Bijection):
 
         return torch.cat((noise, out.flatten(-3)), dim=-1), ladj
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         noise, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
         kept, ladj = self.rest.invert(noise, context_for(self.rest, context))
         out = out.unflatten(-1, (self.partition.free_size, *self.shape[1:]))

@@ -56,10 +56,18 @@ class FixedAffine(Bijection):
                 f"FixedAffine expects a scale that is not 0 in float32; got {scale}. Choose a larger one."
             )
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return x * self.scale + self.shift, self._ladj(x)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return (y - self.shift) / self.scale, -self._ladj(y)
 
     def _ladj(self, x: Tensor) -> Tensor:

@@ -56,7 +56,12 @@ class GIN(Bijection):
         tensor([0., 0., 0., 0., 0.])
     """
 
-    def __init__(self, partition: Partition, conditioner: Conditioner, bound: float = 3.0) -> None:
+    def __init__(
+        self,
+        partition: Partition,
+        conditioner: Conditioner,
+        bound: float = 3.0,
+    ) -> None:
         check_conditioner("GIN", conditioner, Conditioner)
         super().__init__(partition.event, context_dim=conditioner.context_shape)
         self.partition = partition
@@ -69,12 +74,20 @@ class GIN(Bijection):
                 f"{partition.fixed_size}; got one that takes {conditioner.in_size}. Build it for that size."
             )
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         fixed, free, shift, log_scale = self._parts(x, context)
         free = free * log_scale.exp() + shift
         return self.partition.join(fixed, free), self._no_change(x, free)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         fixed, free, shift, log_scale = self._parts(y, context)
         free = (free - shift) * (-log_scale).exp()
         return self.partition.join(fixed, free), self._no_change(y, free)
@@ -83,7 +96,11 @@ class GIN(Bijection):
         self.conditioner.initialize(self.partition.split(x)[0], context)
         return self.transform(x, context)[0]
 
-    def _parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _parts(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the fixed and the free part, the shift, and the log-scale, whose mean is zero."""
         fixed, free = self.partition.split(x)
         theta = self.conditioner(fixed, context)

@@ -55,7 +55,11 @@ class Haar(Bijection):
         while self.sizes[-1] // 2 >= 2:
             self.sizes.append(self.sizes[-1] // 2)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         details: list[Tensor] = []
         for size in self.sizes:
             pairs, rest = x.split([size - size % 2, size % 2], dim=-1)
@@ -65,7 +69,11 @@ class Haar(Bijection):
 
         return torch.cat([x, *details], dim=-1), x.new_zeros(x.shape[:-1])
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         half = self.sizes[-1] // 2
         x = y[..., :half]
         remaining = y[..., half:]
@@ -121,12 +129,20 @@ class HaarSqueeze(Squeeze):
     def __init__(self) -> None:
         super().__init__(2)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         squeezed, ladj = super().transform(x)
         p, q, r, s = squeezed.unflatten(-3, (-1, 4)).unbind(-3)
         return torch.cat(_butterfly(p, q, r, s), dim=-3), ladj
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         parts = _butterfly(*y.chunk(4, dim=-3))  # the matrix is its own inverse
         return super().invert(torch.stack(parts, dim=-3).flatten(-4, -3))
 

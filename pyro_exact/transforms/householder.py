@@ -56,12 +56,20 @@ class Householder(Bijection):
         self.dim = dim
         self.theta = Parameters({"v": torch.randn(reflections, dim) * dim**-0.5}, context_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         (v,) = self.theta(context)
         y = reflect(x, v)
         return y, y.new_zeros(y.shape[:-1])
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         (v,) = self.theta(context)
         x = reflect(y, v.flip(-2))
         return x, x.new_zeros(x.shape[:-1])

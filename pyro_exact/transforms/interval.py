@@ -72,7 +72,11 @@ class Interval(Bijection):
         self.bounds = constraints.interval(*ends)
         self.codomain = of_event(self.bounds, len(event))
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         x, low, high = self._with_bounds(x)
         width = high - low
         y = torch.where(x < 0, low + width * x.sigmoid(), high - width * (-x).sigmoid())
@@ -80,7 +84,11 @@ class Interval(Bijection):
 
         return y.clamp(low, high), sum_event(log_slope, len(self.event))
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         y, low, high = self._with_bounds(y)
         log_below = (y - low).log()
         log_above = (high - y).log()
@@ -94,7 +102,11 @@ class Interval(Bijection):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         return x, self.low.to(x.dtype), self.high.to(x.dtype)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Interval:
+    def _apply(
+        self,
+        fn: Callable[[Tensor], Tensor],
+        recurse: bool = True,
+    ) -> Interval:
         """Move the bounds of the constraint with the layer; containers hold the same object."""
         super()._apply(fn, recurse)
         if not self.same:

@@ -26,10 +26,18 @@ class Inverse(Bijection):
         self.codomain = bijection.domain
         self.training = bijection.training
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return self.bijection.invert(x, context)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return self.bijection.transform(y, context)
 
     def forward_shape(self, shape: Shape) -> torch.Size:
@@ -52,10 +60,20 @@ class Inverse(Bijection):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return -self.bijection.log_abs_det_jacobian(y, x)
 
-    def _evaluate(self, given: Tensor, direction: int, context: Tensor | None = None) -> Tensor:
+    def _evaluate(
+        self,
+        given: Tensor,
+        direction: int,
+        context: Tensor | None = None,
+    ) -> Tensor:
         return self.bijection._evaluate(given, -direction, context)
 
-    def _find(self, output: Tensor, direction: int, context: Tensor | None = None) -> Record | None:
+    def _find(
+        self,
+        output: Tensor,
+        direction: int,
+        context: Tensor | None = None,
+    ) -> Record | None:
         record = self.bijection._find(output, -direction, context)
         return None if record is None else record._replace(ladj=-record.ladj)
 

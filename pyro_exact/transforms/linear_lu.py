@@ -75,13 +75,21 @@ class LinearLU(Bijection):
         self.register_buffer("back", permutation.argmax(0))
         self.register_buffer("signs", diagonal.sign().to(torch.get_default_dtype()))
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             x, lower, upper, shift, log_det = self._theta(x, context)
             y = multiply(multiply(x, upper.mT), lower.mT).index_select(-1, self.order) + shift
             return y, log_det.expand(y.shape[:-1])
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             y, lower, upper, shift, log_det = self._theta(y, context)
             x = (y - shift).index_select(-1, self.back).double()

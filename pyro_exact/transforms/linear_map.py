@@ -59,19 +59,31 @@ class LinearMap(Bijection):
     def log_det(self, theta: Theta) -> Tensor:
         r"""Return :math:`\log|\det A|`, without the batch, or with that of the context."""
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             x, theta, shift = self._theta(x, context)
             y = self.multiply(x, theta) + shift
             return y, self.log_det(theta).expand(y.shape[:-1])
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             y, theta, shift = self._theta(y, context)
             x = self.divide(y - shift, theta)
             return x, -self.log_det(theta).expand(x.shape[:-1])
 
-    def _theta(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Theta, Tensor | float]:
+    def _theta(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+    ) -> tuple[Tensor, Theta, Tensor | float]:
         """Return the input, the factors and the shift, in float32 or better."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         theta = tuple(part.to(dtype) for part in self.theta(context))

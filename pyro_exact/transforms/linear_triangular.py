@@ -47,7 +47,12 @@ class LinearTriangular(LinearMap):
         tensor([1., 2., 3.], grad_fn=<CloneBackward0>)
     """
 
-    def __init__(self, dim: int, upper: bool = False, context_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        upper: bool = False,
+        context_dim: int | None = None,
+    ) -> None:
         dim = check_dim("LinearTriangular", dim)
         self.upper = bool(upper)
         factors = {

@@ -53,7 +53,12 @@ class Logit(Bijection):
         tensor([[[-2.9444,  0.0000,  2.9444]]])
     """
 
-    def __init__(self, levels: int = 256, margin: float = 0.05, event_dim: int = 3) -> None:
+    def __init__(
+        self,
+        levels: int = 256,
+        margin: float = 0.05,
+        event_dim: int = 3,
+    ) -> None:
         event_dim = check_size("Logit", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM)
         super().__init__([None] * event_dim)
         self.levels = check_size("Logit", "levels", levels)
@@ -62,7 +67,11 @@ class Logit(Bijection):
         self.ends = -beyond, self.levels + beyond  # where p is 0 and 1
         self.domain = of_event(constraints.interval(*self.ends), event_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
 
         # 1 - p from the complement of x: subtracted from 1, p would lose it next to the last level.
@@ -72,7 +81,11 @@ class Logit(Bijection):
         )
         return log_p - log_q, self._sum(self._log_slope - log_p - log_q)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         x = (y.sigmoid() - self.margin) / (1 - 2 * self.margin) * self.levels
         return x.clamp(*self.ends), self._sum(F.logsigmoid(y) + F.logsigmoid(-y) - self._log_slope)

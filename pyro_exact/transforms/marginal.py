@@ -67,13 +67,21 @@ class Marginal(Bijection):
         self.elementwise = elementwise
         self.theta = Parameters({"theta": torch.zeros(*event, elementwise.num_params)}, context_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             y, ladj = self.elementwise.forward_and_ladj(x, self._theta(x, context))
 
         return y, sum_event(ladj, len(self.event))
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             x, ladj = self.elementwise.inverse_and_ladj(y, self._theta(y, context))
 

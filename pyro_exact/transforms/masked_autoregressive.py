@@ -58,20 +58,32 @@ class MaskedAutoregressive(Bijection):
         torch.Size([5, 3])
     """
 
-    def __init__(self, elementwise: Elementwise, conditioner: CausalConditioner) -> None:
+    def __init__(
+        self,
+        elementwise: Elementwise,
+        conditioner: CausalConditioner,
+    ) -> None:
         check_conditioner("MaskedAutoregressive", conditioner, CausalConditioner)
         super().__init__((conditioner.dim,), context_dim=conditioner.context_shape)
         self.elementwise = elementwise
         self.conditioner = conditioner
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             theta = self.elementwise.check_theta(self.conditioner(x, context), x)
             y, ladj = self.elementwise.forward_and_ladj(x, theta)
 
         return y, ladj.sum(-1)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         found = list(torch.zeros_like(y).unbind(-1))
         ladj = y.new_zeros(y.shape[:-1])
         previous: Tensor | None = None

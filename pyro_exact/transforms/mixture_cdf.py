@@ -143,7 +143,11 @@ class Mixture(NamedTuple):
     log_rate: Tensor
 
 
-def unpack(theta: Tensor, offsets: Tensor, min_log_scale: float) -> tuple[Tensor, Tensor, Mixture]:
+def unpack(
+    theta: Tensor,
+    offsets: Tensor,
+    min_log_scale: float,
+) -> tuple[Tensor, Tensor, Mixture]:
     """Return the shift and the log-scale of the affine part, and the mixture."""
     k = len(offsets)
     shift, raw, logits, means, log_scales = theta.split([1, 1, k, k, k], dim=-1)
@@ -184,7 +188,12 @@ def log_sum(exponent: Tensor, factor: Tensor) -> Tensor:
     return (factor * (exponent - greatest).exp()).sum(-1).log() + greatest.squeeze(-1)
 
 
-def evaluated(fast: Function, count: int, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+def evaluated(
+    fast: Function,
+    count: int,
+    x: Tensor,
+    *parts: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Return `log_odds`, by a function that is compiled for all ``count`` elements where it applies."""
     together = x.dim() == 1 and len(x) == count and not torch.is_grad_enabled()
     return (fast if together else log_odds)(x, Mixture(*parts))

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from pyro_exact.transforms.bijection import Bijection
 
 
-def check_conditioner(owner: str, conditioner: object, expected: type[nn.Module]) -> None:
+def check_conditioner(
+    owner: str,
+    conditioner: object,
+    expected: type[nn.Module],
+) -> None:
     """Check that the network of a layer is one of the expected kind."""
     if not isinstance(conditioner, expected):
         raise TypeError(

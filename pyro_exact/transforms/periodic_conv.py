@@ -54,7 +54,12 @@ class PeriodicConv(Bijection):
         True
     """
 
-    def __init__(self, channels: int, kernel_size: int = 3, context_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int = 3,
+        context_dim: int | None = None,
+    ) -> None:
         channels = check_size("PeriodicConv", "channels", channels, most=LARGEST_MATRIX)
         self.kernel_size = check_kernel("PeriodicConv", "kernel_size", kernel_size)
         check_elements("PeriodicConv", kernel_size, kernel_size, channels, channels)
@@ -65,13 +70,26 @@ class PeriodicConv(Bijection):
         kernel = torch.empty(self.kernel_size, self.kernel_size, channels, channels)
         self.theta = Parameters({"kernel": kernel.uniform_(-bound, bound)}, context_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return self._convolved(x, context, 1)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         return self._convolved(y, context, -1)
 
-    def _convolved(self, x: Tensor, context: Tensor | None, sign: int) -> tuple[Tensor, Tensor]:
+    def _convolved(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        sign: int,
+    ) -> tuple[Tensor, Tensor]:
         """Return exp(sign M) x, and the log-determinant."""
         self._check_size(x)
         with full_precision(x):

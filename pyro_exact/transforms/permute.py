@@ -58,11 +58,19 @@ class Permute(Bijection):
         self.register_buffer("order", indices)
         self.register_buffer("back", indices.argsort())
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         axis = x.dim() - self.domain.event_dim
         return x.index_select(axis, self.order), x.new_zeros(x.shape[:axis])
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         axis = y.dim() - self.domain.event_dim
         return y.index_select(axis, self.back), y.new_zeros(y.shape[:axis])
 

@@ -87,7 +87,11 @@ class Planar(Bijection):
         u, w = (torch.empty(layers, dim).uniform_(-bound, bound) for _ in range(2))
         self.theta = Parameters({"u": u, "w": w, "b": torch.zeros(layers)}, context_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         x, u_hat, w, b, stretch = self._theta(x, context)
         batch = x.shape[:-1]
         a = []
@@ -106,7 +110,11 @@ class Planar(Bijection):
 
         return x.view(*batch, self.dim), _ladj(torch.cat(a, -1), stretch).view(batch)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         y, u_hat, w, b, stretch = self._theta(y, context)
         a = []
 

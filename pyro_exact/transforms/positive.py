@@ -43,11 +43,19 @@ class Positive(Bijection):
     def unmap(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return x and the log-derivative of the map there, of each positive element."""
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         y, log_slope = self.map(*at_least_float32(x))
         return y, sum_event(log_slope, self.domain.event_dim)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         (y,) = at_least_float32(y)
         x, log_slope = self.unmap(y.where(y > 0, math.nan))
         return x, sum_event(-log_slope, self.domain.event_dim)

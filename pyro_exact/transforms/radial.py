@@ -53,7 +53,12 @@ class Radial(Bijection):
         True
     """
 
-    def __init__(self, dim: int, context_dim: int | None = None, layers: int = 1) -> None:
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int | None = None,
+        layers: int = 1,
+    ) -> None:
         dim = check_size("Radial", "dim", dim)
         layers = check_size("Radial", "layers", layers, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
@@ -70,7 +75,11 @@ class Radial(Bijection):
             context_dim,
         )
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
         distances = []
         for x_0, alpha_k, total_k in zip(
@@ -89,7 +98,11 @@ class Radial(Bijection):
 
         return x, self._ladj(torch.cat(distances, -1), alpha, total)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
         distances = []
         for k in reversed(range(self.layers)):

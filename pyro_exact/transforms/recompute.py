@@ -53,7 +53,11 @@ class Recompute(torch.autograd.Function):
         return x, total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, grad_ladj: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any,
+        grad: Tensor,
+        grad_ladj: Tensor,
+    ) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # as with create_graph=True
             raise RuntimeError(
                 "Compose with recompute has first derivatives only. Build it with recompute=False."

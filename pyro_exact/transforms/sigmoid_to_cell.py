@@ -50,7 +50,11 @@ class SigmoidToCell(Bijection):
         tensor([[[  0.5000, 254.5000]]])
     """
 
-    def __init__(self, event_dim: int = 3, context_shape: Shape | None = None) -> None:
+    def __init__(
+        self,
+        event_dim: int = 3,
+        context_shape: Shape | None = None,
+    ) -> None:
         event_dim = check_size(
             "SigmoidToCell",
             "event_dim",
@@ -65,7 +69,11 @@ class SigmoidToCell(Bijection):
         if context_shape is None:
             self.codomain = of_event(constraints.half_open_interval(0.0, 1.0), event_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         x, low = self._in_full_precision(x, context)
         with torch.no_grad():
             greatest = torch.nextafter(low + 1, low)
@@ -74,7 +82,11 @@ class SigmoidToCell(Bijection):
             F.logsigmoid(x) + F.logsigmoid(-x)
         )
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         y, low = self._in_full_precision(y, context)
         u = y - low
         u = torch.where(
@@ -95,7 +107,11 @@ class SigmoidToCell(Bijection):
 
         return bound
 
-    def _in_full_precision(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _in_full_precision(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the numbers and the lower ends of their intervals: half precision has no room below a pixel."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         return x, torch.zeros(

@@ -179,7 +179,12 @@ class DeepSigmoidal(DenseSigmoidal):
         True
     """
 
-    def __init__(self, width: int = 8, depth: int = 1, max_log_slope: float = 5.0) -> None:
+    def __init__(
+        self,
+        width: int = 8,
+        depth: int = 1,
+        max_log_slope: float = 5.0,
+    ) -> None:
         super().__init__(width, depth, 1, max_log_slope)
 
     def extra_repr(self) -> str:

@@ -53,12 +53,20 @@ class SoftClip(Bijection):
         self.bound = check_number("SoftClip", "bound", bound, 1e-12, 1e12)
         self.codomain = of_event(constraints.interval(-self.bound, self.bound), event_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         (x,) = at_least_float32(x)
         excess = 1 + x.abs() / self.bound
         return x / excess, sum_event(-2 * excess.log(), self.domain.event_dim)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         (y,) = at_least_float32(y)
 
         # 1 - |y| / B, from the distance to the end: it is exact next to the end.

@@ -50,7 +50,11 @@ class Squeeze(Bijection):
         super().__init__([None] * 3)
         self.factor = check_size("Squeeze", "factor", factor, most=LARGEST_FACTOR)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         shape = self.forward_shape(x.shape)
         f = self.factor
 
@@ -62,7 +66,11 @@ class Squeeze(Bijection):
 
         return rows.movedim(-1, -3), x.new_zeros(x.shape[:-3])
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         shape = self.inverse_shape(y.shape)
         f = self.factor
         blocks = y.unflatten(-3, (-1, f, f))  # (*batch, C, f, f, H / f, W / f)

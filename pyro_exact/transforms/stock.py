@@ -68,12 +68,20 @@ class Stock(Bijection):
         codomain = transform.codomain if codomain is None else codomain
         self.codomain = of_event(codomain, len(output) - codomain.event_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         y = self.stock(x)
         return y, self._ladj(x, y)
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         x = self.stock.inv(y)
         return x, -self._ladj(x, y)

@@ -101,7 +101,11 @@ class Sylvester(Bijection):
 
         self.theta = Parameters(initial, context_dim)
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             x, q, r, s, b, stretch = self._theta(x, context)
             a = multiply(multiply(x, q), s.mT) + b
@@ -110,7 +114,11 @@ class Sylvester(Bijection):
                 -1
             )
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             y, q, r, s, b, stretch = self._theta(y, context)
 

@@ -98,7 +98,11 @@ class TokenAutoregressive(Bijection):
         self.solver = solver
         self.passes: int | None = None
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         x = self._in_order(x)
 
         # y_t = f(x_t; g(x_{<t}))
@@ -109,7 +113,11 @@ class TokenAutoregressive(Bijection):
 
         return self._in_order(y), ladj.sum((-2, -1))
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         y = self._in_order(y)
         solve = self._by_passes if self._takes_passes(y, context) else self._by_steps
         with full_precision(y):

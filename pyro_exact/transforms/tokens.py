@@ -67,7 +67,11 @@ class Tokens(Bijection):
         self.tokens = tokens
         self.token_dim = token_dim
 
-    def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def transform(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         batch = x.shape[: x.dim() - len(self.shape)]
         ladj = x.new_zeros(batch)
         if len(self.shape) == 1:
@@ -80,7 +84,11 @@ class Tokens(Bijection):
 
         return patches.reshape(*batch, self.tokens, self.token_dim), ladj
 
-    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(
+        self,
+        y: Tensor,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         batch = y.shape[:-2]
         ladj = y.new_zeros(batch)
         if len(self.shape) == 1:

@@ -31,7 +31,14 @@ class CausalAttention(nn.Module):
         - x, y: (N, positions, width).
     """
 
-    def __init__(self, width: int, heads: int, head_dim: int, block: int, bias: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        head_dim: int,
+        block: int,
+        bias: bool,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.head_dim = head_dim

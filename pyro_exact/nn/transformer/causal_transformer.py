@@ -173,7 +173,11 @@ class CausalTransformer(nn.Module):
 
         return TransformerState(position, self.positions(), rings, context)
 
-    def step(self, state: TransformerState, x: Tensor) -> tuple[Tensor, TransformerState]:
+    def step(
+        self,
+        state: TransformerState,
+        x: Tensor,
+    ) -> tuple[Tensor, TransformerState]:
         """Return the output of the next position, (N, width), and the next state.
 
         Args:

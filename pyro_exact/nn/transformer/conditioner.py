@@ -113,7 +113,11 @@ class TransformerConditioner(TokenConditioner):
 
         return theta.reshape(*batch, self.tokens, self.token_dim, self.num_params)
 
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> ConditionerState:
+    def start(
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+    ) -> ConditionerState:
         """Return the state before the first step."""
         batch = torch.Size(batch_shape)
         rows = self._rows(context, batch)
