@@ -98,39 +98,62 @@ class Bernstein(Monotone):
 
             # softplus(raw + offset) is 1 - min_slope at zero
             offset = math.log(math.expm1(1 - self.min_slope))
-            inner = even * (self.min_slope + F.softplus(theta[..., 1:] + offset))
-            return low, torch.cat((inner[..., :1], inner, inner[..., -1:]), dim=-1)
+            raw = theta[..., 1:]
+            inner = even * (self.min_slope + F.softplus(raw + offset))
+
+            # The first two differences are equal, and the last two.
+            first = inner[..., :1]
+            last = inner[..., -1:]
+            return low, torch.cat((first, inner, last), dim=-1)
 
         count = self.num_params
-        fractions = self.min_slope / count + (1 - self.min_slope) * theta.softmax(-1)
-        inner = F.pad(even * count * fractions, (2, 2), value=even)
+        least = self.min_slope / count
+        fractions = least + (1 - self.min_slope) * theta.softmax(-1)
+        differences = F.pad(even * count * fractions, (2, 2), value=even)
 
-        return low.expand(theta.shape[:-1]), inner
+        return low.expand(theta.shape[:-1]), differences
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         low, differences = parts
+        width = 2 * self.bound
         inner = x.clamp(-self.bound, self.bound)
-        left = (inner + self.bound) / (2 * self.bound)
-        right = (self.bound - inner) / (2 * self.bound)
+
+        # t = (x + B) / (2 B), and 1 - t without cancellation
+        left = (inner + self.bound) / width
+        right = (self.bound - inner) / width
 
         # b_{k, M-1}(t), from which b_{k, M} = (1 - t) b_{k, M-1} + t b_{k-1, M-1}
         powers = torch.arange(self.degree, device=x.device, dtype=x.dtype)
-        basis = self.binomials.to(x) * left.unsqueeze(-1) ** powers
-        basis = basis * right.unsqueeze(-1) ** powers.flip(-1)
+        left_powers = left.unsqueeze(-1) ** powers
+        right_powers = right.unsqueeze(-1) ** powers.flip(-1)
+        basis = self.binomials.to(x) * left_powers * right_powers
 
-        slope = self.degree / (2 * self.bound) * (differences * basis).sum(-1)
+        # dy/dx = M / (2 B) sum (c_{k+1} - c_k) b_{k, M-1}(t)
+        slope = (differences * basis).sum(-1) * (self.degree / width)
+
+        # y - c_0 = (1 - t) sum (c_k - c_0) b_{k, M-1} + t sum (c_{k+1} - c_0) b_{k, M-1}
         above = differences.cumsum(-1)
         below = above - differences
-        rise = right * (below * basis).sum(-1) + left * (above * basis).sum(-1)
+        rise_below = (below * basis).sum(-1)
+        rise_above = (above * basis).sum(-1)
+        rise = right * rise_below + left * rise_above
 
-        return low + rise + slope * (x - inner), slope.log()
+        # The tangents go on outside of the interval.
+        tail = slope * (x - inner)
+
+        return low + rise + tail, slope.log()
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         low, differences = parts
         high = low + differences.sum(-1)
-        ends = torch.full_like(y, -self.bound), torch.full_like(y, self.bound)
-        lower = torch.where(y < low, -math.inf, torch.where(y > high, *ends[::-1]))
-        upper = torch.where(y > high, math.inf, torch.where(y < low, *ends))
+        left = torch.full_like(y, -self.bound)
+        right = torch.full_like(y, self.bound)
+
+        # An open bracket in each tail, and the interval between the tails.
+        lower = torch.where(y > high, right, left)
+        lower = torch.where(y < low, -math.inf, lower)
+        upper = torch.where(y < low, left, right)
+        upper = torch.where(y > high, math.inf, upper)
 
         return lower, upper
 
@@ -139,10 +162,14 @@ class Bernstein(Monotone):
         least, differences = parts
         total = differences.sum(-1)
         slopes = (self.degree / (2 * self.bound)) * differences
-        chord = self.bound * (2 * (y - least) / total - 1)
-        below = -self.bound + (y - least) / slopes[..., 0]
-        above = self.bound + (y - least - total) / slopes[..., -1]
-        start = torch.where(low.isinf(), below, torch.where(high.isinf(), above, chord))
+        rise = y - least
+
+        chord = self.bound * (2 * rise / total - 1)
+        below = rise / slopes[..., 0] - self.bound
+        above = (rise - total) / slopes[..., -1] + self.bound
+
+        start = torch.where(high.isinf(), above, chord)
+        start = torch.where(low.isinf(), below, start)
 
         return start.clamp(low, high)
 

@@ -166,9 +166,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     @property
     def inv(self) -> Bijection:
         """The inverse map, itself a `Bijection` with the same parameters."""
-        from pyro_exact.transforms.inverse import (
-            Inverse,
-        )  # derives from this class
+        # Imported here, because it derives from this class.
+        from pyro_exact.transforms.inverse import Inverse
 
         inverse: Any = self._inv  # an attribute of Transform, which leaves it out of copies
         if inverse is None:
@@ -179,9 +178,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
     def condition(self, context: Tensor) -> Bijection:
         """Bind a context. A plain layer returns itself."""
-        from pyro_exact.transforms.conditioned import (
-            Conditioned,
-        )  # derives from this class
+        # Imported here, because it derives from this class.
+        from pyro_exact.transforms.conditioned import Conditioned
 
         return self if self.context_shape is None else Conditioned(self, context)
 
@@ -189,8 +187,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     def sign(self) -> int:
         """1 for a layer of single numbers that rises, -1 for one that falls: a stock ``cdf`` asks for it."""
         raise NotImplementedError(
-            f"{type(self).__name__} is no map of single numbers that rises or falls everywhere; a cdf needs one, such "
-            f"as FixedAffine or Logit. Estimate the cdf from samples."
+            f"{type(self).__name__} is no map of single elements that rises or falls everywhere; a "
+            f"cdf needs such a map, for example FixedAffine or Logit. Estimate the cdf from samples."
         )
 
     def with_cache(self, cache_size: int = 1) -> Bijection:
@@ -251,7 +249,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
             return record.source  # the opposite direction made `given`: an exact round trip
 
         source, cast = self._checked(given, context, direction)
-        value, ladj = (self.transform if direction == FORWARD else self.invert)(source, cast)
+        compute = self.transform if direction == FORWARD else self.invert
+        value, ladj = compute(source, cast)
         record = Record(given, source, value.detach(), ladj, direction, context)
 
         if torch.compiler.is_compiling():
@@ -320,7 +319,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         cut = len(shape) - len(self.event if direction == FORWARD else self.output)
         key = (direction, cut < 0, *shape[cut:])
         if key not in self._fitting:
-            (self.forward_shape if direction == FORWARD else self.inverse_shape)(shape)
+            check = self.forward_shape if direction == FORWARD else self.inverse_shape
+            check(shape)
             self._fitting.add(key)
 
 

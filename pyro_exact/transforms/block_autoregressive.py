@@ -93,12 +93,18 @@ class BlockAutoregressive(Bijection):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         h = x.unsqueeze(-1)
-        log_slope = torch.zeros_like(x).unsqueeze(-1)
+        log_slope = torch.zeros_like(h)
+
         with full_precision(x):
             for index, layer in enumerate(self.layers):
+                # h' = W h + b
                 blocks = layer.blocks()
                 h = blocks.product(h) + layer.offset(context)
-                log_slope = (blocks.log_diagonal + log_slope.unsqueeze(-2)).logsumexp(-1)
+
+                # log dh'_i/dx_i, over the positive blocks on the diagonal
+                terms = blocks.log_diagonal + log_slope.unsqueeze(-2)
+                log_slope = terms.logsumexp(-1)
+
                 if index < self.depth:
                     h, log_slope = self._activate(h, log_slope)
 
@@ -110,10 +116,12 @@ class BlockAutoregressive(Bijection):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         ladj = y.new_zeros(y.shape[:-1])
+        start = torch.zeros_like(ladj)
         open_ends = (
             torch.full_like(ladj, -math.inf),
             torch.full_like(ladj, math.inf),
         )
+
         with full_precision(y):
             blocks = [layer.blocks() for layer in self.layers]
             offsets = [layer.offset(context).expand(*y.shape, -1) for layer in self.layers]
@@ -125,16 +133,28 @@ class BlockAutoregressive(Bijection):
                 # The part of each pre-activation that the dimensions before have determined.
                 given = [
                     block.from_before(i, inputs) + offset[..., i, :]
-                    for block, inputs, offset in zip(blocks, known, offsets, strict=True)
+                    for block, inputs, offset in zip(
+                        blocks,
+                        known,
+                        offsets,
+                        strict=True,
+                    )
                 ]
+
+                # y_i = f(x_i; given), an increasing function of x_i
                 diagonals = [block.log_diagonal[i] for block in blocks]
                 function = partial(self._output, diagonals)
                 x, log_slope = newton.root(
-                    function, y[..., i], given, open_ends, torch.zeros_like(ladj)
+                    function,
+                    y[..., i],
+                    given,
+                    open_ends,
+                    start,
                 )
                 ladj = ladj - log_slope
 
-                for inputs, h in zip(known, self._inputs(diagonals, x, given), strict=True):
+                hidden = self._inputs(diagonals, x, given)
+                for inputs, h in zip(known, hidden, strict=True):
                     inputs.append(h)
 
         return torch.cat(known[0], dim=-1), ladj
@@ -147,10 +167,16 @@ class BlockAutoregressive(Bijection):
     ) -> tuple[Tensor, Tensor]:
         """Return the output of one dimension, and the logarithm of its derivative."""
         h = x.unsqueeze(-1)
-        log_slope = torch.zeros_like(x).unsqueeze(-1)
-        for index, (log_diagonal, offset) in enumerate(zip(diagonals, given, strict=True)):
-            h = (log_diagonal.exp() * h.unsqueeze(-2)).sum(-1) + offset
-            log_slope = (log_diagonal + log_slope.unsqueeze(-2)).logsumexp(-1)
+        log_slope = torch.zeros_like(h)
+        layers = zip(diagonals, given, strict=True)
+
+        for index, (log_diagonal, offset) in enumerate(layers):
+            products = log_diagonal.exp() * h.unsqueeze(-2)
+            h = products.sum(-1) + offset
+
+            terms = log_diagonal + log_slope.unsqueeze(-2)
+            log_slope = terms.logsumexp(-1)
+
             if index < self.depth:
                 h, log_slope = self._activate(h, log_slope)
 
@@ -165,8 +191,10 @@ class BlockAutoregressive(Bijection):
         """Return the inputs of all layers from one dimension."""
         inputs = [x.unsqueeze(-1)]
         for log_diagonal, offset in zip(diagonals[:-1], given, strict=False):
-            z = (log_diagonal.exp() * inputs[-1].unsqueeze(-2)).sum(-1) + offset
-            inputs.append(self._activate(z, z)[0])
+            products = log_diagonal.exp() * inputs[-1].unsqueeze(-2)
+            z = products.sum(-1) + offset
+            h, _ = self._activate(z, z)
+            inputs.append(h)
 
         return inputs
 
@@ -175,8 +203,13 @@ class BlockAutoregressive(Bijection):
         alpha = self.least_slope
 
         # 1 / cosh² z = 4 sigmoid(2 z) sigmoid(-2 z), without overflow
-        slope = alpha + (1 - alpha) * 4 * (2 * z).sigmoid() * (-2 * z).sigmoid()
-        return alpha * z + (1 - alpha) * z.tanh(), log_slope + slope.log()
+        sech2 = 4 * (2 * z).sigmoid() * (-2 * z).sigmoid()
+
+        # a(z) = alpha z + (1 - alpha) tanh z
+        activated = alpha * z + (1 - alpha) * z.tanh()
+        slope = alpha + (1 - alpha) * sech2
+
+        return activated, log_slope + slope.log()
 
     def extra_repr(self) -> str:
         return f"{self.dim}, width={self.width}, depth={self.depth}"
@@ -191,14 +224,16 @@ class Blocks(NamedTuple):
     def product(self, h: Tensor) -> Tensor:
         r"""Return the product with h (\*batch, D, below)."""
         below = torch.einsum("iajb,...jb->...ia", self.lower, h)
-        return below + (self.log_diagonal.exp() * h.unsqueeze(-2)).sum(-1)
+        diagonal = self.log_diagonal.exp() * h.unsqueeze(-2)
+        return below + diagonal.sum(-1)
 
     def from_before(self, i: int, inputs: list[Tensor]) -> Tensor | float:
         """Return the product of row i with the inputs of the dimensions before it."""
         if i == 0:
             return 0.0
 
-        return F.linear(torch.cat(inputs, dim=-1), self.lower[i, :, :i].flatten(1))
+        row = self.lower[i, :, :i].flatten(1)
+        return F.linear(torch.cat(inputs, dim=-1), row)
 
 
 class BlockLinear(nn.Module):
@@ -232,8 +267,9 @@ class BlockLinear(nn.Module):
 
     def blocks(self) -> Blocks:
         """Return the weight, whose rows have the norms of the gains."""
-        mask = self.lower.new_ones(self.dim - 1, self.dim - 1).tril()[:, None, :, None]
-        lower = F.pad(self.lower * mask, (0, 0, 0, 1, 0, 0, 1, 0))
+        mask = self.lower.new_ones(self.dim - 1, self.dim - 1).tril()
+        masked = self.lower * mask[:, None, :, None]
+        lower = F.pad(masked, (0, 0, 0, 1, 0, 0, 1, 0))
         if not self.normalized:
             return Blocks(lower, self.diagonal)
 
@@ -242,10 +278,15 @@ class BlockLinear(nn.Module):
         positive = (self.diagonal - top).exp()
         lower = lower * (-top).exp().unsqueeze(-1)
 
+        # Each row, divided by the norm and times the gain.
         square = positive.square().sum(-1) + lower.square().sum((-2, -1))
-        log_scale = (self.log_gain - square.log() / 2).unsqueeze(-1)
+        log_scale = self.log_gain - square.log() / 2
+        log_scale = log_scale.unsqueeze(-1)
 
-        return Blocks(lower * log_scale.exp().unsqueeze(-1), self.diagonal - top + log_scale)
+        lower = lower * log_scale.exp().unsqueeze(-1)
+        log_diagonal = self.diagonal - top + log_scale
+
+        return Blocks(lower, log_diagonal)
 
     def offset(self, context: Tensor | None) -> Tensor:
         r"""Return the bias, and the share of the context, (\*batch, D, above)."""
@@ -253,4 +294,5 @@ class BlockLinear(nn.Module):
             return self.bias
 
         weight = self.context.weight
-        return self.bias + F.linear(context.to(weight.dtype), weight).unflatten(-1, (self.dim, -1))
+        shares = F.linear(context.to(weight.dtype), weight)
+        return self.bias + shares.unflatten(-1, (self.dim, -1))

@@ -67,36 +67,38 @@ class CircularSpline(Spline):
         x, theta = at_least_float32(x, theta)
         xs, ys, derivatives = self._knots(theta[..., :-1])
 
+        angle = theta[..., -1]
+
         within = self.wrap(x)
         piece = Bin(xs, within, xs, ys, derivatives)
-        xi = (within - piece.x0) / piece.width
-        eta = (piece.x1 - within) / piece.width
+        xi, eta = piece.fractions(within)
+        y = piece.forward(xi, eta)
 
-        quadratic = piece.slope * xi + piece.d0 * eta
-        y = piece.y0 + piece.height * xi * quadratic / piece.denominator(xi, eta)
-
-        return self.wrap(y + theta[..., -1]), piece.ladj(xi, eta)
+        # y = wrap(f(x) + phi)
+        return self.wrap(y + angle), piece.ladj(xi, eta)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
         xs, ys, derivatives = self._knots(theta[..., :-1])
 
-        within = self.wrap(y - theta[..., -1])
-        piece = Bin(ys, within, xs, ys, derivatives)
-        xi, eta = piece.solve(
-            (within - piece.y0) / piece.height, (piece.y1 - within) / piece.height
-        )
+        angle = theta[..., -1]
 
-        x = torch.where(xi < eta, piece.x0 + piece.width * xi, piece.x1 - piece.width * eta)
+        # x = wrap(f^-1(y - phi))
+        within = self.wrap(y - angle)
+        piece = Bin(ys, within, xs, ys, derivatives)
+        xi, eta = piece.solve(within)
+        x = piece.position(xi, eta)
 
         return self.wrap(x), -piece.ladj(xi, eta)
 
     def wrap(self, x: Tensor) -> Tensor:
         r"""Return the point in :math:`[-B, B)` that is ``x`` on the circle."""
-        turns = ((x + self.bound) / (2 * self.bound)).detach().floor()
+        length = 2 * self.bound
+        turns = ((x + self.bound) / length).detach().floor()
 
-        # In the last place of x a turn may be off by one.
-        return (x - 2 * self.bound * turns).clamp(-self.bound, self.bound)
+        # In the last place of x the count of turns may be wrong by 1.
+        wrapped = x - length * turns
+        return wrapped.clamp(-self.bound, self.bound)
 
     def _knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the positions of the knots, their images, and the derivatives, which start where they end."""
@@ -107,8 +109,7 @@ class CircularSpline(Spline):
         derivatives = self.min_derivative + F.softplus(raw + offset)
         derivatives = torch.cat((derivatives, derivatives[..., :1]), dim=-1)
 
-        return (
-            self._cumulative(widths, self.min_width),
-            self._cumulative(heights, self.min_height),
-            derivatives,
-        )
+        xs = self._cumulative(widths, self.min_width)
+        ys = self._cumulative(heights, self.min_height)
+
+        return xs, ys, derivatives

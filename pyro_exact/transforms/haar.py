@@ -62,12 +62,18 @@ class Haar(Bijection):
     ) -> tuple[Tensor, Tensor]:
         details: list[Tensor] = []
         for size in self.sizes:
-            pairs, rest = x.split([size - size % 2, size % 2], dim=-1)
+            odd = size % 2
+            pairs, rest = x.split([size - odd, odd], dim=-1)
             left, right = pairs.unflatten(-1, (size // 2, 2)).unbind(-1)
-            details = [(left - right) * ROOT_HALF, rest, *details]
-            x = (left + right) * ROOT_HALF
 
-        return torch.cat([x, *details], dim=-1), x.new_zeros(x.shape[:-1])
+            # a = (left + right) / sqrt 2, d = (left - right) / sqrt 2
+            x = (left + right) * ROOT_HALF
+            difference = (left - right) * ROOT_HALF
+            details = [difference, rest, *details]
+
+        y = torch.cat([x, *details], dim=-1)
+
+        return y, x.new_zeros(x.shape[:-1])
 
     def invert(
         self,
@@ -77,15 +83,21 @@ class Haar(Bijection):
         half = self.sizes[-1] // 2
         x = y[..., :half]
         remaining = y[..., half:]
+
         for size in reversed(self.sizes):
             count = size // 2
             odd = size % 2
+            after = remaining.shape[-1] - count - odd
             difference, rest, remaining = remaining.split(
-                [count, odd, remaining.shape[-1] - count - odd], dim=-1
+                [count, odd, after],
+                dim=-1,
             )
+
+            # left = (a + d) / sqrt 2, right = (a - d) / sqrt 2
             left = (x + difference) * ROOT_HALF
             right = (x - difference) * ROOT_HALF
-            x = torch.cat((torch.stack((left, right), dim=-1).flatten(-2), rest), dim=-1)
+            pairs = torch.stack((left, right), dim=-1).flatten(-2)
+            x = torch.cat((pairs, rest), dim=-1)
 
         return x, y.new_zeros(y.shape[:-1])
 
@@ -153,6 +165,10 @@ def _butterfly(p: Tensor, q: Tensor, r: Tensor, s: Tensor) -> tuple[Tensor, ...]
     bottom = r + s
     left = p - q
     right = r - s
-    sums = top + bottom, left + right, top - bottom, left - right
 
-    return tuple(part / 2 for part in sums)
+    return (
+        (top + bottom) / 2,
+        (left + right) / 2,
+        (top - bottom) / 2,
+        (left - right) / 2,
+    )

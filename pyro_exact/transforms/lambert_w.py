@@ -59,23 +59,35 @@ class LambertW(Elementwise):
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
-        w = lambert_w(self._tail(x, theta) * x.square())
+        delta = self._tail(x, theta)
+        w = lambert_w(delta * x.square())
         stretched = w < 2 * MOST
-        y = x * torch.where(stretched, -w / 2, -MOST).exp()
 
-        return y, torch.where(stretched, -w / 2 - w.log1p(), -MOST)
+        # y = x e^{-w / 2}
+        log_scale = torch.where(stretched, -w / 2, -MOST)
+        y = x * log_scale.exp()
+        ladj = torch.where(stretched, -w / 2 - w.log1p(), -MOST)
+
+        return y, ladj
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
-        w = self._tail(y, theta) * y.square()
+        delta = self._tail(y, theta)
+        w = delta * y.square()
         stretched = w < 2 * MOST
-        x = y * torch.where(stretched, w / 2, MOST).exp()
 
-        return x, torch.where(stretched, w / 2 + w.log1p(), MOST)
+        # x = y e^{delta y^2 / 2}
+        log_scale = torch.where(stretched, w / 2, MOST)
+        x = y * log_scale.exp()
+        ladj = torch.where(stretched, w / 2 + w.log1p(), MOST)
+
+        return x, ladj
 
     def _tail(self, x: Tensor, theta: Tensor) -> Tensor:
+        # delta = delta_max sigmoid(r - 4)
         left, right = theta.unbind(-1)
-        return self.max_tail * (torch.where(x < 0, left, right) - 4).sigmoid()
+        raw = torch.where(x < 0, left, right)
+        return self.max_tail * (raw - 4).sigmoid()
 
     def extra_repr(self) -> str:
         return f"max_tail={self.max_tail}"
@@ -90,18 +102,22 @@ def lambert_w(q: Tensor) -> Tensor:
     second order.
     """
     with torch.no_grad():
-        tiny = torch.finfo(q.dtype).tiny
-        log_q = q.clamp(min=tiny).log()
+        limits = torch.finfo(q.dtype)
+        log_q = q.clamp(min=limits.tiny).log()
         growth = q.log1p()
         w = (q / (1 + growth / 2)).log1p()
-        for _ in range(4):
-            safe = w.clamp(min=tiny)
-            w = safe / (1 + safe) * (1 + log_q - safe.log())
 
-        w = torch.where(q < torch.finfo(q.dtype).eps, q, w)
+        # w' = w / (1 + w) (1 + log q - log w)
+        for _ in range(4):
+            safe = w.clamp(min=limits.tiny)
+            excess = 1 + log_q - safe.log()
+            w = safe / (1 + safe) * excess
+
+        w = torch.where(q < limits.eps, q, w)
 
     for _ in range(2):
         # A step for w = q e^{-w}, which neither overflows nor divides by zero.
-        w = w + (q * (-w).exp() - w) / (1 + w)
+        error = q * (-w).exp() - w
+        w = w + error / (1 + w)
 
     return w

@@ -58,9 +58,12 @@ class LinearLU(Bijection):
         dim = check_size("LinearLU", "dim", dim, most=LARGEST_MATRIX)
         super().__init__((dim,), context_dim=context_dim)
         self.dim = dim
-        rotation = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64))[0]
+
+        noise = torch.randn(dim, dim, dtype=torch.float64)
+        rotation, _ = torch.linalg.qr(noise)
         permutation, lower, upper = torch.linalg.lu(rotation)
         diagonal = upper.diagonal()
+        dtype = torch.get_default_dtype()
         initial = {
             "lower": lower.tril(-1),
             "upper": upper.triu(1),
@@ -68,12 +71,12 @@ class LinearLU(Bijection):
             "shift": torch.zeros(dim),
         }
         self.theta = Parameters(
-            {k: v.to(torch.get_default_dtype()) for k, v in initial.items()},
+            {name: factor.to(dtype) for name, factor in initial.items()},
             context_dim,
         )
         self.register_buffer("order", permutation.argmax(1))
         self.register_buffer("back", permutation.argmax(0))
-        self.register_buffer("signs", diagonal.sign().to(torch.get_default_dtype()))
+        self.register_buffer("signs", diagonal.sign().to(dtype))
 
     def transform(
         self,
@@ -82,7 +85,12 @@ class LinearLU(Bijection):
     ) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             x, lower, upper, shift, log_det = self._theta(x, context)
-            y = multiply(multiply(x, upper.mT), lower.mT).index_select(-1, self.order) + shift
+
+            # y = P L U x + b
+            y = multiply(x, upper.mT)
+            y = multiply(y, lower.mT)
+            y = y.index_select(-1, self.order) + shift
+
             return y, log_det.expand(y.shape[:-1])
 
     def invert(
@@ -92,13 +100,13 @@ class LinearLU(Bijection):
     ) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             y, lower, upper, shift, log_det = self._theta(y, context)
+
+            # x = U^-1 L^-1 P^-1 (y - b)
             x = (y - shift).index_select(-1, self.back).double()
-            x = _divide(
-                _divide(x, lower.mT.double(), upper=True),
-                upper.mT.double(),
-                upper=False,
-            ).to(y.dtype)
-            return x, -log_det.expand(x.shape[:-1])
+            x = _divide(x, lower.mT.double(), upper=True)
+            x = _divide(x, upper.mT.double(), upper=False)
+
+            return x.to(y.dtype), -log_det.expand(x.shape[:-1])
 
     def _theta(
         self, x: Tensor, context: Tensor | None
@@ -106,8 +114,12 @@ class LinearLU(Bijection):
         """Return the input, both factors, the shift and the log-determinant in float32 or better."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         lower, upper, log_diagonal, shift = (p.to(dtype) for p in self.theta(context))
-        lower = lower.tril(-1) + torch.eye(self.dim, dtype=dtype, device=x.device)
-        upper = upper.triu(1) + torch.diag_embed(self.signs.to(dtype) * log_diagonal.exp())
+
+        # L has a unit diagonal, and U the diagonal sigma e^s.
+        identity = torch.eye(self.dim, dtype=dtype, device=x.device)
+        diagonal = self.signs.to(dtype) * log_diagonal.exp()
+        lower = lower.tril(-1) + identity
+        upper = upper.triu(1) + torch.diag_embed(diagonal)
 
         return x.to(dtype), lower, upper, shift, log_diagonal.sum(-1)
 
@@ -117,11 +129,21 @@ class LinearLU(Bijection):
 
 def multiply(x: Tensor, matrix: Tensor) -> Tensor:
     """Return the row vectors x (*batch, n) times one matrix (n, m), or times a batch of them (*batch, n, m)."""
-    return x @ matrix if matrix.dim() == 2 else (x.unsqueeze(-2) @ matrix).squeeze(-2)
+    if matrix.dim() == 2:
+        return x @ matrix
+
+    return (x.unsqueeze(-2) @ matrix).squeeze(-2)
 
 
 def _divide(x: Tensor, matrix: Tensor, upper: bool) -> Tensor:
     """Undo `multiply` by a triangular matrix, or by a batch of them."""
-    rows = x.reshape(-1, x.shape[-1]) if matrix.dim() == 2 else x.unsqueeze(-2)
-    rows = torch.linalg.solve_triangular(matrix, rows, upper=upper, left=False)
-    return rows.reshape(x.shape) if matrix.dim() == 2 else rows.squeeze(-2)
+    single = matrix.dim() == 2
+    rows = x.reshape(-1, x.shape[-1]) if single else x.unsqueeze(-2)
+    rows = torch.linalg.solve_triangular(
+        matrix,
+        rows,
+        upper=upper,
+        left=False,
+    )
+
+    return rows.reshape(x.shape) if single else rows.squeeze(-2)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.transforms.numerics import at_least_float32
-from pyro_exact.transforms.spline import Spline
+from pyro_exact.transforms.spline import Spline, at_ends
 
 LEAST_SHARE = 0.025  # of a bin on each side of the inner knot, as in Pyro
 
@@ -73,7 +73,10 @@ class LinearRationalSpline(Spline):
         piece = Piece(within, *knots, inverse=False)
         y, ladj = piece.forward(within)
 
-        return torch.where(inside, y, x), torch.where(inside, ladj, 0.0)
+        y = torch.where(inside, y, x)
+        ladj = torch.where(inside, ladj, 0.0)
+
+        return y, ladj
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
@@ -84,13 +87,20 @@ class LinearRationalSpline(Spline):
         piece = Piece(within, *knots, inverse=True)
         x, ladj = piece.invert(within)
 
-        return torch.where(inside, x, y), torch.where(inside, ladj, 0.0)
+        x = torch.where(inside, x, y)
+        ladj = torch.where(inside, ladj, 0.0)
+
+        return x, ladj
 
     def _knots_and_shares(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the knots, their images, the derivatives there, and the share of each bin."""
-        rest, raw = theta.split([3 * self.bins - 1, self.bins], dim=-1)
+        counts = [3 * self.bins - 1, self.bins]
+        rest, raw = theta.split(counts, dim=-1)
+
+        xs, ys, derivatives = self._knots(rest)
         shares = LEAST_SHARE + (1 - 2 * LEAST_SHARE) * raw.sigmoid()
-        return (*self._knots(rest), shares)
+
+        return xs, ys, derivatives, shares
 
 
 class Piece:
@@ -115,56 +125,83 @@ class Piece:
         inverse: bool,
     ) -> None:
         edges = ys if inverse else xs
-        index = (position.unsqueeze(-1) >= edges[..., 1:-1]).sum(-1, keepdim=True)
-        (x0, x1), (y0, y1), (d0, d1) = (
-            [side.gather(-1, index).squeeze(-1) for side in (knots[..., :-1], knots[..., 1:])]
-            for knots in (xs, ys, derivatives)
-        )
+        above = position.unsqueeze(-1) >= edges[..., 1:-1]
+        index = above.sum(-1, keepdim=True)
+
+        x0, x1 = at_ends(xs, index)
+        y0, y1 = at_ends(ys, index)
+        d0, d1 = at_ends(derivatives, index)
         share = shares.gather(-1, index).squeeze(-1)
+        rest = 1 - share
         width = x1 - x0
         height = y1 - y0
 
-        # The weights of both knots, divided by a common factor so that they stay in range.
+        # The weights of both knots, w_0 = 1 and w_1 = sqrt(d_0 / d_1), times sqrt(d_1), so that
+        # they stay in range.
         weight0 = d1.sqrt()
         weight1 = d0.sqrt()
-        mixed = (1 - share) * weight0 + share * weight1
-        inner = (share * weight0 * d0 + (1 - share) * weight1 * d1) * (width / height)
+        mixed = rest * weight0 + share * weight1
+
+        # w_c = (lambda w_0 d_0 + (1 - lambda) w_1 d_1) / s
+        slopes = share * weight0 * d0 + rest * weight1 * d1
+        inner = slopes * (width / height)
 
         # The image of the inner knot lies this far from either end of the bin.
         rise0 = share * weight1 / mixed * height
-        rise1 = (1 - share) * weight0 / mixed * height
+        rise1 = rest * weight0 / mixed * height
 
-        left = position - y0 < rise0 if inverse else position - x0 < share * width
+        if inverse:
+            left = position - y0 < rise0
+        else:
+            left = position - x0 < share * width
+
         self.left = left
         self.inner = inner
         self.width = width
         self.x_end = torch.where(left, x0, x1)
         self.y_end = torch.where(left, y0, y1)
         self.weight = torch.where(left, weight0, weight1)
-        self.share = torch.where(left, share, 1 - share)
+        self.share = torch.where(left, share, rest)
         self.rise = torch.where(left, rise0, rise1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return y and the log-derivative."""
         xi = (x - self.x_end).abs() / self.width
         denominator = self._denominator(xi)
-        climb = self.inner * self.rise * xi / denominator
 
-        return self.y_end + torch.where(self.left, climb, -climb), self._ladj(denominator)
+        # y = y_0 + w_c c xi / (w_0 (lambda - xi) + w_c xi)
+        climb = self.inner * self.rise * xi / denominator
+        signed = torch.where(self.left, climb, -climb)
+
+        return self.y_end + signed, self._ladj(denominator)
 
     def invert(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return x and the log-derivative of the inverse."""
         climb = (y - self.y_end).abs()
         rest = (self.rise - climb).clamp(min=0)
-        xi = self.share * self.weight * climb / (self.weight * climb + self.inner * rest)
-        walk = self.width * xi
 
-        return self.x_end + torch.where(self.left, walk, -walk), -self._ladj(self._denominator(xi))
+        # xi = lambda w_0 (y - y_0) / (w_0 (y - y_0) + w_c (c - (y - y_0)))
+        weighted = self.weight * climb
+        xi = self.share * weighted / (weighted + self.inner * rest)
+
+        walk = self.width * xi
+        signed = torch.where(self.left, walk, -walk)
+        ladj = self._ladj(self._denominator(xi))
+
+        return self.x_end + signed, -ladj
 
     def _denominator(self, xi: Tensor) -> Tensor:
-        return self.weight * (self.share - xi).clamp(min=0) + self.inner * xi
+        # w_0 (lambda - xi) + w_c xi
+        rest = (self.share - xi).clamp(min=0)
+        return self.weight * rest + self.inner * xi
 
     def _ladj(self, denominator: Tensor) -> Tensor:
-        factors = self.weight, self.inner, self.share, self.rise / self.width
-        numerator = torch.stack([factor.log() for factor in factors]).sum(0)
-        return numerator - 2 * denominator.log()
+        # log w_0 w_c lambda (c / w) / denominator^2
+        factors = (
+            self.weight,
+            self.inner,
+            self.share,
+            self.rise / self.width,
+        )
+        logarithms = torch.stack([factor.log() for factor in factors])
+        return logarithms.sum(0) - 2 * denominator.log()

@@ -79,19 +79,16 @@ class MixtureCDF(Elementwise):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        self.components = components = check_size(
-            "MixtureCDF", "components", components, most=LARGEST_COUNT
-        )
-        self.min_log_scale = check_number("MixtureCDF", "min_log_scale", min_log_scale, -20, -1e-6)
-        self.spread = spread = check_number("MixtureCDF", "spread", spread, -1e6, 1e6)
+        name = "MixtureCDF"
+        self.components = components = check_size(name, "components", components, 1, LARGEST_COUNT)
+        self.min_log_scale = check_number(name, "min_log_scale", min_log_scale, -20, -1e-6)
+        self.spread = spread = check_number(name, "spread", spread, -1e6, 1e6)
         self.compiled = compiled
         self.num_params = 2 + 3 * components
+
         places = (2 * torch.arange(components) + 1) / components - 1
-        self.register_buffer(
-            "offsets",
-            spread * places.to(torch.get_default_dtype()),
-            persistent=False,
-        )
+        offsets = spread * places.to(torch.get_default_dtype())
+        self.register_buffer("offsets", offsets, persistent=False)
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
@@ -104,13 +101,27 @@ class MixtureCDF(Elementwise):
 
         # At the least of the components' own quantiles each of them has at most the probability
         # asked for, at the greatest at least that: the root lies between them.
-        quantiles = (mixture.mean + u.unsqueeze(-1) / mixture.rate).detach()
+        quantiles = mixture.mean + u.unsqueeze(-1) / mixture.rate
+        quantiles = quantiles.detach()
         low = quantiles.amin(-1)
         high = quantiles.amax(-1)
-        start = (mixture.log_weight.detach().exp() * quantiles).sum(-1).clamp(low, high)
 
-        evaluate = partial(evaluated, self._fused(log_odds), u.numel())
-        x, log_slope = newton.root(evaluate, u, mixture, (low, high), start)
+        weight = mixture.log_weight.detach().exp()
+        average = (weight * quantiles).sum(-1)
+        start = average.clamp(low, high)
+
+        evaluate = partial(
+            evaluated,
+            self._fused(log_odds),
+            u.numel(),
+        )
+        x, log_slope = newton.root(
+            evaluate,
+            u,
+            mixture,
+            (low, high),
+            start,
+        )
 
         return x, -log_slope - log_scale
 
@@ -119,7 +130,10 @@ class MixtureCDF(Elementwise):
         return {LEAST_SCALE: mixture.log_rate > NEAR_BOUND * -self.min_log_scale}
 
     def _fused(self, function: Function) -> Function:
-        return fused(function) if self.compiled and not torch.compiler.is_compiling() else function
+        if self.compiled and not torch.compiler.is_compiling():
+            return fused(function)
+
+        return function
 
     def extra_repr(self) -> str:
         return f"{self.components}, min_log_scale={self.min_log_scale}"
@@ -131,7 +145,11 @@ def mixture_cdf(
     """Return the formula's value and the log-derivative."""
     shift, log_scale, mixture = unpack(theta, offsets, min_log_scale)
     u, log_slope = log_odds(x, mixture)
-    return u * log_scale.exp() + shift, log_slope + log_scale
+
+    # y = logit(F(x)) e^a + b
+    y = u * log_scale.exp() + shift
+
+    return y, log_slope + log_scale
 
 
 class Mixture(NamedTuple):
@@ -158,8 +176,9 @@ def unpack(
         log_rate.exp(),
         log_rate,
     )
+    log_scale = tanh_bounded(raw.squeeze(-1), 1.0)
 
-    return shift.squeeze(-1), tanh_bounded(raw.squeeze(-1), 1.0), mixture
+    return shift.squeeze(-1), log_scale, mixture
 
 
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
@@ -168,16 +187,20 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     As :math:`\sigma(z) = e^{\min(z, 0)} \sigma(|z|)`, one sigmoid a component serves all three
     sums, without underflow.
     """
+    log_weight = mixture.log_weight
     z = (x.unsqueeze(-1) - mixture.mean) * mixture.rate
+
+    # min(z, 0) and max(z, 0), written so that at 0 both have the derivatives from the same side
     below = z.clamp(max=0)
-    above = (
-        z - below
-    )  # max(z, 0), written so that at 0 both have their derivatives from the same side
+    above = z - below
     distance = above - below
     bulk = distance.sigmoid()
-    log_cdf = log_sum(mixture.log_weight + below, bulk)
-    log_rest = log_sum(mixture.log_weight - above, bulk)
-    log_density = log_sum(mixture.log_weight + mixture.log_rate - distance, bulk.square())
+
+    # F = sum pi sigmoid(z), 1 - F = sum pi sigmoid(-z), F' = sum pi e^{-s} sigmoid(z) sigmoid(-z)
+    log_cdf = log_sum(log_weight + below, bulk)
+    log_rest = log_sum(log_weight - above, bulk)
+    log_peak = log_weight + mixture.log_rate
+    log_density = log_sum(log_peak - distance, bulk.square())
 
     return log_cdf - log_rest, log_density - log_cdf - log_rest
 
@@ -185,7 +208,8 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 def log_sum(exponent: Tensor, factor: Tensor) -> Tensor:
     """Return the logarithm of the sum of factor * exp(exponent) over the last dimension."""
     greatest = exponent.detach().amax(-1, keepdim=True)
-    return (factor * (exponent - greatest).exp()).sum(-1).log() + greatest.squeeze(-1)
+    terms = factor * (exponent - greatest).exp()
+    return terms.sum(-1).log() + greatest.squeeze(-1)
 
 
 def evaluated(
@@ -196,7 +220,8 @@ def evaluated(
 ) -> tuple[Tensor, Tensor]:
     """Return `log_odds`, by a function that is compiled for all ``count`` elements where it applies."""
     together = x.dim() == 1 and len(x) == count and not torch.is_grad_enabled()
-    return (fast if together else log_odds)(x, Mixture(*parts))
+    function = fast if together else log_odds
+    return function(x, Mixture(*parts))
 
 
 @cache

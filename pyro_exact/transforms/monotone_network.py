@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -84,8 +85,9 @@ class MonotoneNetwork(Monotone):
         self.element = nn.Linear(1, first, bias=False)
         self.embedding = nn.Linear(self.embedding_dim, first)
         self.layers = nn.ModuleList(
-            nn.Linear(below, above) for below, above in zip([first, *rest], rest, strict=False)
+            nn.Linear(below, above) for below, above in pairwise([first, *rest])
         )
+
         last = self.layers[-1] if len(self.layers) else self.element
         for weight in last.parameters():
             nn.init.zeros_(weight)
@@ -93,21 +95,27 @@ class MonotoneNetwork(Monotone):
     def unpack(self, theta: Tensor) -> Parts:
         r"""Return :math:`\beta`, and the share of the embedding in the first hidden layer."""
         with full_precision(theta):
-            return theta[..., 0], linear(self.embedding, theta[..., 1:])
+            shift = theta[..., 0]
+            hidden = linear(self.embedding, theta[..., 1:])
+            return shift, hidden
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         shift, hidden = parts
         inner = x.clamp(-self.bound, self.bound)
         nodes, weights = (x.new_tensor(values) for values in self.quadrature)
 
-        # One more node at x itself, where the value of the integrand is the slope.
+        # A last node at x itself, where the value of the integrand is the slope.
         places = torch.cat((nodes, nodes.new_ones(1)))
-        log_g = self._log_integrand(inner.unsqueeze(-1) * places, hidden.unsqueeze(-2))
-
-        area = inner * (weights * log_g[..., :-1].exp()).sum(-1)
+        u = inner.unsqueeze(-1) * places
+        log_g = self._log_integrand(u, hidden.unsqueeze(-2))
         log_slope = log_g[..., -1]
 
-        return shift + area + log_slope.exp() * (x - inner), log_slope
+        # The integral from 0 to x is x times the weighted mean of g.
+        terms = weights * log_g[..., :-1].exp()
+        area = inner * terms.sum(-1)
+        tail = log_slope.exp() * (x - inner)
+
+        return shift + area + tail, log_slope
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         """Return the bounds that the least and the largest slope allow."""
@@ -125,7 +133,8 @@ class MonotoneNetwork(Monotone):
     def _log_integrand(self, u: Tensor, hidden: Tensor) -> Tensor:
         r"""Return log g at the nodes u (\*shape of x, n), given the embedding's share (\*shape of x, 1, first)."""
         with full_precision(u):
-            h = linear(self.element, u.unsqueeze(-1) / self.bound) + hidden
+            scaled = u.unsqueeze(-1) / self.bound
+            h = linear(self.element, scaled) + hidden
             for layer in self.layers:
                 h = linear(layer, h.tanh())
 
@@ -137,12 +146,19 @@ class MonotoneNetwork(Monotone):
 
 def linear(layer: nn.Module, x: Tensor) -> Tensor:
     """Return the output of a linear layer in the precision of its input."""
-    weight = layer.get_parameter("weight")
+    weight = layer.get_parameter("weight").to(x)
     bias = getattr(layer, "bias", None)
-    return F.linear(x, weight.to(x), None if bias is None else bias.to(x))
+    if bias is not None:
+        bias = bias.to(x)
+
+    return F.linear(x, weight, bias)
 
 
 def gauss_legendre(count: int) -> tuple[list[float], list[float]]:
     """Return the nodes and the weights of the Gauss-Legendre quadrature on [0, 1]."""
+    # From [-1, 1] to [0, 1].
     nodes, weights = np.polynomial.legendre.leggauss(count)
-    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()
+    nodes = (nodes + 1) / 2
+    weights = weights / 2
+
+    return nodes.tolist(), weights.tolist()

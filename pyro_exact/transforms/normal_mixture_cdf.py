@@ -71,14 +71,19 @@ class NormalMixtureCDF(Monotone):
         self.spread = check_number(name, "spread", spread, -1e6, 1e6)
         self.num_params = 3 * components
 
-        places = ((2 * torch.arange(components) + 1) / components - 1) * self.spread
-        self.register_buffer("offsets", places.to(torch.get_default_dtype()), persistent=False)
+        places = (2 * torch.arange(components) + 1) / components - 1
+        offsets = (places * self.spread).to(torch.get_default_dtype())
+        self.register_buffer("offsets", offsets, persistent=False)
 
     def unpack(self, theta: Tensor) -> Parts:
         r"""Return :math:`\log \pi`, :math:`\mu`, and the logarithm of the inverse scales."""
-        logits, means, raw = theta.split([self.components] * 3, dim=-1)
-        log_rate = tanh_bounded(raw, self.max_log_scale, sign=-1)
-        return logits.log_softmax(-1), means + self.offsets.to(theta), log_rate
+        logits, raw_mean, raw_scale = theta.split([self.components] * 3, dim=-1)
+
+        log_weight = logits.log_softmax(-1)
+        mean = raw_mean + self.offsets.to(theta)
+        log_rate = tanh_bounded(raw_scale, self.max_log_scale, sign=-1)
+
+        return log_weight, mean, log_rate
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         log_weight, mean, log_rate = parts
@@ -87,20 +92,28 @@ class NormalMixtureCDF(Monotone):
         # Above the median everything is mirrored: -y is the quantile of 1 - F.
         lower = self._below_median(z.detach(), log_weight.detach())
         z = torch.where(lower.unsqueeze(-1), z, -z)
+
+        # log F = log sum pi Phi(z)
         log_phi, hazard = log_cdf_and_hazard(z)
         log_terms = log_weight + log_phi
-        y = lower_quantile(log_terms.logsumexp(-1))
+        log_cdf = log_terms.logsumexp(-1)
+        y = lower_quantile(log_cdf)
 
         # With shares q = pi Phi(z) / F, (log F)' = sum q phi(z) / Phi(z) e^{-s}. From this nothing
         # as large as log F has to be subtracted.
-        log_rise = (log_terms.log_softmax(-1) + hazard + log_rate).logsumexp(-1)
+        log_share = log_terms.log_softmax(-1)
+        log_rise = (log_share + hazard + log_rate).logsumexp(-1)
 
-        return torch.where(lower, y, -y), log_rise - log_cdf_and_hazard(y)[1]
+        # (log F)' = phi(y) / Phi(y) dy/dx
+        _, hazard_at_y = log_cdf_and_hazard(y)
+
+        return torch.where(lower, y, -y), log_rise - hazard_at_y
 
     @staticmethod
     def _below_median(z: Tensor, log_weight: Tensor) -> Tensor:
         """Return whether F is less than one half."""
-        return (log_weight.exp() * torch.special.ndtr(z)).sum(-1) < 0.5
+        terms = log_weight.exp() * torch.special.ndtr(z)
+        return terms.sum(-1) < 0.5
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         """Return the least and the greatest of the quantiles that the components have themselves."""
@@ -112,7 +125,8 @@ class NormalMixtureCDF(Monotone):
         """Return the mean of the quantiles of the components."""
         log_weight, mean, log_rate = parts
         quantiles = mean + y.unsqueeze(-1) * (-log_rate).exp()
-        return (log_weight.exp() * quantiles).sum(-1).clamp(low, high)
+        average = (log_weight.exp() * quantiles).sum(-1)
+        return average.clamp(low, high)
 
     def extra_repr(self) -> str:
         return f"{self.components}, max_log_scale={self.max_log_scale}"
@@ -138,15 +152,20 @@ def log_cdf_and_hazard(z: Tensor) -> tuple[Tensor, Tensor]:
     for level in range(levels, 0, -1):
         fraction = far + level / fraction
 
+    # log phi(z) = -z^2 / 2 - log(2 pi) / 2, and log Phi(z) = log phi(z) - log hazard
     tail_hazard = fraction.log()
-    tail = -far.square() / 2 - LOG_ROOT_2_PI - tail_hazard
+    log_phi = -far.square() / 2 - LOG_ROOT_2_PI
+    tail = log_phi - tail_hazard
 
     bulk = torch.special.log_ndtr(near)
-    bulk_hazard = -z.clamp(min=-FAR).square() / 2 - LOG_ROOT_2_PI - bulk
+    log_phi = -z.clamp(min=-FAR).square() / 2 - LOG_ROOT_2_PI
+    bulk_hazard = log_phi - bulk
 
     in_tail = z < -FAR
+    log_cdf = torch.where(in_tail, tail, bulk)
+    log_hazard = torch.where(in_tail, tail_hazard, bulk_hazard)
 
-    return torch.where(in_tail, tail, bulk), torch.where(in_tail, tail_hazard, bulk_hazard)
+    return log_cdf, log_hazard
 
 
 def lower_quantile(log_p: Tensor) -> Tensor:
@@ -159,8 +178,11 @@ def lower_quantile(log_p: Tensor) -> Tensor:
     with torch.no_grad():
         # For small p, y² + log(2 pi y²) is close to -2 log p.
         square = (-2 * log_p).clamp(min=1)
-        far = -(square - (2 * math.pi * square).log()).clamp(min=1).sqrt()
-        y = torch.where(log_p > -50, torch.special.ndtri(log_p.exp()), far)
+        square = square - (2 * math.pi * square).log()
+        far = -square.clamp(min=1).sqrt()
+        near = torch.special.ndtri(log_p.exp())
+        y = torch.where(log_p > -50, near, far)
+
         for _ in range(2):
             y = _newton(y, log_p)
 
@@ -171,5 +193,7 @@ def lower_quantile(log_p: Tensor) -> Tensor:
 
 
 def _newton(y: Tensor, log_p: Tensor) -> Tensor:
+    # A Newton step for log Phi(y) = log p.
     log_cdf, log_slope = log_cdf_and_hazard(y)
-    return y + (log_p - log_cdf) * (-log_slope).exp()
+    error = log_p - log_cdf
+    return y + error * (-log_slope).exp()

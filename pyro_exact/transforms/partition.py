@@ -48,14 +48,17 @@ class _HalfOfAxis(Partition):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         cut = self.size // 2
-        first, second = x.split((cut, self.size - cut), dim=x.dim() - self.event_dim)
+        axis = x.dim() - self.event_dim
+        first, second = x.split((cut, self.size - cut), dim=axis)
         return (second, first) if self.swap else (first, second)
 
     def join(self, fixed: Tensor, free: Tensor) -> Tensor:
-        return torch.cat((free, fixed) if self.swap else (fixed, free), dim=-self.event_dim)
+        parts = (free, fixed) if self.swap else (fixed, free)
+        return torch.cat(parts, dim=-self.event_dim)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.size}{', swap=True' if self.swap else ''})"
+        swap = ", swap=True" if self.swap else ""
+        return f"{type(self).__name__}({self.size}{swap})"
 
 
 class Halves(_HalfOfAxis):
@@ -121,23 +124,33 @@ class Checkerboard(Partition):
                 f"Pad the image or start with Squeeze."
             )
 
-        even = torch.stack((x[..., ::2, ::2], x[..., 1::2, 1::2]), dim=-3).flatten(-4, -3)
-        odd = torch.stack((x[..., ::2, 1::2], x[..., 1::2, ::2]), dim=-3).flatten(-4, -3)
+        # The four positions of each block.
+        top = x[..., ::2, :]
+        bottom = x[..., 1::2, :]
+        top_left = top[..., ::2]
+        top_right = top[..., 1::2]
+        bottom_left = bottom[..., ::2]
+        bottom_right = bottom[..., 1::2]
+
+        even = torch.stack((top_left, bottom_right), dim=-3).flatten(-4, -3)
+        odd = torch.stack((top_right, bottom_left), dim=-3).flatten(-4, -3)
+
         return (odd, even) if self.swap else (even, odd)
 
     def join(self, fixed: Tensor, free: Tensor) -> Tensor:
-        parts = (free, fixed) if self.swap else (fixed, free)
-        (even, even_below), (odd, odd_below) = (
-            part.unflatten(-3, (self.size, 2)).unbind(-3) for part in parts
-        )
-        rows = (
-            torch.stack((even, odd), dim=-1).flatten(-2),
-            torch.stack((odd_below, even_below), dim=-1).flatten(-2),
-        )
-        return torch.stack(rows, dim=-2).flatten(-3, -2)
+        even, odd = (free, fixed) if self.swap else (fixed, free)
+        pair = (self.size, 2)
+        top_left, bottom_right = even.unflatten(-3, pair).unbind(-3)
+        top_right, bottom_left = odd.unflatten(-3, pair).unbind(-3)
+
+        top = torch.stack((top_left, top_right), dim=-1).flatten(-2)
+        bottom = torch.stack((bottom_left, bottom_right), dim=-1).flatten(-2)
+
+        return torch.stack((top, bottom), dim=-2).flatten(-3, -2)
 
     def __repr__(self) -> str:
-        return f"Checkerboard({self.size}{', swap=True' if self.swap else ''})"
+        swap = ", swap=True" if self.swap else ""
+        return f"Checkerboard({self.size}{swap})"
 
 
 class Columns(Partition):
@@ -174,7 +187,8 @@ class Columns(Partition):
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape[-1] % 2:
             raise ValueError(
-                f"Columns expects an even width; got {tuple(x.shape[-3:])}. Pad the image or start with Squeeze."
+                f"Columns expects an even width; got {tuple(x.shape[-3:])}. "
+                f"Pad the image or start with Squeeze."
             )
 
         even = x[..., ::2]
@@ -186,4 +200,5 @@ class Columns(Partition):
         return torch.stack(parts, dim=-1).flatten(-2)
 
     def __repr__(self) -> str:
-        return f"Columns({self.size}{', swap=True' if self.swap else ''})"
+        swap = ", swap=True" if self.swap else ""
+        return f"Columns({self.size}{swap})"

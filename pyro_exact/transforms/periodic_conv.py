@@ -97,18 +97,25 @@ class PeriodicConv(Bijection):
             (kernel,) = self.theta(context)
             kernel = sign * kernel.to(x.dtype)
 
+            # log|det| = H W tr M_0
             height, width = x.shape[-2:]
             middle = self.kernel_size // 2
-            trace = kernel[..., middle, middle, :, :].diagonal(dim1=-2, dim2=-1).sum(-1)
+            centre = kernel[..., middle, middle, :, :]
+            trace = centre.diagonal(dim1=-2, dim2=-1).sum(-1)
             ladj = (height * width * trace).expand(x.shape[:-3])
-            if not x.numel():
-                return x.clone(), ladj  # a Fourier transform takes no empty batch
 
-            matrices = torch.linalg.matrix_exp(self._spectrum(kernel.double(), height, width))
-            frequencies = torch.fft.rfft2(x.double()).movedim(-3, -1).unsqueeze(-1)
-            product = (matrices @ frequencies).squeeze(-1).movedim(-1, -3)
-            y = torch.fft.irfft2(product, s=(height, width)).to(x.dtype)
-            return y, ladj
+            # A Fourier transform takes no empty batch.
+            if not x.numel():
+                return x.clone(), ladj
+
+            # In the Fourier domain the convolution is a matrix for each frequency.
+            spectrum = self._spectrum(kernel.double(), height, width)
+            matrices = torch.linalg.matrix_exp(spectrum)
+            frequencies = torch.fft.rfft2(x.double()).movedim(-3, -1)
+            product = (matrices @ frequencies.unsqueeze(-1)).squeeze(-1)
+
+            y = torch.fft.irfft2(product.movedim(-1, -3), s=(height, width))
+            return y.to(x.dtype), ladj
 
     def _spectrum(self, kernel: Tensor, height: int, width: int) -> Tensor:
         r"""Return the matrix of each frequency, (\*batch, H, W // 2 + 1, C, C)."""
@@ -117,15 +124,20 @@ class PeriodicConv(Bijection):
         rows = torch.arange(height, device=kernel.device)
         columns = torch.arange(width // 2 + 1, device=kernel.device)
 
-        row_angle = 2 * math.pi / height * (rows[:, None] * shift).to(kernel.dtype)
-        column_angle = 2 * math.pi / width * (columns[:, None] * shift).to(kernel.dtype)
+        row_turns = (rows[:, None] * shift).to(kernel.dtype)
+        column_turns = (columns[:, None] * shift).to(kernel.dtype)
+        row_angle = 2 * math.pi / height * row_turns
+        column_angle = 2 * math.pi / width * column_turns
         angle = row_angle[:, None, :, None] + column_angle[None, :, None, :]
 
-        phase = torch.complex(angle.cos(), angle.sin()).flatten(-2)
-        flat = kernel.flatten(-2).flatten(-3, -2).to(phase.dtype)
-        spectrum = phase.flatten(0, 1) @ flat
+        phase = torch.complex(angle.cos(), angle.sin())
+        phase = phase.flatten(-2).flatten(0, 1)
+        matrices = kernel.flatten(-2).flatten(-3, -2).to(phase.dtype)
 
-        return spectrum.unflatten(-2, (height, -1)).unflatten(-1, (self.channels, self.channels))
+        spectrum = phase @ matrices
+        spectrum = spectrum.unflatten(-2, (height, -1))
+
+        return spectrum.unflatten(-1, (self.channels, self.channels))
 
     def _check_size(self, x: Tensor) -> None:
         """Check that the kernel does not wrap around onto itself."""

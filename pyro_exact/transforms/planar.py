@@ -83,9 +83,14 @@ class Planar(Bijection):
         self.dim = dim
         self.parametrization = parametrization
         self.layers = layers
+
         bound = dim**-0.5
-        u, w = (torch.empty(layers, dim).uniform_(-bound, bound) for _ in range(2))
-        self.theta = Parameters({"u": u, "w": w, "b": torch.zeros(layers)}, context_dim)
+        initial = {
+            "u": torch.empty(layers, dim).uniform_(-bound, bound),
+            "w": torch.empty(layers, dim).uniform_(-bound, bound),
+            "b": torch.zeros(layers),
+        }
+        self.theta = Parameters(initial, context_dim)
 
     def transform(
         self,
@@ -100,15 +105,31 @@ class Planar(Bijection):
         if w.dim() == 2 and not torch.is_autocast_enabled(x.device.type):
             # Matrix products are faster than broadcasting, but autocast would round them.
             x = x.reshape(-1, self.dim)
-            for u_k, w_k, b_k in zip(u_hat.split(1), w.split(1), b.split(1), strict=True):
-                a.append(F.linear(x, w_k, b_k))
-                x = torch.addmm(x, a[-1].tanh(), u_k)
+            maps = zip(
+                u_hat.split(1),
+                w.split(1),
+                b.split(1),
+                strict=True,
+            )
+            for u_k, w_k, b_k in maps:
+                a_k = F.linear(x, w_k, b_k)
+                x = torch.addmm(x, a_k.tanh(), u_k)
+                a.append(a_k)
         else:
-            for u_k, w_k, b_k in zip(u_hat.unbind(-2), w.unbind(-2), b.split(1, -1), strict=True):
-                a.append((x * w_k).sum(-1, keepdim=True) + b_k)
-                x = x + u_k * a[-1].tanh()
+            maps = zip(
+                u_hat.unbind(-2),
+                w.unbind(-2),
+                b.split(1, -1),
+                strict=True,
+            )
+            for u_k, w_k, b_k in maps:
+                a_k = (x * w_k).sum(-1, keepdim=True) + b_k
+                x = x + u_k * a_k.tanh()
+                a.append(a_k)
 
-        return x.view(*batch, self.dim), _ladj(torch.cat(a, -1), stretch).view(batch)
+        ladj = _ladj(torch.cat(a, -1), stretch)
+
+        return x.view(*batch, self.dim), ladj.view(batch)
 
     def invert(
         self,
@@ -120,11 +141,18 @@ class Planar(Bijection):
 
         for k in reversed(range(self.layers)):
             # w.y + b = w.x + b + (w.u_hat) tanh(w.x + b) is an equation for a = w.x + b alone.
-            target = (y * w[..., k, :]).sum(-1) + b[..., k]
-            a.append(solve(stretch[..., k], target))
-            y = y - u_hat[..., k, :] * a[-1].tanh().unsqueeze(-1)
+            w_k = w[..., k, :]
+            target = (y * w_k).sum(-1) + b[..., k]
+            a_k = solve(stretch[..., k], target)
 
-        return y, -_ladj(torch.stack(a[::-1], -1), stretch)
+            # x = y - u_hat tanh(a)
+            u_k = u_hat[..., k, :]
+            y = y - u_k * a_k.tanh().unsqueeze(-1)
+            a.append(a_k)
+
+        ladj = _ladj(torch.stack(a[::-1], -1), stretch)
+
+        return y, -ladj
 
     def _theta(
         self, x: Tensor, context: Tensor | None
@@ -134,19 +162,21 @@ class Planar(Bijection):
         u, w, b = (p.to(dtype) for p in self.theta(context))
         product = (u * w).sum(-1)
         norm2 = (w * w).sum(-1)
-        number = torch.finfo(dtype)
+        limits = torch.finfo(dtype)
 
         if self.parametrization == "shifted":
             # 1 + m(p) = log(1 + (e - 1) e^p). At the default threshold, 20, it is off by e^-20.
-            stretch = F.softplus(product + math.log(math.e - 1), threshold=40)
+            offset = math.log(math.e - 1)
+            stretch = F.softplus(product + offset, threshold=40)
 
             # m(p) - p = log(1 + (exp(-p) - 1) / e) to full accuracy near 0, where a vanishing w
             # divides it
             bounded = product.clamp_min(-80)
-            excess = torch.log1p(torch.expm1(-bounded) / math.e) + (bounded - product)
-            weight = excess / (norm2 + number.eps**2)
+            change = torch.expm1(-bounded) / math.e
+            excess = torch.log1p(change) + (bounded - product)
+            weight = excess / (norm2 + limits.eps**2)
         else:
-            vanishes = norm2 < number.eps**2
+            vanishes = norm2 < limits.eps**2
 
             # 1 + m(p) = log(1 + e^p)
             stretch = F.softplus(product, threshold=40).masked_fill(vanishes, 1)
@@ -154,17 +184,15 @@ class Planar(Bijection):
             weight = excess / norm2.masked_fill(vanishes, 1)
 
         # u_hat = u + (m(w.u) - w.u) w / |w|^2
-        return (
-            x.to(dtype),
-            torch.addcmul(u, weight.unsqueeze(-1), w),
-            w,
-            b,
-            stretch + number.tiny,
-        )
+        u_hat = torch.addcmul(u, weight.unsqueeze(-1), w)
+
+        return x.to(dtype), u_hat, w, b, stretch + limits.tiny
 
     def extra_repr(self) -> str:
         return f"{self.dim}, parametrization={self.parametrization!r}, layers={self.layers}"
 
 
 def _ladj(a: Tensor, stretch: Tensor) -> Tensor:
-    return derivative(a, a.tanh(), stretch).log().sum(-1)
+    # log(tanh^2 a + (1 + w.u_hat) / cosh^2 a)
+    slope = derivative(a, a.tanh(), stretch)
+    return slope.log().sum(-1)

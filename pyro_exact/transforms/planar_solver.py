@@ -18,11 +18,12 @@ def derivative(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
         tanh: ``a.tanh()``, which every caller has at hand.
         stretch: :math:`s`, of a shape that broadcasts with ``a``.
     """
+    # 1 / cosh^2 a = 4 t (1 - t) with t = sigmoid(-2 |a|); 1 - tanh^2 would lose the tail
     tail = torch.sigmoid(-2 * a.abs())
-    sech2 = torch.addcmul(
-        tail, tail, tail, value=-1
-    )  # a quarter of it; 1 - tanh² would lose the tail
-    return torch.addcmul(tanh.square(), stretch, sech2, value=4)
+    quarter = torch.addcmul(tail, tail, tail, value=-1)
+
+    # tanh^2 a + s / cosh^2 a
+    return torch.addcmul(tanh.square(), stretch, quarter, value=4)
 
 
 def solve(stretch: Tensor, target: Tensor) -> Tensor:
@@ -42,9 +43,13 @@ def solve(stretch: Tensor, target: Tensor) -> Tensor:
     with torch.no_grad():
         size = target.abs()
         a = _start(stretch, size)
-        bracket = a / 2, 2 * a  # which rounding must not leave
+
+        # Rounding must not leave this bracket.
+        low = a / 2
+        high = 2 * a
         for _ in range(4):
-            a = _newton(a, stretch, size).clamp(*bracket)
+            a = _newton(a, stretch, size)
+            a = a.clamp(low, high)
 
         a = a * target.sign()
 
@@ -56,9 +61,12 @@ def solve(stretch: Tensor, target: Tensor) -> Tensor:
 
 def _newton(a: Tensor, stretch: Tensor, target: Tensor) -> Tensor:
     tanh = a.tanh()
-    residual = torch.addcmul(_excess(a, tanh), stretch, tanh) - target
 
-    # The gradient of torch.addcdiv would square a slope that may be the smallest number.
+    # (a - tanh a) + s tanh a = t
+    left = torch.addcmul(_excess(a, tanh), stretch, tanh)
+    residual = left - target
+
+    # The gradient of torch.addcdiv would square a slope that may be tiny.
     return a - residual / derivative(a, tanh, stretch)
 
 
@@ -76,11 +84,15 @@ def _excess(a: Tensor, tanh: Tensor) -> Tensor:
     small = a.clamp(-1, 1)
     square = small.square()
 
-    tail: Tensor = square / (2 * levels + 1) + (2 * levels - 1)
-    for odd in range(2 * levels - 3, 4, -2):
+    # 5 + a^2 / (7 + a^2 / (9 + ...)), from the last level up
+    last = 2 * levels + 1
+    tail: Tensor = square / last + (last - 2)
+    for odd in range(last - 4, 4, -2):
         tail = square / tail + odd
 
-    fraction = small * square / (square / tail + square + 3)
+    # a^3 / (3 + a^2 + a^2 / tail)
+    cube = small * square
+    fraction = cube / (square / tail + square + 3)
 
     return torch.where(a.abs() < 1, fraction, a - tanh)
 
@@ -91,8 +103,10 @@ def _excess(a: Tensor, tanh: Tensor) -> Tensor:
 # rounding (a test scans both ranges).
 #
 # c < 0: the left side is convex for a > 0, so start above the root. Each of three facts bounds it
-# from above: tanh a <= 1                                   a <= t - c tanh a <= a
-# a <= t / s a - tanh a >= 5 a^3 / (15 + 6 a^2)            a <= (3 q)^(1/3) + 6 q / 5,  q = -t / c
+# from above:
+#   tanh a <= 1                              a <= t - c
+#   tanh a <= a                              a <= t / s
+#   a - tanh a >= 5 a^3 / (15 + 6 a^2)       a <= (3 q)^(1/3) + 6 q / 5,  q = -t / c
 # The third is a convergent of the continued fraction of tanh.
 #
 # c > 0: it is concave, so start below the root. The first two facts now give t - c and t / s as
@@ -105,12 +119,23 @@ def _start(stretch: Tensor, target: Tensor) -> Tensor:
     c = stretch - 1
     s = stretch
     t = target
+
+    # c < 0: the least of t - c, t / s and (3 q)^(1/3) + 6 q / 5 with q = -t / c
     q = t / (-c).clamp_min(tiny)
-    above = torch.minimum(torch.minimum(t - c, t / s), (3 * q).pow(1 / 3) + 1.2 * q)
+    above = torch.minimum(t - c, t / s)
+    above = torch.minimum(above, (3 * q).pow(1 / 3) + 1.2 * q)
+
+    # c > 0: the upper bound b = d + log(1 + 4 c exp(-2 d)) / 2 with d = max(t - c, 0)
     positive = c.clamp_min(tiny)
     d = (t - positive).clamp_min(0)
-    b = torch.minimum(d + torch.log1p(4 * positive * (-2 * d).exp()) / 2, t)
-    third = ((positive + t - b) / (positive - t + b).clamp_min(tiny)).log() / 2
-    below = torch.maximum(torch.maximum(t / s, d), torch.minimum(third, b))
+    z = 4 * positive * (-2 * d).exp()
+    b = torch.minimum(d + torch.log1p(z) / 2, t)
+
+    # the largest of t / s, d and atanh((t - b) / c) = log((c + t - b) / (c - t + b)) / 2
+    numerator = positive + t - b
+    denominator = (positive - t + b).clamp_min(tiny)
+    third = (numerator / denominator).log() / 2
+    below = torch.maximum(t / s, d)
+    below = torch.maximum(below, torch.minimum(third, b))
 
     return torch.where(c < 0, above, below)

@@ -89,38 +89,47 @@ class DenseSigmoidal(Monotone):
 
         places = _places(self.width)
         rows = _places(self.units)
+        distances = (rows[:, None] - places).abs()
         self.register_buffer("places", places, persistent=False)
-        self.register_buffer("nearness", -2 * (rows[:, None] - places).abs(), persistent=False)
+        self.register_buffer("nearness", -2 * distances, persistent=False)
 
     def unpack(self, theta: Tensor) -> Parts:
         r"""Return :math:`\log a, b, \log W` and :math:`\log U` of each layer."""
         parts: list[Tensor] = []
-        layers = theta.split([sum(split) for split in self.splits], dim=-1)
+        counts = [sum(split) for split in self.splits]
+        layers = zip(
+            theta.split(counts, dim=-1),
+            self.splits,
+            pairwise(self.sizes),
+            strict=True,
+        )
 
-        for layer, split, (below, above) in zip(
-            layers, self.splits, pairwise(self.sizes), strict=True
-        ):
+        for layer, split, (below, above) in layers:
             log_a, b, output, mixing = layer.split(split, dim=-1)
             output = output.unflatten(-1, (above, self.width))
             if above > 1:
                 output = output + self.nearness.to(theta)
 
             if below > 1:
-                log_mixing = mixing.unflatten(-1, (self.width, below)).log_softmax(-1)
+                mixing = mixing.unflatten(-1, (self.width, below))
+                log_mixing = mixing.log_softmax(-1)
             else:
                 log_mixing = mixing.new_zeros(*mixing.shape[:-1], self.width, 1)
 
+            # a = exp(m tanh(r / m)), and b with offsets that spread the units
             log_a = tanh_bounded(log_a, self.max_log_slope)
             b = b - log_a.exp() * self.places.to(theta)
-            parts += [log_a, b, output.log_softmax(-1), log_mixing]
+            log_output = output.log_softmax(-1)
+            parts += [log_a, b, log_output, log_mixing]
 
         return tuple(parts)
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         h = x.unsqueeze(-1)
-        log_slope = torch.zeros_like(x).unsqueeze(-1)
+        log_slope = torch.zeros_like(h)
         for i in range(0, len(parts), 4):
-            h, log_slope = sigmoidal(h, log_slope, *parts[i : i + 4])
+            layer = parts[i : i + 4]
+            h, log_slope = sigmoidal(h, log_slope, *layer)
 
         return h.squeeze(-1), log_slope.squeeze(-1)
 
@@ -134,8 +143,12 @@ class DenseSigmoidal(Monotone):
         for i in range(len(parts) - 4, -1, -4):
             log_a, b = parts[i : i + 2]
             per_a = (-log_a).exp()
-            low = ((low - b) * per_a).amin(-1, keepdim=True)
-            high = ((high - b) * per_a).amax(-1, keepdim=True)
+
+            # (t - b) / a of all sigmoids
+            lows = (low - b) * per_a
+            highs = (high - b) * per_a
+            low = lows.amin(-1, keepdim=True)
+            high = highs.amax(-1, keepdim=True)
 
         return low.squeeze(-1), high.squeeze(-1)
 
@@ -209,9 +222,11 @@ def sigmoidal(
         log_w: :math:`\log W` (\*batch, m, width), with rows that sum to 1.
         log_u: :math:`\log U` (\*batch, width, n), with rows that sum to 1.
     """
+    # z = a (U h) + b, and log dz/dx
     mixed = (log_u.exp() * h.unsqueeze(-2)).sum(-1)
     z = log_a.exp() * mixed + b
-    log_dz = log_a + (log_u + log_slope.unsqueeze(-2)).logsumexp(-1)
+    log_mixed = (log_u + log_slope.unsqueeze(-2)).logsumexp(-1)
+    log_dz = log_a + log_mixed
 
     # log sigmoid(z) and log sigmoid(-z): the logarithms of F and of 1 - F, without rounding to 0
     below = F.logsigmoid(z).unsqueeze(-2)
@@ -223,14 +238,19 @@ def sigmoidal(
     # nothing as large as log F has to be subtracted. Above the median the same for 1 - F.
     lower = (log_cdf < log_rest).detach()
     side = lower.unsqueeze(-1)
-    log_share = (log_w + torch.where(side, below, above)).log_softmax(-1)
-    terms = log_share + torch.where(side, above, below) + log_dz.unsqueeze(-2)
+    near = torch.where(side, below, above)
+    far = torch.where(side, above, below)
+    log_share = (log_w + near).log_softmax(-1)
+    terms = log_share + far + log_dz.unsqueeze(-2)
 
-    log_derivative = terms.logsumexp(-1) - torch.where(lower, log_rest, log_cdf)
+    # (logit F)' = (log F)' / (1 - F)
+    log_other = torch.where(lower, log_rest, log_cdf)
+    log_derivative = terms.logsumexp(-1) - log_other
 
     return log_cdf - log_rest, log_derivative
 
 
 def _places(count: int) -> Tensor:
     """Return evenly spread places in (-1, 1), and 0 for a single place."""
-    return ((2 * torch.arange(count) + 1) / count - 1).to(torch.get_default_dtype())
+    places = (2 * torch.arange(count) + 1) / count - 1
+    return places.to(torch.get_default_dtype())

@@ -78,47 +78,52 @@ class Spline(Elementwise):
         self.bound = check_number("Spline", "bound", bound, 1 / LARGEST_BOUND, LARGEST_BOUND)
         self.min_width = check_number("Spline", "min_width", min_width, LEAST_FRACTION, 1)
         self.min_height = check_number("Spline", "min_height", min_height, LEAST_FRACTION, 1)
-        for name, least in (
-            ("min_width", self.min_width),
-            ("min_height", self.min_height),
-        ):
-            if not least * bins < 1:
-                raise ValueError(
-                    f"Spline expects {name} below 1 / bins; got {least} with {bins} bins. Lower it, or take fewer bins."
-                )
-
         self.min_derivative = check_number(
-            "Spline", "min_derivative", min_derivative, LEAST_FRACTION, 1 - 1e-6
+            "Spline",
+            "min_derivative",
+            min_derivative,
+            LEAST_FRACTION,
+            1 - 1e-6,
         )
+        _check_room(bins, "min_width", self.min_width)
+        _check_room(bins, "min_height", self.min_height)
+
         self.num_params = 3 * bins - 1
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
         inside = x.abs() < self.bound
         xs, ys, derivatives = self._knots(theta)
-        within = x.clamp(-self.bound, self.bound)
-        bin = Bin(xs, within, xs, ys, derivatives)
-        xi = (within - bin.x0) / bin.width
-        eta = (bin.x1 - within) / bin.width
-        y = bin.y0 + bin.height * xi * (bin.slope * xi + bin.d0 * eta) / bin.denominator(xi, eta)
 
-        return torch.where(inside, y, x), torch.where(inside, bin.ladj(xi, eta), 0.0)
+        within = x.clamp(-self.bound, self.bound)
+        piece = Bin(xs, within, xs, ys, derivatives)
+        xi, eta = piece.fractions(within)
+
+        y = torch.where(inside, piece.forward(xi, eta), x)
+        ladj = torch.where(inside, piece.ladj(xi, eta), 0.0)
+
+        return y, ladj
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
         inside = y.abs() < self.bound
         xs, ys, derivatives = self._knots(theta)
-        within = y.clamp(-self.bound, self.bound)
-        bin = Bin(ys, within, xs, ys, derivatives)
-        xi, eta = bin.solve((within - bin.y0) / bin.height, (bin.y1 - within) / bin.height)
-        x = torch.where(xi < eta, bin.x0 + bin.width * xi, bin.x1 - bin.width * eta)
 
-        return torch.where(inside, x, y), torch.where(inside, -bin.ladj(xi, eta), 0.0)
+        within = y.clamp(-self.bound, self.bound)
+        piece = Bin(ys, within, xs, ys, derivatives)
+        xi, eta = piece.solve(within)
+
+        x = torch.where(inside, piece.position(xi, eta), y)
+        ladj = torch.where(inside, -piece.ladj(xi, eta), 0.0)
+
+        return x, ladj
 
     def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
         xs, ys, derivatives = self._knots(theta)
-        narrow = xs.diff(dim=-1) < AT_LEAST * 2 * self.bound * self.min_width
-        flat = ys.diff(dim=-1) < AT_LEAST * 2 * self.bound * self.min_height
+        limit = AT_LEAST * 2 * self.bound
+
+        narrow = xs.diff(dim=-1) < limit * self.min_width
+        flat = ys.diff(dim=-1) < limit * self.min_height
         level = derivatives < AT_LEAST * self.min_derivative
 
         return {
@@ -129,22 +134,29 @@ class Spline(Elementwise):
 
     def _knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the positions of the knots, their images, and the derivatives there, each (*batch, bins + 1)."""
-        widths, heights, raw = theta.split([self.bins, self.bins, self.bins - 1], dim=-1)
+        counts = [self.bins, self.bins, self.bins - 1]
+        widths, heights, raw = theta.split(counts, dim=-1)
 
-        # softplus(raw + this) is 1 - min_derivative at zero, so that the derivative is 1
+        xs = self._cumulative(widths, self.min_width)
+        ys = self._cumulative(heights, self.min_height)
+
+        # softplus(raw + offset) is 1 - min_derivative at zero, so that the derivative is 1
         offset = log(expm1(1 - self.min_derivative))
-        derivatives = F.pad(self.min_derivative + F.softplus(raw + offset), (1, 1), value=1.0)
+        derivatives = self.min_derivative + F.softplus(raw + offset)
+        derivatives = F.pad(derivatives, (1, 1), value=1.0)
 
-        return (
-            self._cumulative(widths, self.min_width),
-            self._cumulative(heights, self.min_height),
-            derivatives,
-        )
+        return xs, ys, derivatives
 
     def _cumulative(self, raw: Tensor, least: float) -> Tensor:
+        """Return the positions of knots between bins of at least the fraction ``least``."""
         fractions = least + (1 - least * self.bins) * raw.softmax(-1)
-        inner = self.bound * (2 * fractions[..., :-1].cumsum(-1) - 1)
-        return F.pad(F.pad(inner, (1, 0), value=-self.bound), (0, 1), value=self.bound)
+
+        # The ends are exact: only the inner knots are sums.
+        sums = fractions[..., :-1].cumsum(-1)
+        inner = self.bound * (2 * sums - 1)
+        knots = F.pad(inner, (1, 0), value=-self.bound)
+
+        return F.pad(knots, (0, 1), value=self.bound)
 
     def extra_repr(self) -> str:
         return f"bins={self.bins}, bound={self.bound}"
@@ -161,42 +173,94 @@ class Bin:
         ys: Tensor,
         derivatives: Tensor,
     ) -> None:
-        index = (position.unsqueeze(-1) >= edges[..., 1:-1]).sum(-1, keepdim=True)
-        (self.x0, self.x1), (self.y0, self.y1), (self.d0, self.d1) = (
-            [side.gather(-1, index).squeeze(-1) for side in (knots[..., :-1], knots[..., 1:])]
-            for knots in (xs, ys, derivatives)
-        )
+        above = position.unsqueeze(-1) >= edges[..., 1:-1]
+        index = above.sum(-1, keepdim=True)
+
+        self.x0, self.x1 = at_ends(xs, index)
+        self.y0, self.y1 = at_ends(ys, index)
+        self.d0, self.d1 = at_ends(derivatives, index)
         self.width = self.x1 - self.x0
         self.height = self.y1 - self.y0
         self.slope = self.height / self.width
 
+    def fractions(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return :math:`\xi = (x - x_0) / w` and :math:`\eta = (x_1 - x) / w`."""
+        xi = (x - self.x0) / self.width
+        eta = (self.x1 - x) / self.width
+        return xi, eta
+
+    def position(self, xi: Tensor, eta: Tensor) -> Tensor:
+        """Return x, from the nearer end of the bin."""
+        from_left = self.x0 + self.width * xi
+        from_right = self.x1 - self.width * eta
+        return torch.where(xi < eta, from_left, from_right)
+
+    def forward(self, xi: Tensor, eta: Tensor) -> Tensor:
+        """Return y."""
+        # y = y_0 + h xi (s xi + d_0 eta) / D
+        quadratic = self.slope * xi + self.d0 * eta
+        rise = self.height * xi * quadratic / self.denominator(xi, eta)
+        return self.y0 + rise
+
     def denominator(self, xi: Tensor, eta: Tensor) -> Tensor:
         """Return D."""
-        return self.slope * (xi.square() + eta.square()) + (self.d0 + self.d1) * xi * eta
+        # D = s (xi^2 + eta^2) + (d_0 + d_1) xi eta
+        squares = xi.square() + eta.square()
+        slopes = self.d0 + self.d1
+        return self.slope * squares + slopes * xi * eta
 
     def ladj(self, xi: Tensor, eta: Tensor) -> Tensor:
         """Return the log-derivative of the spline."""
+        # log s^2 (d_1 xi^2 + 2 s xi eta + d_0 eta^2) / D^2
         s = self.slope
         numerator = self.d1 * xi.square() + 2 * s * xi * eta + self.d0 * eta.square()
-        return 2 * (s.log() - self.denominator(xi, eta).log()) + numerator.log()
+        log_ratio = s.log() - self.denominator(xi, eta).log()
+        return 2 * log_ratio + numerator.log()
 
-    def solve(self, t: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Return :math:`\xi, \eta` at the fraction :math:`t` of the bin's height, with ``rest`` :math:`= 1 - t`.
+    def solve(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return :math:`\xi, \eta` of the point whose image is ``y``.
 
-        The equation is a quadratic in :math:`\xi`. With :math:`e = d_0 (1 - t) - d_1 t` its
-        discriminant is :math:`e^2 + 4 s^2 t (1 - t)`, a sum of positive terms, and its root in [0,
-        1] is
+        At the fraction :math:`t = (y - y_0) / h` of the height, the equation is a quadratic in
+        :math:`\xi`. Using :math:`e = d_0 (1 - t) - d_1 t`, the discriminant is :math:`e^2 + 4 s^2 t
+        (1 - t)`, a sum of positive terms, and the root in [0, 1] is
 
         .. math:: \xi = \frac{2 s t}{e + 2 s t + \sqrt{e^2 + 4 s^2 t (1 - t)}}
 
-        For :math:`e < 0` the denominator would cancel; but exchanging the two ends of the bin turns
-        :math:`e` into :math:`-e` and gives :math:`\eta` by the same formula.
+        When :math:`e < 0`, the denominator would cancel. This is avoided by exchanging the two ends
+        of the bin, which turns :math:`e` into :math:`-e` and gives :math:`\eta` by the same
+        formula.
         """
+        t = (y - self.y0) / self.height
+        rest = (self.y1 - y) / self.height
+
         e = self.d0 * rest - self.d1 * t
         left = e >= 0
         near = torch.where(left, t, rest)
+        size = torch.where(left, e, -e)
+
+        # xi = 2 s t / (e + 2 s t + sqrt(e^2 + 4 s^2 t (1 - t)))
         s = self.slope
         root = (e.square() + 4 * s.square() * t * rest).sqrt()
-        fraction = 2 * s * near / (torch.where(left, e, -e) + 2 * s * near + root)
+        fraction = 2 * s * near / (size + 2 * s * near + root)
+        other = 1 - fraction
 
-        return torch.where(left, fraction, 1 - fraction), torch.where(left, 1 - fraction, fraction)
+        xi = torch.where(left, fraction, other)
+        eta = torch.where(left, other, fraction)
+
+        return xi, eta
+
+
+def at_ends(knots: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values at the left and the right knot of the bin with an index."""
+    left = knots[..., :-1].gather(-1, index)
+    right = knots[..., 1:].gather(-1, index)
+    return left.squeeze(-1), right.squeeze(-1)
+
+
+def _check_room(bins: int, name: str, least: float) -> None:
+    """Check that the least size leaves room for all bins."""
+    if not least * bins < 1:
+        raise ValueError(
+            f"Spline expects {name} below 1 / bins; got {least} with {bins} bins. "
+            f"Lower it, or take fewer bins."
+        )

@@ -84,22 +84,28 @@ class SumOfSquares(Monotone):
 
     def unpack(self, theta: Tensor) -> Parts:
         r"""Return :math:`\beta`, and all coefficients of the polynomials, highest power last."""
-        coefficients = theta[..., 1:].unflatten(-1, (self.polynomials, self.degree + 1))
-        return theta[..., 0], coefficients + self.offsets.to(theta)
+        shift = theta[..., 0]
+        sizes = (self.polynomials, self.degree + 1)
+        coefficients = theta[..., 1:].unflatten(-1, sizes)
+        return shift, coefficients + self.offsets.to(theta)
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         shift, coefficients = parts
         inner = x.clamp(-self.bound, self.bound)
         nodes, weights = (x.new_tensor(values) for values in self.quadrature)
 
-        # One more node at x itself, where the value of the integrand is the slope.
+        # A last node at x itself, where the value of the integrand is the slope.
         places = torch.cat((nodes, nodes.new_ones(1)))
-        g = self._integrand((inner / self.bound).unsqueeze(-1) * places, coefficients)
-
+        scaled = (inner / self.bound).unsqueeze(-1)
+        g = self._integrand(scaled * places, coefficients)
         slope = g[..., -1]
-        area = inner * (weights * g[..., :-1]).sum(-1)
 
-        return shift + area + slope * (x - inner), slope.log()
+        # The integral from 0 to x is x times the weighted mean of g.
+        terms = weights * g[..., :-1]
+        area = inner * terms.sum(-1)
+        tail = slope * (x - inner)
+
+        return shift + area + tail, slope.log()
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         """Return the bounds that the least slope allows."""
@@ -117,7 +123,9 @@ class SumOfSquares(Monotone):
         for coefficient in reversed(lower):
             value = value * u + coefficient
 
-        return self.min_slope + (1 - self.min_slope) * value.square().mean(-2)
+        # g = epsilon + (1 - epsilon) / K sum of squares
+        mean = value.square().mean(-2)
+        return self.min_slope + (1 - self.min_slope) * mean
 
     def extra_repr(self) -> str:
         return f"{self.polynomials}, {self.degree}, bound={self.bound}"

@@ -91,13 +91,17 @@ class Sylvester(Bijection):
         self.rank = rank
         self.variant = variant
         self.reverse = reverse
+
         bound = dim**-0.5
-        initial = {k: torch.empty(rank, rank).uniform_(-bound, bound).triu() for k in ("r", "s")}
-        initial["b"] = torch.zeros(rank)
-        if variant != "triangular":
-            initial["q"] = (
-                torch.randn((dim, rank) if variant == "orthogonal" else (reflections, dim)) * bound
-            )
+        initial = {
+            "r": torch.empty(rank, rank).uniform_(-bound, bound).triu(),
+            "s": torch.empty(rank, rank).uniform_(-bound, bound).triu(),
+            "b": torch.zeros(rank),
+        }
+        if variant == "orthogonal":
+            initial["q"] = torch.randn(dim, rank) * bound
+        elif variant == "householder":
+            initial["q"] = torch.randn(reflections, dim) * bound
 
         self.theta = Parameters(initial, context_dim)
 
@@ -108,11 +112,16 @@ class Sylvester(Bijection):
     ) -> tuple[Tensor, Tensor]:
         with full_precision(x):
             x, q, r, s, b, stretch = self._theta(x, context)
+
+            # a = S Q^T x + b
             a = multiply(multiply(x, q), s.mT) + b
             tanh = a.tanh()
-            return x + multiply(multiply(tanh, r.mT), q.mT), derivative(a, tanh, stretch).log().sum(
-                -1
-            )
+
+            # y = x + Q R tanh(a)
+            step = multiply(multiply(tanh, r.mT), q.mT)
+            slope = derivative(a, tanh, stretch)
+
+            return x + step, slope.log().sum(-1)
 
     def invert(
         self,
@@ -129,44 +138,60 @@ class Sylvester(Bijection):
             v, a = torch.broadcast_tensors(multiply(y, q), b)
             for i in reversed(range(self.rank)):
                 target = s[..., i, i] * v[..., i] + a[..., i]
-                v = v - r[..., i] * solve(stretch[..., i], target).tanh().unsqueeze(-1)
+                a_i = solve(stretch[..., i], target)
+                v = v - r[..., i] * a_i.tanh().unsqueeze(-1)
                 a = a + s[..., i] * v[..., i : i + 1]
 
+            # x = y - Q R tanh(a)
             tanh = a.tanh()
-            return y - multiply(multiply(tanh, r.mT), q.mT), -derivative(
-                a, tanh, stretch
-            ).log().sum(-1)
+            step = multiply(multiply(tanh, r.mT), q.mT)
+            slope = derivative(a, tanh, stretch)
+
+            return y - step, -slope.log().sum(-1)
 
     def _theta(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
         """Return the input, Q, R, S, b and the stretches 1 + R_ii S_ii in float32 or better."""
         dtype = torch.promote_types(x.dtype, torch.float32)
-        r, s, b, *free = (p.to(dtype) for p in self.theta(context))
-        p, q = (2 * m.diagonal(dim1=-2, dim2=-1) for m in (r, s))
+        raw_r, raw_s, b, *free = (p.to(dtype) for p in self.theta(context))
+        r, p = _bounded_diagonal(raw_r)
+        s, q = _bounded_diagonal(raw_s)
 
-        # 1 + tanh(p / 2) tanh(q / 2) as a sum of positive terms, which never rounds to zero
-        stretch = (
-            2 * (p.sigmoid() * q.sigmoid() + (-p).sigmoid() * (-q).sigmoid())
-            + torch.finfo(dtype).tiny
-        )
-        r, s = (m.triu(1) + torch.diag_embed(m.diagonal(dim1=-2, dim2=-1).tanh()) for m in (r, s))
+        # 1 + tanh(p) tanh(q) as a sum of positive terms, which never rounds to zero
+        both = (2 * p).sigmoid() * (2 * q).sigmoid()
+        neither = (-2 * p).sigmoid() * (-2 * q).sigmoid()
+        stretch = 2 * (both + neither) + torch.finfo(dtype).tiny
 
-        return x.to(dtype), self._columns(r, *free), r, s, b, stretch
+        columns = self._columns(r, *free)
+
+        return x.to(dtype), columns, r, s, b, stretch
 
     def _columns(self, r: Tensor, free: Tensor | None = None) -> Tensor:
         """Return Q of shape (*batch, dim, rank)."""
         if self.variant == "orthogonal":
+            # The factor with a positive diagonal is unique, and smooth in the matrix.
             q, upper = torch.linalg.qr(free)
-            return q * torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(
-                q.dtype
-            ).unsqueeze(-2)
+            diagonal = upper.diagonal(dim1=-2, dim2=-1)
+            signs = torch.where(diagonal < 0, -1.0, 1.0).to(q.dtype)
+            return q * signs.unsqueeze(-2)
 
-        identity = torch.eye(self.rank, self.dim, dtype=r.dtype, device=r.device)
+        identity = torch.eye(
+            self.rank,
+            self.dim,
+            dtype=r.dtype,
+            device=r.device,
+        )
         if free is not None:
             return reflect(identity, free.unsqueeze(-3)).mT
 
         return (identity.flip(-1) if self.reverse else identity).mT
 
     def extra_repr(self) -> str:
-        return f"{self.dim}, rank={self.rank}, variant={self.variant!r}" + (
-            ", reverse=True" if self.reverse else ""
-        )
+        reverse = ", reverse=True" if self.reverse else ""
+        return f"{self.dim}, rank={self.rank}, variant={self.variant!r}{reverse}"
+
+
+def _bounded_diagonal(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an upper triangular matrix with the tanh of the diagonal, and the diagonal itself."""
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+    bounded = matrix.triu(1) + torch.diag_embed(diagonal.tanh())
+    return bounded, diagonal
