@@ -80,7 +80,11 @@ class CausalConditioner(Conditioner):
         - x: (\*batch, dim); context: (\*batch, \*context_shape); theta: (\*batch, dim, num_params).
     """
 
-    def __init__(self, dim: int, context_shape: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        context_shape: Sequence[int] | None = None,
+    ) -> None:
         super().__init__(dim, context_shape)
         self.dim = dim
 
@@ -89,12 +93,20 @@ class CausalConditioner(Conditioner):
         """The order in which the dimensions come."""
         return range(self.dim)
 
-    def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> Any:
+    def start(
+        self,
+        batch_shape: Sequence[int],
+        context: Tensor | None = None,
+    ) -> Any:
         """Return the state before the first step."""
         weight = next(self.parameters(), torch.zeros(()))
         return weight.new_zeros(*batch_shape, self.dim), context, 0
 
-    def step(self, state: Any, previous: Tensor | None = None) -> tuple[Tensor, Any]:
+    def step(
+        self,
+        state: Any,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
         r"""Return theta of the next dimension in the order, (\*batch, num_params), and the next state.
 
         Args:
@@ -284,7 +296,11 @@ class PriorConditioner(Conditioner):
         return split_params(self.conv(x.reshape(-1, *x.shape[-3:])), 2, x)
 
 
-def required(context: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
+def required(
+    context: Tensor | None,
+    shape: tuple[int, ...],
+    like: Tensor,
+) -> Tensor:
     """Return the context in the precision of ``like``, or say that it is missing, or of another shape."""
     if context is None or context.shape[context.dim() - len(shape) :] != shape:
         got = (

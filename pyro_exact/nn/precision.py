@@ -36,7 +36,12 @@ def cast(value: Tensor, weight: Tensor) -> Tensor:
     return value.clone() if value.is_inference() and torch.is_grad_enabled() else value
 
 
-def network_input(owner: str, name: str, value: object, weight: Tensor) -> Tensor:
+def network_input(
+    owner: str,
+    name: str,
+    value: object,
+    weight: Tensor,
+) -> Tensor:
     """Return an input of a network in the dtype of its weights; under autocast, half precision stays.
 
     Use it at the entrance of every public network.

@@ -105,7 +105,12 @@ class LogisticMixture(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, x: Tensor, sizes: MixtureSizes) -> Tensor:
+    def forward(
+        ctx: Any,
+        theta: Tensor,
+        x: Tensor,
+        sizes: MixtureSizes,
+    ) -> Tensor:
         """Return the log-probabilities."""
         n = x.shape[1]
         gradient = torch.empty_like(theta) if ctx.needs_input_grad[0] else None

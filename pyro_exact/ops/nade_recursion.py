@@ -35,7 +35,12 @@ def nade_recursion(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
     return sums
 
 
-def nade_recursion_reference(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
+def nade_recursion_reference(
+    x: Tensor,
+    W: Tensor,
+    V: Tensor,
+    c: Tensor,
+) -> Tensor:
     """Compute `nade_recursion` by the plain formula."""
     # a_d = c + sum of W_k x_k over k < d, (D, n, H)
     added = x.T[:-1, :, None] * W[:-1, None]

@@ -144,7 +144,11 @@ class ActNorm(Bijection):
         return f"{self.channels}, event_dim={self.domain.event_dim}"
 
 
-def has_channels(layer: Bijection, channels: int, event_dim: int) -> tuple[int, int]:
+def has_channels(
+    layer: Bijection,
+    channels: int,
+    event_dim: int,
+) -> tuple[int, int]:
     """Return the number of channels and the event_dim of a layer, or say which of them is none."""
     owner = type(layer).__name__
     return check_size(owner, "channels", channels), check_size(

@@ -92,7 +92,11 @@ class Affine(Elementwise):
         if scale == "learned":
             self.multiple = nn.Parameter(torch.ones(()))
 
-    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(
+        self,
+        x: Tensor,
+        theta: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
         shift, raw = _parts(theta)
         log_scale = self._log_scale(raw, 1)
@@ -102,7 +106,11 @@ class Affine(Elementwise):
 
         return torch.addcmul(shift, x, log_scale.exp()), log_scale  # x e^s + t
 
-    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(
+        self,
+        y: Tensor,
+        theta: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
         shift, raw = _parts(theta)
         ladj = self._log_scale(raw, -1)

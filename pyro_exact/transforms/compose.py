@@ -53,7 +53,11 @@ class Compose(Bijection):
         torch.Size([3, 2])
     """
 
-    def __init__(self, parts: Sequence[Bijection], recompute: bool = False) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Bijection],
+        recompute: bool = False,
+    ) -> None:
         parts = list(parts)
         if not parts:
             raise ValueError("Compose expects at least one part; got none. Leave it out instead.")

@@ -23,11 +23,19 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
     num_params: int
 
     @abstractmethod
-    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(
+        self,
+        x: Tensor,
+        theta: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         r"""Return :math:`y` and :math:`\log|\partial y/\partial x|` of each element."""
 
     @abstractmethod
-    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(
+        self,
+        y: Tensor,
+        theta: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         r"""Return :math:`x` and :math:`\log|\partial x/\partial y|` of each element."""
 
     def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:

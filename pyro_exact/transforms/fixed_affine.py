@@ -44,7 +44,12 @@ class FixedAffine(Bijection):
         tensor([[[-0.5000,  0.0000]]])
     """
 
-    def __init__(self, scale: float, shift: float = 0.0, event_dim: int = 3) -> None:
+    def __init__(
+        self,
+        scale: float,
+        shift: float = 0.0,
+        event_dim: int = 3,
+    ) -> None:
         event_dim = check_size(
             "FixedAffine", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM
         )

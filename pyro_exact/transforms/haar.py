@@ -159,7 +159,12 @@ class HaarSqueeze(Squeeze):
         return super().invert(torch.stack(parts, dim=-3).flatten(-4, -3))
 
 
-def _butterfly(p: Tensor, q: Tensor, r: Tensor, s: Tensor) -> tuple[Tensor, ...]:
+def _butterfly(
+    p: Tensor,
+    q: Tensor,
+    r: Tensor,
+    s: Tensor,
+) -> tuple[Tensor, ...]:
     """Return half of the sums of four tensors with the signs of the Haar wavelets."""
     top = p + q
     bottom = r + s

@@ -40,7 +40,11 @@ class Permute(Bijection):
     order: Tensor
     back: Tensor
 
-    def __init__(self, order: Sequence[int] | Tensor, event_dim: int = 1) -> None:
+    def __init__(
+        self,
+        order: Sequence[int] | Tensor,
+        event_dim: int = 1,
+    ) -> None:
         places = check_sizes(
             "Permute",
             "order",

@@ -148,7 +148,12 @@ def _norm(x: Tensor) -> Tensor:
     return ((x * x).sum(-1, keepdim=True) + torch.finfo(x.dtype).tiny).sqrt()
 
 
-def _scaled(x: Tensor, center: Tensor, excess: Tensor, factor: Tensor) -> Tensor:
+def _scaled(
+    x: Tensor,
+    center: Tensor,
+    excess: Tensor,
+    factor: Tensor,
+) -> Tensor:
     """Return centre + factor * (x - centre), where factor = 1 + excess, by whichever form cancels nothing."""
     offset = x - center
     return torch.where(excess > -0.5, x + excess * offset, center + factor * offset)
@@ -163,7 +168,11 @@ def _root(distance: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
     return torch.where(p < 0, alpha * distance / larger, larger)
 
 
-def _log_ratio(numerator: Tensor, denominator: Tensor, excess: Tensor) -> Tensor:
+def _log_ratio(
+    numerator: Tensor,
+    denominator: Tensor,
+    excess: Tensor,
+) -> Tensor:
     """Return log(numerator / denominator) = log1p(excess), by whichever is accurate: small excess, or near -1."""
     small = excess > -0.5
     return torch.where(

@@ -125,7 +125,11 @@ class TokenAutoregressive(Bijection):
 
         return self._in_order(x), ladj
 
-    def _by_steps(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _by_steps(
+        self,
+        y: Tensor,
+        context: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         """Solve token by token."""
         found = []
         ladj = y.new_zeros(y.shape[:-2])
@@ -145,7 +149,11 @@ class TokenAutoregressive(Bijection):
 
         return torch.stack(found, dim=-2), ladj
 
-    def _by_passes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _by_passes(
+        self,
+        y: Tensor,
+        context: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         """Solve for all tokens at once, again and again, until nothing changes beyond rounding."""
         x = y
         ladj = torch.zeros_like(y)
