@@ -48,8 +48,12 @@ class ConcatELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         """Return both, (*, n) -> (*, 2 n)."""
+        # e = exp(-|x|) - 1
         below = x.abs().neg_().exp_().sub_(1)
-        y = torch.cat((torch.maximum(x, below), torch.maximum(x.neg(), below)), dim=-1)
+
+        plus = torch.maximum(x, below)
+        minus = torch.maximum(x.neg(), below)
+        y = torch.cat((plus, minus), dim=-1)
         ctx.save_for_backward(y)
 
         return y
@@ -58,5 +62,6 @@ class ConcatELU(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         """Return the gradient of x: for each half y' = min(y, 0) + 1, with the sign of its input."""
         (y,) = ctx.saved_tensors
-        plus, minus = ((y.clamp(max=0) + 1) * grad).chunk(2, dim=-1)
+        slope = y.clamp(max=0) + 1
+        plus, minus = (slope * grad).chunk(2, dim=-1)
         return plus - minus

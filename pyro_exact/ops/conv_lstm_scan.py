@@ -62,23 +62,25 @@ def conv_lstm_scan_reference(
 
     result = []
     for m in range(maps):
-        initial = hidden[m].expand(n, -1), cell[m].expand(n, -1)
-
         # One cell of padding in front, and behind as far as the last tap sees.
-        states = [initial[0]] * (row + taps - 1)
-        cells = [initial[1]] * row
+        states = [hidden[m].expand(n, -1)] * (row + taps - 1)
+        cells = [cell[m].expand(n, -1)] * row
         outputs = []
         place = 0
 
         for first, last in windows:
             before = list(states)
             for j in range(first, last):
+                # a + sum of W_k h_k
                 a = gates[m, :, place].T
                 for k in range(taps):
-                    a = a + before[j + k] @ weight[m, :, :, k].T
+                    kernel = weight[m, :, :, k]
+                    a = a + before[j + k] @ kernel.T
 
-                states[j + BEFORE], cells[j] = lstm_cell(a, cells[j])
-                outputs.append(states[j + BEFORE].T)
+                h, c = lstm_cell(a, cells[j])
+                states[j + BEFORE] = h
+                cells[j] = c
+                outputs.append(h.T)
                 place += 1
 
         result.append(torch.stack(outputs, dim=1))
@@ -89,7 +91,8 @@ def conv_lstm_scan_reference(
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """Return the hidden state and the cell: (..., 4 units), (..., units) -> (..., units) twice."""
     units = cell.shape[-1]
-    o, f, i = gates[..., : 3 * units].sigmoid().chunk(3, -1)
+    sigmoids = gates[..., : 3 * units].sigmoid()
+    o, f, i = sigmoids.chunk(3, -1)
     g = gates[..., 3 * units :].tanh()
 
     # c = f * c + i * g,  h = o * tanh(c)
@@ -130,15 +133,19 @@ class ConvLSTMScan(torch.autograd.Function):
         activated = gates.clone()
         matrix = weight.flatten(2)
         seen = gates.new_empty(maps, units, taps, places, n)
-        before, tanh_c, result = (gates.new_empty(maps, units, places, n) for _ in range(3))
+        before = gates.new_empty(maps, units, places, n)
+        tanh_c = torch.empty_like(before)
+        result = torch.empty_like(before)
 
         for (first, last), span in zip(windows, _spans(windows), strict=True):
-            neighbours = states[:, :, first : last + taps - 1].unfold(2, taps, 1)
+            near = states[:, :, first : last + taps - 1]
+            neighbours = near.unfold(2, taps, 1)
             seen[:, :, :, span] = neighbours.movedim(-1, 2)
 
             # (o, f, i, g) = (sigmoid, sigmoid, sigmoid, tanh)(a + W h)
             now = activated[:, :, span]
-            now.flatten(2).baddbmm_(matrix, seen[:, :, :, span].flatten(1, 2).flatten(2))
+            columns = seen[:, :, :, span].flatten(1, 2)
+            now.flatten(2).baddbmm_(matrix, columns.flatten(2))
             now[:, : 3 * units].sigmoid_()
             o, f, i, g = now.chunk(4, 1)
             _tanh(g, out=g)
@@ -149,9 +156,11 @@ class ConvLSTMScan(torch.autograd.Function):
             c.mul_(f).addcmul_(i, g)
 
             # h' = o * tanh(c')
-            _tanh(c, out=tanh_c[:, :, span])
-            torch.mul(o, tanh_c[:, :, span], out=result[:, :, span])
-            states[:, :, first + BEFORE : last + BEFORE] = result[:, :, span]
+            tanh = tanh_c[:, :, span]
+            h = result[:, :, span]
+            _tanh(c, out=tanh)
+            torch.mul(o, tanh, out=h)
+            states[:, :, first + BEFORE : last + BEFORE] = h
 
         ctx.save_for_backward(weight, activated, seen, before, tanh_c)
         ctx.windows = windows
@@ -170,55 +179,102 @@ class ConvLSTMScan(torch.autograd.Function):
         grad_h = grad.new_zeros(maps, units, ctx.row + taps - 1, n)
         grad_c = grad.new_zeros(maps, units, ctx.row, n)
         grad_gates = torch.empty_like(activated)
-        matrix = weight.flatten(2).transpose(1, 2).contiguous()
+        transposed = weight.flatten(2).transpose(1, 2).contiguous()
 
         steps = list(zip(ctx.windows, _spans(ctx.windows), strict=True))
         for (first, last), span in reversed(steps):
-            now = activated[:, :, span]
-            out = grad_gates[:, :, span]
-            (o, f, i, g), (d_o, d_f, d_i, d_g) = now.chunk(4, 1), out.chunk(4, 1)
-
-            # dh' is the gradient of the result and that of the later steps.
+            # dh' is the gradient of the result, and that of the later steps.
             later = grad_h[:, :, first + BEFORE : last + BEFORE]
             d_h = grad[:, :, span] + later
             later.zero_()
 
-            # h' = o tanh(c'):  dc' += dh' o (1 - tanh(c')^2)
-            d_h_tanh = d_h * tanh_c[:, :, span]
-            d_c = grad_c[:, :, first:last].addcmul_(d_h, o)
-            d_c.addcmul_(d_h_tanh * tanh_c[:, :, span], o, value=-1)
-
-            # do = dh' tanh(c'), df = dc' c, di = dc' g, each times s (1 - s) for its sigmoid s
-            sigmoids = now[:, : 3 * units]
-            torch.addcmul(sigmoids, sigmoids, sigmoids, value=-1, out=out[:, : 3 * units])
-            d_o.mul_(d_h_tanh)
-            d_f.mul_(d_c).mul_(before[:, :, span])
-            d_i.mul_(d_c).mul_(g)
-
-            # dg = dc' i (1 - g^2),  dc = dc' f
-            torch.addcmul(i, i * g, g, value=-1, out=d_g).mul_(d_c)
-            d_c.mul_(f)
+            out = grad_gates[:, :, span]
+            _differentiate_step(
+                activated[:, :, span],
+                before[:, :, span],
+                tanh_c[:, :, span],
+                d_h,
+                grad_c[:, :, first:last],
+                out,
+            )
 
             # dh of the neighbours: W^T times the gradient of the gates
-            back = torch.bmm(matrix, out.flatten(2)).view(maps, units, taps, last - first, n)
+            back = torch.bmm(transposed, out.flatten(2))
+            back = back.view(maps, units, taps, last - first, n)
             for tap in range(taps):
                 grad_h[:, :, first + tap : last + tap] += back[:, :, tap]
 
-        seen_rows = seen.flatten(1, 2).flatten(2)
-        grad_weight = torch.bmm(grad_gates.flatten(2), seen_rows.transpose(1, 2)).view_as(weight)
+        # dW = sum of da h^T
+        rows = seen.flatten(1, 2).flatten(2)
+        grad_weight = torch.bmm(grad_gates.flatten(2), rows.transpose(1, 2))
 
         return (
             grad_gates,
-            grad_weight,
+            grad_weight.view_as(weight),
             grad_h.sum((2, 3)),
             grad_c.sum((2, 3)),
             None,
         )
 
 
+def _differentiate_step(
+    gates: Tensor,
+    cell: Tensor,
+    tanh_c: Tensor,
+    d_h: Tensor,
+    d_c: Tensor,
+    out: Tensor,
+) -> None:
+    """Write the gradient of the gates of a step into ``out``, and turn dc' into dc, in place.
+
+    Args:
+        gates: The activated gates o, f, i and g.
+        cell: The cells c before the step.
+        tanh_c: The tanh of the cells c' after the step.
+        d_h: The gradient of h'.
+        d_c: The gradient of c' from the later steps.
+        out: The gradient of the gates.
+    """
+    units = cell.shape[1]
+    o, f, i, g = gates.chunk(4, 1)
+    d_o, d_f, d_i, d_g = out.chunk(4, 1)
+
+    # h' = o tanh(c'):  dc' += dh' o (1 - tanh(c')^2)
+    d_h_tanh = d_h * tanh_c
+    d_c.addcmul_(d_h, o)
+    d_c.addcmul_(d_h_tanh * tanh_c, o, value=-1)
+
+    # do = dh' tanh(c'), df = dc' c, di = dc' g, each times s (1 - s) for the sigmoid s
+    s = gates[:, : 3 * units]
+    torch.addcmul(
+        s,
+        s,
+        s,
+        value=-1,
+        out=out[:, : 3 * units],
+    )
+    d_o.mul_(d_h_tanh)
+    d_f.mul_(d_c).mul_(cell)
+    d_i.mul_(d_c).mul_(g)
+
+    # dg = dc' i (1 - g^2)
+    torch.addcmul(
+        i,
+        i * g,
+        g,
+        value=-1,
+        out=d_g,
+    )
+    d_g.mul_(d_c)
+
+    # dc = dc' f
+    d_c.mul_(f)
+
+
 def _spans(windows: Sequence[Window]) -> list[slice]:
     """Return the places of each step in a map."""
-    ends = accumulate((last - first for first, last in windows), initial=0)
+    lengths = [last - first for first, last in windows]
+    ends = accumulate(lengths, initial=0)
     return [slice(first, last) for first, last in pairwise(ends)]
 
 

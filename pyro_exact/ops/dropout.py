@@ -21,12 +21,16 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return dropout_reference(x, p)
 
     # Four random numbers of 16 bits in each 64-bit integer.
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+    count = -(-x.numel() // 4)
+    words = torch.empty(count, dtype=torch.int64)
+    words.random_(-(2**63), None)
+    bits = words.view(torch.int16)[: x.numel()]
+    bits = bits.view(x.shape)
 
     # An element is kept with probability kept / 2^16.
     kept = max(1, round((1 - p) * 2**16))
-    scale = (bits < kept - 2**15).to(x.dtype).mul_(2**16 / kept)
+    mask = bits < kept - 2**15
+    scale = mask.to(x.dtype).mul_(2**16 / kept)
 
     return x * scale
 

@@ -45,7 +45,8 @@ class MixtureSizes(NamedTuple):
     def parts(self) -> list[int]:
         """Number of logits, means, log-scales and slopes of a site."""
         pairs = math.comb(self.channels, 2)
-        return [count * self.components for count in (1, self.channels, self.channels, pairs)]
+        counts = (1, self.channels, self.channels, pairs)
+        return [count * self.components for count in counts]
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -55,7 +56,8 @@ class MixtureSizes(NamedTuple):
     def split(self, theta: Tensor) -> tuple[Tensor, ...]:
         """Return logits, means, log-scales and slopes: (num_params, n) -> (count, K, n)."""
         by_component = theta.view(-1, self.components, theta.shape[-1])
-        return by_component.split([size // self.components for size in self.parts])
+        counts = [size // self.components for size in self.parts]
+        return by_component.split(counts)
 
 
 def logistic_mixture(theta: Tensor, x: Tensor, sizes: MixtureSizes) -> Tensor:
@@ -81,19 +83,27 @@ def logistic_mixture_reference(
     for slope, (b, c) in zip(slopes, sizes.pairs, strict=True):
         mean[c] = mean[c] + slope.tanh() * v[b]
 
+    # p, q = (x +- 1/2 - m) 2 / (L - 1) e^{-s}, with the mean m in levels
     m = (torch.stack(mean) + 1) * half
-
-    rate = (-log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)).exp() / half
+    log_scales = log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)
+    rate = (-log_scales).exp() / half
     level = x.unsqueeze(1)
     p = ((level + 0.5) - m) * rate
     q = ((level - 0.5) - m) * rate
 
     # log(sigmoid(p) - sigmoid(q)) = log sigmoid(p) + log sigmoid(-q) + log(1 - exp(q - p))
-    inside = F.logsigmoid(p) + F.logsigmoid(-q) + (-torch.expm1(-rate)).log()
-    log_p = torch.where(level == 0, F.logsigmoid(p), inside)
-    log_p = torch.where(level == sizes.levels - 1, F.logsigmoid(-q), log_p)
+    below = F.logsigmoid(p)
+    above = F.logsigmoid(-q)
+    width = (-torch.expm1(-rate)).log()
 
-    return (logits[0].log_softmax(0) + log_p.sum(0)).logsumexp(0)
+    # The first interval reaches down to minus infinity, and the last up to infinity.
+    log_p = below + above + width
+    log_p = torch.where(level == 0, below, log_p)
+    log_p = torch.where(level == sizes.levels - 1, above, log_p)
+
+    # log sum of pi_k prod p_kc
+    joint = logits[0].log_softmax(0) + log_p.sum(0)
+    return joint.logsumexp(0)
 
 
 class LogisticMixture(torch.autograd.Function):
@@ -120,7 +130,12 @@ class LogisticMixture(torch.autograd.Function):
         for first in range(0, n, size):
             chunk = slice(first, first + size)
             part = None if gradient is None else gradient[:, chunk]
-            log_p[chunk] = _evaluate(sizes, theta[:, chunk], x[:, chunk], part)
+            log_p[chunk] = _evaluate(
+                sizes,
+                theta[:, chunk],
+                x[:, chunk],
+                part,
+            )
 
         if gradient is not None:
             ctx.save_for_backward(gradient)
@@ -152,7 +167,8 @@ def _evaluate(
 ) -> Tensor:
     """Return the log-probabilities of sites, and write their derivatives into ``gradient``."""
     logits, means, log_scales, slopes = sizes.split(theta)
-    v = x * (2 / (sizes.levels - 1)) - 1
+    half = (sizes.levels - 1) / 2
+    v = x * (1 / half) - 1
     slopes = slopes.tanh()
 
     # mean + 1 = mu + 1 + sum of tanh(alpha) v_b
@@ -162,12 +178,8 @@ def _evaluate(
 
     at = _intervals(mean, log_scales, x, sizes.levels)
 
-    # log(sigmoid(p) sigmoid(-q) (1 - e^-w)), w = p - q. torch computes sigmoid and tanh fastest:
-    # log sigmoid(p) = min(p, 0) + log sigmoid(|p|),  1 - e^-w = 2 t / (1 + t) with t = tanh(w / 2)
     t = (at.width / 2).tanh_()
-    log_p = at.p.abs().sigmoid_().mul_(at.q.abs().sigmoid_())
-    log_p.mul_(t).div_(t + 1).mul_(2).log_()
-    log_p.add_(at.p.clamp(max=0)).sub_(at.q.clamp(min=0))
+    log_p = _log_interval(at, t)
 
     # log sum of pi_k p_k
     log_weight = logits[0].log_softmax(0)
@@ -181,12 +193,20 @@ def _evaluate(
     d_logits, d_means, d_log_scales, d_slopes = sizes.split(gradient)
     torch.sub(share, log_weight.exp_(), out=d_logits[0])
 
-    _differentiate(at, t, log_scales, share, d_means, d_log_scales)
-    d_means.mul_((sizes.levels - 1) / 2)  # from levels to [-1, 1]
+    _differentiate(
+        at,
+        t,
+        log_scales,
+        share,
+        d_means,
+        d_log_scales,
+    )
+    d_means.mul_(half)  # from levels to [-1, 1]
 
     # d alpha = d mean_c v_b (1 - tanh(alpha)^2)
     for d_slope, slope, (b, c) in zip(d_slopes, slopes, sizes.pairs, strict=True):
-        torch.mul(d_means[c] * v[b], 1 - slope.square(), out=d_slope)
+        d_tanh = d_means[c] * v[b]
+        torch.mul(d_tanh, 1 - slope.square(), out=d_slope)
 
     return total
 
@@ -206,12 +226,36 @@ def _intervals(
     mean = mean.mul_(half)
     rate = log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE).neg_().exp_().div_(half)
 
-    upper = (x + 0.5).masked_fill_(x == levels - 1, FAR).unsqueeze(1)
-    lower = (x - 0.5).masked_fill_(x == 0, -FAR).unsqueeze(1)
+    # The outer ends of the first and of the last interval lie far away.
+    upper = (x + 0.5).masked_fill_(x == levels - 1, FAR)
+    lower = (x - 0.5).masked_fill_(x == 0, -FAR)
+    upper = upper.unsqueeze(1)
+    lower = lower.unsqueeze(1)
+
     p = (upper - mean).mul_(rate)
     q = (lower - mean).mul_(rate)
+    width = (upper - lower) * rate
 
-    return _Intervals(p, q, (upper - lower) * rate, rate)
+    return _Intervals(p, q, width, rate)
+
+
+def _log_interval(at: _Intervals, t: Tensor) -> Tensor:
+    """Return log(sigmoid(p) - sigmoid(q)) = log(sigmoid(p) sigmoid(-q) (1 - e^-w)) for w = p - q.
+
+    It uses the functions that torch computes fastest: log sigmoid(p) = min(p, 0) + log sigmoid(|p|),
+    and 1 - e^-w = 2 t / (1 + t) with t = tanh(w / 2).
+    """
+    # log(sigmoid(|p|) sigmoid(|q|) 2 t / (1 + t))
+    log_p = at.p.abs().sigmoid_()
+    log_p.mul_(at.q.abs().sigmoid_())
+    log_p.mul_(t).div_(t + 1).mul_(2)
+    log_p.log_()
+
+    # + min(p, 0) + min(-q, 0)
+    log_p.add_(at.p.clamp(max=0))
+    log_p.sub_(at.q.clamp(min=0))
+
+    return log_p
 
 
 def _differentiate(
@@ -227,12 +271,16 @@ def _differentiate(
     below = at.q.sigmoid()
 
     # d log p / d mean = (sigmoid(q) - sigmoid(-p)) rate
-    torch.mul((below - above).mul_(at.rate), share, out=d_means)
+    slope = (below - above).mul_(at.rate)
+    torch.mul(slope, share, out=d_means)
 
     # d log p / d s = sigmoid(q) q - sigmoid(-p) p - w (1 - t) / (2 t), the last term from 1 - e^-w
-    gain = (1 - t).mul_(at.width).div_(t).div_(2)
-    change = below.mul_(at.q).sub_(above.mul_(at.p)).sub_(gain).mul_(share)
+    gain = (1 - t).mul_(at.width)
+    gain.div_(t).div_(2)
+    change = below.mul_(at.q)
+    change.sub_(above.mul_(at.p))
+    change.sub_(gain).mul_(share)
 
     # A clamped log-scale has no gradient.
-    inside = log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE) == log_scales
-    torch.mul(change, inside, out=d_log_scales)
+    clamped = log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)
+    torch.mul(change, clamped == log_scales, out=d_log_scales)

@@ -19,7 +19,7 @@ Degrees = tuple[Tensor, Tensor]  # of the inputs, and of the units, under one ma
 
 LARGE = 2**18  # weights of a layer from which on blocks pay
 BLOCKS = 6
-ENOUGH = 0.8  # of the products of weights and inputs: where blocks do not leave out the rest, there is one
+ENOUGH = 0.8  # the largest share of the products for which blocks are used
 
 
 def degree_mask(in_degrees: Tensor, out_degrees: Tensor) -> Tensor:
@@ -97,8 +97,11 @@ class MaskedProduct(torch.autograd.Function):
         for (units, whole, reach), mask in zip(blocks, masks, strict=True):
             y_block = y[:, units]
             rows = weight[units]
+            masked = rows[:, whole:reach] * mask
+
+            # y = x (W * M)^T: the mask counts only between ``whole`` and ``reach``.
             y_block.addmm_(x[:, :whole], rows[:, :whole].T)
-            y_block.addmm_(x[:, whole:reach], (rows[:, whole:reach] * mask).T)
+            y_block.addmm_(x[:, whole:reach], masked.T)
 
         return y
 
@@ -108,28 +111,27 @@ class MaskedProduct(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, *_ = ctx.needs_input_grad
 
-        if torch.is_grad_enabled() or functorch_active(
-            grad
-        ):  # the gradient is to be differentiated, or comes in batches
+        # The gradient itself may be differentiated, or come in batches.
+        if torch.is_grad_enabled() or functorch_active(grad):
             mask = degree_mask(*ctx.degrees).to(weight.dtype)
             grad_x = grad @ (weight * mask) if needs_x else None
-            return (
-                grad_x,
-                (grad.T @ x) * mask if needs_weight else None,
-                None,
-                None,
-                None,
-            )
+            grad_weight = (grad.T @ x) * mask if needs_weight else None
+            return grad_x, grad_weight, None, None, None
 
         grad_x = torch.zeros_like(x) if needs_x else None
         grad_weight = torch.empty_like(weight) if needs_weight else None
+
         for (units, whole, reach), mask in zip(ctx.blocks, ctx.masks, strict=True):
             grad_y = grad[:, units]
             rows = weight[units]
-            if grad_x is not None:
-                grad_x[:, :whole].addmm_(grad_y, rows[:, :whole])
-                grad_x[:, whole:reach].addmm_(grad_y, rows[:, whole:reach] * mask)
 
+            # dx = dy (W * M)
+            if grad_x is not None:
+                masked = rows[:, whole:reach] * mask
+                grad_x[:, :whole].addmm_(grad_y, rows[:, :whole])
+                grad_x[:, whole:reach].addmm_(grad_y, masked)
+
+            # dW = (dy^T x) * M
             if grad_weight is not None:
                 block = grad_weight[units]
                 block[:, :reach].addmm_(grad_y.T, x[:, :reach], beta=0)
@@ -148,17 +150,17 @@ class MaskedProduct(torch.autograd.Function):
         """Return the derivative in a direction."""
         x, weight = ctx.saved_tensors
         mask = degree_mask(*ctx.degrees).to(weight.dtype)
-        return x_tangent @ (weight * mask).T + x @ (weight_tangent * mask).T
+        from_x = x_tangent @ (weight * mask).T
+        from_weight = x @ (weight_tangent * mask).T
+        return from_x + from_weight
 
 
 def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
     units = len(out_degrees)
     inputs = len(in_degrees)
     size = max(1, -(-units // BLOCKS))
-    blocks = [
-        _block(in_degrees, out_degrees, slice(first, first + size))
-        for first in range(0, units, size)
-    ]
+    spans = [slice(first, first + size) for first in range(0, units, size)]
+    blocks = [_block(in_degrees, out_degrees, span) for span in spans]
 
     products = sum(len(out_degrees[block.units]) * block.reach for block in blocks)
     if not is_large(units * inputs) or products > ENOUGH * units * inputs:

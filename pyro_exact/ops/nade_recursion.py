@@ -45,7 +45,12 @@ def nade_recursion_reference(
     # a_d = c + sum of W_k x_k over k < d, (D, n, H)
     added = x.T[:-1, :, None] * W[:-1, None]
     a = c + F.pad(added.cumsum(0), (0, 0, 0, 0, 1, 0))
-    return (a.sigmoid().unsqueeze(2) * V.unsqueeze(1)).sum(-1).transpose(0, 1)
+
+    # s_d = V_d sigmoid(a_d)
+    h = a.sigmoid().unsqueeze(2)
+    sums = (h * V.unsqueeze(1)).sum(-1)
+
+    return sums.transpose(0, 1)
 
 
 class NADERecursion(torch.autograd.Function):
@@ -72,7 +77,8 @@ class NADERecursion(torch.autograd.Function):
 
             # a_{d+1} = a_d + W_d x_d
             if change:
-                a.addcmul_(columns[d, :, None], W[d])
+                x_d = columns[d, :, None]
+                a.addcmul_(x_d, W[d])
                 torch.sigmoid(a, out=h)
 
         ctx.save_for_backward(x, W, V, c, a)
@@ -109,19 +115,26 @@ class NADERecursion(torch.autograd.Function):
                 torch.mv(grad_a.T, columns[d], out=grad_W[d])
 
                 # Back to a_d, h_d = sigmoid(a_d), and its slope h_d - h_d^2.
-                a.addcmul_(columns[d, :, None], W[d], value=-1)
+                x_d = columns[d, :, None]
+                a.addcmul_(x_d, W[d], value=-1)
                 torch.sigmoid(a, out=h)
-                torch.addcmul(h, h, h, value=-1, out=slope)
+                torch.addcmul(
+                    h,
+                    h,
+                    h,
+                    value=-1,
+                    out=slope,
+                )
 
             # s_d = V_d h_d:  dV_d = sum of ds_d h_d,  da += slope * (V_d^T ds_d)
-            if V.shape[1] == 1:
-                torch.mv(h.T, grad[d, :, 0], out=grad_V[d, 0])
-                grad_a.addcmul_(grad[d], slope * V[d])
-            else:
-                torch.mm(grad[d].T, h, out=grad_V[d])
-                grad_a.addcmul_(grad[d] @ V[d], slope)
+            _add_gradient(grad[d], h, slope, V[d], grad_V[d], grad_a)
 
-        return None if grad_x is None else grad_x.T, grad_W, grad_V, grad_a.sum(0)
+        return (
+            None if grad_x is None else grad_x.T,
+            grad_W,
+            grad_V,
+            grad_a.sum(0),
+        )
 
 
 def _product(h: Tensor, V: Tensor, out: Tensor) -> None:
@@ -132,11 +145,35 @@ def _product(h: Tensor, V: Tensor, out: Tensor) -> None:
         torch.mm(h, V.T, out=out)
 
 
+def _add_gradient(
+    d_s: Tensor,
+    h: Tensor,
+    slope: Tensor,
+    V: Tensor,
+    grad_V: Tensor,
+    grad_a: Tensor,
+) -> None:
+    """Write dV = sum of ds h, and add slope * (V^T ds) to da, for s = V h."""
+    # A single column is faster as a vector.
+    if len(V) == 1:
+        torch.mv(h.T, d_s[:, 0], out=grad_V[0])
+        grad_a.addcmul_(d_s, slope * V)
+    else:
+        torch.mm(d_s.T, h, out=grad_V)
+        grad_a.addcmul_(d_s @ V, slope)
+
+
 def _differentiable_gradient(inputs: Sequence[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
     """Return the gradients of the plain formula, which can be differentiated again."""
     needed = [tensor for tensor in inputs if tensor.requires_grad]
     with torch.enable_grad():
         sums = nade_recursion_reference(*inputs)
-        found = iter(torch.autograd.grad(sums, needed, grad, create_graph=True))
+        gradients = torch.autograd.grad(
+            sums,
+            needed,
+            grad,
+            create_graph=True,
+        )
 
+    found = iter(gradients)
     return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,7 +48,10 @@ def root(
     with torch.no_grad():
         x, log_slope = solve(function, target, parameters, bracket, start)
 
-    value, log_slope_at_root = function(x, *parameters) if torch.is_grad_enabled() else (x, x)
+    if not torch.is_grad_enabled():
+        return x, log_slope
+
+    value, log_slope_at_root = function(x, *parameters)
     if not (value.requires_grad or target.requires_grad):
         return x, log_slope
 
@@ -58,6 +62,7 @@ def root(
     per_slope = (-log_slope).exp().clamp(max=limit)
 
     for _ in range(2):
+        # x + (t - f(x)) / f', whose second term is 0 in value
         step = (target - value) * per_slope
         x = x + (step - step.detach())
         value, log_slope_at_root = function(x, *parameters)
@@ -85,61 +90,118 @@ def solve(
 
     See `root` for the arguments.
     """
-    shape = target.shape
-    wanted = target
     compiling = torch.compiler.is_compiling()
-    parts = [part.reshape(target.numel(), *part.shape[target.dim() :]) for part in parameters]
-    target = target.reshape(-1)
-    x = start.reshape(-1)
-    low, high = (bound.reshape(-1) for bound in bracket)
+    search = _Search(
+        x=start.reshape(-1),
+        target=target.reshape(-1),
+        low=bracket[0].reshape(-1),
+        high=bracket[1].reshape(-1),
+        last=torch.full_like(start.reshape(-1), math.inf),
+        parts=tuple(
+            part.reshape(target.numel(), *part.shape[target.dim() :]) for part in parameters
+        ),
+    )
 
-    last = torch.full_like(x, math.inf)
-    eps = 8 * torch.finfo(x.dtype).eps
-    found = x.clone()
-    found_log_slope = x.clone()
-    rest = torch.arange(len(x), device=x.device)
+    found = search.x.clone()
+    found_log_slope = search.x.clone()
+    rest = torch.arange(len(found), device=found.device)
 
     for _ in range(MAX_STEPS):
-        value, log_slope = function(x, *parts)
-        error = value - target
-        slope = log_slope.exp()
-        low = torch.where(error < 0, x, low)
-        high = torch.where(error > 0, x, high)
-
-        rounding = eps * (1 + target.abs() + x.abs() * slope)
-        done = (error.abs() <= rounding) & rounding.isfinite()
-        done |= high - low <= eps * x.abs()
-        newton = x - error / slope
-        far = 100 * (1 + x.abs())  # how far a step may go where the bracket is open
-        least = low.where(low.isfinite(), x - far)
-        most = high.where(high.isfinite(), x + far)
-        good = (newton >= least) & (newton <= most) & (error.abs() <= 0.3 * last)
-
-        x = torch.where(done, x, torch.where(good, newton, _middle(low, high)))
-        last = error.abs()
+        search, done, log_slope = _step(function, search)
 
         if not compiling and 2 * int(done.sum()) >= len(done):
-            found[rest], found_log_slope[rest] = x, log_slope
+            found[rest] = search.x
+            found_log_slope[rest] = log_slope
             keep = (~done).nonzero().squeeze(-1)
             if not len(keep):
                 break
 
             rest = rest[keep]
-            x = x[keep]
             log_slope = log_slope[keep]
-            target = target[keep]
-            low = low[keep]
-            high = high[keep]
-            last = last[keep]
-            parts = [part[keep] for part in parts]
+            search = search.kept(keep)
 
-    found[rest], found_log_slope[rest] = x, log_slope
-    found = found.view(shape)
-    found_log_slope = found_log_slope.view(shape)
+    found[rest] = search.x
+    found_log_slope[rest] = log_slope
+    found = found.view(target.shape)
+    found_log_slope = found_log_slope.view(target.shape)
 
-    unknown = wanted.isnan() | found_log_slope.isnan()
+    unknown = target.isnan() | found_log_slope.isnan()
+    found = torch.where(unknown, math.nan, found)
 
-    return torch.where(unknown, math.nan, found), found_log_slope
+    return found, found_log_slope
+
+
+class _Search(NamedTuple):
+    """The elements whose root is still searched.
+
+    Attributes:
+        x: The present guess.
+        target: The value that the function must take.
+        low: Lower bound of the root.
+        high: Upper bound of the root.
+        last: Absolute error of the guess before.
+        parts: Parameters of the function.
+    """
+
+    x: Tensor
+    target: Tensor
+    low: Tensor
+    high: Tensor
+    last: Tensor
+    parts: tuple[Tensor, ...]
+
+    def kept(self, index: Tensor) -> _Search:
+        """Return the search of some of the elements."""
+        return _Search(
+            self.x[index],
+            self.target[index],
+            self.low[index],
+            self.high[index],
+            self.last[index],
+            tuple(part[index] for part in self.parts),
+        )
+
+
+def _step(function: Function, search: _Search) -> tuple[_Search, Tensor, Tensor]:
+    """Return the search after a step, which elements are at the root, and the log-slope before."""
+    x, target, low, high, last, parts = search
+    eps = 8 * torch.finfo(x.dtype).eps
+
+    value, log_slope = function(x, *parts)
+    slope = log_slope.exp()
+    error = value - target
+    size = error.abs()
+
+    # The guess is a new bound of the root.
+    low = torch.where(error < 0, x, low)
+    high = torch.where(error > 0, x, high)
+
+    # An element is done when the error, or the bracket, is within rounding.
+    rounding = eps * (1 + target.abs() + x.abs() * slope)
+    done = (size <= rounding) & rounding.isfinite()
+    done |= high - low <= eps * x.abs()
+
+    # x - (f(x) - t) / f'(x), within the bracket; where that is open, a step may go this far.
+    newton = x - error / slope
+    far = 100 * (1 + x.abs())
+    least = low.where(low.isfinite(), x - far)
+    most = high.where(high.isfinite(), x + far)
+
+    within = (newton >= least) & (newton <= most)
+    good = within & (size <= 0.3 * last)
+    following = torch.where(good, newton, _middle(low, high))
+    following = torch.where(done, x, following)
+
+    after = _Search(
+        following,
+        target,
+        low,
+        high,
+        size,
+        parts,
+    )
+
+    return after, done, log_slope
 
 
 def _middle(low: Tensor, high: Tensor) -> Tensor:

@@ -47,11 +47,18 @@ class TensorCache(Generic[T]):
             ]
 
     def _is_current(self, tensors: tuple[Tensor, ...]) -> bool:
-        return all(
-            mine is yours
-            and (torch.equal(seen, yours) if isinstance(seen, Tensor) else seen == yours._version)
-            for mine, yours, seen in zip(self.tensors, tensors, self.seen, strict=True)
-        )
+        """Return whether the tensors are the same objects, without a write since."""
+        for mine, yours, seen in zip(self.tensors, tensors, self.seen, strict=True):
+            if mine is not yours:
+                return False
+
+            if isinstance(seen, Tensor):
+                if not torch.equal(seen, yours):
+                    return False
+            elif seen != yours._version:
+                return False
+
+        return True
 
 
 def refresh_on_load(module: nn.Module, name: str) -> None:
