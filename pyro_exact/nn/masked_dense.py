@@ -83,81 +83,77 @@ class MaskedDense(CausalConditioner):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(dim, None if context_dim is None else (context_dim,))
-        hidden_dims = [max(64, 2 * dim)] * 2 if hidden_dims is None else list(hidden_dims)
         if dim < 1 or masks < 1 or (masks > 1 and seed is None):
             raise ValueError(
-                f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got dim {dim}, {masks} masks and "
-                f"seed {seed}."
+                f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got dim {dim}, "
+                f"{masks} masks and seed {seed}."
             )
 
-        seed = None if seed is None else check_seed("MaskedDense", seed)
+        self.num_params = num_params
+        hidden_dims = [max(64, 2 * dim)] * 2 if hidden_dims is None else list(hidden_dims)
+
+        generator = None
+        if seed is not None:
+            seed = check_seed("MaskedDense", seed)
+            generator = torch.Generator().manual_seed(seed)
+
         widths = [dim + (context_dim or 0), *hidden_dims, dim * num_params]
         for below, above in pairwise(widths):
             check_elements("MaskedDense", below, above)
 
-        orders = permutations(range(dim) if order is None else order, dim, "MaskedDense")
-        if len(orders) not in (1, masks):
-            raise ValueError(
-                f"MaskedDense expects one order, or one for each of {masks} masks; got {len(orders)} orders."
-            )
-
-        self.num_params = num_params
+        orders = _orders(order, dim, masks, generator)
+        self.register_buffer("orders", orders, persistent=generator is not None)
 
         # The k-th input in the order has degree k, from 1; a context has degree 0. A hidden unit
-        # sees what comes up to its degree, an output what comes before its dimension.
+        # sees the inputs up to the degree of the unit, an output those before the dimension.
         least = 1 if context_dim is None and dim > 1 else 0
-        if not direct and min(hidden_dims, default=dim) < dim - least:
-            raise ValueError(
-                f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; got {hidden_dims}, "
-                f"with which some inputs would reach no output. Widen the layers."
-            )
+        if not direct:
+            _check_widths(hidden_dims, dim, least)
 
-        self.register_buffer(
-            "orders",
-            orders.repeat(masks // len(orders), 1),
-            persistent=seed is not None,
-        )
-        if seed is None:
-            hidden = [
-                (least + torch.arange(width) * (dim - least) // width)[None]
-                for width in hidden_dims
-            ]
+        if generator is None:
+            hidden = _even_degrees(hidden_dims, least, dim)
         else:
-            generator = torch.Generator().manual_seed(seed)
-            if order is None and masks > 1:
-                self.orders = torch.stack(
-                    [torch.randperm(dim, generator=generator) for _ in range(masks)]
-                )
-
-            hidden = _random_degrees(masks, hidden_dims, least, max(least, dim - 1), generator)
+            most = max(least, dim - 1)
+            hidden = _random_degrees(masks, hidden_dims, least, most, generator)
 
         # Large layers work in blocks, for which the columns must come in the order of the degrees.
-        self.sorted = masks == 1 and any(
-            is_large(below * above) for below, above in pairwise(widths)
-        )
-        places = self._columns().argsort() + 1
-        context = torch.zeros(masks, context_dim or 0, dtype=torch.long)
-        outputs = (
-            (places - 1).repeat(1, num_params)
-            if self._grouped
-            else (places - 1).repeat_interleave(num_params, -1)
-        )
+        products = [below * above for below, above in pairwise(widths)]
+        self.sorted = masks == 1 and any(map(is_large, products))
 
-        degrees = [torch.cat((context, places), dim=-1), *hidden, outputs]
-        saved = seed is not None
-        self.layers: Sequence[MaskedLinear] = nn.ModuleList(  # type: ignore[assignment]
-            MaskedLinear(below, above, saved=saved) for below, above in pairwise(degrees)
-        )
-        self.direct = MaskedLinear(places, outputs, bias=False, saved=saved) if direct else None
+        self._build_layers(hidden, context_dim or 0, direct, saved=generator is not None)
         self.dropout = Dropout(dropout) if dropout != 0 else None
-        for parameter in (
-            *self.layers[-1].parameters(),
-            *(self.direct.parameters() if self.direct else ()),
-        ):
-            nn.init.zeros_(parameter)
-
         self._order = TensorCache(_first_order, self.orders)
         refresh_on_load(self, "order")
+
+    def _build_layers(
+        self,
+        hidden: list[Tensor],
+        context_dim: int,
+        direct: bool,
+        saved: bool,
+    ) -> None:
+        """Build the layers between units of the given degrees; the outputs start at zero."""
+        places = self._columns().argsort() + 1
+        context = torch.zeros(len(places), context_dim, dtype=torch.long)
+        inputs = torch.cat((context, places), dim=-1)
+
+        if self._grouped:
+            outputs = (places - 1).repeat(1, self.num_params)
+        else:
+            outputs = (places - 1).repeat_interleave(self.num_params, -1)
+
+        self.layers: Sequence[MaskedLinear] = nn.ModuleList(  # type: ignore[assignment]
+            MaskedLinear(below, above, saved=saved)
+            for below, above in pairwise([inputs, *hidden, outputs])
+        )
+        self.direct: MaskedLinear | None = None
+        zeros = list(self.layers[-1].parameters())
+        if direct:
+            self.direct = MaskedLinear(places, outputs, bias=False, saved=saved)
+            zeros += self.direct.parameters()
+
+        for parameter in zeros:
+            nn.init.zeros_(parameter)
 
     @property
     def order(self) -> list[int]:
@@ -236,22 +232,25 @@ class MaskedDense(CausalConditioner):
             new = previous.unsqueeze(-1)
             column = column_of[degree - 1 : degree]
             if self.direct is not None:
-                received[-1] = received[-1] + F.linear(
-                    new, self.direct.weight.index_select(1, column)
-                )
+                weight = self.direct.weight.index_select(1, column)
+                received[-1] = received[-1] + F.linear(new, weight)
 
-            column = column + self.layers[0].in_features - self.dim  # behind the context
-            received[0] = received[0] + F.linear(new, self.layers[0].weight.index_select(1, column))
+            # The columns of the inputs lie behind those of the context.
+            first = self.layers[0]
+            column = column + first.in_features - self.dim
+            weight = first.weight.index_select(1, column)
+            received[0] = received[0] + F.linear(new, weight)
 
+        # The units that are complete pass their output on to the next layer.
         for i, (below, above) in enumerate(pairwise(self.layers)):
             complete = below.complete(degree, member)
             new = received[i].index_select(-1, complete).relu()
-            received[i + 1] = received[i + 1] + F.linear(
-                new, above.weight.index_select(1, complete)
-            )
+            weight = above.weight.index_select(1, complete)
+            received[i + 1] = received[i + 1] + F.linear(new, weight)
 
+        column = column_of[degree : degree + 1]
         theta = self._by_dimension(received[-1])
-        theta = theta.index_select(-2, column_of[degree : degree + 1]).squeeze(-2)
+        theta = theta.index_select(-2, column).squeeze(-2)
 
         return theta, state.next(received)
 
@@ -263,9 +262,10 @@ class MaskedDense(CausalConditioner):
 
     def _columns(self) -> Tensor:
         """Return the columns of the inputs, and of the outputs, in the order in which they come, (masks, dim)."""
-        return (
-            torch.arange(self.dim, device=self.orders.device)[None] if self.sorted else self.orders
-        )
+        if self.sorted:
+            return torch.arange(self.dim, device=self.orders.device)[None]
+
+        return self.orders
 
     def _permuted(self) -> bool:
         """Return whether the columns of the weights are in another order than the dimensions."""
@@ -294,6 +294,41 @@ class MaskedDense(CausalConditioner):
 def _first_order(orders: Tensor) -> list[int]:
     order: list[int] = orders[0].tolist()
     return order
+
+
+def _orders(
+    order: Iterable[Any] | None,
+    dim: int,
+    masks: int,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Return the order of each mask, (masks, dim); several masks have random orders by default."""
+    if order is None and masks > 1:
+        return torch.stack([torch.randperm(dim, generator=generator) for _ in range(masks)])
+
+    orders = permutations(range(dim) if order is None else order, dim, "MaskedDense")
+    if len(orders) not in (1, masks):
+        raise ValueError(
+            f"MaskedDense expects one order, or one for each of {masks} masks; got {len(orders)} "
+            f"orders."
+        )
+
+    return orders.repeat(masks // len(orders), 1)
+
+
+def _check_widths(hidden_dims: Sequence[int], dim: int, least: int) -> None:
+    """Check that every input can reach an output."""
+    if min(hidden_dims, default=dim) < dim - least:
+        raise ValueError(
+            f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; got "
+            f"{hidden_dims}, with which some inputs would reach no output. Widen the layers."
+        )
+
+
+def _even_degrees(widths: Sequence[int], least: int, dim: int) -> list[Tensor]:
+    """Return the degrees of each hidden layer, (1, width), spread evenly from ``least`` on."""
+    count = dim - least
+    return [(least + torch.arange(width) * count // width)[None] for width in widths]
 
 
 def _random_degrees(

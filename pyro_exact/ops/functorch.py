@@ -15,4 +15,7 @@ def functorch_active(*tensors: Tensor) -> bool:
         return False
 
     batched = torch._C._functorch.is_legacy_batchedtensor
-    return torch._C._are_functorch_transforms_active() or any(batched(tensor) for tensor in tensors)
+    if torch._C._are_functorch_transforms_active():
+        return True
+
+    return any(batched(tensor) for tensor in tensors)

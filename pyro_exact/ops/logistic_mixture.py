@@ -81,7 +81,8 @@ def logistic_mixture_reference(
 
     mean = list(means)
     for slope, (b, c) in zip(slopes, sizes.pairs, strict=True):
-        mean[c] = mean[c] + slope.tanh() * v[b]
+        shift = slope.tanh() * v[b]
+        mean[c] = mean[c] + shift
 
     # p, q = (x +- 1/2 - m) 2 / (L - 1) e^{-s}, with the mean m in levels
     m = (torch.stack(mean) + 1) * half
@@ -224,7 +225,8 @@ def _intervals(
     """
     half = (levels - 1) / 2
     mean = mean.mul_(half)
-    rate = log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE).neg_().exp_().div_(half)
+    rate = log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)
+    rate.neg_().exp_().div_(half)
 
     # The outer ends of the first and of the last interval lie far away.
     upper = (x + 0.5).masked_fill_(x == levels - 1, FAR)

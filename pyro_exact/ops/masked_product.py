@@ -27,7 +27,8 @@ def degree_mask(in_degrees: Tensor, out_degrees: Tensor) -> Tensor:
 
     It is a tensor of floats, because products with one of bools are slow.
     """
-    return (out_degrees.unsqueeze(-1) >= in_degrees.unsqueeze(-2)).to(torch.get_default_dtype())
+    seen = out_degrees.unsqueeze(-1) >= in_degrees.unsqueeze(-2)
+    return seen.to(torch.get_default_dtype())
 
 
 def is_large(weights: int) -> bool:
@@ -66,7 +67,13 @@ class Blocks:
 def masked_product(x: Tensor, weight: Tensor, blocks: Blocks) -> Tensor:
     """Return ``x @ (weight * mask).T``, of shape (n, out), for x of shape (n, in) and weights of shape (out, in)."""
     masks = [mask.to(weight.dtype) for mask in blocks.masks]
-    product: Tensor = MaskedProduct.apply(x, weight, blocks.degrees, blocks.blocks, masks)
+    product: Tensor = MaskedProduct.apply(
+        x,
+        weight,
+        blocks.degrees,
+        blocks.blocks,
+        masks,
+    )
     return product
 
 
@@ -97,10 +104,13 @@ class MaskedProduct(torch.autograd.Function):
         for (units, whole, reach), mask in zip(blocks, masks, strict=True):
             y_block = y[:, units]
             rows = weight[units]
-            masked = rows[:, whole:reach] * mask
 
-            # y = x (W * M)^T: the mask counts only between ``whole`` and ``reach``.
-            y_block.addmm_(x[:, :whole], rows[:, :whole].T)
+            # y = x (W * M)^T, where all units see the inputs before ``whole``
+            seen = rows[:, :whole]
+            y_block.addmm_(x[:, :whole], seen.T)
+
+            # and the mask counts only between ``whole`` and ``reach``
+            masked = rows[:, whole:reach] * mask
             y_block.addmm_(x[:, whole:reach], masked.T)
 
         return y
@@ -127,14 +137,20 @@ class MaskedProduct(torch.autograd.Function):
 
             # dx = dy (W * M)
             if grad_x is not None:
+                seen = rows[:, :whole]
                 masked = rows[:, whole:reach] * mask
-                grad_x[:, :whole].addmm_(grad_y, rows[:, :whole])
+                grad_x[:, :whole].addmm_(grad_y, seen)
                 grad_x[:, whole:reach].addmm_(grad_y, masked)
 
             # dW = (dy^T x) * M
             if grad_weight is not None:
                 block = grad_weight[units]
-                block[:, :reach].addmm_(grad_y.T, x[:, :reach], beta=0)
+                inputs = x[:, :reach]
+                block[:, :reach].addmm_(
+                    grad_y.T,
+                    inputs,
+                    beta=0,
+                )
                 block[:, whole:reach] *= mask
                 block[:, reach:] = 0
 
@@ -162,8 +178,9 @@ def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
     spans = [slice(first, first + size) for first in range(0, units, size)]
     blocks = [_block(in_degrees, out_degrees, span) for span in spans]
 
+    whole = units * inputs
     products = sum(len(out_degrees[block.units]) * block.reach for block in blocks)
-    if not is_large(units * inputs) or products > ENOUGH * units * inputs:
+    if not is_large(whole) or products > ENOUGH * whole:
         return [_block(in_degrees, out_degrees, slice(0, units))]
 
     return blocks

@@ -43,8 +43,10 @@ def nade_recursion_reference(
 ) -> Tensor:
     """Compute `nade_recursion` by the plain formula."""
     # a_d = c + sum of W_k x_k over k < d, (D, n, H)
-    added = x.T[:-1, :, None] * W[:-1, None]
-    a = c + F.pad(added.cumsum(0), (0, 0, 0, 0, 1, 0))
+    columns = x.T[:-1, :, None]
+    added = columns * W[:-1, None]
+    total = added.cumsum(0)
+    a = c + F.pad(total, (0, 0, 0, 0, 1, 0))
 
     # s_d = V_d sigmoid(a_d)
     h = a.sigmoid().unsqueeze(2)
@@ -163,7 +165,10 @@ def _add_gradient(
         grad_a.addcmul_(d_s @ V, slope)
 
 
-def _differentiable_gradient(inputs: Sequence[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiable_gradient(
+    inputs: Sequence[Tensor],
+    grad: Tensor,
+) -> tuple[Tensor | None, ...]:
     """Return the gradients of the plain formula, which can be differentiated again."""
     needed = [tensor for tensor in inputs if tensor.requires_grad]
     with torch.enable_grad():

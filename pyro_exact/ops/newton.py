@@ -109,7 +109,10 @@ def solve(
     for _ in range(MAX_STEPS):
         search, done, log_slope = _step(function, search)
 
-        if not compiling and 2 * int(done.sum()) >= len(done):
+        if compiling:
+            continue
+
+        if 2 * int(done.sum()) >= len(done):
             found[rest] = search.x
             found_log_slope[rest] = log_slope
             keep = (~done).nonzero().squeeze(-1)
@@ -177,7 +180,8 @@ def _step(function: Function, search: _Search) -> tuple[_Search, Tensor, Tensor]
     high = torch.where(error > 0, x, high)
 
     # An element is done when the error, or the bracket, is within rounding.
-    rounding = eps * (1 + target.abs() + x.abs() * slope)
+    scale = 1 + target.abs() + x.abs() * slope
+    rounding = eps * scale
     done = (size <= rounding) & rounding.isfinite()
     done |= high - low <= eps * x.abs()
 
@@ -206,8 +210,13 @@ def _step(function: Function, search: _Search) -> tuple[_Search, Tensor, Tensor]
 
 def _middle(low: Tensor, high: Tensor) -> Tensor:
     """Return the middle of a bracket, or a point beyond the only end, twice as far from 0."""
-    middle = low / 2 + high / 2
-    middle = torch.where(high.isinf(), low + low.abs() + 1, middle)
-    middle = torch.where(low.isinf(), high - high.abs() - 1, middle)
+    above = low + low.abs() + 1
+    below = high - high.abs() - 1
+    open_low = low.isinf()
+    open_high = high.isinf()
 
-    return torch.where(low.isinf() & high.isinf(), 0.0, middle)
+    middle = low / 2 + high / 2
+    middle = torch.where(open_high, above, middle)
+    middle = torch.where(open_low, below, middle)
+
+    return torch.where(open_low & open_high, 0.0, middle)
