@@ -26,7 +26,8 @@ def vector_dim(builder: str, shape: int | Sequence[int]) -> int:
 
     if len(sizes) != 1:
         raise ValueError(
-            f"{builder} expects a shape (dim,) of a vector; got {shape}. Use a builder of images, such as glow or "
+            f"{builder} expects a shape (dim,) of a vector; got {shape}. Use a builder of images, "
+            f"such as glow or "
             f"image_real_nvp, or flatten the data."
         )
     return sizes[0]
@@ -43,7 +44,8 @@ def image_shape(builder: str, shape: Sequence[int], levels: int) -> tuple[int, i
 
     if len(sizes) != 3:
         raise ValueError(
-            f"{builder} expects a shape (C, H, W) of images; got {shape}. Use a builder of vectors, such as maf or "
+            f"{builder} expects a shape (C, H, W) of images; got {shape}. Use a builder of "
+            f"vectors, such as maf or "
             f"couplings, or add the missing dimensions."
         )
     check_size(builder, "levels", levels)
@@ -66,7 +68,8 @@ def check_scales(builder: str, shape: Sequence[int], scales: int) -> int:
         most = (common & -common).bit_length() - 1  # the power of 2 in both sides
         advice = "Pad the images" if most == 0 else f"Use at most {most} scales, or pad the images"
         raise ValueError(
-            f"{builder} expects height and width that are multiples of 2^scales = {factor}; got scales {scales} and "
+            f"{builder} expects height and width that are multiples of 2^scales = {factor}; got "
+            f"scales {scales} and "
             f"shape {tuple(shape)}. {advice}."
         )
     return scales
@@ -99,6 +102,7 @@ def check_elementwise(builder: str, elementwise: object) -> Elementwise:
     """
     if not isinstance(elementwise, Elementwise):
         raise TypeError(
-            f"{builder} expects elementwise as an Elementwise; got {shown(elementwise)}. Pass one, such as Affine()."
+            f"{builder} expects elementwise as an Elementwise; got {shown(elementwise)}. Pass one, "
+            f"such as Affine()."
         )
     return elementwise

@@ -32,24 +32,26 @@ def iaf(
     elementwise: Elementwise | None = None,
     act_norm: bool = True,
 ) -> Bijection:
-    r"""Build an inverse autoregressive flow, from noise to latent. Use it as a guide: sampling takes one pass.
+    r"""Build an inverse autoregressive flow, from noise to latent.
+
+    Use it as a guide: sampling takes one pass.
 
     Every second layer takes the dimensions in reverse order.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of layers, T in the paper.
+        layers: Flow layers, T in the paper.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
             default of the network.
         context_dim: Size of an optional context vector for every network, for example the h of the
             paper's encoder.
         elementwise: The formula; each layer gets a copy. `None` for ``Affine()``. The paper uses
             ``Affine("sigmoid")``, up to the shift.
-        act_norm: Whether the inverse of an `ActNorm` follows the layers, which scales and shifts
-            the latent (default yes).
+        act_norm: If true (default), the inverse of an `ActNorm` follows the layers, which scales
+            and shifts the latent.
 
     Raises:
-        ValueError: If the dimension or the number of layers is not positive, or a hidden layer is
+        ValueError: If the dimension or ``layers`` is not positive, or a hidden layer is
             too narrow.
 
     Reference:
@@ -79,7 +81,9 @@ def maf(
     act_norm: bool = True,
     shuffle: bool = True,
 ) -> Bijection:
-    r"""Build a masked autoregressive flow, from data to noise. Use it for density estimation: scoring takes one pass.
+    r"""Build a masked autoregressive flow, from data to noise.
+
+    Use it for density estimation: scoring takes one pass.
 
     Each layer takes the dimensions in another order.
 
@@ -87,19 +91,19 @@ def maf(
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of layers; the paper uses 5 and 10.
+        layers: Flow layers; the paper uses 5 and 10.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
             default of the network.
         context_dim: Size of an optional context vector for every network.
-        elementwise: The formula; each layer gets a copy. `None` for ``Affine(bound=1.0)``; the paper
-            has no bound.
-        act_norm: Whether an `ActNorm` precedes each layer and follows the last one (default yes),
+        elementwise: The formula; each layer gets a copy. `None` for ``Affine(bound=1.0)``; the
+            paper has no bound.
+        act_norm: If true (default), an `ActNorm` precedes each layer and follows the last one,
             instead of the batch normalisation of the paper; ``initialize`` sets them from data.
-        shuffle: Whether each layer takes the dimensions in a new order (default yes). Otherwise the
+        shuffle: If true (default), each layer takes the dimensions in a new order. Otherwise the
             order of the layer before is reversed, as in the paper.
 
     Raises:
-        ValueError: If the dimension or the number of layers is not positive, or a hidden layer is
+        ValueError: If the dimension or ``layers`` is not positive, or a hidden layer is
             too narrow.
 
     Reference:
@@ -127,7 +131,9 @@ def nsf(
     act_norm: bool = True,
     shuffle: bool = True,
 ) -> Bijection:
-    r"""Build an autoregressive neural spline flow, from data to noise: a `maf` with `Spline` layers.
+    r"""Build an autoregressive neural spline flow, from data to noise.
+
+    A `maf` with `Spline` layers.
 
     Use it for density estimation, where it needs fewer layers than a `maf`. Scoring takes one pass;
     a sample takes one step for each dimension. See `spline_coupling` for one pass in both
@@ -137,19 +143,19 @@ def nsf(
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of layers.
-        bins: Number of bins of each spline.
+        layers: Flow layers.
+        bins: Bins of each spline.
         bound: The splines bend the interval [-bound, bound]; outside they are the identity.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
             default of the network.
         context_dim: Size of an optional context vector for every network.
-        act_norm: Whether an `ActNorm` precedes each layer and follows the last one (default yes);
-            ``initialize`` sets them from data, and so brings the data to the interval of the
-            splines.
-        shuffle: Whether each layer takes the dimensions in a new order (default yes); see `maf`.
+        act_norm: If true (default), an `ActNorm` precedes each layer and follows the last one;
+            ``initialize`` sets these layers using data, and so brings the data to the interval of
+            the splines.
+        shuffle: If true (default), each layer takes the dimensions in a new order; see `maf`.
 
     Raises:
-        ValueError: If the dimension or the number of layers is not positive, or a hidden layer is
+        ValueError: If the dimension or ``layers`` is not positive, or a hidden layer is
             too narrow.
 
     Reference:

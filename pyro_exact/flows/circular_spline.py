@@ -26,7 +26,9 @@ def circular_spline(
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
 ) -> Compose:
-    r"""Build a spline flow on a torus, from data to noise. Use it for angles, such as directions or torsions.
+    r"""Build a spline flow on a torus, from data to noise.
+
+    Use it for angles, such as directions or torsions.
 
     Each dimension is a circle, the interval [-bound, bound) with the ends joined. The networks of
     the couplings see the cosine and the sine of each angle, so that no density has a jump at the
@@ -36,8 +38,8 @@ def circular_spline(
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of couplings, which exchange the halves of the vector.
-        bins: Number of bins of each spline.
+        layers: Coupling layers, which exchange the halves of the vector.
+        bins: Bins of each spline.
         bound: Half of the length of each circle; pi for angles in radians.
         hidden_dims: Widths of the hidden layers of each network.
         context_dim: Size of an optional context vector for every network.

@@ -21,7 +21,9 @@ def bounded(
     high: float | Tensor,
     shape: int | Sequence[int] | None = None,
 ) -> Compose:
-    r"""Let a flow, from data to noise, take data in intervals: the inverse of an `Interval` precedes it.
+    r"""Let a flow, from data to noise, take data in intervals.
+
+    The inverse of an `Interval` precedes it.
 
     A distribution with the inverse of the whole has the intervals as support, so automatic
     guides, NUTS and `biject_to` work on a Pyro site with it. Data at an end itself have a code that

@@ -38,16 +38,16 @@ def couplings(
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         elementwise: The formula, for example ``MixtureCDF(8)``; each coupling gets a copy.
-        layers: Number of couplings.
+        layers: Coupling layers.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.DenseConditioner`.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
-            yes); ``initialize`` sets them from data.
-        shuffle: Whether the elements at even places are moved before those at odd places between
-            two couplings (default yes), so that each pair of elements is soon in different halves.
+        act_norm: If true (default), an `ActNorm` precedes each coupling and follows the last one;
+            ``initialize`` sets these layers using data.
+        shuffle: If true (default), the elements at even places are moved before those at odd places
+            between two couplings, so that each pair of elements is soon in different halves.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or the number of layers is not positive.
+        ValueError: If the shape is not that of a vector, or ``layers`` is not positive.
 
     Example:
         >>> flow = couplings(3, MixtureCDF(8), layers=4)

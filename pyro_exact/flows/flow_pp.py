@@ -55,11 +55,11 @@ def flow_pp(
     Args:
         shape: (C, H, W), with even H, and W a multiple of 4; with ``checkerboard`` both multiples
             of 4.
-        levels: Number of pixel levels; images are dequantised to [0, levels).
-        width: Number of hidden channels of the conditioners.
-        depth: Number of blocks of each conditioner.
-        components: Number of components of the logistic mixture.
-        heads: Number of attention heads.
+        levels: Pixel levels; images are dequantised to [0, levels).
+        width: Hidden channels of the conditioners.
+        depth: Blocks of each conditioner.
+        components: Components of the logistic mixture.
+        heads: Attention heads.
         dropout: Share of the hidden elements of the conditioners that training drops.
         formula: ``"affine"`` is the paper's ablation: no mixture, a shift and a scale only.
         checkerboard: Whether to split as a checkerboard, as the paper says; the official code
@@ -81,7 +81,8 @@ def flow_pp(
     channels, height, breadth = shape = image_shape("flow_pp", shape, levels)
     if height % (4 if checkerboard else 2) or breadth % 4:
         raise ValueError(
-            f"flow_pp expects an even height and a width that is a multiple of 4, with a checkerboard both multiples "
+            f"flow_pp expects an even height and a width that is a multiple of 4, with a "
+            f"checkerboard both multiples "
             f"of 4; got {tuple(shape)}. Pad the images."
         )
     squeezed = 4 * channels, height // 2, breadth // 2
@@ -120,7 +121,10 @@ def coupling_steps(
     dropout: float,
     context_channels: int | None = None,
 ) -> list[Bijection]:
-    """Return a row of Flow++'s steps on images of ``shape``, neighbours with exchanged parts; see `flow_pp`."""
+    """Return a row of Flow++'s steps on images of ``shape``, neighbours with exchanged parts.
+
+    See `flow_pp`.
+    """
     if formula not in get_args(Formula):
         raise ValueError(
             f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}. Choose one of them."

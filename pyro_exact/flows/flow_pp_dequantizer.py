@@ -31,7 +31,9 @@ def flow_pp_dequantizer(
     steps: int = 4,
     encoder_width: int = 32,
 ) -> Bijection:
-    r"""Build Flow++'s dequantisation noise q(v | x): from noise, given an image x, to v in [x, x + 1).
+    r"""Build Flow++'s dequantisation noise q(v | x).
+
+    From noise, given an image x, to v in [x, x + 1).
 
     The noise is a vector of C H W elements.
 
@@ -42,16 +44,16 @@ def flow_pp_dequantizer(
 
     Args:
         shape: (C, H, W) of the images, with even W; with ``checkerboard``, even H too.
-        levels: Number of pixel levels.
-        width: Number of hidden channels of the conditioners.
-        depth: Number of blocks of each conditioner.
-        components: Number of components of the logistic mixture.
-        heads: Number of attention heads.
+        levels: Pixel levels.
+        width: Hidden channels of the conditioners.
+        depth: Blocks of each conditioner.
+        components: Components of the logistic mixture.
+        heads: Attention heads.
         dropout: Share of the hidden elements of the networks that training drops.
         formula: ``"affine"`` has a shift and a scale only.
         checkerboard: Whether to split as a checkerboard; the official code splits columns.
-        steps: Number of steps of flow.
-        encoder_width: Number of channels of the features of the image, which the steps get.
+        steps: Steps of flow.
+        encoder_width: Channels of the features of the image, which the steps get.
 
     Raises:
         ValueError: If the shape cannot be split, or the width is not a multiple of the heads.

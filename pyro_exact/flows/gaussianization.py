@@ -18,17 +18,19 @@ def gaussianization(
     context_dim: int | None = None,
     act_norm: bool = True,
 ) -> Bijection:
-    r"""Build a Gaussianization flow, from data to noise: it makes each dimension normal, rotates, and so on.
+    r"""Build a Gaussianization flow, from data to noise.
+
+    It makes each dimension normal, rotates, and so on.
 
     It has no network, and few weights. Scoring takes one pass. A sample takes a guarded Newton
     iteration for each layer, for all dimensions at once.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of layers of marginals; a rotation stands between neighbours.
-        components: Number of components of each mixture.
+        layers: Layers of marginals; a rotation stands between neighbours.
+        components: Components of each mixture.
         context_dim: Size of an optional context vector for every layer.
-        act_norm: Whether an `ActNorm` precedes the layers and another follows (default yes);
+        act_norm: If true (default), an `ActNorm` precedes the layers and another follows;
             ``initialize`` sets both from data.
 
     Raises:

@@ -47,26 +47,26 @@ def glow(
 
     Args:
         shape: (C, H, W); H and W are multiples of 2 to the power of ``scales``.
-        levels: Number of pixel levels; images are dequantised to [0, levels).
-        scales: Number of scales, L in the paper.
-        steps: Number of steps of flow in each scale, K in the paper.
-        width: Number of hidden channels of the conditioners.
+        levels: Pixel levels; images are dequantised to [0, levels).
+        scales: Scales of the flow, L in the paper.
+        steps: Steps of flow in each scale, K in the paper.
+        width: Hidden channels of the conditioners.
         scale: Scale of the affine formula; see `Affine`. ``"tanh"`` bounds it on both sides, so
             that one coupling stretches no sample by more than e³. ``"sigmoid"`` is the form of the
             official code: it has no lower bound, and rare samples of a trained model, or most of
             them at a temperature of 3, overflow. `None` makes the couplings additive, as in the
             paper's 5-bit models.
-        factorized: Whether the 1x1 convolutions learn PLU factors; the official code does not.
+        factorized: If true, the 1x1 convolutions learn PLU factors; the official code does not.
         logit_margin: `None` scales the pixels to [-1/2, 1/2), as the official code does; a number
             takes their `Logit` with that margin, as RealNVP does.
         edge: See `ConvConditioner`.
         log_scale_factor: See `ConvConditioner`.
-        context_dim: Size of a context vector, e.g. the number of classes for one-hot classes; it
-            reaches the top prior and every conditioner.
+        context_dim: Size of an optional context vector, for example the number of classes for
+            one-hot classes; it reaches the top prior and every conditioner.
         recompute: Store no activations of the steps; see `Compose`.
 
     Raises:
-        ValueError: If the shape is not that of an image, or does not allow that many scales.
+        ValueError: If the shape is not that of an image, or does not allow this many scales.
 
     Reference:
         Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, and the

@@ -27,21 +27,23 @@ def naf(
     context_dim: int | None = None,
     act_norm: bool = True,
 ) -> Bijection:
-    r"""Build a neural autoregressive flow, from data to noise: a `maf` with small monotone networks.
+    r"""Build a neural autoregressive flow, from data to noise.
+
+    A `maf` with small monotone networks.
 
     Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of autoregressive layers.
-        width: Number of sigmoids in each layer of a formula.
-        depth: Number of layers of a formula.
-        units: Number of elements between the layers of a formula; 1 for the deep sigmoidal form,
+        layers: Autoregressive layers.
+        width: Sigmoids in each layer of a formula.
+        depth: Layers of a formula.
+        units: Elements between the layers of a formula; 1 for the deep sigmoidal form,
             more for the dense form.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
             default of the network.
         context_dim: Size of an optional context vector for every network.
-        act_norm: Whether an `ActNorm` precedes each layer, as in `maf`.
+        act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
 
     Raises:
         ValueError: If a size is not positive, or a hidden layer is too narrow.
@@ -66,20 +68,22 @@ def umnn(
     context_dim: int | None = None,
     act_norm: bool = True,
 ) -> Bijection:
-    r"""Build an autoregressive flow of unconstrained monotone networks, from data to noise: integrals of networks.
+    r"""Build an autoregressive flow of unconstrained monotone networks, from data to noise.
+
+    Integrals of networks.
 
     Scoring takes one pass, with the 32 nodes of a quadrature for each element. A sample takes a
     guarded Newton iteration for each dimension.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of autoregressive layers.
+        layers: Autoregressive layers.
         embedding_dim: Size of the embedding that the integrand takes from the dimensions before.
         integrand_dims: Widths of the hidden layers of the integrand.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
             default of the network.
         context_dim: Size of an optional context vector for every network.
-        act_norm: Whether an `ActNorm` precedes each layer, as in `maf`.
+        act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
 
     Raises:
         ValueError: If a size is not positive, or a hidden layer is too narrow.
@@ -111,14 +115,14 @@ def sos(
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of autoregressive layers.
-        polynomials: Number of squares in each formula.
+        layers: Autoregressive layers.
+        polynomials: Squares in each formula.
         degree: Degree of each squared polynomial.
         bound: The formulas are polynomials on [-bound, bound], and linear outside.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
             default of the network.
         context_dim: Size of an optional context vector for every network.
-        act_norm: Whether an `ActNorm` precedes each layer, as in `maf`.
+        act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
 
     Raises:
         ValueError: If a size is not positive, or a hidden layer is too narrow.
@@ -149,13 +153,13 @@ def bernstein(
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of autoregressive layers.
+        layers: Autoregressive layers.
         degree: Degree of the polynomials.
         bound: The formulas are polynomials on [-bound, bound], and linear outside.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
             default of the network.
         context_dim: Size of an optional context vector for every network.
-        act_norm: Whether an `ActNorm` precedes each layer, as in `maf`.
+        act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
 
     Raises:
         ValueError: If a size is not positive, or a hidden layer is too narrow.
@@ -180,7 +184,9 @@ def bnaf(
     context_dim: int | None = None,
     act_norm: bool = True,
 ) -> Bijection:
-    r"""Build a block neural autoregressive flow, from data to noise. It has far fewer weights than a `naf`.
+    r"""Build a block neural autoregressive flow, from data to noise.
+
+    It has far fewer weights than a `naf`.
 
     Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension. Every
     second layer takes the dimensions in reverse order.
@@ -188,11 +194,11 @@ def bnaf(
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Number of `BlockAutoregressive` layers.
-        width: Number of hidden units of each dimension.
-        depth: Number of hidden layers in each.
+        width: Hidden units of each dimension.
+        depth: Hidden layers in each.
         context_dim: Size of an optional context vector for every layer.
-        act_norm: Whether an `ActNorm` precedes each layer and follows the last one (default yes);
-            ``initialize`` sets them from data.
+        act_norm: If true (default), an `ActNorm` precedes each layer and follows the last one;
+            ``initialize`` sets these layers using data.
 
     Raises:
         ValueError: If a size is not positive.

@@ -24,7 +24,9 @@ def nice(
     act_norm: bool = True,
     shuffle: bool = True,
 ) -> Bijection:
-    r"""Build NICE for vectors, from data to noise: additive couplings, which preserve volume, and a diagonal scale.
+    r"""Build NICE for vectors, from data to noise.
+
+    Additive couplings, which preserve volume, and a diagonal scale.
 
     The scale is an `ActNorm`, which has a shift as well. See `image_nice` for images.
 
@@ -32,18 +34,18 @@ def nice(
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of couplings; the paper uses 4. With three or more, each dimension can change
+        layers: Coupling layers; the paper uses 4. With three or more, each dimension can change
             as a function of all the others.
         hidden_dims: Widths of the hidden layers of each conditioner; the paper uses 5 of 1000 for
             MNIST.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether another `ActNorm` precedes the couplings (default yes), so that training
+        act_norm: If true (default), another `ActNorm` precedes the couplings, so that training
             does not depend on the units of the data; ``initialize`` sets it.
-        shuffle: Whether the elements are permuted between two couplings (default yes); see
+        shuffle: If true (default), the elements are permuted between two couplings; see
             `couplings`. The paper does not.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or the number of layers is not positive.
+        ValueError: If the shape is not that of a vector, or ``layers`` is not positive.
 
     Reference:
         Dinh, Krueger and Bengio (2015), NICE: Non-linear Independent Components Estimation,
@@ -75,14 +77,14 @@ def image_nice(
 
     Args:
         shape: Shape (C, H, W) of the images.
-        levels: Number of pixel levels.
-        layers: Number of couplings; see `nice`.
+        levels: Pixel levels.
+        layers: Coupling layers; see `nice`.
         hidden_dims: Widths of the hidden layers of each conditioner; see `nice`.
         context_dim: Size of an optional context vector for every conditioner.
 
     Raises:
-        ValueError: If the shape is not that of an image, or the number of layers or of levels is
-            not positive.
+        ValueError: If the shape is not that of an image, or ``layers`` or ``levels`` is not
+            positive.
 
     Reference:
         Dinh, Krueger and Bengio (2015), NICE: Non-linear Independent Components Estimation, section

@@ -15,20 +15,22 @@ def radial(
     context_dim: int | None = None,
     act_norm: bool = True,
 ) -> Bijection:
-    r"""Build a radial flow, from noise to latent: several radial maps in a row, near the identity at first.
+    r"""Build a radial flow, from noise to latent.
+
+    Several radial maps in a row, near the identity at first.
 
     See the table of held-out likelihoods in docs/results.md for which flow to take first.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of maps, K in the paper.
-        context_dim: Size of an optional context vector, which all parameters depend on; pass the
+        layers: Radial maps, K in the paper.
+        context_dim: Size of an optional context vector, used to compute all parameters; pass the
             output of an encoder to amortise the flow.
-        act_norm: Whether the inverse of an `ActNorm` follows the maps, which scales and shifts the
-            latent (default yes).
+        act_norm: If true (default), the inverse of an `ActNorm` follows the maps, which scales and
+            shifts the latent.
 
     Raises:
-        ValueError: If the dimension or the number of layers is not positive.
+        ValueError: If the dimension or ``layers`` is not positive.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, section 4.1.

@@ -44,17 +44,16 @@ def real_nvp(
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of couplings.
+        layers: Coupling layers.
         hidden_dims: Widths of the hidden layers of each conditioner.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
-            yes), instead of the batch normalisation of the paper; ``initialize`` sets them from
-            data.
-        shuffle: Whether the elements are permuted between two couplings (default yes); see
+        act_norm: If true (default), an `ActNorm` precedes each coupling and follows the last one,
+            instead of the batch normalisation of the paper; ``initialize`` sets them from data.
+        shuffle: If true (default), the elements are permuted between two couplings; see
             `couplings`. The paper does not.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or the number of layers is not positive.
+        ValueError: If the shape is not that of a vector, or ``layers`` is not positive.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, sections 3.2 to
@@ -90,16 +89,17 @@ def image_real_nvp(
 
     Args:
         shape: Shape (C, H, W) of the images; H and W are multiples of 2 to the power of ``scales``.
-        levels: Number of pixel levels.
-        scales: Number of scales.
-        width: Number of hidden channels of the conditioners in the first scale.
-        depth: Number of residual blocks of each conditioner.
-        batch_norm: Whether the paper's `BatchNorm` precedes each coupling, instead of an `ActNorm`.
+        levels: Pixel levels.
+        scales: Scales of the flow.
+        width: Hidden channels of the conditioners in the first scale.
+        depth: Residual blocks of each conditioner.
+        batch_norm: If true, the paper's `BatchNorm` precedes each coupling, instead of an
+            `ActNorm`.
         logit_margin: See `Logit`.
         context_dim: Size of an optional context vector for every conditioner.
 
     Raises:
-        ValueError: If the shape is not that of an image, or does not allow this number of scales.
+        ValueError: If the shape is not that of an image, or does not allow this many scales.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, sections 3.2 to

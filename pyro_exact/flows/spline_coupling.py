@@ -36,19 +36,19 @@ def spline_coupling(
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of couplings.
-        bins: Number of bins of each spline.
+        layers: Coupling layers.
+        bins: Bins of each spline.
         bound: The splines bend the interval [-bound, bound]; outside they are the identity.
         hidden_dims: Widths of the hidden layers of each conditioner.
         context_dim: Size of an optional context vector for every conditioner.
-        act_norm: Whether an `ActNorm` precedes each coupling and follows the last one (default
-            yes); ``initialize`` sets them from data, and so brings the data to the interval of the
-            splines.
-        shuffle: Whether the elements are permuted between two couplings (default yes); see
+        act_norm: If true (default), an `ActNorm` precedes each coupling and follows the last one;
+            ``initialize`` sets these layers using data, and so brings the data to the interval of
+            the splines.
+        shuffle: If true (default), the elements are permuted between two couplings; see
             `couplings`. The paper has learned linear layers instead.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or the number of layers is not positive.
+        ValueError: If the shape is not that of a vector, or ``layers`` is not positive.
 
     Reference:
         Durkan, Bekasov, Murray and Papamakarios (2019), Neural Spline Flows, section 3 (RQ-NSF
@@ -82,17 +82,17 @@ def image_spline_coupling(
 
     Args:
         shape: Shape (C, H, W) of the images; H and W are multiples of 2 to the power of ``scales``.
-        levels: Number of pixel levels.
-        scales: Number of scales.
-        steps: Number of steps of flow in each scale; the authors use 7 for CIFAR-10.
-        bins: Number of bins of each spline.
+        levels: Pixel levels.
+        scales: Scales of the flow.
+        steps: Steps of flow in each scale; the authors use 7 for CIFAR-10.
+        bins: Bins of each spline.
         bound: The splines bend the interval [-bound, bound]; outside they are the identity.
-        width: Number of hidden channels of the conditioners.
-        depth: Number of residual blocks of each conditioner.
+        width: Hidden channels of the conditioners.
+        depth: Residual blocks of each conditioner.
         context_dim: Size of an optional context vector for every conditioner.
 
     Raises:
-        ValueError: If the shape is not that of an image, or does not allow this number of scales.
+        ValueError: If the shape is not that of an image, or does not allow this many scales.
 
     Reference:
         Durkan, Bekasov, Murray and Papamakarios (2019), Neural Spline Flows, section 3 (RQ-NSF

@@ -16,12 +16,12 @@ def stack(layers: Sequence[Bijection], dim: int, act_norm: bool, shuffle: bool) 
     Args:
         layers: Layers on vectors of size ``dim``.
         dim: Dimension of the vectors.
-        act_norm: Whether an `ActNorm` precedes each layer and follows the last one. The first one
+        act_norm: If true, an `ActNorm` precedes each layer and follows the last one. The first one
             makes training independent of the units of the data. The others bring the input of each
             layer to the interval where a spline can bend it. The first and the last one let the
             flow scale and shift its output in both directions, which a spline alone cannot.
-        shuffle: Whether the elements are dealt into two halves after each layer but the last, as in
-            `dealt`.
+        shuffle: If true, the elements are dealt into two halves after each layer but the last, as
+            in `dealt`.
     """
     parts: list[Bijection] = []
     for index, layer in enumerate(layers):

@@ -28,19 +28,19 @@ def sylvester(
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Number of layers; the paper uses 4.
-        rank: Number of hidden units of each layer, at most ``dim``; `None` for ``dim``, as in the
+        layers: Flow layers; the paper uses 4.
+        rank: Hidden units of each layer, at most ``dim``; `None` for ``dim``, as in the
             paper's Householder and triangular variants.
         variant: See `Sylvester`.
-        context_dim: Size of an optional context vector, which all parameters depend on; pass the
+        context_dim: Size of an optional context vector, used to compute all parameters; pass the
             output of an encoder to amortise the flow.
-        reflections: Number of reflections of each layer of the Householder variant; the paper uses
+        reflections: Reflections of each layer of the Householder variant; the paper uses
             8.
-        act_norm: Whether the inverse of an `ActNorm` follows the layers, which scales and shifts
-            the latent (default yes).
+        act_norm: If true (default), the inverse of an `ActNorm` follows the layers, which scales
+            and shifts the latent.
 
     Raises:
-        ValueError: If the dimension or the number of layers is not positive, or the rank is out of
+        ValueError: If the dimension or ``layers`` is not positive, or the rank is out of
             range.
 
     Reference:

@@ -45,14 +45,14 @@ def tarflow(
     Args:
         shape: (C, H, W), or the size of a vector.
         patch: Side of a patch; of a vector, elements of a token.
-        layers: Number of layers of the flow.
-        depth: Number of blocks of each transformer.
+        layers: Layers of the flow.
+        depth: Blocks of each transformer.
         width: Channels of each transformer.
-        heads: Number of attention heads; 64 channels for each are the official choice.
-        levels: Number of pixel levels, by default 256; images are dequantised to [0, levels).
+        heads: Attention heads; 64 channels for each are the official choice.
+        levels: Pixel levels, by default 256; images are dequantised to [0, levels).
             Vectors have none.
-        context_dim: Size of a context vector, for example a class as a one-hot vector, which enters
-            every block of every transformer.
+        context_dim: Size of an optional context vector, for example a class as a one-hot vector,
+            which enters every block of every transformer.
         elementwise: The formula, of which each layer gets a copy. The default is
             ``Affine(shift_first=True)``, as in the official code but with a bounded log-scale.
         solver: The method of the inverse; see `TokenAutoregressive`.
@@ -103,6 +103,7 @@ def _normalisation(shape: tuple[int, ...], levels: int | None) -> Bijection:
 
     if levels is not None:
         raise ValueError(
-            f"tarflow expects no levels for vectors; got levels={levels} and shape {shape}. Leave them out."
+            f"tarflow expects no levels for vectors; got levels={levels} and shape {shape}. Leave "
+            f"them out."
         )
     return ActNorm(shape[0])

@@ -26,7 +26,7 @@ class GatedConv(nn.Module):
         width: Channels of input and output.
         context_channels: Channels of the context c, an image of the same size.
         kernel_size: Of U; that of W is 3, that of V is 1.
-        dropout: Share of the hidden numbers that are dropped in training.
+        dropout: Share of the hidden elements that are dropped in training.
 
     Reference:
         Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++, section 3.3 and official code
@@ -62,7 +62,7 @@ class GatedAttention(nn.Module):
 
     Args:
         width: Channels of input and output, a multiple of ``heads``.
-        heads: Number of attention heads.
+        heads: Attention heads.
         dropout: Share of the attention's output that is dropped in training.
 
     Reference:
@@ -132,12 +132,12 @@ class AttentionConditioner(Conditioner):
     Args:
         in_channels: Channels of the fixed part.
         out_channels: Channels of the free part.
-        num_params: Number of parameters that the formula takes for each number.
+        num_params: Parameters that the formula uses for each element.
         size: (H, W) of both parts.
         width: Hidden channels, a multiple of ``heads``.
-        blocks: Number of blocks.
-        heads: Number of attention heads.
-        dropout: Share of hidden numbers that are dropped in training.
+        blocks: Blocks of the network.
+        heads: Attention heads.
+        dropout: Share of hidden elements that are dropped in training.
         context_channels: Channels of a context image of the same size, which enters every gated
             convolution.
 
@@ -170,7 +170,8 @@ class AttentionConditioner(Conditioner):
         heads = check_size(name, "heads", heads)
         if width % heads:
             raise ValueError(
-                f"{name} expects a width that is a multiple of heads; got {width}, {heads}. Choose {heads * width}."
+                f"{name} expects a width that is a multiple of heads; got {width}, {heads}. Choose "
+                f"{heads * width}."
             )
 
         blocks = check_size(name, "blocks", blocks, most=LARGEST_COUNT)
@@ -214,13 +215,15 @@ class AttentionConditioner(Conditioner):
 
 
 class FlowPPContextNet(nn.Module):
-    r"""What Flow++'s dequantisation noise sees of the image: a convolution, then gated convolutions.
+    r"""What Flow++'s dequantisation noise sees of the image.
+
+    A convolution, then gated convolutions.
 
     Args:
         in_channels: Channels of the image.
         width: Channels of the output.
-        blocks: Number of gated convolutions.
-        dropout: Share of hidden numbers that are dropped in training.
+        blocks: Gated convolutions.
+        dropout: Share of hidden elements that are dropped in training.
 
     Shape:
         - x: (\*batch, in_channels, H, W); returns (\*batch, width, H, W).

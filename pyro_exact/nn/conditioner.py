@@ -62,7 +62,10 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
         """Return the parameters for an input."""
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set the weights that depend on data from the batch ``x``, without gradient. By default there are none."""
+        """Set the weights that depend on data from the batch ``x``, without gradient.
+
+        By default there are none.
+        """
 
 
 class CausalConditioner(Conditioner):
@@ -130,9 +133,9 @@ class DenseConditioner(Conditioner):
     Args:
         in_features: Dimension of the fixed part.
         out_features: Dimension of the free part.
-        num_params: Number of parameters that the formula takes for each number.
+        num_params: Parameters that the formula uses for each element.
         hidden_dims: Widths of the hidden layers.
-        context_dim: Size of the context vector.
+        context_dim: Size of an optional context vector.
 
     Shape:
         - x: (\*batch, in_features); context: (\*batch, context_dim).
@@ -184,10 +187,10 @@ class ConvConditioner(Conditioner):
     Args:
         in_channels: Channels of the fixed part.
         out_channels: Channels of the free part.
-        num_params: Number of parameters that the formula takes for each number.
+        num_params: Parameters that the formula uses for each element.
         width: Hidden channels.
-        context_dim: Size of the context vector.
-        edge: Whether the 3x3 convolutions see the padding (official: yes).
+        context_dim: Size of an optional context vector.
+        edge: If true, the 3x3 convolutions see the padding (official: yes).
         log_scale_factor: See `ScaledConv2d` (official: 3).
 
     Shape:
@@ -258,7 +261,9 @@ class ConvConditioner(Conditioner):
 
 
 class PriorConditioner(Conditioner):
-    r"""One 3x3 convolution that starts at zero: the learned prior of the channels that Glow factors out.
+    r"""One 3x3 convolution that starts at zero.
+
+    The learned prior of the channels that Glow factors out.
 
     Args:
         in_channels: Channels of the kept part.
@@ -309,7 +314,8 @@ def required(
             else f"{tuple(context.shape)}"
         )
         raise ValueError(
-            f"A conditional layer expects a context of shape (*batch, {', '.join(map(str, shape))}); got {got}."
+            f"A conditional layer expects a context of shape (*batch, "
+            f"{', '.join(map(str, shape))}); got {got}."
         )
 
     return context.to(like.dtype)

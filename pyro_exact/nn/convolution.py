@@ -1,4 +1,7 @@
-"""The convolution of Glow: zero padding that the network can see, and an output scale that it can learn quickly."""
+"""The convolution of Glow.
+
+Zero padding that the network can see, and an output scale that it can learn quickly.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class ScaledConv2d(nn.Module):
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel; the padding keeps the size of the image.
         zero: Whether to start at zero.
-        edge: Whether the convolution sees an extra channel that is 1 on the padding and 0 on the
+        edge: If true, the convolution sees an extra channel that is 1 on the padding and 0 on the
             image.
         log_scale_factor: :math:`f`; the log-scale :math:`\ell` moves that much faster than the
             optimiser's step.
@@ -59,7 +62,8 @@ class ScaledConv2d(nn.Module):
         kernel_size = check_kernel("ScaledConv2d", "kernel_size", kernel_size)
         if in_channels == 0 or out_channels == 0:
             raise ValueError(
-                f"ScaledConv2d expects channels on both sides; got {in_channels} in and {out_channels} out. "
+                f"ScaledConv2d expects channels on both sides; got {in_channels} in and "
+                f"{out_channels} out. "
                 f"One channel has no halves: start with Squeeze."
             )
 
@@ -106,7 +110,10 @@ class ScaledConv2d(nn.Module):
         )
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Set shift and scale from the batch ``x``, unless the layer starts at zero; return the output."""
+        """Set shift and scale from the batch ``x``, unless the layer starts at zero.
+
+        Return the output.
+        """
         with torch.no_grad():
             if not self.zero:
                 self.bias.zero_()

@@ -1,4 +1,7 @@
-"""Dense networks of a VAE: an encoder from data to features, and a decoder from a latent to parameters."""
+"""Dense networks of a VAE.
+
+An encoder from data to features, and a decoder from a latent to parameters.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class DenseEncoder(nn.Module):
         shape: Shape of the data, such as (C, H, W) or (dim,).
         hidden_dims: Widths of the layers, each followed by a ReLU; the last width is the number of
             features.
-        levels: Number of values that an element can take.
+        levels: Values that an element can take.
 
     Shape:
         - x: (\*batch, \*shape); returns (\*batch, hidden_dims[-1]).
@@ -68,7 +71,7 @@ class DenseDecoder(nn.Module):
     Args:
         latent_dim: Dimension of the latent.
         shape: Shape of the grid of sites. It is the shape of the data if each element is a site.
-        num_params: Number of parameters of each site.
+        num_params: Parameters of each site.
         hidden_dims: Widths of the hidden layers, each followed by a ReLU.
 
     Shape:

@@ -43,7 +43,8 @@ def check_weights_for(owner: str, net: Weighted) -> None:
     weight = first_non_finite_weight(net)
     if weight is not None:
         raise ValueError(
-            f"{owner} expects finite weights; got {weight}. Load a checkpoint from before, or train anew."
+            f"{owner} expects finite weights; got {weight}. Load a checkpoint from before, or "
+            f"train anew."
         )
 
 
@@ -77,6 +78,7 @@ def _advice(net: Weighted) -> str:
         return f"The first weights that are not finite are {weight}: load a checkpoint from before, or train anew"
 
     return (
-        "All weights are finite, so a layer overflows: find it with pyro_exact.diagnostics.flow_report, "
+        "All weights are finite, so a layer overflows: find it with "
+        "pyro_exact.diagnostics.flow_report, "
         "or train with a lower learning rate (docs/nan.md)"
     )

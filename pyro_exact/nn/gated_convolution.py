@@ -25,7 +25,9 @@ STRIDES = 1, 2, 1, 2, 1
 
 
 class GatedConvEncoder(nn.Module):
-    r"""Six gated convolutions from an image to features. Use it as the encoder of a `VAE` of images.
+    r"""Six gated convolutions from an image to features.
+
+    Use it as the encoder of a `VAE` of images.
 
     .. math:: h_{l+1} = (W_l * h_l) \odot \sigma(V_l * h_l)
 
@@ -33,9 +35,9 @@ class GatedConvEncoder(nn.Module):
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
-        features: Number of features; 256 in the paper.
+        features: Features; 256 in the paper.
         width: Channels of the first convolutions; the later ones have twice as many.
-        levels: Number of values that an element can take. The levels are scaled to [-1, 1].
+        levels: Values that an element can take. The levels are scaled to [-1, 1].
 
     Shape:
         - x: (\*batch, C, H, W); returns (\*batch, features).
@@ -92,7 +94,7 @@ class GatedConvDecoder(nn.Module):
     Args:
         latent_dim: Dimension of the latent.
         shape: (C, H, W) of the grid of sites, with sides that 4 divides.
-        num_params: Number of parameters of each site.
+        num_params: Parameters of each site.
         width: Channels of the last convolutions; the earlier ones have twice as many.
 
     Shape:
@@ -149,7 +151,9 @@ class GatedConvDecoder(nn.Module):
 
 
 class GatedConv2d(nn.Module):
-    r"""A convolution with gates: half of the output channels, behind a sigmoid, multiplies the rest.
+    r"""A convolution with gates.
+
+    Half of the output channels, behind a sigmoid, multiplies the rest.
 
     .. math:: y = (W * x) \odot \sigma(V * x)
 
@@ -159,7 +163,7 @@ class GatedConv2d(nn.Module):
 
     Args:
         layer: A convolution, or a transposed one, to twice as many channels as the output.
-        inputs_per_output: Number of positions of the input that contribute to a position of the
+        inputs_per_output: Positions of the input that contribute to a position of the
             output; by default all positions of the kernel.
     """
 
@@ -212,7 +216,10 @@ def upsampling(channels: int, width: int) -> list[GatedConv2d]:
 
 
 def quarter_size(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return height and width of an image after two halvings; raise ValueError if 4 does not divide them."""
+    """Return height and width of an image after two halvings.
+
+    Raise ValueError if 4 does not divide them.
+    """
     _, height, width = check_sizes(
         "A gated convolutional network",
         "the shape (C, H, W) of images",
@@ -221,7 +228,8 @@ def quarter_size(shape: tuple[int, int, int]) -> tuple[int, int]:
     )
     if height % 4 or width % 4:
         raise ValueError(
-            f"A gated convolutional network expects a shape (C, H, W) of images with height and width that 4 divides; "
+            f"A gated convolutional network expects a shape (C, H, W) of images with height and "
+            f"width that 4 divides; "
             f"got {tuple(shape)}. Pad the images, or use the dense networks."
         )
 

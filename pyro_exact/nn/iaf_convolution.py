@@ -94,7 +94,7 @@ class CausalConv2d(WeightNormed):
     Args:
         in_groups: Group of each input channel; see `MaskedConv2d`.
         out_groups: Group of each output channel.
-        strict: Whether a group of channels is independent of the same group of the pixel itself.
+        strict: If true, a group of channels is independent of the same group of the pixel itself.
         gain: See `WeightNormed`.
 
     Shape:
@@ -127,7 +127,9 @@ class CausalConv2d(WeightNormed):
 
 
 class MaskedConvNet(nn.Module):
-    r"""A masked network over a map: the parameters of each element depend on the preceding elements only.
+    r"""A masked network over a map.
+
+    The parameters of each element depend on the preceding elements only.
 
     Use it as the conditioner of an `InverseAutoregressive` distribution. The order is row by row,
     and channel by channel within a pixel. The context is added to the first hidden layer, and may
@@ -135,9 +137,9 @@ class MaskedConvNet(nn.Module):
 
     Args:
         channels: Channels of the map.
-        num_params: Number of parameters of each element.
+        num_params: Parameters of each element.
         width: Channels of the hidden layers and of the context; at least ``channels``.
-        depth: Number of hidden layers.
+        depth: Hidden layers.
         gain: Standard deviation of the parameters after initialisation.
 
     Shape:
@@ -188,7 +190,8 @@ class MaskedConvNet(nn.Module):
         context = network_input("MaskedConvNet", "context", context, self.last.magnitude)
         if context.shape[-1] != self.width:
             raise ValueError(
-                f"MaskedConvNet expects a context of {self.width} channels, its last dimension; got shape "
+                f"MaskedConvNet expects a context of {self.width} channels, its last dimension; "
+                f"got shape "
                 f"{tuple(context.shape)}. Build the network with that width."
             )
 

@@ -27,8 +27,8 @@ def empty_lines(
 
     Args:
         like: A tensor with the dtype and the device of the buffer.
-        batch: Number of images.
-        rows: Number of rows to keep.
+        batch: Images.
+        rows: Rows to keep.
         width: Width of the map.
         channels: Channels of the map.
         left: Columns of padding on the left.
@@ -70,7 +70,7 @@ def kernel_offsets(
         lines: The line buffer.
         rows: Rows of the kernel. The last row of the kernel lies on the last row of the buffer.
         columns: Columns of the kernel, from column 0 on.
-        last: Number of columns that the kernel sees in its last row.
+        last: Columns that the kernel sees in its last row.
     """
     height, width = lines.shape[1:3]
     positions = torch.arange(height * width, device=lines.device).view(height, width)

@@ -1,4 +1,7 @@
-"""Masked convolutions of images: each output channel sees earlier pixels, and earlier colours of its pixel."""
+"""Masked convolutions of images.
+
+Each output channel sees earlier pixels, and earlier colours of its pixel.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ def groups(channels: int, colours: int) -> Tensor:
     channels = check_size("Masked convolutions", "channels", channels)
     if channels < colours:
         raise ValueError(
-            f"Masked convolutions expect a channel for each of {colours} colours; got {channels}. Widen the layer."
+            f"Masked convolutions expect a channel for each of {colours} colours; got {channels}. "
+            f"Widen the layer."
         )
 
     return torch.arange(channels) * colours // channels
@@ -97,7 +101,7 @@ class MaskedConv2d(nn.Module):
         in_groups: Colour of each input channel, (in_channels).
         out_groups: Colour of each output channel, (out_channels).
         kernel_size: Odd height and width of the whole kernel.
-        strict: Whether the mask is A.
+        strict: If true, the mask is A.
         bias: Whether to add a bias.
 
     Shape:
@@ -205,7 +209,10 @@ class MaskedConv2d(nn.Module):
         return self.weight.new_zeros(batch, self.weight.shape[1])
 
     def kernel_offsets(self, lines: Tensor) -> Tensor:
-        """Return the positions that the kernel sees at column 0; see `line_buffer.kernel_offsets`."""
+        """Return the positions that the kernel sees at column 0.
+
+        See `line_buffer.kernel_offsets`.
+        """
         return line_buffer.kernel_offsets(lines, self.rows, self.columns, self.left + 1)
 
     def extra_repr(self) -> str:

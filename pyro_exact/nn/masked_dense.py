@@ -34,15 +34,15 @@ class MaskedDense(CausalConditioner):
     `MaskedLinear`); those of several to dimensions.
 
     Args:
-        dim: Number of dimensions.
-        num_params: Number of outputs for each dimension.
+        dim: Dimensions.
+        num_params: Outputs for each dimension.
         hidden_dims: Widths of the hidden layers, each at least ``dim - 1``, or some input would
             reach no output; with a context, at least ``dim``. `None` for two layers of ``max(64, 2
             dim)``.
-        context_dim: Size of the context vector, which every output sees.
+        context_dim: Size of an optional context vector, which every output sees.
         order: In which order the dimensions come: a permutation of 0, ..., dim - 1, or one for each
             mask; `None` for that one, or with several masks for random ones.
-        masks: Number of masks, which are the members of the ensemble.
+        masks: Masks, which are the members of the ensemble.
         seed: Of random degrees and orders; they are saved with the weights. `None` for degrees
             spread evenly.
         direct: Whether to add a linear map from the inputs to the outputs; hidden layers may then
@@ -85,7 +85,8 @@ class MaskedDense(CausalConditioner):
         super().__init__(dim, None if context_dim is None else (context_dim,))
         if dim < 1 or masks < 1 or (masks > 1 and seed is None):
             raise ValueError(
-                f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got dim {dim}, "
+                f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got dim "
+                f"{dim}, "
                 f"{masks} masks and seed {seed}."
             )
 
@@ -203,7 +204,10 @@ class MaskedDense(CausalConditioner):
         context: Tensor | None = None,
         member: int = 0,
     ) -> StepState:
-        """Return the state before the first step: how far it is, and what the units of each layer have received."""
+        """Return the state before the first step.
+
+        How far it is, and what the units of each layer have received.
+        """
         first, *others = (layer.bias.expand(*batch_shape, -1) for layer in self.layers)
         if self.context_shape is not None:
             weight = self.layers[0].weight[:, : self.context_shape[0]]
@@ -276,7 +280,10 @@ class MaskedDense(CausalConditioner):
 
     @property
     def _grouped(self) -> bool:
-        """Whether the outputs hold the first parameter of all dimensions, then the second: quicker to take apart."""
+        """Whether the outputs hold the first parameter of all dimensions, then the second.
+
+        Quicker to take apart.
+        """
         return self.num_params <= 2
 
     def _by_dimension(self, theta: Tensor) -> Tensor:
@@ -320,7 +327,8 @@ def _check_widths(hidden_dims: Sequence[int], dim: int, least: int) -> None:
     """Check that every input can reach an output."""
     if min(hidden_dims, default=dim) < dim - least:
         raise ValueError(
-            f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; got "
+            f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; "
+            f"got "
             f"{hidden_dims}, with which some inputs would reach no output. Widen the layers."
         )
 

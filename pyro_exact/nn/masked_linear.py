@@ -25,7 +25,7 @@ class MaskedLinear(nn.Linear):
         in_degrees: Degree of each input, (masks, in_features): one row for each mask.
         out_degrees: Degree of each output, (masks, out_features).
         bias: Whether to add a bias.
-        saved: Whether the degrees are part of the state, because they do not follow from the
+        saved: If true, the degrees are part of the state, because they do not follow from the
             arguments alone.
 
     Shape:
@@ -96,7 +96,10 @@ class MaskedLinear(nn.Linear):
         )
 
     def complete(self, degree: int, member: int = 0) -> Tensor:
-        """Return which units have a degree: all their inputs are there once those up to the degree are."""
+        """Return which units have a degree.
+
+        All their inputs are there once those up to the degree are.
+        """
         structure = self.structure
         first, last = structure.runs[member].get(degree, (0, 0))
         return structure.units_by_degree(self.weight.device)[member, first:last]

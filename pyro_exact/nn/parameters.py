@@ -20,7 +20,7 @@ class Parameters(nn.Module):
 
     Args:
         initial: Name and initial value of each parameter.
-        context_dim: Size of the context vector, `None` for free parameters.
+        context_dim: Size of an optional context vector, `None` for free parameters.
         hidden_dims: Widths of the hidden layers of the hypernetwork; none: it is linear.
 
     Shape:
@@ -52,7 +52,10 @@ class Parameters(nn.Module):
             self.hypernet = hypernet(context_dim, sum(self.sizes), hidden_dims)
 
     def free(self) -> tuple[Tensor, ...]:
-        """Return the free parameters, in the order of ``initial``: without the part that depends on a context."""
+        """Return the free parameters, in the order of ``initial``.
+
+        Without the part that depends on a context.
+        """
         return tuple(getattr(self, name) for name in self.names)
 
     def forward(self, context: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -63,7 +66,8 @@ class Parameters(nn.Module):
 
         if context is None:
             raise ValueError(
-                f"A conditional layer expects a context of shape (*batch, {self.context_dim}); got none. "
+                f"A conditional layer expects a context of shape (*batch, {self.context_dim}); got "
+                f"none. "
                 f"Call layer.condition(context) first."
             )
 
@@ -103,7 +107,8 @@ def hypernet(
     widths = [context_dim, *hidden_dims]
     if context_dim < 0 or min(hidden_dims, default=1) < 1:
         raise ValueError(
-            f"A network expects positive sizes; got {context_dim} inputs and hidden {list(hidden_dims)}."
+            f"A network expects positive sizes; got {context_dim} inputs and hidden "
+            f"{list(hidden_dims)}."
         )
 
     for below, above in pairwise([*widths, output_dim]):

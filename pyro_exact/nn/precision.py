@@ -1,4 +1,7 @@
-"""The precision of a network: to which everything that enters it is cast, and which autocast must not round."""
+"""The precision of a network.
+
+To which everything that enters it is cast, and which autocast must not round.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ def network_input(
     value: object,
     weight: Tensor,
 ) -> Tensor:
-    """Return an input of a network in the dtype of its weights; under autocast, half precision stays.
+    """Return an input of a network in the dtype of its weights.
+
+    Under autocast, half precision stays.
 
     Use it at the entrance of every public network.
 
@@ -53,7 +58,7 @@ def network_input(
         weight: A weight of the network.
 
     Raises:
-        TypeError: If the input is no tensor of real numbers.
+        TypeError: If the input is not a tensor of a real type.
     """
     tensor = check_tensor(owner, name, value)
     if tensor.dtype == weight.dtype:

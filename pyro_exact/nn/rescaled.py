@@ -68,7 +68,10 @@ class RescaledConv2d(nn.Conv2d):
 
 
 def initialize_once(net: nn.Module, *inputs: Any, kind: type[Any] = RescaledConv2d) -> Tensor:
-    """Run a network once, in which each layer of a kind is initialised by what reaches it; return the output."""
+    """Run a network once, in which each layer of a kind is initialised by what reaches it.
+
+    Return the output.
+    """
     layers = [layer for layer in net.modules() if isinstance(layer, kind)]
     hooks = [
         layer.register_forward_pre_hook(lambda layer, inputs: layer.initialize(*inputs))

@@ -73,7 +73,9 @@ class WeightNormConv2d(nn.Module):
 
 
 class ResidualConditioner(Conditioner):
-    r"""RealNVP's residual network: every block adds to the output through a 1x1 convolution of its own.
+    r"""RealNVP's residual network.
+
+    Every block adds to the output through a 1x1 convolution of its own.
 
     The last layer starts at zero. The paper's batch normalisation inside the network is left out:
     with it, the parameters for one image would depend on the others of the batch. A context vector
@@ -82,10 +84,10 @@ class ResidualConditioner(Conditioner):
     Args:
         in_channels: Channels of the fixed part.
         out_channels: Channels of the free part.
-        num_params: Number of parameters that the formula takes for each number.
+        num_params: Parameters that the formula uses for each element.
         width: Hidden channels.
-        blocks: Number of residual blocks, of two 3x3 convolutions each.
-        context_dim: Size of the context vector.
+        blocks: Residual blocks, of two 3x3 convolutions each.
+        context_dim: Size of an optional context vector.
 
     Shape:
         - x: (\*batch, in_channels, H, W); context: (\*batch, context_dim).

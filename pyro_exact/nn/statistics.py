@@ -27,7 +27,8 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
     count = _sum_over_ranks(values.new_tensor([values.shape[1]]))
     if count < 2:
         raise ValueError(
-            f"Data-dependent initialisation expects at least two values per channel; got {values.shape[1]} "
+            f"Data-dependent initialisation expects at least two values per channel; got "
+            f"{values.shape[1]} "
             f"from a batch of shape {tuple(x.shape)}. Pass a larger batch."
         )
 
@@ -35,7 +36,8 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
     variance = _sum_over_ranks((values - mean[:, None]).square().sum(1)) / count
     if not bool(variance.isfinite().all()):
         raise ValueError(
-            "Data-dependent initialisation expects finite values; got NaN or infinity. Look at the data, and at the "
+            "Data-dependent initialisation expects finite values; got NaN or infinity. Look at the "
+            "data, and at the "
             "layers before."
         )
 

@@ -14,7 +14,7 @@ class StepState(NamedTuple):
 
     Attributes:
         member: Which member of an ensemble takes the steps; 0 for a single network.
-        done: Number of steps that have been taken.
+        done: Steps that have been taken.
         cache: The tensors that the network keeps between steps. A step may write into them.
     """
 

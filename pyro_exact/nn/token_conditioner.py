@@ -19,8 +19,8 @@ class TokenConditioner(Conditioner):
     `start` and `step` if a step can cost less than a whole pass; by default, each step is a pass.
 
     Attributes:
-        tokens: Number of tokens of an event.
-        token_dim: Number of elements of a token.
+        tokens: Tokens of an event.
+        token_dim: Elements of a token.
 
     Shape:
         - x: (\*batch, tokens, token_dim); context: (\*batch, \*context_shape).

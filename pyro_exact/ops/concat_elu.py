@@ -43,7 +43,10 @@ def concat_elu_reference(x: Tensor, dim: int = -1) -> Tensor:
 
 
 class ConcatELU(torch.autograd.Function):
-    """The two ELUs and their gradient, which depends on the outputs alone; the next layer keeps these anyway."""
+    """The two ELUs and their gradient, which depends on the outputs alone.
+
+    The next layer keeps these anyway.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -60,7 +63,10 @@ class ConcatELU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """Return the gradient of x: for each half y' = min(y, 0) + 1, with the sign of its input."""
+        """Return the gradient of x.
+
+        For each half y' = min(y, 0) + 1, with the sign of its input.
+        """
         (y,) = ctx.saved_tensors
         slope = y.clamp(max=0) + 1
         plus, minus = (slope * grad).chunk(2, dim=-1)

@@ -107,8 +107,8 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 class ConvLSTMScan(torch.autograd.Function):
     r"""The scan and its gradient.
 
-    With the gates :math:`(o, f, i, g) = (\sigma, \sigma, \sigma, \tanh)(a + \sum_k W_k h_k)`, a step
-    computes :math:`c' = f c + i g` and :math:`h' = o \tanh c'`.
+    With the gates :math:`(o, f, i, g) = (\sigma, \sigma, \sigma, \tanh)(a + \sum_k W_k h_k)`, a
+    step computes :math:`c' = f c + i g` and :math:`h' = o \tanh c'`.
     """
 
     @staticmethod

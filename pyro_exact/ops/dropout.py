@@ -1,4 +1,4 @@
-"""Dropout from 16 random bits an element."""
+"""Dropout from 16 random bits for each element."""
 
 from __future__ import annotations
 

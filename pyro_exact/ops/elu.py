@@ -37,7 +37,10 @@ def elu_reference(x: Tensor) -> Tensor:
 
 
 class ELU(torch.autograd.Function):
-    """The function and its gradient, which depends on the output alone; the next layer keeps that anyway."""
+    """The function and its gradient, which depends on the output alone.
+
+    The next layer keeps that anyway.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

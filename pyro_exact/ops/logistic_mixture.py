@@ -244,8 +244,8 @@ def _intervals(
 def _log_interval(at: _Intervals, t: Tensor) -> Tensor:
     """Return log(sigmoid(p) - sigmoid(q)) = log(sigmoid(p) sigmoid(-q) (1 - e^-w)) for w = p - q.
 
-    It uses the functions that torch computes fastest: log sigmoid(p) = min(p, 0) + log sigmoid(|p|),
-    and 1 - e^-w = 2 t / (1 + t) with t = tanh(w / 2).
+    It uses the functions that torch computes fastest: log sigmoid(p) = min(p, 0) + log
+    sigmoid(|p|), and 1 - e^-w = 2 t / (1 + t) with t = tanh(w / 2).
     """
     # log(sigmoid(|p|) sigmoid(|q|) 2 t / (1 + t))
     log_p = at.p.abs().sigmoid_()

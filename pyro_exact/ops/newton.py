@@ -1,4 +1,7 @@
-"""The inverse of an increasing function: a guarded Newton iteration, with derivatives of the root."""
+"""The inverse of an increasing function.
+
+A guarded Newton iteration, with derivatives of the root.
+"""
 
 from __future__ import annotations
 

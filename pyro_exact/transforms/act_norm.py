@@ -36,9 +36,9 @@ class ActNorm(Bijection):
     \log d` is cut at 64 in both directions, where the scale and its inverse are finite in float32.
 
     Args:
-        channels: Number of channels, or the dimension of a vector.
+        channels: Channels of an image, or the dimension of a vector.
         event_dim: 3 for images (C, H, W), 1 for vectors (default).
-        context_dim: Size of an optional context vector, which both parameters may depend on.
+        context_dim: Size of an optional context vector, used to compute both parameters.
         floor: Smallest standard deviation of a channel, relative to the root mean square of the
             channel (default 1e-6). `initialize` warns of a channel below it, which is constant for
             all purposes, and divides this channel by the root mean square instead.
@@ -51,8 +51,8 @@ class ActNorm(Bijection):
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 
     Raises:
-        ValueError: On another number of channels, or none, or when `initialize` gets a single value
-            per channel.
+        ValueError: If an input does not have this many channels, or there are none, or when
+            `initialize` gets a single value per channel.
 
     Reference:
         Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section
@@ -112,7 +112,8 @@ class ActNorm(Bijection):
         if bool(constant.any()):
             channels = constant.flatten().nonzero().flatten().tolist()
             warnings.warn(
-                f"ActNorm found a standard deviation of at most {self.floor} times the root mean square in channels "
+                f"ActNorm found a standard deviation of at most {self.floor} times the root mean "
+                f"square in channels "
                 f"{channels}. Such channels are constant: dequantise the data, or drop them.",
                 stacklevel=2,
             )

@@ -16,7 +16,7 @@ class Additive(Elementwise):
     The one parameter is :math:`t`; at zero the formula is the identity.
 
     Cost:
-        - forward: one addition a number.
+        - forward: one addition for each element.
         - inverse: closed form, the same.
 
     Shape:

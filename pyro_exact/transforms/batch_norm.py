@@ -14,7 +14,9 @@ from pyro_exact.transforms.bijection import Bijection
 
 
 class BatchNorm(Bijection):
-    r"""Normalise each channel: by the statistics of the batch in training, by their running averages in evaluation.
+    r"""Normalise each channel.
+
+    By the statistics of the batch in training, by their running averages in evaluation.
 
     .. math::
         y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad
@@ -31,7 +33,7 @@ class BatchNorm(Bijection):
     activations through this layer in train mode (``recompute`` of `Compose`).
 
     Args:
-        channels: Number of channels, or the dimension of a vector.
+        channels: Channels of an image, or the dimension of a vector.
         event_dim: 3 for images (C, H, W), 1 for vectors.
         momentum: :math:`\rho`, the share of a new batch in the running averages.
         epsilon: :math:`\epsilon`, in units of ``x`` squared.
@@ -44,8 +46,8 @@ class BatchNorm(Bijection):
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 
     Raises:
-        ValueError: On another number of channels, an argument out of range, or one value per
-            channel in train mode.
+        ValueError: If an input does not have this many channels, an argument out of range, or one
+            value per channel in train mode.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.7;
@@ -119,7 +121,8 @@ class BatchNorm(Bijection):
         others = [i for i in range(x.dim()) if i != axis]
         if x.numel() < 2 * self.channels:
             raise ValueError(
-                f"BatchNorm expects at least two values per channel in train mode; got a batch of shape "
+                f"BatchNorm expects at least two values per channel in train mode; got a batch of "
+                f"shape "
                 f"{tuple(x.shape)}. Pass a larger batch, or call eval() first."
             )
 

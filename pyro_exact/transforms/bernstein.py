@@ -43,9 +43,9 @@ class Bernstein(Monotone):
         min_slope: Least difference of coefficients, as a fraction of that of the identity.
 
     Cost:
-        - forward: :math:`O(M)` an element.
-        - inverse: guarded Newton steps, each :math:`O(M)` an element; outside of the interval in
-          closed form.
+        - forward: :math:`O(M)` for each element.
+        - inverse: guarded Newton steps are used, each :math:`O(M)` for each element; outside of the
+          interval in closed form.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, num_params) with ``degree - 1`` parameters

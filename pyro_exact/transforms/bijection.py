@@ -42,14 +42,14 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     because a container has done so for its parts.
 
     The log-determinant is computed together with the value, and remembered until the output dies: a
-    sample and its score are one evaluation. `Memory` says when a value is computed anew.
+    sample and its score are an evaluation. `Memory` says when a value is computed anew.
 
     Args:
-        event: Shape of one event of ``x``, with `None` for a dimension of any size: (dim,) for
+        event: Shape of an event of ``x``, with `None` for a dimension of any size: (dim,) for
             vectors, (channels, None, None) for images.
-        output: Shape of one event of ``y``, where it differs.
-        context_dim: Size of the context vector, or the shape of a context; `None` for a plain
-            layer.
+        output: Shape of an event of ``y``, where it differs.
+        context_dim: Size of an optional context vector, or the shape of a context; `None` for a
+            plain layer.
 
     Shape:
         - x: (\*batch, \*event), floating point. It is cast to the dtype of the weights, which is
@@ -59,7 +59,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         - ladj: (\*batch).
 
     Raises:
-        TypeError: If ``x`` or the context is no tensor of real numbers.
+        TypeError: If ``x`` or the context is not a tensor of a real type.
         ValueError: If ``x`` or the context has another shape.
     """
 
@@ -116,7 +116,10 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         r"""Return :math:`x = f^{-1}(y)` and :math:`\log|\det \partial x / \partial y|`, without any check."""
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Set the parameters that depend on data, and return the output. By default there are none."""
+        """Set the parameters that depend on data, and return the output.
+
+        By default there are none.
+        """
         return self.transform(x, context)[0]
 
     def forward_shape(self, shape: Shape) -> torch.Size:
@@ -143,7 +146,10 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         x: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        r"""Return :math:`y = f(x)` and :math:`\log|\det \partial y / \partial x|`. Nothing is remembered."""
+        r"""Return :math:`y = f(x)` and :math:`\log|\det \partial y / \partial x|`.
+
+        Nothing is remembered.
+        """
         return self.transform(*self._checked(x, context, FORWARD))
 
     def inverse_and_ladj(
@@ -151,7 +157,10 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         y: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        r"""Return :math:`x = f^{-1}(y)` and :math:`\log|\det \partial x / \partial y|`. Nothing is remembered."""
+        r"""Return :math:`x = f^{-1}(y)` and :math:`\log|\det \partial x / \partial y|`.
+
+        Nothing is remembered.
+        """
         return self.invert(*self._checked(y, context, INVERSE))
 
     @torch.no_grad()
@@ -185,10 +194,14 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
     @property
     def sign(self) -> int:
-        """1 for a layer of single numbers that rises, -1 for one that falls: a stock ``cdf`` asks for it."""
+        """1 for a layer of single numbers that rises, -1 for one that falls.
+
+        A stock ``cdf`` asks for it.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} is no map of single elements that rises or falls everywhere; a "
-            f"cdf needs such a map, for example FixedAffine or Logit. Estimate the cdf from samples."
+            f"cdf needs such a map, for example FixedAffine or Logit. Estimate the cdf from "
+            f"samples."
         )
 
     def with_cache(self, cache_size: int = 1) -> Bijection:

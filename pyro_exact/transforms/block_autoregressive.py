@@ -41,9 +41,9 @@ class BlockAutoregressive(Bijection):
 
     Args:
         dim: Dimension of the vectors.
-        width: Number of hidden units of each dimension.
-        depth: Number of hidden layers.
-        context_dim: Size of a context vector, which all layers see.
+        width: Hidden units of each dimension.
+        depth: Hidden layers.
+        context_dim: Size of an optional context vector, which all layers see.
         least_slope: :math:`\alpha`, from 0.01 to 1.
 
     Cost:

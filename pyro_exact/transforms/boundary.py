@@ -1,4 +1,7 @@
-"""Checks at the boundary of a layer: the shape of an event, the context, the precision, random weights."""
+"""Checks at the boundary of a layer.
+
+The shape of an event, the context, the precision, random weights.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ def other_shape(
     found = shape[cut:] if cut >= 0 else ()
     if 0 in found:
         raise ValueError(
-            f"{type(layer).__name__} expects events with at least one element in each dimension; got {tuple(shape)}. "
+            f"{type(layer).__name__} expects events with at least one element in each dimension; "
+            f"got {tuple(shape)}. "
             f"Leave empty events out; a batch may be empty."
         )
 
@@ -50,7 +54,8 @@ def other_shape(
     name = type(layer).__name__
     if cut < 0:
         raise ValueError(
-            f"{name} expects at least {len(event)} dimensions in an event; got shape {tuple(shape)}. "
+            f"{name} expects at least {len(event)} dimensions in an event; got shape "
+            f"{tuple(shape)}. "
             f"Add the missing dimensions."
         )
 
@@ -62,7 +67,8 @@ def other_shape(
         )
 
     raise ValueError(
-        f"{name} expects events of shape {tuple(event)}; got {tuple(shape)}. Build the layer for that shape."
+        f"{name} expects events of shape {tuple(event)}; got {tuple(shape)}. Build the layer for "
+        f"that shape."
     )
 
 
@@ -79,7 +85,8 @@ def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
     cut = tensor.dim() - len(expected)
     if cut < 0 or tuple(tensor.shape[cut:]) != expected:
         raise ValueError(
-            f"{name} expects a context of shape (*batch, {', '.join(map(str, expected))}); got {tuple(tensor.shape)}. "
+            f"{name} expects a context of shape (*batch, {', '.join(map(str, expected))}); got "
+            f"{tuple(tensor.shape)}. "
             f"Pass a context of that size, or build the layer for yours."
         )
 
@@ -94,7 +101,8 @@ def check_context(
     """Check that a context fits the layer, and broadcasts to the batch shape of the input."""
     if context is None and layer.context_shape is not None:
         raise ValueError(
-            f"{type(layer).__name__} expects a context of shape (*batch, {', '.join(map(str, layer.context_shape))}); "
+            f"{type(layer).__name__} expects a context of shape (*batch, "
+            f"{', '.join(map(str, layer.context_shape))}); "
             f"got none. Call layer.condition(context) first."
         )
 
@@ -103,13 +111,17 @@ def check_context(
         f not in (1, b) for f, b in zip(found[::-1], batch[::-1], strict=False)
     ):
         raise ValueError(
-            f"{type(layer).__name__} expects an input with the batch shape of its context; got {tuple(batch)} and "
+            f"{type(layer).__name__} expects an input with the batch shape of its context; got "
+            f"{tuple(batch)} and "
             f"{tuple(found)}. Expand the input, or call layer.condition(context), which does."
         )
 
 
 def precise(layer: Bijection, dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of the weights, or refuse half precision: its log-determinants would have three digits."""
+    """Return the dtype of the weights, or refuse half precision.
+
+    Its log-determinants would have three digits.
+    """
     if dtype in HALF:
         raise TypeError(
             f"{type(layer).__name__} expects weights in float32 or float64; got {dtype}. "
@@ -142,7 +154,8 @@ def check_active(layer: PyroModule) -> None:
     random = any(isinstance(part, PyroModule) and part._pyro_samples for part in layer.modules())
     if random and not layer._pyro_context.active:
         raise ValueError(
-            f"{type(layer).__name__} expects to be evaluated inside of the call of the PyroModule that holds it, "
+            f"{type(layer).__name__} expects to be evaluated inside of the call of the PyroModule "
+            f"that holds it, "
             f"because its weights are random variables; got a call outside. "
             f'Score there, with pyro.factor("x", d.log_prob(x)) in place of pyro.sample("x", d, obs=x).'
         )

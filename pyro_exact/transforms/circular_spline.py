@@ -33,8 +33,8 @@ class CircularSpline(Spline):
     See `Spline` for the arguments; the default of ``bound`` is :math:`\pi`.
 
     Cost:
-        - forward: :math:`O(K)` an element, for :math:`K` bins.
-        - inverse: closed form, the root of a quadratic, :math:`O(K)` an element.
+        - forward: :math:`O(K)` for each element, for :math:`K` bins.
+        - inverse: closed form, the root of a quadratic, :math:`O(K)` for each element.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 3 bins + 1).

@@ -65,14 +65,17 @@ class Compose(Bijection):
         for part in parts:
             if not isinstance(part, Bijection):
                 raise TypeError(
-                    f"Compose expects parts of type Bijection; got {type(part).__name__}. Derive it from Bijection."
+                    f"Compose expects parts of type Bijection; got {type(part).__name__}. Derive "
+                    f"it from Bijection."
                 )
 
         for first, second in pairwise(parts):
             if first.codomain.event_dim != second.domain.event_dim:
                 raise ValueError(
-                    f"Compose expects neighbours with equal event dimensions; got {type(first).__name__} "
-                    f"with {first.codomain.event_dim} before {type(second).__name__} with {second.domain.event_dim}. "
+                    f"Compose expects neighbours with equal event dimensions; got "
+                    f"{type(first).__name__} "
+                    f"with {first.codomain.event_dim} before {type(second).__name__} with "
+                    f"{second.domain.event_dim}. "
                     f"Put a Flatten between them, or build one of them with another event_dim."
                 )
 
@@ -80,7 +83,8 @@ class Compose(Bijection):
             isinstance(module, Conditioned) for part in parts for module in part.modules()
         ):
             raise ValueError(
-                "Compose with recompute expects parts without a bound context, whose gradient would be lost; got "
+                "Compose with recompute expects parts without a bound context, whose gradient "
+                "would be lost; got "
                 "Conditioned. Compose the conditional layers, and condition the whole."
             )
 
@@ -146,7 +150,10 @@ class Compose(Bijection):
 
 
 def _sum(ladjs: list[Tensor]) -> Tensor:
-    """Return the sum of log-determinants; a bound context may have given some of them a larger batch shape."""
+    """Return the sum of log-determinants.
+
+    A bound context may have given some of them a larger batch shape.
+    """
     if len(ladjs) <= FEW:
         return reduce(torch.add, ladjs)
 

@@ -23,7 +23,7 @@ class Conditioned(Bijection):
         context: Of shape (*batch, *context_shape).
 
     Raises:
-        TypeError: If the context is no tensor of real numbers.
+        TypeError: If the context is not a tensor of a real type.
         ValueError: If it does not have the shape that the layer was built for, or its batch shape
             does not broadcast with that of the input.
     """
@@ -84,7 +84,10 @@ class Conditioned(Bijection):
         self.bijection._check_shape(shape, direction)
 
     def _expanded(self, x: Tensor, event: Event) -> Tensor:
-        """Return an input with the batch dimensions of the context; a container that holds this layer has not."""
+        """Return an input with the batch dimensions of the context.
+
+        A container that holds this layer has not.
+        """
         shape = self._broadcast(x.shape, len(event))
         return x if x.shape == shape else x.expand(shape)
 
@@ -98,8 +101,10 @@ class Conditioned(Bijection):
             batch = torch.broadcast_shapes(shape[:cut], self.context_batch)
         except RuntimeError:
             raise ValueError(
-                f"{type(self.bijection).__name__} expects batch shapes of input and context that broadcast; got "
-                f"{tuple(shape[:cut])} and {tuple(self.context_batch)}. Pass a context for each input, or one for all."
+                f"{type(self.bijection).__name__} expects batch shapes of input and context that "
+                f"broadcast; got "
+                f"{tuple(shape[:cut])} and {tuple(self.context_batch)}. Pass a context for each "
+                f"input, or one for all."
             ) from None
 
         return torch.Size((*batch, *shape[cut:]))

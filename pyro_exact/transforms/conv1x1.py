@@ -1,4 +1,7 @@
-"""The invertible 1x1 convolution: a learned linear map across channels, the same at every position."""
+"""The invertible 1x1 convolution.
+
+A learned linear map across channels, the same at every position.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ class Conv1x1(Bijection):
     :math:`W` alone would change the log-determinant.
 
     Args:
-        channels: Number of channels.
-        context_dim: Size of the context vector that the matrix may depend on; a batch of contexts
-            has a batch of matrices.
+        channels: Channels of the image.
+        context_dim: Size of an optional context vector, used to compute the matrix; a batch of
+            contexts has a corresponding batch of matrices.
         factorized: Whether to learn the PLU factors instead of the matrix.
-        rotated: Whether the matrix starts as a random rotation; else it starts near the identity,
+        rotated: If true, the matrix starts as a random rotation; else it starts near the identity,
             at :math:`I + 0.001\, N(0, 1)`, as in Flow++.
 
     Cost:
@@ -41,7 +44,7 @@ class Conv1x1(Bijection):
         - x, y: (\*batch, channels, H, W); ladj: (\*batch).
 
     Raises:
-        ValueError: On another number of channels, or none.
+        ValueError: If an input does not have this many channels, or there are none.
 
     Reference:
         Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, section

@@ -19,19 +19,19 @@ class Coupling(Bijection):
         y_\mathrm{free} = f(x_\mathrm{free};\, g(x_\mathrm{fixed}, \mathrm{context})), \qquad
         \log|\det \partial y/\partial x| = \sum \log|f'|
 
-    Both directions cost one evaluation of :math:`g`.
+    Both directions cost an evaluation of :math:`g`.
 
     Args:
-        partition: How the event is split, e.g. ``Channels(12)`` or ``Halves(5)``.
-        elementwise: The formula :math:`f`, e.g. ``Affine()``.
+        partition: How the event is split, for example ``Channels(12)`` or ``Halves(5)``.
+        elementwise: The formula :math:`f`, for example ``Affine()``.
         conditioner: A network ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free
             event, num_params), for example `pyro_exact.nn.ConvConditioner`,
             `pyro_exact.nn.DenseConditioner`, or a `pyro_exact.nn.Conditioner` of your own. Its
             ``context_shape`` becomes that of the layer.
 
     Cost:
-        - forward: one evaluation of :math:`g` and of the formula.
-        - inverse: one evaluation of :math:`g`, and the formula's inverse.
+        - forward: an evaluation of :math:`g` and of the formula.
+        - inverse: an evaluation of :math:`g`, and the formula's inverse.
 
     Shape:
         - x, y: (\*batch, \*event) as the partition says; ladj: (\*batch).
@@ -65,7 +65,8 @@ class Coupling(Bijection):
         if conditioner.in_size not in (None, partition.fixed_size):
             raise ValueError(
                 f"Coupling expects a conditioner that takes the fixed part of {partition}, of size "
-                f"{partition.fixed_size}; got one that takes {conditioner.in_size}. Build it for that size."
+                f"{partition.fixed_size}; got one that takes {conditioner.in_size}. Build it for "
+                f"that size."
             )
 
     def transform(

@@ -27,8 +27,8 @@ class DiagonalAffine(Bijection):
     scale and its inverse still are numbers in float32.
 
     Args:
-        shape: Shape of the event, e.g. (C, H, W).
-        context_dim: Size of the context vector.
+        shape: Shape of the event, for example (C, H, W).
+        context_dim: Size of an optional context vector.
 
     Cost:
         - forward: :math:`O(D)`.
@@ -38,7 +38,7 @@ class DiagonalAffine(Bijection):
         - x, y: (\*batch, \*shape); ladj: (\*batch).
 
     Raises:
-        ValueError: If the event has another shape.
+        ValueError: If an event does not have this shape.
 
     Reference:
         Kingma and Dhariwal (2018), Glow, official code (`prior`, with `learntop` and `ycond`).

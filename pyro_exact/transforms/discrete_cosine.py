@@ -13,7 +13,9 @@ from pyro_exact.transforms.linear_map import check_dim
 
 
 class DiscreteCosine(Bijection):
-    r"""Take a vector, such as a time series, to frequencies. Use it for a flow or a guide of smooth series.
+    r"""Take a vector, such as a time series, to frequencies.
+
+    Use it for a flow or a guide of smooth series.
 
     .. math::
         y_k = \sqrt{\tfrac{2 - [k = 0]}{D}} \sum_{i=0}^{D-1} x_i \cos\big(\tfrac{\pi}{D} (i +
@@ -33,7 +35,7 @@ class DiscreteCosine(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: If the input does not have this dimension.
 
     Reference:
         Ahmed, Natarajan and Rao (1974), Discrete Cosine Transform.

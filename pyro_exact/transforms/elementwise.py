@@ -13,7 +13,7 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
     r"""Base class of a scalar bijection :math:`y = f(x; \theta)`, applied to each element with its own parameters.
 
     Attributes:
-        num_params: Number of parameters of each element.
+        num_params: Parameters of each element.
 
     Shape:
         - x, y, ladj: any shape.

@@ -23,10 +23,10 @@ class FactorOut(Bijection):
     .. math:: y = \big(\mathrm{rest}(a),\; (b - t(a))\, e^{-s(a)}\big), \qquad
         \log|\det \partial y/\partial x| = \log|\det \partial\,\mathrm{rest}/\partial a| - \sum s(a)
 
-    This affine map followed by N(0, 1) is the learned prior :math:`N(t(a), e^{2 s(a)})`, as in Glow,
-    so that the whole multi-scale flow has one standard normal vector as its base:
-    temperature is the base's scale, an interpolation is a line in one vector, and a round trip
-    loses nothing. `per_scale` gives the view by scales.
+    This affine map followed by N(0, 1) is the learned prior :math:`N(t(a), e^{2 s(a)})`, as in
+    Glow, so that the whole multi-scale flow has one standard normal vector as its base: temperature
+    is the base's scale, an interpolation is a line in one vector, and a round trip loses nothing.
+    `per_scale` gives the view by scales.
 
     Args:
         shape: (C, H, W), with at least two channels.
@@ -37,8 +37,8 @@ class FactorOut(Bijection):
             to noise.
 
     Cost:
-        - forward: one evaluation of the prior and of the rest.
-        - inverse: the rest's inverse, then one evaluation of the prior.
+        - forward: an evaluation of the prior and of the rest.
+        - inverse: the rest's inverse, then an evaluation of the prior.
 
     Shape:
         - x: (\*batch, C, H, W); y: (\*batch, C H W); ladj: (\*batch).
@@ -71,7 +71,8 @@ class FactorOut(Bijection):
         super().__init__(shape, (prod(shape),), context_shape)
         if channels < 2:
             raise ValueError(
-                f"FactorOut expects at least two channels in a shape (C, H, W); got {tuple(shape)}. Start with Squeeze."
+                f"FactorOut expects at least two channels in a shape (C, H, W); got "
+                f"{tuple(shape)}. Start with Squeeze."
             )
 
         self.shape = (channels, height, width)
@@ -83,8 +84,10 @@ class FactorOut(Bijection):
         self.rest_dim = prod(kept)
         if tuple(rest.forward_shape(kept)) != (self.rest_dim,):
             raise ValueError(
-                f"FactorOut expects a rest that maps {kept} to a vector of {self.rest_dim}; got one that maps it to "
-                f"{tuple(rest.forward_shape(kept))}. End the rest with Flatten or another FactorOut."
+                f"FactorOut expects a rest that maps {kept} to a vector of {self.rest_dim}; got "
+                f"one that maps it to "
+                f"{tuple(rest.forward_shape(kept))}. End the rest with Flatten or another "
+                f"FactorOut."
             )
 
     def transform(
@@ -130,7 +133,10 @@ class FactorOut(Bijection):
         return torch.cat((noise, out.flatten(-3)), dim=-1)
 
     def per_scale(self, y: Tensor) -> list[Tensor]:
-        """Return the noise by scales, the coarsest first: vectors of shape (*batch, dimension of the scale)."""
+        """Return the noise by scales, the coarsest first.
+
+        Vectors of shape (*batch, dimension of the scale).
+        """
         kept, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
         last = getattr(self.rest, "parts", [self.rest])[-1]
         return [

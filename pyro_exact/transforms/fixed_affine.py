@@ -20,14 +20,14 @@ class FixedAffine(Bijection):
 
     .. math:: y = a x + b, \qquad \log|\det \partial y/\partial x| = D \log|a|
 
-    As a layer, the change of units is part of the density: a flow that begins with ``FixedAffine(1 /
-    256, -0.5)`` takes dequantised 8-bit images in pixel levels, and nobody adds :math:`D \log 256`
-    by hand.
+    As a layer, the change of units is part of the density: a flow that begins with ``FixedAffine(1
+    / 256, -0.5)`` takes dequantised 8-bit images in pixel levels, and nobody adds :math:`D \log
+    256` by hand.
 
     Args:
         scale: :math:`a`, not zero.
         shift: :math:`b`.
-        event_dim: Number of dimensions of an event.
+        event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
 
     Cost:
         - forward: :math:`O(D)`.
@@ -58,7 +58,8 @@ class FixedAffine(Bijection):
         self.shift = check_number("FixedAffine", "shift", shift)
         if abs(self.scale) < 1 / LARGEST_SCALE:
             raise ValueError(
-                f"FixedAffine expects a scale that is not 0 in float32; got {scale}. Choose a larger one."
+                f"FixedAffine expects a scale that is not 0 in float32; got {scale}. Choose a "
+                f"larger one."
             )
 
     def transform(

@@ -17,7 +17,7 @@ class Flatten(Bijection):
     .. math:: y_{(c H + h) W + w} = x_{c, h, w}
 
     Args:
-        shape: Shape of the event, e.g. (C, H, W).
+        shape: Shape of the event, for example (C, H, W).
 
     Cost:
         - forward: a view.
@@ -27,7 +27,7 @@ class Flatten(Bijection):
         - x: (\*batch, \*shape); y: (\*batch, product of shape); ladj: (\*batch).
 
     Raises:
-        ValueError: If the event has another shape.
+        ValueError: If an event does not have this shape.
 
     Example:
         >>> Flatten((3, 4, 4))(torch.zeros(2, 3, 4, 4)).shape

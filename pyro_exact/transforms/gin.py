@@ -71,7 +71,8 @@ class GIN(Bijection):
         if conditioner.in_size not in (None, partition.fixed_size):
             raise ValueError(
                 f"GIN expects a conditioner that takes the fixed part of {partition}, of size "
-                f"{partition.fixed_size}; got one that takes {conditioner.in_size}. Build it for that size."
+                f"{partition.fixed_size}; got one that takes {conditioner.in_size}. Build it for "
+                f"that size."
             )
 
     def transform(
@@ -106,8 +107,10 @@ class GIN(Bijection):
         theta = self.conditioner(fixed, context)
         if theta.shape != (*free.shape, 2):
             raise ValueError(
-                f"GIN expects its conditioner to return parameters of shape {(*free.shape, 2)}; got "
-                f"{tuple(theta.shape)}. Build the conditioner with 2 parameters for each free element."
+                f"GIN expects its conditioner to return parameters of shape {(*free.shape, 2)}; "
+                f"got "
+                f"{tuple(theta.shape)}. Build the conditioner with 2 parameters for each free "
+                f"element."
             )
 
         fixed, free, theta = at_least_float32(fixed, free, theta.to(x.dtype))

@@ -36,7 +36,7 @@ class Haar(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: If the input does not have this dimension.
 
     Reference:
         Haar (1910), Zur Theorie der orthogonalen Funktionensysteme.
@@ -106,7 +106,9 @@ class Haar(Bijection):
 
 
 class HaarSqueeze(Squeeze):
-    r"""Trade resolution for channels as `Squeeze` does, but keep averages. Use it between the scales of an image flow.
+    r"""Trade resolution for channels as `Squeeze` does, but keep averages.
+
+    Use it between the scales of an image flow.
 
     Of the block :math:`\begin{pmatrix} p & q \\ r & s \end{pmatrix}` of each channel
 

@@ -11,7 +11,9 @@ from pyro_exact.transforms.bijection import Bijection
 
 
 class Householder(Bijection):
-    r"""Multiply a vector by a learned orthogonal matrix, a product of reflections; the log-determinant is zero.
+    r"""Multiply a vector by a learned orthogonal matrix, a product of reflections.
+
+    The log-determinant is zero.
 
     .. math:: y = H_K \cdots H_1 x, \qquad H_k = I - 2\, v_k v_k^\top / \|v_k\|^2
 
@@ -20,8 +22,8 @@ class Householder(Bijection):
 
     Args:
         dim: Dimension of the vectors.
-        reflections: :math:`K`, the number of reflections; `None` for ``dim`` of them.
-        context_dim: Size of the context vector that the reflections may depend on.
+        reflections: :math:`K`, the reflections; `None` for ``dim`` reflections.
+        context_dim: Size of an optional context vector, used to compute the reflections.
 
     Cost:
         - forward: :math:`O(K D)`.
@@ -31,7 +33,7 @@ class Householder(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: If the input does not have this dimension.
 
     Reference:
         Tomczak and Welling (2016), Improving Variational Auto-Encoders using Householder Flow,

@@ -32,8 +32,8 @@ class Interval(Bijection):
         shape: Shape of an event; an integer n means (n,).
 
     Cost:
-        - forward: a sigmoid an element.
-        - inverse: closed form, two logarithms an element.
+        - forward: a sigmoid for each element.
+        - inverse: closed form, two logarithms for each element.
 
     Shape:
         - x, y: (\*batch, \*shape); ladj: (\*batch).

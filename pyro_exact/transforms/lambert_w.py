@@ -13,7 +13,9 @@ MOST = 64.0  # the largest logarithm of a stretch: beyond it the tail goes on in
 
 
 class LambertW(Elementwise):
-    r"""Pull in heavy tails, on either side by another amount. The inverse makes heavy tails of normal tails.
+    r"""Pull in heavy tails, on either side by another amount.
+
+    The inverse makes heavy tails of normal tails.
 
     .. math::
         y = x\, e^{-W(\delta x^2) / 2}, \qquad x = y\, e^{\delta y^2 / 2}, \qquad
@@ -32,7 +34,7 @@ class LambertW(Elementwise):
         max_tail: :math:`\delta_\max`, at most 2. Below 1/2 the variance is finite.
 
     Cost:
-        - forward: Lambert's function in six steps an element.
+        - forward: Lambert's function in six steps for each element.
         - inverse: closed form, an exponential for each element.
 
     Shape:

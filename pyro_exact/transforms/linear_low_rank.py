@@ -10,7 +10,9 @@ from pyro_exact.transforms.linear_map import LinearMap, Theta, times
 
 
 class LinearLowRank(LinearMap):
-    r"""Multiply a vector by a matrix that is diagonal up to a low rank, and shift it. Use it for long vectors.
+    r"""Multiply a vector by a matrix that is diagonal up to a low rank, and shift it.
+
+    Use it for long vectors.
 
     .. math::
         y = e^{s} \odot (x + W W^\top x) + b, \qquad
@@ -23,7 +25,7 @@ class LinearLowRank(LinearMap):
     Args:
         dim: Dimension of the vectors.
         rank: :math:`r`, the rank.
-        context_dim: Size of the context vector that the factors and the shift may depend on.
+        context_dim: Size of an optional context vector, used to compute the factors and the shift.
 
     Cost:
         - forward: :math:`O(r D)`, and :math:`O(r^2 D)` for the log-determinant.
@@ -33,7 +35,8 @@ class LinearLowRank(LinearMap):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension, or a rank that is larger than the dimension.
+        ValueError: If the input does not have this dimension, or a rank that is larger than the
+            dimension.
 
     Reference:
         Woodbury (1950), Inverting modified matrices, and Sylvester's determinant identity.

@@ -26,8 +26,8 @@ class LinearLU(Bijection):
 
     Args:
         dim: Dimension of the vectors.
-        context_dim: Size of the context vector that the factors and the shift may depend on; a
-            batch of contexts has a batch of matrices.
+        context_dim: Size of an optional context vector, used to compute the factors and the shift;
+            a batch of contexts has a corresponding batch of matrices.
 
     Cost:
         - forward: :math:`O(D^2)`.
@@ -37,7 +37,7 @@ class LinearLU(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: If the input does not have this dimension.
 
     Reference:
         Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions,

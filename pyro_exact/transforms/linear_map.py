@@ -28,8 +28,8 @@ class LinearMap(Bijection):
     Args:
         dim: Dimension of the vectors.
         factors: Name and initial value of each factor.
-        context_dim: Size of the context vector that the factors and the shift may depend on; a
-            batch of contexts has a batch of matrices.
+        context_dim: Size of an optional context vector, used to compute the factors and the shift;
+            a batch of contexts has a corresponding batch of matrices.
         shift: Whether there is a shift; it starts at zero.
     """
 
@@ -110,7 +110,10 @@ def times(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def solve_triangular(matrix: Tensor, y: Tensor, upper: bool) -> Tensor:
-    r"""Undo `times` by a triangular matrix, in float64: a float32 solve would lose digits that the product kept."""
+    r"""Undo `times` by a triangular matrix, in float64.
+
+    A float32 solve would lose digits that the product kept.
+    """
     a = matrix.double()
     b = y.double()
     if matrix.dim() == 2:

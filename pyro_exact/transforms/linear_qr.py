@@ -28,9 +28,9 @@ class LinearQR(LinearMap):
 
     Args:
         dim: Dimension of the vectors.
-        reflections: :math:`K`, the number of reflections; `None` for ``dim`` of them, which reach
+        reflections: :math:`K`, the reflections; `None` for ``dim`` reflections, which reach
             every rotation or reflection.
-        context_dim: Size of the context vector that the factors and the shift may depend on.
+        context_dim: Size of an optional context vector, used to compute the factors and the shift.
 
     Cost:
         - forward: :math:`O(D^2 + K D)`.
@@ -40,7 +40,7 @@ class LinearQR(LinearMap):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: If the input does not have this dimension.
 
     Reference:
         Hoogeboom, van den Berg and Welling (2019), Emerging Convolutions for Generative Normalizing

@@ -12,7 +12,9 @@ LEAST_SHARE = 0.025  # of a bin on each side of the inner knot, as in Pyro
 
 
 class LinearRationalSpline(Spline):
-    r"""Bend the interval :math:`[-B, B]` by a monotone linear-rational spline; outside, change nothing.
+    r"""Bend the interval :math:`[-B, B]` by a monotone linear-rational spline.
+
+    Outside, change nothing.
 
     Each bin has an inner knot at the share :math:`\lambda` of its width. On either side of the
     knot the spline is a ratio of two linear functions. With :math:`\xi = (x - x_0) / w`, height
@@ -27,14 +29,14 @@ class LinearRationalSpline(Spline):
         \xi)^2}
 
     and on the right side the same with the two ends of the bin exchanged. All of these are sums of
-    positive terms. The parameters are the same as for `Spline`, and ``bins`` shares before a sigmoid. Zero
-    parameters give the identity.
+    positive terms. The parameters are the same as for `Spline`, and ``bins`` shares before a
+    sigmoid. Zero parameters give the identity.
 
     See `Spline` for the arguments. Pyro's ``Spline(order="linear")`` is the same curve.
 
     Cost:
-        - forward: :math:`O(K)` an element, for :math:`K` bins.
-        - inverse: closed form, a ratio of linear functions, :math:`O(K)` an element.
+        - forward: :math:`O(K)` for each element, for :math:`K` bins.
+        - inverse: closed form, a ratio of linear functions, :math:`O(K)` for each element.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 4 bins - 1).
@@ -120,7 +122,7 @@ class Piece:
         ys: Their images.
         derivatives: The slopes there.
         shares: The share of the width of each bin on the left of its inner knot.
-        inverse: Whether the positions are of ``y``.
+        inverse: If true, the positions are of ``y``.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ class LinearSVD(LinearMap):
 
     Args:
         dim: Dimension of the vectors.
-        reflections: Number of reflections in each orthogonal matrix; `None` for ``dim`` of them.
-        context_dim: Size of the context vector that the factors and the shift may depend on.
+        reflections: Reflections in each orthogonal matrix; `None` for ``dim`` reflections.
+        context_dim: Size of an optional context vector, used to compute the factors and the shift.
 
     Cost:
         - forward: :math:`O(K D)` for :math:`K` reflections.
@@ -33,7 +33,7 @@ class LinearSVD(LinearMap):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: If the input does not have this dimension.
 
     Reference:
         Zhang, Lei and Dhillon (2018), Stabilizing Gradients for Deep Neural Networks via Efficient

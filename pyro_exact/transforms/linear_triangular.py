@@ -28,8 +28,8 @@ class LinearTriangular(LinearMap):
 
     Args:
         dim: Dimension of the vectors.
-        upper: Whether the matrix is upper instead of lower triangular.
-        context_dim: Size of the context vector that the matrix and the shift may depend on.
+        upper: If true, the matrix is upper instead of lower triangular.
+        context_dim: Size of an optional context vector, used to compute the matrix and the shift.
 
     Cost:
         - forward: :math:`O(D^2)`.
@@ -39,7 +39,7 @@ class LinearTriangular(LinearMap):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: If the input does not have this dimension.
 
     Example:
         >>> layer = LinearTriangular(3)

@@ -31,13 +31,13 @@ class Logit(Bijection):
     make every call wait for its device.
 
     Args:
-        levels: Number of pixel levels; 1 for numbers in [0, 1].
+        levels: Pixel levels; 1 for numbers in [0, 1].
         margin: :math:`\alpha`, from 0 to 0.49.
-        event_dim: Number of dimensions of an event.
+        event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
 
     Cost:
-        - forward: two logarithms a number.
-        - inverse: closed form, a sigmoid a number.
+        - forward: two logarithms for each element.
+        - inverse: closed form, a sigmoid for each element.
 
     Shape:
         - x, y: (\*batch, \*event); ladj: (\*batch).

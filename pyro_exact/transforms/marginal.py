@@ -27,7 +27,7 @@ class Marginal(Bijection):
     Args:
         elementwise: The formula :math:`f`, for example ``NormalMixtureCDF()``.
         shape: Shape of an event; an integer n means (n,).
-        context_dim: Size of the context vector that the parameters may depend on.
+        context_dim: Size of an optional context vector, used to compute the parameters.
 
     Cost:
         - forward: an evaluation of the formula.
@@ -38,7 +38,7 @@ class Marginal(Bijection):
 
     Raises:
         TypeError: If the formula is no `Elementwise`.
-        ValueError: If an event has another shape.
+        ValueError: If an event does not have this shape.
 
     Reference:
         Meng, Song, Song and Ermon (2020), Gaussianization Flows, section 3.1.
@@ -58,7 +58,8 @@ class Marginal(Bijection):
     ) -> None:
         if not isinstance(elementwise, Elementwise):
             raise TypeError(
-                f"Marginal expects elementwise as an Elementwise; got {type(elementwise).__name__}. "
+                f"Marginal expects elementwise as an Elementwise; got "
+                f"{type(elementwise).__name__}. "
                 f"Pass a formula, such as Spline()."
             )
 

@@ -19,32 +19,33 @@ class MaskedAutoregressive(Bijection):
         y_i = f(x_i;\, g_i(x_{<i}, \mathrm{context})), \qquad \log|\det \partial y/\partial x| =
         \sum_i \log|f'_i|
 
-    Forward is one evaluation of :math:`g`, for all dimensions at once. The inverse finds the
+    Forward is an evaluation of :math:`g`, for all dimensions at once. The inverse finds the
     dimensions one after the other, each from those found before, and is exact. With a conditioner
     that has ``start`` and ``step``, such as `pyro_exact.nn.MaskedDense`, all of its steps together
-    cost the arithmetic of one evaluation; with any other it takes one evaluation a dimension.
+    cost the arithmetic of an evaluation; with any other it takes an evaluation a dimension.
 
     An inverse autoregressive flow uses it from noise to latent, and samples fast; a masked
     autoregressive flow from data to noise, and scores fast. ``inv`` exchanges the two. Under
     autocast the network stays in full precision: the two directions would round differently.
 
     Args:
-        elementwise: The formula :math:`f`, e.g. ``Affine()``.
+        elementwise: The formula :math:`f`, for example ``Affine()``.
         conditioner: A module ``theta = g(x, context)`` with theta of shape (\*batch, dim,
             num_params), where theta of a dimension depends only on the dimensions before it in the
             conditioner's ``order``; without one, in 0, 1, ... Its ``context_shape``, if it has one,
             becomes that of the layer.
 
     Cost:
-        - forward: one evaluation of :math:`g` and of the formula.
-        - inverse: exact in :math:`D` steps, with the arithmetic of one evaluation where :math:`g`
+        - forward: an evaluation of :math:`g` and of the formula.
+        - inverse: exact in :math:`D` steps, with the arithmetic of an evaluation where :math:`g`
           has ``step``.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension, or if the conditioner's output has another shape.
+        ValueError: If the input does not have this dimension, or if the conditioner's output has
+            another shape.
 
     Reference:
         Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational

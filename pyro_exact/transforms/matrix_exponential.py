@@ -1,4 +1,7 @@
-"""The exponential of a matrix, and of a skew matrix: linear maps that no parameter makes singular."""
+"""The exponential of a matrix, and of a skew matrix.
+
+Linear maps that no parameter makes singular.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class MatrixExponential(LinearMap):
 
     Args:
         dim: Dimension of the vectors.
-        context_dim: Size of the context vector that :math:`M` may depend on.
+        context_dim: Size of an optional context vector, used to compute :math:`M`.
 
     Cost:
         - forward: :math:`O(D^2)`, and :math:`O(D^3)` for the matrix.
@@ -28,7 +31,7 @@ class MatrixExponential(LinearMap):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: If the input does not have this dimension.
 
     Reference:
         Hoogeboom, Garcia Satorras, Tomczak and Welling (2020), The Convolution Exponential and
@@ -58,7 +61,9 @@ class MatrixExponential(LinearMap):
 
 
 class Rotation(LinearMap):
-    r"""Rotate a vector by the exponential of a skew matrix. Use it to mix dimensions without a change of volume.
+    r"""Rotate a vector by the exponential of a skew matrix.
+
+    Use it to mix dimensions without a change of volume.
 
     .. math:: y = e^{A - A^\top} x, \qquad \log|\det \partial y/\partial x| = 0
 
@@ -67,7 +72,7 @@ class Rotation(LinearMap):
 
     Args:
         dim: Dimension of the vectors.
-        context_dim: Size of the context vector that :math:`A` may depend on.
+        context_dim: Size of an optional context vector, used to compute :math:`A`.
 
     Cost:
         - forward: :math:`O(D^2)`, and :math:`O(D^3)` for the matrix.
@@ -77,7 +82,7 @@ class Rotation(LinearMap):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension.
+        ValueError: If the input does not have this dimension.
 
     Reference:
         Golinski, Lezcano-Casado and Rainforth (2019), Improving Normalizing Flows via Better

@@ -53,7 +53,7 @@ class Memory:
     """A weak map from an output tensor to its `Record`.
 
     A stock distribution calls ``layer(x)``, and later ``layer.inv(y)`` and
-    ``layer.log_abs_det_jacobian(x, y)``. With this memory a sample and its score are one evaluation
+    ``layer.log_abs_det_jacobian(x, y)``. With this memory a sample and its score are an evaluation
     of the layer. A record dies with its output, and is left behind by ``pickle`` and ``deepcopy``.
     It is not found
 
@@ -127,7 +127,7 @@ class Weights:
     walk is repeated only after a module has been replaced, or a tensor added or removed.
 
     Attributes:
-        drawn: Whether a part is a `PyroModule` whose weights are random variables, which may be
+        drawn: If true, a part is a `PyroModule` whose weights are random variables, which may be
             drawn anew.
     """
 
@@ -181,7 +181,10 @@ class Weights:
 
 
 def has_memory(tensor: Tensor) -> bool:
-    """Return whether a tensor has values of its own: within `torch.func` one may stand for a batch of others."""
+    """Return whether a tensor has values of its own.
+
+    Within `torch.func` one may stand for a batch of others.
+    """
     try:
         return tensor.data_ptr() >= 0
     except RuntimeError:

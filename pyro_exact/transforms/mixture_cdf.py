@@ -41,16 +41,16 @@ class MixtureCDF(Elementwise):
     see `pyro_exact.ops.newton`. Its first and second derivatives are exact.
 
     Args:
-        components: K, the number of components.
+        components: K, the components of the mixture.
         min_log_scale: :math:`m`, the least log-scale of a component, from -20 to 0.
         spread: The :math:`c_k` reach from minus to plus this, in units of ``x``.
         compiled: Whether to fuse the arithmetic with ``torch.compile``: about twice as fast, after
             a minute for the compiler.
 
     Cost:
-        - forward: :math:`O(K)` a number.
+        - forward: :math:`O(K)` for each element.
         - inverse: guarded Newton steps between the quantiles of the components: mostly 3 to 7, each
-          :math:`O(K)` a number.
+          :math:`O(K)` for each element.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 2 + 3 components).

@@ -21,7 +21,9 @@ MOST_NODES = 256
 
 
 class MonotoneNetwork(Monotone):
-    r"""Integrate a positive network over one element. Use it for a formula of any shape, learned without constraints.
+    r"""Integrate a positive network over one element.
+
+    Use it for a formula of any shape, learned without constraints.
 
     .. math::
         y = \beta + \int_0^x g(u; h)\, du, \qquad
@@ -40,12 +42,12 @@ class MonotoneNetwork(Monotone):
         embedding_dim: Size of :math:`h`.
         hidden_dims: Widths of the hidden layers of the integrand.
         bound: :math:`B`, in units of ``x``.
-        nodes: Number of nodes of the quadrature, from 4 to 256.
+        nodes: Nodes of the quadrature, from 4 to 256.
         max_log_slope: :math:`m`, the largest logarithm of the slope, in absolute value.
 
     Cost:
-        - forward: as many evaluations of the integrand as there are nodes, an element.
-        - inverse: guarded Newton steps, each of the same cost.
+        - forward: as many evaluations of the integrand as there are nodes, for each element.
+        - inverse: guarded Newton steps are used, each of the same cost.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 1 + embedding_dim).

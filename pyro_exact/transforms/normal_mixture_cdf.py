@@ -33,14 +33,14 @@ class NormalMixtureCDF(Monotone):
     exactly with ``spread=0``.
 
     Args:
-        components: :math:`K`, the number of components.
+        components: :math:`K`, the components of the mixture.
         max_log_scale: :math:`m`, the largest log-scale, in absolute value.
         spread: The :math:`c_k` reach from minus to plus this, in units of ``x``.
 
     Cost:
-        - forward: :math:`O(K)` an element.
+        - forward: :math:`O(K)` for each element.
         - inverse: guarded Newton steps between the quantiles of the components, each :math:`O(K)`
-          an element.
+          for each element.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 3 components).

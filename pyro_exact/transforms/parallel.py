@@ -17,7 +17,7 @@ class Parallel(Bijection):
         \log|\det \partial y/\partial x| = \log|\det f'| + \log|\det g'|
 
     Args:
-        partition: How the event is split, e.g. ``Columns(3)``.
+        partition: How the event is split, for example ``Columns(3)``.
         fixed: The bijection of the fixed part; it keeps its shape.
         free: The bijection of the free part; it keeps its shape.
 

@@ -24,7 +24,7 @@ class Partition(ABC):
 
     @property
     def event(self) -> tuple[int | None, ...]:
-        """Shape of one event, with `None` for a dimension of any size."""
+        """Shape of an event, with `None` for a dimension of any size."""
         return (self.size, *[None] * (self.event_dim - 1))
 
     @abstractmethod
@@ -73,10 +73,12 @@ class Halves(_HalfOfAxis):
 
 
 class Channels(_HalfOfAxis):
-    """The first half of the channels is fixed and the second free; with ``swap``, the other way round.
+    """The first half of the channels is fixed and the second free.
+
+    With ``swap``, the other way round.
 
     Args:
-        size: Number of channels of the image, of shape (*batch, size, H, W).
+        size: Channels of the image, of shape (*batch, size, H, W).
         swap: Whether to exchange the roles of the halves.
     """
 
@@ -93,7 +95,7 @@ class Checkerboard(Partition):
     over the whole image would.
 
     Args:
-        size: Number of channels of the image, of shape (\*batch, size, H, W) with even H and W.
+        size: Channels of the image, of shape (\*batch, size, H, W) with even H and W.
         swap: Whether to exchange the roles of the colours.
 
     Raises:
@@ -154,13 +156,15 @@ class Checkerboard(Partition):
 
 
 class Columns(Partition):
-    r"""The even columns of an image are fixed, the odd ones free; with ``swap``, the other way round.
+    r"""The even columns of an image are fixed, the odd ones free.
+
+    With ``swap``, the other way round.
 
     Each part is an image of the same height and channels, and half the width. The official Flow++
     splits this way where its paper shows a checkerboard.
 
     Args:
-        size: Number of channels of the image, of shape (\*batch, size, H, W) with even W.
+        size: Channels of the image, of shape (\*batch, size, H, W) with even W.
         swap: Whether to exchange the roles of the columns.
 
     Raises:

@@ -1,4 +1,7 @@
-"""The parts of a layer that holds others: their networks, their contexts and their log-determinants."""
+"""The parts of a layer that holds others.
+
+Their networks, their contexts and their log-determinants.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ def check_conditioner(
     """Check that the network of a layer is one of the expected kind."""
     if not isinstance(conditioner, expected):
         raise TypeError(
-            f"{owner} expects a conditioner of type {expected.__name__}; got {type(conditioner).__name__}. "
+            f"{owner} expects a conditioner of type {expected.__name__}; got "
+            f"{type(conditioner).__name__}. "
             f"Derive it from pyro_exact.nn.{expected.__name__}."
         )
 
@@ -36,7 +40,8 @@ def common_context_shape(
     found = set(shapes) - {None}
     if len(found) > 1:
         raise ValueError(
-            f"{owner} expects one context shape; got {sorted(map(str, found))}. Use one for all parts."
+            f"{owner} expects one context shape; got {sorted(map(str, found))}. Use one for all "
+            f"parts."
         )
 
     return found.pop() if found else None

@@ -15,7 +15,9 @@ from pyro_exact.transforms.numerics import LARGEST_MATRIX
 
 
 class PeriodicConv(Bijection):
-    r"""Convolve an image by the exponential of a kernel, around the borders. Use it to mix positions and channels.
+    r"""Convolve an image by the exponential of a kernel, around the borders.
+
+    Use it to mix positions and channels.
 
     .. math::
         y = e^{M} x = x + M * x + \tfrac12 M * M * x + \dots, \qquad
@@ -23,15 +25,15 @@ class PeriodicConv(Bijection):
 
     where :math:`M *` is a convolution of the channels with a :math:`k \times k` kernel that wraps
     around, and :math:`M_0` the matrix in the centre of the kernel. In the Fourier domain the
-    convolution is a matrix for each frequency, whose exponential is computed in double precision. So the
-    layer is exact, invertible for any parameters, and the log-determinant is a trace. The inverse
-    is :math:`e^{-M}`. Zero parameters give the identity.
+    convolution is a matrix for each frequency, whose exponential is computed in double precision.
+    So the layer is exact, invertible for any parameters, and the log-determinant is a trace. The
+    inverse is :math:`e^{-M}`. Zero parameters give the identity.
 
     Args:
-        channels: Number of channels.
+        channels: Channels of the image.
         kernel_size: :math:`k`, odd.
-        context_dim: Size of the context vector that the kernel may depend on; a batch of contexts
-            has a batch of kernels.
+        context_dim: Size of an optional context vector, used to compute the kernel; a batch of
+            contexts has a corresponding batch of kernels.
 
     Cost:
         - forward: :math:`O(C^2 H W + C H W \log H W)`, and :math:`O(C^3 H W)` for the matrices.
@@ -41,7 +43,8 @@ class PeriodicConv(Bijection):
         - x, y: (\*batch, channels, H, W); ladj: (\*batch).
 
     Raises:
-        ValueError: On another number of channels, or a kernel that is larger than the image.
+        ValueError: If an input does not have this many channels, or a kernel that is larger than
+            the image.
 
     Reference:
         Hoogeboom, van den Berg and Welling (2019), Emerging Convolutions for Generative Normalizing
@@ -143,7 +146,8 @@ class PeriodicConv(Bijection):
         """Check that the kernel does not wrap around onto itself."""
         if min(x.shape[-2:]) < self.kernel_size:
             raise ValueError(
-                f"PeriodicConv expects images of at least {self.kernel_size} x {self.kernel_size}; got "
+                f"PeriodicConv expects images of at least {self.kernel_size} x {self.kernel_size}; "
+                f"got "
                 f"{tuple(x.shape[-2:])}. Use a smaller kernel_size."
             )
 

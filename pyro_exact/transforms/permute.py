@@ -13,7 +13,9 @@ from pyro_exact.transforms.bijection import Bijection
 
 
 class Permute(Bijection):
-    r"""Reorder the dimensions of a vector, or the channels of an image; the log-determinant is zero.
+    r"""Reorder the dimensions of a vector, or the channels of an image.
+
+    The log-determinant is zero.
 
     .. math:: y_i = x_{\mathrm{order}_i}
 
@@ -23,8 +25,8 @@ class Permute(Bijection):
         event_dim: 1 for vectors, 3 for the channels of images (C, H, W).
 
     Cost:
-        - forward: one copy.
-        - inverse: one copy.
+        - forward: a copy.
+        - inverse: a copy.
 
     Shape:
         - x, y: (\*batch, n), or (\*batch, n, H, W); ladj: (\*batch).
@@ -53,7 +55,8 @@ class Permute(Bijection):
         )
         if sorted(places) != list(range(len(places))):
             raise ValueError(
-                f"Permute expects each of 0, ..., n - 1 once; got {list(places)}. Use torch.randperm(n)."
+                f"Permute expects each of 0, ..., n - 1 once; got {list(places)}. Use "
+                f"torch.randperm(n)."
             )
 
         _, event_dim = has_channels(self, len(places), event_dim)

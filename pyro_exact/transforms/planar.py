@@ -37,9 +37,9 @@ class Planar(Bijection):
 
     Args:
         dim: Dimension of the vectors.
-        context_dim: Size of the context vector that :math:`u, w, b` may depend on.
+        context_dim: Size of an optional context vector, used to compute :math:`u, w, b`.
         parametrization: Which :math:`m`.
-        layers: Number of such maps in a row, each with its own :math:`u, w, b` (default 1). They
+        layers: Maps of this type in a row, each with its own :math:`u, w, b` (default 1). They
             take a third of the time of as many `Planar` in a `Compose`, because everything that
             does not depend on ``x`` is computed for all of them at once.
 
@@ -51,8 +51,8 @@ class Planar(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension, an unknown parametrisation, or a number of layers that is not
-            positive.
+        ValueError: If the input does not have this dimension, an unknown parametrisation, or a
+            number of layers that is not positive.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equations 10-13

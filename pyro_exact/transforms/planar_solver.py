@@ -11,7 +11,9 @@ from torch import Tensor
 
 
 def derivative(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
-    r"""Return :math:`1 + c / \cosh^2 a = \tanh^2 a + s / \cosh^2 a`: a sum of positive terms, so nothing cancels.
+    r"""Return :math:`1 + c / \cosh^2 a = \tanh^2 a + s / \cosh^2 a`.
+
+    A sum of positive terms, so nothing cancels.
 
     Args:
         a: Any tensor.

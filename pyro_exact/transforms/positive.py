@@ -26,7 +26,7 @@ class Positive(Bijection):
     Outside of it the inverse is NaN.
 
     Args:
-        event_dim: Number of dimensions of an event.
+        event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
     """
 
     def __init__(self, event_dim: int = 1) -> None:
@@ -69,14 +69,16 @@ class Positive(Bijection):
 
 
 class Exponential(Positive):
-    r"""Take the exponential of each element. Use it to make a flow of positive data, such as prices or rates.
+    r"""Take the exponential of each element.
+
+    Use it to make a flow of positive data, such as prices or rates.
 
     .. math:: y = e^x, \qquad \log|\det \partial y/\partial x| = \sum x
 
     Beyond about 88 in float32, and 709 in float64, ``y`` overflows; `Softplus` does not.
 
     Args:
-        event_dim: Number of dimensions of an event.
+        event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
 
     Cost:
         - forward: an exponential for each element.
@@ -100,17 +102,19 @@ class Exponential(Positive):
 
 
 class Softplus(Positive):
-    r"""Map each element to a positive element, close to it where it is large. Use it for positive data.
+    r"""Map each element to a positive element, close to it where it is large.
+
+    Use it for positive data.
 
     .. math::
         y = \log (1 + e^x), \qquad
         \log|\det \partial y/\partial x| = \sum \log \sigma(x)
 
     Args:
-        event_dim: Number of dimensions of an event.
+        event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
 
     Cost:
-        - forward: an exponential and a logarithm an element.
+        - forward: an exponential and a logarithm for each element.
         - inverse: closed form, the same.
 
     Shape:

@@ -28,8 +28,8 @@ class Radial(Bijection):
 
     Args:
         dim: Dimension of the vectors.
-        context_dim: Size of the context vector that :math:`x_0, \alpha, \beta` may depend on.
-        layers: Number of such maps in a row, each with its own :math:`x_0, \alpha, \beta`, as in
+        context_dim: Size of an optional context vector, used to compute :math:`x_0, \alpha, \beta`.
+        layers: Maps of this type in a row, each with its own :math:`x_0, \alpha, \beta`, as in
             `Planar`.
 
     Cost:
@@ -40,7 +40,8 @@ class Radial(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension, or a number of layers that is not positive.
+        ValueError: If the input does not have this dimension, or a number of layers that is not
+            positive.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 14 and
@@ -173,7 +174,10 @@ def _log_ratio(
     denominator: Tensor,
     excess: Tensor,
 ) -> Tensor:
-    """Return log(numerator / denominator) = log1p(excess), by whichever is accurate: small excess, or near -1."""
+    """Return log(numerator / denominator) = log1p(excess), by whichever is accurate.
+
+    Small excess, or near -1.
+    """
     small = excess > -0.5
     return torch.where(
         small,

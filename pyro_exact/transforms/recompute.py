@@ -1,4 +1,7 @@
-"""Gradients of a row of layers without stored activations: each input is rebuilt from the output by the inverse."""
+"""Gradients of a row of layers without stored activations.
+
+Each input is rebuilt from the output by the inverse.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Recompute(torch.autograd.Function):
-    """The parts in a row, forwards without a graph; backwards one part at a time from its rebuilt input."""
+    """The parts in a row, forwards without a graph.
+
+    Backwards one part at a time from its rebuilt input.
+    """
 
     @staticmethod
     def forward(
@@ -65,7 +71,8 @@ class Recompute(torch.autograd.Function):
 
         if ctx.versions != [weight._version for weight in ctx.weights]:
             raise RuntimeError(
-                "Compose with recompute expects the weights that forward had; some have changed since."
+                "Compose with recompute expects the weights that forward had; some have changed "
+                "since."
             )
 
         y, context = ctx.saved_tensors
@@ -135,7 +142,9 @@ def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None])
 
 
 def check_replayable(parts: Sequence[Bijection]) -> None:
-    """Check that recomputation would drop the same units: it draws again, in the order of the inverse.
+    """Check that recomputation would drop the same units.
+
+    It draws again, in the order of the inverse.
 
     Raises:
         ValueError: If a part has dropout in training mode, and its two directions may draw in
@@ -144,8 +153,10 @@ def check_replayable(parts: Sequence[Bijection]) -> None:
     for part in parts:
         if not _replayable(part):
             raise ValueError(
-                f"Compose with recompute expects parts that drop the same units in both directions, as a Coupling "
-                f"does; got {type(part).__name__} with dropout in training mode. Build it with recompute=False, or "
+                f"Compose with recompute expects parts that drop the same units in both "
+                f"directions, as a Coupling "
+                f"does; got {type(part).__name__} with dropout in training mode. Build it with "
+                f"recompute=False, or "
                 f"without dropout."
             )
 
@@ -153,7 +164,7 @@ def check_replayable(parts: Sequence[Bijection]) -> None:
 def _replayable(part: nn.Module) -> bool:
     """Return whether both directions of a part draw the same random numbers in the same order."""
     if isinstance(part, Coupling) or not _dropouts(part):
-        return True  # one evaluation of its network, in either direction
+        return True  # an evaluation of its network, in either direction
 
     inside = [layer for layer in _inside(part) if _dropouts(layer)]
     all_inside = sum(map(_dropouts, inside)) == _dropouts(part)

@@ -14,7 +14,9 @@ from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, of_event
 
 
 class SigmoidToCell(Bijection):
-    r"""Map real numbers to [c, c + 1), where the context c holds pixel levels; without a context, to [0, 1).
+    r"""Map real numbers to [c, c + 1), where the context c holds pixel levels.
+
+    Without a context, to [0, 1).
 
     .. math:: y = c + \sigma(x), \qquad \log|\det \partial y/\partial x| = \sum \log\sigma(x) + \log\sigma(-x)
 
@@ -25,14 +27,14 @@ class SigmoidToCell(Bijection):
     number outside is NaN.
 
     Args:
-        event_dim: Number of dimensions of an event.
+        event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
         context_shape: Shape of an event, where its pixel levels are the context; `None` for the
             interval [0, 1).
 
     Cost:
-        - forward: a sigmoid a number.
-        - inverse: closed form, two logarithms a number. In float32 it keeps about four digits of
-          the place in the interval: beside a level of 255 no more were stored.
+        - forward: a sigmoid for each element.
+        - inverse: closed form, two logarithms for each element. In float32 it keeps about four
+          digits of the place in the interval: beside a level of 255 no more were stored.
 
     Shape:
         - x, y: (\*batch, \*event); context: (\*batch, \*event), the pixel levels; ladj: (\*batch).
@@ -112,7 +114,10 @@ class SigmoidToCell(Bijection):
         x: Tensor,
         context: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the numbers and the lower ends of their intervals: half precision has no room below a pixel."""
+        """Return the numbers and the lower ends of their intervals.
+
+        Half precision has no room below a pixel.
+        """
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         return x, torch.zeros(
             (), dtype=x.dtype, device=x.device

@@ -14,7 +14,9 @@ from pyro_exact.transforms.monotone import Monotone, Parts
 
 
 class DenseSigmoidal(Monotone):
-    r"""A small monotone network of one element. Use it as the formula of a neural autoregressive flow.
+    r"""A small monotone network of one element.
+
+    Use it as the formula of a neural autoregressive flow.
 
     Each layer takes a vector :math:`h`, at first :math:`h = x`, to
 
@@ -26,19 +28,20 @@ class DenseSigmoidal(Monotone):
     with rows of :math:`W` and :math:`U` that are positive and sum to 1, and positive :math:`a =
     \exp(m \tanh(r / m))`. It is computed from :math:`\log F`, :math:`\log (1 - F)` and the
     logarithms of all derivatives, so it is exact far into the tails, where a sum of sigmoids rounds
-    to 0 or 1. Constant offsets of :math:`b` and of the logits of :math:`W` spread the units, because
-    equal units would have equal gradients for ever; so zero parameters give the identity only
-    approximately.
+    to 0 or 1. Constant offsets of :math:`b` and of the logits of :math:`W` spread the units,
+    because equal units would have equal gradients for ever; so zero parameters give the identity
+    only approximately.
 
     Args:
-        width: Number of sigmoids in a layer.
-        depth: Number of layers.
-        units: Number of elements of the vectors between layers; 1 for the deep form.
+        width: Sigmoids in a layer.
+        depth: Layers of the formula.
+        units: Elements of the vectors between layers; 1 for the deep form.
         max_log_slope: :math:`m`, the largest logarithm of a slope :math:`a`, in absolute value.
 
     Cost:
-        - forward: :math:`O(\mathrm{width} \cdot \mathrm{units} \cdot \mathrm{depth})` an element.
-        - inverse: guarded Newton steps, each of the same cost.
+        - forward: :math:`O(\mathrm{width} \cdot \mathrm{units} \cdot \mathrm{depth})` for each
+          element.
+        - inverse: guarded Newton steps are used, each of the same cost.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, num_params).
@@ -157,7 +160,9 @@ class DenseSigmoidal(Monotone):
 
 
 class DeepSigmoidal(DenseSigmoidal):
-    r"""A chain of logits of weighted sigmoids. Use it as the formula of a neural autoregressive flow.
+    r"""A chain of logits of weighted sigmoids.
+
+    Use it as the formula of a neural autoregressive flow.
 
     .. math::
         y = \mathrm{logit}\Big(\sum_j w_j\, \sigma(a_j x + b_j)\Big), \qquad
@@ -168,13 +173,13 @@ class DeepSigmoidal(DenseSigmoidal):
     transformer of Pyro's ``NeuralAutoregressive``, and up to an affine map `MixtureCDF`.
 
     Args:
-        width: Number of sigmoids in a layer.
-        depth: Number of layers.
+        width: Sigmoids in a layer.
+        depth: Layers of the formula.
         max_log_slope: The largest logarithm of a slope :math:`a`, in absolute value.
 
     Cost:
-        - forward: :math:`O(\mathrm{width} \cdot \mathrm{depth})` an element.
-        - inverse: guarded Newton steps, each of the same cost.
+        - forward: :math:`O(\mathrm{width} \cdot \mathrm{depth})` for each element.
+        - inverse: guarded Newton steps are used, each of the same cost.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 3 width depth).

@@ -1,4 +1,4 @@
-"""The signed power of an element."""
+"""The signed power of for each element."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SignedPower(Elementwise):
         bound: :math:`b`, the largest logarithm of the power, at most 1.
 
     Cost:
-        - forward: a logarithm and an exponential an element.
+        - forward: a logarithm and an exponential for each element.
         - inverse: closed form, the same.
 
     Shape:

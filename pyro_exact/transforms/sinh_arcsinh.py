@@ -14,7 +14,9 @@ from pyro_exact.transforms.numerics import at_least_float32
 
 
 class SinhArcsinh(Elementwise):
-    r"""Skew each element, and change the weight of the tails. Use it where a normal has the wrong tails.
+    r"""Skew each element, and change the weight of the tails.
+
+    Use it where a normal has the wrong tails.
 
     .. math::
         y = \sinh(\delta\, \mathrm{arsinh}(x) + \epsilon), \qquad
@@ -30,7 +32,7 @@ class SinhArcsinh(Elementwise):
         max_skew: :math:`m`, the largest skewness parameter, at most 10.
 
     Cost:
-        - forward: a few exponentials an element.
+        - forward: a few exponentials for each element.
         - inverse: closed form, the same.
 
     Shape:

@@ -30,7 +30,7 @@ class SoftClip(Bijection):
 
     Args:
         bound: :math:`B`, in units of ``x``.
-        event_dim: Number of dimensions of an event.
+        event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
 
     Cost:
         - forward: a division for each element.

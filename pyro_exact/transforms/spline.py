@@ -22,7 +22,9 @@ LEAST_SLOPE = "spline with the least slope"
 
 
 class Spline(Elementwise):
-    r"""Bend the interval :math:`[-B, B]` by a monotone rational-quadratic spline; outside, change nothing.
+    r"""Bend the interval :math:`[-B, B]` by a monotone rational-quadratic spline.
+
+    Outside, change nothing.
 
     In the bin between the knots :math:`(x_0, y_0)` and :math:`(x_1, y_1)`, of width :math:`w`,
     height :math:`h`, slope :math:`s = h / w` and derivatives :math:`d_0, d_1` at its knots, with
@@ -40,15 +42,15 @@ class Spline(Elementwise):
     or better.
 
     Args:
-        bins: Number of bins.
+        bins: Bins of the spline.
         bound: :math:`B`, in units of ``x``.
         min_width: Least width of a bin, as a fraction of the interval; at least 1e-6.
         min_height: Least height of a bin, as a fraction of the interval; at least 1e-6.
         min_derivative: Least derivative at an inner knot; at least 1e-6, and below 1.
 
     Cost:
-        - forward: :math:`O(K)` a number, for :math:`K` bins.
-        - inverse: closed form, the root of a quadratic, :math:`O(K)` a number.
+        - forward: :math:`O(K)` for each element, for :math:`K` bins.
+        - inverse: closed form, the root of a quadratic, :math:`O(K)` for each element.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 3 bins - 1).
@@ -171,7 +173,10 @@ class Spline(Elementwise):
 
 
 class Bin:
-    """The bin between ``edges`` that holds each position: what ``xs``, ``ys`` and ``derivatives`` have at its knots."""
+    """The bin between ``edges`` that holds each position.
+
+    What ``xs``, ``ys`` and ``derivatives`` have at its knots.
+    """
 
     def __init__(
         self,

@@ -15,7 +15,9 @@ LARGEST_FACTOR = 4096  # its square counts channels
 
 
 class Squeeze(Bijection):
-    r"""Turn each ``factor`` x ``factor`` block of positions into channels; the log-determinant is zero.
+    r"""Turn each ``factor`` x ``factor`` block of positions into channels.
+
+    The log-determinant is zero.
 
     .. math:: y_{c f^2 + i f + j,\, h,\, w} = x_{c,\, h f + i,\, w f + j}
 
@@ -27,8 +29,8 @@ class Squeeze(Bijection):
         factor: Side of a block.
 
     Cost:
-        - forward: one copy.
-        - inverse: one copy.
+        - forward: a copy.
+        - inverse: a copy.
 
     Shape:
         - x: (\*batch, C, H, W); y: (\*batch, C factor², H / factor, W / factor); ladj: (\*batch).
@@ -83,7 +85,8 @@ class Squeeze(Bijection):
             common = math.gcd(h, w)
             other = "" if common == 1 else f", or use a factor that divides {common}"
             raise ValueError(
-                f"Squeeze expects height and width that are multiples of {f}; got {(c, h, w)}. Pad the image{other}."
+                f"Squeeze expects height and width that are multiples of {f}; got {(c, h, w)}. Pad "
+                f"the image{other}."
             )
 
         return torch.Size((*batch, c * f * f, h // f, w // f))
@@ -93,7 +96,8 @@ class Squeeze(Bijection):
         f = self.factor
         if c % (f * f):
             raise ValueError(
-                f"The inverse of Squeeze expects a multiple of {f * f} channels; got {(c, h, w)}. Use another factor."
+                f"The inverse of Squeeze expects a multiple of {f * f} channels; got {(c, h, w)}. "
+                f"Use another factor."
             )
 
         return torch.Size((*batch, c // (f * f), h * f, w * f))

@@ -16,12 +16,14 @@ from pyro_exact.transforms.parts import sum_event
 
 
 class Stock(Bijection):
-    r"""A stock transform :math:`t` of torch or Pyro as a layer. Use it to put such a transform into a `Compose`.
+    r"""A stock transform :math:`t` of torch or Pyro as a layer.
+
+    Use it to put such a transform into a `Compose`.
 
     .. math:: y = t(x), \qquad \log|\det \partial y/\partial x| = \log|\det t'(x)|
 
-    The layer has the domain and the codomain of the transform, so that a distribution that ends with
-    it has the support that Pyro expects. `pyro_exact.flows.constrained` uses it.
+    The layer has the domain and the codomain of the transform, so that a distribution that ends
+    with it has the support that Pyro expects. `pyro_exact.flows.constrained` uses it.
 
     The number of elements may change, for example from the real line to a simplex; then the
     log-determinant is that of the transform, with respect to the free elements.

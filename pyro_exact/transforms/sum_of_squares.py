@@ -15,7 +15,9 @@ MOST_POLYNOMIALS = 1024
 
 
 class SumOfSquares(Monotone):
-    r"""Integrate a sum of squared polynomials over one element. Use it for a polynomial that increases everywhere.
+    r"""Integrate a sum of squared polynomials over one element.
+
+    Use it for a polynomial that increases everywhere.
 
     .. math::
         y = \beta + \int_0^x g(u)\, du, \qquad
@@ -30,15 +32,15 @@ class SumOfSquares(Monotone):
     ever. So zero parameters give the identity to within 0.4 %.
 
     Args:
-        polynomials: :math:`K`, the number of squares.
+        polynomials: :math:`K`, the squared polynomials.
         degree: :math:`L`, the degree of a squared polynomial; the whole has degree :math:`2 L + 1`
             within the interval.
         bound: :math:`B`, in units of ``x``.
         min_slope: :math:`\epsilon`, the least slope.
 
     Cost:
-        - forward: :math:`O(K L^2)` an element.
-        - inverse: guarded Newton steps, each of the same cost.
+        - forward: :math:`O(K L^2)` for each element.
+        - inverse: guarded Newton steps are used, each of the same cost.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 1 + polynomials (degree + 1)).

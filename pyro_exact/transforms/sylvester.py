@@ -44,9 +44,10 @@ class Sylvester(Bijection):
         rank: :math:`M`, the number of hidden units, at most ``dim``; `None` for ``dim``, as in the
             paper's Householder and triangular variants.
         variant: Which :math:`Q`.
-        context_dim: Size of the context vector that all parameters may depend on.
-        reflections: Number of reflections of the Householder variant.
-        reverse: Whether the triangular variant has the reversing permutation; the paper alternates.
+        context_dim: Size of an optional context vector, used to compute all parameters.
+        reflections: Reflections of the Householder variant.
+        reverse: If true, the triangular variant has the reversing permutation; the paper
+            alternates.
 
     Cost:
         - forward: :math:`O(D M)`; the orthogonal variant has a QR decomposition, :math:`O(D M^2)`.
@@ -56,7 +57,8 @@ class Sylvester(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On another dimension, a rank out of range, or an unknown variant.
+        ValueError: If the input does not have this dimension, a rank out of range, or an unknown
+            variant.
 
     Reference:
         Van den Berg, Hasenclever, Tomczak and Welling (2018), Sylvester Normalizing Flows for
@@ -84,7 +86,8 @@ class Sylvester(Bijection):
         super().__init__((dim,), context_dim=context_dim)
         if variant not in ("orthogonal", "householder", "triangular"):
             raise ValueError(
-                f"Sylvester expects variant 'orthogonal', 'householder' or 'triangular'; got {variant!r}."
+                f"Sylvester expects variant 'orthogonal', 'householder' or 'triangular'; got "
+                f"{variant!r}."
             )
 
         self.dim = dim

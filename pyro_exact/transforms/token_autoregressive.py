@@ -1,4 +1,7 @@
-"""The autoregressive layer over tokens: each token is transformed by a function of the tokens before it."""
+"""The autoregressive layer over tokens.
+
+Each token is transformed by a function of the tokens before it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class TokenAutoregressive(Bijection):
         \log|\det \partial y/\partial x| = \sum_t \sum_i \log|f'_{t, i}|
 
     A token is a vector, all of whose elements come at once; `Tokens` makes tokens of an image. The
-    forward direction is one evaluation of :math:`g`, for all tokens at once. The inverse is exact,
+    forward direction is an evaluation of :math:`g`, for all tokens at once. The inverse is exact,
     by one of two methods:
 
     - ``"steps"``: token by token, by the ``start`` and ``step`` of the conditioner.
@@ -44,7 +47,7 @@ class TokenAutoregressive(Bijection):
         elementwise: The formula :math:`f`, for example ``Affine()``.
         conditioner: The network :math:`g`. Its ``context_shape``, if it has one, becomes that of
             the layer.
-        reverse: Whether the tokens come from the last to the first.
+        reverse: If true, the tokens come from the last to the first.
         solver: The method of the inverse.
 
     Attributes:
@@ -52,7 +55,7 @@ class TokenAutoregressive(Bijection):
             took steps.
 
     Cost:
-        - forward: one evaluation of :math:`g` and of the formula.
+        - forward: an evaluation of :math:`g` and of the formula.
         - inverse: exact in :math:`T` steps, or in at most :math:`T` evaluations of :math:`g`, for
           :math:`T` tokens.
 
@@ -64,9 +67,9 @@ class TokenAutoregressive(Bijection):
 
     Reference:
         Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly and Susskind (2024),
-        Normalizing Flows are Capable Generative Models, equations 4 to 6; Song, Meng, Liao and Ermon
-        (2021), Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving, for
-        the passes.
+        Normalizing Flows are Capable Generative Models, equations 4 to 6; Song, Meng, Liao and
+        Ermon (2021), Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving,
+        for the passes.
 
     Example:
         >>> from pyro_exact.nn import TransformerConditioner

@@ -24,8 +24,8 @@ class Tokens(Bijection):
         patch: p, the side of a patch, or the length of a piece.
 
     Cost:
-        - forward: one copy.
-        - inverse: one copy.
+        - forward: a copy.
+        - inverse: a copy.
 
     Shape:
         - x: (\*batch, \*shape); y: (\*batch, tokens, elements of a token); ladj: (\*batch).

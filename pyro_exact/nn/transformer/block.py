@@ -22,10 +22,10 @@ class CausalAttention(nn.Module):
 
     Args:
         width: Channels of input and output.
-        heads: Number of attention heads.
+        heads: Attention heads.
         head_dim: Channels of the query, the key and the value of each head.
         block: Positions of a block.
-        bias: Whether the four projections have biases.
+        bias: If true, the four projections have biases.
 
     Shape:
         - x, y: (N, positions, width).
@@ -100,15 +100,15 @@ class TransformerBlock(nn.Module):
 
     Args:
         width: Channels of input and output.
-        heads: Number of attention heads.
+        heads: Attention heads.
         head_dim: Channels of each head.
         dense_width: Channels between the two layers of the network for each position.
         block: See `CausalAttention`.
         norm: Where the norms stand.
         activation: The function :math:`\phi`.
-        bias: Whether the projections of the attention have biases.
+        bias: If true, the projections of the attention have biases.
         dropout: Share of the elements that are dropped in training, before each sum.
-        context_dim: Size of a context vector c.
+        context_dim: Size of an optional context vector c.
 
     Shape:
         - x, y: (N, positions, width); context: (N, context_dim).
@@ -160,7 +160,10 @@ class TransformerBlock(nn.Module):
     def step(
         self, ring: Ring, place: Slot, x: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Ring]:
-        """Return the output of the next position, (N, 1, width), and the buffer with it; without dropout."""
+        """Return the output of the next position, (N, 1, width), and the buffer with it.
+
+        Without dropout.
+        """
         h = self._with_context(x, context)
 
         # h' = h + attention(norm(h))

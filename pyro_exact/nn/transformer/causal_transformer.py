@@ -53,22 +53,22 @@ class CausalTransformer(nn.Module):
     Steps have no dropout. Without gradients a step writes into its state, so a state serves once.
 
     Args:
-        grid: Number of positions, or the sizes of the axes along which they lie, in row-major
+        grid: Positions, or the sizes of the axes along which they lie, in row-major
             order.
         width: Channels of input and output.
-        depth: Number of blocks of layers.
-        heads: Number of attention heads.
+        depth: Blocks of layers.
+        heads: Attention heads.
         head_dim: Channels of each head, by default width / heads.
         dense_width: Channels within the networks of the positions, by default 4 width.
         local: Positions of a block of local attention; by default attention is dense.
         norm: ``"pre"`` for norms within the residual branches, ``"post"`` for norms after the sums.
         activation: ``"gelu"`` or ``"relu"``.
         positions: ``"learned"`` or ``"sinusoidal"``; see `Positions`.
-        bias: Whether the projections of the attention have biases.
+        bias: If true, the projections of the attention have biases.
         dropout: Share of elements that are dropped in training: of the input, and of each residual
             branch.
-        context_dim: Size of a context vector, for example of a class as a one-hot vector, which
-            enters every block.
+        context_dim: Size of an optional context vector, for example of a class as a one-hot vector,
+            which enters every block.
         order: The order in which the positions of the grid come, (positions), if not row by row.
             With local attention, an order by rectangles of the grid makes the blocks
             two-dimensional.
@@ -82,8 +82,8 @@ class CausalTransformer(nn.Module):
             is larger than the sequence.
 
     Reference:
-        Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin (2017), Attention Is
-        All You Need; Parmar et al. (2018), Image Transformer, for the blocks.
+        Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin (2017), Attention
+        Is All You Need; Parmar et al. (2018), Image Transformer, for the blocks.
 
     Example:
         >>> from pyro_exact.nn import CausalTransformer
@@ -218,7 +218,8 @@ def _head_dim(width: int, heads: int, head_dim: int | None) -> int:
 
     if width % heads:
         raise ValueError(
-            f"CausalTransformer expects a width that is a multiple of heads; got width {width} and {heads} heads. "
+            f"CausalTransformer expects a width that is a multiple of heads; got width {width} and "
+            f"{heads} heads. "
             f"Choose a width of {-(-width // heads) * heads}, or pass head_dim."
         )
 
@@ -233,7 +234,8 @@ def _block(length: int, local: int | None) -> int:
     size = check_size("CausalTransformer", "local", local)
     if size > length:
         raise ValueError(
-            f"CausalTransformer expects blocks of at most the {length} positions; got local={size}. "
+            f"CausalTransformer expects blocks of at most the {length} positions; got "
+            f"local={size}. "
             f"Leave it out for dense attention."
         )
 

@@ -36,13 +36,13 @@ class TransformerConditioner(TokenConditioner):
     identity.
 
     Args:
-        tokens: Number of tokens.
-        token_dim: Number of elements of a token.
-        num_params: Number of parameters that the formula takes for each element.
+        tokens: Tokens of an event.
+        token_dim: Elements of a token.
+        num_params: Parameters that the formula uses for each element.
         width: Channels of the transformer.
-        depth: Number of blocks of the transformer.
-        heads: Number of attention heads.
-        context_dim: Size of a context vector, which enters every block.
+        depth: Blocks of the transformer.
+        heads: Attention heads.
+        context_dim: Size of an optional context vector, which enters every block.
         grid: Sizes of the axes along which the tokens lie, if their positions are to be the sums of
             one vector for each axis; by default each position has a vector of its own.
 

@@ -32,8 +32,8 @@ class Positions(nn.Module):
         - returns (positions, width), in the order in which they come.
 
     Reference:
-        Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin (2017), Attention Is
-        All You Need, section 3.5; Parmar et al. (2018), Image Transformer, section 3.1.
+        Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin (2017), Attention
+        Is All You Need, section 3.5; Parmar et al. (2018), Image Transformer, section 3.1.
     """
 
     table: Tensor

@@ -40,7 +40,10 @@ class Slot(NamedTuple):
 
 
 def capacity(length: int, block: int) -> int:
-    """Return the number of slots for a sequence: those of two blocks, or of a single block if that is all."""
+    """Return the number of slots for a sequence.
+
+    Those of two blocks, or of a single block if that is all.
+    """
     return block if length <= block else 2 * block
 
 
