@@ -1,4 +1,4 @@
-"""Flow layers: one a file, each a `Bijection` with both directions, plain or conditional."""
+"""Flow layers: each is a `Bijection` that computes both directions, plain or conditional."""
 
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.additive import Additive

@@ -19,7 +19,7 @@ SMALLEST_FLOOR = 1e-12
 
 
 class ActNorm(Bijection):
-    r"""Standardise each channel by the statistics of a batch, then scale and shift it by learned parameters.
+    r"""Standardise each channel using the statistics of a batch, then scale and shift it.
 
     Use it as the first layer of a flow on data, and between layers, to make training independent of
     the units and the scale of the input.
@@ -28,20 +28,21 @@ class ActNorm(Bijection):
         y = \frac{x - m}{d} \odot e^{s} + t, \qquad
         \log|\det \partial y/\partial x| = H W \sum_c (s_c - \log d_c)
 
-    The learned parameters :math:`s` and :math:`t` are in units of the standardised channel. The
-    mean :math:`m` and the standard deviation :math:`d` are buffers. A new layer is the identity:
-    :math:`m = t = s = 0` and :math:`d = 1`. `initialize` sets :math:`m` and :math:`d` for each
-    channel, over all ranks when ``torch.distributed`` is initialised. No other call sets them, so
-    sampling first, ``eval()`` and loading a ``state_dict`` are safe. The whole log-scale :math:`s -
-    \log d` is cut at 64 in both directions, where the scale and its inverse are finite in float32.
+    This layer has learned parameters :math:`s` and :math:`t`, in units of the standardised channel.
+    The mean :math:`m` and the standard deviation :math:`d` are buffers. A new layer is the
+    identity: :math:`m = t = s = 0` and :math:`d = 1`. `initialize` should be called before
+    training: it sets :math:`m` and :math:`d` for each channel, over all ranks when
+    ``torch.distributed`` is initialised. No other call sets these buffers, so sampling first,
+    ``eval()`` and loading a ``state_dict`` are safe. The whole log-scale :math:`s - \log d` is cut
+    at 64 in both directions, where the scale and the inverse are finite in float32.
 
     Args:
         channels: Channels of an image, or the dimension of a vector.
         event_dim: 3 for images (C, H, W), 1 for vectors (default).
         context_dim: Size of an optional context vector, used to compute both parameters.
         floor: Smallest standard deviation of a channel, relative to the root mean square of the
-            channel (default 1e-6). `initialize` warns of a channel below it, which is constant for
-            all purposes, and divides this channel by the root mean square instead.
+            channel (default 1e-6). When a channel is below, and so constant, `initialize` warns and
+            uses the root mean square instead.
 
     Cost:
         - forward: :math:`O(D)`.
@@ -150,7 +151,7 @@ def has_channels(
     channels: int,
     event_dim: int,
 ) -> tuple[int, int]:
-    """Return the number of channels and the event_dim of a layer, or say which of them is none."""
+    """Return the channels and the event_dim of a layer, or raise an error."""
     owner = type(layer).__name__
     return check_size(owner, "channels", channels), check_size(
         owner, "event_dim", event_dim, most=LARGEST_EVENT_DIM

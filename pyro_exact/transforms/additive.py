@@ -9,11 +9,11 @@ from pyro_exact.transforms.numerics import at_least_float32
 
 
 class Additive(Elementwise):
-    r"""Shift each number.
+    r"""Shift each element. Use it in volume-preserving couplings.
 
     .. math:: y = x + t, \qquad \log|\partial y/\partial x| = 0
 
-    The one parameter is :math:`t`; at zero the formula is the identity.
+    This formula has a single parameter :math:`t`; at zero it is the identity.
 
     Cost:
         - forward: one addition for each element.

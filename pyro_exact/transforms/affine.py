@@ -31,36 +31,37 @@ CLOSED_GATE = "sigmoid gate closed"
 
 
 class Affine(Elementwise):
-    r"""Scale and shift each element.
+    r"""Scale and shift each element. It is the default formula of most flows.
 
     .. math:: y = x\, e^{s} + t, \qquad \log|\partial y/\partial x| = s
 
-    The two parameters are the shift :math:`t` and :math:`r`, which sets the log-scale :math:`s`:
+    The two parameters are the shift :math:`t` and :math:`r`, which is used to compute the log-scale
+    :math:`s`:
 
     - ``"tanh"``: :math:`s = b \tanh(r / b)`, so that :math:`|s| < b`;
     - ``"softsign"``: :math:`s = r / (1 + |r| / b)`, so that :math:`|s| < b` too. It approaches the
       bound more slowly, and is cheaper to compute;
-    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, as in Glow's official code. It only contracts:
-      use it together with `ActNorm`. Its inverse, the direction of samples, stretches without a
-      practical bound;
-    - ``"learned"``: :math:`s = a \tanh r`, as in RealNVP, with one learned parameter :math:`a` for
+    - ``"sigmoid"``: :math:`s = \log\sigma(r + 2)`, as in Glow's official code. It only contracts,
+      so it should be used together with `ActNorm`. The inverse, the direction of samples, stretches
+      without a practical bound;
+    - ``"learned"``: :math:`s = a \tanh r`, as in RealNVP, with a learned parameter :math:`a` for
       the layer. It starts at 1: at 0, and after a conditioner that starts at zero, neither would
       get a gradient.
 
-    With zero parameters, all of them but ``"sigmoid"`` are the identity. The last two are cut at
-    :math:`|s| = 64`, where :math:`e^{|s|}` is finite in float32. The formula is computed in float32
-    or better.
+    With zero parameters, this formula is the identity, except for ``"sigmoid"``. The last two are
+    cut at :math:`|s| = 64`, where :math:`e^{|s|}` is finite in float32. The formula is computed in
+    float32 or better.
 
     Args:
-        scale: How :math:`r` becomes the log-scale (default ``"tanh"``).
+        scale: The type of the log-scale (default ``"tanh"``).
         bound: :math:`b`, in nats per element, at most 64 (default 3); for ``"tanh"`` and
             ``"softsign"``.
-        shift_first: Whether to shift before scaling, :math:`y = (x + t)\, e^{s}`, as the official
-            code of Glow does (default no). It also keeps the digits of :math:`x` where the scale is
-            tiny, which adding :math:`t` to :math:`x e^{s}` rounds off.
+        shift_first: If true, shift before scaling, :math:`y = (x + t)\, e^{s}`, as the official
+            code of Glow does (default false). It also keeps the digits of :math:`x` where the scale
+            is tiny, which adding :math:`t` to :math:`x e^{s}` rounds off.
 
     Cost:
-        - forward: one exponential for each element.
+        - forward: an exponential for each element.
         - inverse: closed form, the same.
 
     Reference:
@@ -121,7 +122,7 @@ class Affine(Elementwise):
         return (y - shift) * ladj.exp(), ladj
 
     def _log_scale(self, raw: Tensor, sign: int) -> Tensor:
-        """Return the log-scale of each element, or its negative for a sign of -1."""
+        """Return the log-scale of each element, or the negative for a sign of -1."""
         match self.scale:
             case "tanh":
                 return tanh_bounded(raw, self.bound, sign)

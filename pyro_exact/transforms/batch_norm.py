@@ -14,23 +14,25 @@ from pyro_exact.transforms.bijection import Bijection
 
 
 class BatchNorm(Bijection):
-    r"""Normalise each channel.
+    r"""Normalise each channel using the statistics of the batch.
 
-    By the statistics of the batch in training, by their running averages in evaluation.
+    In evaluation, the running averages of the statistics are used instead. Use this layer to
+    reproduce RealNVP; in new models, `ActNorm` should be preferred.
 
     .. math::
         y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad
         \log|\det \partial y/\partial x| = -\frac{H W}{2} \sum_c \log(\sigma_c^2 + \epsilon)
 
     **Training and evaluation differ.** In train mode the forward direction takes :math:`\mu,
-    \sigma^2` from the batch, sends gradients through them, and moves the running averages:
-    :math:`\bar\mu \leftarrow (1 - \rho) \bar\mu + \rho \mu`, and likewise :math:`\bar\sigma^2`, the
-    biased variance. The ladj takes the statistics as constants, as in the paper, so an event's
-    depends on its batch, and it is not the determinant of the map from batch to batch. The inverse
+    \sigma^2` from the batch, with gradients, and moves the running averages: :math:`\bar\mu
+    \leftarrow (1 - \rho) \bar\mu + \rho \mu`, and likewise :math:`\bar\sigma^2`, the biased
+    variance. The ladj takes the statistics as constants, as in the paper, so the ladj of an event
+    depends on the batch, and it is not the determinant of the map from batch to batch. The inverse
     in train mode takes the statistics of the last batch that went forwards (of a new layer: the
-    running averages). So it undoes that batch, and no other; after ``eval()`` it takes the running
-    averages. Score and sample after ``eval()``. `ActNorm` has no such difference. Do not recompute
-    activations through this layer in train mode (``recompute`` of `Compose`).
+    running averages). So it inverts this batch, and no other; after ``eval()`` it uses the running
+    averages. You should score and sample after ``eval()``. `ActNorm` has no such difference.
+    Activations should not be recomputed through this layer in train mode (``recompute`` of
+    `Compose`).
 
     Args:
         channels: Channels of an image, or the dimension of a vector.
@@ -39,15 +41,15 @@ class BatchNorm(Bijection):
         epsilon: :math:`\epsilon`, in units of ``x`` squared.
 
     Cost:
-        - forward: :math:`O(D)`; in train mode, one more pass for the statistics.
+        - forward: :math:`O(D)`; in train mode, another pass for the statistics.
         - inverse: closed form, :math:`O(D)`.
 
     Shape:
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 
     Raises:
-        ValueError: If an input does not have this many channels, an argument out of range, or one
-            value per channel in train mode.
+        ValueError: If an input does not have this many channels, an argument out of range, or a
+            single value per channel in train mode.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.7;

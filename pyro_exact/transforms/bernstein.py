@@ -1,4 +1,4 @@
-"""Increasing Bernstein polynomials on an interval, with linear tails or with the identity outside."""
+"""Increasing Bernstein polynomials on an interval, with linear or identity tails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ LARGEST_BOUND = 1e12
 
 
 class Bernstein(Monotone):
-    r"""Bend the interval :math:`[-B, B]` by an increasing Bernstein polynomial: a smooth `Spline`.
+    r"""Bend the interval :math:`[-B, B]` by an increasing Bernstein polynomial.
+
+    Use it instead of a `Spline` when the density must be smooth.
 
     .. math::
         y = \sum_{k=0}^{M} c_k\, b_{k, M}(t), \qquad
@@ -39,8 +41,9 @@ class Bernstein(Monotone):
     Args:
         degree: :math:`M`, the degree of the polynomial, from 5 to 64.
         bound: :math:`B`, in units of ``x``.
-        tails: The form outside of the interval.
-        min_slope: Least difference of coefficients, as a fraction of that of the identity.
+        tails: The type of the tails outside of the interval.
+        min_slope: Least difference of coefficients, as a fraction of the difference for the
+            identity.
 
     Cost:
         - forward: :math:`O(M)` for each element.
@@ -89,7 +92,7 @@ class Bernstein(Monotone):
         self.register_buffer("binomials", torch.tensor(binomials), persistent=False)
 
     def unpack(self, theta: Tensor) -> Parts:
-        """Return the first coefficient, and the differences of the coefficients, both in units of x."""
+        """Return the first coefficient, and the differences of the coefficients, in units of x."""
         even = 2 * self.bound / self.degree  # the difference that all would have for the identity
         low = theta.new_tensor(-self.bound)
 

@@ -32,14 +32,15 @@ from pyro_exact.transforms.memory import FORWARD, INVERSE, Memory, Record
 class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleMeta):
     r"""Base class of every flow layer: an invertible map :math:`y = f(x)`, plain or conditional.
 
-    A layer declares the shape of its events and of its context, and writes two pure methods,
-    `transform` and `invert`. From these it is a stock `torch.distributions.Transform` (``y =
-    layer(x)``, ``layer.inv(y)``, ``layer.log_abs_det_jacobian(x, y)``) and, when it takes a
-    context, a stock Pyro conditional transform (``layer.condition(context)``).
+    Derive from this class to write a new layer. It must declare the shape of an event and of a
+    context, and implement two pure methods, `transform` and `invert`. Using these, it is a stock
+    `torch.distributions.Transform` (``y = layer(x)``, ``layer.inv(y)``,
+    ``layer.log_abs_det_jacobian(x, y)``) and, when it takes a context, a stock Pyro conditional
+    transform (``layer.condition(context)``).
 
     Use `forward_and_ladj` and `inverse_and_ladj` to evaluate a layer without a distribution. They
-    check their arguments, as does every other public method; `transform` and `invert` do not,
-    because a container has done so for its parts.
+    check the arguments, like every other public method; `transform` and `invert` do not, because a
+    container has already checked the input of its parts.
 
     The log-determinant is computed together with the value, and remembered until the output dies: a
     sample and its score are an evaluation. `Memory` says when a value is computed anew.
@@ -52,9 +53,9 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
             plain layer.
 
     Shape:
-        - x: (\*batch, \*event), floating point. It is cast to the dtype of the weights, which is
-          float32 or float64.
-        - context: (\*batch, \*context_shape). `condition` broadcasts its batch shape with that of
+        - x: (\*batch, \*event), of a floating-point type. It is cast to the type of the weights,
+          which must be float32 or float64.
+        - context: (\*batch, \*context_shape). `condition` broadcasts the batch shape with that of
           ``x``; the pure methods expect an ``x`` that has been expanded to both.
         - ladj: (\*batch).
 
@@ -105,7 +106,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         x: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        r"""Return :math:`y = f(x)` and :math:`\log|\det \partial y / \partial x|`, without any check."""
+        r"""Return :math:`y = f(x)` and :math:`\log|\det \partial y / \partial x|`, unchecked."""
 
     @abstractmethod
     def invert(
@@ -113,12 +114,12 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         y: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        r"""Return :math:`x = f^{-1}(y)` and :math:`\log|\det \partial x / \partial y|`, without any check."""
+        r"""Return :math:`x = f^{-1}(y)` and :math:`\log|\det \partial x / \partial y|`, unchecked."""
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Set the parameters that depend on data, and return the output.
 
-        By default there are none.
+        A layer without such parameters should use this default.
         """
         return self.transform(x, context)[0]
 
@@ -126,7 +127,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         """Return the shape of ``y`` for an ``x`` of ``shape``.
 
         Raises:
-            ValueError: If an event of that shape does not fit the layer.
+            ValueError: If an event of this shape does not fit the layer.
         """
         return other_shape(self, shape, self.event, self.output)
 
@@ -168,7 +169,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         """Set the parameters that depend on data from the batch ``x``, and return the output.
 
         Only an explicit call initialises: sampling, scoring and loading never do. A layer is
-        initialised in its own direction; through `inv` nothing is set.
+        initialised in the forward direction; via `inv` nothing is set.
         """
         return self.data_init(*self._checked(x, context, FORWARD))
 
@@ -194,9 +195,9 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
 
     @property
     def sign(self) -> int:
-        """1 for a layer of single numbers that rises, -1 for one that falls.
+        """1 for a layer of single elements that rises, -1 for a layer that falls.
 
-        A stock ``cdf`` asks for it.
+        It is used by a stock ``cdf``.
         """
         raise NotImplementedError(
             f"{type(self).__name__} is no map of single elements that rises or falls everywhere; a "
@@ -205,7 +206,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         )
 
     def with_cache(self, cache_size: int = 1) -> Bijection:
-        """Return the layer itself: its memory serves where torch would cache."""
+        """Return the layer itself: the memory is used where torch would cache."""
         return self
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -231,7 +232,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         y: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        r"""Return :math:`x` and :math:`\log|\det \partial x/\partial y|`, as `inverse_and_ladj` does.
+        r"""Return :math:`x` and :math:`\log|\det \partial x/\partial y|`; see `inverse_and_ladj`.
 
         When this layer has made ``y`` by `evaluate`, they are looked up, and not computed.
         """
@@ -283,7 +284,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         direction: int,
         context: Tensor | None = None,
     ) -> Record | None:
-        """Return the record of the call in that direction that made ``output``, if there is one."""
+        """Return the record of the call in this direction that made ``output``, or `None`."""
         if torch.compiler.is_compiling():
             # A compiler cannot trace a weak map: it knows the last call alone.
             if self._traced is None:
@@ -307,7 +308,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     def _checked(
         self, x: Tensor, context: Tensor | None, direction: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Return an input and its context in the dtype of the weights, if their shapes fit the layer."""
+        """Return an input and a context in the type of the weights, if the shapes fit."""
         check_floating(type(self).__name__, "x" if direction == FORWARD else "y", x)
         if isinstance(self, PyroModule):
             check_active(self)

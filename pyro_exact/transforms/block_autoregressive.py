@@ -24,7 +24,9 @@ from pyro_exact.transforms.bijection import Bijection
 
 
 class BlockAutoregressive(Bijection):
-    r"""One network whose output :math:`y_i` increases in :math:`x_i`, and depends on the dimensions before in any way.
+    r"""A network whose output :math:`y_i` increases in :math:`x_i`, and depends on the dimensions before.
+
+    Use it for an autoregressive flow with few weights.
 
     .. math::
         h_{l+1} = a\big(W_l h_l + b_l\big), \qquad h_0 = x, \qquad
@@ -33,11 +35,11 @@ class BlockAutoregressive(Bijection):
 
     Each dimension has a block of hidden units. The blocks of :math:`W_l` above the diagonal are
     zero, and the blocks on the diagonal positive; each row has the norm of a gain. There is no
-    :math:`a` after the last layer. As its slope is at least :math:`\alpha`, every ``y`` has an
-    ``x``, which would not be so with tanh alone.
+    :math:`a` after the last layer. Because this slope is at least :math:`\alpha`, every ``y`` has
+    an ``x``, unlike with tanh alone.
 
-    The inverse finds the dimensions one after the other. Given the dimensions before, each is a
-    guarded Newton iteration on a few blocks. The derivatives are exact to second order.
+    The inverse is computed dimension by dimension, using a guarded Newton iteration on a few
+    blocks. The derivatives are exact to second order.
 
     Args:
         dim: Dimension of the vectors.
@@ -165,7 +167,7 @@ class BlockAutoregressive(Bijection):
         x: Tensor,
         *given: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return the output of one dimension, and the logarithm of its derivative."""
+        """Return the output of a dimension, and the logarithm of the derivative."""
         h = x.unsqueeze(-1)
         log_slope = torch.zeros_like(h)
         layers = zip(diagonals, given, strict=True)
@@ -188,7 +190,7 @@ class BlockAutoregressive(Bijection):
         x: Tensor,
         given: list[Tensor],
     ) -> list[Tensor]:
-        """Return the inputs of all layers from one dimension."""
+        """Return the inputs of all layers from a dimension."""
         inputs = [x.unsqueeze(-1)]
         for log_diagonal, offset in zip(diagonals[:-1], given, strict=False):
             products = log_diagonal.exp() * inputs[-1].unsqueeze(-2)
@@ -216,7 +218,7 @@ class BlockAutoregressive(Bijection):
 
 
 class Blocks(NamedTuple):
-    """The blocks of a weight: (D, above, D, below) under the diagonal, and (D, above, below) on it."""
+    """The blocks of a weight: (D, above, D, below) and, on the diagonal, (D, above, below)."""
 
     lower: Tensor
     log_diagonal: Tensor
@@ -237,7 +239,9 @@ class Blocks(NamedTuple):
 
 
 class BlockLinear(nn.Module):
-    """A linear layer between blocks of units, with positive blocks on the diagonal and zeros above it."""
+    """A linear layer between blocks of units, with positive blocks on the diagonal.
+
+    The blocks above the diagonal are zero."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Checks at the boundary of a layer.
 
-The shape of an event, the context, the precision, random weights.
+They are used for the shape of an event, the context, the precision and random weights.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def check_context(
 def precise(layer: Bijection, dtype: torch.dtype) -> torch.dtype:
     """Return the dtype of the weights, or refuse half precision.
 
-    Its log-determinants would have three digits.
+    In half precision, log-determinants would have three digits.
     """
     if dtype in HALF:
         raise TypeError(
@@ -132,7 +132,7 @@ def precise(layer: Bijection, dtype: torch.dtype) -> torch.dtype:
 
 
 def first_weight(module: nn.Module) -> Tensor | None:
-    """Return the first parameter of floating point: all of a layer share one dtype."""
+    """Return the first parameter of a floating-point type; all of a layer share this type."""
     for parameter in module._parameters.values():
         if parameter is not None and parameter.is_floating_point():
             return parameter
@@ -146,7 +146,7 @@ def first_weight(module: nn.Module) -> Tensor | None:
 
 
 def check_active(layer: PyroModule) -> None:
-    """Check that weights which are random variables are read where Pyro draws them.
+    """Check that random weights are used within the call in which Pyro draws the weights.
 
     A stock ``pyro.sample(..., obs=x)`` scores after the model has returned, when Pyro would draw
     other weights.

@@ -22,13 +22,14 @@ class CircularSpline(Spline):
 
     :math:`f` is the curve of `Spline` on :math:`[-B, B]`, whose slopes at the two ends are a single
     parameter, because both ends are the same point of the circle. The parameters are ``bins``
-    widths and ``bins`` heights before a softmax, ``bins`` derivatives before a softplus, the first
-    for the ends, and the angle :math:`\varphi`. Zero parameters give the identity.
+    widths and ``bins`` heights, computed via a softmax, ``bins`` derivatives, computed via a
+    softplus, the first for the ends, and the angle :math:`\varphi`. Zero parameters give the
+    identity.
 
     An ``x`` outside of :math:`[-B, B)` counts as a point on the circle, so the formula is a
-    bijection of :math:`[-B, B)`, and not of the real line. Use a uniform base on that interval, for
-    example `pyro_exact.distributions.Uniform`. A conditioner sees a cut in the circle, unless it
-    takes the sines and cosines of angles.
+    bijection of :math:`[-B, B)`, and not of the real line. The base should be uniform on this
+    interval, for example `pyro_exact.distributions.Uniform`. A conditioner sees a cut in the
+    circle, unless it takes the sines and cosines of angles.
 
     See `Spline` for the arguments; the default of ``bound`` is :math:`\pi`.
 
@@ -109,7 +110,7 @@ class CircularSpline(Spline):
         return wrapped.clamp(-self.bound, self.bound)
 
     def _knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the positions of the knots, their images, and the derivatives, which start where they end."""
+        """Return the positions of the knots, the images, and the derivatives, equal at both ends."""
         widths, heights, raw = theta.split([self.bins] * 3, dim=-1)
 
         # softplus(raw + offset) is 1 - min_derivative at zero, so that the derivative is 1

@@ -1,4 +1,4 @@
-"""`torch.compile`, without what it does to the rest of the process."""
+"""A version of `torch.compile` that does not change the rest of the process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def compiled(
 ) -> Function:
     """Return the function compiled, with the checks of distributions as the user has set them.
 
-    The first `torch.compile` of a process turns them off, for every distribution and for good.
+    The first `torch.compile` of a process turns these checks off for every distribution.
     """
     checks = Distribution._validate_args
     try:

@@ -20,32 +20,32 @@ FEW = 4  # terms that are added up one by one faster than as a stack
 
 
 class Compose(Bijection):
-    r"""Layers one after the other; their log-determinants add up.
+    r"""A sequence of layers, whose log-determinants are added. Use it to build a flow.
 
     .. math::
         y = (f_n \circ \dots \circ f_1)(x), \qquad
         \log|\det \partial y/\partial x| = \sum_i \log|\det f_i'|
 
     Args:
-        parts: The layers in the order in which they are applied. Conditional ones share one
-            ``context_shape``.
-        recompute: Store no activations for the backward pass: rebuild the input of each part from
-            its output by the inverse (Gomez, Ren, Urtasun and Grosse, 2017, The Reversible Residual
-            Network). Memory does not grow with the number of parts, and the backward pass costs one
-            more pass. First-order gradients only. Under ``torch.compile``, which plans the memory
-            of its graphs itself, it has no effect.
+        parts: The layers in the order in which they are applied. Conditional layers must share the
+            same ``context_shape``.
+        recompute: If true, store no activations for the backward pass: the input of each part is
+            computed from the output via the inverse (Gomez, Ren, Urtasun and Grosse, 2017, The
+            Reversible Residual Network). The memory required does not grow with the depth, and the
+            backward pass costs another pass. First-order gradients only. It has no effect under
+            ``torch.compile``, which plans the memory of a graph itself.
 
     Cost:
         - forward: the sum of the parts.
-        - inverse: the sum of the parts' inverses, from last to first.
+        - inverse: the sum of the inverses of the parts, from last to first.
 
     Shape:
-        - x: (\*batch, \*event) of the first part; y: of the last; ladj: (\*batch).
+        - x: (\*batch, \*event) of the first part; y: the same of the last part; ladj: (\*batch).
 
     Raises:
         ValueError: If neighbours disagree on the event dimensions, or conditional parts on the
-            context; with ``recompute``, if a part has its context bound already.
-        TypeError: If a part is no `Bijection`.
+            context; with ``recompute``, if the context of a part is already bound.
+        TypeError: If a part is not of type `Bijection`.
 
     Example:
         >>> layer = Compose([Permute([1, 0]), ActNorm(2)])
@@ -150,10 +150,7 @@ class Compose(Bijection):
 
 
 def _sum(ladjs: list[Tensor]) -> Tensor:
-    """Return the sum of log-determinants.
-
-    A bound context may have given some of them a larger batch shape.
-    """
+    """Return the sum of log-determinants, which may have different batch shapes."""
     if len(ladjs) <= FEW:
         return reduce(torch.add, ladjs)
 

@@ -1,4 +1,4 @@
-"""A conditional layer with its context bound."""
+"""A conditional layer with a bound context."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pyro_exact.transforms.memory import FORWARD, Memory, Weights
 
 
 class Conditioned(Bijection):
-    """A conditional bijection with its context bound: what `Bijection.condition` returns.
+    """A conditional bijection with a bound context. It is returned by `Bijection.condition`.
 
-    The batch shape of the context is part of its shapes. So a stock `TransformedDistribution`
-    expands its base to that batch, and equal contexts get noise of their own.
+    The batch shape of the context is part of the shapes of this layer. So a stock
+    `TransformedDistribution` expands the base to this batch, and equal contexts get different
+    noise.
 
     Args:
         bijection: A layer that takes a context.
@@ -24,7 +25,7 @@ class Conditioned(Bijection):
 
     Raises:
         TypeError: If the context is not a tensor of a real type.
-        ValueError: If it does not have the shape that the layer was built for, or its batch shape
+        ValueError: If the context does not have the shape required by the layer, or the batch shape
             does not broadcast with that of the input.
     """
 
@@ -86,7 +87,7 @@ class Conditioned(Bijection):
     def _expanded(self, x: Tensor, event: Event) -> Tensor:
         """Return an input with the batch dimensions of the context.
 
-        A container that holds this layer has not.
+        This is required because a container that holds this layer does not expand the input.
         """
         shape = self._broadcast(x.shape, len(event))
         return x if x.shape == shape else x.expand(shape)
@@ -113,8 +114,8 @@ class Conditioned(Bijection):
 class _Weights(Weights):
     """The weights of a conditional layer, and the context that is bound to it.
 
-    The layer has listed its weights: without them, each new context would take another walk through
-    its modules.
+    This uses the list of weights of the layer, so that a new context does not require a walk
+    through the modules.
     """
 
     def __init__(self, inner: Weights) -> None:

@@ -1,7 +1,4 @@
-"""The invertible 1x1 convolution.
-
-A learned linear map across channels, the same at every position.
-"""
+"""The invertible 1x1 convolution: a learned linear map across channels."""
 
 from __future__ import annotations
 
@@ -19,9 +16,11 @@ from pyro_exact.transforms.numerics import LARGEST_MATRIX
 class Conv1x1(Bijection):
     r"""Multiply the channel vector at every position by an invertible matrix.
 
+    Use it to mix the channels between couplings.
+
     .. math:: y_{:, i, j} = W x_{:, i, j}, \qquad \log|\det \partial y/\partial x| = H W \log|\det W|
 
-    Plain, :math:`W` itself is the parameter. Factorised, :math:`W = P L (U + \mathrm{diag}(\sigma
+    The parameter is :math:`W` itself or, when factorised, :math:`W = P L (U + \mathrm{diag}(\sigma
     e^{s}))` with a fixed permutation :math:`P`, fixed signs :math:`\sigma`, and triangular
     :math:`L, U`: then :math:`\log|\det W| = \sum_c s_c`, and :math:`W` can never become singular.
 
@@ -32,13 +31,13 @@ class Conv1x1(Bijection):
         channels: Channels of the image.
         context_dim: Size of an optional context vector, used to compute the matrix; a batch of
             contexts has a corresponding batch of matrices.
-        factorized: Whether to learn the PLU factors instead of the matrix.
-        rotated: If true, the matrix starts as a random rotation; else it starts near the identity,
-            at :math:`I + 0.001\, N(0, 1)`, as in Flow++.
+        factorized: If true (default), learn the PLU factors instead of the matrix.
+        rotated: If true (default), the matrix starts as a random rotation; otherwise near the
+            identity, at :math:`I + 0.001\, N(0, 1)`, as in Flow++.
 
     Cost:
         - forward: :math:`O(C^2 H W)`, and :math:`O(C^3)` for the matrix.
-        - inverse: the same, with the inverse of :math:`W` computed in float64.
+        - inverse: the same, using the inverse of :math:`W`, computed in float64.
 
     Shape:
         - x, y: (\*batch, channels, H, W); ladj: (\*batch).
@@ -145,7 +144,7 @@ class Conv1x1(Bijection):
 
 
 def _multiply(weight: Tensor, x: Tensor) -> Tensor:
-    """Apply one matrix (C, C), or a batch of them (*batch, C, C), to the channels of x (*batch, C, H, W)."""
+    """Apply a matrix (C, C), or a batch (*batch, C, C), to the channels of x (*batch, C, H, W)."""
     x = x.to(weight.dtype)
     if weight.dim() > 2:
         return (weight @ x.flatten(-2)).unflatten(-1, x.shape[-2:])

@@ -1,4 +1,4 @@
-"""The coupling layer: one part of the input decides what happens to the other."""
+"""The coupling layer: a part of the input is transformed using the other part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pyro_exact.transforms.parts import check_conditioner, sum_event
 
 
 class Coupling(Bijection):
-    r"""Transform the free part of an event by a formula whose parameters are a function of the fixed part.
+    r"""Transform the free part of an event, with parameters computed from the fixed part.
+
+    Use this layer for flows that are fast in both directions.
 
     .. math::
         y_\mathrm{fixed} = x_\mathrm{fixed}, \qquad
@@ -22,22 +24,24 @@ class Coupling(Bijection):
     Both directions cost an evaluation of :math:`g`.
 
     Args:
-        partition: How the event is split, for example ``Channels(12)`` or ``Halves(5)``.
+        partition: The split of an event, for example ``Channels(12)`` or ``Halves(5)``.
         elementwise: The formula :math:`f`, for example ``Affine()``.
         conditioner: A network ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free
             event, num_params), for example `pyro_exact.nn.ConvConditioner`,
-            `pyro_exact.nn.DenseConditioner`, or a `pyro_exact.nn.Conditioner` of your own. Its
-            ``context_shape`` becomes that of the layer.
+            `pyro_exact.nn.DenseConditioner`, or a `pyro_exact.nn.Conditioner` of your own. This
+            layer uses the same ``context_shape``.
 
     Cost:
         - forward: an evaluation of :math:`g` and of the formula.
-        - inverse: an evaluation of :math:`g`, and the formula's inverse.
+        - inverse: an evaluation of :math:`g`, and the inverse of the formula.
 
     Shape:
         - x, y: (\*batch, \*event) as the partition says; ladj: (\*batch).
 
     Raises:
-        ValueError: If an event, or what the conditioner takes or returns, has another shape.
+        TypeError: If the conditioner is not of type `pyro_exact.nn.Conditioner`.
+        ValueError: If an event, or the input or output of the conditioner, does not have the
+            required shape.
 
     Reference:
         Dinh, Krueger and Bengio (2015), NICE, section 3.2; Dinh, Sohl-Dickstein and Bengio (2017),

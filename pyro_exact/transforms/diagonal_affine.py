@@ -17,14 +17,14 @@ LARGEST_EVENT = 2**28  # elements, each of which has two parameters
 
 
 class DiagonalAffine(Bijection):
-    r"""Standardise every element by a learned mean and scale of its own, both of which may depend on a context.
+    r"""Standardise every element using a learned mean and scale.
 
     .. math:: y = (x - m)\, e^{-s}, \qquad \log|\det \partial y/\partial x| = -\sum s
 
-    Followed by N(0, 1) it is the prior :math:`N(m, e^{2 s})` that Glow learns for its last scale,
-    and with a class as context Glow's class-conditional prior. Glow's varies over positions only by
-    an edge effect; here every element is free. The log-scale is cut at :math:`|s| = 64`, where the
-    scale and its inverse still are numbers in float32.
+    Followed by N(0, 1) it is the prior :math:`N(m, e^{2 s})` that Glow uses for the last scale and,
+    using a class as context, the class-conditional prior of Glow. There it varies over positions
+    only via an edge effect; in this layer every element is free. The log-scale is cut at :math:`|s|
+    = 64`, where the scale and the inverse are finite in float32.
 
     Args:
         shape: Shape of the event, for example (C, H, W).

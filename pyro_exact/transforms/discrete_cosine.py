@@ -21,8 +21,8 @@ class DiscreteCosine(Bijection):
         y_k = \sqrt{\tfrac{2 - [k = 0]}{D}} \sum_{i=0}^{D-1} x_i \cos\big(\tfrac{\pi}{D} (i +
         \tfrac12) k\big), \qquad \log|\det \partial y/\partial x| = 0
 
-    This is the orthonormal transform of type II, so standard normal noise stays that. It is Pyro's
-    ``DiscreteCosineTransform`` with ``smooth=0``.
+    This is the orthonormal transform of type II, so standard normal noise stays standard normal. It
+    corresponds to ``DiscreteCosineTransform`` of Pyro when ``smooth=0``.
 
     Args:
         dim: Dimension of the vectors, at most 8192.

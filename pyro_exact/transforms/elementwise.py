@@ -1,4 +1,4 @@
-"""A formula that a coupling or an autoregressive layer applies to each element, with parameters of its own."""
+"""The base class of formulas, which are used by coupling and autoregressive layers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from pyro_exact.nn.abstract import AbstractModuleMeta
 
 
 class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
-    r"""Base class of a scalar bijection :math:`y = f(x; \theta)`, applied to each element with its own parameters.
+    r"""Base class of a formula: a scalar bijection :math:`y = f(x; \theta)` of each element.
+
+    The parameters of each element are usually computed using a conditioner. Derive from this class
+    to use a new formula in `Coupling`, `MaskedAutoregressive` or `Marginal`.
 
     Attributes:
-        num_params: Parameters of each element.
+        num_params: Count of parameters of each element.
 
     Shape:
-        - x, y, ladj: any shape.
-        - theta: (\*shape of x, num_params). At zero the formula is the identity, or close to it.
+        - x, y, ladj: any shape and floating-point type.
+        - theta: (\*shape of x, num_params). When these are zero, the formula should be the
+          identity, or close to it.
     """
 
     num_params: int
@@ -39,7 +43,7 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
         r"""Return :math:`x` and :math:`\log|\partial x/\partial y|` of each element."""
 
     def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
-        """Return masks of the elements where the formula is at one of its limits, each under its name.
+        """Return masks of the elements where the formula is at a limit, by name.
 
         `pyro_exact.diagnostics.flow_report` shows the shares. By default a formula has no limits.
         """
@@ -66,8 +70,8 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
 def tanh_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
     """Return sign * bound * tanh(x / bound).
 
-    It is computed from the sigmoid, because `torch.tanh` is slower on some CPUs. The absolute error
-    is that of rounding, which is what counts in a log-scale.
+    It is computed from the sigmoid, because `torch.tanh` is slower on some CPUs. The absolute
+    error, which matters for a log-scale, is that of rounding.
     """
     # b tanh(x / b) = 2 b (sigmoid(2 x / b) - 1/2)
     return ((2 / bound * x).sigmoid() - 0.5) * (2 * sign * bound)

@@ -1,4 +1,4 @@
-"""The multi-scale architecture as one bijection from an image to a vector."""
+"""The multi-scale architecture as a bijection from an image to a vector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from pyro_exact.transforms.parts import common_context_shape, context_for
 
 
 class FactorOut(Bijection):
-    r"""Keep half of the channels as noise now, and transform only the other half further.
+    r"""Keep half of the channels as noise, and transform only the other half further.
+
+    Use it for multi-scale flows of images.
 
     With the halves :math:`a` (first) and :math:`b` (second) of the channels,
 
@@ -24,21 +26,21 @@ class FactorOut(Bijection):
         \log|\det \partial y/\partial x| = \log|\det \partial\,\mathrm{rest}/\partial a| - \sum s(a)
 
     This affine map followed by N(0, 1) is the learned prior :math:`N(t(a), e^{2 s(a)})`, as in
-    Glow, so that the whole multi-scale flow has one standard normal vector as its base: temperature
-    is the base's scale, an interpolation is a line in one vector, and a round trip loses nothing.
-    `per_scale` gives the view by scales.
+    Glow, so that the base of the whole multi-scale flow is a standard normal vector: temperature is
+    the scale of the base, an interpolation is a line between vectors, and a round trip loses
+    nothing. Use `per_scale` to see the noise of each scale.
 
     Args:
         shape: (C, H, W), with at least two channels.
         rest: A bijection from (C // 2, H, W) to a vector.
         prior: A network ``theta = g(a, context)`` of shape (\*batch, C - C // 2, H, W, 2) as in
             `Coupling`; `None` for no learned prior.
-        elementwise: The formula that uses theta (default ``Affine()``); its inverse takes :math:`b`
+        elementwise: The formula that uses theta (default ``Affine()``); the inverse takes :math:`b`
             to noise.
 
     Cost:
         - forward: an evaluation of the prior and of the rest.
-        - inverse: the rest's inverse, then an evaluation of the prior.
+        - inverse: the inverse of the rest, then an evaluation of the prior.
 
     Shape:
         - x: (\*batch, C, H, W); y: (\*batch, C H W); ladj: (\*batch).
@@ -133,10 +135,7 @@ class FactorOut(Bijection):
         return torch.cat((noise, out.flatten(-3)), dim=-1)
 
     def per_scale(self, y: Tensor) -> list[Tensor]:
-        """Return the noise by scales, the coarsest first.
-
-        Vectors of shape (*batch, dimension of the scale).
-        """
+        """Return the noise of each scale, (*batch, dimension of the scale), the coarsest first."""
         kept, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
         last = getattr(self.rest, "parts", [self.rest])[-1]
         return [

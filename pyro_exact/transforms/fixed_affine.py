@@ -16,13 +16,13 @@ LARGEST_SCALE = (
 
 
 class FixedAffine(Bijection):
-    r"""Scale and shift every element by two constants.
+    r"""Scale and shift every element by two constants. Use it to change units.
 
     .. math:: y = a x + b, \qquad \log|\det \partial y/\partial x| = D \log|a|
 
-    As a layer, the change of units is part of the density: a flow that begins with ``FixedAffine(1
-    / 256, -0.5)`` takes dequantised 8-bit images in pixel levels, and nobody adds :math:`D \log
-    256` by hand.
+    Using this layer, the change of units is part of the density. For example, a flow of dequantised
+    8-bit images in pixel levels should begin with ``FixedAffine(1 / 256, -0.5)``; then :math:`D
+    \log 256` must not be added by hand.
 
     Args:
         scale: :math:`a`, not zero.
@@ -37,7 +37,7 @@ class FixedAffine(Bijection):
         - x, y: (\*batch, \*event); ladj: (\*batch).
 
     Raises:
-        ValueError: If the scale is zero, or it or the shift is not finite.
+        ValueError: If the scale is zero, or the scale or the shift is not finite.
 
     Example:
         >>> FixedAffine(1 / 256, -0.5)(torch.tensor([[[0.0, 128.0]]]))

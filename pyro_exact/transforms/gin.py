@@ -14,10 +14,9 @@ from pyro_exact.transforms.parts import check_conditioner
 
 
 class GIN(Bijection):
-    r"""Scale and shift the free part of an event by a function of the fixed part, and keep the volume.
+    r"""Scale and shift the free part of an event using the fixed part, and keep the volume.
 
-    Use it where the density must not change, so that the base alone says how likely an event is, as
-    in independent component analysis.
+    Use this layer when the volume must not change, for example for independent component analysis.
 
     .. math::
         y_\mathrm{fixed} = x_\mathrm{fixed}, \qquad
@@ -28,7 +27,7 @@ class GIN(Bijection):
     :math:`s` over the free elements.
 
     Args:
-        partition: How the event is split, for example ``Channels(12)`` or ``Halves(4)``.
+        partition: The split of an event, for example ``Channels(12)`` or ``Halves(4)``.
         conditioner: A network ``theta = g(fixed, context)`` with theta of shape (\*batch, \*free
             event, 2), as for `Coupling` with `Affine`. The layer takes
             the same context.
@@ -42,7 +41,9 @@ class GIN(Bijection):
         - x, y: (\*batch, \*event) as the partition says; ladj: (\*batch).
 
     Raises:
-        ValueError: If an event, or the input or output of the conditioner, has another shape.
+        TypeError: If the conditioner is not of type `pyro_exact.nn.Conditioner`.
+        ValueError: If an event, or the input or output of the conditioner, does not have the
+            required shape.
 
     Reference:
         Sorrenson, Rother and Köthe (2020), Disentanglement by Nonlinear ICA with General

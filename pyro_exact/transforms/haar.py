@@ -15,18 +15,20 @@ ROOT_HALF = 0.5**0.5
 class Haar(Bijection):
     r"""Take a vector, such as a time series, to averages and differences at all resolutions.
 
+    Use it for a flow or a guide of series with structure at several resolutions.
+
     Of each pair of neighbours
 
     .. math::
         a = (x_{2 i} + x_{2 i + 1}) / \sqrt 2, \qquad d = (x_{2 i} - x_{2 i + 1}) / \sqrt 2, \qquad
         \log|\det \partial y/\partial x| = 0
 
-    and the same again of the averages, until one pair or less is left. The map is orthogonal, so
-    standard normal noise stays that. The coarsest coefficients come first. It is the
+    and the same again of the averages, until a single pair or less is left. The map is orthogonal,
+    so standard normal noise stays standard normal. The coarsest coefficients come first. It is the
     ``HaarTransform`` of Pyro.
 
     Args:
-        dim: Dimension of the vectors, any positive number.
+        dim: Dimension of the vectors; any positive integer.
 
     Cost:
         - forward: :math:`O(D)`.

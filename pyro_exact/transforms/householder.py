@@ -13,12 +13,12 @@ from pyro_exact.transforms.bijection import Bijection
 class Householder(Bijection):
     r"""Multiply a vector by a learned orthogonal matrix, a product of reflections.
 
-    The log-determinant is zero.
+    Use this layer to mix the dimensions between other layers. The log-determinant is zero.
 
     .. math:: y = H_K \cdots H_1 x, \qquad H_k = I - 2\, v_k v_k^\top / \|v_k\|^2
 
-    ``dim`` reflections reach every orthogonal matrix whose determinant has their sign. A vector
-    :math:`v_k` of zeros reflects nothing.
+    Using ``dim`` reflections, the layer can reach every orthogonal matrix with the corresponding
+    sign of the determinant. A vector :math:`v_k` of zeros reflects nothing.
 
     Args:
         dim: Dimension of the vectors.
@@ -81,7 +81,7 @@ class Householder(Bijection):
 
 
 def reflect(x: Tensor, vectors: Tensor) -> Tensor:
-    """Reflect x (*batch, dim) at the hyperplanes orthogonal to vectors (*batch, K, dim), first to last."""
+    """Reflect x (*batch, dim) at the hyperplanes orthogonal to vectors (*batch, K, dim)."""
     norm2 = (vectors * vectors).sum(-1, keepdim=True) + torch.finfo(vectors.dtype).tiny
     for v, scaled in zip(vectors.unbind(-2), (2 * vectors / norm2).unbind(-2), strict=True):
         x = x - scaled * (x * v).sum(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""From the real line to intervals, one for each element."""
+"""From the real line to an interval for each element."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyro_exact.transforms.parts import sum_event
 
 
 class Interval(Bijection):
-    r"""Map real elements to intervals, one for each element. Use it to bound a flow.
+    r"""Map each element to an interval. Use it to bound a flow.
 
     .. math::
         y = l + (h - l)\, \sigma(x), \qquad
@@ -27,7 +27,7 @@ class Interval(Bijection):
     of an element outside is NaN, and that of an end is infinite.
 
     Args:
-        low: :math:`l`, a number, or a tensor that broadcasts to ``shape``.
+        low: :math:`l`, a float, or a tensor that broadcasts to ``shape``.
         high: :math:`h`, likewise.
         shape: Shape of an event; an integer n means (n,).
 

@@ -11,9 +11,9 @@ from pyro_exact.transforms.memory import Record
 
 
 class Inverse(Bijection):
-    r"""The inverse :math:`f^{-1}` of a bijection :math:`f`: what `Bijection.inv` returns.
+    r"""The inverse :math:`f^{-1}` of a bijection :math:`f`. It is returned by `Bijection.inv`.
 
-    It shares parameters and memory with the original.
+    This layer uses the parameters and the memory of the original.
 
     Args:
         bijection: The original.

@@ -13,7 +13,7 @@ MOST = 64.0  # the largest logarithm of a stretch: beyond it the tail goes on in
 
 
 class LambertW(Elementwise):
-    r"""Pull in heavy tails, on either side by another amount.
+    r"""Pull in heavy tails, by a different amount on each side. Use it for heavy-tailed data.
 
     The inverse makes heavy tails of normal tails.
 
@@ -27,7 +27,7 @@ class LambertW(Elementwise):
     zero parameters are close to the identity. Where the stretch would exceed :math:`e^{64}` it
     stays at that, and ``x`` finite.
 
-    The direction is that from data to noise. The ``LambertWTail`` of TensorFlow Probability is the
+    This is the direction from data to noise; the ``LambertWTail`` of TensorFlow Probability is the
     inverse.
 
     Args:

@@ -12,7 +12,7 @@ from pyro_exact.transforms.linear_map import LinearMap, Theta, times
 class LinearLowRank(LinearMap):
     r"""Multiply a vector by a matrix that is diagonal up to a low rank, and shift it.
 
-    Use it for long vectors.
+    Use this layer for long vectors.
 
     .. math::
         y = e^{s} \odot (x + W W^\top x) + b, \qquad

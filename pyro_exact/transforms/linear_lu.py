@@ -15,6 +15,8 @@ from pyro_exact.transforms.numerics import LARGEST_MATRIX
 class LinearLU(Bijection):
     r"""Multiply a vector by an invertible matrix that starts as a random rotation, and shift it.
 
+    Use this layer to mix the dimensions between couplings.
+
     .. math::
         y = P L (U + \mathrm{diag}(\sigma e^{s}))\, x + b, \qquad \log|\det \partial y/\partial x| =
         \sum_i s_i
@@ -111,7 +113,7 @@ class LinearLU(Bijection):
     def _theta(
         self, x: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return the input, both factors, the shift and the log-determinant in float32 or better."""
+        """Return the input, both factors, the shift and the log-determinant, in float32 at least."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         lower, upper, log_diagonal, shift = (p.to(dtype) for p in self.theta(context))
 
@@ -128,7 +130,7 @@ class LinearLU(Bijection):
 
 
 def multiply(x: Tensor, matrix: Tensor) -> Tensor:
-    """Return the row vectors x (*batch, n) times one matrix (n, m), or times a batch of them (*batch, n, m)."""
+    """Return the row vectors x (*batch, n) times a matrix (n, m), or times a batch of matrices."""
     if matrix.dim() == 2:
         return x @ matrix
 
@@ -136,7 +138,7 @@ def multiply(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _divide(x: Tensor, matrix: Tensor, upper: bool) -> Tensor:
-    """Undo `multiply` by a triangular matrix, or by a batch of them."""
+    """Undo `multiply` by a triangular matrix, or by a batch of matrices."""
     single = matrix.dim() == 2
     rows = x.reshape(-1, x.shape[-1]) if single else x.unsqueeze(-2)
     rows = torch.linalg.solve_triangular(

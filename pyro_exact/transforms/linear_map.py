@@ -1,4 +1,4 @@
-"""What invertible linear maps of vectors share: a matrix in factors, and a shift."""
+"""The base class of invertible linear maps of vectors."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ Theta = tuple[Tensor, ...]
 class LinearMap(Bijection):
     r"""Base class of the layers :math:`y = A x + b`, whose matrix has factors that are parameters.
 
-    A layer names the factors with initial values, and says how to multiply by the matrix, how
-    to divide by it, and computes the logarithm of the determinant. All of it is computed in float32
-    or better, also under autocast: in bfloat16 the rounding of the matrix alone would change the
-    density.
+    A layer must name the factors with initial values, and implement `multiply`, `divide` and
+    `log_det`. All of it is computed in float32 or better, also under autocast: in bfloat16 the
+    rounding of the matrix alone would change the density.
 
     Args:
         dim: Dimension of the vectors.
         factors: Name and initial value of each factor.
         context_dim: Size of an optional context vector, used to compute the factors and the shift;
             a batch of contexts has a corresponding batch of matrices.
-        shift: Whether there is a shift; it starts at zero.
+        shift: If true (default), there is a shift, which starts at zero.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ def check_dim(owner: str, dim: int) -> int:
 
 
 def times(x: Tensor, matrix: Tensor) -> Tensor:
-    r"""Return the vectors x (\*batch, n), multiplied from the left by one matrix (m, n) or a batch (\*batch, m, n)."""
+    r"""Multiply vectors x (\*batch, n) by a matrix (m, n) or a batch of matrices (\*batch, m, n)."""
     if matrix.dim() == 2:
         return x @ matrix.mT
 

@@ -19,6 +19,8 @@ from pyro_exact.transforms.linear_map import (
 class LinearQR(LinearMap):
     r"""Multiply a vector by an orthogonal and a triangular matrix, and shift it.
 
+    Use this layer to mix the dimensions between couplings.
+
     .. math::
         y = H_K \cdots H_1 R x + b, \qquad \log|\det \partial y/\partial x| = \sum_i s_i
 

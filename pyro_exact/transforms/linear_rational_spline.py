@@ -14,9 +14,9 @@ LEAST_SHARE = 0.025  # of a bin on each side of the inner knot, as in Pyro
 class LinearRationalSpline(Spline):
     r"""Bend the interval :math:`[-B, B]` by a monotone linear-rational spline.
 
-    Outside, change nothing.
+    Outside of this interval it is the identity. Use it when the inverse must be cheap.
 
-    Each bin has an inner knot at the share :math:`\lambda` of its width. On either side of the
+    Each bin has an inner knot at the share :math:`\lambda` of the width. On either side of the
     knot the spline is a ratio of two linear functions. With :math:`\xi = (x - x_0) / w`, height
     :math:`h`, slope :math:`s = h / w`, the derivatives :math:`d_0, d_1` and the weights
     :math:`w_0 = 1, w_1 = \sqrt{d_0 / d_1}`, :math:`w_c = (\lambda w_0 d_0 + (1 - \lambda) w_1 d_1)
@@ -29,7 +29,7 @@ class LinearRationalSpline(Spline):
         \xi)^2}
 
     and on the right side the same with the two ends of the bin exchanged. All of these are sums of
-    positive terms. The parameters are the same as for `Spline`, and ``bins`` shares before a
+    positive terms. The parameters are the same as for `Spline`, and ``bins`` shares, computed via a
     sigmoid. Zero parameters give the identity.
 
     See `Spline` for the arguments. Pyro's ``Spline(order="linear")`` is the same curve.
@@ -114,14 +114,14 @@ class LinearRationalSpline(Spline):
 
 
 class Piece:
-    """The half of a bin that holds each position, measured from its outer knot towards its inner knot.
+    """The half of a bin that holds each position, measured from the outer to the inner knot.
 
     Args:
         position: Elements within the interval, of ``x`` or, for the inverse, of ``y``.
         xs: Positions of the knots.
-        ys: Their images.
-        derivatives: The slopes there.
-        shares: The share of the width of each bin on the left of its inner knot.
+        ys: Images of the knots.
+        derivatives: Slopes at the knots.
+        shares: Share of the width of each bin on the left of the inner knot.
         inverse: If true, the positions are of ``y``.
     """
 

@@ -13,6 +13,8 @@ from pyro_exact.transforms.linear_map import LinearMap, Theta, check_dim
 class LinearSVD(LinearMap):
     r"""Rotate a vector, scale the dimensions, rotate it again, and shift it.
 
+    Use this layer when the singular values must be known.
+
     .. math::
         y = U\, \mathrm{diag}(e^{s})\, V x + b, \qquad \log|\det \partial y/\partial x| = \sum_i
         s_i

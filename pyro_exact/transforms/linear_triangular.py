@@ -1,4 +1,4 @@
-"""A triangular affine map of vectors: that of a Cholesky factor."""
+"""A triangular affine map of vectors, using a Cholesky factor."""
 
 from __future__ import annotations
 

@@ -17,21 +17,27 @@ from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, of_event
 class Logit(Bijection):
     r"""Map dequantised pixels in [0, levels] to the real line.
 
-    .. math:: p = \alpha + (1 - 2\alpha)\, x / \mathrm{levels}, \qquad y = \log p - \log(1 - p)
+    Use it as the first layer of a flow of images.
 
-    .. math:: \log|\det \partial y/\partial x| = \sum \log(1 - 2\alpha) - \log \mathrm{levels} - \log p - \log(1 - p)
+    .. math::
+        p = \alpha + (1 - 2\alpha)\, x / \mathrm{levels}, \qquad
+        y = \log p - \log(1 - p)
 
-    The margin :math:`\alpha` keeps :math:`y` finite at the ends; a small one (0.001) makes pixels
-    at the ends dominate the density. Both logarithms are taken in float32 or better, and the
-    inverse takes its ladj from ``y``.
+    .. math::
+        \log|\det \partial y/\partial x| = \sum \log(1 - 2\alpha) - \log \mathrm{levels}
+        - \log p - \log(1 - p)
+
+    The margin :math:`\alpha` keeps :math:`y` finite at the ends; when it is small (0.001), pixels
+    at the ends dominate the density. Both logarithms are taken in float32 or better, and the ladj
+    of the inverse is computed from ``y``.
 
     The ``domain`` is the interval of the ``x`` whose :math:`p` lies in [0, 1], as that of the
-    inverse of torch's `SigmoidTransform`; so a distribution that ends with the inverse has it as
-    its support. Outside, ``y`` is NaN, as it is for `torch.logit`: to look at all elements would
-    make every call wait for its device.
+    inverse of torch's `SigmoidTransform`; so it is the support of a distribution that ends with the
+    inverse. Outside, ``y`` is NaN, as for `torch.logit`, because a check of all elements would make
+    every call wait for the device.
 
     Args:
-        levels: Pixel levels; 1 for numbers in [0, 1].
+        levels: Pixel levels; 1 for elements in [0, 1].
         margin: :math:`\alpha`, from 0 to 0.49.
         event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
 

@@ -16,10 +16,10 @@ from pyro_exact.transforms.parts import sum_event
 
 
 class Marginal(Bijection):
-    r"""Transform each element by a formula with free parameters, or with parameters that depend on a context.
+    r"""Transform each element by a formula with free or conditional parameters.
 
-    Use it to give each dimension another marginal distribution, or, in turn with rotations, as a
-    Gaussianization flow.
+    Use this layer to change the marginal distributions or, with rotations, for a Gaussianization
+    flow.
 
     .. math::
         y_i = f(x_i;\, \theta_i), \qquad \log|\det \partial y/\partial x| = \sum_i \log|f'_i|
@@ -37,7 +37,7 @@ class Marginal(Bijection):
         - x, y: (\*batch, \*shape); ladj: (\*batch).
 
     Raises:
-        TypeError: If the formula is no `Elementwise`.
+        TypeError: If the formula is not of type `Elementwise`.
         ValueError: If an event does not have this shape.
 
     Reference:

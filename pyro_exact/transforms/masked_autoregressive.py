@@ -1,4 +1,4 @@
-"""The autoregressive layer: each dimension is transformed by what the dimensions before it say."""
+"""The autoregressive layer: each dimension is transformed using the dimensions before."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ from pyro_exact.transforms.parts import check_conditioner
 
 
 class MaskedAutoregressive(Bijection):
-    r"""Transform each dimension by a formula whose parameters are a function of the dimensions before it.
+    r"""Transform each dimension, with parameters computed from the dimensions before.
+
+    Use this layer for flows that are fast in a single direction.
 
     .. math::
         y_i = f(x_i;\, g_i(x_{<i}, \mathrm{context})), \qquad \log|\det \partial y/\partial x| =
         \sum_i \log|f'_i|
 
-    Forward is an evaluation of :math:`g`, for all dimensions at once. The inverse finds the
-    dimensions one after the other, each from those found before, and is exact. With a conditioner
-    that has ``start`` and ``step``, such as `pyro_exact.nn.MaskedDense`, all of its steps together
-    cost the arithmetic of an evaluation; with any other it takes an evaluation a dimension.
+    Forward is an evaluation of :math:`g`, for all dimensions at once. The inverse is computed
+    dimension by dimension, and is exact. When the conditioner has ``start`` and ``step``, such as
+    `pyro_exact.nn.MaskedDense`, all steps together cost the arithmetic of an evaluation; otherwise
+    an evaluation is required for each dimension.
 
-    An inverse autoregressive flow uses it from noise to latent, and samples fast; a masked
-    autoregressive flow from data to noise, and scores fast. ``inv`` exchanges the two. Under
+    It is used by an inverse autoregressive flow from noise to latent, for fast samples, and by a
+    masked autoregressive flow from data to noise, for fast scores. ``inv`` exchanges the two. Under
     autocast the network stays in full precision: the two directions would round differently.
 
     Args:
         elementwise: The formula :math:`f`, for example ``Affine()``.
         conditioner: A module ``theta = g(x, context)`` with theta of shape (\*batch, dim,
-            num_params), where theta of a dimension depends only on the dimensions before it in the
-            conditioner's ``order``; without one, in 0, 1, ... Its ``context_shape``, if it has one,
-            becomes that of the layer.
+            num_params), where theta of a dimension must depend only on the dimensions before it in
+            the ``order`` of the conditioner; by default 0, 1, ... This layer uses the same
+            ``context_shape``.
 
     Cost:
         - forward: an evaluation of :math:`g` and of the formula.
-        - inverse: exact in :math:`D` steps, with the arithmetic of an evaluation where :math:`g`
-          has ``step``.
+        - inverse: exact in :math:`D` steps, with the arithmetic of an evaluation when :math:`g` has
+          ``step``.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: If the input does not have this dimension, or if the conditioner's output has
-            another shape.
+        ValueError: If the input does not have this dimension, or the output of the conditioner does
+            not have the required shape.
+        TypeError: If the conditioner is not of type `pyro_exact.nn.CausalConditioner`.
 
     Reference:
         Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational

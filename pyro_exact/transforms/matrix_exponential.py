@@ -1,7 +1,4 @@
-"""The exponential of a matrix, and of a skew matrix.
-
-Linear maps that no parameter makes singular.
-"""
+"""The exponential of a matrix, and of a skew matrix, as linear maps that are never singular."""
 
 from __future__ import annotations
 
@@ -14,9 +11,11 @@ from pyro_exact.transforms.linear_map import LinearMap, Theta, check_dim, times
 class MatrixExponential(LinearMap):
     r"""Multiply a vector by the exponential of a matrix, which is invertible for any parameters.
 
+    Use this layer to mix the dimensions without constraints on the parameters.
+
     .. math:: y = e^{M} x, \qquad \log|\det \partial y/\partial x| = \mathrm{tr}\, M
 
-    The inverse is :math:`e^{-M}`. Both exponentials are computed in float64, to rounding. Their
+    The inverse is :math:`e^{-M}`. Both exponentials are computed in float64, to rounding. The
     condition grows like :math:`e^{2 \|M\|}`.
 
     Args:
@@ -63,7 +62,7 @@ class MatrixExponential(LinearMap):
 class Rotation(LinearMap):
     r"""Rotate a vector by the exponential of a skew matrix.
 
-    Use it to mix dimensions without a change of volume.
+    Use this layer to mix dimensions without a change of volume.
 
     .. math:: y = e^{A - A^\top} x, \qquad \log|\det \partial y/\partial x| = 0
 

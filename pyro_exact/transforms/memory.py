@@ -27,8 +27,8 @@ class Record(NamedTuple):
         value: The values of the output, which a write into the output itself leaves alone.
         ladj: The log-determinant in the direction that was taken.
         direction: `FORWARD` or `INVERSE`.
-        with_grad: Whether gradients were recorded.
-        context: The context that was passed, if there was one.
+        with_grad: If true, gradients were recorded.
+        context: The context that was passed, or `None`.
         state: State of the weights, and of the tensors above.
         weights: The weights themselves: as long as they are held, no other tensor gets their ids.
     """
@@ -50,7 +50,7 @@ class Record(NamedTuple):
 
 
 class Memory:
-    """A weak map from an output tensor to its `Record`.
+    """A weak map from an output tensor to the corresponding `Record`.
 
     A stock distribution calls ``layer(x)``, and later ``layer.inv(y)`` and
     ``layer.log_abs_det_jacobian(x, y)``. With this memory a sample and its score are an evaluation
@@ -60,12 +60,12 @@ class Memory:
     - in the direction that made it, so that ``t(t(x))`` is not undone;
     - by a query with gradient, when it was made without;
     - after a step of any optimiser, or a change of a weight, a buffer or a training mode;
-    - after a write into the output, its source or the log-determinant;
+    - after a write into the output, the source or the log-determinant;
     - when a part is a `PyroModule` with random weights, which may be drawn anew.
 
     Two writes cannot be seen, as by autograd itself: through ``.data`` of a weight, and into the
-    source through its NumPy view. Score before such a write, or score a copy (``y.clone()``) after
-    it.
+    source through the NumPy view. You should score before such a write, or score a copy
+    (``y.clone()``) after it.
     """
 
     steps = 0  # of all optimisers: fused ones write into the weights without raising their version
@@ -81,7 +81,7 @@ class Memory:
         direction: int,
         context: Tensor | None = None,
     ) -> Record | None:
-        """Return the record of an output of the given direction and context, if it is still true."""
+        """Return the record of an output for a direction and a context, if it is still true."""
         record: Record | None = self._records.get(output)
         if record is None or record.direction != direction or record.context is not context:
             return None
@@ -121,7 +121,7 @@ class Memory:
 
 
 class Weights:
-    """The parameters, buffers and modes of a layer, listed without a walk through its modules.
+    """The parameters, buffers and modes of a layer, listed without a walk through the modules.
 
     Such a walk takes as long as a small flow. So the dictionaries of the modules are kept, and the
     walk is repeated only after a module has been replaced, or a tensor added or removed.
@@ -155,7 +155,7 @@ class Weights:
         return tensors
 
     def modes(self, layer: nn.Module) -> list[bool]:
-        """Return which modules are in training mode: the layer itself, then those inside of it."""
+        """Return which modules are in training mode: the layer itself, then the inner modules."""
         return [layer.training, *map(attrgetter("training"), self._inner)]
 
     def _listed(self) -> list[Tensor]:
@@ -183,7 +183,7 @@ class Weights:
 def has_memory(tensor: Tensor) -> bool:
     """Return whether a tensor has values of its own.
 
-    Within `torch.func` one may stand for a batch of others.
+    Within `torch.func`, a tensor may represent a whole batch of tensors.
     """
     try:
         return tensor.data_ptr() >= 0
@@ -192,9 +192,9 @@ def has_memory(tensor: Tensor) -> bool:
 
 
 def states(tensors: Sequence[Tensor]) -> State:
-    """Return what changes when a tensor is replaced, written to, frozen or thawed.
+    """Return a state that changes when a tensor is replaced, written to, frozen or thawed.
 
-    The address is among it because other memory may be put behind a parameter, as by
+    The address is included because a parameter may be given other memory, as by
     `torch.nn.utils.vector_to_parameters`.
     """
     try:

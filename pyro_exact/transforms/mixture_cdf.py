@@ -1,4 +1,4 @@
-"""The logistic-mixture formula of Flow++, exact far into its tails, with a bracketed inverse."""
+"""The logistic-mixture formula of Flow++, exact far into the tails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ Function = Callable[..., tuple[Tensor, Tensor]]
 
 
 class MixtureCDF(Elementwise):
-    r"""Send each number through the distribution function of a logistic mixture, then through a logit and an affine.
+    r"""Send each element through the cdf of a logistic mixture, then a logit and an affine map.
+
+    Use this formula when the conditional distributions have several modes.
 
     .. math::
         y = \mathrm{logit}(F(x))\, e^{a} + b, \qquad
@@ -33,23 +35,22 @@ class MixtureCDF(Elementwise):
     exact far into the tails, where F itself would round to 0 or 1. The parameters are :math:`b`,
     :math:`r` with :math:`a = \tanh r`, the logits of :math:`\pi`, the :math:`\mu_k - c_k` and the
     :math:`r_k` with :math:`s_k = m \tanh(r_k / m)`, in :math:`(-|m|, |m|)`. The constants
-    :math:`c_k` are evenly
-    spread: equal components would get equal gradients for ever. So zero parameters give the
-    identity only to within 0.17, or exactly with ``spread=0``.
+    :math:`c_k` are spread evenly, because equal components would always have equal gradients. So
+    zero parameters give the identity only to within 0.17, or exactly when ``spread=0``.
 
-    The inverse is exact to rounding for any parameters: a Newton iteration that a bracket guards,
-    see `pyro_exact.ops.newton`. Its first and second derivatives are exact.
+    The inverse is exact to rounding for any parameters. It is computed using a guarded Newton
+    iteration, see `pyro_exact.ops.newton`. The first and second derivatives are exact.
 
     Args:
         components: K, the components of the mixture.
         min_log_scale: :math:`m`, the least log-scale of a component, from -20 to 0.
-        spread: The :math:`c_k` reach from minus to plus this, in units of ``x``.
-        compiled: Whether to fuse the arithmetic with ``torch.compile``: about twice as fast, after
-            a minute for the compiler.
+        spread: The :math:`c_k` lie between minus and plus this value, in units of ``x``.
+        compiled: If true, the arithmetic is fused via ``torch.compile``: about twice as fast, after
+            a minute for the compiler (default false).
 
     Cost:
         - forward: :math:`O(K)` for each element.
-        - inverse: guarded Newton steps between the quantiles of the components: mostly 3 to 7, each
+        - inverse: guarded Newton steps, mostly 3 to 7, each
           :math:`O(K)` for each element.
 
     Shape:
@@ -150,7 +151,7 @@ class MixtureCDF(Elementwise):
 def mixture_cdf(
     x: Tensor, theta: Tensor, offsets: Tensor, min_log_scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the formula's value and the log-derivative."""
+    """Return the value of the formula and the log-derivative."""
     shift, log_scale, mixture = unpack(theta, offsets, min_log_scale)
     u, log_slope = log_odds(x, mixture)
 
@@ -190,10 +191,10 @@ def unpack(
 
 
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
-    r"""Return logit(F(x)) and the logarithm of its derivative, :math:`\log F' - \log F - \log (1 - F)`.
+    r"""Return logit(F(x)) and the log-derivative, :math:`\log F' - \log F - \log (1 - F)`.
 
-    As :math:`\sigma(z) = e^{\min(z, 0)} \sigma(|z|)`, one sigmoid a component serves all three
-    sums, without underflow.
+    As :math:`\sigma(z) = e^{\min(z, 0)} \sigma(|z|)`, a single sigmoid for each component is used
+    in all three sums, without underflow.
     """
     log_weight = mixture.log_weight
     z = (x.unsqueeze(-1) - mixture.mean) * mixture.rate
@@ -226,7 +227,7 @@ def evaluated(
     x: Tensor,
     *parts: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return `log_odds`, by a function that is compiled for all ``count`` elements where it applies."""
+    """Return `log_odds`, using a compiled function when all ``count`` elements are given."""
     together = x.dim() == 1 and len(x) == count and not torch.is_grad_enabled()
     function = fast if together else log_odds
     return function(x, Mixture(*parts))

@@ -1,4 +1,4 @@
-"""A formula without a closed inverse: an increasing function, and a bracket of the root."""
+"""The base class of formulas without a closed inverse."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ Parts = tuple[Tensor, ...]
 
 
 class Monotone(Elementwise):
-    r"""Base class of the formulas :math:`y = f(x; \theta)` whose inverse is computed by a guarded Newton iteration.
+    r"""Base class of the formulas :math:`y = f(x; \theta)` without a closed inverse.
 
-    A formula splits ``theta`` into the parts that it computes with, evaluates :math:`f` and
-    :math:`\log f'` from them, and says between which bounds the root lies. All of it is computed
-    in float32 or better. See `pyro_exact.ops.newton` for the iteration, and for the derivatives of
-    the inverse, which are exact to second order.
+    The inverse is computed using a guarded Newton iteration.
+
+    A formula must split ``theta`` into parts, evaluate :math:`f` and :math:`\log f'` using these
+    parts, and return bounds of the root. All of it is computed in float32 or better. See
+    `pyro_exact.ops.newton` for the iteration, and for the derivatives of the inverse, which are
+    exact to second order.
     """
 
     @abstractmethod
@@ -33,7 +35,7 @@ class Monotone(Elementwise):
 
     @abstractmethod
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a lower and an upper bound of the root, infinite where none is known."""
+        """Return a lower and an upper bound of the root, which may be infinite."""
 
     def start(
         self,

@@ -21,9 +21,9 @@ MOST_NODES = 256
 
 
 class MonotoneNetwork(Monotone):
-    r"""Integrate a positive network over one element.
+    r"""Integrate a positive network over an element.
 
-    Use it for a formula of any shape, learned without constraints.
+    Use this formula for maps of any shape, learned without constraints.
 
     .. math::
         y = \beta + \int_0^x g(u; h)\, du, \qquad
@@ -139,7 +139,7 @@ class MonotoneNetwork(Monotone):
         return (y - parts[0]).clamp(low, high)
 
     def _log_integrand(self, u: Tensor, hidden: Tensor) -> Tensor:
-        r"""Return log g at the nodes u (\*shape of x, n), given the embedding's share (\*shape of x, 1, first)."""
+        r"""Return log g at nodes u (\*shape of x, n), for an embedding (\*shape of x, 1, first)."""
         with full_precision(u):
             scaled = u.unsqueeze(-1) / self.bound
             h = linear(self.element, scaled) + hidden
@@ -153,7 +153,7 @@ class MonotoneNetwork(Monotone):
 
 
 def linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return the output of a linear layer in the precision of its input."""
+    """Return the output of a linear layer in the precision of the input."""
     weight = layer.get_parameter("weight").to(x)
     bias = getattr(layer, "bias", None)
     if bias is not None:

@@ -1,4 +1,4 @@
-"""The normal-mixture formula of Gaussianization, exact far into its tails."""
+"""The normal-mixture formula of Gaussianization, exact far into the tails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAR = 6.0  # standard deviations below the mean, from where a continued fraction
 
 
 class NormalMixtureCDF(Monotone):
-    r"""Send each element through the distribution function of a normal mixture, and through the normal quantile.
+    r"""Send each element through the cdf of a normal mixture, and through the normal quantile.
 
     Use it as the formula of Gaussianization, which makes a standard normal of any mixture.
 
@@ -29,18 +29,18 @@ class NormalMixtureCDF(Monotone):
     it, so it is exact far into the tails, where :math:`F` itself rounds to 0 or 1. The parameters
     are the logits of :math:`\pi`, the :math:`\mu_k - c_k`, and the :math:`r_k` with :math:`s_k = m
     \tanh(r_k / m)`. The constants :math:`c_k` are spread evenly, because equal components would
-    have equal gradients for ever; so zero parameters give the identity only approximately, or
-    exactly with ``spread=0``.
+    always have equal gradients; so zero parameters give the identity only approximately, or exactly
+    with ``spread=0``.
 
     Args:
         components: :math:`K`, the components of the mixture.
         max_log_scale: :math:`m`, the largest log-scale, in absolute value.
-        spread: The :math:`c_k` reach from minus to plus this, in units of ``x``.
+        spread: The :math:`c_k` lie between minus and plus this value, in units of ``x``.
 
     Cost:
         - forward: :math:`O(K)` for each element.
-        - inverse: guarded Newton steps between the quantiles of the components, each :math:`O(K)`
-          for each element.
+        - inverse: guarded Newton steps between the quantiles of the components are used, each
+          :math:`O(K)` for each element.
 
     Shape:
         - x, y, ladj: any shape; theta: (\*shape of x, 3 components).
@@ -111,12 +111,12 @@ class NormalMixtureCDF(Monotone):
 
     @staticmethod
     def _below_median(z: Tensor, log_weight: Tensor) -> Tensor:
-        """Return whether F is less than one half."""
+        """Return whether F is less than 1/2."""
         terms = log_weight.exp() * torch.special.ndtr(z)
         return terms.sum(-1) < 0.5
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the least and the greatest of the quantiles that the components have themselves."""
+        """Return the least and the greatest of the quantiles of the components."""
         _, mean, log_rate = parts
         quantiles = mean + y.unsqueeze(-1) * (-log_rate).exp()
         return quantiles.amin(-1), quantiles.amax(-1)
@@ -139,7 +139,7 @@ class NormalMixtureCDF(Monotone):
 
 
 def log_cdf_and_hazard(z: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return :math:`\log \Phi(z)`, and the logarithm of its derivative, :math:`\log \phi(z) - \log \Phi(z)`.
+    r"""Return :math:`\log \Phi(z)`, and the log-hazard :math:`\log \phi(z) - \log \Phi(z)`.
 
     Far below the mean both follow from Laplace's continued fraction, for :math:`s = -z`,
 
@@ -175,7 +175,7 @@ def log_cdf_and_hazard(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def lower_quantile(log_p: Tensor) -> Tensor:
-    r"""Return the :math:`y` with :math:`\log \Phi(y) = \log p`, for p of at most about one half.
+    r"""Return the :math:`y` with :math:`\log \Phi(y) = \log p`, for p of at most about 1/2.
 
     :math:`\log \Phi` is concave, so Newton's method converges from any start, and from below
     without overshooting. The last two steps are part of the graph: they make the derivatives exact

@@ -1,4 +1,4 @@
-"""What layers share so that their elements stay finite, and say in which range they lie."""
+"""Helper functions that are used by many layers to keep the elements finite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_LOG_SCALE = (
 
 
 def at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return the tensors in one dtype, the widest among them and float32.
+    """Return the tensors in a common type, which is at least float32.
 
     In half precision a bin of a spline has no width, and a sum of log-determinants three digits.
     """
@@ -30,10 +30,10 @@ def at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def limited(log_scale: Tensor) -> Tensor:
-    r"""Return a log-scale cut to :math:`[-64, 64]`, so that neither the scale nor its inverse overflows."""
+    r"""Return a log-scale cut to :math:`[-64, 64]`, where the scale and the inverse are finite."""
     return log_scale.clamp(-LARGEST_LOG_SCALE, LARGEST_LOG_SCALE)
 
 
 def of_event(constraint: constraints.Constraint, event_dim: int) -> constraints.Constraint:
-    """Return the constraint of an event all of whose elements keep the given one."""
+    """Return the constraint of an event whose elements must all satisfy a constraint."""
     return constraints.independent(constraint, event_dim) if event_dim else constraint

@@ -1,4 +1,4 @@
-"""Two bijections side by side, one for each part of an event."""
+"""Two bijections side by side, for the two parts of an event."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pyro_exact.transforms.parts import common_context_shape, context_for
 
 
 class Parallel(Bijection):
-    r"""Transform both parts of an event, each by a bijection of its own.
+    r"""Transform both parts of an event, by two bijections. It is used by Flow++ to mix channels.
 
     .. math::
         y_\mathrm{fixed} = f(x_\mathrm{fixed}), \qquad y_\mathrm{free} = g(x_\mathrm{free}), \qquad
         \log|\det \partial y/\partial x| = \log|\det f'| + \log|\det g'|
 
     Args:
-        partition: How the event is split, for example ``Columns(3)``.
-        fixed: The bijection of the fixed part; it keeps its shape.
-        free: The bijection of the free part; it keeps its shape.
+        partition: The split of an event, for example ``Columns(3)``.
+        fixed: The bijection of the fixed part; it must keep the shape.
+        free: The bijection of the free part; it must keep the shape.
 
     Cost:
         - forward: the sum of both.

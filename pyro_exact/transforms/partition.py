@@ -1,4 +1,4 @@
-"""How a coupling layer splits its input into a part that stays and a part that changes."""
+"""Partitions: the splits of an event that are used by coupling layers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pyro_exact.checks import check_size
 
 
 class Partition(ABC):
-    """A split of an event into a fixed and a free part, and back.
+    """Base class of the splits of an event into a fixed and a free part.
 
-    ``event_dim`` is the number of dimensions of an event, ``size`` its number of channels (or its
-    dimension), ``fixed_size`` and ``free_size`` those of the parts.
+    It is used by `Coupling`: the fixed part stays, and the free part is transformed.
+
+    ``event_dim`` is the count of dimensions of an event, ``size`` that of the channels (or the
+    dimension of a vector), and ``fixed_size`` and ``free_size`` are the corresponding sizes of the
+    parts.
     """
 
     event_dim: int
@@ -37,7 +40,7 @@ class Partition(ABC):
 
 
 class _HalfOfAxis(Partition):
-    """The first half of one axis is fixed, the second free; swapped, the other way round."""
+    """The first half of an axis is fixed, the second free; or the reverse, when swapped."""
 
     def __init__(self, size: int, swap: bool = False) -> None:
         size = check_size(type(self).__name__, "size", size)
@@ -62,7 +65,7 @@ class _HalfOfAxis(Partition):
 
 
 class Halves(_HalfOfAxis):
-    """The first half of a vector is fixed and the second free; with ``swap``, the other way round.
+    """The first half of a vector is fixed and the second free; or the reverse, with ``swap``.
 
     Args:
         size: Dimension of the vector, of shape (*batch, size).
@@ -75,7 +78,7 @@ class Halves(_HalfOfAxis):
 class Channels(_HalfOfAxis):
     """The first half of the channels is fixed and the second free.
 
-    With ``swap``, the other way round.
+    When ``swap`` is true, the second half is fixed and the first free.
 
     Args:
         size: Channels of the image, of shape (*batch, size, H, W).
@@ -86,17 +89,16 @@ class Channels(_HalfOfAxis):
 
 
 class Checkerboard(Partition):
-    r"""The positions of one colour of a checkerboard are fixed, the others free.
+    r"""The positions of a colour of a checkerboard are fixed, the rest free. Use it for images.
 
     Fixed are those where row plus column is even; with ``swap``, odd. Each part is packed into an
-    image of half the height and width, and twice the channels: the two positions that each block of
-    2 x 2 has of it. So a convolution on the fixed part finds everything in its true place, the same
-    way in every block, and computes nothing for positions whose parameters nobody needs, as a mask
-    over the whole image would.
+    image of half the height and width, and twice the channels: the two positions in each block of 2
+    x 2. So a convolution of the fixed part keeps the neighbourhoods, and computes no parameters
+    that are not used, unlike a mask over the whole image.
 
     Args:
         size: Channels of the image, of shape (\*batch, size, H, W) with even H and W.
-        swap: Whether to exchange the roles of the colours.
+        swap: If true, exchange the roles of the colours (default false).
 
     Raises:
         ValueError: If height or width is odd.
@@ -156,16 +158,16 @@ class Checkerboard(Partition):
 
 
 class Columns(Partition):
-    r"""The even columns of an image are fixed, the odd ones free.
+    r"""The even columns of an image are fixed, and the odd columns free.
 
-    With ``swap``, the other way round.
+    When ``swap`` is true, the odd columns are fixed.
 
-    Each part is an image of the same height and channels, and half the width. The official Flow++
-    splits this way where its paper shows a checkerboard.
+    Each part is an image of the same height and channels, and half the width. This split is used by
+    the official code of Flow++ where the paper shows a checkerboard.
 
     Args:
         size: Channels of the image, of shape (\*batch, size, H, W) with even W.
-        swap: Whether to exchange the roles of the columns.
+        swap: If true, exchange the roles of the columns (default false).
 
     Raises:
         ValueError: If the width is odd.

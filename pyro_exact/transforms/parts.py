@@ -1,7 +1,4 @@
-"""The parts of a layer that holds others.
-
-Their networks, their contexts and their log-determinants.
-"""
+"""Helper functions that are used by layers with parts."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ def check_conditioner(
     conditioner: object,
     expected: type[nn.Module],
 ) -> None:
-    """Check that the network of a layer is one of the expected kind."""
+    """Check that the network of a layer is of the expected type."""
     if not isinstance(conditioner, expected):
         raise TypeError(
             f"{owner} expects a conditioner of type {expected.__name__}; got "
@@ -36,7 +33,7 @@ def context_for(part: Bijection, context: Tensor | None) -> Tensor | None:
 def common_context_shape(
     owner: str, shapes: Iterable[tuple[int, ...] | None]
 ) -> tuple[int, ...] | None:
-    """Return the context shape of parts that share one context, `None` if none of them takes any."""
+    """Return the context shape that is required by the parts, `None` without a context."""
     found = set(shapes) - {None}
     if len(found) > 1:
         raise ValueError(

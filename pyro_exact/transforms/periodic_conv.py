@@ -17,15 +17,15 @@ from pyro_exact.transforms.numerics import LARGEST_MATRIX
 class PeriodicConv(Bijection):
     r"""Convolve an image by the exponential of a kernel, around the borders.
 
-    Use it to mix positions and channels.
+    Use this layer to mix positions and channels.
 
     .. math::
         y = e^{M} x = x + M * x + \tfrac12 M * M * x + \dots, \qquad
         \log|\det \partial y/\partial x| = H W\, \mathrm{tr}\, M_{0}
 
     where :math:`M *` is a convolution of the channels with a :math:`k \times k` kernel that wraps
-    around, and :math:`M_0` the matrix in the centre of the kernel. In the Fourier domain the
-    convolution is a matrix for each frequency, whose exponential is computed in double precision.
+    around, and :math:`M_0` the matrix in the centre of the kernel. The exponential is computed via
+    the Fourier domain, where the convolution is a matrix for each frequency, in double precision.
     So the layer is exact, invertible for any parameters, and the log-determinant is a trace. The
     inverse is :math:`e^{-M}`. Zero parameters give the identity.
 

@@ -15,7 +15,7 @@ from pyro_exact.transforms.bijection import Bijection
 class Permute(Bijection):
     r"""Reorder the dimensions of a vector, or the channels of an image.
 
-    The log-determinant is zero.
+    Use this layer between autoregressive layers or couplings. The log-determinant is zero.
 
     .. math:: y_i = x_{\mathrm{order}_i}
 
@@ -32,7 +32,7 @@ class Permute(Bijection):
         - x, y: (\*batch, n), or (\*batch, n, H, W); ladj: (\*batch).
 
     Raises:
-        ValueError: If ``order`` is no permutation, or an event does not have n channels.
+        ValueError: If ``order`` is not a permutation, or an event does not have n channels.
 
     Example:
         >>> Permute([2, 0, 1])(torch.tensor([10.0, 11.0, 12.0]))

@@ -1,4 +1,4 @@
-"""The planar flow: contraction or expansion around one hyperplane."""
+"""The planar flow: contraction or expansion around a hyperplane."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from pyro_exact.transforms.planar_solver import derivative, solve
 
 
 class Planar(Bijection):
-    r"""Move each point along one direction, by an amount that depends on its distance from a hyperplane.
+    r"""Move each point along a direction, as a function of the distance from a hyperplane.
+
+    Use this layer for simple guides.
 
     .. math::
         y = x + \hat u \tanh(w^\top x + b), \qquad
@@ -32,20 +34,21 @@ class Planar(Bijection):
       u` stays finite as :math:`w` vanishes;
     - ``"paper"``: :math:`m(p) = -1 + \log(1 + e^p)`, for which it does not.
 
-    The inverse solves one scalar equation for :math:`a`, for any ``y``; see
+    The inverse is computed by solving a scalar equation for :math:`a`, for any ``y``; see
     `pyro_exact.transforms.planar_solver`.
 
     Args:
         dim: Dimension of the vectors.
         context_dim: Size of an optional context vector, used to compute :math:`u, w, b`.
-        parametrization: Which :math:`m`.
-        layers: Maps of this type in a row, each with its own :math:`u, w, b` (default 1). They
-            take a third of the time of as many `Planar` in a `Compose`, because everything that
-            does not depend on ``x`` is computed for all of them at once.
+        parametrization: The type of :math:`m` (default ``"shifted"``).
+        layers: Maps of this type in a row, each with different :math:`u, w, b` (default 1). This
+            takes a third of the time of a `Compose` of `Planar` layers, because everything that
+            does not depend on ``x`` is computed at once.
 
     Cost:
         - forward: :math:`O(D)`, times ``layers``.
-        - inverse: one monotone scalar equation in six Newton steps, :math:`O(D)`, times ``layers``.
+        - inverse: a monotone scalar equation, solved using six Newton steps, :math:`O(D)`, times
+          ``layers``.
 
     Shape:
         - x, y: (\*batch, dim); ladj: (\*batch).
@@ -157,7 +160,7 @@ class Planar(Bijection):
     def _theta(
         self, x: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return the input, u_hat, w, b and the stretches 1 + w.u_hat = 1 + m(w.u), in float32 or better."""
+        """Return the input, u_hat, w, b and the stretches 1 + w.u_hat, in float32 or better."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         u, w, b = (p.to(dtype) for p in self.theta(context))
         product = (u * w).sum(-1)

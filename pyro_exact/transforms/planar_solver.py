@@ -1,7 +1,9 @@
-r"""The scalar equation behind the inverses of planar and Sylvester flows: :math:`a + c \tanh a = t` with c > -1.
+r"""The scalar equation of the inverse of planar and Sylvester flows.
 
-Everywhere here ``stretch`` is :math:`s = 1 + c > 0`, the slope of the left side at 0. Given as such
-it stays exact where :math:`c` rounds to -1.
+The equation is :math:`a + c \tanh a = t` with c > -1.
+
+In this module ``stretch`` is :math:`s = 1 + c > 0`, the slope of the left side at 0, which is exact
+even when :math:`c` rounds to -1.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from torch import Tensor
 def derivative(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
     r"""Return :math:`1 + c / \cosh^2 a = \tanh^2 a + s / \cosh^2 a`.
 
-    A sum of positive terms, so nothing cancels.
+    This is a sum of positive terms, so nothing cancels.
 
     Args:
         a: Any tensor.
-        tanh: ``a.tanh()``, which every caller has at hand.
+        tanh: ``a.tanh()``.
         stretch: :math:`s`, of a shape that broadcasts with ``a``.
     """
     # 1 / cosh^2 a = 4 t (1 - t) with t = sigmoid(-2 |a|); 1 - tanh^2 would lose the tail
@@ -29,18 +31,18 @@ def derivative(a: Tensor, tanh: Tensor, stretch: Tensor) -> Tensor:
 
 
 def solve(stretch: Tensor, target: Tensor) -> Tensor:
-    r"""Return the :math:`a` with :math:`a + (s - 1) \tanh a = t`, as exactly as :math:`s` and :math:`t` determine it.
+    r"""Return the :math:`a` with :math:`a + (s - 1) \tanh a = t`, to rounding.
 
-    Its error is at most eight times what it moves by when :math:`a`, :math:`s` and :math:`t` are
-    rounded. That holds for any stretch, however near to zero: the left side is computed as
-    :math:`(a - \tanh a) + s \tanh a`, a sum of terms of one sign.
+    The error is at most eight times the change of :math:`a` when :math:`a`, :math:`s` and :math:`t`
+    are rounded. This holds for any stretch, however near to zero: the left side is computed as
+    :math:`(a - \tanh a) + s \tanh a`, a sum of terms of the same sign.
 
     The last two Newton steps are part of the graph. From a root the first makes the derivatives in
     ``stretch`` and ``target`` exact to first order, the second to third.
 
     Args:
-        stretch: :math:`s`, any positive numbers.
-        target: :math:`t`, any numbers, of a shape that broadcasts with ``stretch``.
+        stretch: :math:`s`; it must be positive.
+        target: :math:`t`, of a shape that broadcasts with ``stretch``.
     """
     with torch.no_grad():
         size = target.abs()
@@ -73,7 +75,7 @@ def _newton(a: Tensor, stretch: Tensor, target: Tensor) -> Tensor:
 
 
 def _excess(a: Tensor, tanh: Tensor) -> Tensor:
-    r"""Return :math:`a - \tanh a`, which for small ``a`` is about :math:`a^3 / 3` and would be lost in a difference.
+    r"""Return :math:`a - \tanh a`, which is about :math:`a^3 / 3` when ``a`` is small.
 
     From the continued fraction of tanh, :math:`a / (1 + a^2 / (3 + a^2 / (5 + \dots)))`, follows
 

@@ -1,4 +1,4 @@
-"""Maps of the real line to the positive numbers."""
+"""Maps of the real line to the positive half-line."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pyro_exact.transforms.parts import sum_event
 
 
 class Positive(Bijection):
-    r"""Base class of layers that map every element to the positive numbers, which they declare as ``codomain``.
+    r"""Base class of layers that map every element to a positive element.
 
-    Outside of it the inverse is NaN.
+    The ``codomain`` is the positive half-line. Elsewhere the inverse is NaN.
 
     Args:
         event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
@@ -71,11 +71,12 @@ class Positive(Bijection):
 class Exponential(Positive):
     r"""Take the exponential of each element.
 
-    Use it to make a flow of positive data, such as prices or rates.
+    Use this layer for a flow of positive data, for example prices or rates.
 
     .. math:: y = e^x, \qquad \log|\det \partial y/\partial x| = \sum x
 
-    Beyond about 88 in float32, and 709 in float64, ``y`` overflows; `Softplus` does not.
+    Beyond about 88 in float32, and 709 in float64, ``y`` overflows; `Softplus` should be used for
+    such elements.
 
     Args:
         event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
@@ -102,9 +103,9 @@ class Exponential(Positive):
 
 
 class Softplus(Positive):
-    r"""Map each element to a positive element, close to it where it is large.
+    r"""Map each element to a positive element, close to it when it is large.
 
-    Use it for positive data.
+    Use this layer for positive data.
 
     .. math::
         y = \log (1 + e^x), \qquad

@@ -1,4 +1,4 @@
-"""The radial flow: contraction or expansion around one point."""
+"""The radial flow: contraction or expansion around a point."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLOOR = 1e-3  # of alpha, and of alpha + beta: what the distance from the centre
 
 
 class Radial(Bijection):
-    r"""Move each point towards a centre, or away from it.
+    r"""Move each point towards a centre, or away from it. Use this layer for simple guides.
 
     .. math:: y = x + \frac{\beta}{\alpha + r} (x - x_0), \qquad r = \|x - x_0\|
 
@@ -29,8 +29,8 @@ class Radial(Bijection):
     Args:
         dim: Dimension of the vectors.
         context_dim: Size of an optional context vector, used to compute :math:`x_0, \alpha, \beta`.
-        layers: Maps of this type in a row, each with its own :math:`x_0, \alpha, \beta`, as in
-            `Planar`.
+        layers: Maps of this type in a row, each with different :math:`x_0, \alpha, \beta` (default
+            1); see `Planar`.
 
     Cost:
         - forward: :math:`O(D)`, times ``layers``.
@@ -145,7 +145,7 @@ class Radial(Bijection):
 
 
 def _norm(x: Tensor) -> Tensor:
-    """Return the length of each vector; its gradient at zero is zero, not NaN."""
+    """Return the length of each vector, with a gradient of zero at zero."""
     return ((x * x).sum(-1, keepdim=True) + torch.finfo(x.dtype).tiny).sqrt()
 
 
@@ -155,7 +155,7 @@ def _scaled(
     excess: Tensor,
     factor: Tensor,
 ) -> Tensor:
-    """Return centre + factor * (x - centre), where factor = 1 + excess, by whichever form cancels nothing."""
+    """Return centre + factor * (x - centre), where factor = 1 + excess, without cancellation."""
     offset = x - center
     return torch.where(excess > -0.5, x + excess * offset, center + factor * offset)
 
@@ -174,10 +174,7 @@ def _log_ratio(
     denominator: Tensor,
     excess: Tensor,
 ) -> Tensor:
-    """Return log(numerator / denominator) = log1p(excess), by whichever is accurate.
-
-    Small excess, or near -1.
-    """
+    """Return log(numerator / denominator) = log1p(excess), using the more accurate form."""
     small = excess > -0.5
     return torch.where(
         small,

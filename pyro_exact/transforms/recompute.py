@@ -1,6 +1,6 @@
-"""Gradients of a row of layers without stored activations.
+"""Gradients of a sequence of layers without stored activations.
 
-Each input is rebuilt from the output by the inverse.
+The input of each layer is computed from the output via the inverse.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Recompute(torch.autograd.Function):
-    """The parts in a row, forwards without a graph.
+    """A sequence of parts, evaluated without a graph.
 
-    Backwards one part at a time from its rebuilt input.
+    The backward pass computes the gradient part by part, using the recomputed inputs.
     """
 
     @staticmethod
@@ -142,13 +142,11 @@ def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None])
 
 
 def check_replayable(parts: Sequence[Bijection]) -> None:
-    """Check that recomputation would drop the same units.
-
-    It draws again, in the order of the inverse.
+    """Check that recomputation drops the same units, although it draws in the order of the inverse.
 
     Raises:
-        ValueError: If a part has dropout in training mode, and its two directions may draw in
-            another order.
+        ValueError: If a part has dropout in training mode, and the two directions may draw in a
+            different order.
     """
     for part in parts:
         if not _replayable(part):
@@ -162,7 +160,7 @@ def check_replayable(parts: Sequence[Bijection]) -> None:
 
 
 def _replayable(part: nn.Module) -> bool:
-    """Return whether both directions of a part draw the same random numbers in the same order."""
+    """Return whether both directions of a part draw the same random values in the same order."""
     if isinstance(part, Coupling) or not _dropouts(part):
         return True  # an evaluation of its network, in either direction
 
@@ -182,7 +180,7 @@ def _inside(part: nn.Module) -> list[Bijection]:
 
 
 def _dropouts(module: nn.Module) -> int:
-    """Return the number of dropouts in training mode."""
+    """Count the dropout layers in training mode."""
     kinds = (Dropout, nn.Dropout, nn.Dropout2d)
     return sum(
         isinstance(part, kinds) and part.training and part.p > 0 for part in module.modules()

@@ -14,22 +14,24 @@ from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, of_event
 
 
 class SigmoidToCell(Bijection):
-    r"""Map real numbers to [c, c + 1), where the context c holds pixel levels.
+    r"""Map each element to [c, c + 1), where the context c holds pixel levels.
 
-    Without a context, to [0, 1).
+    Without a context, the interval is [0, 1). Use it as the last layer of learned dequantisation
+    noise.
 
-    .. math:: y = c + \sigma(x), \qquad \log|\det \partial y/\partial x| = \sum \log\sigma(x) + \log\sigma(-x)
+    .. math::
+        y = c + \sigma(x), \qquad
+        \log|\det \partial y/\partial x| = \sum \log\sigma(x) + \log\sigma(-x)
 
-    The last layer of learned dequantisation noise: whatever came before, the floor of ``y`` is c.
-    In float32 :math:`c + \sigma(x)` can round up to c + 1, which would be another image; such a
-    number becomes the largest below. The interval is the ``codomain`` of the layer, once its
-    context is bound, and so the support of a distribution that ends with it. The inverse of a
-    number outside is NaN.
+    For any input, the floor of ``y`` is c. In float32 :math:`c + \sigma(x)` can round up to c + 1,
+    which would be another image; such an element is replaced by the largest value below. When a
+    context is bound, the interval is the ``codomain`` of the layer, and so the support of a
+    distribution that ends with it. The inverse of an element outside is NaN.
 
     Args:
         event_dim: Dimensions of an event: 1 for a vector, 3 for an image.
-        context_shape: Shape of an event, where its pixel levels are the context; `None` for the
-            interval [0, 1).
+        context_shape: Shape of an event, when pixel levels are the context; `None` (default) for
+            the interval [0, 1).
 
     Cost:
         - forward: a sigmoid for each element.
@@ -114,10 +116,7 @@ class SigmoidToCell(Bijection):
         x: Tensor,
         context: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the numbers and the lower ends of their intervals.
-
-        Half precision has no room below a pixel.
-        """
+        """Return the elements and the lower ends of the intervals, in float32 or better."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         return x, torch.zeros(
             (), dtype=x.dtype, device=x.device

@@ -1,4 +1,4 @@
-"""The deep and dense sigmoidal formulas of neural autoregressive flows, exact far into their tails."""
+"""The deep and dense sigmoidal formulas of neural autoregressive flows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pyro_exact.transforms.monotone import Monotone, Parts
 
 
 class DenseSigmoidal(Monotone):
-    r"""A small monotone network of one element.
+    r"""A small monotone network of an element.
 
-    Use it as the formula of a neural autoregressive flow.
+    Use this formula in a neural autoregressive flow.
 
     Each layer takes a vector :math:`h`, at first :math:`h = x`, to
 
@@ -29,7 +29,7 @@ class DenseSigmoidal(Monotone):
     \exp(m \tanh(r / m))`. It is computed from :math:`\log F`, :math:`\log (1 - F)` and the
     logarithms of all derivatives, so it is exact far into the tails, where a sum of sigmoids rounds
     to 0 or 1. Constant offsets of :math:`b` and of the logits of :math:`W` spread the units,
-    because equal units would have equal gradients for ever; so zero parameters give the identity
+    because equal units would always have equal gradients; so zero parameters give the identity
     only approximately.
 
     Args:
@@ -139,8 +139,8 @@ class DenseSigmoidal(Monotone):
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         """Return bounds of the root, from the last layer to the first.
 
-        If every element of h lies below (t - b) / a for all sigmoids of a layer, each of its
-        outputs lies below t; likewise above.
+        When every element of h lies below (t - b) / a for all sigmoids of a layer, each output lies
+        below t; likewise above.
         """
         low = high = y.unsqueeze(-1)
         for i in range(len(parts) - 4, -1, -4):
@@ -162,15 +162,15 @@ class DenseSigmoidal(Monotone):
 class DeepSigmoidal(DenseSigmoidal):
     r"""A chain of logits of weighted sigmoids.
 
-    Use it as the formula of a neural autoregressive flow.
+    Use this formula in a neural autoregressive flow.
 
     .. math::
         y = \mathrm{logit}\Big(\sum_j w_j\, \sigma(a_j x + b_j)\Big), \qquad
         \log|\partial y/\partial x| = \log \frac{F'(x)}{F(x) (1 - F(x))}, \qquad
         F(x) = \sum_j w_j\, \sigma(a_j x + b_j)
 
-    once for each layer. It is `DenseSigmoidal` with scalars between the layers. One layer is the
-    transformer of Pyro's ``NeuralAutoregressive``, and up to an affine map `MixtureCDF`.
+    once for each layer. It is `DenseSigmoidal` with scalars between the layers. A single layer
+    corresponds to ``NeuralAutoregressive`` of Pyro and, up to an affine map, to `MixtureCDF`.
 
     Args:
         width: Sigmoids in a layer.
@@ -217,11 +217,11 @@ def sigmoidal(
     log_w: Tensor,
     log_u: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return :math:`\mathrm{logit}(W \sigma(a (U h) + b))` and the logarithm of its derivative.
+    r"""Return :math:`\mathrm{logit}(W \sigma(a (U h) + b))` and the log-derivative.
 
     Args:
         h: Vectors (\*batch, n).
-        log_slope: Logarithm of their derivatives (\*batch, n).
+        log_slope: Logarithm of the derivatives of h (\*batch, n).
         log_a: :math:`\log a` (\*batch, width).
         b: :math:`b` (\*batch, width).
         log_w: :math:`\log W` (\*batch, m, width), with rows that sum to 1.

@@ -11,7 +11,7 @@ from pyro_exact.transforms.numerics import at_least_float32
 
 
 class SignedPower(Elementwise):
-    r"""Raise the size of each element to a power, and keep the sign.
+    r"""Raise the size of each element to a power, and keep the sign. Use it to change the tails.
 
     .. math::
         y = \mathrm{sign}(x)\, |x|^{p}, \qquad

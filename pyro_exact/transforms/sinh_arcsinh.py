@@ -16,7 +16,7 @@ from pyro_exact.transforms.numerics import at_least_float32
 class SinhArcsinh(Elementwise):
     r"""Skew each element, and change the weight of the tails.
 
-    Use it where a normal has the wrong tails.
+    Use this formula when the tails of a normal distribution do not fit.
 
     .. math::
         y = \sinh(\delta\, \mathrm{arsinh}(x) + \epsilon), \qquad

@@ -18,15 +18,15 @@ from pyro_exact.transforms.parts import sum_event
 
 
 class SoftClip(Bijection):
-    r"""Map the real line to the interval :math:`(-B, B)`. Use it to bound a flow, gently.
+    r"""Map the real line to the interval :math:`(-B, B)`. Use it to bound a flow smoothly.
 
     .. math::
         y = \frac{x}{1 + |x| / B}, \qquad
         \log|\det \partial y/\partial x| = -2 \sum \log (1 + |x| / B)
 
-    Near 0 it is the identity. The tails approach the ends like :math:`1 / |x|`, and those of a
-    sigmoid exponentially: here elements up to :math:`10^7 B` are told apart in float32. The
-    ``codomain`` is the interval; at and beyond the ends the inverse is infinite or NaN.
+    Near 0 it is the identity. The tails approach the ends like :math:`1 / |x|`, unlike the
+    exponential tails of a sigmoid, so that elements up to :math:`10^7 B` are different in float32.
+    The ``codomain`` is the interval; at and beyond the ends the inverse is infinite or NaN.
 
     Args:
         bound: :math:`B`, in units of ``x``.

@@ -1,4 +1,4 @@
-"""The monotone rational-quadratic spline with linear tails, and its inverse without cancellation."""
+"""The monotone rational-quadratic spline with linear tails."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ LEAST_SLOPE = "spline with the least slope"
 class Spline(Elementwise):
     r"""Bend the interval :math:`[-B, B]` by a monotone rational-quadratic spline.
 
-    Outside, change nothing.
+    Outside of this interval it is the identity. Use this formula for flexible flows with a closed
+    inverse; the data should be standardised, for example using `ActNorm`.
 
     In the bin between the knots :math:`(x_0, y_0)` and :math:`(x_1, y_1)`, of width :math:`w`,
-    height :math:`h`, slope :math:`s = h / w` and derivatives :math:`d_0, d_1` at its knots, with
+    height :math:`h`, slope :math:`s = h / w` and derivatives :math:`d_0, d_1` at the knots, with
     :math:`\xi = (x - x_0) / w` and :math:`\eta = 1 - \xi`,
 
     .. math::
@@ -36,10 +37,9 @@ class Spline(Elementwise):
         \qquad D = s\, (\xi^2 + \eta^2) + (d_0 + d_1)\, \xi \eta
 
     All of these are sums of positive terms, so nothing cancels. The inverse is in closed form. The
-    parameters are the ``bins`` widths and ``bins`` heights, before a softmax, and the ``bins - 1``
-    inner derivatives, before a softplus. The outer derivatives are 1, so that the slope is
-    continuous at :math:`\pm B`. Zero parameters give the identity. All of it is computed in float32
-    or better.
+    ``bins`` widths and ``bins`` heights are computed via a softmax, and the ``bins - 1`` inner
+    derivatives via a softplus. The outer derivatives are 1, so that the slope is continuous at
+    :math:`\pm B`. Zero parameters give the identity. All of it is computed in float32 or better.
 
     Args:
         bins: Bins of the spline.
@@ -143,7 +143,7 @@ class Spline(Elementwise):
         }
 
     def _knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the positions of the knots, their images, and the derivatives there, each (*batch, bins + 1)."""
+        """Return the positions, images and derivatives of the knots, each (*batch, bins + 1)."""
         counts = [self.bins, self.bins, self.bins - 1]
         widths, heights, raw = theta.split(counts, dim=-1)
 
@@ -173,9 +173,14 @@ class Spline(Elementwise):
 
 
 class Bin:
-    """The bin between ``edges`` that holds each position.
+    """The bin that holds each position, with the corresponding knots and derivatives.
 
-    What ``xs``, ``ys`` and ``derivatives`` have at its knots.
+    Args:
+        edges: The knots between which the positions lie.
+        position: Elements within the interval.
+        xs: Positions of the knots.
+        ys: Images of the knots.
+        derivatives: Slopes at the knots.
     """
 
     def __init__(

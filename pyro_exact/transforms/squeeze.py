@@ -17,16 +17,16 @@ LARGEST_FACTOR = 4096  # its square counts channels
 class Squeeze(Bijection):
     r"""Turn each ``factor`` x ``factor`` block of positions into channels.
 
-    The log-determinant is zero.
+    Use this layer between the scales of an image flow. The log-determinant is zero.
 
     .. math:: y_{c f^2 + i f + j,\, h,\, w} = x_{c,\, h f + i,\, w f + j}
 
-    The order is Glow's: output channel :math:`c f^2 + i f + j` at :math:`(h, w)` is input channel
-    :math:`c` at :math:`(h f + i, w f + j)`. The channels of one colour stay together, so the first
-    half of the channels of a squeezed grey image is its even rows.
+    The order is used by Glow: output channel :math:`c f^2 + i f + j` at :math:`(h, w)` is input
+    channel :math:`c` at :math:`(h f + i, w f + j)`. The channels of a colour stay together, so the
+    first half of the channels of a squeezed grey image holds the even rows.
 
     Args:
-        factor: Side of a block.
+        factor: Side of a block (default 2).
 
     Cost:
         - forward: a copy.

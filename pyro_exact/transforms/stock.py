@@ -18,7 +18,7 @@ from pyro_exact.transforms.parts import sum_event
 class Stock(Bijection):
     r"""A stock transform :math:`t` of torch or Pyro as a layer.
 
-    Use it to put such a transform into a `Compose`.
+    Use it in a `Compose`, for example.
 
     .. math:: y = t(x), \qquad \log|\det \partial y/\partial x| = \log|\det t'(x)|
 
@@ -43,7 +43,7 @@ class Stock(Bijection):
         - x: (\*batch, \*shape); y: (\*batch, \*output shape); ladj: (\*batch).
 
     Raises:
-        TypeError: If it is no transform.
+        TypeError: If it is not of type `torch.distributions.Transform`.
         ValueError: If the transform is not bijective, or takes events of more dimensions.
 
     Example:

@@ -15,9 +15,9 @@ MOST_POLYNOMIALS = 1024
 
 
 class SumOfSquares(Monotone):
-    r"""Integrate a sum of squared polynomials over one element.
+    r"""Integrate a sum of squared polynomials over an element.
 
-    Use it for a polynomial that increases everywhere.
+    Use this formula for a polynomial that increases everywhere.
 
     .. math::
         y = \beta + \int_0^x g(u)\, du, \qquad
@@ -28,8 +28,8 @@ class SumOfSquares(Monotone):
     A Gauss-Legendre quadrature with :math:`L + 1` nodes is exact for this polynomial, and adds
     positive terms only. Outside of :math:`[-B, B]` the integrand is constant, so that the tails are
     linear. The parameters are :math:`\beta` and the :math:`a_{kj}`, less constants that spread the
-    :math:`a_{k1}` evenly over :math:`\pm 0.1`: equal polynomials would have equal gradients for
-    ever. So zero parameters give the identity to within 0.4 %.
+    :math:`a_{k1}` evenly over :math:`\pm 0.1`: equal polynomials would always have equal gradients.
+    So zero parameters give the identity to within 0.4 %.
 
     Args:
         polynomials: :math:`K`, the squared polynomials.
@@ -125,7 +125,7 @@ class SumOfSquares(Monotone):
         return (y - parts[0]).clamp(low, high)
 
     def _integrand(self, u: Tensor, coefficients: Tensor) -> Tensor:
-        r"""Return g at (\*shape of x, n) places, by Horner's rule for (\*shape of x, K, L + 1) coefficients."""
+        r"""Return g at places (\*shape of x, n), using Horner's rule."""
         u = u.unsqueeze(-2)
         *lower, value = coefficients.unsqueeze(-2).unbind(-1)
         for coefficient in reversed(lower):

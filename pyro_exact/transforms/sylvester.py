@@ -18,7 +18,9 @@ from pyro_exact.transforms.planar_solver import derivative, solve
 
 
 class Sylvester(Bijection):
-    r"""Move each point within a subspace, by a network with one hidden layer whose Jacobian is triangular there.
+    r"""Move each point within a subspace, by a network with a hidden layer.
+
+    Use this layer for guides. The Jacobian in the subspace is triangular.
 
     .. math::
         y = x + Q R \tanh(a), \qquad a = S Q^\top x + b, \qquad
@@ -36,18 +38,18 @@ class Sylvester(Bijection):
     - ``"triangular"``: the first :math:`M` columns of the identity, or of the permutation that
       reverses a vector.
 
-    The inverse is back-substitution from the last row up, one scalar equation each; see
-    `pyro_exact.transforms.planar_solver`.
+    The inverse is computed using back-substitution from the last row up, with a scalar equation for
+    each row; see `pyro_exact.transforms.planar_solver`.
 
     Args:
         dim: Dimension :math:`D` of the vectors.
         rank: :math:`M`, the number of hidden units, at most ``dim``; `None` for ``dim``, as in the
             paper's Householder and triangular variants.
-        variant: Which :math:`Q`.
+        variant: The type of :math:`Q` (default ``"orthogonal"``).
         context_dim: Size of an optional context vector, used to compute all parameters.
         reflections: Reflections of the Householder variant.
-        reverse: If true, the triangular variant has the reversing permutation; the paper
-            alternates.
+        reverse: If true, the triangular variant uses the reversing permutation (default false); the
+            paper alternates.
 
     Cost:
         - forward: :math:`O(D M)`; the orthogonal variant has a QR decomposition, :math:`O(D M^2)`.

@@ -1,7 +1,4 @@
-"""The autoregressive layer over tokens.
-
-Each token is transformed by a function of the tokens before it.
-"""
+"""The autoregressive layer over tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +20,9 @@ ROUNDING = 16  # units in the last place: two evaluations of a network differ by
 
 
 class TokenAutoregressive(Bijection):
-    r"""Transform each token by a formula whose parameters are a function of the tokens before it.
+    r"""Transform each token, with parameters computed from the tokens before.
+
+    Use this layer with a transformer, for example.
 
     .. math::
         y_t = f(x_t;\, g(x_{<t}, \mathrm{context})), \qquad
@@ -31,13 +30,13 @@ class TokenAutoregressive(Bijection):
 
     A token is a vector, all of whose elements come at once; `Tokens` makes tokens of an image. The
     forward direction is an evaluation of :math:`g`, for all tokens at once. The inverse is exact,
-    by one of two methods:
+    and computed using either of two methods:
 
     - ``"steps"``: token by token, by the ``start`` and ``step`` of the conditioner.
     - ``"passes"``: Jacobi iterations :math:`x \leftarrow f^{-1}(y;\, g(x))` of all tokens at once.
-      Each pass makes one more token final, so that all are final after as many passes as there are
-      tokens. The passes usually end far earlier: when no element changes by more than rounding
-      errors. They carry no gradient.
+      Each pass makes another token final, so that all are final after as many passes as there are
+      tokens. The passes usually end far earlier, when no element changes by more than rounding
+      errors. There is no gradient.
 
     The default, ``"auto"``, uses passes on a CUDA device, where a pass takes hardly longer than a
     step, and steps elsewhere. Gradients, `torch.compile` and transforms of `torch.func` always use
@@ -45,8 +44,7 @@ class TokenAutoregressive(Bijection):
 
     Args:
         elementwise: The formula :math:`f`, for example ``Affine()``.
-        conditioner: The network :math:`g`. Its ``context_shape``, if it has one, becomes that of
-            the layer.
+        conditioner: The network :math:`g`. This layer uses the same ``context_shape``.
         reverse: If true, the tokens come from the last to the first.
         solver: The method of the inverse.
 
@@ -63,7 +61,9 @@ class TokenAutoregressive(Bijection):
         - x, y: (\*batch, tokens, token_dim); ladj: (\*batch).
 
     Raises:
-        ValueError: On an event of another shape, or if the conditioner's output has another shape.
+        ValueError: On an event of another shape, or the output of the conditioner does not have the
+            required shape.
+        TypeError: If the conditioner is not of type `pyro_exact.nn.TokenConditioner`.
 
     Reference:
         Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly and Susskind (2024),
@@ -199,7 +199,7 @@ class TokenAutoregressive(Bijection):
 
 
 def _differ(before: Tensor, after: Tensor) -> bool:
-    """Return whether any element differs by more than rounding errors; NaN counts as no difference."""
+    """Return whether any element differs by more than rounding errors, NaN excepted."""
     unit = torch.finfo(after.dtype).eps * after.abs().clamp_min(1)
     change = (after - before).abs()
     return bool((change > ROUNDING * unit).any())

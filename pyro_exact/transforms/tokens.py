@@ -12,12 +12,12 @@ from pyro_exact.transforms.bijection import Bijection
 
 
 class Tokens(Bijection):
-    r"""Cut an image into square patches, or a vector into pieces; the log-determinant is zero.
+    r"""Cut an image into square patches, or a vector into pieces. The log-determinant is zero.
 
     .. math:: y_{h (W / p) + w,\; c p^2 + i p + j} = x_{c,\, h p + i,\, w p + j}
 
-    Each token is a patch of p x p pixels with all its channels; the tokens come row by row. Of a
-    vector, each token is p neighbours. Use it before `TokenAutoregressive`.
+    Each token is a patch of p x p pixels with all channels; the tokens come row by row. In a
+    vector, each token is p neighbours. Use this layer before `TokenAutoregressive`.
 
     Args:
         shape: Shape of the event: (C, H, W), or the size of a vector.
