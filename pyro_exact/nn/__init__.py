@@ -1,4 +1,4 @@
-"""Networks in pure torch: tensors in, tensors out."""
+"""Networks that are used by flows and models; these are plain torch modules."""
 
 from pyro_exact.nn.attention import AttentionConditioner, FlowPPContextNet
 from pyro_exact.nn.conditioner import (

@@ -1,4 +1,4 @@
-"""Abstract classes of modules, of which Pyro can still make modules with random weights."""
+"""The metaclass of abstract modules."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pyro.nn import PyroModule
 
 
 class AbstractModuleMeta(ABCMeta, type(PyroModule)):  # type: ignore[misc]  # Pyro's metaclass has no public name
-    """The metaclass of our abstract modules.
+    """The metaclass that must be used by every abstract module of this library.
 
     `pyro.nn.module.to_pyro_module_` derives a class from that of a module and from `PyroModule`,
-    which has a metaclass of its own. With `abc.ABCMeta` alone the two would be in conflict.
+    which has another metaclass. When using `abc.ABCMeta` alone, the two types would be in conflict.
     """

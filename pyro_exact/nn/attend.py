@@ -18,21 +18,24 @@ def attend(
     mask: Tensor | None = None,
     causal: bool = False,
 ) -> Tensor:
-    r"""Compute scaled dot-product attention by the fastest kernel that there is.
+    r"""Compute scaled dot-product attention, using the fastest kernel.
+
+    It is used by all transformers of this library.
 
     .. math:: y_t = \sum_s \mathrm{softmax}_s\big(q_t \cdot k_s / \sqrt{d}\big)\, v_s
 
-    The fast kernels of torch have no second derivative. Therefore a gradient that is to be
-    differentiated again, for example for a Hessian, and transforms of `torch.func` use the plain
-    formula, which holds all pairs of positions in memory.
+    The fast kernels of torch have no second derivative. When a gradient must be differentiated
+    again, for example for a Hessian, and for transforms of `torch.func`, this function uses the
+    plain formula, which holds all pairs of positions in memory.
 
     Args:
         query: (\*batch, positions, d).
         key: (\*batch, keys, d).
         value: (\*batch, keys, channels).
-        mask: Which keys each position sees, (positions, keys); by default it sees all of them.
-            Each position must see at least one key.
-        causal: Whether position t sees the keys 0, ..., t only; use it instead of a mask.
+        mask: Optional mask of the keys that each position sees, (positions, keys); by default it
+            sees all keys. Each position must see at least a single key.
+        causal: If true, position t sees the keys 0, ..., t only (default false); use it instead of
+            a mask.
 
     Returns:
         The attention, (\*batch, positions, channels).

@@ -16,16 +16,17 @@ from pyro_exact.ops.concat_elu import concat_elu
 
 
 class GatedConv(nn.Module):
-    r"""A residual block of two convolutions whose output is gated.
+    r"""A residual block of two convolutions whose output is gated, used by `AttentionConditioner`.
 
     .. math:: h = \phi(W \phi(x) + V \phi(c)), \qquad a, b = U h, \qquad y = x + a\, \sigma(b)
 
-    where :math:`\phi` is `concat_elu`. The output is small at first: :math:`U` has gain 0.1.
+    where :math:`\phi` is `concat_elu`. The output is small at first, because :math:`U` has gain
+    0.1.
 
     Args:
         width: Channels of input and output.
-        context_channels: Channels of the context c, an image of the same size.
-        kernel_size: Of U; that of W is 3, that of V is 1.
+        context_channels: Channels of the optional context c, an image of the same size.
+        kernel_size: Kernel size of U (default 1). W has size 3 and V has size 1.
         dropout: Share of the hidden elements that are dropped in training.
 
     Reference:
@@ -63,7 +64,7 @@ class GatedAttention(nn.Module):
     Args:
         width: Channels of input and output, a multiple of ``heads``.
         heads: Attention heads.
-        dropout: Share of the attention's output that is dropped in training.
+        dropout: Share of the output of the attention that is dropped in training.
 
     Reference:
         Ho et al. (2019), Flow++, section 3.3 and official code (`gated_attn`).
@@ -82,7 +83,7 @@ class GatedAttention(nn.Module):
         self.last = RescaledConv2d(width, 2 * width, 1, gain=0.1)
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
-        """Return the block's output; ``position`` is added to what attends and is attended to."""
+        """Return the output of the block; ``position`` is added to the input of the attention."""
         parts = self.first(x + position).flatten(2).unflatten(1, (3, self.heads, -1))
         query, key, value = parts.transpose(-1, -2).unbind(
             1
@@ -124,22 +125,22 @@ class GatedBlock(nn.Module):
 
 
 class AttentionConditioner(Conditioner):
-    r"""The network of Flow++'s couplings: a row of `GatedBlock`.
+    r"""The network that is used by the couplings of Flow++: a sequence of `GatedBlock` layers.
 
-    A learned embedding of the positions enters every attention. `initialize` rescales all
-    convolutions once, from data.
+    A learned embedding of the positions enters every attention. `initialize` should be called once,
+    using data: it rescales all convolutions.
 
     Args:
         in_channels: Channels of the fixed part.
         out_channels: Channels of the free part.
         num_params: Parameters that the formula uses for each element.
         size: (H, W) of both parts.
-        width: Hidden channels, a multiple of ``heads``.
+        width: Hidden channels; must be a multiple of ``heads``.
         blocks: Blocks of the network.
         heads: Attention heads.
         dropout: Share of hidden elements that are dropped in training.
-        context_channels: Channels of a context image of the same size, which enters every gated
-            convolution.
+        context_channels: Channels of an optional context image of the same size, used by every
+            gated convolution.
 
     Shape:
         - x: (\*batch, in_channels, H, W); context: (\*batch, context_channels, H, W).
@@ -215,9 +216,9 @@ class AttentionConditioner(Conditioner):
 
 
 class FlowPPContextNet(nn.Module):
-    r"""What Flow++'s dequantisation noise sees of the image.
+    r"""A network from an image to features, which is used by the dequantisation noise of Flow++.
 
-    A convolution, then gated convolutions.
+    It is a convolution, then gated convolutions.
 
     Args:
         in_channels: Channels of the image.

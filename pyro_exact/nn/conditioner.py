@@ -1,4 +1,4 @@
-"""Networks that compute the parameters of a formula from the fixed part of a coupling and a context."""
+"""Conditioners: networks that compute the parameters of a formula."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ Layer = Callable[[Tensor], Tensor]
 class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
     r"""Base class of a network theta = g(x, context), which computes the parameters of a formula.
 
-    Derive from it to use a network of your own in `pyro_exact.transforms.Coupling` or
+    Derive from this class to use another network in `pyro_exact.transforms.Coupling` or
     `pyro_exact.transforms.FactorOut`.
 
     Attributes:
-        in_size: Channels (or dimension) of the input that the network was built for; `None` for
-            any.
-        context_shape: Shape of one context; `None` for a network that takes none.
+        in_size: Channels (or dimension) of the input that is required by the network; `None`
+            (default) for any.
+        context_shape: Shape of an optional context; `None` (default) for a network without a
+            context.
 
     Shape:
-        - x: (\*batch, \*event); context: (\*batch, \*context_shape), or one that broadcasts to it.
+        - x: (\*batch, \*event); context: (\*batch, \*context_shape), or a shape that broadcasts to
+          it.
         - theta: (\*batch, \*event of the free part, num_params).
 
     Example:
@@ -62,18 +64,18 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
         """Return the parameters for an input."""
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Set the weights that depend on data from the batch ``x``, without gradient.
+        """Set the weights that depend on data, using the batch ``x``, without gradient.
 
-        By default there are none.
+        By default this does nothing.
         """
 
 
 class CausalConditioner(Conditioner):
-    r"""Base class of a conditioner whose theta of a dimension depends on the dimensions before it alone.
+    r"""Base class of a conditioner whose theta depends on the dimensions before only.
 
-    Derive from it to use a network of your own in `pyro_exact.transforms.MaskedAutoregressive`.
-    Write `start` and `step` if a step can cost less than a whole pass; by default, each step is a
-    pass.
+    Derive from this class to use another network in `pyro_exact.transforms.MaskedAutoregressive`.
+    You should implement `start` and `step` when a step can cost less than a whole pass; by default,
+    each step is a pass.
 
     Attributes:
         dim: Dimension of the vectors.
@@ -110,12 +112,12 @@ class CausalConditioner(Conditioner):
         state: Any,
         previous: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
-        r"""Return theta of the next dimension in the order, (\*batch, num_params), and the next state.
+        r"""Return theta of the next dimension, (\*batch, num_params), and the next state.
 
         Args:
             state: From `start`, or from the step before.
-            previous: The input of the dimension of the step before, (\*batch); `None` at the first
-                step.
+            previous: The input of the dimension of the step before, (\*batch); must be `None` at
+                the first step.
         """
         x, context, done = state
         if previous is not None:
@@ -128,7 +130,8 @@ class CausalConditioner(Conditioner):
 class DenseConditioner(Conditioner):
     r"""A multilayer perceptron from a vector, and a context, to the parameters of a formula.
 
-    Its last layer starts at zero: with any of our formulas the coupling starts as the identity.
+    Use this network for couplings of vectors. The last layer starts at zero, so that the coupling
+    starts as the identity.
 
     Args:
         in_features: Dimension of the fixed part.
@@ -178,11 +181,12 @@ class DenseConditioner(Conditioner):
 
 
 class ConvConditioner(Conditioner):
-    r"""Glow's convolutional network: 3x3, 1x1, 3x3, with activation normalisation inside and a zero start.
+    r"""The convolutional network of Glow: 3x3, 1x1, 3x3, with activation normalisation inside.
 
-    The parameters of one number lie in neighbouring channels of the last convolution (shift, scale,
-    shift, scale, ...), as in the official code. A context vector shifts the hidden channels; that
-    shift starts at zero.
+    Use this network for couplings of images. The last layer starts at zero. The parameters of an
+    element lie in neighbouring channels of the last convolution (shift, scale, shift, scale, ...),
+    as in the official code. An optional context vector shifts the hidden channels; this shift
+    starts at zero.
 
     Args:
         in_channels: Channels of the fixed part.
@@ -190,8 +194,8 @@ class ConvConditioner(Conditioner):
         num_params: Parameters that the formula uses for each element.
         width: Hidden channels.
         context_dim: Size of an optional context vector.
-        edge: If true, the 3x3 convolutions see the padding (official: yes).
-        log_scale_factor: See `ScaledConv2d` (official: 3).
+        edge: If true (default), the 3x3 convolutions see the padding.
+        log_scale_factor: See `ScaledConv2d` (default 3).
 
     Shape:
         - x: (\*batch, in_channels, H, W); context: (\*batch, context_dim).
@@ -261,9 +265,9 @@ class ConvConditioner(Conditioner):
 
 
 class PriorConditioner(Conditioner):
-    r"""One 3x3 convolution that starts at zero.
+    r"""A 3x3 convolution that starts at zero.
 
-    The learned prior of the channels that Glow factors out.
+    It is used by `pyro_exact.transforms.FactorOut` to compute the learned prior of Glow.
 
     Args:
         in_channels: Channels of the kept part.
@@ -306,7 +310,7 @@ def required(
     shape: tuple[int, ...],
     like: Tensor,
 ) -> Tensor:
-    """Return the context in the precision of ``like``, or say that it is missing, or of another shape."""
+    """Return the context in the precision of ``like``, if it has the required shape."""
     if context is None or context.shape[context.dim() - len(shape) :] != shape:
         got = (
             "none. Pass one, or call layer.condition(context) first"
@@ -322,6 +326,6 @@ def required(
 
 
 def split_params(theta: Tensor, num_params: int, x: Tensor) -> Tensor:
-    """Turn (N, C num_params, H, W), parameters innermost, into (*batch of x, C, H, W, num_params)."""
+    """Reshape (N, C num_params, H, W) to (*batch of x, C, H, W, num_params)."""
     by_number = theta.unflatten(1, (-1, num_params)).movedim(2, -1)
     return by_number.reshape(x.shape[:-3] + by_number.shape[1:])

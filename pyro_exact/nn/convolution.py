@@ -1,7 +1,4 @@
-"""The convolution of Glow.
-
-Zero padding that the network can see, and an output scale that it can learn quickly.
-"""
+"""The convolution of Glow."""
 
 from __future__ import annotations
 
@@ -19,24 +16,24 @@ from pyro_exact.nn.statistics import channel_statistics
 
 
 class ScaledConv2d(nn.Module):
-    r"""A convolution whose output is shifted and scaled per channel.
+    r"""A convolution whose output is shifted and scaled per channel, used by `ConvConditioner`.
 
     .. math:: y = (\mathrm{conv}(x) + b)\, e^{f \ell}
 
-    With ``zero`` it starts as the zero function (the last layer of a conditioner). Otherwise its
-    weights start at N(0, 0.05²) and `initialize` gives its outputs zero mean and unit variance on
-    one batch (the hidden layers). Scale and shift are folded into the weights: they cost no pass
-    over the activations.
+    When ``zero`` is true, it starts as the zero function, which should be used for the last layer
+    of a conditioner. Otherwise the weights start at N(0, 0.05²), and `initialize` gives the outputs
+    zero mean and unit variance on a batch; this is used for the hidden layers. Scale and shift are
+    folded into the weights, so that no pass over the activations is required.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: Odd side of the kernel; the padding keeps the size of the image.
-        zero: Whether to start at zero.
-        edge: If true, the convolution sees an extra channel that is 1 on the padding and 0 on the
-            image.
-        log_scale_factor: :math:`f`; the log-scale :math:`\ell` moves that much faster than the
-            optimiser's step.
+        kernel_size: Side of the kernel; must be odd. The padding keeps the size of the image.
+        zero: If true, the layer starts at zero (default false).
+        edge: If true (default), the convolution sees an extra channel that is 1 on the padding and
+            0 on the image.
+        log_scale_factor: :math:`f`; the log-scale :math:`\ell` is learned faster by this factor
+            (default 3).
 
     Shape:
         - x: (N, in_channels, H, W); y: (N, out_channels, H, W).
@@ -110,9 +107,10 @@ class ScaledConv2d(nn.Module):
         )
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Set shift and scale from the batch ``x``, unless the layer starts at zero.
+        """Set shift and scale using the batch ``x``, unless the layer starts at zero.
 
-        Return the output.
+        Returns:
+            The output.
         """
         with torch.no_grad():
             if not self.zero:
@@ -125,7 +123,7 @@ class ScaledConv2d(nn.Module):
             return self(x)
 
     def _edge(self, height: int, breadth: int) -> Tensor:
-        """Return which positions of the kernel lie on the padding, of shape (height * breadth, positions)."""
+        """Return which positions of the kernel lie on the padding, (height * breadth, positions)."""
         inside = F.unfold(
             self.weight.new_ones(1, 1, height, breadth),
             self.size,

@@ -1,7 +1,4 @@
-"""Dense networks of a VAE.
-
-An encoder from data to features, and a decoder from a latent to parameters.
-"""
+"""Dense networks of a VAE: an encoder and a decoder."""
 
 from __future__ import annotations
 
@@ -28,9 +25,9 @@ class DenseEncoder(nn.Module):
 
     Args:
         shape: Shape of the data, such as (C, H, W) or (dim,).
-        hidden_dims: Widths of the layers, each followed by a ReLU; the last width is the number of
-            features.
-        levels: Values that an element can take.
+        hidden_dims: Widths of the layers, each followed by a ReLU. The last width is the size of
+            the features.
+        levels: Values that an element can take (default 2).
 
     Shape:
         - x: (\*batch, \*shape); returns (\*batch, hidden_dims[-1]).
@@ -120,7 +117,7 @@ def scaled(
     """Return levels 0, ..., levels - 1 scaled to [-1, 1], in the dtype of the weights.
 
     Raises:
-        ValueError: If the events have another shape.
+        ValueError: If the events do not have this shape.
     """
     x = network_input("The encoder", "x", x, weight)
     check_event("The encoder", "x", x, shape)

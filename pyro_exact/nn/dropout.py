@@ -9,7 +9,7 @@ from pyro_exact.ops.dropout import dropout
 
 
 class Dropout(nn.Module):
-    """Dropout that is fast on a CPU; see `pyro_exact.ops.dropout`. In evaluation it does nothing.
+    """Dropout that is fast on a CPU; see `pyro_exact.ops.dropout`. Use it like `torch.nn.Dropout`.
 
     Args:
         p: Probability with which an element is dropped in training, in [0, 1).
@@ -20,7 +20,7 @@ class Dropout(nn.Module):
         self.p = check_share("Dropout", "p", p)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the elements, in training some of these are zero and the rest are larger."""
+        """Return the elements, some of which are replaced by zero in training."""
         return dropout(x, self.p) if self.training and self.p else x
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""What is said when a network does not compute finite numbers."""
+"""Checks that a network computes finite values."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pyro_exact.checks import check_finite
 
 
 class Weighted(Protocol):
-    """What has layers with weights: a module, or what stands for one."""
+    """The type of an object that has layers with weights, for example a module."""
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
 
 
 def check_output(owner: str, name: str, value: Tensor, net: Weighted) -> Tensor:
-    """Return what a network computed if all of it is finite.
+    """Return the output of a network, when all elements are finite.
 
     Args:
-        owner: The method whose result it is.
-        name: What it is called.
-        value: The tensor itself.
-        net: What computed it, of which the first layer with weights that are not finite is named.
+        owner: The method that computes this output.
+        name: Name of the output.
+        value: The output.
+        net: The network, which is used to find the first layer with weights that are not finite.
 
     Raises:
         ValueError: If an element is NaN or infinite.
@@ -33,9 +33,9 @@ def check_output(owner: str, name: str, value: Tensor, net: Weighted) -> Tensor:
 
 
 def check_weights_for(owner: str, net: Weighted) -> None:
-    """Make sure that a network that is to be drawn from has finite weights.
+    """Check that a network has finite weights; it should be used before sampling.
 
-    A draw from an infinite weight may look like any other, where the score of that draw is NaN.
+    A sample that was computed using an infinite weight may look normal, although the score is NaN.
 
     Raises:
         ValueError: If a parameter or a buffer has a NaN or infinite element.
@@ -50,7 +50,7 @@ def check_weights_for(owner: str, net: Weighted) -> None:
 
 @torch.no_grad()
 def first_non_finite_weight(net: Weighted) -> str | None:
-    """Return the name, and the layer, of the first parameter or buffer with a NaN or infinite element."""
+    """Return the name of the first parameter or buffer with a NaN or infinite element."""
     own = [
         (name, layer, weight, values)
         for name, layer in net.named_modules()

@@ -1,4 +1,4 @@
-"""Gated convolutional networks of a VAE of images: an encoder, a decoder, and their layers."""
+"""Gated convolutional networks of a VAE of images: an encoder and a decoder."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class GatedConvEncoder(nn.Module):
     Two of the convolutions halve the sides, and the last kernel covers the whole map.
 
     Args:
-        shape: (C, H, W), with sides that 4 divides.
-        features: Features; 256 in the paper.
+        shape: (C, H, W); the sides must be multiples of 4.
+        features: Size of the features (default 256, as in the paper).
         width: Channels of the first convolutions; the later ones have twice as many.
         levels: Values that an element can take. The levels are scaled to [-1, 1].
 
@@ -93,7 +93,7 @@ class GatedConvDecoder(nn.Module):
 
     Args:
         latent_dim: Dimension of the latent.
-        shape: (C, H, W) of the grid of sites, with sides that 4 divides.
+        shape: (C, H, W) of the grid of sites; the sides must be multiples of 4.
         num_params: Parameters of each site.
         width: Channels of the last convolutions; the earlier ones have twice as many.
 
@@ -151,20 +151,18 @@ class GatedConvDecoder(nn.Module):
 
 
 class GatedConv2d(nn.Module):
-    r"""A convolution with gates.
-
-    Half of the output channels, behind a sigmoid, multiplies the rest.
+    r"""A convolution with gates: the output is multiplied by a sigmoid of other channels.
 
     .. math:: y = (W * x) \odot \sigma(V * x)
 
-    The weights start such that the mean square of the output is that of the input. With the default
-    weights of torch a signal would shrink in every layer, and the posterior of a new VAE would
-    hardly depend on the data.
+    The weights start such that the mean square of the output is that of the input. When using the
+    default weights of torch, a signal would shrink in every layer, and the posterior of a new VAE
+    would hardly depend on the data.
 
     Args:
-        layer: A convolution, or a transposed one, to twice as many channels as the output.
-        inputs_per_output: Positions of the input that contribute to a position of the
-            output; by default all positions of the kernel.
+        layer: A convolution, or a transposed convolution, to twice as many channels as the output.
+        inputs_per_output: Optional count of positions of the input that contribute to a position of
+            the output; by default all positions of the kernel.
     """
 
     def __init__(
@@ -186,7 +184,7 @@ class GatedConv2d(nn.Module):
 
 
 class BatchedSequential(nn.Sequential):
-    r"""A sequence of layers of maps that takes any batch shape: (\*batch, C, H, W) -> (\*batch, C', H', W')."""
+    r"""A sequence of layers of maps (\*batch, C, H, W) that takes any batch shape."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the last layer."""
@@ -196,7 +194,7 @@ class BatchedSequential(nn.Sequential):
 
 
 def downsampling(channels: int, width: int) -> list[GatedConv2d]:
-    """Return gated convolutions from ``channels`` to ``2 * width`` channels, which halve the sides twice."""
+    """Return gated convolutions to ``2 * width`` channels, which halve the sides twice."""
     widths = [channels, width, width, 2 * width, 2 * width, 2 * width]
 
     return [
@@ -206,7 +204,7 @@ def downsampling(channels: int, width: int) -> list[GatedConv2d]:
 
 
 def upsampling(channels: int, width: int) -> list[GatedConv2d]:
-    """Return gated convolutions from ``channels`` to ``width`` channels, which double the sides twice."""
+    """Return gated convolutions to ``width`` channels, which double the sides twice."""
     widths = [channels, 2 * width, width, width, width, width]
 
     return [
@@ -218,7 +216,8 @@ def upsampling(channels: int, width: int) -> list[GatedConv2d]:
 def quarter_size(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return height and width of an image after two halvings.
 
-    Raise ValueError if 4 does not divide them.
+    Raises:
+        ValueError: If 4 does not divide the sides.
     """
     _, height, width = check_sizes(
         "A gated convolutional network",

@@ -1,6 +1,6 @@
 """Convolutions of the IAF-VAE, with weight normalisation, and a masked network over a map.
 
-Maps have the shape (*batch, H, W, channels), the layout in which convolutions are fastest.
+Maps should have the shape (*batch, H, W, channels), the layout in which convolutions are fastest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class CentredConv2d(WeightNormed):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel.
-        stride: 2 halves the map.
+        stride: Stride of the convolution (default 1); 2 halves the map.
         gain: See `WeightNormed`.
 
     Shape:
@@ -94,7 +94,8 @@ class CausalConv2d(WeightNormed):
     Args:
         in_groups: Group of each input channel; see `MaskedConv2d`.
         out_groups: Group of each output channel.
-        strict: If true, a group of channels is independent of the same group of the pixel itself.
+        strict: If true, a group of channels is independent of the same group of the pixel itself
+            (default false).
         gain: See `WeightNormed`.
 
     Shape:
@@ -127,13 +128,11 @@ class CausalConv2d(WeightNormed):
 
 
 class MaskedConvNet(nn.Module):
-    r"""A masked network over a map.
+    r"""A masked network over a map: the output depends on the preceding elements only.
 
-    The parameters of each element depend on the preceding elements only.
-
-    Use it as the conditioner of an `InverseAutoregressive` distribution. The order is row by row,
-    and channel by channel within a pixel. The context is added to the first hidden layer, and may
-    depend on the batch and on the position in any way.
+    Use this network as the conditioner of an `InverseAutoregressive` distribution. The order is row
+    by row, and channel by channel within a pixel. The context is added to the first hidden layer,
+    and may depend on the batch and on the position in any way.
 
     Args:
         channels: Channels of the map.
@@ -205,7 +204,7 @@ class MaskedConvNet(nn.Module):
 
 
 def _channels_first(x: Tensor) -> Tensor:
-    """Return maps (*batch, H, W, channels) as images (N, channels, H, W), for the convolutions of torch."""
+    """Return maps (*batch, H, W, channels) as images (N, channels, H, W)."""
     return x.reshape(-1, *x.shape[-3:]).permute(0, 3, 1, 2)
 
 

@@ -7,8 +7,9 @@ from pyro_exact.ops.functorch import functorch_active
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Return images, (N, C, H, W), with their channels innermost in memory, where convolutions are fastest on a CPU.
+    """Return images, (N, C, H, W), with the channels innermost in memory.
 
-    Within a transform of `torch.func` they stay as they are: there is no rule for that layout.
+    Using this layout, convolutions are fastest on a CPU. Within a transform of `torch.func` the
+    images are not changed, because there is no rule for this layout.
     """
     return images if functorch_active() else images.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Line buffers: the last rows of a feature map, from which a convolution computes its next column.
+"""Line buffers: the last rows of a feature map, used to compute the next column.
 
 A line buffer has the layout (batch, rows, left + width + right, channels), with zeros outside the
 map, and is written in place. A view of some channels, ``lines[..., :8]``, can be used as the line
@@ -38,7 +38,7 @@ def empty_lines(
 
 
 def next_row(lines: Tensor) -> None:
-    """Start a row: drop the oldest row, move the remaining rows up, and set the last row to zero."""
+    """Start a row: drop the oldest row, move the other rows up, and set the last row to zero."""
     lines[:, :-1] = lines[:, 1:].clone()
     lines[:, -1] = 0
 
@@ -48,7 +48,7 @@ def write_column(
     column: Tensor,
     values: Tensor,
 ) -> None:
-    """Write one column of the last row.
+    """Write a column of the last row.
 
     Args:
         lines: The line buffer.
@@ -96,12 +96,12 @@ def update_pixel(
     values: Tensor,
     channels: slice,
 ) -> Tensor:
-    """Write the channels of one colour into the current pixel, and return all channels.
+    """Write the channels of a colour into the current pixel, and return all channels.
 
     Args:
         pixel: All channels of the current pixel, (batch, channels).
-        values: Channels of one colour. If these are all channels, nothing is written.
-        channels: Where they belong in the pixel.
+        values: Channels of a colour. When these are all channels, nothing is written.
+        channels: The corresponding channels of the pixel.
     """
     if values.shape == pixel.shape:
         return values

@@ -1,7 +1,4 @@
-"""Masked convolutions of images.
-
-Each output channel sees earlier pixels, and earlier colours of its pixel.
-"""
+"""Masked convolutions of images, which are used by autoregressive networks."""
 
 from __future__ import annotations
 
@@ -49,7 +46,7 @@ def visible(
     size: tuple[int, int],
     strict: bool,
 ) -> Tensor:
-    """Return the mask of a kernel, (out_channels, in_channels, *size), True where a weight is kept.
+    """Return the mask of a kernel, (out_channels, in_channels, *size), true for each weight that is used.
 
     ``size`` is that of the part of the kernel which ends at the row of the pixel.
     """
@@ -69,7 +66,7 @@ def visible(
 
 
 class StepWeights(NamedTuple):
-    """The weights of a convolution, arranged for steps that compute one pixel.
+    """The weights of a convolution, arranged for steps that compute a pixel.
 
     Attributes:
         bias: (units).
@@ -80,7 +77,7 @@ class StepWeights(NamedTuple):
     weight: Tensor
 
     def __call__(self, window: Tensor) -> Tensor:
-        """Return the output at one pixel, (batch, units), from the window of the kernel."""
+        """Return the output at a pixel, (batch, units), using the window of the kernel."""
         return torch.addmm(self.bias, window, self.weight)
 
 
@@ -93,16 +90,16 @@ class MaskedConv2d(nn.Module):
     the kernel an output channel of colour :math:`g` sees input channels of colours up to :math:`g`
     (mask B), or below :math:`g` (mask A).
 
-    The kernel has no weights where the mask hides them from all channels: a k x k kernel keeps its
-    upper k // 2 + 1 rows, a 1 x k kernel its left k // 2 + 1 columns. The mask is applied in each
-    call, and the parameters are never changed.
+    The kernel has no weights where the mask hides them from all channels: for example, a k x k
+    kernel has only the upper k // 2 + 1 rows, and a 1 x k kernel the left k // 2 + 1 columns. The
+    mask is applied in each call, and the parameters are never changed.
 
     Args:
         in_groups: Colour of each input channel, (in_channels).
         out_groups: Colour of each output channel, (out_channels).
-        kernel_size: Odd height and width of the whole kernel.
-        strict: If true, the mask is A.
-        bias: Whether to add a bias.
+        kernel_size: Height and width of the whole kernel; must be odd.
+        strict: If true, the mask is of type A, otherwise of type B (default).
+        bias: If true (default), a bias is added.
 
     Shape:
         - x: (N, in_channels, H, W); y: (N, out_channels, H, W).
@@ -177,7 +174,7 @@ class MaskedConv2d(nn.Module):
     # ---------------------------------------------------------------------------------------------
 
     def step_weights(self, colour: int = 0) -> StepWeights:
-        """Return the weights of the output channels of one colour, for steps."""
+        """Return the weights of the output channels of a colour, for steps."""
         units = self.out_groups == colour
         weight = self.masked()[units]
         bias = weight.new_zeros(len(weight)) if self.bias is None else self.bias[units]
@@ -205,7 +202,7 @@ class MaskedConv2d(nn.Module):
         )
 
     def empty_pixel(self, batch: int) -> Tensor:
-        """Return zeros for the input of a 1x1 convolution at one pixel, (batch, in_channels)."""
+        """Return zeros for the input of a 1x1 convolution at a pixel, (batch, in_channels)."""
         return self.weight.new_zeros(batch, self.weight.shape[1])
 
     def kernel_offsets(self, lines: Tensor) -> Tensor:

@@ -22,31 +22,35 @@ from pyro_exact.ops.tensor_cache import TensorCache, refresh_on_load
 
 
 class MaskedDense(CausalConditioner):
-    r"""A multilayer perceptron whose output for a dimension is a function of the dimensions before it, and a context.
+    r"""A multilayer perceptron whose output depends on the dimensions before, and a context.
 
-    `forward` evaluates all dimensions at once. `start` and `step` evaluate them one after the
-    other, where each input may depend on the outputs so far: a step computes only what its input
-    completes, so that all steps together cost no more arithmetic than one `forward` without masks.
+    Use this network (MADE) as the conditioner of `pyro_exact.transforms.MaskedAutoregressive`.
 
-    One mask spreads the degrees of the hidden units evenly. Several are drawn at random, each with
-    its own order: an ensemble of networks that share their weights. The last layer starts at zero.
-    The weights of a single mask belong to places in the order, so that its layers have blocks (see
-    `MaskedLinear`); those of several to dimensions.
+    `forward` evaluates all dimensions at once. Use `start` and `step` to evaluate the dimensions in
+    turn, when each input may depend on the outputs so far. A step computes only the units that the
+    input completes, so that all steps together cost no more arithmetic than a `forward` without
+    masks.
+
+    A single mask spreads the degrees of the hidden units evenly. Several masks are drawn at random,
+    each with a different order; this is an ensemble of networks with the same weights. The last
+    layer starts at zero. The weights of a single mask correspond to places in the order, so that
+    the layers have blocks (see `MaskedLinear`); the weights of several masks correspond to
+    dimensions.
 
     Args:
-        dim: Dimensions.
-        num_params: Outputs for each dimension.
-        hidden_dims: Widths of the hidden layers, each at least ``dim - 1``, or some input would
-            reach no output; with a context, at least ``dim``. `None` for two layers of ``max(64, 2
-            dim)``.
-        context_dim: Size of an optional context vector, which every output sees.
-        order: In which order the dimensions come: a permutation of 0, ..., dim - 1, or one for each
-            mask; `None` for that one, or with several masks for random ones.
-        masks: Masks, which are the members of the ensemble.
-        seed: Of random degrees and orders; they are saved with the weights. `None` for degrees
-            spread evenly.
-        direct: Whether to add a linear map from the inputs to the outputs; hidden layers may then
-            be narrow.
+        dim: Dimension of the vectors.
+        num_params: Parameters of each dimension.
+        hidden_dims: Widths of the hidden layers. Each must be at least ``dim - 1``, or ``dim`` with
+            a context, so that every input can reach an output. `None` (default) for two layers of
+            ``max(64, 2 dim)``.
+        context_dim: Size of an optional context vector, used by every output.
+        order: Optional order of the dimensions: a permutation of 0, ..., dim - 1, or a permutation
+            for each mask. The default is 0, ..., dim - 1 or, with several masks, random orders.
+        masks: Count of masks, which are the members of the ensemble (default 1).
+        seed: Optional seed of random degrees and orders, which are saved with the weights. `None`
+            (default) for degrees spread evenly.
+        direct: If true, a linear map from the inputs to the outputs is added, and hidden layers may
+            be narrow (default false).
         dropout: Share of the hidden units that `forward` leaves out in training.
 
     Shape:
@@ -54,8 +58,9 @@ class MaskedDense(CausalConditioner):
         - theta: (\*batch, dim, num_params).
 
     Raises:
-        ValueError: If a hidden layer is too narrow, ``order`` is no permutation, several masks have
-            no seed, or ``dropout`` is outside [0, 1); on another number of orders than of masks.
+        ValueError: If a hidden layer is too narrow, ``order`` is not a permutation, several masks
+            have no seed, ``dropout`` is outside [0, 1), or the orders do not correspond to the
+            masks.
 
     Reference:
         Germain, Gregor, Murray and Larochelle (2015), MADE: Masked Autoencoder for Distribution
@@ -167,7 +172,7 @@ class MaskedDense(CausalConditioner):
         context: Tensor | None = None,
         member: int = 0,
     ) -> Tensor:
-        """Return the outputs of all dimensions, under one of the masks."""
+        """Return the outputs of all dimensions, using a mask of the ensemble."""
         *hidden, last = self.layers
         check_tensor("MaskedDense", "x", x)
         if x.dtype != last.weight.dtype:
@@ -204,10 +209,7 @@ class MaskedDense(CausalConditioner):
         context: Tensor | None = None,
         member: int = 0,
     ) -> StepState:
-        """Return the state before the first step.
-
-        How far it is, and what the units of each layer have received.
-        """
+        """Return the state before the first step."""
         first, *others = (layer.bias.expand(*batch_shape, -1) for layer in self.layers)
         if self.context_shape is not None:
             weight = self.layers[0].weight[:, : self.context_shape[0]]
@@ -220,13 +222,12 @@ class MaskedDense(CausalConditioner):
         state: StepState,
         previous: Tensor | None = None,
     ) -> tuple[Tensor, StepState]:
-        """Return the outputs of the next dimension in the order, (*batch, num_params), and the next state.
+        """Return the outputs of the next dimension, (*batch, num_params), and the next state.
 
         Args:
-            state: From `start`, or from the step before. A unit that is complete receives more, but
-                is not read again.
-            previous: The input of the dimension of the step before, (*batch); at the first step,
-                nothing.
+            state: From `start`, or from the step before. A unit that is complete is not used again.
+            previous: The input of the dimension of the step before, (*batch); must be `None` at the
+                first step.
         """
         member = state.member
         degree = state.done
@@ -265,7 +266,7 @@ class MaskedDense(CausalConditioner):
         self._by_dimension(self.layers[-1].bias).copy_(by_column)
 
     def _columns(self) -> Tensor:
-        """Return the columns of the inputs, and of the outputs, in the order in which they come, (masks, dim)."""
+        """Return the columns of the inputs, and of the outputs, in the order of use, (masks, dim)."""
         if self.sorted:
             return torch.arange(self.dim, device=self.orders.device)[None]
 
@@ -280,9 +281,9 @@ class MaskedDense(CausalConditioner):
 
     @property
     def _grouped(self) -> bool:
-        """Whether the outputs hold the first parameter of all dimensions, then the second.
+        """True if the outputs hold the first parameter of all dimensions, then the second.
 
-        Quicker to take apart.
+        This layout is quicker to take apart.
         """
         return self.num_params <= 2
 
@@ -346,7 +347,9 @@ def _random_degrees(
     most: int,
     generator: torch.Generator,
 ) -> list[Tensor]:
-    """Draw the degrees of each hidden layer, (masks, width), from the smallest in the layer below to ``most``."""
+    """Draw the degrees of each hidden layer, (masks, width).
+
+    Each is at least the smallest degree in the layer below, and at most ``most``."""
     drawn: list[Tensor] = []
     for width in widths:
         lowest = drawn[-1].amin(-1, keepdim=True) if drawn else torch.full((masks, 1), least)

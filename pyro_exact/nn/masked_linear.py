@@ -1,4 +1,4 @@
-"""A masked linear layer: each unit sees the inputs up to its degree."""
+"""A masked linear layer, which is used by `MaskedDense`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from pyro_exact.ops.tensor_cache import TensorCache, refresh_on_load
 class MaskedLinear(nn.Linear):
     r"""A linear layer whose unit of degree :math:`m` sees the inputs of degree at most :math:`m`.
 
+    Use this layer to build autoregressive networks.
+
     .. math:: y = (W \odot M)\, x + b, \qquad M_{ij} = 1[m^\mathrm{out}_i \ge m^\mathrm{in}_j]
 
     Args:
-        in_degrees: Degree of each input, (masks, in_features): one row for each mask.
+        in_degrees: Degree of each input, (masks, in_features), with a row for each mask.
         out_degrees: Degree of each output, (masks, out_features).
-        bias: Whether to add a bias.
-        saved: If true, the degrees are part of the state, because they do not follow from the
-            arguments alone.
+        bias: If true (default), a bias is added.
+        saved: If true, the degrees are part of the state (default false). This is required when the
+            degrees do not follow from the arguments.
 
     Shape:
         - x: (\*batch, in_features); y: (\*batch, out_features).
@@ -68,7 +70,7 @@ class MaskedLinear(nn.Linear):
         refresh_on_load(self, "structure")
 
     def forward(self, x: Tensor, member: int = 0) -> Tensor:
-        """Return the masked linear map of the input, under one of the masks."""
+        """Return the masked linear map of the input, using a mask of the ensemble."""
         if self.large and not torch.compiler.is_compiling() and not functorch_active():
             blocks = self.structure.blocks[member]
             if len(blocks) > 1:
@@ -77,7 +79,7 @@ class MaskedLinear(nn.Linear):
         return F.linear(x, self.weight * self.mask(member), self.bias)
 
     def mask(self, member: int = 0) -> Tensor:
-        """Return ones where an output sees an input and zeros elsewhere, (out_features, in_features)."""
+        """Return 1 where an output sees an input and 0 elsewhere, (out_features, in_features)."""
         fixed = self.fixed
         if fixed is not None:
             return fixed
@@ -96,10 +98,7 @@ class MaskedLinear(nn.Linear):
         )
 
     def complete(self, degree: int, member: int = 0) -> Tensor:
-        """Return which units have a degree.
-
-        All their inputs are there once those up to the degree are.
-        """
+        """Return the units of a degree, which are complete when all inputs of this degree are known."""
         structure = self.structure
         first, last = structure.runs[member].get(degree, (0, 0))
         return structure.units_by_degree(self.weight.device)[member, first:last]
@@ -136,8 +135,8 @@ class Structure:
 
     Attributes:
         blocks: Blocks of units that are computed together.
-        runs: For each degree, the first and the last place of its units among the units sorted by
-            degree.
+        runs: For each degree, the first and the last place of the corresponding units, when sorted
+            by degree.
     """
 
     def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
@@ -148,7 +147,7 @@ class Structure:
         self._by_degree = out_degrees.argsort(dim=-1, stable=True)
 
     def units_by_degree(self, device: torch.device) -> Tensor:
-        """Return the indices of the units, those of a lower degree first, (masks, out_features)."""
+        """Return the indices of the units, sorted by degree, (masks, out_features)."""
         if self._by_degree.device != device:
             self._by_degree = self._by_degree.to(device)
 

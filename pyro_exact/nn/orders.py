@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def permutations(orders: Iterable[Any], sites: int, owner: str) -> Tensor:
-    """Return one order or several, in lists, tensors or iterators, as a tensor, (orders, sites).
+    """Return an order or several orders, of any type, as a tensor, (orders, sites).
 
     Raises:
-        ValueError: If one does not hold each of 0, ..., sites - 1 once.
+        ValueError: If an order does not hold each of 0, ..., sites - 1 once.
     """
     rows = _listed(orders)
     if rows == []:
@@ -35,7 +35,7 @@ def permutations(orders: Iterable[Any], sites: int, owner: str) -> Tensor:
 
 
 def _listed(orders: Any) -> Any:
-    """Return what is inside, as lists and numbers."""
+    """Return the contents as lists and integers."""
     if hasattr(orders, "tolist"):
         return orders.tolist()
 

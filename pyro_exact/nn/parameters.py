@@ -13,15 +13,16 @@ from pyro_exact.checks import check_elements
 
 
 class Parameters(nn.Module):
-    """Named tensors that a layer uses as its parameters, plain or conditional.
+    """Named tensors that are used by a layer as parameters, plain or conditional.
 
-    Without a context they are free. With one, a hypernetwork adds a function of the context; its
-    last layer starts at zero, so that the conditional layer starts equal to the plain one.
+    Without a context, the parameters are free. With a context, a hypernetwork adds a function of
+    the context. The last layer starts at zero, so that the conditional layer starts equal to the
+    plain layer.
 
     Args:
         initial: Name and initial value of each parameter.
         context_dim: Size of an optional context vector, `None` for free parameters.
-        hidden_dims: Widths of the hidden layers of the hypernetwork; none: it is linear.
+        hidden_dims: Widths of the hidden layers of the hypernetwork. By default it is linear.
 
     Shape:
         - context: (*batch, context_dim).
@@ -29,7 +30,7 @@ class Parameters(nn.Module):
           no batch.
 
     Raises:
-        ValueError: If a context is needed and none was given.
+        ValueError: If a context is required and was not given.
     """
 
     def __init__(
@@ -52,14 +53,11 @@ class Parameters(nn.Module):
             self.hypernet = hypernet(context_dim, sum(self.sizes), hidden_dims)
 
     def free(self) -> tuple[Tensor, ...]:
-        """Return the free parameters, in the order of ``initial``.
-
-        Without the part that depends on a context.
-        """
+        """Return the free parameters, in the order of ``initial``."""
         return tuple(getattr(self, name) for name in self.names)
 
     def forward(self, context: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Return the parameters, for the given context if they depend on one."""
+        """Return the parameters, using the context if it is given."""
         free = self.free()
         if self.context_dim is None:
             return free
@@ -85,7 +83,7 @@ class Parameters(nn.Module):
 class Perceptron(nn.Sequential):
     """Linear layers with a ReLU after all but the last, for small vectors.
 
-    It computes the same as `torch.nn.Sequential`, without the calls of its modules, which take as
+    This computes the same as `torch.nn.Sequential`, without the calls of modules, which take as
     long as a small product.
     """
 

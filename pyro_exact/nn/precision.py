@@ -1,7 +1,4 @@
-"""The precision of a network.
-
-To which everything that enters it is cast, and which autocast must not round.
-"""
+"""Helper functions for the precision of networks and formulas."""
 
 from __future__ import annotations
 
@@ -20,17 +17,17 @@ HALF = (torch.float16, torch.bfloat16)
 def weight_of(module: nn.Module) -> Tensor:
     """Return a tensor with the dtype and the device of the weights.
 
-    That is the first parameter, or buffer, of floating-point numbers; a module without any has the
-    default dtype.
+    This is the first parameter, or buffer, of a floating-point type; otherwise the default type is
+    used.
     """
     tensors = chain(module.parameters(), module.buffers())
     return next((t for t in tensors if t.is_floating_point()), torch.empty(0))
 
 
 def cast(value: Tensor, weight: Tensor) -> Tensor:
-    """Return a value in the dtype of the weights.
+    """Return a value in the type of the weights.
 
-    A tensor that was made in inference mode is copied: autograd could not keep it.
+    A tensor that was made in inference mode is copied, because autograd cannot save it.
     """
     value = value.to(weight.dtype)
     if torch.compiler.is_compiling():
@@ -45,9 +42,9 @@ def network_input(
     value: object,
     weight: Tensor,
 ) -> Tensor:
-    """Return an input of a network in the dtype of its weights.
+    """Return an input of a network in the type of the weights.
 
-    Under autocast, half precision stays.
+    When using autocast, half precision stays.
 
     Use it at the entrance of every public network.
 
@@ -71,10 +68,10 @@ def network_input(
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which the products of tensors keep their own precision, also under autocast.
+    """Return a context in which products of tensors are not rounded by autocast.
 
-    Use it for formulas, and for networks that both directions of a layer must evaluate alike.
-    Outside of autocast it does nothing, and takes no time.
+    This should be used for formulas, and for networks that both directions of a layer must evaluate
+    equally. Outside of autocast it does nothing, and takes no time.
 
     Args:
         x: A tensor on the device in question.
@@ -87,5 +84,5 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
 
 
 def least_std(dtype: torch.dtype) -> float:
-    """Return the smallest standard deviation whose square, by which the density divides, is no less than tiny."""
+    """Return the smallest standard deviation whose square is not less than tiny."""
     return float(torch.finfo(dtype).tiny ** 0.5)

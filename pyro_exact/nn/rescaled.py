@@ -17,17 +17,17 @@ from pyro_exact.nn.statistics import channel_statistics
 
 
 class RescaledConv2d(nn.Conv2d):
-    r"""A convolution whose weights start at N(0, 0.05²) and are rescaled once, so that its outputs are normalised.
+    r"""A convolution whose weights start at N(0, 0.05²) and are rescaled once, using data.
 
-    `initialize` gives each channel of the output mean 0 and standard deviation ``gain`` on one
-    batch. Nothing of that stays in the layer but its weights: it is neither weight nor batch
-    normalisation.
+    `initialize` gives each channel of the output mean 0 and standard deviation ``gain`` on a batch.
+    This changes only the weights; it is neither weight nor batch normalisation. It is used by
+    Flow++.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: Odd side of the kernel; the padding keeps the size of the image.
-        gain: Standard deviation of the outputs after initialisation.
+        kernel_size: Side of the kernel; must be odd. The padding keeps the size of the image.
+        gain: Standard deviation of the outputs after initialisation (default 1).
 
     Shape:
         - x: (N, in_channels, H, W); y: (N, out_channels, H, W).
@@ -68,9 +68,10 @@ class RescaledConv2d(nn.Conv2d):
 
 
 def initialize_once(net: nn.Module, *inputs: Any, kind: type[Any] = RescaledConv2d) -> Tensor:
-    """Run a network once, in which each layer of a kind is initialised by what reaches it.
+    """Run a network once, and initialise each layer of a type using the corresponding input.
 
-    Return the output.
+    Returns:
+        The output of the network.
     """
     layers = [layer for layer in net.modules() if isinstance(layer, kind)]
     hooks = [

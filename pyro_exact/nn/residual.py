@@ -22,16 +22,19 @@ from pyro_exact.nn.precision import network_input
 class WeightNormConv2d(nn.Module):
     r"""A convolution whose weights are a direction and a magnitude for each output channel.
 
+    Use this layer instead of `torch.nn.utils.parametrizations.weight_norm` when a network must be
+    copied or pickled.
+
     .. math:: w = g\, \frac{v}{\lVert v \rVert}
 
-    The parameters are plain ones, so that the layer can be copied and pickled, which one of
-    `torch.nn.utils.parametrizations.weight_norm` cannot.
+    The parameters are plain tensors.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: Odd side of the kernel; the padding keeps the size of the image.
-        magnitude: :math:`g` at first; 0 makes a layer that starts as the zero function.
+        kernel_size: Side of the kernel; must be odd. The padding keeps the size of the image.
+        magnitude: :math:`g` at first (default 1); when it is 0, the layer starts as the zero
+            function.
 
     Shape:
         - x: (N, in_channels, H, W); y: (N, out_channels, H, W).
@@ -73,13 +76,12 @@ class WeightNormConv2d(nn.Module):
 
 
 class ResidualConditioner(Conditioner):
-    r"""RealNVP's residual network.
+    r"""The residual network of RealNVP. Use it for couplings of images.
 
-    Every block adds to the output through a 1x1 convolution of its own.
-
-    The last layer starts at zero. The paper's batch normalisation inside the network is left out:
-    with it, the parameters for one image would depend on the others of the batch. A context vector
-    shifts the first hidden layer; that shift starts at zero.
+    Every block adds to the output via a 1x1 convolution. The last layer starts at zero. The batch
+    normalisation inside the network of the paper is left out, because the parameters for an image
+    would depend on the whole batch. An optional context vector shifts the first hidden layer; this
+    shift starts at zero.
 
     Args:
         in_channels: Channels of the fixed part.

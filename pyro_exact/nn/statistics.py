@@ -1,4 +1,4 @@
-"""Statistics of one batch, over all ranks, for data-dependent initialisation."""
+"""Statistics of a batch, over all ranks, which are used for data-dependent initialisation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyro_exact.checks import check_floating, check_size
 
 
 def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
-    """Return mean and biased standard deviation per channel, over the batch, the positions and all ranks.
+    """Return mean and biased standard deviation per channel, over the batch and all ranks.
 
     Args:
         x: Of shape (*batch, C, ...), with ``event_dim`` dimensions in an event.
@@ -18,7 +18,7 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
         Two tensors of shape (C, 1, ..., 1) with ``event_dim`` dimensions.
 
     Raises:
-        ValueError: If there is only one value per channel, or one that is not finite.
+        ValueError: If there is only a single value per channel, or a value is not finite.
     """
     x = check_floating("channel_statistics", "x", x)
     event_dim = check_size("channel_statistics", "event_dim", event_dim, most=x.dim())

@@ -1,4 +1,4 @@
-"""Networks that compute the parameters of a formula, token by token."""
+"""The base class of conditioners of tokens."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from pyro_exact.nn.conditioner import Conditioner
 
 
 class TokenConditioner(Conditioner):
-    r"""Base class of a conditioner whose theta of a token depends on the tokens before it alone.
+    r"""Base class of a conditioner whose theta depends on the tokens before only.
 
     A token is a vector whose elements come at once, for example a patch of an image. Derive from
-    this class to use a network of your own in `pyro_exact.transforms.TokenAutoregressive`. Write
-    `start` and `step` if a step can cost less than a whole pass; by default, each step is a pass.
+    this class to use another network in `pyro_exact.transforms.TokenAutoregressive`. You should
+    implement `start` and `step` when a step can cost less than a whole pass; by default, each step
+    is a pass.
 
     Attributes:
         tokens: Tokens of an event.
-        token_dim: Elements of a token.
+        token_dim: Size of a token.
 
     Shape:
         - x: (\*batch, tokens, token_dim); context: (\*batch, \*context_shape).
@@ -56,7 +57,8 @@ class TokenConditioner(Conditioner):
 
         Args:
             state: From `start`, or from the step before.
-            previous: The token of the step before, (\*batch, token_dim); `None` at the first step.
+            previous: The token of the step before, (\*batch, token_dim); must be `None` at the
+                first step.
         """
         x, context, done = state
 

@@ -1,4 +1,4 @@
-"""A layer with weight normalisation, set from data once."""
+"""A layer with weight normalisation, initialised using data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ LEAST = 1e-2  # A smaller standard deviation is chance, or that of a map that no
 
 
 class WeightNormed(nn.Module, ABC):
-    r"""A layer whose weights are a direction and a magnitude for each output channel, set from data once.
+    r"""Base class of layers whose weights are a direction and a magnitude for each channel.
+
+    These layers are used by the IAF-VAE. You should call `initialize` once, using data.
 
     .. math:: w = g\, \frac{v}{\lVert v \rVert}
 
@@ -28,7 +30,7 @@ class WeightNormed(nn.Module, ABC):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel.
-        gain: Standard deviation of the outputs after `initialize`.
+        gain: Standard deviation of the outputs after `initialize` (default 1).
 
     Reference:
         Salimans and Kingma (2016), Weight Normalization, equation 2 and section 3.
@@ -72,12 +74,14 @@ class WeightNormed(nn.Module, ABC):
         return self.direction * scale[:, None, None, None]
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the layer's map."""
+        """Return the output of the layer."""
         return self._map(self.weight(), self.bias, *inputs)
 
     @torch.no_grad()
     def initialize(self, *inputs: Tensor) -> None:
-        """Give each channel of the output mean 0 and standard deviation ``gain`` on the inputs, if they change it."""
+        """Give each channel of the output mean 0 and standard deviation ``gain`` on the inputs.
+
+        A channel that does not depend on the inputs is not rescaled."""
         self.bias.zero_()
         self.magnitude.fill_(1)
         mean, std = channel_statistics(self.forward(*inputs), event_dim=1)

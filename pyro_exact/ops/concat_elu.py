@@ -14,12 +14,12 @@ from pyro_exact.ops.functorch import functorch_active
 def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
     r"""Return ELU(x) and ELU(-x), concatenated in a dimension.
 
-    With :math:`e = e^{-|x|} - 1 \le 0` they are max(x, e) and max(-x, e): one exponential serves
-    both. It computes `concat_elu_reference`, faster.
+    With :math:`e = e^{-|x|} - 1 \le 0` they are max(x, e) and max(-x, e), so that a single
+    exponential is used for both. This computes `concat_elu_reference`, faster.
 
     Args:
         x: A tensor.
-        dim: The dimension, whose size doubles.
+        dim: The dimension, whose size doubles (default -1).
 
     Reference:
         Shang, Sohn, Almeida and Lee (2016), Understanding and Improving Convolutional Neural
@@ -38,14 +38,14 @@ def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def concat_elu_reference(x: Tensor, dim: int = -1) -> Tensor:
-    """Compute `concat_elu` by torch."""
+    """Compute `concat_elu` using torch."""
     return torch.cat((F.elu(x), F.elu(-x)), dim=dim)
 
 
 class ConcatELU(torch.autograd.Function):
-    """The two ELUs and their gradient, which depends on the outputs alone.
+    """The two ELUs and the gradient, which depends on the outputs only.
 
-    The next layer keeps these anyway.
+    The outputs are saved by the next layer anyway.
     """
 
     @staticmethod
@@ -63,10 +63,7 @@ class ConcatELU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """Return the gradient of x.
-
-        For each half y' = min(y, 0) + 1, with the sign of its input.
-        """
+        """Return the gradient of x, using y' = min(y, 0) + 1 for each half."""
         (y,) = ctx.saved_tensors
         slope = y.clamp(max=0) + 1
         plus, minus = (slope * grad).chunk(2, dim=-1)

@@ -1,9 +1,9 @@
-r"""A convolutional LSTM scanned over the rows or diagonals of a map, with a gradient written by hand.
+r"""A convolutional LSTM over the rows or diagonals of a map, with a hand-written gradient.
 
 A row of cells is moved over a map; each step updates a window of these cells. Maps are stored in
-the order of the steps, the cells of a step together, so that a step is one matrix product for all
-of its cells and for the whole batch. `conv_lstm_scan_reference` is the plain formula, which
-autograd differentiates; `conv_lstm_scan` computes the same, faster.
+the order of the steps, the cells of a step together, so that a step is a matrix product for all
+cells and for the whole batch. `conv_lstm_scan_reference` is the plain formula, which autograd
+differentiates; `conv_lstm_scan` computes the same, faster, and should be used in networks.
 
 Shape (for both):
     - gates: (maps, 4 units, places, n), the terms of the inputs in the gates o, f, i and g.
@@ -39,7 +39,7 @@ def conv_lstm_scan(
     Args:
         gates: Terms of the inputs in the gates.
         weight: Kernel of the hidden states.
-        hidden: Initial hidden state, which cells outside of the row keep.
+        hidden: Initial hidden state, which is used for cells outside of the row.
         cell: Initial cell.
         windows: The cells that each step updates.
     """
@@ -105,7 +105,7 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ConvLSTMScan(torch.autograd.Function):
-    r"""The scan and its gradient.
+    r"""The scan and the gradient.
 
     With the gates :math:`(o, f, i, g) = (\sigma, \sigma, \sigma, \tanh)(a + \sum_k W_k h_k)`, a
     step computes :math:`c' = f c + i g` and :math:`h' = o \tanh c'`.

@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """Set each element to zero with probability p, and divide the rest by the probability to be kept.
+    """Set each element to zero with probability p, and divide the rest by 1 - p.
 
-    On a CPU it draws 16 random bits an element, so that p is exact to within 2^-16; the
-    `dropout_reference` of torch takes several times as long. Elsewhere it is that of torch.
+    On a CPU this draws 16 random bits for each element, so that p is exact to within 2^-16; the
+    `dropout_reference` of torch takes several times as long. On other devices, torch is used.
 
     Args:
         x: A tensor.
-        p: Probability, in [0, 1).
+        p: Probability; must lie in [0, 1).
     """
     if p == 0 or x.device.type != "cpu":
         return dropout_reference(x, p)

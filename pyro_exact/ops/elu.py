@@ -14,7 +14,7 @@ from pyro_exact.ops.functorch import functorch_active
 def elu(x: Tensor) -> Tensor:
     r"""Return x where it is positive, and :math:`e^x - 1` elsewhere.
 
-    It computes `elu_reference` in a fraction of the time that torch takes on a CPU.
+    This computes `elu_reference` in a fraction of the time that is required by torch on a CPU.
 
     Reference:
         Clevert, Unterthiner and Hochreiter (2016), Fast and Accurate Deep Network Learning by
@@ -37,9 +37,9 @@ def elu_reference(x: Tensor) -> Tensor:
 
 
 class ELU(torch.autograd.Function):
-    """The function and its gradient, which depends on the output alone.
+    """The function and the gradient, which depends on the output only.
 
-    The next layer keeps that anyway.
+    The output is saved by the next layer anyway.
     """
 
     @staticmethod

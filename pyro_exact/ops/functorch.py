@@ -1,4 +1,4 @@
-"""Detect the transforms of `torch.func`, under which a hand-written gradient falls back to autograd."""
+"""Detect the transforms of `torch.func`, for which autograd must be used."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ from torch import Tensor
 def functorch_active(*tensors: Tensor) -> bool:
     """Return whether a hand-written gradient has no rule for the current transform.
 
-    That is within a transform of `torch.func` (vmap, grad, jvp), and when a tensor holds a batch of
-    gradients, as in `torch.autograd.grad` with ``is_grads_batched``. While a compiler traces, the
-    answer is no. PyTorch has no public function for either question.
+    This is the case within a transform of `torch.func` (vmap, grad, jvp), and when a tensor holds a
+    batch of gradients, as in `torch.autograd.grad` with ``is_grads_batched``. While a compiler
+    traces, the answer is no. PyTorch has no public function for either question.
     """
     if torch.compiler.is_compiling():
         return False

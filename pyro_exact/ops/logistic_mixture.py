@@ -1,12 +1,12 @@
-r"""The log-probability of discretised logistic mixtures, with a gradient computed along with the value.
+r"""The log-probability of discretised logistic mixtures, with a hand-written gradient.
 
 .. math::
     \log p(x) = \log \sum_k \pi_k \prod_c \big(\sigma(p_{kc}) - \sigma(q_{kc})\big), \qquad
     p, q = \left(x_c \pm \tfrac12 - m_{kc}\right) \frac{2}{L - 1} e^{-s_{kc}}
 
 for C channels and L levels, where the first interval reaches down to minus infinity and the last
-one up to infinity. With levels scaled to :math:`v \in [-1, 1]`, the mean is :math:`\mu_{kc} +
-\sum_{b < c} \tanh(\alpha_{kcb})\, v_b`; :math:`m_{kc}` is that mean in levels.
+interval up to infinity. Using levels scaled to :math:`v \in [-1, 1]`, the mean is :math:`\mu_{kc} +
+\sum_{b < c} \tanh(\alpha_{kcb})\, v_b`; :math:`m_{kc}` is the same mean in levels.
 
 `logistic_mixture_reference` is the plain formula, which autograd differentiates;
 `logistic_mixture` computes the same, faster.
@@ -63,7 +63,7 @@ class MixtureSizes(NamedTuple):
 def logistic_mixture(theta: Tensor, x: Tensor, sizes: MixtureSizes) -> Tensor:
     """Return the log-probability of each site; see the module for the formula and for shapes.
 
-    The gradient can be computed once, and not differentiated again.
+    It should be used for likelihoods. The gradient must not be differentiated again.
     """
     log_p: Tensor = LogisticMixture.apply(theta, x, sizes)
     return log_p
@@ -108,11 +108,10 @@ def logistic_mixture_reference(
 
 
 class LogisticMixture(torch.autograd.Function):
-    """The log-probabilities and their gradient.
+    """The log-probabilities and the gradient.
 
-    A site has a single output, so its gradient has the size of theta, which need not be kept then:
-    both are computed from the same exponentials. On a CPU this is done in chunks that fit into the
-    cache.
+    A site has a single output, so the gradient has the size of theta, and is computed together with
+    the value, using the same exponentials. On a CPU this is done in chunks that fit into the cache.
     """
 
     @staticmethod
@@ -220,8 +219,8 @@ def _intervals(
 ) -> _Intervals:
     """Return the intervals around the levels x, for means in [0, 2].
 
-    They are computed in levels, where their ends are exact, and where the upper end of an interval
-    is the lower end of the next.
+    The intervals are computed in levels, where the ends are exact, and where the upper end of an
+    interval is the lower end of the next.
     """
     half = (levels - 1) / 2
     mean = mean.mul_(half)
@@ -268,7 +267,7 @@ def _differentiate(
     d_means: Tensor,
     d_log_scales: Tensor,
 ) -> None:
-    """Write the derivatives of the log-probabilities by the means, in levels, and by the log-scales."""
+    """Write the derivatives of the log-probabilities by the means and by the log-scales."""
     above = at.p.neg().sigmoid_()
     below = at.q.sigmoid()
 

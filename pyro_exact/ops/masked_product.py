@@ -2,8 +2,8 @@ r"""The product of a batch with masked weights, block by block.
 
 The plain formula is ``x @ (weight * mask).T``. Where units and inputs come in the order of their
 degrees, the mask is close to a triangle: a block of units sees all inputs up to some place, none
-from another place on, and a mask counts only between the two. Blocks leave out nearly half of the
-arithmetic.
+from another place on, and a mask must be used only between the two. Blocks leave out nearly half of
+the arithmetic.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ ENOUGH = 0.8  # the largest share of the products for which blocks are used
 
 
 def degree_mask(in_degrees: Tensor, out_degrees: Tensor) -> Tensor:
-    """Return the mask of equations 8 and 9 of MADE: 1 where a unit has at least the degree of an input, else 0.
+    """Return the mask of MADE: 1 where a unit has at least the degree of an input, else 0.
 
-    It is a tensor of floats, because products with one of bools are slow.
+    See equations 8 and 9 of the paper. The type is floating-point, because products with a tensor
+    of bools are slow.
     """
     seen = out_degrees.unsqueeze(-1) >= in_degrees.unsqueeze(-2)
     return seen.to(torch.get_default_dtype())
 
 
 def is_large(weights: int) -> bool:
-    """Return whether blocks pay for a layer with that many weights."""
+    """Return whether blocks should be used for a layer with this many weights."""
     return weights >= LARGE
 
 
 class Block(NamedTuple):
-    """Neighbouring units; all of them see the inputs before ``whole``, none those from ``reach`` on."""
+    """Neighbouring units that see all inputs before ``whole``, and no inputs from ``reach`` on."""
 
     units: slice
     whole: int
@@ -45,7 +46,7 @@ class Block(NamedTuple):
 
 
 class Blocks:
-    """The blocks of a layer under one mask, and the mask within each of them.
+    """The blocks of a layer for a mask, and the mask within each block.
 
     Args:
         in_degrees: Degree of each input.
@@ -65,7 +66,7 @@ class Blocks:
 
 
 def masked_product(x: Tensor, weight: Tensor, blocks: Blocks) -> Tensor:
-    """Return ``x @ (weight * mask).T``, of shape (n, out), for x of shape (n, in) and weights of shape (out, in)."""
+    """Return ``x @ (weight * mask).T``, using blocks: (n, in) and (out, in) -> (n, out)."""
     masks = [mask.to(weight.dtype) for mask in blocks.masks]
     product: Tensor = MaskedProduct.apply(
         x,
@@ -78,10 +79,10 @@ def masked_product(x: Tensor, weight: Tensor, blocks: Blocks) -> Tensor:
 
 
 class MaskedProduct(torch.autograd.Function):
-    """The product, with gradients that are written into one tensor.
+    """The product, with gradients that are written into a single tensor.
 
-    Autograd would put them together from those of the blocks, and of the parts of each block, which
-    takes longer than the arithmetic that the blocks leave out.
+    Autograd would concatenate the gradients of all blocks, which takes longer than the arithmetic
+    that the blocks leave out.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-r"""The recursion of NADE, with a gradient that holds one hidden layer in memory.
+r"""The recursion of NADE, with a gradient that holds a single hidden layer in memory.
 
 .. math::
     s_d = V_d\, \sigma(a_d), \qquad a_1 = c, \qquad a_{d+1} = a_d + W_d\, x_d
@@ -56,12 +56,12 @@ def nade_recursion_reference(
 
 
 class NADERecursion(torch.autograd.Function):
-    """The recursion and its gradient.
+    """The recursion and the gradient.
 
-    The forward pass leaves the last pre-activation. The backward pass subtracts the inputs from it
-    again, one dimension after the other, while it sums the gradient of the pre-activation over the
-    later dimensions. An input that is zero in the whole batch, such as a pixel at the border,
-    changes no hidden unit and is skipped.
+    The forward pass leaves the last pre-activation. The backward pass subtracts the inputs again,
+    dimension by dimension, while it sums the gradient of the pre-activation over the later
+    dimensions. An input that is zero in the whole batch, such as a pixel at the border, changes no
+    hidden unit and is skipped.
     """
 
     @staticmethod

@@ -1,7 +1,4 @@
-"""The inverse of an increasing function.
-
-A guarded Newton iteration, with derivatives of the root.
-"""
+"""The inverse of an increasing function, using a guarded Newton iteration."""
 
 from __future__ import annotations
 
@@ -24,7 +21,9 @@ def root(
     bracket: tuple[Tensor, Tensor],
     start: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the :math:`x` with :math:`f(x; p) = t`, and :math:`\log f'(x; p)`, both differentiable.
+    r"""Return the :math:`x` with :math:`f(x; p) = t`, and :math:`\log f'(x; p)`.
+
+    Use it for the inverse of a formula; both results are differentiable.
 
     The root itself is found by `solve`, outside of the graph. The first and second derivatives in
     ``target``, in the parameters, and in any weight that the function holds, are exact: by the
@@ -35,11 +34,11 @@ def root(
             element. It must be increasing in ``x``.
         target: :math:`t`.
         parameters: Tensors with the first dimensions of ``target``.
-        bracket: Lower and upper bound of the root; infinite where none is known.
+        bracket: Lower and upper bound of the root, which may be infinite.
         start: The first guess.
 
     Shape:
-        - target, bounds, start, returned tensors: any one shape.
+        - target, bounds, start, returned tensors: any shape.
         - parameters: (\*shape of target, \*any).
 
     Example:
@@ -80,16 +79,16 @@ def solve(
     bracket: tuple[Tensor, Tensor],
     start: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the :math:`x` with :math:`f(x; p) = t`, to rounding, and :math:`\log f'` there, without derivatives.
+    r"""Return the :math:`x` with :math:`f(x; p) = t`, and :math:`\log f'`, without derivatives.
 
-    A Newton step is taken if it stays within the bracket, and if the error has fallen to 0.3 of the
-    error before. Otherwise the bracket is halved, or, where it is open, searched at distances that
-    double. (Newton's method alone reduces an error along an exponential only by a factor of e in a
-    step.)
+    A Newton step is used when it stays within the bracket, and when the error has fallen to 0.3 of
+    the error before. Otherwise the bracket is halved, or, where it is open, searched at distances
+    that double. This is required because Newton's method alone reduces an error along an
+    exponential only by a factor of e in a step.
 
-    Elements whose root is found are left out as soon as they are half of the rest. For this a GPU
-    is asked once a step how many there are, so `torch.func.vmap` does not apply. Traced by
-    ``torch.compile``, the number of steps is fixed.
+    Elements whose root is found are left out as soon as they are half of the rest. The count is
+    read from the device in each step, so `torch.func.vmap` cannot be used. When traced by
+    ``torch.compile``, the count of steps is fixed.
 
     See `root` for the arguments.
     """

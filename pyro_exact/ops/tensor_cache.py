@@ -1,4 +1,4 @@
-"""Cache a Python value that is computed from tensors; recompute it when one of them changes."""
+"""Cache a Python value that is computed from tensors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class TensorCache(Generic[T]):
-    """A value that Python computes from tensors, for example the blocks of a mask from its degrees.
+    """A value that Python computes from tensors, for example the blocks of a mask.
 
-    It is computed again when one of the tensors is replaced or written to. A compiler gets the
-    value of before, because reading the tensors would break its graph. Writes through ``.data`` are
+    This value is computed again when a tensor is replaced or written to. A compiler uses the
+    previous value, because reading the tensors would break the graph. Writes through ``.data`` are
     not seen.
 
     Args:
@@ -29,7 +29,7 @@ class TensorCache(Generic[T]):
         self._set(tensors)
 
     def of(self, *tensors: Tensor) -> T:
-        """Return the value for the tensors as they are now."""
+        """Return the value for the present tensors."""
         if not torch.compiler.is_compiling() and not self._is_current(tensors):
             self._set(tensors)
 
@@ -62,7 +62,7 @@ class TensorCache(Generic[T]):
 
 
 def refresh_on_load(module: nn.Module, name: str) -> None:
-    """Recompute a cached attribute of a module after each load of its state, before a compiler reads it."""
+    """Recompute a cached attribute of a module after each load of a state."""
     module.register_load_state_dict_post_hook(partial(_read, name))
 
 

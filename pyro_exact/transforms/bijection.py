@@ -43,7 +43,8 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
     container has already checked the input of its parts.
 
     The log-determinant is computed together with the value, and remembered until the output dies: a
-    sample and its score are an evaluation. `Memory` says when a value is computed anew.
+    sample and the corresponding score require a single evaluation. `Memory` lists when a value is
+    computed again.
 
     Args:
         event: Shape of an event of ``x``, with `None` for a dimension of any size: (dim,) for

@@ -53,9 +53,9 @@ class Memory:
     """A weak map from an output tensor to the corresponding `Record`.
 
     A stock distribution calls ``layer(x)``, and later ``layer.inv(y)`` and
-    ``layer.log_abs_det_jacobian(x, y)``. With this memory a sample and its score are an evaluation
-    of the layer. A record dies with its output, and is left behind by ``pickle`` and ``deepcopy``.
-    It is not found
+    ``layer.log_abs_det_jacobian(x, y)``. Using this memory, a sample and the corresponding score
+    require a single evaluation. A record dies with the output, and is not kept by ``pickle`` and
+    ``deepcopy``. It is not found
 
     - in the direction that made it, so that ``t(t(x))`` is not undone;
     - by a query with gradient, when it was made without;

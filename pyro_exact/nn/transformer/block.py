@@ -25,7 +25,7 @@ class CausalAttention(nn.Module):
         heads: Attention heads.
         head_dim: Channels of the query, the key and the value of each head.
         block: Positions of a block.
-        bias: If true, the four projections have biases.
+        bias: If true, the four projections use biases.
 
     Shape:
         - x, y: (N, positions, width).
@@ -64,7 +64,7 @@ class CausalAttention(nn.Module):
         return Ring(keys, torch.zeros_like(keys))
 
     def step(self, ring: Ring, place: Slot, x: Tensor) -> tuple[Tensor, Ring]:
-        """Return the attention of the next position, (N, 1, width), and the buffer with it."""
+        """Return the attention of the next position, (N, 1, width), and the new buffer."""
         query, key, value = self._projected(x)
         ring = ring.put(place.slot, key, value)
 
@@ -96,7 +96,7 @@ class TransformerBlock(nn.Module):
         h' = h + \mathrm{attention}(\mathrm{norm}(h)), \qquad
         y = h' + W_2\, \phi(W_1\, \mathrm{norm}(h'))
 
-    With ``norm="post"`` each norm follows the sum instead.
+    When using ``norm="post"``, each norm follows the sum instead.
 
     Args:
         width: Channels of input and output.
@@ -104,9 +104,9 @@ class TransformerBlock(nn.Module):
         head_dim: Channels of each head.
         dense_width: Channels between the two layers of the network for each position.
         block: See `CausalAttention`.
-        norm: Where the norms stand.
+        norm: The type of the norms: ``"pre"`` (default) or ``"post"``.
         activation: The function :math:`\phi`.
-        bias: If true, the projections of the attention have biases.
+        bias: If true (default), the projections of the attention use biases.
         dropout: Share of the elements that are dropped in training, before each sum.
         context_dim: Size of an optional context vector c.
 
@@ -160,9 +160,9 @@ class TransformerBlock(nn.Module):
     def step(
         self, ring: Ring, place: Slot, x: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Ring]:
-        """Return the output of the next position, (N, 1, width), and the buffer with it.
+        """Return the output of the next position, (N, 1, width), and the new buffer.
 
-        Without dropout.
+        Steps do not use dropout.
         """
         h = self._with_context(x, context)
 

@@ -23,11 +23,11 @@ from pyro_exact.nn.transformer.ring import Ring, following, slot_of
 
 
 class TransformerState(NamedTuple):
-    """What the steps of a `CausalTransformer` keep.
+    """The state of the steps of a `CausalTransformer`.
 
     Attributes:
         position: The next position, (1).
-        features: What is added to the input of each position, (positions, width).
+        features: Vectors that are added to the input of each position, (positions, width).
         rings: The keys and the values of each block.
         context: The context of each sequence, (N, context_dim).
     """
@@ -43,18 +43,17 @@ class CausalTransformer(nn.Module):
 
     .. math:: y_t = g(x_{\max(0, (b - 1) m)}, \dots, x_t, \mathrm{context})
 
-    where m is the size of a block and position t lies in block b, counted from 0: a layer sees
-    that block up to t, and the block before. By default all positions are one block: dense
-    attention. Note that the output of a position depends on the input of that position, so an
-    autoregressive network must shift its inputs by one.
+    where m is the size of a block and position t lies in block b, counted from 0: a layer sees that
+    block up to t, and the block before. By default all positions are a single block, for dense
+    attention. Note that the output of a position depends on the input of this position, so an
+    autoregressive network must shift the inputs.
 
     `forward` computes all positions at once. `start` and `step` compute position by position; the
-    keys and values that they need are in the state, which is passed and returned.
-    Steps have no dropout. Without gradients a step writes into its state, so a state serves once.
+    required keys and values are in the state, which is passed and returned. Steps do not use
+    dropout. Without gradients a step writes into the state, so a state must not be used twice.
 
     Args:
-        grid: Positions, or the sizes of the axes along which they lie, in row-major
-            order.
+        grid: Length of the sequence, or the sizes of the axes of a grid, in row-major order.
         width: Channels of input and output.
         depth: Blocks of layers.
         heads: Attention heads.
@@ -64,13 +63,13 @@ class CausalTransformer(nn.Module):
         norm: ``"pre"`` for norms within the residual branches, ``"post"`` for norms after the sums.
         activation: ``"gelu"`` or ``"relu"``.
         positions: ``"learned"`` or ``"sinusoidal"``; see `Positions`.
-        bias: If true, the projections of the attention have biases.
+        bias: If true (default), the projections of the attention use biases.
         dropout: Share of elements that are dropped in training: of the input, and of each residual
             branch.
-        context_dim: Size of an optional context vector, for example of a class as a one-hot vector,
-            which enters every block.
-        order: The order in which the positions of the grid come, (positions), if not row by row.
-            With local attention, an order by rectangles of the grid makes the blocks
+        context_dim: Size of an optional context vector, for example a one-hot class, used by every
+            block.
+        order: Optional order of the positions of the grid, (positions); by default row by row. When
+            using local attention, an order by rectangles of the grid makes the blocks
             two-dimensional.
 
     Shape:
@@ -168,7 +167,7 @@ class CausalTransformer(nn.Module):
         """Return the state before the first step.
 
         Args:
-            batch: N, the number of sequences.
+            batch: N, the size of the batch of sequences.
             context: (N, context_dim).
         """
         device = self.blocks[0].first.weight.device

@@ -19,7 +19,7 @@ from pyro_exact.nn.transformer.causal_transformer import (
 
 
 class ConditionerState(NamedTuple):
-    """What the steps of a `TransformerConditioner` keep; the batch shape is a Python tuple."""
+    """The state of the steps of a `TransformerConditioner`."""
 
     batch_shape: tuple[int, ...]
     transformer: TransformerState
@@ -31,20 +31,20 @@ class TransformerConditioner(TokenConditioner):
     .. math:: \theta_t = W\, \mathrm{transformer}(0, V x_1, \dots, V x_{t-1};\, \mathrm{context})_t
 
     The zero is the input of the first position, which has a learned vector as every position has.
-    Without a context nothing is known before the first token: its theta is zero, at which a formula
-    is the identity, or close to it. The last layer starts at zero, so that the layer starts as the
-    identity.
+    Without a context nothing is known before the first token; therefore the corresponding theta is
+    zero, where a formula is the identity, or close to it. The last layer starts at zero, so that
+    the layer starts as the identity.
 
     Args:
         tokens: Tokens of an event.
-        token_dim: Elements of a token.
+        token_dim: Size of a token.
         num_params: Parameters that the formula uses for each element.
         width: Channels of the transformer.
         depth: Blocks of the transformer.
         heads: Attention heads.
-        context_dim: Size of an optional context vector, which enters every block.
-        grid: Sizes of the axes along which the tokens lie, if their positions are to be the sums of
-            one vector for each axis; by default each position has a vector of its own.
+        context_dim: Size of an optional context vector, used by every block.
+        grid: Optional sizes of the axes of a grid of tokens, when each position should be the sum
+            of a vector for each axis; by default each position has a separate vector.
 
     Shape:
         - x: (\*batch, tokens, token_dim); context: (\*batch, context_dim).
@@ -146,7 +146,7 @@ class TransformerConditioner(TokenConditioner):
         return theta, ConditionerState(batch, inner)
 
     def _rows(self, context: Tensor | None, batch: torch.Size) -> Tensor | None:
-        """Return the contexts of all sequences in rows, (N, context_dim)."""
+        """Return the contexts of all sequences, (N, context_dim)."""
         if self.context_shape is None:
             return None
 

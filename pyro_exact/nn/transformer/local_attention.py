@@ -15,12 +15,12 @@ def local_attention(
     value: Tensor,
     block: int,
 ) -> Tensor:
-    r"""Compute causal attention within blocks of positions.
+    r"""Compute causal attention within blocks of positions. Use it for long sequences.
 
     Positions 0, 1, ... are cut into blocks. A position t in block b sees the positions
     :math:`(b - 1)\, \mathrm{block} \le s \le t`: the whole block before, and the same block up to
     t. With a single block this is dense causal attention. The cost grows with length x block, and
-    no more than one mask of (block, 2 block) is in memory.
+    only a single mask of (block, 2 block) is required in memory.
 
     Args:
         query: (N, heads, length, d).
@@ -65,7 +65,7 @@ def _in_blocks(x: Tensor, block: int) -> Tensor:
 
 
 def _with_block_before(x: Tensor) -> Tensor:
-    """Return each block but the first, after the block before, (N, heads * (blocks - 1), 2 block, d)."""
+    """Return each block after the block before, (N, heads * (blocks - 1), 2 block, d)."""
     before = x[:, :, :-1]
     own = x[:, :, 1:]
     pairs = torch.cat((before, own), dim=3)
@@ -74,7 +74,7 @@ def _with_block_before(x: Tensor) -> Tensor:
 
 
 def block_mask(block: int, device: torch.device) -> Tensor:
-    """Return which keys of the block before and of the same block a position sees, (block, 2 block)."""
+    """Return which keys of the block before and of the same block are used, (block, 2 block)."""
     before = torch.ones(block, block, dtype=torch.bool, device=device)
     own = before.tril()
     return torch.cat((before, own), dim=-1)

@@ -17,19 +17,19 @@ LONGEST_WAVE = 10_000.0  # over 2 pi: Vaswani et al. (2017), section 3.5
 class Positions(nn.Module):
     """A vector for each position of a grid, which is added to the input of a transformer.
 
-    ``"learned"``: the sum of one learned vector for each coordinate. ``"sinusoidal"``: each axis
-    has an equal share of the channels, for sines, then cosines of its coordinate, with wavelengths
-    from 2 pi to 10,000 times that.
+    ``"learned"``: the sum of a learned vector for each coordinate. ``"sinusoidal"``: each axis has
+    an equal share of the channels, for sines, then cosines of the coordinate, with wavelengths from
+    2 pi to 10,000 times this value.
 
     Args:
         grid: Sizes of the axes.
         width: Size of a vector.
-        kind: Which of the two.
-        order: The order in which the positions come: a permutation of their numbers in row-major
-            order, which is the default.
+        kind: The type of the vectors (default ``"learned"``).
+        order: Optional order of the positions: a permutation of the indices in row-major order,
+            which is the default.
 
     Shape:
-        - returns (positions, width), in the order in which they come.
+        - returns (positions, width), in this order.
 
     Reference:
         Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin (2017), Attention

@@ -1,4 +1,4 @@
-"""A ring buffer of keys and values, from which a step of causal attention reads."""
+"""A ring buffer of keys and values, used by the steps of causal attention."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pyro_exact.ops.functorch import functorch_active
 class Ring(NamedTuple):
     """The keys and the values of the last two blocks of positions, (N, heads, capacity, d) each.
 
-    Position s lies in slot s modulo the capacity. So one half of the slots holds the present block
-    of positions, and the other half the block before it.
+    Position s lies in slot s modulo the capacity. So half of the slots holds the present block of
+    positions, and the other half the block before it.
     """
 
     keys: Tensor
     values: Tensor
 
     def put(self, slot: Tensor, key: Tensor, value: Tensor) -> Ring:
-        """Return the buffer with the key and the value of one more position, (N, heads, 1, d)."""
+        """Return the buffer with the key and the value of another position, (N, heads, 1, d)."""
         keys = _put(self.keys, slot, key)
         values = _put(self.values, slot, value)
         return Ring(keys, values)
@@ -40,10 +40,7 @@ class Slot(NamedTuple):
 
 
 def capacity(length: int, block: int) -> int:
-    """Return the number of slots for a sequence.
-
-    Those of two blocks, or of a single block if that is all.
-    """
+    """Return the count of slots that are required for a sequence: one or two blocks."""
     return block if length <= block else 2 * block
 
 
@@ -51,7 +48,7 @@ def slot_of(position: Tensor, block: int, slots: int) -> Slot:
     """Return the place of a position, (1), which may be a tensor in a CUDA graph.
 
     A position sees the slots of the same block up to itself. The other half of the slots is the
-    block before, which is visible as a whole once there is such a block.
+    block before, which is visible as a whole when it exists.
     """
     slot = position % slots
     index = torch.arange(slots, device=position.device)
