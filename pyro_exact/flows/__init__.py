@@ -1,4 +1,4 @@
-"""Builders: functions that return a ready `Bijection`."""
+"""Builders: functions that return a complete flow of type `Bijection`."""
 
 from pyro_exact.flows.autoregressive import iaf, maf, nsf
 from pyro_exact.flows.circular_spline import circular_spline

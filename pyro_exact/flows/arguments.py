@@ -1,4 +1,4 @@
-"""Checks of the arguments that builders share."""
+"""Checks of the arguments, which are used by all builders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ LARGEST_SCALES = 20  # no image has a side of more than 2 to this power pixels
 
 
 def vector_dim(builder: str, shape: int | Sequence[int]) -> int:
-    """Return the dimension of a vector, from its shape (n,) or from the integer n.
+    """Return the dimension of a vector, using the shape (n,) or the integer n.
 
     Raises:
-        TypeError: If the shape is neither an integer nor a sequence of integers.
-        ValueError: If the shape is not that of a vector.
+        TypeError: If the type of the shape is neither an integer nor a sequence of integers.
+        ValueError: If this is not the shape of a vector.
     """
     sizes = check_shape(builder, "shape", shape)
 
@@ -34,11 +34,11 @@ def vector_dim(builder: str, shape: int | Sequence[int]) -> int:
 
 
 def image_shape(builder: str, shape: Sequence[int], levels: int) -> tuple[int, int, int]:
-    """Return the shape (C, H, W) of an image, after a check of the number of levels as well.
+    """Return the shape (C, H, W) of an image, after a check of ``levels`` as well.
 
     Raises:
         TypeError: If the shape is not a sequence of integers.
-        ValueError: If the shape is not that of an image, or ``levels`` is not positive.
+        ValueError: If this is not the shape of an image, or ``levels`` is not positive.
     """
     sizes = check_shape(builder, "shape", shape)
 
@@ -55,7 +55,7 @@ def image_shape(builder: str, shape: Sequence[int], levels: int) -> tuple[int, i
 
 
 def check_scales(builder: str, shape: Sequence[int], scales: int) -> int:
-    """Return the number of scales.
+    """Return the checked ``scales``.
 
     Raises:
         ValueError: If the sides of the image are not multiples of 2 to this power.
@@ -76,7 +76,7 @@ def check_scales(builder: str, shape: Sequence[int], scales: int) -> int:
 
 
 def check_layers(builder: str, layers: int) -> int:
-    """Return the number of layers of a flow.
+    """Return the checked ``layers`` of a flow.
 
     Raises:
         ValueError: If it is not positive, or too large.
@@ -90,7 +90,7 @@ def check_context_dim(builder: str, context_dim: int | None) -> int | None:
 
 
 def check_hidden_dims(builder: str, hidden_dims: Sequence[int] | None) -> tuple[int, ...] | None:
-    """Return the widths of the hidden layers, or `None` for the default of the network."""
+    """Return the widths of the hidden layers, or `None` to let the network choose."""
     return None if hidden_dims is None else check_sizes(builder, "hidden_dims", hidden_dims)
 
 
@@ -98,7 +98,7 @@ def check_elementwise(builder: str, elementwise: object) -> Elementwise:
     """Return the formula of the layers.
 
     Raises:
-        TypeError: If it is not an `Elementwise`, for example a class that was not called.
+        TypeError: If this is not of type `Elementwise`, for example a class that was not called.
     """
     if not isinstance(elementwise, Elementwise):
         raise TypeError(

@@ -34,20 +34,20 @@ def iaf(
 ) -> Bijection:
     r"""Build an inverse autoregressive flow, from noise to latent.
 
-    Use it as a guide: sampling takes one pass.
+    Use this flow as a guide, because sampling takes a single pass.
 
     Every second layer takes the dimensions in reverse order.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Flow layers, T in the paper.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
-            default of the network.
-        context_dim: Size of an optional context vector for every network, for example the h of the
-            paper's encoder.
-        elementwise: The formula; each layer gets a copy. `None` for ``Affine()``. The paper uses
+        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
+            the network choose.
+        context_dim: Size of a context vector used by every network, for example the h of the
+            encoder in the paper.
+        elementwise: The formula, copied for each layer (default ``Affine()``). The paper uses
             ``Affine("sigmoid")``, up to the shift.
-        act_norm: If true (default), the inverse of an `ActNorm` follows the layers, which scales
+        act_norm: If true, the inverse of an `ActNorm` follows the layers, which scales
             and shifts the latent.
 
     Raises:
@@ -83,23 +83,24 @@ def maf(
 ) -> Bijection:
     r"""Build a masked autoregressive flow, from data to noise.
 
-    Use it for density estimation: scoring takes one pass.
+    Use this flow for density estimation, because scoring takes a single pass.
 
     Each layer takes the dimensions in another order.
 
-    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+    When choosing between flows, see the table of held-out likelihoods in docs/results.md.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Flow layers; the paper uses 5 and 10.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
-            default of the network.
-        context_dim: Size of an optional context vector for every network.
-        elementwise: The formula; each layer gets a copy. `None` for ``Affine(bound=1.0)``; the
-            paper has no bound.
-        act_norm: If true (default), an `ActNorm` precedes each layer and follows the last one,
-            instead of the batch normalisation of the paper; ``initialize`` sets them from data.
-        shuffle: If true (default), each layer takes the dimensions in a new order. Otherwise the
+        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
+            the network choose.
+        context_dim: Size of a context vector used by every network.
+        elementwise: The formula, copied for each layer (default ``Affine(bound=1.0)``); the paper
+            has no bound.
+        act_norm: If true (default), an `ActNorm` precedes each layer and follows the last, instead
+            of the batch normalisation of the paper; ``initialize`` should be called to set these
+            layers using data.
+        shuffle: If true, each layer takes the dimensions in a new order. Otherwise the
             order of the layer before is reversed, as in the paper.
 
     Raises:
@@ -133,26 +134,24 @@ def nsf(
 ) -> Bijection:
     r"""Build an autoregressive neural spline flow, from data to noise.
 
-    A `maf` with `Spline` layers.
+    This is a `maf` with `Spline` layers. Use it for density estimation, where it requires fewer
+    layers than a `maf`. Scoring takes a single pass; sampling takes a step for each dimension. See
+    `spline_coupling` for a single pass in both directions.
 
-    Use it for density estimation, where it needs fewer layers than a `maf`. Scoring takes one pass;
-    a sample takes one step for each dimension. See `spline_coupling` for one pass in both
-    directions.
-
-    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+    When choosing between flows, see the table of held-out likelihoods in docs/results.md.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Flow layers.
         bins: Bins of each spline.
         bound: The splines bend the interval [-bound, bound]; outside they are the identity.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
-            default of the network.
-        context_dim: Size of an optional context vector for every network.
-        act_norm: If true (default), an `ActNorm` precedes each layer and follows the last one;
-            ``initialize`` sets these layers using data, and so brings the data to the interval of
+        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
+            the network choose.
+        context_dim: Size of a context vector used by every network.
+        act_norm: If true (default), an `ActNorm` precedes each layer and follows the last;
+            ``initialize`` should be called to set these, and so brings the data to the interval of
             the splines.
-        shuffle: If true (default), each layer takes the dimensions in a new order; see `maf`.
+        shuffle: If true, each layer takes the dimensions in a new order; see `maf`.
 
     Raises:
         ValueError: If the dimension or ``layers`` is not positive, or a hidden layer is
@@ -181,7 +180,7 @@ def _layers(
     elementwise: Elementwise,
     shuffle: bool = False,
 ) -> list[MaskedAutoregressive]:
-    """Return the autoregressive layers, each with the order of the one before, shuffled and reversed."""
+    """Return the autoregressive layers, each with a new or a reversed order."""
     dim = vector_dim(builder, shape)
     layers = check_layers(builder, layers)
     hidden_dims = check_hidden_dims(builder, hidden_dims)

@@ -28,13 +28,14 @@ def circular_spline(
 ) -> Compose:
     r"""Build a spline flow on a torus, from data to noise.
 
-    Use it for angles, such as directions or torsions.
+    Use this flow for angles, for example directions or torsions.
 
     Each dimension is a circle, the interval [-bound, bound) with the ends joined. The networks of
     the couplings see the cosine and the sine of each angle, so that no density has a jump at the
-    cut. The noise is uniform: use `pyro_exact.distributions.UniformBox` as the base.
+    cut. Because the noise is uniform, `pyro_exact.distributions.UniformBox` must be used as the
+    base.
 
-    Both directions take one pass.
+    Both directions of this flow take a single pass.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -42,7 +43,7 @@ def circular_spline(
         bins: Bins of each spline.
         bound: Half of the length of each circle; pi for angles in radians.
         hidden_dims: Widths of the hidden layers of each network.
-        context_dim: Size of an optional context vector for every network.
+        context_dim: Size of a context vector used by every network.
 
     Raises:
         ValueError: If a size is not positive.
@@ -74,7 +75,7 @@ def circular_spline(
 
 
 class OnCircle(Conditioner):
-    """A network that takes angles by their cosines and sines.
+    """A network that takes the cosines and sines of angles.
 
     Args:
         net: The network, with twice as many inputs.

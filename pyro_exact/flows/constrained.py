@@ -23,16 +23,16 @@ def bounded(
 ) -> Compose:
     r"""Let a flow, from data to noise, take data in intervals.
 
-    The inverse of an `Interval` precedes it.
+    The inverse of an `Interval` precedes the flow. Use this for bounded data.
 
-    A distribution with the inverse of the whole has the intervals as support, so automatic
-    guides, NUTS and `biject_to` work on a Pyro site with it. Data at an end itself have a code that
-    is infinite: move such data inside, or widen the interval.
+    A distribution with the inverse of the whole has the intervals as support, so automatic guides,
+    NUTS and `biject_to` work on a Pyro site with it. Data at an end have infinite noise; such data
+    should be moved inside, or the interval widened.
 
     Args:
         flow: A flow on the real line, from data to noise, for example ``maf(3)``.
-        low: Lower end, a number, or a tensor with an end for each element.
-        high: Upper end, likewise.
+        low: Lower end: a float, or a tensor with an end for each element.
+        high: Upper end, of the same type.
         shape: Shape of an event; `None` for that of the flow.
 
     Raises:
@@ -54,10 +54,10 @@ def constrained(
 ) -> Compose:
     r"""Let a flow, from data to noise, take data that satisfy a stock constraint.
 
-    The map to the real line is that of `torch.distributions.biject_to`, as a `Stock` layer. Use
+    This uses the map to the real line of `torch.distributions.biject_to`, via a `Stock` layer. Use
     ``constraints.positive`` for positive data, ``constraints.simplex`` for shares that sum to 1,
-    whose flow has one dimension less, and ``constraints.cat`` for columns of different kinds. See
-    `bounded` for intervals that move with the flow to another device.
+    whose flow must have a dimension less, and ``constraints.cat`` for columns of different kinds.
+    See `bounded` for intervals that move with the flow to another device.
 
     Args:
         flow: A flow on the real line, from data to noise, for example ``maf(3)``.

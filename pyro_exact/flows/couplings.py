@@ -31,23 +31,24 @@ def couplings(
 ) -> Compose:
     r"""Build a stack of `Coupling` layers with any formula, from data to noise.
 
-    Neighbouring couplings exchange the `Halves` of the vector.
+    Neighbouring couplings exchange the `Halves` of the vector. Use this function when a formula has
+    no builder.
 
-    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+    When choosing between flows, see the table of held-out likelihoods in docs/results.md.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        elementwise: The formula, for example ``MixtureCDF(8)``; each coupling gets a copy.
+        elementwise: The formula, for example ``MixtureCDF(8)``, copied for each coupling.
         layers: Coupling layers.
         hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.DenseConditioner`.
-        context_dim: Size of an optional context vector for every conditioner.
-        act_norm: If true (default), an `ActNorm` precedes each coupling and follows the last one;
-            ``initialize`` sets these layers using data.
-        shuffle: If true (default), the elements at even places are moved before those at odd places
-            between two couplings, so that each pair of elements is soon in different halves.
+        context_dim: Size of a context vector used by every conditioner.
+        act_norm: If true (default), an `ActNorm` precedes each coupling and follows the last;
+            ``initialize`` should be called to set these.
+        shuffle: If true, the even places are moved before the odd places between two couplings, so
+            that each pair is soon in different halves.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or ``layers`` is not positive.
+        ValueError: If this is not the shape of a vector, or ``layers`` is not positive.
 
     Example:
         >>> flow = couplings(3, MixtureCDF(8), layers=4)

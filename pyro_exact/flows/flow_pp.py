@@ -1,4 +1,4 @@
-"""Flow++, as one bijection from an image to a vector of noise."""
+"""Flow++, as a bijection from an image to a vector of noise."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def flow_pp(
     checkerboard: bool = False,
     logit_margin: float = 0.05,
 ) -> Bijection:
-    r"""Build Flow++: an image (C, H, W) in pixel levels to a vector of C H W elements whose base is N(0, I).
+    r"""Build Flow++: an image (C, H, W) in pixel levels to a vector of noise.
 
-    The `Logit` of the pixels goes through 4 steps that split columns, then, squeezed, through 2
-    that split channels and 3 that split columns. A step normalises every element, mixes the
-    channels of each part by a `Conv1x1` of its own, and couples the parts by a logistic mixture
-    whose parameters come from gated convolutions and attention; the next step exchanges the parts.
+    The `Logit` of the pixels goes through 4 steps that split columns and, when squeezed, through 2
+    steps that split channels and 3 that split columns. Each step normalises every element, mixes
+    the channels of each part using a `Conv1x1`, and couples the parts by a logistic mixture whose
+    parameters come from gated convolutions and attention; the next step exchanges the parts.
     Nothing is factored out.
 
-    The defaults are those of the official code for CIFAR-10. ``initialize`` sets all normalisations
-    and rescales all convolutions from data; do not train without it.
+    The defaults are those of the official code for CIFAR-10. ``initialize`` must be called before
+    training, because it sets all normalisations and rescales all convolutions using data.
 
     Args:
         shape: (C, H, W), with even H, and W a multiple of 4; with ``checkerboard`` both multiples
@@ -60,10 +60,11 @@ def flow_pp(
         depth: Blocks of each conditioner.
         components: Components of the logistic mixture.
         heads: Attention heads.
-        dropout: Share of the hidden elements of the conditioners that training drops.
-        formula: ``"affine"`` is the paper's ablation: no mixture, a shift and a scale only.
-        checkerboard: Whether to split as a checkerboard, as the paper says; the official code
-            splits columns.
+        dropout: Share of the hidden units of the conditioners that are dropped in training.
+        formula: The type of the formula. ``"affine"`` is the ablation in the paper, with only a
+            shift and a scale.
+        checkerboard: If true, split as a checkerboard, as in the paper; the official code splits
+            columns.
         logit_margin: See `Logit`.
 
     Raises:
@@ -121,10 +122,7 @@ def coupling_steps(
     dropout: float,
     context_channels: int | None = None,
 ) -> list[Bijection]:
-    """Return a row of Flow++'s steps on images of ``shape``, neighbours with exchanged parts.
-
-    See `flow_pp`.
-    """
+    """Return the steps of `flow_pp` on images of ``shape``."""
     if formula not in get_args(Formula):
         raise ValueError(
             f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}. Choose one of them."

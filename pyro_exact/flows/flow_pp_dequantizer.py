@@ -1,4 +1,4 @@
-"""The dequantisation noise of Flow++, as one bijection from noise to the cell of an image."""
+"""The dequantisation noise of Flow++, as a bijection from noise to the cell of an image."""
 
 from __future__ import annotations
 
@@ -33,14 +33,12 @@ def flow_pp_dequantizer(
 ) -> Bijection:
     r"""Build Flow++'s dequantisation noise q(v | x).
 
-    From noise, given an image x, to v in [x, x + 1).
+    This bijection takes noise, a vector of size C H W, and an image x to v in [x, x + 1).
 
-    The noise is a vector of C H W elements.
-
-    Four steps as in `flow_pp` see the image through a network of gated convolutions; a
-    `SigmoidToCell` ends them. It is conditional: its context is the image, in pixel levels.
-    `pyro_exact.distributions.FlowDequantizer` makes it the noise of a
-    `pyro_exact.models.Dequantized` model. ``initialize`` it from data, as `flow_pp`.
+    Four steps as in `flow_pp` use the image via a network of gated convolutions, and the last layer
+    is a `SigmoidToCell`. The corresponding context is the image, in pixel levels. This flow is used
+    by `pyro_exact.distributions.FlowDequantizer`, for a `pyro_exact.models.Dequantized` model.
+    ``initialize`` must be called, as for `flow_pp`.
 
     Args:
         shape: (C, H, W) of the images, with even W; with ``checkerboard``, even H too.
@@ -49,11 +47,11 @@ def flow_pp_dequantizer(
         depth: Blocks of each conditioner.
         components: Components of the logistic mixture.
         heads: Attention heads.
-        dropout: Share of the hidden elements of the networks that training drops.
+        dropout: Share of the hidden units of the networks that are dropped in training.
         formula: ``"affine"`` has a shift and a scale only.
-        checkerboard: Whether to split as a checkerboard; the official code splits columns.
+        checkerboard: If true, split as a checkerboard; the official code splits columns.
         steps: Steps of flow.
-        encoder_width: Channels of the features of the image, which the steps get.
+        encoder_width: Channels of the features of the image, which are used by the steps.
 
     Raises:
         ValueError: If the shape cannot be split, or the width is not a multiple of the heads.
@@ -92,7 +90,7 @@ def flow_pp_dequantizer(
 
 
 class _Encoded(Bijection):
-    """A conditional bijection that sees its context, an image, through a network that runs once for all parts."""
+    """A conditional bijection that uses features of an image as the context."""
 
     def __init__(
         self,
@@ -126,6 +124,6 @@ class _Encoded(Bijection):
         return self.bijection.inverse_shape(shape)
 
     def _parts(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """Return both parts of the image, one after the other in the channels, in [-1/2, 1/2)."""
+        """Return both parts of the image, concatenated in the channels, in [-1/2, 1/2)."""
         image = required(context, self.context_shape or (), x)
         return torch.cat(self.partition.split(image / self.levels - 0.5), dim=-3)

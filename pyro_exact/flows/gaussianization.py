@@ -20,18 +20,17 @@ def gaussianization(
 ) -> Bijection:
     r"""Build a Gaussianization flow, from data to noise.
 
-    It makes each dimension normal, rotates, and so on.
-
-    It has no network, and few weights. Scoring takes one pass. A sample takes a guarded Newton
+    This flow makes each dimension normal, rotates, and so on. It has no network, and few weights.
+    Use it when data are few. Scoring takes a single pass. Sampling requires a guarded Newton
     iteration for each layer, for all dimensions at once.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Layers of marginals; a rotation stands between neighbours.
         components: Components of each mixture.
-        context_dim: Size of an optional context vector for every layer.
+        context_dim: Size of a context vector used by every layer.
         act_norm: If true (default), an `ActNorm` precedes the layers and another follows;
-            ``initialize`` sets both from data.
+            ``initialize`` should be called to set both.
 
     Raises:
         ValueError: If a size is not positive.

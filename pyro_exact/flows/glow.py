@@ -1,4 +1,4 @@
-"""Glow, as one bijection from an image to a vector of noise."""
+"""Glow, as a bijection from an image to a vector of noise."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def glow(
     context_dim: int | None = None,
     recompute: bool = False,
 ) -> Bijection:
-    r"""Build Glow: an image (C, H, W) in pixel levels to a vector of C H W elements whose base is N(0, I).
+    r"""Build Glow: an image (C, H, W) in pixel levels to a vector of noise.
 
-    Each scale squeezes, applies ``steps`` steps of `ActNorm`, `Conv1x1` and `Coupling`, and factors
-    out half of the channels under a learned prior; the last keeps all of them under a learned
-    `DiagonalAffine`.
+    Use this flow for images. Each scale squeezes, applies ``steps`` steps of `ActNorm`, `Conv1x1`
+    and `Coupling`, and factors out half of the channels under a learned prior; the last scale keeps
+    all channels under a learned `DiagonalAffine`.
 
     Args:
         shape: (C, H, W); H and W are multiples of 2 to the power of ``scales``.
@@ -51,22 +51,22 @@ def glow(
         scales: Scales of the flow, L in the paper.
         steps: Steps of flow in each scale, K in the paper.
         width: Hidden channels of the conditioners.
-        scale: Scale of the affine formula; see `Affine`. ``"tanh"`` bounds it on both sides, so
-            that one coupling stretches no sample by more than e³. ``"sigmoid"`` is the form of the
-            official code: it has no lower bound, and rare samples of a trained model, or most of
-            them at a temperature of 3, overflow. `None` makes the couplings additive, as in the
-            paper's 5-bit models.
+        scale: The type of the scale; see `Affine`. ``"tanh"`` is bounded on both sides, so that a
+            coupling stretches no sample by more than e³. ``"sigmoid"`` is used by the official
+            code: it has no lower bound, and rare samples of a trained model overflow, or most
+            samples at a temperature of 3. `None` makes the couplings additive, as in the 5-bit
+            models of the paper.
         factorized: If true, the 1x1 convolutions learn PLU factors; the official code does not.
-        logit_margin: `None` scales the pixels to [-1/2, 1/2), as the official code does; a number
-            takes their `Logit` with that margin, as RealNVP does.
+        logit_margin: `None` scales the pixels to [-1/2, 1/2), as the official code does; a float
+            uses a `Logit` with this margin, as RealNVP does.
         edge: See `ConvConditioner`.
         log_scale_factor: See `ConvConditioner`.
-        context_dim: Size of an optional context vector, for example the number of classes for
-            one-hot classes; it reaches the top prior and every conditioner.
+        context_dim: Size of an optional context vector, for example of a one-hot class, which is
+            used by the last prior and every conditioner.
         recompute: Store no activations of the steps; see `Compose`.
 
     Raises:
-        ValueError: If the shape is not that of an image, or does not allow this many scales.
+        ValueError: If this is not the shape of an image, or does not allow this many scales.
 
     Reference:
         Kingma and Dhariwal (2018), Glow: Generative Flow with Invertible 1x1 Convolutions, and the
@@ -111,7 +111,7 @@ def multi_scale(
     factorized: bool = False,
     recompute: bool = False,
 ) -> Compose:
-    """Build the multi-scale part of a `glow`, after the scaling of the pixels, with any coupling of the channels."""
+    """Build the multi-scale part of a `glow`, with any coupling of the channels."""
     scales = check_scales(builder, shape, scales)
     steps = check_size(builder, "steps", steps, most=LARGEST_COUNT)
 

@@ -29,20 +29,20 @@ def naf(
 ) -> Bijection:
     r"""Build a neural autoregressive flow, from data to noise.
 
-    A `maf` with small monotone networks.
+    This is a `maf` with small monotone networks.
 
-    Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension.
+    Scoring takes a single pass. Sampling requires a guarded Newton iteration for each dimension.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Autoregressive layers.
         width: Sigmoids in each layer of a formula.
         depth: Layers of a formula.
-        units: Elements between the layers of a formula; 1 for the deep sigmoidal form,
+        units: Size of the vectors between the layers of a formula: 1 for the deep sigmoidal form,
             more for the dense form.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
-            default of the network.
-        context_dim: Size of an optional context vector for every network.
+        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
+            the network choose.
+        context_dim: Size of a context vector used by every network.
         act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
 
     Raises:
@@ -70,19 +70,17 @@ def umnn(
 ) -> Bijection:
     r"""Build an autoregressive flow of unconstrained monotone networks, from data to noise.
 
-    Integrals of networks.
-
-    Scoring takes one pass, with the 32 nodes of a quadrature for each element. A sample takes a
-    guarded Newton iteration for each dimension.
+    The formulas are integrals of networks. Scoring takes a single pass, using a quadrature.
+    Sampling requires a guarded Newton iteration for each dimension.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Autoregressive layers.
         embedding_dim: Size of the embedding that the integrand takes from the dimensions before.
         integrand_dims: Widths of the hidden layers of the integrand.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
-            default of the network.
-        context_dim: Size of an optional context vector for every network.
+        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
+            the network choose.
+        context_dim: Size of a context vector used by every network.
         act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
 
     Raises:
@@ -111,7 +109,7 @@ def sos(
 ) -> Bijection:
     r"""Build an autoregressive flow of sum-of-squares polynomials, from data to noise.
 
-    Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension.
+    Scoring takes a single pass. Sampling requires a guarded Newton iteration for each dimension.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -119,9 +117,9 @@ def sos(
         polynomials: Squares in each formula.
         degree: Degree of each squared polynomial.
         bound: The formulas are polynomials on [-bound, bound], and linear outside.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
-            default of the network.
-        context_dim: Size of an optional context vector for every network.
+        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
+            the network choose.
+        context_dim: Size of a context vector used by every network.
         act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
 
     Raises:
@@ -149,16 +147,16 @@ def bernstein(
 ) -> Bijection:
     r"""Build an autoregressive flow of Bernstein polynomials, from data to noise.
 
-    Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension.
+    Scoring takes a single pass. Sampling requires a guarded Newton iteration for each dimension.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Autoregressive layers.
         degree: Degree of the polynomials.
         bound: The formulas are polynomials on [-bound, bound], and linear outside.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` for the
-            default of the network.
-        context_dim: Size of an optional context vector for every network.
+        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
+            the network choose.
+        context_dim: Size of a context vector used by every network.
         act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
 
     Raises:
@@ -186,19 +184,19 @@ def bnaf(
 ) -> Bijection:
     r"""Build a block neural autoregressive flow, from data to noise.
 
-    It has far fewer weights than a `naf`.
+    This flow has far fewer weights than a `naf`.
 
-    Scoring takes one pass. A sample takes a guarded Newton iteration for each dimension. Every
-    second layer takes the dimensions in reverse order.
+    Scoring takes a single pass. Sampling requires a guarded Newton iteration for each dimension.
+    Every second layer takes the dimensions in reverse order.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Number of `BlockAutoregressive` layers.
         width: Hidden units of each dimension.
-        depth: Hidden layers in each.
-        context_dim: Size of an optional context vector for every layer.
-        act_norm: If true (default), an `ActNorm` precedes each layer and follows the last one;
-            ``initialize`` sets these layers using data.
+        depth: Hidden layers in each `BlockAutoregressive`.
+        context_dim: Size of a context vector used by every layer.
+        act_norm: If true (default), an `ActNorm` precedes each layer and follows the last;
+            ``initialize`` should be called to set these.
 
     Raises:
         ValueError: If a size is not positive.

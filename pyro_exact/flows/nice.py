@@ -26,26 +26,25 @@ def nice(
 ) -> Bijection:
     r"""Build NICE for vectors, from data to noise.
 
-    Additive couplings, which preserve volume, and a diagonal scale.
+    This flow has additive couplings, which preserve volume, and a diagonal scale, which is an
+    `ActNorm`. See `image_nice` for images.
 
-    The scale is an `ActNorm`, which has a shift as well. See `image_nice` for images.
-
-    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+    When choosing between flows, see the table of held-out likelihoods in docs/results.md.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
-        layers: Coupling layers; the paper uses 4. With three or more, each dimension can change
-            as a function of all the others.
+        layers: Coupling layers; the paper uses 4. At least 3 are required so that each dimension
+            can depend on every dimension.
         hidden_dims: Widths of the hidden layers of each conditioner; the paper uses 5 of 1000 for
             MNIST.
-        context_dim: Size of an optional context vector for every conditioner.
+        context_dim: Size of a context vector used by every conditioner.
         act_norm: If true (default), another `ActNorm` precedes the couplings, so that training
-            does not depend on the units of the data; ``initialize`` sets it.
-        shuffle: If true (default), the elements are permuted between two couplings; see
-            `couplings`. The paper does not.
+            does not depend on the units of the data; ``initialize`` should be called.
+        shuffle: If true, the dimensions are permuted between two couplings; see `couplings`. The
+            paper does not.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or ``layers`` is not positive.
+        ValueError: If this is not the shape of a vector, or ``layers`` is not positive.
 
     Reference:
         Dinh, Krueger and Bengio (2015), NICE: Non-linear Independent Components Estimation,
@@ -70,7 +69,7 @@ def image_nice(
     hidden_dims: Sequence[int] = (64, 64),
     context_dim: int | None = None,
 ) -> Bijection:
-    r"""Build NICE for images (C, H, W) in pixel levels, to a vector of C H W elements whose base is N(0, I).
+    r"""Build NICE for images (C, H, W) in pixel levels, to a vector of noise.
 
     The image is scaled to [0, 1) and flattened. The halves that the couplings exchange are the even
     and the odd pixels, as in the paper. The couplings are those of `nice`.
@@ -80,10 +79,10 @@ def image_nice(
         levels: Pixel levels.
         layers: Coupling layers; see `nice`.
         hidden_dims: Widths of the hidden layers of each conditioner; see `nice`.
-        context_dim: Size of an optional context vector for every conditioner.
+        context_dim: Size of a context vector used by every conditioner.
 
     Raises:
-        ValueError: If the shape is not that of an image, or ``layers`` or ``levels`` is not
+        ValueError: If this is not the shape of an image, or ``layers`` or ``levels`` is not
             positive.
 
     Reference:

@@ -17,16 +17,16 @@ def radial(
 ) -> Bijection:
     r"""Build a radial flow, from noise to latent.
 
-    Several radial maps in a row, near the identity at first.
+    It is a sequence of radial maps, near the identity at first.
 
-    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+    When choosing between flows, see the table of held-out likelihoods in docs/results.md.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Radial maps, K in the paper.
-        context_dim: Size of an optional context vector, used to compute all parameters; pass the
-            output of an encoder to amortise the flow.
-        act_norm: If true (default), the inverse of an `ActNorm` follows the maps, which scales and
+        context_dim: Size of an optional context vector, for example the output of an encoder in an
+            amortised guide.
+        act_norm: If true, the inverse of an `ActNorm` follows the maps, which scales and
             shifts the latent.
 
     Raises:

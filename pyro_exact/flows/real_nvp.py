@@ -38,22 +38,23 @@ def real_nvp(
 ) -> Bijection:
     r"""Build RealNVP for vectors, from data to noise: affine couplings that exchange the halves.
 
-    Both directions take one pass. See `image_real_nvp` for images.
+    Both directions of this flow take a single pass. See `image_real_nvp` for images.
 
-    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+    When choosing between flows, see the table of held-out likelihoods in docs/results.md.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Coupling layers.
         hidden_dims: Widths of the hidden layers of each conditioner.
-        context_dim: Size of an optional context vector for every conditioner.
-        act_norm: If true (default), an `ActNorm` precedes each coupling and follows the last one,
-            instead of the batch normalisation of the paper; ``initialize`` sets them from data.
-        shuffle: If true (default), the elements are permuted between two couplings; see
+        context_dim: Size of a context vector used by every conditioner.
+        act_norm: If true (default), an `ActNorm` precedes each coupling and follows the last,
+            instead of the batch normalisation of the paper; ``initialize`` should be called to set
+            these.
+        shuffle: If true, the dimensions are permuted between two couplings; see
             `couplings`. The paper does not.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or ``layers`` is not positive.
+        ValueError: If this is not the shape of a vector, or ``layers`` is not positive.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, sections 3.2 to
@@ -80,10 +81,10 @@ def image_real_nvp(
     logit_margin: float = 0.05,
     context_dim: int | None = None,
 ) -> Bijection:
-    r"""Build RealNVP for images (C, H, W) in pixel levels, to a vector of C H W elements whose base is N(0, I).
+    r"""Build RealNVP for images (C, H, W) in pixel levels, to a vector of noise.
 
     Each scale has three couplings with a `Checkerboard`, a `Squeeze`, and three couplings that
-    split the channels. Then it factors out the positions of one colour of a checkerboard. The last
+    split the channels. Then the positions of a colour of a checkerboard are factored out. The last
     scale has four couplings with a checkerboard. Every squeeze doubles the width of the
     conditioners. The log-scales are a learned multiple of tanh.
 
@@ -93,13 +94,13 @@ def image_real_nvp(
         scales: Scales of the flow.
         width: Hidden channels of the conditioners in the first scale.
         depth: Residual blocks of each conditioner.
-        batch_norm: If true, the paper's `BatchNorm` precedes each coupling, instead of an
-            `ActNorm`.
+        batch_norm: If true, the `BatchNorm` of the paper is used before each coupling, instead of
+            an `ActNorm`.
         logit_margin: See `Logit`.
-        context_dim: Size of an optional context vector for every conditioner.
+        context_dim: Size of a context vector used by every conditioner.
 
     Raises:
-        ValueError: If the shape is not that of an image, or does not allow this many scales.
+        ValueError: If this is not the shape of an image, or does not allow this many scales.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, sections 3.2 to

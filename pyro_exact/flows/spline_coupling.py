@@ -28,11 +28,13 @@ def spline_coupling(
     act_norm: bool = True,
     shuffle: bool = True,
 ) -> Bijection:
-    r"""Build a neural spline flow for vectors, from data to noise: `Spline` couplings that exchange the halves.
+    r"""Build a neural spline flow for vectors, from data to noise.
 
-    Both directions take one pass. See `image_spline_coupling` for images.
+    This flow has `Spline` couplings that exchange the halves.
 
-    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+    Both directions of this flow take a single pass. See `image_spline_coupling` for images.
+
+    When choosing between flows, see the table of held-out likelihoods in docs/results.md.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
@@ -40,15 +42,15 @@ def spline_coupling(
         bins: Bins of each spline.
         bound: The splines bend the interval [-bound, bound]; outside they are the identity.
         hidden_dims: Widths of the hidden layers of each conditioner.
-        context_dim: Size of an optional context vector for every conditioner.
-        act_norm: If true (default), an `ActNorm` precedes each coupling and follows the last one;
-            ``initialize`` sets these layers using data, and so brings the data to the interval of
+        context_dim: Size of a context vector used by every conditioner.
+        act_norm: If true (default), an `ActNorm` precedes each coupling and follows the last;
+            ``initialize`` should be called to set these, and so brings the data to the interval of
             the splines.
-        shuffle: If true (default), the elements are permuted between two couplings; see
+        shuffle: If true, the dimensions are permuted between two couplings; see
             `couplings`. The paper has learned linear layers instead.
 
     Raises:
-        ValueError: If the shape is not that of a vector, or ``layers`` is not positive.
+        ValueError: If this is not the shape of a vector, or ``layers`` is not positive.
 
     Reference:
         Durkan, Bekasov, Murray and Papamakarios (2019), Neural Spline Flows, section 3 (RQ-NSF
@@ -76,9 +78,9 @@ def image_spline_coupling(
     depth: int = 3,
     context_dim: int | None = None,
 ) -> Bijection:
-    r"""Build a neural spline flow for images (C, H, W) in pixel levels, to a vector of C H W elements.
+    r"""Build a neural spline flow for images (C, H, W) in pixel levels, to a vector of noise.
 
-    It is a `glow` with `Spline` couplings, whose conditioners are residual networks.
+    This flow is a `glow` with `Spline` couplings, whose conditioners are residual networks.
 
     Args:
         shape: Shape (C, H, W) of the images; H and W are multiples of 2 to the power of ``scales``.
@@ -89,10 +91,10 @@ def image_spline_coupling(
         bound: The splines bend the interval [-bound, bound]; outside they are the identity.
         width: Hidden channels of the conditioners.
         depth: Residual blocks of each conditioner.
-        context_dim: Size of an optional context vector for every conditioner.
+        context_dim: Size of a context vector used by every conditioner.
 
     Raises:
-        ValueError: If the shape is not that of an image, or does not allow this many scales.
+        ValueError: If this is not the shape of an image, or does not allow this many scales.
 
     Reference:
         Durkan, Bekasov, Murray and Papamakarios (2019), Neural Spline Flows, section 3 (RQ-NSF

@@ -16,12 +16,12 @@ def stack(layers: Sequence[Bijection], dim: int, act_norm: bool, shuffle: bool) 
     Args:
         layers: Layers on vectors of size ``dim``.
         dim: Dimension of the vectors.
-        act_norm: If true, an `ActNorm` precedes each layer and follows the last one. The first one
-            makes training independent of the units of the data. The others bring the input of each
-            layer to the interval where a spline can bend it. The first and the last one let the
-            flow scale and shift its output in both directions, which a spline alone cannot.
-        shuffle: If true, the elements are dealt into two halves after each layer but the last, as
-            in `dealt`.
+        act_norm: If true, an `ActNorm` precedes each layer and follows the last. The first makes
+            training independent of the units of the data. Each following `ActNorm` brings the input
+            of a layer to the interval where a spline can bend it. The first and the last are
+            required to scale and shift the output in both directions, which a spline alone cannot.
+        shuffle: If true, the vector is dealt into two halves after each layer but the last, using
+            `dealt`.
     """
     parts: list[Bijection] = []
     for index, layer in enumerate(layers):
@@ -37,8 +37,8 @@ def stack(layers: Sequence[Bijection], dim: int, act_norm: bool, shuffle: bool) 
 
 
 def dealt(dim: int) -> list[int]:
-    """Return the permutation that takes the elements at even places first, then those at odd places.
+    """Return the permutation that takes the even places first, then the odd places.
 
-    Repeated between couplings of halves, it brings each pair of elements into different halves.
+    When repeated between couplings of halves, it brings each pair into different halves.
     """
     return [*range(0, dim, 2), *range(1, dim, 2)]

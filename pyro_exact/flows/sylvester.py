@@ -20,23 +20,23 @@ def sylvester(
     reflections: int = 8,
     act_norm: bool = True,
 ) -> Bijection:
-    r"""Build a Sylvester flow, from noise to latent: several `Sylvester` layers in a row.
+    r"""Build a Sylvester flow, from noise to latent: a sequence of `Sylvester` layers.
 
     Every second layer of the triangular variant uses the reversing permutation, as in the paper.
 
-    See the table of held-out likelihoods in docs/results.md for which flow to take first.
+    When choosing between flows, see the table of held-out likelihoods in docs/results.md.
 
     Args:
         shape: Shape (dim,) of the vectors, or the integer dim.
         layers: Flow layers; the paper uses 4.
-        rank: Hidden units of each layer, at most ``dim``; `None` for ``dim``, as in the
-            paper's Householder and triangular variants.
-        variant: See `Sylvester`.
-        context_dim: Size of an optional context vector, used to compute all parameters; pass the
-            output of an encoder to amortise the flow.
+        rank: Hidden units of each layer, at most ``dim``; `None` for ``dim``, as in the Householder
+            and triangular variants of the paper.
+        variant: The type of the layers; see `Sylvester`.
+        context_dim: Size of an optional context vector, for example the output of an encoder in an
+            amortised guide.
         reflections: Reflections of each layer of the Householder variant; the paper uses
             8.
-        act_norm: If true (default), the inverse of an `ActNorm` follows the layers, which scales
+        act_norm: If true, the inverse of an `ActNorm` follows the layers, which scales
             and shifts the latent.
 
     Raises:

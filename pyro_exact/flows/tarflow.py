@@ -31,30 +31,30 @@ def tarflow(
     elementwise: Elementwise | None = None,
     solver: Solver = "auto",
 ) -> Bijection:
-    r"""Build TarFlow: an image in pixel levels, or a vector, to a vector of noise whose base is N(0, I).
+    r"""Build TarFlow: from an image in pixel levels, or a vector, to a vector of noise.
 
-    The image is scaled to [-1, 1] and cut into patches, the tokens. Each layer shifts and scales
-    the elements of a token by a function of the tokens before it, computed by a causal transformer;
-    every second layer takes the tokens in reverse order. To score is one pass through each network.
-    To sample takes one step for each token and layer, or a few passes; see `TokenAutoregressive`.
+    The image is scaled to [-1, 1] and cut into patches, the tokens. Each layer shifts and scales a
+    token using the tokens before it, via a causal transformer; every second layer takes the tokens
+    in reverse order. Scoring takes a single pass through each network. Sampling takes a step for
+    each token and layer, or a few passes; see `TokenAutoregressive`.
 
-    Of a vector, the tokens are the elements, after an `ActNorm` that ``initialize`` sets from data:
-    a masked autoregressive flow for tables, with a transformer in the place of a masked multilayer
-    perceptron.
+    When the event is a vector, each element is a token, after an `ActNorm`, for which
+    ``initialize`` should be called. This is a masked autoregressive flow for tables, using a
+    transformer.
 
     Args:
         shape: (C, H, W), or the size of a vector.
-        patch: Side of a patch; of a vector, elements of a token.
+        patch: Side of a patch or, for a vector, size of a token.
         layers: Layers of the flow.
         depth: Blocks of each transformer.
         width: Channels of each transformer.
-        heads: Attention heads; 64 channels for each are the official choice.
-        levels: Pixel levels, by default 256; images are dequantised to [0, levels).
-            Vectors have none.
+        heads: Attention heads; the official code uses 64 channels for each.
+        levels: Pixel levels of an image (256 when not given); images must be dequantised to [0,
+            levels).
         context_dim: Size of an optional context vector, for example a class as a one-hot vector,
-            which enters every block of every transformer.
-        elementwise: The formula, of which each layer gets a copy. The default is
-            ``Affine(shift_first=True)``, as in the official code but with a bounded log-scale.
+            used by every block of every transformer.
+        elementwise: The formula, copied for each layer (default ``Affine(shift_first=True)``), as
+            in the official code but with a bounded log-scale.
         solver: The method of the inverse; see `TokenAutoregressive`.
 
     Raises:

@@ -34,7 +34,7 @@ def attend(
         value: (\*batch, keys, channels).
         mask: Optional mask of the keys that each position sees, (positions, keys); by default it
             sees all keys. Each position must see at least a single key.
-        causal: If true, position t sees the keys 0, ..., t only (default false); use it instead of
+        causal: If true, position t sees the keys 0, ..., t only; use it instead of
             a mask.
 
     Returns:

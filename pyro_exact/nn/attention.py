@@ -26,7 +26,7 @@ class GatedConv(nn.Module):
     Args:
         width: Channels of input and output.
         context_channels: Channels of the optional context c, an image of the same size.
-        kernel_size: Kernel size of U (default 1). W has size 3 and V has size 1.
+        kernel_size: Kernel size of U. W has size 3 and V has size 1.
         dropout: Share of the hidden elements that are dropped in training.
 
     Reference:

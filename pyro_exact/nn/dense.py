@@ -27,7 +27,7 @@ class DenseEncoder(nn.Module):
         shape: Shape of the data, such as (C, H, W) or (dim,).
         hidden_dims: Widths of the layers, each followed by a ReLU. The last width is the size of
             the features.
-        levels: Values that an element can take (default 2).
+        levels: Values that an element can take.
 
     Shape:
         - x: (\*batch, \*shape); returns (\*batch, hidden_dims[-1]).

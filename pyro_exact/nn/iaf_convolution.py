@@ -23,7 +23,7 @@ class CentredConv2d(WeightNormed):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Odd side of the kernel.
-        stride: Stride of the convolution (default 1); 2 halves the map.
+        stride: Stride of the convolution; 2 halves the map.
         gain: See `WeightNormed`.
 
     Shape:
@@ -95,7 +95,7 @@ class CausalConv2d(WeightNormed):
         in_groups: Group of each input channel; see `MaskedConv2d`.
         out_groups: Group of each output channel.
         strict: If true, a group of channels is independent of the same group of the pixel itself
-            (default false).
+           .
         gain: See `WeightNormed`.
 
     Shape:

@@ -46,11 +46,11 @@ class MaskedDense(CausalConditioner):
         context_dim: Size of an optional context vector, used by every output.
         order: Optional order of the dimensions: a permutation of 0, ..., dim - 1, or a permutation
             for each mask. The default is 0, ..., dim - 1 or, with several masks, random orders.
-        masks: Count of masks, which are the members of the ensemble (default 1).
+        masks: Count of masks, which are the members of the ensemble.
         seed: Optional seed of random degrees and orders, which are saved with the weights. `None`
             (default) for degrees spread evenly.
         direct: If true, a linear map from the inputs to the outputs is added, and hidden layers may
-            be narrow (default false).
+            be narrow.
         dropout: Share of the hidden units that `forward` leaves out in training.
 
     Shape:
@@ -349,7 +349,8 @@ def _random_degrees(
 ) -> list[Tensor]:
     """Draw the degrees of each hidden layer, (masks, width).
 
-    Each is at least the smallest degree in the layer below, and at most ``most``."""
+    Each is at least the smallest degree in the layer below, and at most ``most``.
+    """
     drawn: list[Tensor] = []
     for width in widths:
         lowest = drawn[-1].amin(-1, keepdim=True) if drawn else torch.full((masks, 1), least)

@@ -27,7 +27,7 @@ class RescaledConv2d(nn.Conv2d):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Side of the kernel; must be odd. The padding keeps the size of the image.
-        gain: Standard deviation of the outputs after initialisation (default 1).
+        gain: Standard deviation of the outputs after initialisation.
 
     Shape:
         - x: (N, in_channels, H, W); y: (N, out_channels, H, W).

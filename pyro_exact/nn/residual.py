@@ -33,7 +33,7 @@ class WeightNormConv2d(nn.Module):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Side of the kernel; must be odd. The padding keeps the size of the image.
-        magnitude: :math:`g` at first (default 1); when it is 0, the layer starts as the zero
+        magnitude: :math:`g` at first; when it is 0, the layer starts as the zero
             function.
 
     Shape:

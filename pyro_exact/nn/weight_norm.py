@@ -30,7 +30,7 @@ class WeightNormed(nn.Module, ABC):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel.
-        gain: Standard deviation of the outputs after `initialize` (default 1).
+        gain: Standard deviation of the outputs after `initialize`.
 
     Reference:
         Salimans and Kingma (2016), Weight Normalization, equation 2 and section 3.
@@ -81,7 +81,8 @@ class WeightNormed(nn.Module, ABC):
     def initialize(self, *inputs: Tensor) -> None:
         """Give each channel of the output mean 0 and standard deviation ``gain`` on the inputs.
 
-        A channel that does not depend on the inputs is not rescaled."""
+        A channel that does not depend on the inputs is not rescaled.
+        """
         self.bias.zero_()
         self.magnitude.fill_(1)
         mean, std = channel_statistics(self.forward(*inputs), event_dim=1)

@@ -58,8 +58,8 @@ def root(
         return x, log_slope
 
     # At a root a Newton step moves nothing, but has the derivatives of the root: after a step those
-    # of first order, after two steps those of second order, even if the slope is taken for a constant.
-    # Where the function is flat to rounding, the limit keeps the derivatives finite.
+    # of first order, after two steps those of second order, even if the slope is taken for a
+    # constant. Where the function is flat to rounding, the limit keeps the derivatives finite.
     limit = torch.finfo(x.dtype).eps ** -4
     per_slope = (-log_slope).exp().clamp(max=limit)
 

@@ -115,7 +115,7 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         y: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        r"""Return :math:`x = f^{-1}(y)` and :math:`\log|\det \partial x / \partial y|`, unchecked."""
+        r"""Return :math:`x = f^{-1}(y)` and :math:`\log|\det \partial x/\partial y|`, unchecked."""
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Set the parameters that depend on data, and return the output.

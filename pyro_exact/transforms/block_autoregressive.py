@@ -24,7 +24,7 @@ from pyro_exact.transforms.bijection import Bijection
 
 
 class BlockAutoregressive(Bijection):
-    r"""A network whose output :math:`y_i` increases in :math:`x_i`, and depends on the dimensions before.
+    r"""A network whose :math:`y_i` increases in :math:`x_i`, and depends on the dimensions before.
 
     Use it for an autoregressive flow with few weights.
 
@@ -241,7 +241,8 @@ class Blocks(NamedTuple):
 class BlockLinear(nn.Module):
     """A linear layer between blocks of units, with positive blocks on the diagonal.
 
-    The blocks above the diagonal are zero."""
+    The blocks above the diagonal are zero.
+    """
 
     def __init__(
         self,

@@ -157,5 +157,6 @@ def check_active(layer: PyroModule) -> None:
             f"{type(layer).__name__} expects to be evaluated inside of the call of the PyroModule "
             f"that holds it, "
             f"because its weights are random variables; got a call outside. "
-            f'Score there, with pyro.factor("x", d.log_prob(x)) in place of pyro.sample("x", d, obs=x).'
+            f'Score there, with pyro.factor("x", d.log_prob(x)) in place of '
+            f'pyro.sample("x", d, obs=x).'
         )

@@ -18,7 +18,9 @@ class Conv1x1(Bijection):
 
     Use it to mix the channels between couplings.
 
-    .. math:: y_{:, i, j} = W x_{:, i, j}, \qquad \log|\det \partial y/\partial x| = H W \log|\det W|
+    .. math::
+        y_{:, i, j} = W x_{:, i, j}, \qquad
+        \log|\det \partial y/\partial x| = H W \log|\det W|
 
     The parameter is :math:`W` itself or, when factorised, :math:`W = P L (U + \mathrm{diag}(\sigma
     e^{s}))` with a fixed permutation :math:`P`, fixed signs :math:`\sigma`, and triangular

@@ -49,7 +49,8 @@ class Coupling(Bijection):
 
     Example:
         >>> from pyro_exact.nn import DenseConditioner
-        >>> layer = Coupling(Halves(4), Affine(), DenseConditioner(2, 2, Affine.num_params, hidden_dims=(16,)))
+        >>> net = DenseConditioner(2, 2, Affine.num_params, hidden_dims=(16,))
+        >>> layer = Coupling(Halves(4), Affine(), net)
         >>> layer(torch.zeros(3, 4)).shape
         torch.Size([3, 4])
     """

@@ -79,5 +79,5 @@ def tanh_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
 
 def soft_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
     """Return sign * x / (1 + abs(x) / bound)."""
-    # Written as a multiple of x / (b + |x|), which is at most 1 after rounding, and never overflows.
+    # A multiple of x / (b + |x|), which is at most 1 after rounding, and never overflows.
     return x / (x.abs() + bound) * (sign * bound)

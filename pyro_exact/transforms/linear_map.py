@@ -101,7 +101,7 @@ def check_dim(owner: str, dim: int) -> int:
 
 
 def times(x: Tensor, matrix: Tensor) -> Tensor:
-    r"""Multiply vectors x (\*batch, n) by a matrix (m, n) or a batch of matrices (\*batch, m, n)."""
+    r"""Multiply vectors x (\*batch, n) by a matrix (m, n), or by a batch of matrices."""
     if matrix.dim() == 2:
         return x @ matrix.mT
 
