@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pyro_exact.checks import LARGEST_COUNT, check_shape, check_size, check_sizes, shown
 from pyro_exact.transforms.elementwise import Elementwise
 
-# The bound of the log-scale in the affine layers of density estimators, in nats. A loose bound lets the
-# density of a rare row explode: see the table of held-out likelihoods in docs/results.md.
+# The bound of the log-scale in the affine layers of density estimators, in nats. Using a loose
+# bound, the density of a rare row can explode: see the table of held-out likelihoods in
+# docs/results.md.
 LOG_SCALE_BOUND = 1.0
 
 LARGEST_SCALES = 20  # no image has a side of more than 2 to this power pixels

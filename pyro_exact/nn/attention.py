@@ -55,7 +55,9 @@ class GatedConv(nn.Module):
         if self.context is not None and context is not None:
             h = h + self.context(concat_elu(context, dim=1))
 
-        return x + F.glu(self.last(self.dropout(concat_elu(h, dim=1))), dim=1)
+        # y = x + a sigmoid(b) with a, b = U h
+        h = self.dropout(concat_elu(h, dim=1))
+        return x + F.glu(self.last(h), dim=1)
 
 
 class GatedAttention(nn.Module):
@@ -84,13 +86,17 @@ class GatedAttention(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
         """Return the output of the block; ``position`` is added to the input of the attention."""
-        parts = self.first(x + position).flatten(2).unflatten(1, (3, self.heads, -1))
-        query, key, value = parts.transpose(-1, -2).unbind(
-            1
-        )  # each (N, heads, positions, channels)
-        attended = attend(query, key, value).transpose(-1, -2)
+        parts = self.first(x + position).flatten(2)
+        parts = parts.unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
 
-        return x + F.glu(self.last(self.dropout(attended.reshape(x.shape))), dim=1)
+        # Each of shape (N, heads, positions, channels).
+        query, key, value = parts.unbind(1)
+        attended = attend(query, key, value)
+
+        h = attended.transpose(-1, -2).reshape(x.shape)
+        gated = self.last(self.dropout(h))
+
+        return x + F.glu(gated, dim=1)
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -200,9 +206,8 @@ class AttentionConditioner(Conditioner):
         x = network_input("AttentionConditioner", "x", x, self.last.weight)
         if self.context_shape is not None:
             context = required(context, self.context_shape, x)
-            context = context.expand(*x.shape[:-3], *self.context_shape).reshape(
-                -1, *self.context_shape
-            )
+            context = context.expand(*x.shape[:-3], *self.context_shape)
+            context = context.reshape(-1, *self.context_shape)
 
         h = self.first(channels_last(x.reshape(-1, *x.shape[-3:])))
         for block in self.blocks:

@@ -93,18 +93,15 @@ class ScaledConv2d(nn.Module):
         # What the extra channel contributes is one map for all images, with the channels innermost
         # as in the others.
         _, _, height, breadth = x.shape
-        edge = (
-            F.linear(
-                self._edge(height, breadth),
-                self.edge_weight.flatten(1),
-                self.bias,
-            )
-            * scale
+        edge = F.linear(
+            self._edge(height, breadth),
+            self.edge_weight.flatten(1),
+            self.bias,
         )
+        edge = (edge * scale).view(height, breadth, -1)
+        y = F.conv2d(x, weight, padding=self.padding)
 
-        return F.conv2d(x, weight, padding=self.padding).add_(
-            edge.view(height, breadth, -1).movedim(-1, 0)
-        )
+        return y.add_(edge.movedim(-1, 0))
 
     def initialize(self, x: Tensor) -> Tensor:
         """Set shift and scale using the batch ``x``, unless the layer starts at zero.
@@ -123,7 +120,7 @@ class ScaledConv2d(nn.Module):
             return self(x)
 
     def _edge(self, height: int, breadth: int) -> Tensor:
-        """Return which positions of the kernel lie on the padding, (height * breadth, positions)."""
+        """Return which positions of a kernel lie on the padding, (height * breadth, positions)."""
         inside = F.unfold(
             self.weight.new_ones(1, 1, height, breadth),
             self.size,
@@ -133,6 +130,5 @@ class ScaledConv2d(nn.Module):
 
     def extra_repr(self) -> str:
         out_channels, in_channels, size, _ = self.weight.shape
-        return f"{in_channels}, {out_channels}, kernel_size={size}" + (
-            ", zero=True" if self.zero else ""
-        )
+        zero = ", zero=True" if self.zero else ""
+        return f"{in_channels}, {out_channels}, kernel_size={size}{zero}"

@@ -75,7 +75,10 @@ def first_non_finite_weight(net: Weighted) -> str | None:
 def _advice(net: Weighted) -> str:
     weight = first_non_finite_weight(net)
     if weight is not None:
-        return f"The first weights that are not finite are {weight}: load a checkpoint from before, or train anew"
+        return (
+            f"The first weights that are not finite are {weight}: "
+            f"load a checkpoint from before, or train anew"
+        )
 
     return (
         "All weights are finite, so a layer overflows: find it with "

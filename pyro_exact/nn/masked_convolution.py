@@ -46,7 +46,7 @@ def visible(
     size: tuple[int, int],
     strict: bool,
 ) -> Tensor:
-    """Return the mask of a kernel, (out_channels, in_channels, *size), true for each weight that is used.
+    """Return the mask of a kernel, (out_channels, in_channels, *size), true where it is used.
 
     ``size`` is that of the part of the kernel which ends at the row of the pixel.
     """

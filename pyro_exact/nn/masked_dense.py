@@ -266,7 +266,7 @@ class MaskedDense(CausalConditioner):
         self._by_dimension(self.layers[-1].bias).copy_(by_column)
 
     def _columns(self) -> Tensor:
-        """Return the columns of the inputs, and of the outputs, in the order of use, (masks, dim)."""
+        """Return the columns of the inputs, and of the outputs, in order, (masks, dim)."""
         if self.sorted:
             return torch.arange(self.dim, device=self.orders.device)[None]
 

@@ -98,7 +98,7 @@ class MaskedLinear(nn.Linear):
         )
 
     def complete(self, degree: int, member: int = 0) -> Tensor:
-        """Return the units of a degree, which are complete when all inputs of this degree are known."""
+        """Return the units of a degree, which are complete when all inputs up to it are known."""
         structure = self.structure
         first, last = structure.runs[member].get(degree, (0, 0))
         return structure.units_by_degree(self.weight.device)[member, first:last]

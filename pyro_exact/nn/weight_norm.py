@@ -16,7 +16,8 @@ from pyro_exact.checks import (
 )
 from pyro_exact.nn.statistics import channel_statistics
 
-LEAST = 1e-2  # A smaller standard deviation is chance, or that of a map that no pixel reaches, and stays small.
+# A smaller standard deviation is chance, or that of a map without pixels; it is not rescaled.
+LEAST = 1e-2
 
 
 class WeightNormed(nn.Module, ABC):

@@ -137,10 +137,10 @@ class ActNorm(Bijection):
 
     def _ladj(self, x: Tensor, log_scale: Tensor) -> Tensor:
         event_dim = self.domain.event_dim
-        positions = prod(x.shape[x.dim() - event_dim + 1 :])  # a tuple under `pyro.render_model`
-        return (positions * log_scale.sum(list(range(-event_dim, 0)))).expand(
-            x.shape[: x.dim() - event_dim]
-        )
+        batch = x.shape[: x.dim() - event_dim]
+        positions = prod(x.shape[len(batch) + 1 :])  # a tuple under `pyro.render_model`
+        total = log_scale.sum(list(range(-event_dim, 0)))
+        return (positions * total).expand(batch)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}"
@@ -153,6 +153,6 @@ def has_channels(
 ) -> tuple[int, int]:
     """Return the channels and the event_dim of a layer, or raise an error."""
     owner = type(layer).__name__
-    return check_size(owner, "channels", channels), check_size(
-        owner, "event_dim", event_dim, most=LARGEST_EVENT_DIM
-    )
+    channels = check_size(owner, "channels", channels)
+    event_dim = check_size(owner, "event_dim", event_dim, most=LARGEST_EVENT_DIM)
+    return channels, event_dim

@@ -89,23 +89,31 @@ class BatchNorm(Bijection):
         x: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        mean, variance = (
-            self._batch_statistics(x)
-            if self.training
-            else (self.running_mean, self.running_variance)
-        )
+        if self.training:
+            mean, variance = self._batch_statistics(x)
+        else:
+            mean, variance = self.running_mean, self.running_variance
+
+        # y = (x - mu) / sqrt(sigma^2 + epsilon)
         variance = variance + self.epsilon
-        return (x - mean) * variance.rsqrt(), -self._half_log(x, variance)
+        y = (x - mean) * variance.rsqrt()
+
+        return y, -self._half_log(x, variance)
 
     def invert(
         self,
         y: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        of_batch = self.batch_mean, self.batch_variance
-        mean, variance = of_batch if self.training else (self.running_mean, self.running_variance)
+        if self.training:
+            mean, variance = self.batch_mean, self.batch_variance
+        else:
+            mean, variance = self.running_mean, self.running_variance
+
         variance = variance + self.epsilon
-        return y * variance.sqrt() + mean, self._half_log(y, variance)
+        x = y * variance.sqrt() + mean
+
+        return x, self._half_log(y, variance)
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         with torch.no_grad():
@@ -144,8 +152,10 @@ class BatchNorm(Bijection):
     def _half_log(self, x: Tensor, variance: Tensor) -> Tensor:
         """Return half the sum of log variances over an event."""
         event_dim = self.domain.event_dim
-        positions = prod(x.shape[x.dim() - event_dim + 1 :])  # a tuple under `pyro.render_model`
-        return (positions / 2 * variance.log().sum()).expand(x.shape[: x.dim() - event_dim])
+        batch = x.shape[: x.dim() - event_dim]
+        positions = prod(x.shape[len(batch) + 1 :])  # a tuple under `pyro.render_model`
+        half = positions / 2 * variance.log().sum()
+        return half.expand(batch)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}, momentum={self.momentum}"

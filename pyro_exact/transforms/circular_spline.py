@@ -110,7 +110,7 @@ class CircularSpline(Spline):
         return wrapped.clamp(-self.bound, self.bound)
 
     def _knots(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the positions, images and derivatives of the knots, with equal derivatives at the ends."""
+        """Return the positions, images and derivatives of the knots, periodic at the ends."""
         widths, heights, raw = theta.split([self.bins] * 3, dim=-1)
 
         # softplus(raw + offset) is 1 - min_derivative at zero, so that the derivative is 1

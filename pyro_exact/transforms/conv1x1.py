@@ -71,12 +71,14 @@ class Conv1x1(Bijection):
         super().__init__((channels, None, None), context_dim=context_dim)
         self.channels = channels
         self.factorized = factorized
+        dtype = torch.get_default_dtype()
+
         noise = torch.randn(channels, channels, dtype=torch.float64)
-        matrix = (
-            torch.linalg.qr(noise)[0]
-            if rotated
-            else torch.eye(channels, dtype=noise.dtype) + 0.001 * noise
-        )
+        if rotated:
+            matrix, _ = torch.linalg.qr(noise)
+        else:
+            matrix = torch.eye(channels, dtype=noise.dtype) + 0.001 * noise
+
         if factorized:
             permutation, lower, upper = torch.linalg.lu(matrix)
             diagonal = upper.diagonal()
@@ -85,13 +87,13 @@ class Conv1x1(Bijection):
                 "upper": upper.triu(1),
                 "log_diagonal": diagonal.abs().log(),
             }
-            self.register_buffer("permutation", permutation.to(torch.get_default_dtype()))
-            self.register_buffer("signs", diagonal.sign().to(torch.get_default_dtype()))
+            self.register_buffer("permutation", permutation.to(dtype))
+            self.register_buffer("signs", diagonal.sign().to(dtype))
         else:
             initial = {"weight": matrix}
 
         self.theta = Parameters(
-            {k: v.to(torch.get_default_dtype()) for k, v in initial.items()},
+            {name: value.to(dtype) for name, value in initial.items()},
             context_dim,
         )
 
@@ -119,13 +121,21 @@ class Conv1x1(Bijection):
             theta = self._theta(y, context)
             if self.factorized:
                 lower, upper = (factor.double() for factor in self._triangular(theta))
+
+                # W^-1 = U^-1 L^-1 P^T
                 rows = self.permutation.mT.to(lower).expand(lower.shape)
-                inner = torch.linalg.solve_triangular(lower, rows, upper=False, unitriangular=True)
+                inner = torch.linalg.solve_triangular(
+                    lower,
+                    rows,
+                    upper=False,
+                    unitriangular=True,
+                )
                 inverse = torch.linalg.solve_triangular(upper, inner, upper=True)
             else:
                 inverse = torch.linalg.inv(theta[0].double())
 
-            return _multiply(inverse.to(theta[0].dtype), y), -self._ladj(y, theta)
+            x = _multiply(inverse.to(theta[0].dtype), y)
+            return x, -self._ladj(y, theta)
 
     def _theta(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
         dtype = torch.promote_types(x.dtype, torch.float32)
@@ -135,11 +145,21 @@ class Conv1x1(Bijection):
         lower, upper, log_diagonal = theta
         identity = torch.eye(self.channels, dtype=lower.dtype, device=lower.device)
         diagonal = self.signs.to(lower) * log_diagonal.exp()
-        return lower.tril(-1) + identity, upper.triu(1) + torch.diag_embed(diagonal)
+
+        # L has a unit diagonal, and U the diagonal sigma e^s.
+        lower = lower.tril(-1) + identity
+        upper = upper.triu(1) + torch.diag_embed(diagonal)
+
+        return lower, upper
 
     def _ladj(self, x: Tensor, theta: tuple[Tensor, ...]) -> Tensor:
-        log_det = theta[-1].sum(-1) if self.factorized else torch.linalg.slogdet(theta[0])[1]
-        return (x.shape[-2] * x.shape[-1] * log_det).expand(x.shape[:-3])
+        if self.factorized:
+            log_det = theta[-1].sum(-1)
+        else:
+            _, log_det = torch.linalg.slogdet(theta[0])
+
+        height, width = x.shape[-2:]
+        return (height * width * log_det).expand(x.shape[:-3])
 
     def extra_repr(self) -> str:
         return f"{self.channels}, factorized={self.factorized}"

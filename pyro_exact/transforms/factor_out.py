@@ -112,7 +112,7 @@ class FactorOut(Bijection):
         y: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        noise, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
+        noise, out = self._split(y)
         kept, ladj = self.rest.invert(noise, context_for(self.rest, context))
         out = out.unflatten(-1, (self.partition.free_size, *self.shape[1:]))
 
@@ -136,12 +136,16 @@ class FactorOut(Bijection):
 
     def per_scale(self, y: Tensor) -> list[Tensor]:
         """Return the noise of each scale, (*batch, dimension of the scale), the coarsest first."""
-        kept, out = y.split([self.rest_dim, y.shape[-1] - self.rest_dim], dim=-1)
+        kept, out = self._split(y)
         last = getattr(self.rest, "parts", [self.rest])[-1]
-        return [
-            *(last.per_scale(kept) if isinstance(last, FactorOut) else [kept]),
-            out,
-        ]
+        coarser = last.per_scale(kept) if isinstance(last, FactorOut) else [kept]
+        return [*coarser, out]
+
+    def _split(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the noise of the kept channels, and of those that are factored out."""
+        out_dim = y.shape[-1] - self.rest_dim
+        kept, out = y.split([self.rest_dim, out_dim], dim=-1)
+        return kept, out
 
     def extra_repr(self) -> str:
         return f"{self.shape}"

@@ -10,9 +10,8 @@ from pyro_exact.checks import check_number, check_size
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM
 
-LARGEST_SCALE = (
-    1e27  # of a scale and of its inverse: with either, the products of float32 stay finite
-)
+# Of a scale and of the inverse: with either, the products of float32 stay finite.
+LARGEST_SCALE = 1e27
 
 
 class FixedAffine(Bijection):

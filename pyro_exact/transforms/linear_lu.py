@@ -113,7 +113,7 @@ class LinearLU(Bijection):
     def _theta(
         self, x: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return the input, the factors, the shift and the log-determinant, in float32 or better."""
+        """Return the input, the factors, the shift and the log-determinant, at least in float32."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         lower, upper, log_diagonal, shift = (p.to(dtype) for p in self.theta(context))
 

@@ -94,7 +94,8 @@ class Logit(Bijection):
     ) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         x = (y.sigmoid() - self.margin) / (1 - 2 * self.margin) * self.levels
-        return x.clamp(*self.ends), self._sum(F.logsigmoid(y) + F.logsigmoid(-y) - self._log_slope)
+        log_slope = F.logsigmoid(y) + F.logsigmoid(-y) - self._log_slope
+        return x.clamp(*self.ends), self._sum(log_slope)
 
     @property
     def _log_slope(self) -> float:

@@ -134,9 +134,8 @@ class Weights:
     drawn: bool = False
 
     def __init__(self) -> None:
-        self._inner: list[
-            nn.Module
-        ] = []  # all modules but the layer itself: a cycle would keep its graphs alive
+        # All modules but the layer itself: a cycle would keep its graphs alive.
+        self._inner: list[nn.Module] = []
         self._parts: list[dict[str, nn.Module | None]] = []
         self._tensors: list[dict[str, Tensor | None]] = []
         self._children: list[nn.Module | None] | None = None
@@ -200,9 +199,8 @@ def states(tensors: Sequence[Tensor]) -> State:
     try:
         versions = [*map(attrgetter("_version"), tensors)]
         addresses = [*map(Tensor.data_ptr, tensors)]
-    except (
-        RuntimeError
-    ):  # a tensor of inference mode has no version, one within `torch.func` no address
+    except RuntimeError:
+        # A tensor of inference mode has no version, a tensor within `torch.func` no address.
         versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
         addresses = []
 

@@ -10,9 +10,9 @@ from torch.distributions import constraints
 
 LARGEST_MATRIX = 8192  # rows of a square matrix that a layer learns
 LARGEST_EVENT_DIM = 8
-LARGEST_LOG_SCALE = (
-    64.0  # e^64 is 6e27: its product with any number up to 5e10 is finite in float32
-)
+
+# e^64 is 6e27: the product with any value up to 5e10 is finite in float32.
+LARGEST_LOG_SCALE = 64.0
 
 
 def at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:

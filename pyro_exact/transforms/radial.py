@@ -83,18 +83,20 @@ class Radial(Bijection):
     ) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
         distances = []
-        for x_0, alpha_k, total_k in zip(
-            center.unbind(-2), alpha.split(1, -1), total.split(1, -1), strict=True
-        ):
+        maps = zip(
+            center.unbind(-2),
+            alpha.split(1, -1),
+            total.split(1, -1),
+            strict=True,
+        )
+        for x_0, alpha_k, total_k in maps:
             r = _norm(x - x_0)
+            below = alpha_k + r
 
             # x_0 + (1 + beta / (alpha + r)) (x - x_0)
-            x = _scaled(
-                x,
-                x_0,
-                (total_k - alpha_k) / (alpha_k + r),
-                (total_k + r) / (alpha_k + r),
-            )
+            excess = (total_k - alpha_k) / below
+            factor = (total_k + r) / below
+            x = _scaled(x, x_0, excess, factor)
             distances.append(r)
 
         return x, self._ladj(torch.cat(distances, -1), alpha, total)
@@ -111,12 +113,12 @@ class Radial(Bijection):
             alpha_k = alpha[..., k, None]
             total_k = total[..., k, None]
             r = _root(_norm(y - x_0), alpha_k, total_k)
-            y = _scaled(
-                y,
-                x_0,
-                (alpha_k - total_k) / (total_k + r),
-                (alpha_k + r) / (total_k + r),
-            )
+
+            # x_0 + (1 - beta / (alpha + beta + r)) (y - x_0)
+            above = total_k + r
+            excess = (alpha_k - total_k) / above
+            factor = (alpha_k + r) / above
+            y = _scaled(y, x_0, excess, factor)
             distances.append(r)
 
         return y, -self._ladj(torch.cat(distances[::-1], -1), alpha, total)
@@ -132,10 +134,11 @@ class Radial(Bijection):
 
         # across: log(1 + beta / (alpha + r)); along: log(1 + alpha beta / (alpha + r)^2)
         across = _log_ratio(total + r, below, beta / below)
+        square = below * below
         along = _log_ratio(
             r * (r + 2 * alpha) + alpha * total,
-            below * below,
-            alpha * beta / (below * below),
+            square,
+            alpha * beta / square,
         )
 
         return ((self.dim - 1) * across + along).sum(-1)
@@ -157,7 +160,9 @@ def _scaled(
 ) -> Tensor:
     """Return centre + factor * (x - centre), where factor = 1 + excess, without cancellation."""
     offset = x - center
-    return torch.where(excess > -0.5, x + excess * offset, center + factor * offset)
+    from_x = x + excess * offset
+    from_center = center + factor * offset
+    return torch.where(excess > -0.5, from_x, from_center)
 
 
 def _root(distance: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
@@ -165,7 +170,8 @@ def _root(distance: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
     # It is (p + sqrt(p^2 + 4 alpha R)) / 2; for negative p its conjugate form, in which nothing
     # cancels.
     p = distance - total
-    larger = (torch.where(p < 0, -p, p) + (p * p + 4 * alpha * distance).sqrt()) / 2
+    root = (p * p + 4 * alpha * distance).sqrt()
+    larger = (torch.where(p < 0, -p, p) + root) / 2
     return torch.where(p < 0, alpha * distance / larger, larger)
 
 

@@ -130,9 +130,9 @@ def _add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
 
 
 def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(
-        device
-    ) if device.type == "cuda" else None
+    on_cpu = torch.get_rng_state()
+    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return on_cpu, on_device
 
 
 def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:

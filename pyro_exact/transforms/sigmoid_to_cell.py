@@ -82,9 +82,11 @@ class SigmoidToCell(Bijection):
         with torch.no_grad():
             greatest = torch.nextafter(low + 1, low)
 
-        return torch.minimum(low + x.sigmoid(), greatest), self._sum(
-            F.logsigmoid(x) + F.logsigmoid(-x)
-        )
+        # y = c + sigmoid(x), below c + 1
+        y = torch.minimum(low + x.sigmoid(), greatest)
+        log_slope = F.logsigmoid(x) + F.logsigmoid(-x)
+
+        return y, self._sum(log_slope)
 
     def invert(
         self,
@@ -93,9 +95,9 @@ class SigmoidToCell(Bijection):
     ) -> tuple[Tensor, Tensor]:
         y, low = self._in_full_precision(y, context)
         u = y - low
-        u = torch.where(
-            u == 0, torch.finfo(u.dtype).tiny, u
-        )  # the lower end belongs to the interval
+
+        # The lower end belongs to the interval.
+        u = torch.where(u == 0, torch.finfo(u.dtype).tiny, u)
         log_u = u.log()
         log_rest = torch.log1p(-u)
 
@@ -118,9 +120,10 @@ class SigmoidToCell(Bijection):
     ) -> tuple[Tensor, Tensor]:
         """Return the elements and the lower ends of the intervals, in float32 or better."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return x, torch.zeros(
-            (), dtype=x.dtype, device=x.device
-        ) if context is None else context.to(x)
+        if context is None:
+            return x, torch.zeros((), dtype=x.dtype, device=x.device)
+
+        return x, context.to(x)
 
     def _sum(self, ladj: Tensor) -> Tensor:
         return ladj.sum(list(range(-self.domain.event_dim, 0))) if self.domain.event_dim else ladj

@@ -61,12 +61,16 @@ class Squeeze(Bijection):
         f = self.factor
 
         # Views and one copy: F.pixel_unshuffle is slower, and gives an empty batch another shape.
-        blocks = x.unflatten(-1, (-1, f)).unflatten(-3, (-1, f))  # (*batch, C, H / f, f, W / f, f)
-        rows = blocks.movedim((-5, -3, -1), (-3, -2, -1)).reshape(
-            *shape[:-3], *shape[-2:], shape[-3]
-        )
+        # (*batch, C, H / f, f, W / f, f)
+        *batch, channels, height, width = shape
+        blocks = x.unflatten(-1, (-1, f))
+        blocks = blocks.unflatten(-3, (-1, f))
 
-        return rows.movedim(-1, -3), x.new_zeros(x.shape[:-3])
+        # (*batch, H / f, W / f, C, f, f)
+        rows = blocks.movedim((-5, -3, -1), (-3, -2, -1))
+        y = rows.reshape(*batch, height, width, channels)
+
+        return y.movedim(-1, -3), x.new_zeros(x.shape[:-3])
 
     def invert(
         self,
@@ -75,8 +79,12 @@ class Squeeze(Bijection):
     ) -> tuple[Tensor, Tensor]:
         shape = self.inverse_shape(y.shape)
         f = self.factor
-        blocks = y.unflatten(-3, (-1, f, f))  # (*batch, C, f, f, H / f, W / f)
-        return blocks.movedim((-4, -3), (-3, -1)).reshape(shape), y.new_zeros(y.shape[:-3])
+
+        # (*batch, C, f, f, H / f, W / f) -> (*batch, C, H / f, f, W / f, f)
+        blocks = y.unflatten(-3, (-1, f, f))
+        blocks = blocks.movedim((-4, -3), (-3, -1))
+
+        return blocks.reshape(shape), y.new_zeros(y.shape[:-3])
 
     def forward_shape(self, shape: Shape) -> torch.Size:
         *batch, c, h, w = super().forward_shape(shape)
