@@ -79,7 +79,10 @@ class Affine(Elementwise):
     num_params = 2
 
     def __init__(
-        self, scale: Scale = "tanh", bound: float = 3.0, shift_first: bool = False
+        self,
+        scale: Scale = "tanh",
+        bound: float = 3.0,
+        shift_first: bool = False,
     ) -> None:
         super().__init__()
         if scale not in get_args(Scale):

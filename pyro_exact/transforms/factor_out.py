@@ -68,7 +68,10 @@ class FactorOut(Bijection):
         shape = channels, height, width
         context_shape = common_context_shape(
             "FactorOut",
-            (rest.context_shape, None if prior is None else prior.context_shape),
+            (
+                rest.context_shape,
+                None if prior is None else prior.context_shape,
+            ),
         )
         super().__init__(shape, (prod(shape),), context_shape)
         if channels < 2:

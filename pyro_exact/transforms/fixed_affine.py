@@ -50,7 +50,11 @@ class FixedAffine(Bijection):
         event_dim: int = 3,
     ) -> None:
         event_dim = check_size(
-            "FixedAffine", "event_dim", event_dim, least=0, most=LARGEST_EVENT_DIM
+            "FixedAffine",
+            "event_dim",
+            event_dim,
+            least=0,
+            most=LARGEST_EVENT_DIM,
         )
         super().__init__([None] * event_dim)
         self.scale = check_number("FixedAffine", "scale", scale, -LARGEST_SCALE, LARGEST_SCALE)

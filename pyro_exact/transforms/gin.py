@@ -119,7 +119,12 @@ class GIN(Bijection):
         log_scale = tanh_bounded(raw, self.bound)
         event = tuple(range(-self.partition.event_dim, 0))
 
-        return fixed, free, shift, log_scale - log_scale.mean(event, keepdim=True)
+        return (
+            fixed,
+            free,
+            shift,
+            log_scale - log_scale.mean(event, keepdim=True),
+        )
 
     def _no_change(self, x: Tensor, free: Tensor) -> Tensor:
         return free.new_zeros(x.shape[: x.dim() - self.partition.event_dim])

@@ -107,7 +107,9 @@ class Memory:
 
         state = self._state(layer, [*weights, output, *record.tensors()])
         self._records[output] = record._replace(
-            with_grad=torch.is_grad_enabled(), state=state, weights=tuple(weights)
+            with_grad=torch.is_grad_enabled(),
+            state=state,
+            weights=tuple(weights),
         )
 
     def _state(self, layer: nn.Module, tensors: list[Tensor]) -> State:

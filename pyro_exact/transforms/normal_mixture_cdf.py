@@ -62,7 +62,10 @@ class NormalMixtureCDF(Monotone):
     offsets: Tensor
 
     def __init__(
-        self, components: int = 8, max_log_scale: float = 5.0, spread: float = 1.0
+        self,
+        components: int = 8,
+        max_log_scale: float = 5.0,
+        spread: float = 1.0,
     ) -> None:
         super().__init__()
         name = "NormalMixtureCDF"

@@ -126,7 +126,11 @@ class Radial(Bijection):
     def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the centres (*batch, layers, dim), and alpha and alpha + beta (*batch, layers)."""
         center, raw_alpha, raw_sum = self.theta(context)
-        return center, F.softplus(raw_alpha) + FLOOR, F.softplus(raw_sum) + FLOOR
+        return (
+            center,
+            F.softplus(raw_alpha) + FLOOR,
+            F.softplus(raw_sum) + FLOOR,
+        )
 
     def _ladj(self, r: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
         beta = total - alpha
