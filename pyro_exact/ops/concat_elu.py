@@ -39,7 +39,9 @@ def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
 
 def concat_elu_reference(x: Tensor, dim: int = -1) -> Tensor:
     """Compute `concat_elu` using torch."""
-    return torch.cat((F.elu(x), F.elu(-x)), dim=dim)
+    plus = F.elu(x)
+    minus = F.elu(-x)
+    return torch.cat((plus, minus), dim=dim)
 
 
 class ConcatELU(torch.autograd.Function):

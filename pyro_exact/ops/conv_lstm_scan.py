@@ -43,7 +43,13 @@ def conv_lstm_scan(
         cell: Initial cell.
         windows: The cells that each step updates.
     """
-    states: Tensor = ConvLSTMScan.apply(gates, weight, hidden, cell, windows)
+    states: Tensor = ConvLSTMScan.apply(
+        gates,
+        weight,
+        hidden,
+        cell,
+        windows,
+    )
     return states
 
 
@@ -165,7 +171,8 @@ class ConvLSTMScan(torch.autograd.Function):
             h = result[:, :, span]
             _tanh(c, out=tanh)
             torch.mul(o, tanh, out=h)
-            states[:, :, first + BEFORE : last + BEFORE] = h
+            updated = slice(first + BEFORE, last + BEFORE)
+            states[:, :, updated] = h
 
         ctx.save_for_backward(weight, activated, seen, before, tanh_c)
         ctx.windows = windows
@@ -184,7 +191,8 @@ class ConvLSTMScan(torch.autograd.Function):
         maps, units, taps, _, n = seen.shape
 
         # Gradients of the current row of cells, from all later steps.
-        grad_h = grad.new_zeros(maps, units, ctx.row + taps - 1, n)
+        padded = ctx.row + taps - 1
+        grad_h = grad.new_zeros(maps, units, padded, n)
         grad_c = grad.new_zeros(maps, units, ctx.row, n)
         grad_gates = torch.empty_like(activated)
         transposed = weight.flatten(2).transpose(1, 2).contiguous()
@@ -193,7 +201,8 @@ class ConvLSTMScan(torch.autograd.Function):
         steps = list(zip(ctx.windows, spans, strict=True))
         for (first, last), span in reversed(steps):
             # dh' is the gradient of the result, and that of the later steps.
-            later = grad_h[:, :, first + BEFORE : last + BEFORE]
+            row = slice(first + BEFORE, last + BEFORE)
+            later = grad_h[:, :, row]
             d_h = grad[:, :, span] + later
             later.zero_()
 
@@ -209,9 +218,16 @@ class ConvLSTMScan(torch.autograd.Function):
 
             # dh of the neighbours: W^T times the gradient of the gates
             back = torch.bmm(transposed, out.flatten(2))
-            back = back.view(maps, units, taps, last - first, n)
+            back = back.view(
+                maps,
+                units,
+                taps,
+                last - first,
+                n,
+            )
             for tap in range(taps):
-                neighbours = grad_h[:, :, first + tap : last + tap]
+                seen_cells = slice(first + tap, last + tap)
+                neighbours = grad_h[:, :, seen_cells]
                 neighbours += back[:, :, tap]
 
         # dW = sum of da h^T

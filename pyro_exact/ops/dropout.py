@@ -28,9 +28,11 @@ def dropout(x: Tensor, p: float) -> Tensor:
     bits = bits.view(x.shape)
 
     # An element is kept with probability kept / 2^16.
-    kept = max(1, round((1 - p) * 2**16))
-    mask = bits < kept - 2**15
-    scale = mask.to(x.dtype).mul_(2**16 / kept)
+    count = 2**16
+    kept = max(1, round((1 - p) * count))
+    mask = bits < kept - count // 2
+    scale = mask.to(x.dtype)
+    scale.mul_(count / kept)
 
     return x * scale
 

@@ -51,7 +51,8 @@ class MixtureSizes(NamedTuple):
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """The pairs b < c of channels, in the order of their slopes."""
-        return [(b, c) for c in range(self.channels) for b in range(c)]
+        channels = range(self.channels)
+        return [(b, c) for c in channels for b in range(c)]
 
     def split(self, theta: Tensor) -> tuple[Tensor, ...]:
         """Return logits, means, log-scales and slopes: (num_params, n) -> (count, K, n)."""
@@ -204,7 +205,13 @@ def _evaluate(
     d_means.mul_(half)  # from levels to [-1, 1]
 
     # d alpha = d mean_c v_b (1 - tanh(alpha)^2)
-    for d_slope, slope, (b, c) in zip(d_slopes, slopes, sizes.pairs, strict=True):
+    pairs = zip(
+        d_slopes,
+        slopes,
+        sizes.pairs,
+        strict=True,
+    )
+    for d_slope, slope, (b, c) in pairs:
         d_tanh = d_means[c] * v[b]
         torch.mul(d_tanh, 1 - slope.square(), out=d_slope)
 

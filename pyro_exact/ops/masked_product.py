@@ -102,7 +102,8 @@ class MaskedProduct(torch.autograd.Function):
         ctx.save_for_forward(x, weight)
 
         y = x.new_zeros(len(x), len(weight))
-        for (units, whole, reach), mask in zip(blocks, masks, strict=True):
+        masked_blocks = zip(blocks, masks, strict=True)
+        for (units, whole, reach), mask in masked_blocks:
             y_block = y[:, units]
             rows = weight[units]
 
@@ -132,7 +133,8 @@ class MaskedProduct(torch.autograd.Function):
         grad_x = torch.zeros_like(x) if needs_x else None
         grad_weight = torch.empty_like(weight) if needs_weight else None
 
-        for (units, whole, reach), mask in zip(ctx.blocks, ctx.masks, strict=True):
+        blocks = zip(ctx.blocks, ctx.masks, strict=True)
+        for (units, whole, reach), mask in blocks:
             grad_y = grad[:, units]
             rows = weight[units]
 
@@ -140,8 +142,11 @@ class MaskedProduct(torch.autograd.Function):
             if grad_x is not None:
                 seen = rows[:, :whole]
                 masked = rows[:, whole:reach] * mask
-                grad_x[:, :whole].addmm_(grad_y, seen)
-                grad_x[:, whole:reach].addmm_(grad_y, masked)
+
+                grad_seen = grad_x[:, :whole]
+                grad_seen.addmm_(grad_y, seen)
+                grad_masked = grad_x[:, whole:reach]
+                grad_masked.addmm_(grad_y, masked)
 
             # dW = (dy^T x) * M
             if grad_weight is not None:
@@ -176,8 +181,14 @@ def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
     units = len(out_degrees)
     inputs = len(in_degrees)
     size = max(1, -(-units // BLOCKS))
-    spans = [slice(first, first + size) for first in range(0, units, size)]
-    blocks = [_block(in_degrees, out_degrees, span) for span in spans]
+    blocks = [
+        _block(
+            in_degrees,
+            out_degrees,
+            slice(first, first + size),
+        )
+        for first in range(0, units, size)
+    ]
 
     whole = units * inputs
     products = sum(len(out_degrees[block.units]) * block.reach for block in blocks)

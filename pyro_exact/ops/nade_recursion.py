@@ -31,7 +31,12 @@ def nade_recursion(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
     if functorch_active():
         return nade_recursion_reference(x, W, V, c)
 
-    sums: Tensor = NADERecursion.apply(x, W, V, c)
+    sums: Tensor = NADERecursion.apply(
+        x,
+        W,
+        V,
+        c,
+    )
     return sums
 
 
@@ -129,7 +134,14 @@ class NADERecursion(torch.autograd.Function):
                 )
 
             # s_d = V_d h_d:  dV_d = sum of ds_d h_d,  da += slope * (V_d^T ds_d)
-            _add_gradient(grad[d], h, slope, V[d], grad_V[d], grad_a)
+            _add_gradient(
+                grad[d],
+                h,
+                slope,
+                V[d],
+                grad_V[d],
+                grad_a,
+            )
 
         return (
             None if grad_x is None else grad_x.T,

@@ -93,14 +93,19 @@ def solve(
     See `root` for the arguments.
     """
     compiling = torch.compiler.is_compiling()
+    low, high = bracket
     search = _Search(
         x=start.reshape(-1),
         target=target.reshape(-1),
-        low=bracket[0].reshape(-1),
-        high=bracket[1].reshape(-1),
+        low=low.reshape(-1),
+        high=high.reshape(-1),
         last=torch.full_like(start.reshape(-1), math.inf),
         parts=tuple(
-            part.reshape(target.numel(), *part.shape[target.dim() :]) for part in parameters
+            part.reshape(
+                target.numel(),
+                *part.shape[target.dim() :],
+            )
+            for part in parameters
         ),
     )
 

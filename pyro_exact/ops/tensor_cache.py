@@ -48,7 +48,13 @@ class TensorCache(Generic[T]):
 
     def _is_current(self, tensors: tuple[Tensor, ...]) -> bool:
         """Return whether the tensors are the same objects, without a write since."""
-        for mine, yours, seen in zip(self.tensors, tensors, self.seen, strict=True):
+        states = zip(
+            self.tensors,
+            tensors,
+            self.seen,
+            strict=True,
+        )
+        for mine, yours, seen in states:
             if mine is not yours:
                 return False
 

@@ -109,7 +109,8 @@ class Compose(Bijection):
 
         ladjs = []
         for part in self.parts:
-            x, ladj = part.transform(x, None if part.context_shape is None else context)
+            given = None if part.context_shape is None else context
+            x, ladj = part.transform(x, given)
             ladjs.append(ladj)
 
         return x, _sum(ladjs)
@@ -121,7 +122,8 @@ class Compose(Bijection):
     ) -> tuple[Tensor, Tensor]:
         ladjs = []
         for part in reversed(self.parts):
-            y, ladj = part.invert(y, None if part.context_shape is None else context)
+            given = None if part.context_shape is None else context
+            y, ladj = part.invert(y, given)
             ladjs.append(ladj)
 
         return y, _sum(ladjs)

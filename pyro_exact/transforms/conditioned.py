@@ -46,17 +46,20 @@ class Conditioned(Bijection):
         x: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return self.bijection.transform(self._expanded(x, self.event), self.context.to(x.dtype))
+        x = self._expanded(x, self.event)
+        return self.bijection.transform(x, self.context.to(x.dtype))
 
     def invert(
         self,
         y: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return self.bijection.invert(self._expanded(y, self.output), self.context.to(y.dtype))
+        y = self._expanded(y, self.output)
+        return self.bijection.invert(y, self.context.to(y.dtype))
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.bijection.data_init(self._expanded(x, self.event), self.context.to(x.dtype))
+        x = self._expanded(x, self.event)
+        return self.bijection.data_init(x, self.context.to(x.dtype))
 
     @property
     def inv(self) -> Bijection:
@@ -79,7 +82,8 @@ class Conditioned(Bijection):
         self, x: Tensor, context: Tensor | None, direction: int
     ) -> tuple[Tensor, Tensor | None]:
         x, context = super()._checked(x, context, direction)
-        return self._expanded(x, self.event if direction == FORWARD else self.output), context
+        event = self.event if direction == FORWARD else self.output
+        return self._expanded(x, event), context
 
     def _check_shape(self, shape: torch.Size, direction: int) -> None:
         self.bijection._check_shape(shape, direction)

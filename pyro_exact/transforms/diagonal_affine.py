@@ -72,7 +72,8 @@ class DiagonalAffine(Bijection):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         mean, log_scale = self._theta(context)
-        return (x - mean) * (-log_scale).exp(), -self._sum(x, log_scale)
+        y = (x - mean) * (-log_scale).exp()
+        return y, -self._sum(x, log_scale)
 
     def invert(
         self,
@@ -80,7 +81,8 @@ class DiagonalAffine(Bijection):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         mean, log_scale = self._theta(context)
-        return y * log_scale.exp() + mean, self._sum(y, log_scale)
+        x = y * log_scale.exp() + mean
+        return x, self._sum(y, log_scale)
 
     def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the mean and the log-scale."""

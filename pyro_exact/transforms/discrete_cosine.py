@@ -52,7 +52,8 @@ class DiscreteCosine(Bijection):
         super().__init__((dim,))
 
         order = torch.arange(dim, dtype=torch.float64)
-        matrix = (math.pi / dim * order[:, None] * (order + 0.5)).cos() * (2 / dim) ** 0.5
+        angle = math.pi / dim * order[:, None] * (order + 0.5)
+        matrix = angle.cos() * (2 / dim) ** 0.5
         matrix[0] *= 0.5**0.5
 
         # In float64, whatever the dtype of the input: as parameters it would decide that.
@@ -63,14 +64,16 @@ class DiscreteCosine(Bijection):
         x: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return self._product(x, self.matrix.mT), x.new_zeros(x.shape[:-1])
+        y = self._product(x, self.matrix.mT)
+        return y, x.new_zeros(x.shape[:-1])
 
     def invert(
         self,
         y: Tensor,
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return self._product(y, self.matrix), y.new_zeros(y.shape[:-1])
+        x = self._product(y, self.matrix)
+        return x, y.new_zeros(y.shape[:-1])
 
     @staticmethod
     def _product(x: Tensor, matrix: Tensor) -> Tensor:

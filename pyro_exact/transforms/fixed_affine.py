@@ -81,7 +81,9 @@ class FixedAffine(Bijection):
 
     def _ladj(self, x: Tensor) -> Tensor:
         cut = x.dim() - self.domain.event_dim
-        return x.new_full(x.shape[:cut], math.prod(x.shape[cut:]) * math.log(abs(self.scale)))
+        elements = math.prod(x.shape[cut:])
+        log_scale = math.log(abs(self.scale))
+        return x.new_full(x.shape[:cut], elements * log_scale)
 
     @property
     def sign(self) -> int:

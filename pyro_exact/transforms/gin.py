@@ -119,12 +119,9 @@ class GIN(Bijection):
         log_scale = tanh_bounded(raw, self.bound)
         event = tuple(range(-self.partition.event_dim, 0))
 
-        return (
-            fixed,
-            free,
-            shift,
-            log_scale - log_scale.mean(event, keepdim=True),
-        )
+        log_scale = log_scale - log_scale.mean(event, keepdim=True)
+
+        return fixed, free, shift, log_scale
 
     def _no_change(self, x: Tensor, free: Tensor) -> Tensor:
         return free.new_zeros(x.shape[: x.dim() - self.partition.event_dim])

@@ -151,8 +151,10 @@ class HaarSqueeze(Squeeze):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         squeezed, ladj = super().transform(x)
-        p, q, r, s = squeezed.unflatten(-3, (-1, 4)).unbind(-3)
-        return torch.cat(_butterfly(p, q, r, s), dim=-3), ladj
+        blocks = squeezed.unflatten(-3, (-1, 4))
+        p, q, r, s = blocks.unbind(-3)
+        y = torch.cat(_butterfly(p, q, r, s), dim=-3)
+        return y, ladj
 
     def invert(
         self,
@@ -160,7 +162,8 @@ class HaarSqueeze(Squeeze):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         parts = _butterfly(*y.chunk(4, dim=-3))  # the matrix is its own inverse
-        return super().invert(torch.stack(parts, dim=-3).flatten(-4, -3))
+        squeezed = torch.stack(parts, dim=-3).flatten(-4, -3)
+        return super().invert(squeezed)
 
 
 def _butterfly(

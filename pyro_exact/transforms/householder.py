@@ -56,7 +56,9 @@ class Householder(Bijection):
         reflections = check_size("Householder", "reflections", count, most=LARGEST_COUNT)
         super().__init__((dim,), context_dim=context_dim)
         self.dim = dim
-        self.theta = Parameters({"v": torch.randn(reflections, dim) * dim**-0.5}, context_dim)
+
+        initial = {"v": torch.randn(reflections, dim) * dim**-0.5}
+        self.theta = Parameters(initial, context_dim)
 
     def transform(
         self,
@@ -82,8 +84,18 @@ class Householder(Bijection):
 
 def reflect(x: Tensor, vectors: Tensor) -> Tensor:
     """Reflect x (*batch, dim) at the hyperplanes orthogonal to vectors (*batch, K, dim)."""
-    norm2 = (vectors * vectors).sum(-1, keepdim=True) + torch.finfo(vectors.dtype).tiny
-    for v, scaled in zip(vectors.unbind(-2), (2 * vectors / norm2).unbind(-2), strict=True):
-        x = x - scaled * (x * v).sum(-1, keepdim=True)
+    tiny = torch.finfo(vectors.dtype).tiny
+    norm2 = (vectors * vectors).sum(-1, keepdim=True) + tiny
+    scaled = 2 * vectors / norm2
+
+    reflections = zip(
+        vectors.unbind(-2),
+        scaled.unbind(-2),
+        strict=True,
+    )
+    for v, scaled_v in reflections:
+        # x - 2 v (v.x) / |v|^2
+        product = (x * v).sum(-1, keepdim=True)
+        x = x - scaled_v * product
 
     return x

@@ -79,7 +79,11 @@ class Interval(Bijection):
     ) -> tuple[Tensor, Tensor]:
         x, low, high = self._with_bounds(x)
         width = high - low
-        y = torch.where(x < 0, low + width * x.sigmoid(), high - width * (-x).sigmoid())
+
+        # From the nearer end of the interval.
+        from_low = low + width * x.sigmoid()
+        from_high = high - width * (-x).sigmoid()
+        y = torch.where(x < 0, from_low, from_high)
         log_slope = width.log() + F.logsigmoid(x) + F.logsigmoid(-x)
 
         return y.clamp(low, high), sum_event(log_slope, len(self.event))
@@ -100,7 +104,9 @@ class Interval(Bijection):
 
     def _with_bounds(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return x, self.low.to(x.dtype), self.high.to(x.dtype)
+        low = self.low.to(x.dtype)
+        high = self.high.to(x.dtype)
+        return x, low, high
 
     def _apply(
         self,

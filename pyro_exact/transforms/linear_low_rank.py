@@ -64,7 +64,9 @@ class LinearLowRank(LinearMap):
 
     def multiply(self, x: Tensor, theta: Theta) -> Tensor:
         w, log_diagonal = theta
-        return log_diagonal.exp() * (x + times(times(x, w.mT), w))
+        # e^s * (x + W W' x)
+        product = times(times(x, w.mT), w)
+        return log_diagonal.exp() * (x + product)
 
     def divide(self, y: Tensor, theta: Theta) -> Tensor:
         w, log_diagonal = (part.double() for part in theta)
@@ -79,7 +81,8 @@ class LinearLowRank(LinearMap):
     def log_det(self, theta: Theta) -> Tensor:
         w, log_diagonal = theta
         factor = self._cholesky(w.double()).diagonal(dim1=-2, dim2=-1)
-        return log_diagonal.sum(-1) + 2 * factor.log().sum(-1).to(w.dtype)
+        log_det = 2 * factor.log().sum(-1)
+        return log_diagonal.sum(-1) + log_det.to(w.dtype)
 
     @staticmethod
     def _cholesky(w: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ class LinearMap(Bijection):
         self.has_shift = shift
         initial = {**factors, "shift": torch.zeros(dim)} if shift else dict(factors)
         dtype = torch.get_default_dtype()
-        self.theta = Parameters({k: v.to(dtype) for k, v in initial.items()}, context_dim)
+        initial = {name: value.to(dtype) for name, value in initial.items()}
+        self.theta = Parameters(initial, context_dim)
 
     @abstractmethod
     def multiply(self, x: Tensor, theta: Theta) -> Tensor:

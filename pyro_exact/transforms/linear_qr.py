@@ -74,7 +74,9 @@ class LinearQR(LinearMap):
         return reflect(times(x, self._triangular(theta)), theta[0])
 
     def divide(self, y: Tensor, theta: Theta) -> Tensor:
-        return solve_triangular(self._triangular(theta), reflect(y, theta[0].flip(-2)), upper=True)
+        unrotated = reflect(y, theta[0].flip(-2))
+        triangular = self._triangular(theta)
+        return solve_triangular(triangular, unrotated, upper=True)
 
     def log_det(self, theta: Theta) -> Tensor:
         return theta[2].sum(-1)

@@ -65,11 +65,14 @@ class LinearSVD(LinearMap):
 
     def multiply(self, x: Tensor, theta: Theta) -> Tensor:
         left, right, log_values = theta
-        return reflect(reflect(x, right) * log_values.exp(), left)
+        scaled = reflect(x, right) * log_values.exp()
+        return reflect(scaled, left)
 
     def divide(self, y: Tensor, theta: Theta) -> Tensor:
         left, right, log_values = theta
-        return reflect(reflect(y, left.flip(-2)) * (-log_values).exp(), right.flip(-2))
+        unrotated = reflect(y, left.flip(-2))
+        scaled = unrotated * (-log_values).exp()
+        return reflect(scaled, right.flip(-2))
 
     def log_det(self, theta: Theta) -> Tensor:
         return theta[2].sum(-1)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pyro_exact.checks import check_number, check_size
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, of_event
+from pyro_exact.transforms.parts import sum_event
 
 
 class Logit(Bijection):
@@ -85,7 +86,8 @@ class Logit(Bijection):
             (self.margin + (1 - 2 * self.margin) * (part / self.levels)).log()
             for part in (x, self.levels - x)
         )
-        return log_p - log_q, self._sum(self._log_slope - log_p - log_q)
+        log_slope = self._log_slope - log_p - log_q
+        return log_p - log_q, sum_event(log_slope, self.domain.event_dim)
 
     def invert(
         self,
@@ -93,16 +95,19 @@ class Logit(Bijection):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
-        x = (y.sigmoid() - self.margin) / (1 - 2 * self.margin) * self.levels
-        log_slope = F.logsigmoid(y) + F.logsigmoid(-y) - self._log_slope
-        return x.clamp(*self.ends), self._sum(log_slope)
+        log_p = F.logsigmoid(y)
+        log_q = F.logsigmoid(-y)
+        log_slope = log_p + log_q - self._log_slope
+
+        # x = levels (p - alpha) / (1 - 2 alpha)
+        share = (y.sigmoid() - self.margin) / (1 - 2 * self.margin)
+        x = share * self.levels
+
+        return x.clamp(*self.ends), sum_event(log_slope, self.domain.event_dim)
 
     @property
     def _log_slope(self) -> float:
         return math.log(1 - 2 * self.margin) - math.log(self.levels)
-
-    def _sum(self, ladj: Tensor) -> Tensor:
-        return ladj.sum(list(range(-self.domain.event_dim, 0))) if self.domain.event_dim else ladj
 
     @property
     def sign(self) -> int:

@@ -128,8 +128,10 @@ class Softplus(Positive):
 
     def map(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # log(1 + e^x) = max(x, 0) + log(1 + e^{-|x|}); the stock function stops at x = 20
-        y = x.clamp(min=0) + (-x.abs()).exp().log1p()
-        return y.clamp(min=torch.finfo(x.dtype).tiny), F.logsigmoid(x)
+        tail = (-x.abs()).exp().log1p()
+        y = x.clamp(min=0) + tail
+        tiny = torch.finfo(x.dtype).tiny
+        return y.clamp(min=tiny), F.logsigmoid(x)
 
     def unmap(self, y: Tensor) -> tuple[Tensor, Tensor]:
         # x = log(e^y - 1) = y + log(1 - e^{-y}), and sigma(x) = 1 - e^{-y}

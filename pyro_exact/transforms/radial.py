@@ -99,7 +99,8 @@ class Radial(Bijection):
             x = _scaled(x, x_0, excess, factor)
             distances.append(r)
 
-        return x, self._ladj(torch.cat(distances, -1), alpha, total)
+        r = torch.cat(distances, -1)
+        return x, self._ladj(r, alpha, total)
 
     def invert(
         self,
@@ -121,7 +122,8 @@ class Radial(Bijection):
             y = _scaled(y, x_0, excess, factor)
             distances.append(r)
 
-        return y, -self._ladj(torch.cat(distances[::-1], -1), alpha, total)
+        r = torch.cat(distances[::-1], -1)
+        return y, -self._ladj(r, alpha, total)
 
     def _theta(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the centres (*batch, layers, dim), and alpha and alpha + beta (*batch, layers)."""
@@ -153,7 +155,9 @@ class Radial(Bijection):
 
 def _norm(x: Tensor) -> Tensor:
     """Return the length of each vector, with a gradient of zero at zero."""
-    return ((x * x).sum(-1, keepdim=True) + torch.finfo(x.dtype).tiny).sqrt()
+    square = (x * x).sum(-1, keepdim=True)
+    tiny = torch.finfo(x.dtype).tiny
+    return (square + tiny).sqrt()
 
 
 def _scaled(

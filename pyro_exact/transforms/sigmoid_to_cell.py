@@ -11,6 +11,7 @@ from pyro_exact.checks import check_size
 from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.boundary import Shape
 from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, of_event
+from pyro_exact.transforms.parts import sum_event
 
 
 class SigmoidToCell(Bijection):
@@ -86,7 +87,7 @@ class SigmoidToCell(Bijection):
         y = torch.minimum(low + x.sigmoid(), greatest)
         log_slope = F.logsigmoid(x) + F.logsigmoid(-x)
 
-        return y, self._sum(log_slope)
+        return y, sum_event(log_slope, self.domain.event_dim)
 
     def invert(
         self,
@@ -101,7 +102,9 @@ class SigmoidToCell(Bijection):
         log_u = u.log()
         log_rest = torch.log1p(-u)
 
-        return log_u - log_rest, -self._sum(log_u + log_rest)
+        log_slope = log_u + log_rest
+
+        return log_u - log_rest, -sum_event(log_slope, self.domain.event_dim)
 
     def condition(self, context: Tensor) -> Bijection:
         bound = super().condition(context)
@@ -124,9 +127,6 @@ class SigmoidToCell(Bijection):
             return x, torch.zeros((), dtype=x.dtype, device=x.device)
 
         return x, context.to(x)
-
-    def _sum(self, ladj: Tensor) -> Tensor:
-        return ladj.sum(list(range(-self.domain.event_dim, 0))) if self.domain.event_dim else ladj
 
     @property
     def sign(self) -> int:

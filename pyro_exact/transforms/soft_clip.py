@@ -60,7 +60,8 @@ class SoftClip(Bijection):
     ) -> tuple[Tensor, Tensor]:
         (x,) = at_least_float32(x)
         excess = 1 + x.abs() / self.bound
-        return x / excess, sum_event(-2 * excess.log(), self.domain.event_dim)
+        log_slope = -2 * excess.log()
+        return x / excess, sum_event(log_slope, self.domain.event_dim)
 
     def invert(
         self,
@@ -72,7 +73,8 @@ class SoftClip(Bijection):
         # 1 - |y| / B, from the distance to the end: it is exact next to the end.
         rest = (self.bound - y.abs()) / self.bound
         rest = rest.where(rest >= 0, math.nan)
-        return y / rest, sum_event(-2 * rest.log(), self.domain.event_dim)
+        log_slope = -2 * rest.log()
+        return y / rest, sum_event(log_slope, self.domain.event_dim)
 
     @property
     def sign(self) -> int:

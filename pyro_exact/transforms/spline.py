@@ -159,7 +159,8 @@ class Spline(Elementwise):
 
     def _cumulative(self, raw: Tensor, least: float) -> Tensor:
         """Return the positions of knots between bins of at least the fraction ``least``."""
-        fractions = least + (1 - least * self.bins) * raw.softmax(-1)
+        room = 1 - least * self.bins
+        fractions = least + room * raw.softmax(-1)
 
         # The ends are exact: only the inner knots are sums.
         sums = fractions[..., :-1].cumsum(-1)
@@ -231,7 +232,9 @@ class Bin:
         """Return the log-derivative of the spline."""
         # log s^2 (d_1 xi^2 + 2 s xi eta + d_0 eta^2) / D^2
         s = self.slope
-        numerator = self.d1 * xi.square() + 2 * s * xi * eta + self.d0 * eta.square()
+        from_right = self.d1 * xi.square()
+        from_left = self.d0 * eta.square()
+        numerator = from_right + 2 * s * xi * eta + from_left
         log_ratio = s.log() - self.denominator(xi, eta).log()
         return 2 * log_ratio + numerator.log()
 
@@ -258,8 +261,10 @@ class Bin:
 
         # xi = 2 s t / (e + 2 s t + sqrt(e^2 + 4 s^2 t (1 - t)))
         s = self.slope
-        root = (e.square() + 4 * s.square() * t * rest).sqrt()
-        fraction = 2 * s * near / (size + 2 * s * near + root)
+        discriminant = e.square() + 4 * s.square() * t * rest
+        root = discriminant.sqrt()
+        numerator = 2 * s * near
+        fraction = numerator / (size + numerator + root)
         other = 1 - fraction
 
         xi = torch.where(left, fraction, other)

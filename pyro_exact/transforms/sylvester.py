@@ -142,10 +142,14 @@ class Sylvester(Bijection):
             # into S v + b.
             v, a = torch.broadcast_tensors(multiply(y, q), b)
             for i in reversed(range(self.rank)):
-                target = s[..., i, i] * v[..., i] + a[..., i]
+                scaled = s[..., i, i] * v[..., i]
+                target = scaled + a[..., i]
                 a_i = solve(stretch[..., i], target)
-                v = v - r[..., i] * a_i.tanh().unsqueeze(-1)
-                a = a + s[..., i] * v[..., i : i + 1]
+
+                tanh = a_i.tanh().unsqueeze(-1)
+                v = v - r[..., i] * tanh
+                v_i = v[..., i : i + 1]
+                a = a + s[..., i] * v_i
 
             # x = y - Q R tanh(a)
             tanh = a.tanh()
