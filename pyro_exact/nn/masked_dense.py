@@ -90,9 +90,8 @@ class MaskedDense(CausalConditioner):
         super().__init__(dim, None if context_dim is None else (context_dim,))
         if dim < 1 or masks < 1 or (masks > 1 and seed is None):
             raise ValueError(
-                f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got dim "
-                f"{dim}, "
-                f"{masks} masks and seed {seed}."
+                f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got "
+                f"dim {dim}, {masks} masks and seed {seed}."
             )
 
         self.num_params = num_params
@@ -100,8 +99,7 @@ class MaskedDense(CausalConditioner):
 
         generator = None
         if seed is not None:
-            seed = check_seed("MaskedDense", seed)
-            generator = torch.Generator().manual_seed(seed)
+            generator = torch.Generator().manual_seed(check_seed("MaskedDense", seed))
 
         widths = [dim + (context_dim or 0), *hidden_dims, dim * num_params]
         for below, above in pairwise(widths):
@@ -116,9 +114,8 @@ class MaskedDense(CausalConditioner):
         if not direct:
             _check_widths(hidden_dims, dim, least)
 
-        if generator is None:
-            hidden = _even_degrees(hidden_dims, least, dim)
-        else:
+        hidden = _even_degrees(hidden_dims, least, dim)
+        if generator is not None:
             most = max(least, dim - 1)
             hidden = _random_degrees(masks, hidden_dims, least, most, generator)
 

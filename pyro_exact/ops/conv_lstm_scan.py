@@ -127,8 +127,7 @@ class ConvLSTMScan(torch.autograd.Function):
         windows: list[Window],
     ) -> Tensor:
         """Return the hidden states."""
-        maps = hidden.shape[0]
-        units = hidden.shape[1]
+        maps, units = hidden.shape
         taps = weight.shape[-1]
         places, n = gates.shape[2:]
         row = max(last for _, last in windows)
@@ -147,32 +146,21 @@ class ConvLSTMScan(torch.autograd.Function):
         tanh_c = torch.empty_like(before)
         result = torch.empty_like(before)
 
-        spans = _spans(windows)
-        for (first, last), span in zip(windows, spans, strict=True):
+        for (first, last), span in zip(windows, _spans(windows), strict=True):
             near = states[:, :, first : last + taps - 1]
             neighbours = near.unfold(2, taps, 1)
             seen[:, :, :, span] = neighbours.movedim(-1, 2)
 
-            # (o, f, i, g) = (sigmoid, sigmoid, sigmoid, tanh)(a + W h)
+            # a + W h
             now = activated[:, :, span]
             columns = seen[:, :, :, span].flatten(1, 2)
             now.flatten(2).baddbmm_(matrix, columns.flatten(2))
-            now[:, : 3 * units].sigmoid_()
-            o, f, i, g = now.chunk(4, 1)
-            _tanh(g, out=g)
 
-            # c' = f * c + i * g
             c = cells[:, :, first:last]
             before[:, :, span] = c
-            c.mul_(f).addcmul_(i, g)
-
-            # h' = o * tanh(c')
-            tanh = tanh_c[:, :, span]
             h = result[:, :, span]
-            _tanh(c, out=tanh)
-            torch.mul(o, tanh, out=h)
-            updated = slice(first + BEFORE, last + BEFORE)
-            states[:, :, updated] = h
+            _step(now, c, tanh_c[:, :, span], h)
+            states[:, :, first + BEFORE : last + BEFORE] = h
 
         ctx.save_for_backward(weight, activated, seen, before, tanh_c)
         ctx.windows = windows
@@ -201,8 +189,7 @@ class ConvLSTMScan(torch.autograd.Function):
         steps = list(zip(ctx.windows, spans, strict=True))
         for (first, last), span in reversed(steps):
             # dh' is the gradient of the result, and that of the later steps.
-            row = slice(first + BEFORE, last + BEFORE)
-            later = grad_h[:, :, row]
+            later = grad_h[:, :, first + BEFORE : last + BEFORE]
             d_h = grad[:, :, span] + later
             later.zero_()
 
@@ -218,30 +205,50 @@ class ConvLSTMScan(torch.autograd.Function):
 
             # dh of the neighbours: W^T times the gradient of the gates
             back = torch.bmm(transposed, out.flatten(2))
-            back = back.view(
-                maps,
-                units,
-                taps,
-                last - first,
-                n,
-            )
-            for tap in range(taps):
-                seen_cells = slice(first + tap, last + tap)
-                neighbours = grad_h[:, :, seen_cells]
-                neighbours += back[:, :, tap]
+            back = back.view(maps, units, taps, -1, n)
+            _add_by_tap(grad_h, back, first, last)
 
         # dW = sum of da h^T
         rows = seen.flatten(1, 2).flatten(2)
-        columns = rows.transpose(1, 2)
-        grad_weight = torch.bmm(grad_gates.flatten(2), columns)
+        grad_weight = torch.bmm(grad_gates.flatten(2), rows.transpose(1, 2))
+        grad_hidden = grad_h.sum((2, 3))
+        grad_cell = grad_c.sum((2, 3))
 
-        return (
-            grad_gates,
-            grad_weight.view_as(weight),
-            grad_h.sum((2, 3)),
-            grad_c.sum((2, 3)),
-            None,
-        )
+        return grad_gates, grad_weight.view_as(weight), grad_hidden, grad_cell, None
+
+
+def _add_by_tap(
+    grad_h: Tensor,
+    back: Tensor,
+    first: int,
+    last: int,
+) -> None:
+    """Add the gradients of the neighbours of a step, (maps, units, taps, cells, n), to a row."""
+    for tap in range(back.shape[2]):
+        seen = slice(first + tap, last + tap)
+        neighbours = grad_h[:, :, seen]
+        neighbours += back[:, :, tap]
+
+
+def _step(
+    gates: Tensor,
+    cell: Tensor,
+    tanh_c: Tensor,
+    hidden: Tensor,
+) -> None:
+    """Activate the gates, turn c into c', and write tanh(c') and h', in place."""
+    # (o, f, i, g) = (sigmoid, sigmoid, sigmoid, tanh)(a + W h)
+    units = cell.shape[1]
+    gates[:, : 3 * units].sigmoid_()
+    o, f, i, g = gates.chunk(4, 1)
+    _tanh(g, out=g)
+
+    # c' = f * c + i * g
+    cell.mul_(f).addcmul_(i, g)
+
+    # h' = o * tanh(c')
+    _tanh(cell, out=tanh_c)
+    torch.mul(o, tanh_c, out=hidden)
 
 
 def _differentiate_step(

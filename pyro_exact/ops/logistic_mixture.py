@@ -61,7 +61,11 @@ class MixtureSizes(NamedTuple):
         return by_component.split(counts)
 
 
-def logistic_mixture(theta: Tensor, x: Tensor, sizes: MixtureSizes) -> Tensor:
+def logistic_mixture(
+    theta: Tensor,
+    x: Tensor,
+    sizes: MixtureSizes,
+) -> Tensor:
     """Return the log-probability of each site; see the module for the formula and for shapes.
 
     It should be used for likelihoods. The gradient must not be differentiated again.
@@ -194,23 +198,11 @@ def _evaluate(
     d_logits, d_means, d_log_scales, d_slopes = sizes.split(gradient)
     torch.sub(share, log_weight.exp_(), out=d_logits[0])
 
-    _differentiate(
-        at,
-        t,
-        log_scales,
-        share,
-        d_means,
-        d_log_scales,
-    )
+    _differentiate(at, t, log_scales, share, d_means, d_log_scales)
     d_means.mul_(half)  # from levels to [-1, 1]
 
     # d alpha = d mean_c v_b (1 - tanh(alpha)^2)
-    pairs = zip(
-        d_slopes,
-        slopes,
-        sizes.pairs,
-        strict=True,
-    )
+    pairs = zip(d_slopes, slopes, sizes.pairs, strict=True)
     for d_slope, slope, (b, c) in pairs:
         d_tanh = d_means[c] * v[b]
         torch.mul(d_tanh, 1 - slope.square(), out=d_slope)

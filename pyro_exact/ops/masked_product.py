@@ -53,7 +53,11 @@ class Blocks:
         out_degrees: Degree of each unit.
     """
 
-    def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
+    def __init__(
+        self,
+        in_degrees: Tensor,
+        out_degrees: Tensor,
+    ) -> None:
         self.degrees = in_degrees, out_degrees
         self.blocks = _blocks(in_degrees.cpu(), out_degrees.cpu())
         self.masks = [
@@ -65,7 +69,11 @@ class Blocks:
         return len(self.blocks)
 
 
-def masked_product(x: Tensor, weight: Tensor, blocks: Blocks) -> Tensor:
+def masked_product(
+    x: Tensor,
+    weight: Tensor,
+    blocks: Blocks,
+) -> Tensor:
     """Return ``x @ (weight * mask).T``, using blocks: (n, in) and (out, in) -> (n, out)."""
     masks = [mask.to(weight.dtype) for mask in blocks.masks]
     product: Tensor = MaskedProduct.apply(
@@ -143,10 +151,8 @@ class MaskedProduct(torch.autograd.Function):
                 seen = rows[:, :whole]
                 masked = rows[:, whole:reach] * mask
 
-                grad_seen = grad_x[:, :whole]
-                grad_seen.addmm_(grad_y, seen)
-                grad_masked = grad_x[:, whole:reach]
-                grad_masked.addmm_(grad_y, masked)
+                grad_x[:, :whole].addmm_(grad_y, seen)
+                grad_x[:, whole:reach].addmm_(grad_y, masked)
 
             # dW = (dy^T x) * M
             if grad_weight is not None:
@@ -198,7 +204,11 @@ def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
     return blocks
 
 
-def _block(in_degrees: Tensor, out_degrees: Tensor, units: slice) -> Block:
+def _block(
+    in_degrees: Tensor,
+    out_degrees: Tensor,
+    units: slice,
+) -> Block:
     degrees = out_degrees[units]
     unseen = (in_degrees > degrees.min()).nonzero()
     seen = (in_degrees <= degrees.max()).nonzero()

@@ -23,7 +23,12 @@ from torch.nn import functional as F
 from pyro_exact.ops.functorch import functorch_active
 
 
-def nade_recursion(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
+def nade_recursion(
+    x: Tensor,
+    W: Tensor,
+    V: Tensor,
+    c: Tensor,
+) -> Tensor:
     """Return the sums of all dimensions; see the module for the formula and for shapes.
 
     Second derivatives, and the transforms of `torch.func`, use the plain formula.
@@ -70,7 +75,13 @@ class NADERecursion(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        W: Tensor,
+        V: Tensor,
+        c: Tensor,
+    ) -> Tensor:
         """Return the sums."""
         columns = x.T.contiguous()
         changes: list[bool] = columns.any(1).tolist()
@@ -125,30 +136,13 @@ class NADERecursion(torch.autograd.Function):
                 x_d = columns[d, :, None]
                 a.addcmul_(x_d, W[d], value=-1)
                 torch.sigmoid(a, out=h)
-                torch.addcmul(
-                    h,
-                    h,
-                    h,
-                    value=-1,
-                    out=slope,
-                )
+                torch.addcmul(h, h, h, value=-1, out=slope)
 
             # s_d = V_d h_d:  dV_d = sum of ds_d h_d,  da += slope * (V_d^T ds_d)
-            _add_gradient(
-                grad[d],
-                h,
-                slope,
-                V[d],
-                grad_V[d],
-                grad_a,
-            )
+            _add_gradient(grad[d], h, slope, V[d], grad_V[d], grad_a)
 
-        return (
-            None if grad_x is None else grad_x.T,
-            grad_W,
-            grad_V,
-            grad_a.sum(0),
-        )
+        rows = None if grad_x is None else grad_x.T
+        return rows, grad_W, grad_V, grad_a.sum(0)
 
 
 def _product(h: Tensor, V: Tensor, out: Tensor) -> None:

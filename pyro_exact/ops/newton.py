@@ -93,22 +93,12 @@ def solve(
     See `root` for the arguments.
     """
     compiling = torch.compiler.is_compiling()
-    low, high = bracket
-    search = _Search(
-        x=start.reshape(-1),
-        target=target.reshape(-1),
-        low=low.reshape(-1),
-        high=high.reshape(-1),
-        last=torch.full_like(start.reshape(-1), math.inf),
-        parts=tuple(
-            part.reshape(
-                target.numel(),
-                *part.shape[target.dim() :],
-            )
-            for part in parameters
-        ),
+    search = _new_search(
+        target,
+        parameters,
+        bracket,
+        start,
     )
-
     found = search.x.clone()
     found_log_slope = search.x.clone()
     rest = torch.arange(len(found), device=found.device)
@@ -172,7 +162,37 @@ class _Search(NamedTuple):
         )
 
 
-def _step(function: Function, search: _Search) -> tuple[_Search, Tensor, Tensor]:
+def _new_search(
+    target: Tensor,
+    parameters: Sequence[Tensor],
+    bracket: tuple[Tensor, Tensor],
+    start: Tensor,
+) -> _Search:
+    """Return the search of all elements, in a single dimension."""
+    low, high = bracket
+    x = start.reshape(-1)
+    parts = tuple(
+        part.reshape(
+            target.numel(),
+            *part.shape[target.dim() :],
+        )
+        for part in parameters
+    )
+
+    return _Search(
+        x,
+        target=target.reshape(-1),
+        low=low.reshape(-1),
+        high=high.reshape(-1),
+        last=torch.full_like(x, math.inf),
+        parts=parts,
+    )
+
+
+def _step(
+    function: Function,
+    search: _Search,
+) -> tuple[_Search, Tensor, Tensor]:
     """Return the search after a step, which elements are at the root, and the log-slope before."""
     x, target, low, high, last, parts = search
     eps = 8 * torch.finfo(x.dtype).eps

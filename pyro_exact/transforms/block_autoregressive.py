@@ -133,14 +133,10 @@ class BlockAutoregressive(Bijection):
 
             for i in range(self.dim):
                 # The part of each pre-activation that the dimensions before have determined.
+                layers = zip(blocks, known, offsets, strict=True)
                 given = [
                     block.from_before(i, inputs) + offset[..., i, :]
-                    for block, inputs, offset in zip(
-                        blocks,
-                        known,
-                        offsets,
-                        strict=True,
-                    )
+                    for block, inputs, offset in layers
                 ]
 
                 # y_i = f(x_i; given), an increasing function of x_i

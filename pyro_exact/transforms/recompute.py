@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pyro_exact.transforms.compose import Compose
 
 
+RandomState = tuple[Tensor, Tensor | None]  # of the CPU, and of the device
+
+
 class Recompute(torch.autograd.Function):
     """A sequence of parts, evaluated without a graph.
 
@@ -64,17 +67,7 @@ class Recompute(torch.autograd.Function):
         grad: Tensor,
         grad_ladj: Tensor,
     ) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # as with create_graph=True
-            raise RuntimeError(
-                "Compose with recompute has first derivatives only. Build it with recompute=False."
-            )
-
-        if ctx.versions != [weight._version for weight in ctx.weights]:
-            raise RuntimeError(
-                "Compose with recompute expects the weights that forward had; some have changed "
-                "since."
-            )
-
+        _check_backward(ctx)
         y, context = ctx.saved_tensors
         if context is not None:
             context = context.detach().requires_grad_(ctx.needs_input_grad[2])
@@ -87,49 +80,87 @@ class Recompute(torch.autograd.Function):
             torch.random.fork_rng([y.device] if y.is_cuda else []),
             torch.autocast(**ctx.autocast),
         ):
-            for part, random in zip(reversed(ctx.compose.parts), reversed(ctx.random), strict=True):
-                with torch.no_grad():
-                    _set_random_state(y.device, random)
-                    x, _ = part.invert(y, context_for(part, context))
-
-                with torch.enable_grad():
-                    _set_random_state(y.device, random)
-                    x = x.detach().requires_grad_()
-                    output, ladj = part.transform(x, context_for(part, context))
-
-                weights = [p for p in part.parameters() if p.requires_grad]
-                outputs = [
-                    (o, g) for o, g in ((output, grad), (ladj, grad_ladj)) if o.requires_grad
-                ]
-                inputs = [x, *weights, *through_context]
-                found = torch.autograd.grad(
-                    [o for o, _ in outputs],
-                    inputs,
-                    [g for _, g in outputs],
-                    allow_unused=True,
+            for part, random in reversed(list(zip(ctx.compose.parts, ctx.random, strict=True))):
+                y, weights, found = _replay(
+                    part,
+                    y,
+                    context,
+                    random,
+                    (grad, grad_ladj),
+                    through_context,
                 )
+                grad = found[0]
                 for weight, g in zip(weights, found[1:], strict=False):
-                    grads[index[weight]] = _add(grads[index[weight]], g)
+                    i = index[weight]
+                    grads[i] = _add(grads[i], g)
 
                 if through_context:
                     grad_context = _add(grad_context, found[-1])
 
-                y = x.detach()
-                grad = found[0]
+        grad_x = grad if ctx.needs_input_grad[1] else None
+        return None, grad_x, grad_context, *grads
 
-        return (
-            None,
-            grad if ctx.needs_input_grad[1] else None,
-            grad_context,
-            *grads,
+
+def _check_backward(ctx: Any) -> None:
+    """Check that a first derivative is required, and that the weights have not changed."""
+    if torch.is_grad_enabled():  # as with create_graph=True
+        raise RuntimeError(
+            "Compose with recompute has first derivatives only. Build it with recompute=False."
         )
+
+    if ctx.versions != [weight._version for weight in ctx.weights]:
+        raise RuntimeError(
+            "Compose with recompute expects the weights that forward had; some have changed since."
+        )
+
+
+def _replay(
+    part: Bijection,
+    y: Tensor,
+    context: Tensor | None,
+    random: RandomState,
+    grads: tuple[Tensor, Tensor],
+    through_context: list[Tensor],
+) -> tuple[Tensor, list[nn.Parameter], tuple[Tensor, ...]]:
+    """Return the input of a part, the weights, and the gradients.
+
+    The gradients are those of the input, of the weights, and of the context if it is required.
+
+    Args:
+        part: The part.
+        y: The output of the part.
+        context: The context.
+        random: The state of the random generators before the part was evaluated.
+        grads: The gradients of the output and of the log-determinant.
+        through_context: The context, if the gradient is required.
+    """
+    given = context_for(part, context)
+    with torch.no_grad():
+        _set_random_state(y.device, random)
+        x, _ = part.invert(y, given)
+
+    with torch.enable_grad():
+        _set_random_state(y.device, random)
+        x = x.detach().requires_grad_()
+        outputs = part.transform(x, given)
+
+    weights = [weight for weight in part.parameters() if weight.requires_grad]
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad]
+    found = torch.autograd.grad(
+        [output for output, _ in pairs],
+        [x, *weights, *through_context],
+        [grad for _, grad in pairs],
+        allow_unused=True,
+    )
+
+    return x.detach(), weights, found
 
 
 def _add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
     return term if total is None else total if term is None else total + term
 
 
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+def _random_state(device: torch.device) -> RandomState:
     on_cpu = torch.get_rng_state()
     on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return on_cpu, on_device
