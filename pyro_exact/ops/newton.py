@@ -91,7 +91,6 @@ def solve(
     low, high = (bound.reshape(-1) for bound in bracket)
     parts = [part.reshape(len(x), *part.shape[wanted.dim() :]) for part in parameters]
 
-    eps = 8 * torch.finfo(x.dtype).eps
     last = torch.full_like(x, math.inf)
     found = x.clone()
     found_log_slope = x.clone()
@@ -104,14 +103,9 @@ def solve(
         low = torch.where(error < 0, x, low)
         high = torch.where(error > 0, x, high)
 
-        rounding = eps * (1 + target.abs() + x.abs() * slope)
-        done = (error.abs() <= rounding) & rounding.isfinite()
-        done |= high - low <= eps * x.abs()
-
-        newton = x - error / slope
-        good = _within_reach(newton, x, low, high)
-        good &= error.abs() <= 0.3 * last
-        step = torch.where(good, newton, _middle(low, high))
+        done = _is_found(x, target, error, slope, low, high)
+        falling = error.abs() <= 0.3 * last
+        step = _step(x, error / slope, falling, low, high)
 
         x = torch.where(done, x, step)
         last = error.abs()
@@ -133,12 +127,27 @@ def solve(
     return root.view_as(wanted), found_log_slope.view_as(wanted)
 
 
-def _within_reach(newton: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return whether a step stays within the bracket, and does not go too far where this is open."""
+def _is_found(
+    x: Tensor, target: Tensor, error: Tensor, slope: Tensor, low: Tensor, high: Tensor
+) -> Tensor:
+    """Return whether the error is that of rounding, or the bracket is as narrow."""
+    eps = 8 * torch.finfo(x.dtype).eps
+    rounding = eps * (1 + target.abs() + x.abs() * slope)
+    exact = (error.abs() <= rounding) & rounding.isfinite()
+    return exact | (high - low <= eps * x.abs())
+
+
+def _step(x: Tensor, correction: Tensor, falling: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return Newton's next x where the error is falling and the step stays within reach, else the middle."""
+    newton = x - correction
+
+    # Where the bracket is open a step may not go too far.
     far = 100 * (1 + x.abs())
     least = torch.where(low.isfinite(), low, x - far)
     most = torch.where(high.isfinite(), high, x + far)
-    return (newton >= least) & (newton <= most)
+
+    good = falling & (newton >= least) & (newton <= most)
+    return torch.where(good, newton, _middle(low, high))
 
 
 def _middle(low: Tensor, high: Tensor) -> Tensor:
