@@ -234,3 +234,8 @@ def test_steps_have_no_dropout():
     expected = net(x)
     assert_close(by_steps(net.train(), x), expected)
     assert not torch.equal(net(x), expected)
+
+
+@pytest.mark.parametrize("local", [None, 3])
+def test_an_empty_batch_is_a_batch(local):
+    assert transformer(local=local)(torch.zeros(0, LENGTH, 4)).shape == (0, LENGTH, 4)
