@@ -797,7 +797,7 @@ def test_dropout_is_for_training_only(kind):
     assert_close(by_steps(made, x, None, 0), by_steps(plain, x, None, 0))
     assert_close(theta(made.eval()), theta(plain))
     with pytest.raises(ValueError, match=r"share in \[0, 1\); got 1"):
-        kind(10, 50, dropout=1.0)
+        kind(10, (50,), dropout=1.0)
 
 
 def test_masked_layers_have_second_derivatives(monkeypatch):

@@ -216,7 +216,7 @@ def take_step(optimizer, layer):
 
 def write_to_a_weight(layer, x, y, ladj):
     with torch.no_grad():
-        layer.conditioner.net[0].weight.mul_(2)
+        layer.conditioner.net.net[0].weight.mul_(2)
 
 
 def load_other_weights(layer, x, y, ladj):
@@ -224,7 +224,7 @@ def load_other_weights(layer, x, y, ladj):
 
 
 def replace_a_weight(layer, x, y, ladj):
-    layer.conditioner.net[0].bias = nn.Parameter(torch.randn(6))
+    layer.conditioner.net.net[0].bias = nn.Parameter(torch.randn(6))
 
 
 def put_other_memory_behind_the_weights(layer, x, y, ladj):
@@ -278,7 +278,7 @@ def test_a_replaced_weight_leaves_its_id_to_no_other_while_it_is_needed():
     layer = counted()
     with torch.no_grad():
         y = layer(torch.randn(3, 4))
-    old = weakref.ref(layer.conditioner.net[0].bias)
+    old = weakref.ref(layer.conditioner.net.net[0].bias)
     replace_a_weight(layer, None, None, None)
     assert old() is not None
     del y

@@ -93,6 +93,10 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         shape = bijection.forward_shape(base.batch_shape + base.event_shape)
         cut = len(shape) - bijection.codomain.event_dim - self.extra_dims
 
+        # A bijection whose context is already bound has a batch shape of its own.
+        if shape[:cut] != base.batch_shape:
+            base = base.expand(shape[:cut])
+
         self.base_dist, self.bijection, self.context = base, bijection, context
         # The stock constructor would find the same shapes, in three times the time.
         TorchBase.__init__(self, shape[:cut], shape[cut:], validate_args)

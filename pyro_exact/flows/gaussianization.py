@@ -28,8 +28,8 @@ def gaussianization(
         layers: Number of layers of marginals; a rotation stands between neighbours.
         components: Number of components of each mixture.
         context_dim: Size of an optional context vector for every layer.
-        act_norm: Whether an `ActNorm` precedes the layers (default yes); ``initialize`` sets it
-            from data.
+        act_norm: Whether an `ActNorm` precedes the layers and another follows (default yes);
+            ``initialize`` sets both from data.
 
     Raises:
         ValueError: If a size is not positive.
@@ -50,4 +50,7 @@ def gaussianization(
         if index:
             parts.append(Rotation(dim, context_dim))
         parts.append(Marginal(NormalMixtureCDF(components), dim, context_dim))
+
+    if act_norm:
+        parts.append(ActNorm(dim))
     return Compose(parts)

@@ -175,7 +175,7 @@ def bernstein(
 def bnaf(
     shape: int | tuple[int],
     layers: int = 2,
-    width: int = 8,
+    width: int = 32,
     depth: int = 2,
     context_dim: int | None = None,
     act_norm: bool = True,

@@ -61,6 +61,15 @@ def test_flow_distribution_is_the_stock_one(pair):
     assert_close(*samples)
 
 
+def test_flow_distribution_takes_the_batch_of_a_bound_context():
+    module, context = flow(2), torch.randn(5, 2)
+    bound = Flow(module.base, module.bijection.condition(context))()
+    assert bound.batch_shape == (5,)
+    assert bound.sample((1,)).shape == (1, 5, 4)
+    x = torch.randn(3, 5, 4)
+    assert_close(bound.log_prob(x), module.condition(context).log_prob(x))
+
+
 def test_flow_distribution_expands(pair):
     ours, stock = (d.expand((7, *d.batch_shape)) for d in pair)
     assert ours.batch_shape == stock.batch_shape

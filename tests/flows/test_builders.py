@@ -19,8 +19,12 @@ STEPS, RATE, EPSILON = 6, 1e-2, 1e-8  # the last one is the default of Adam
 
 # From data to noise, and from noise to a latent.
 TO_NOISE = {
+    "bernstein": lambda c=None: flows.bernstein(DIM, 2, 6, hidden_dims=(8,), context_dim=c),
+    "bnaf": lambda c=None: flows.bnaf(DIM, 2, 3, 1, c),
     "couplings": lambda c=None: flows.couplings(DIM, MixtureCDF(3), 2, (8,), c),
+    "gaussianization": lambda c=None: flows.gaussianization(DIM, 2, 3, c),
     "maf": lambda c=None: flows.maf(DIM, 2, (8,), c),
+    "naf": lambda c=None: flows.naf(DIM, 2, 4, hidden_dims=(8,), context_dim=c),
     "nice": lambda c=None: flows.nice(DIM, 3, (8,), c),
     "nsf": lambda c=None: flows.nsf(DIM, 2, hidden_dims=(8,), context_dim=c),
     "real_nvp": lambda c=None: flows.real_nvp(DIM, 2, (8,), c),
@@ -28,6 +32,8 @@ TO_NOISE = {
         DIM, 2, hidden_dims=(8,), context_dim=c
     ),
     "tarflow": lambda c=None: flows.tarflow(DIM, 1, 2, 1, 8, 2, context_dim=c),
+    "sos": lambda c=None: flows.sos(DIM, 2, 2, 2, hidden_dims=(8,), context_dim=c),
+    "umnn": lambda c=None: flows.umnn(DIM, 2, 3, (4,), (8,), c),
 }
 TO_LATENT = {
     "iaf": lambda c=None: flows.iaf(DIM, 2, (8,), c),
@@ -39,7 +45,9 @@ BUILDERS = TO_NOISE | TO_LATENT
 
 
 def test_laws_cover_every_builder_of_vectors():
-    assert {name for name in flows.__all__ if not takes_images(name)} == set(BUILDERS)
+    bounded = {"bounded", "circular_spline", "constrained"}  # their data have other limits
+    names = {name for name in flows.__all__ if not takes_images(name)}
+    assert names - bounded == set(BUILDERS)
 
 
 def takes_images(name):
