@@ -174,6 +174,7 @@ def test_sinusoids_are_those_of_the_formula():
         ({"positions": "none"}, "positions 'learned' or 'sinusoidal'; got 'none'"),
         ({"depth": 0}, "depth from 1 to"),
         ({"dropout": 1}, "dropout as a share"),
+        ({"order": torch.arange(9)}, r"an order of 10 positions; got shape \(9,\)"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -160,11 +160,13 @@ class ImageTransformer(CausalNet):
         x = self.check_input(x)
         batch = x.shape[:-3]
         context = self.flatten_context(context, batch)
-        values = self.to_sites(x).reshape(-1, self.sites, *self.likelihood.site_shape)
+        values = self.to_sites(x)
+        values = values.reshape(-1, self.sites, *self.likelihood.site_shape)
         in_order = values.index_select(1, self.order)
 
         # The input of each position is the value of the site before it.
-        before = self.embed(in_order[:, :-1], self._colours()[:-1])
+        colours = self._colours()
+        before = self.embed(in_order[:, :-1], colours[:-1])
         before = F.pad(before, (0, 0, 1, 0))
         h = self.transformer(before, context)
 
@@ -176,7 +178,8 @@ class ImageTransformer(CausalNet):
     def initialize(self, x: Tensor) -> None:
         """Set the last bias to the marginal distribution of the sites of a batch."""
         sites = self.check_data(x).flatten(0, 1)
-        self.last.bias.copy_(self.likelihood.marginal(sites).flatten())
+        marginal = self.likelihood.marginal(sites)
+        self.last.bias.copy_(marginal.flatten())
 
     @torch.no_grad()
     def init_state(
@@ -200,7 +203,8 @@ class ImageTransformer(CausalNet):
             before = self.embed(value, colour).squeeze(1)
 
         h, inner = self.transformer.step(inner, before)
-        theta = self.last(h).reshape(*batch, 1, self.likelihood.num_params)
+        theta = self.last(h)
+        theta = theta.reshape(*batch, 1, self.likelihood.num_params)
         return theta, state.next(ImageTransformerCache(batch, inner))
 
     def phase(self, index: int) -> Hashable | None:
@@ -208,12 +212,14 @@ class ImageTransformer(CausalNet):
 
     def _colours(self) -> Tensor:
         """Return the colour of the site at each position, (sites)."""
-        return torch.arange(self.sites, device=self.order.device) % self.colours
+        position = torch.arange(self.sites, device=self.order.device)
+        return position % self.colours
 
     def _position_order(self) -> Tensor:
         """Return the order of the positions in a grid of rows, in which the colours are neighbours."""
         pixels = self.sites // self.colours
-        colour, pixel = self.order // pixels, self.order % pixels
+        colour = self.order // pixels
+        pixel = self.order % pixels
         return pixel * self.colours + colour
 
     def extra_repr(self) -> str:
