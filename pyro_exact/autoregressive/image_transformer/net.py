@@ -62,7 +62,7 @@ class ImageTransformer(CausalNet):
         local: Sites of a block of attention, at most the sites of the image; `None` for dense
             attention, or for the size of ``block_shape``.
         block_shape: Height and width of a rectangle of pixels, which divide the image.
-        norm: ``"post"`` as in the paper, or ``"pre"``.
+        norm: ``"post"`` as in the paper, or ``"pre"``, with another norm before the last layer.
         activation: ``"relu"`` as in the paper, or ``"gelu"``.
         positions: ``"sinusoidal"`` or ``"learned"``, of the rows and of the columns.
         dropout: Share of elements that are dropped in training.
@@ -131,9 +131,8 @@ class ImageTransformer(CausalNet):
         if local is None and block_shape is not None:
             local = prod(rectangle) * self.colours
 
-        self.embed: LevelEmbedding | PixelEmbedding = PixelEmbedding(channels, levels, width)
-        if components is None:
-            self.embed = LevelEmbedding(channels, levels, width)
+        embedding = LevelEmbedding if components is None else PixelEmbedding
+        self.embed = embedding(channels, levels, width)
         self.transformer = CausalTransformer(
             (height, image_width * self.colours),
             width,
@@ -150,6 +149,8 @@ class ImageTransformer(CausalNet):
             context_dim=context_dim,
             order=self._position_order(),
         )
+        # With norms within the residual branches, the sum of all of them has no norm yet.
+        self.last_norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
         self.last = nn.Linear(width, likelihood.num_params)
 
     @property
@@ -170,7 +171,7 @@ class ImageTransformer(CausalNet):
         before = F.pad(before, (0, 0, 1, 0))
         h = self.transformer(before, context)
 
-        theta = self.last(h)
+        theta = self.last(self.last_norm(h))
         by_site = torch.empty_like(theta).index_copy(1, self.order, theta)
         return by_site.reshape(*batch, *self.grid, self.likelihood.num_params)
 
@@ -203,7 +204,7 @@ class ImageTransformer(CausalNet):
             before = self.embed(value, colour).squeeze(1)
 
         h, inner = self.transformer.step(inner, before)
-        theta = self.last(h)
+        theta = self.last(self.last_norm(h))
         theta = theta.reshape(*batch, 1, self.likelihood.num_params)
         return theta, state.next(ImageTransformerCache(batch, inner))
 
