@@ -82,6 +82,9 @@ class LinearRationalSpline(Spline):
         inside = y.abs() < self.bound
         return torch.where(inside, x, y), torch.where(inside, ladj, 0.0)
 
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        return super().saturation(x, theta[..., : 3 * self.bins - 1])
+
     def _knots_and_shares(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the knots, their images, the derivatives there, and the share of each bin."""
         rest, raw = theta.split([3 * self.bins - 1, self.bins], dim=-1)
