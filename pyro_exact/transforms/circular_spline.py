@@ -100,6 +100,9 @@ class CircularSpline(Spline):
 
         return self.wrap(x), -piece.ladj(xi, eta)
 
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        return super().saturation(self.wrap(x), theta[..., :-1])
+
     def wrap(self, x: Tensor) -> Tensor:
         r"""Return the point in :math:`[-B, B)` that is ``x`` on the circle."""
         length = 2 * self.bound

@@ -102,6 +102,9 @@ class LinearRationalSpline(Spline):
 
         return x, ladj
 
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        return super().saturation(x, theta[..., : 3 * self.bins - 1])
+
     def _knots_and_shares(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the knots, their images, the derivatives there, and the share of each bin."""
         counts = [3 * self.bins - 1, self.bins]

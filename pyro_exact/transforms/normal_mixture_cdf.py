@@ -191,9 +191,7 @@ def lower_quantile(log_p: Tensor) -> Tensor:
         far = -square.clamp(min=1).sqrt()
         near = torch.special.ndtri(log_p.exp())
         y = torch.where(log_p > -50, near, far)
-
-        for _ in range(2):
-            y = _newton(y, log_p)
+        y = _newton(y, log_p)
 
     for _ in range(2):
         y = _newton(y, log_p)
