@@ -27,7 +27,7 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
     Attributes:
         in_size: Channels (or dimension) of the input that is required by the network; `None`
             (default) for any.
-        context_shape: Shape of an optional context; `None` (default) for a network without a
+        context_shape: Shape of an optional context; `None` for a network without a
             context.
 
     Shape:
@@ -194,8 +194,8 @@ class ConvConditioner(Conditioner):
         num_params: Parameters that the formula uses for each element.
         width: Hidden channels.
         context_dim: Size of an optional context vector.
-        edge: If true (default), the 3x3 convolutions see the padding.
-        log_scale_factor: See `ScaledConv2d` (default 3).
+        edge: If true, the 3x3 convolutions see the padding.
+        log_scale_factor: See `ScaledConv2d`.
 
     Shape:
         - x: (\*batch, in_channels, H, W); context: (\*batch, context_dim).

@@ -30,7 +30,7 @@ class ScaledConv2d(nn.Module):
         out_channels: Channels of the output.
         kernel_size: Side of the kernel; must be odd. The padding keeps the size of the image.
         zero: If true, the layer starts at zero.
-        edge: If true (default), the convolution sees an extra channel that is 1 on the padding and
+        edge: If true, the convolution sees an extra channel that is 1 on the padding and
             0 on the image.
         log_scale_factor: :math:`f`; the log-scale :math:`\ell` is learned faster by this factor
             (default 3).

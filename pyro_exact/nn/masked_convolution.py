@@ -99,7 +99,7 @@ class MaskedConv2d(nn.Module):
         out_groups: Colour of each output channel, (out_channels).
         kernel_size: Height and width of the whole kernel; must be odd.
         strict: If true, the mask is of type A, otherwise of type B (default).
-        bias: If true (default), a bias is added.
+        bias: If true, a bias is added.
 
     Shape:
         - x: (N, in_channels, H, W); y: (N, out_channels, H, W).

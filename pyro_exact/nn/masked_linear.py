@@ -26,7 +26,7 @@ class MaskedLinear(nn.Linear):
     Args:
         in_degrees: Degree of each input, (masks, in_features), with a row for each mask.
         out_degrees: Degree of each output, (masks, out_features).
-        bias: If true (default), a bias is added.
+        bias: If true, a bias is added.
         saved: If true, the degrees are part of the state. This is required when the
             degrees do not follow from the arguments.
 

@@ -38,5 +38,5 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
 
 def dropout_reference(x: Tensor, p: float) -> Tensor:
-    """Compute `dropout` by torch, which draws other random numbers."""
+    """Compute `dropout` via torch, which draws different random values."""
     return F.dropout(x, p)

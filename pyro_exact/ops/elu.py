@@ -32,7 +32,7 @@ def elu(x: Tensor) -> Tensor:
 
 
 def elu_reference(x: Tensor) -> Tensor:
-    """Compute `elu` by torch."""
+    """Compute `elu` via torch."""
     return F.elu(x)
 
 

@@ -43,7 +43,7 @@ class MixtureSizes(NamedTuple):
 
     @property
     def parts(self) -> list[int]:
-        """Number of logits, means, log-scales and slopes of a site."""
+        """Counts of the logits, means, log-scales and slopes of a site."""
         pairs = math.comb(self.channels, 2)
         counts = (1, self.channels, self.channels, pairs)
         return [count * self.components for count in counts]

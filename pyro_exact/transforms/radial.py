@@ -40,8 +40,7 @@ class Radial(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: If the input does not have this dimension, or a number of layers that is not
-            positive.
+        ValueError: If the input does not have this dimension, or ``layers`` is not positive.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 14 and

@@ -25,7 +25,7 @@ class Stock(Bijection):
     The layer has the domain and the codomain of the transform, so that a distribution that ends
     with it has the support that Pyro expects. `pyro_exact.flows.constrained` uses it.
 
-    The number of elements may change, for example from the real line to a simplex; then the
+    The size of an event may change, for example from the real line to a simplex; then the
     log-determinant is that of the transform, with respect to the free elements.
 
     Args:

@@ -106,7 +106,7 @@ class TransformerBlock(nn.Module):
         block: See `CausalAttention`.
         norm: The type of the norms: ``"pre"`` (default) or ``"post"``.
         activation: The function :math:`\phi`.
-        bias: If true (default), the projections of the attention use biases.
+        bias: If true, the projections of the attention use biases.
         dropout: Share of the elements that are dropped in training, before each sum.
         context_dim: Size of an optional context vector c.
 

@@ -63,7 +63,7 @@ class CausalTransformer(nn.Module):
         norm: ``"pre"`` for norms within the residual branches, ``"post"`` for norms after the sums.
         activation: ``"gelu"`` or ``"relu"``.
         positions: ``"learned"`` or ``"sinusoidal"``; see `Positions`.
-        bias: If true (default), the projections of the attention use biases.
+        bias: If true, the projections of the attention use biases.
         dropout: Share of elements that are dropped in training: of the input, and of each residual
             branch.
         context_dim: Size of an optional context vector, for example a one-hot class, used by every
