@@ -54,7 +54,8 @@ class Planar(Bijection):
         - x, y: (\*batch, dim); ladj: (\*batch).
 
     Raises:
-        ValueError: If the input does not have this dimension, an unknown parametrisation, or ``layers`` is not positive.
+        ValueError: If the input does not have this dimension, an unknown parametrisation, or
+            ``layers`` is not positive.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equations 10-13
