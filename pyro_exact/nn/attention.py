@@ -63,6 +63,8 @@ class GatedConv(nn.Module):
 class GatedAttention(nn.Module):
     r"""A residual block of self-attention between all positions, whose output is gated.
 
+    It is used by `AttentionConditioner`.
+
     Args:
         width: Channels of input and output, a multiple of ``heads``.
         heads: Attention heads.

@@ -153,6 +153,8 @@ class GatedConvDecoder(nn.Module):
 class GatedConv2d(nn.Module):
     r"""A convolution with gates: the output is multiplied by a sigmoid of other channels.
 
+    It is used by `GatedConvEncoder` and `GatedConvDecoder`.
+
     .. math:: y = (W * x) \odot \sigma(V * x)
 
     The weights start such that the mean square of the output is that of the input. When using the

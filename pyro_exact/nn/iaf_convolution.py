@@ -19,6 +19,8 @@ from pyro_exact.ops.elu import elu
 class CentredConv2d(WeightNormed):
     r"""A convolution with weight normalisation, whose kernel is centred at the pixel.
 
+    It is used by the encoder and the decoder of the IAF-VAE.
+
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
@@ -86,7 +88,7 @@ class DoublingConv2d(WeightNormed):
 
 
 class CausalConv2d(WeightNormed):
-    r"""A masked 3x3 convolution with weight normalisation.
+    r"""A masked 3x3 convolution with weight normalisation, used by `MaskedConvNet`.
 
     An output depends on the preceding pixels, row by row, and on the preceding groups of channels
     of the pixel itself.

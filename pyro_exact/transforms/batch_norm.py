@@ -48,8 +48,8 @@ class BatchNorm(Bijection):
         - x, y: (\*batch, channels, H, W), or (\*batch, channels); ladj: (\*batch).
 
     Raises:
-        ValueError: If an input does not have this many channels, an argument out of range, or a
-            single value per channel in train mode.
+        ValueError: If an input does not have this many channels, an argument is out of range, or
+            there is a single value per channel in train mode.
 
     Reference:
         Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP, section 3.7;

@@ -19,6 +19,8 @@ LARGEST_EVENT = 2**28  # elements, each of which has two parameters
 class DiagonalAffine(Bijection):
     r"""Standardise every element using a learned mean and scale.
 
+    Use this layer as the learned prior of the last scale of an image flow.
+
     .. math:: y = (x - m)\, e^{-s}, \qquad \log|\det \partial y/\partial x| = -\sum s
 
     Followed by N(0, 1) it is the prior :math:`N(m, e^{2 s})` that Glow uses for the last scale and,

@@ -12,7 +12,9 @@ from pyro_exact.transforms.boundary import Shape
 
 
 class Flatten(Bijection):
-    r"""Read an event as a vector, in row-major order; the log-determinant is zero.
+    r"""Read an event as a vector, in row-major order. The log-determinant is zero.
+
+    Use this layer at the end of an image flow.
 
     .. math:: y_{(c H + h) W + w} = x_{c, h, w}
 

@@ -67,6 +67,8 @@ class _HalfOfAxis(Partition):
 class Halves(_HalfOfAxis):
     """The first half of a vector is fixed and the second free; or the reverse, with ``swap``.
 
+    It is used by couplings of vectors.
+
     Args:
         size: Dimension of the vector, of shape (*batch, size).
         swap: Whether to exchange the roles of the halves.
@@ -78,7 +80,8 @@ class Halves(_HalfOfAxis):
 class Channels(_HalfOfAxis):
     """The first half of the channels is fixed and the second free.
 
-    When ``swap`` is true, the second half is fixed and the first free.
+    When ``swap`` is true, the second half is fixed and the first free. It is used by couplings of
+    images.
 
     Args:
         size: Channels of the image, of shape (*batch, size, H, W).
