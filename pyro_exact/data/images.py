@@ -28,8 +28,8 @@ def is_channels_last(shape: Sequence[int]) -> bool:
 class Images:
     """A data set of images, split into train, valid and test.
 
-    Use it to train a recipe on images of your own. A pixel is an integer level in
-    {0, ..., levels - 1}; nothing is scaled, so bits per dimension need no correction.
+    Use it to train a recipe on images of your own. A pixel is an integer level in {0, ..., levels -
+    1}; nothing is scaled, so bits per dimension need no correction.
 
     Args:
         name: Name of the data set in results.

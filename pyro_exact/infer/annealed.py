@@ -26,9 +26,9 @@ class AnnealedELBO(Trace_ELBO):
         \end{cases}
 
     "energy" is the annealed free energy of Rezende and Mohamed: the posterior starts near the
-    maximum entropy, and follows the modes as they rise. "kl" keeps the model from ignoring the latent
-    while the decoder is still poor. At :math:`\beta_t = 1` both are exactly the negative ELBO. The
-    method `loss`, which `SVI.evaluate_loss` uses, is always the negative ELBO.
+    maximum entropy, and follows the modes as they rise. "kl" keeps the model from ignoring the
+    latent while the decoder is still poor. At :math:`\beta_t = 1` both are exactly the negative
+    ELBO. The method `loss`, which `SVI.evaluate_loss` uses, is always the negative ELBO.
 
     Args:
         anneal: The term that is weighted, ``"energy"`` or ``"kl"``.

@@ -29,7 +29,8 @@ def dense_vae(
         shape: (C, H, W).
         levels: Number of values that an element of an image can take.
         latent_dim: Dimension of the latent.
-        hidden_dims: Widths of the hidden layers of the encoder, and in this order of the decoder too.
+        hidden_dims: Widths of the hidden layers of the encoder, and in this order of the decoder
+            too.
         flow: Flow of the posterior after the diagonal normal, amortised by the encoder; `None` for
             the normal alone.
         flow_layers: Number of layers of the flow.

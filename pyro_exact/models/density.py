@@ -22,9 +22,9 @@ from pyro_exact.nn.precision import weight_of
 class Density(GenerativeModel):
     """A distribution as a model with exact likelihood. Use it to train a flow or an autoregressive network.
 
-    The objective is log p(x) itself, without a guide. In training mode each step on an ensemble uses
-    a random member, whose expected log p(x) is below the log-density of the mixture (Jensen). An
-    evaluation and a sample use the mixture.
+    The objective is log p(x) itself, without a guide. In training mode each step on an ensemble
+    uses a random member, whose expected log p(x) is below the log-density of the mixture (Jensen).
+    An evaluation and a sample use the mixture.
 
     Args:
         distribution: A module that returns a distribution when called, such as `Flow`, or an

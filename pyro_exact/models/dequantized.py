@@ -26,8 +26,8 @@ class Dequantized(GenerativeModel):
         \frac{p(v)}{q(v \mid x)}
 
     The guide draws v in [x, x + 1), so `Trace_ELBO` is the usual bound, and ``RenyiELBO(alpha=0)``
-    the importance-weighted bound. The unit of v is a pixel level: bits/dim are -log P(x) / (D log 2),
-    without any correction.
+    the importance-weighted bound. The unit of v is a pixel level: bits/dim are -log P(x) / (D log
+    2), without any correction.
 
     If the context of the flow is a one-hot class, the model is class-conditional: use `condition`
     with the classes of a batch.

@@ -22,11 +22,10 @@ from pyro_exact.nn.finite import check_weights_for
 class GenerativeModel(nn.Module, ABC):
     """A model p(x, z) with a guide q(z | x). Use it with stock `SVI`, or with `pyro_exact.train.fit`.
 
-    A subclass implements `generate` and `infer` as ``pyro.sample`` statements for a batch inside the
-    data plate, and `sample`. If `infer` is empty, the likelihood is exact, and `Trace_ELBO` is
+    A subclass implements `generate` and `infer` as ``pyro.sample`` statements for a batch inside
+    the data plate, and `sample`. If `infer` is empty, the likelihood is exact, and `Trace_ELBO` is
     log p(x). A subclass should define `event_shape`; then `model`, `guide`, `initialize` and
-    `log_weight` check their data. Check a model of your own by
-    `pyro_exact.testing.check_model`.
+    `log_weight` check their data. Check a model of your own by `pyro_exact.testing.check_model`.
     """
 
     # The data that `guide` has checked, for the `model` of the same step.

@@ -35,15 +35,17 @@ def pixel_vae(
 
     The preceding pixels tell the decoder about local structure, so z needs to encode global
     structure only, and may encode nothing: then the decoder ignores z (posterior collapse). Use
-    `pyro_exact.diagnose` to find out; free bits and annealing help (see docs/posterior_collapse.md).
+    `pyro_exact.diagnose` to find out; free bits and annealing help (see
+    docs/posterior_collapse.md).
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
         levels: Number of values that an element of an image can take.
         latent_dim: Dimension of z.
         decoder_width: Channels of each stack of the Gated PixelCNN.
-        decoder_depth: Number of autoregressive layers; the first has a 7x7 kernel. With 0 the pixels
-            are independent given z, as in a plain VAE, whose decoder is the upsampling network.
+        decoder_depth: Number of autoregressive layers; the first has a 7x7 kernel. With 0 the
+            pixels are independent given z, as in a plain VAE, whose decoder is the upsampling
+            network.
         kernel_size: Odd side of the kernels after the first.
         head_width: Channels of the input of the last two convolutions of the decoder.
         upsample: Whether the gates take z as a map of the size of the image, made by transposed

@@ -23,9 +23,9 @@ LOADER = "plain_yaml"  # name of our loader for parsers of jsonargparse
 def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
     """Return a copy that consists of dictionaries, lists, strings, finite numbers, booleans and `None`.
 
-    Every integer type becomes `int`, and a tuple becomes a list. An object that occurs several times
-    is counted and copied each time, so a structure that refers to itself reaches the limit and is
-    refused.
+    Every integer type becomes `int`, and a tuple becomes a list. An object that occurs several
+    times is counted and copied each time, so a structure that refers to itself reaches the limit
+    and is refused.
 
     Args:
         value: The value.

@@ -82,8 +82,8 @@ class ColourCache(NamedTuple):
         layers: Weights of each layer.
         head: Weights of the convolution before the last.
         last: Weights of the last convolution.
-        from_above: The term that the vertical stack adds to the horizontal gates of a row, (N, W, layers, 2,
-            width of the colour).
+        from_above: The term that the vertical stack adds to the horizontal gates of a row, (N, W,
+            layers, 2, width of the colour).
         rows: Views of the channels of this colour in the rows of the horizontal stack.
         stack_channels: Channels of this colour in a stack.
         head_channels: Channels of this colour in the head.

@@ -52,8 +52,8 @@ class MADE(CausalNet):
           likelihood.num_params).
 
     Raises:
-        ValueError: If a size is not positive, ``order`` is not a permutation, the number of
-            orders is not that of masks, ``dropout`` is outside of [0, 1), or a site of the likelihood has
+        ValueError: If a size is not positive, ``order`` is not a permutation, the number of orders
+            is not that of masks, ``dropout`` is outside of [0, 1), or a site of the likelihood has
             several elements.
 
     Reference:

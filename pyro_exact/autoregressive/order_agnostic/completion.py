@@ -25,10 +25,10 @@ class Completion(TorchDistribution):
 
     .. math:: \log p(x_w \mid x_m) = \sum_{i \in w} \log p(x_i \mid x_m, x_{w, \text{before } i})
 
-    for the mask :math:`m` and the wanted sites :math:`w` of each row, as a mixture over the orders of
-    the network. `OrderAgnosticNet.condition_on` creates it. A sample has the observed values, with
-    the wanted sites drawn; `log_prob` scores the wanted sites of a value. A value that contradicts
-    the observed values has probability zero.
+    for the mask :math:`m` and the wanted sites :math:`w` of each row, as a mixture over the orders
+    of the network. `OrderAgnosticNet.condition_on` creates it. A sample has the observed values,
+    with the wanted sites drawn; `log_prob` scores the wanted sites of a value. A value that
+    contradicts the observed values has probability zero.
 
     Args:
         net: An order-agnostic network.

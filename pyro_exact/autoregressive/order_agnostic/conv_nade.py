@@ -40,8 +40,8 @@ class ConvNADE(OrderAgnosticNet):
         - x: (\*batch, C, H, W); theta: (\*batch, C, H, W, likelihood.num_params).
 
     Raises:
-        ValueError: If a size is not positive, the images are too small for the kernels, or a site of
-            the likelihood has several elements.
+        ValueError: If a size is not positive, the images are too small for the kernels, or a site
+            of the likelihood has several elements.
 
     Reference:
         Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution

@@ -156,7 +156,8 @@ class ShiftedConvTranspose2d(WeightNormed):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: (2, 3), which sees a column on either side, or (2, 2), which sees a single pixel.
+        kernel_size: (2, 3), which sees a column on either side, or (2, 2), which sees a single
+            pixel.
         gain: See `WeightNormed`.
 
     Shape:

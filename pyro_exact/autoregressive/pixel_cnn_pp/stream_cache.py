@@ -1,8 +1,8 @@
 """The steps of a stream of PixelCNN++.
 
-A step computes some columns of a row: every column in the stream above, a single
-column in the other stream. Each lower resolution has half as many rows and half as many columns, so a step computes it
-only where it has a pixel.
+A step computes some columns of a row: every column in the stream above, a single column in the
+other stream. Each lower resolution has half as many rows and half as many columns, so a step
+computes it only where it has a pixel.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ class Weights(NamedTuple):
 class Features(NamedTuple):
     """Features of the current row and of the row above, (layers, columns, N, features).
 
-    ``stream``, ``hidden`` and ``cells`` have a column of padding on the left, the latter two also on
-    the right.
+    ``stream``, ``hidden`` and ``cells`` have a column of padding on the left, the latter two also
+    on the right.
 
     Attributes:
         stream: Inputs of each layer.

@@ -19,8 +19,8 @@ class ConvLSTM(nn.Module):
         j-1+k}), \qquad c_{tj} = f \odot c_{t-1, j} + i \odot g, \qquad h_{tj} = o \odot \tanh
         c_{tj}
 
-    Each step updates a window of the cells; the remaining cells keep their state.
-    Cells before the first step, and outside of the row, have the initial state, which is learned.
+    Each step updates a window of the cells; the remaining cells keep their state. Cells before the
+    first step, and outside of the row, have the initial state, which is learned.
 
     Args:
         width: Size of the hidden state and of the cell.

@@ -23,12 +23,12 @@ class DiagonalBiLSTM(PixelRNN):
         c_{rc} = f \odot c_{r, c-1} + i \odot g, \qquad h_{rc} = o \odot \tanh c_{rc}
 
     from the left, and mirrored from the right. The states from the right see pixels that a pixel
-    must not see, so they are moved down by one row before both are added, :math:`h_{rc} =
-    h^{\mathrm{left}}_{rc} + h^{\mathrm{right}}_{r-1, c}`. A 7x7 convolution with mask A comes before
-    the layers, and three 1x1 convolutions, each after a ReLU, come last.
+    must not see, so they are moved down by one row before both are added,
+    :math:`h_{rc} = h^{\mathrm{left}}_{rc} + h^{\mathrm{right}}_{r-1, c}`. A 7x7 convolution with
+    mask A comes before the layers, and three 1x1 convolutions, each after a ReLU, come last.
 
-    A pixel sees all earlier pixels but one: the last pixel of the row above is seen by the last four
-    pixels of a row, through the 7x7 convolution, and by no pixel further on the left.
+    A pixel sees all earlier pixels but one: the last pixel of the row above is seen by the last
+    four pixels of a row, through the 7x7 convolution, and by no pixel further on the left.
 
     Args:
         shape: (C, H, W).
@@ -36,8 +36,8 @@ class DiagonalBiLSTM(PixelRNN):
         width: Size of the state of an LSTM; the stream between the layers has twice as many
             channels.
         depth: Number of LSTM layers.
-        head_width: Channels of the two convolutions before the last; the paper uses 1024 for colours, 32
-            for bits.
+        head_width: Channels of the two convolutions before the last; the paper uses 1024 for
+            colours, 32 for bits.
         likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
 
     Shape:

@@ -35,8 +35,8 @@ class RowLSTM(PixelRNN):
         width: Size of the state of an LSTM; the stream between the layers has twice as many
             channels.
         depth: Number of LSTM layers.
-        head_width: Channels of the two convolutions before the last; the paper uses 1024 for colours, 32
-            for bits.
+        head_width: Channels of the two convolutions before the last; the paper uses 1024 for
+            colours, 32 for bits.
         likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
 
     Shape:
