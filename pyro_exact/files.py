@@ -89,7 +89,7 @@ def remove_partial(path: Path, of_the_living: bool = False) -> None:
 
     Args:
         path: The file that they would have written.
-        of_the_living: Whether to remove partial files although a process with their number exists,
+        of_the_living: If true, remove partial files although a process with their number exists,
             which may be another process by now. Use it only if no other process writes to the
             folder.
     """

@@ -33,7 +33,7 @@ def rows_of_batch(rows: int) -> tuple[int, int]:
     """Return the first row of this process in the shared batch, and the rows of the whole batch.
 
     Args:
-        rows: Number of rows in this process.
+        rows: Rows in this process.
     """
     rank, processes = _place.get()
     return rank * rows, processes * rows
@@ -50,7 +50,7 @@ class SharedNoise(TorchFunctionMode):
 
     Args:
         rank: Rank of this process.
-        processes: Number of processes that share the batch.
+        processes: Processes that share the batch.
         rows: Rows of the batch in each process.
     """
 

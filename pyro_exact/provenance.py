@@ -34,7 +34,7 @@ def hardware(device: str | None = None, devices: int = 1) -> str:
 
     Args:
         device: ``"cuda"`` or ``"cpu"``; by default CUDA if available.
-        devices: Number of devices.
+        devices: Devices.
     """
     cuda = torch.cuda.is_available() if device is None else device == "cuda"
     if cuda:

@@ -41,7 +41,7 @@ class CausalNet(nn.Module, ABC):
     Attributes:
         event_shape: Shape of a value.
         grid: Shape of the grid of sites.
-        sites: Number of sites.
+        sites: Sites.
 
     Shape:
         - x: (\*batch, \*event_shape), where event_shape is (\*site_shape, \*grid); context:
@@ -106,7 +106,7 @@ class CausalNet(nn.Module, ABC):
 
     @property
     def incremental(self) -> bool:
-        """Whether the network defines steps of its own, which should cost less than passes."""
+        """True if the network defines steps of its own, which should cost less than passes."""
         return type(self).step is not CausalNet.step
 
     @property

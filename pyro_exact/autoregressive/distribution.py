@@ -47,10 +47,10 @@ class Autoregressive(TorchDistribution):
         context: Context of the network, required if the network has a ``context_shape``. The batch
             shape of the context is that of the distribution.
         member: Index of a single member of an ensemble; by default all members are used.
-        validate_args: Whether to check values before they are scored; default as in Pyro.
+        validate_args: If true, values are checked before they are scored; the default is the setting of Pyro.
 
     Attributes:
-        passes: Number of steps, or of whole passes, of the last call of `sample`.
+        passes: Steps, or of whole passes, of the last call of `sample`.
 
     Shape:
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
@@ -215,9 +215,9 @@ class Autoregressive(TorchDistribution):
             observed: Values; the values in the mask are kept.
             mask: True where a value is observed; it broadcasts with ``observed``, and their batch
                 with that of the distribution.
-            progress: Whether to show a progress bar if sampling takes more than a second.
-            shared_noise: Whether all rows use the same noise, so that they differ by their contexts
-                alone.
+            progress: If true, show a progress bar if sampling takes more than a second.
+            shared_noise: If true, all rows use the same noise, so that they differ by their
+                contexts alone.
 
         Raises:
             ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is

@@ -72,9 +72,10 @@ class PixelNet(CausalNet):
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; `None` for real numbers.
+        levels: Levels of a pixel; `None` for real numbers.
         context_shape: Size of a context vector, or shape of a context map (channels, H, W).
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
@@ -82,7 +83,7 @@ class PixelNet(CausalNet):
 
     Raises:
         ValueError: If the shape is not that of images, there are fewer than two levels, real
-            numbers have no likelihood, or the likelihood has another number of levels.
+            numbers have no likelihood, or the levels of the likelihood differ.
     """
 
     order: Tensor

@@ -62,7 +62,7 @@ class Sampler:
 
     Attributes:
         x: Values that have been drawn, (n, sites, *site_shape).
-        captures: Whether to record and replay steps.
+        captures: True if to record and replay steps.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ def check_number(
         number: The value: a Python or NumPy number, or a tensor with one element.
         least: The lower end of the range.
         most: The upper end of the range.
-        open_ends: Whether to refuse the ends themselves.
+        open_ends: If true, refuse the ends themselves.
 
     Raises:
         TypeError: If it is no number.

@@ -38,8 +38,8 @@ def complete(
     Args:
         source: The model, the images, and where to compute.
         out: The PNG file to write; a row has the visible part, the completions, and the image.
-        n: Number of images, drawn at random; by default 8, or as many as there are.
-        completions: Number of completions of each image.
+        n: Images, drawn at random; by default 8, or as many as there are.
+        completions: Completions of each image.
         mask: The visible part: half for the upper half (of a vector, the first half), or an image
             file that is white where the image is visible. An order-agnostic network, such as
             DeepNADE, uses all visible pixels; any other network uses only the pixels that come

@@ -29,7 +29,7 @@ def diagnose_checkpoint(
         source: The model, the images, and where to compute.
         out: Folder for diagnosis.json, diagnosis.png, and diagnosis.nc (for ArviZ) of a VAE, or
             diagnosis.txt of a flow; that of the checkpoint by default.
-        n: Number of images, drawn at random; by default 100, or as many as there are.
+        n: Images, drawn at random; by default 100, or as many as there are.
         k: Samples per image for the importance-weighted bounds of a VAE.
     """
     from pyro_exact.files import check_writable

@@ -31,14 +31,14 @@ def sample(
     Args:
         source: The model, its training images, and where to compute.
         out: The PNG file to write.
-        n: Number of images for each temperature, spread evenly over the classes if there are any;
-            by default 64, or 8 if there are several temperatures.
+        n: Images for each temperature, spread evenly over the classes if there are any; by default
+            64, or 8 if there are several temperatures.
         temperature: Standard deviation of a flow's base noise; 1, the default, is the model itself,
             less gives smoother images. Each of several, e.g. "[0.5, 0.7, 1]", has a row, with the
             same noise up to its scale. An autoregressive model has none.
         label: A class of a class-conditional model. Each of several, e.g. "[3, 5]", has a row; all
             classes by default.
-        nearest: Whether to show the nearest training images beside the samples, to see whether the
+        nearest: If true, show the nearest training images beside the samples, to see whether the
             model has memorised them.
     """
     import torch
@@ -85,8 +85,8 @@ def interpolate(
     Args:
         source: The model, the images, and where to compute.
         out: The PNG file to write, with a row for each pair of images.
-        n: Number of pairs of images, drawn at random; by default 8, or as many as there are.
-        steps: Number of images in a row, including the two real images at its ends.
+        n: Pairs of images, drawn at random; by default 8, or as many as there are.
+        steps: Images in each row, including the two real images at its ends.
     """
     import torch
 
@@ -116,7 +116,7 @@ def reconstruct(
     Args:
         source: The model, the images, and where to compute.
         out: The PNG file to write: the images, their reconstructions, and the enlarged error.
-        n: Number of images, drawn at random; by default 64, or as many as there are.
+        n: Images, drawn at random; by default 64, or as many as there are.
     """
     import torch
 

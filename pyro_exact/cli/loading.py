@@ -92,7 +92,7 @@ def images_for(args: CheckpointArgs, run: RunRecord, download: bool = False) -> 
     Args:
         args: Arguments of the command; ``data`` and ``data_root`` replace those of the run.
         run: The record of the run.
-        download: Whether a torchvision data set may be downloaded.
+        download: If true, a torchvision data set may be downloaded.
 
     Raises:
         ValueError: If there is no such data set, or the model cannot score it.

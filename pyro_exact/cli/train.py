@@ -45,15 +45,15 @@ def train(
         data: Name of a data set, an .npz file, or a folder of images; that of the recipe by
             default.
         data_root: Folder of the torchvision data sets.
-        download: Whether to download a torchvision data set that is not there.
+        download: If true, download a torchvision data set that is not there.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Seed of the weights, the order of the images, the noise and the validation split.
-        resume: Whether to go on from the checkpoint in the output folder.
+        resume: If true, go on from the checkpoint in the output folder.
         valid_fraction: Part of the training images held out for validation, where the data has no
             such split.
         device: Where to run; auto uses cuda if available.
-        devices: Number of devices on each machine; more than one trains with DDP.
-        nodes: Number of machines, each started by torchrun.
+        devices: Devices on each machine; more than one trains with DDP.
+        nodes: Machines, each started by torchrun.
         model: A setting of the model that differs from the recipe; to see all settings, use
             pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.

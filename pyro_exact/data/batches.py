@@ -32,12 +32,12 @@ class Batches(IterableDataset[Batch]):
 
     Args:
         images: Pixel levels.
-        batch_size: Number of images in a batch, on each rank.
+        batch_size: Images in a batch, on each rank.
         seed: Seed of the order of the images and of the flips; not negative.
         start: Step of the first batch; it may be set until iteration begins.
         rank: Rank of this process, from 0 to ``world_size - 1``.
-        world_size: Number of processes that train together.
-        flip: Whether to mirror each image left to right with probability 1/2.
+        world_size: Processes that train together.
+        flip: If true, mirror each image left to right with probability 1/2.
         labels: Optional classes of the images; a batch is then a pair (images, labels).
 
     Shape:

@@ -14,7 +14,7 @@ def check_images(x: Tensor, shape: tuple[int, int, int], levels: int) -> None:
     Args:
         x: Images in pixel levels: any integer dtype, or floats that hold whole numbers.
         shape: Required shape (C, H, W) of an image.
-        levels: Number of values that a pixel can take, 0, ..., levels - 1.
+        levels: Values that a pixel can take, 0, ..., levels - 1.
 
     Shape:
         - x: (*, C, H, W), with any batch shape, including none.

@@ -36,7 +36,7 @@ class Images:
         train: Training images, uint8.
         valid: Validation images, uint8.
         test: Test images, uint8.
-        levels: Number of values that a pixel can take, from 2 (binary) to 256 (8-bit).
+        levels: Values that a pixel can take, from 2 (binary) to 256 (8-bit).
         train_labels: Classes of the training images, int64, or ``None``.
         valid_labels: Classes of the validation images, int64, or ``None``.
         test_labels: Classes of the test images, int64, or ``None``.

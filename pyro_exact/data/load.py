@@ -64,7 +64,7 @@ def load(
             before paths: for a folder called ``mnist``, use ``./mnist``.
         root: The folder where torchvision keeps its data sets; required for those and for
             ``binarized_mnist``.
-        download: Whether torchvision may download missing files.
+        download: If true, torchvision may download missing files.
         valid_fraction: Fraction of the training images (of all images, for a folder without
             subfolders) to hold out; 0.1 by default. It has no effect on data sets with a validation
             split.

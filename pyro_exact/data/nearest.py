@@ -16,7 +16,7 @@ def nearest(x: Tensor, images: Tensor, chunk: int = 4096) -> Tensor:
     Args:
         x: Pixel levels.
         images: Pixel levels of the images to choose from.
-        chunk: Number of these images that are compared at once.
+        chunk: These images that are compared at once.
 
     Shape:
         - x: (N, C, H, W).

@@ -12,7 +12,7 @@ class Options:
 
     Args:
         root: The folder of the torchvision data sets, if one was given.
-        download: Whether to download missing files.
+        download: If true, download missing files.
         fraction: Fraction of the training images to hold out, for data without a validation split.
         seed: Seed of the choice of these images.
     """

@@ -72,7 +72,7 @@ def assemble(
         train: The training split.
         valid: The validation split; `None` holds it out of ``train``.
         test: The test split.
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
         fraction: Fraction of ``train`` to hold out.
         seed: Seed of the choice of these images.
     """

@@ -44,7 +44,7 @@ class Level:
 
     @property
     def ignored(self) -> bool:
-        """Whether the latent carries less than a nat."""
+        """True if the latent carries less than a nat."""
         return self.kl.mean().item() < LITTLE
 
 
@@ -96,7 +96,7 @@ class Diagnosis:
 
     @property
     def ignored(self) -> bool:
-        """Whether the latent carries less than a nat, or the decoder gains less from it."""
+        """True if the latent carries less than a nat, or the decoder gains less from it."""
         # The estimate of the mutual information is at most log N: few data cannot show a nat.
         required = min(LITTLE, 0.5 * math.log(len(self.data)))
         return min(self.kl, self.decoder_gain) < LITTLE or self.mutual_information < required

@@ -35,7 +35,7 @@ def save_page(
     Args:
         diagnosis: The diagnosis, from `diagnose`.
         data: The same in the format of ArviZ, from `inference_data`.
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
         path: A PNG file.
         title: Title of the page.
 

@@ -44,7 +44,7 @@ def flow_report(
             noise (pass ``bijection.inv`` if yours goes from noise to data).
         data: A batch of shape (N, \*event), at least 2; pixel levels for a `Dequantized` model.
         context: The context of a conditional flow, or the classes of a class-conditional model.
-        jacobians: Number of data at which Jacobians are computed (default 16; 2 where they are
+        jacobians: Data at which Jacobians are computed (default 16; 2 where they are
             estimated).
         seed: Seed of the dequantisation noise, and of the power iteration.
 

@@ -20,15 +20,15 @@ class LayerReport:
         index: Place of the layer, from 1; layers are counted from the data to the noise.
         name: Name of the layer in the bijection, as in ``named_modules``.
         kind: Class of the layer, and of its formula if it has one.
-        parameters: Number of parameters.
+        parameters: Parameters.
         log_scales: Smallest and largest log-scale, in nats: of the elements for a layer with a
             formula, of the singular values of the Jacobian for any other.
         saturation: Share of the elements at each limit of the formula.
         inverse_error: Largest error of the inverse in float32, in units of the spread of the
             inputs; `None` for a container, and where it is not finite.
         condition: Largest condition number of the Jacobian; `None` as above.
-        exact: Whether the Jacobian was computed in full, and not estimated by power iteration.
-        non_finite: Number of data that are finite before the layer and not after it.
+        exact: True if the Jacobian was computed in full, and not estimated by power iteration.
+        non_finite: Data that are finite before the layer and not after it.
         bad_weights: Name of the first weight that is not finite, and whether it is NaN or infinite.
     """
 
@@ -69,17 +69,17 @@ class FlowReport:
 
     Attributes:
         layers: The layers from the data to the noise.
-        data: Number of data.
-        dim: Number of elements of a datum.
+        data: Data.
+        dim: Elements of a datum.
         inverse_error: Largest error of data that went to noise and back in float32, in units of the
             spread of the data; `None` if it is not finite.
         log_scales: Logarithms of the smallest and largest singular value of the Jacobian.
         condition: Largest condition number of the Jacobian of the whole flow.
-        exact: Whether that Jacobian was computed in full, and not estimated by power iteration.
-        jacobians: Number of data at which Jacobians were computed.
+        exact: True if that Jacobian was computed in full, and not estimated by power iteration.
+        jacobians: Data at which Jacobians were computed.
         noise_rms: Root mean square of the noise of the data; 1 for a standard normal.
         noise_largest: Largest absolute value of an element of the noise.
-        non_finite: Number of data whose noise or log-determinant is not finite.
+        non_finite: Data whose noise or log-determinant is not finite.
     """
 
     layers: tuple[LayerReport, ...]

@@ -25,7 +25,7 @@ class Call:
         y: The output.
         ladj: The log-determinant.
         context: The context, if the layer takes a context.
-        container: Whether the layer holds other layers.
+        container: True if the layer holds other layers.
         log_scales: Smallest and largest log-derivative of each call of a formula.
         saturation: Share of the elements at each limit of a formula, for each of its calls.
     """

@@ -45,7 +45,7 @@ def diagnose(
     Args:
         model: A model with latents, such as `pyro_exact.models.VAE`, on its own device.
         data: Data of shape (N, ...). The mutual information takes N² scores, so about a hundred.
-        samples: Number of samples of the guide for each datum.
+        samples: Samples of the guide for each datum.
         ks: Sizes k of the importance-weighted bounds, in addition to 1 and ``samples``; larger ones
             are left out.
         seed: Seed of the noise.

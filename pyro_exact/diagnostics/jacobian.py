@@ -21,7 +21,7 @@ class Stretch(NamedTuple):
         least: Logarithm of the smallest singular value.
         greatest: Logarithm of the largest singular value.
         condition: Largest ratio of the two for a datum.
-        exact: Whether it comes from the whole Jacobian. An estimate by power iteration lies between
+        exact: True if it comes from the whole Jacobian. An estimate by power iteration lies between
             the true values, so the true condition number is larger.
     """
 

@@ -104,7 +104,7 @@ class NormalMixture(nn.Module):
 
     Args:
         dim: Dimension of the vectors.
-        components: Number of components.
+        components: Components.
         spread: Standard deviation of the means at the start.
 
     Raises:

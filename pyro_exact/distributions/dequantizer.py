@@ -34,7 +34,7 @@ class UniformDequantizer(TorchDistribution):
 
     Args:
         x: Pixel levels, a floating-point tensor that holds integers, of shape (\*batch, C, H, W).
-        event_dim: Number of dimensions of one image.
+        event_dim: Dimensions of one image.
 
     Example:
         >>> x = torch.full((2, 1, 4, 4), 255.0)

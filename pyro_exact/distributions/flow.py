@@ -67,7 +67,8 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         bijection: From noise to data.
         context: Context of a conditional bijection; its batch shape and that of the base broadcast
             to the batch shape of the distribution.
-        validate_args: Whether to check the values that are scored (default: as Pyro does).
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Raises:
         ValueError: If the noise or the context does not fit the bijection.

@@ -30,9 +30,9 @@ class IndependentSites(TorchDistribution):
     Args:
         theta: Parameters of each site, for example the output of a decoder.
         likelihood: Distribution of a site given its parameters.
-        grid_dim: Number of dimensions of the grid of sites: 1 for a vector, 3 for an image
+        grid_dim: Dimensions of the grid of sites: 1 for a vector, 3 for an image
             of single elements, 2 for an image whose sites are pixels with all their channels.
-        validate_args: Whether to check values before they are scored; default as in Pyro.
+        validate_args: If true, values are checked before they are scored; the default is the setting of Pyro.
 
     Shape:
         - theta: (\*batch, \*grid, likelihood.num_params).

@@ -41,7 +41,8 @@ class InverseAutoregressive(TorchDistribution):
         std: :math:`\sigma`.
         conditioner: :math:`g`, such as a `pyro_exact.nn.MaskedConvNet` with its context bound.
         formula: :math:`f`, such as ``Affine()``.
-        validate_args: Whether to check the values that are scored; as Pyro does by default.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Shape:
         - mean, std: (\*batch, C, H, W), which is the batch shape.

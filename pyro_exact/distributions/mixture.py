@@ -66,7 +66,8 @@ class MixtureDistribution(TorchDistribution):
     Args:
         logits: Logits of the weights (K).
         parts: The K distributions.
-        validate_args: Whether to check values against the support; `None` for Pyro's setting.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
     """
 
     arg_constraints: dict[str, Constraint] = {}  # noqa: RUF012, as in torch

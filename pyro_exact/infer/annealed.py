@@ -33,7 +33,7 @@ class AnnealedELBO(Trace_ELBO):
     Args:
         anneal: The term that is weighted, ``"energy"`` or ``"kl"``.
         start: :math:`\beta_0`, from 0 to 1.
-        steps: Number of steps in which the weight would rise by one.
+        steps: Steps in which the weight would rise by one.
         num_particles: As in `Trace_ELBO`.
         vectorize_particles: As in `Trace_ELBO`.
         max_plate_nesting: As in `Trace_ELBO`.

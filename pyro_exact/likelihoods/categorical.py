@@ -19,7 +19,7 @@ class CategoricalLikelihood(Likelihood):
     The likelihood knows nothing of the order of the levels; `DiscretizedLogisticMixture` does.
 
     Args:
-        levels: Number of levels, L; 256 for the pixels of the papers.
+        levels: Levels, L; 256 for the pixels of the papers.
 
     Shape:
         - theta: (\*sites, levels); x: (\*sites), integers.

@@ -22,8 +22,8 @@ class GaussianLikelihood(Likelihood):
     float32.
 
     Args:
-        channels: Number of independent elements of a site, C, for example of a pixel of a latent
-            map; `None` for a site that is a single element.
+        channels: Independent elements of a site, C, for example of a pixel of a latent map; `None`
+            for a site that is a single element.
 
     Shape:
         - theta: (\*sites, 2 C), means, then log standard deviations; x: (\*sites, C), or (\*sites)

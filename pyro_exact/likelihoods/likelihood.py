@@ -19,11 +19,11 @@ class Likelihood(ABC):
     that a likelihood must obey.
 
     Attributes:
-        num_params: Number of parameters of a site, the last dimension of ``theta``.
-        num_noise: Number of uniform noise elements that a draw of a site uses.
+        num_params: Parameters of a site, the last dimension of ``theta``.
+        num_noise: Uniform noise elements that a draw of a site uses.
         site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all
             channels.
-        levels: Number of values that an element can take; `None` for real numbers.
+        levels: Values that an element can take; `None` for real numbers.
         support: Values that an element can take.
         values: The support in words, for errors.
 

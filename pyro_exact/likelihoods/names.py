@@ -34,8 +34,8 @@ def make_likelihood(
         levels: The same for ``levels``, the number of levels of the data.
 
     Raises:
-        ValueError: If the name or an argument is unknown, an argument is missing, or the likelihood
-            has another number of levels than the data.
+        ValueError: If the name or an argument is unknown, an argument is missing, or the levels of
+            the likelihood differ than the data.
 
     Example:
         >>> make_likelihood("bernoulli").levels

@@ -99,9 +99,9 @@ class Density(GenerativeModel):
         """Draw ``n`` samples; of a model conditioned on classes, ``n`` of each, (n, classes, ...).
 
         Args:
-            n: Number of samples.
+            n: Samples.
             temperature: As in `Flow`.
-            progress: Whether an autoregressive model shows a progress bar.
+            progress: If true, an autoregressive model shows a progress bar.
 
         Raises:
             ValueError: If a temperature is given and the distribution is `Autoregressive`; if the

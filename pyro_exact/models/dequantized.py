@@ -34,7 +34,7 @@ class Dequantized(GenerativeModel):
 
     Args:
         flow: A `Flow` over images (C, H, W) in pixel levels.
-        levels: Number of values that an element can take.
+        levels: Levels; the values of an element are 0, ..., levels - 1.
         noise: Optional module that maps x to the distribution q(v | x) on [x, x + 1), such as
             `FlowDequantizer`. The default is uniform noise.
 

@@ -42,7 +42,7 @@ class GenerativeModel(nn.Module, ABC):
 
     @property
     def exact(self) -> bool:
-        """Whether an evaluation returns log p(x) itself, as with an empty `infer`, and not a bound."""
+        """True if an evaluation returns log p(x) itself, as with an empty `infer`, and not a bound."""
         return type(self).infer is GenerativeModel.infer
 
     @property

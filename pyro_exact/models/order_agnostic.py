@@ -96,9 +96,9 @@ class OrderAgnostic(GenerativeModel):
         """Draw ``n`` samples, each in the order of a random member of the ensemble.
 
         Args:
-            n: Number of samples.
+            n: Samples.
             temperature: Must be `None`.
-            progress: Whether to show a progress bar.
+            progress: If true, show a progress bar.
 
         Raises:
             ValueError: If a temperature is given.

@@ -26,7 +26,7 @@ def pixel_likelihood(
         name: ``"bernoulli"`` for bits, ``"categorical"`` for a logit of each level, ``"logistic"``
             for discretised logistics; `None` for bits with two levels, and logistics with more.
         shape: (C, H, W) of the images.
-        levels: Number of values that an element of an image can take.
+        levels: Pixel levels; the values of an image are 0, ..., levels - 1.
 
     Raises:
         ValueError: If bits are asked for, and there are not two levels.
@@ -56,12 +56,12 @@ def posterior(
     """Return the posterior q(z | x) from features: a diagonal normal, with an amortised flow if named.
 
     Args:
-        features: Number of features that the encoder returns, which are the context of the flow.
+        features: Size of the features that the encoder returns, which are the context of the flow.
         latent_dim: Dimension of z.
         flow: Name of the flow; `None` for the normal alone.
-        flow_layers: Number of layers of the flow.
-        flow_width: Width of the hidden layers of the networks of "iaf", "coupling" and "spline".
-        flow_rank: Number of hidden units of each layer of "sylvester".
+        flow_layers: Layers of the flow.
+        flow_width: Width of the hidden layers, used by "iaf", "coupling" and "spline".
+        flow_rank: Hidden units of each layer, used by "sylvester".
     """
     if flow is None:
         return FlowPosterior(features, latent_dim)

@@ -22,8 +22,8 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FIL
 
     Args:
         images: Images of shape (N, C, H, W), N at least 1.
-        columns: Number of images in a row.
-        gap: Number of empty pixels between two images.
+        columns: Images in each row.
+        gap: Empty pixels between two images.
         fill: Value of the empty pixels.
 
     Returns:
@@ -56,7 +56,7 @@ def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
 
     Args:
         images: Images of shape (N, C, H, W), with values in [0, 1].
-        columns: Number of images in a row.
+        columns: Images in each row.
 
     Returns:
         One image with 1 or 3 channels.
@@ -86,9 +86,9 @@ def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
     """Check that a grid is not too large, before its images are computed.
 
     Args:
-        n: Number of images.
+        n: Images.
         shape: Shape (C, H, W) of an image.
-        columns: Number of images in a row.
+        columns: Images in each row.
 
     Raises:
         ValueError: If the grid would be too large at one pixel for each pixel of the images.
@@ -114,7 +114,7 @@ def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
         owner: The function that draws them.
         title: Name of the images in the figure.
         images: Images of shape (N, C, H, W).
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
 
     Raises:
         TypeError: If the images are no tensor.

@@ -34,10 +34,10 @@ def save_grids(
 
     Args:
         grids: Titles and images, of shape (N, C, H, W) with values from 0 to levels - 1.
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
         path: A PNG file.
-        columns: Number of images in a row of a grid.
-        rows: Number of rows of grids, a divisor of the number of grids.
+        columns: Images in each row of a grid.
+        rows: Rows of grids, a divisor of the number of grids.
 
     Raises:
         TypeError: If images are no tensor.

@@ -21,8 +21,8 @@ class Limits(NamedTuple):
     """Limits of the resources for building a model.
 
     Attributes:
-        bytes: Number of bytes that are allocated in total.
-        calls: Number of calls of torch, which is about the number of weights times the number of
+        bytes: Bytes that are allocated in total.
+        calls: Calls of torch, which is about the number of weights times the number of
             operations that initialise a weight.
     """
 

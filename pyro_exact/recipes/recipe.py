@@ -111,7 +111,7 @@ class Recipe:
 
         Args:
             shape: Shape (C, H, W) of an image.
-            levels: Number of values that an element can take.
+            levels: Levels; the values of an element are 0, ..., levels - 1.
             limits: Limits of the resources for building the model.
             check: Called with the model before memory for the weights is allocated; it may raise an
                 error because of the shapes of the weights.

@@ -20,9 +20,9 @@ class Elbo:
         anneal: Optional term whose weight rises from ``start``, ``"energy"`` or ``"kl"``; see
             `pyro_exact.infer.AnnealedELBO`.
         start: Initial weight.
-        steps: Number of steps in which the weight would rise by one.
+        steps: Steps in which the weight would rise by one.
         free_nats: Nats of each latent that are not penalised; see `pyro_exact.infer.FreeBitsELBO`.
-        per: Whether ``free_nats`` are for each ``"site"`` or for each ``"channel"`` of a site.
+        per: True if ``free_nats`` are for each ``"site"`` or for each ``"channel"`` of a site.
     """
 
     anneal: Literal["energy", "kl"] | None = None
@@ -52,12 +52,12 @@ class Training:
         minutes: Optional maximum time. On a CPU this is the computing time of the training thread,
             independent of other load; on a GPU it is wall time. The learning rate decays according
             to the budget, ``steps`` or ``minutes``, that ends first.
-        batch_size: Number of images per step, which several processes share evenly.
+        batch_size: Images per step, which several processes share evenly.
         optimizer: Optimiser for all parameters, in the fused version if torch has one.
         learning_rate: Peak learning rate.
         betas: Decay rates of the moments.
         weight_decay: As defined by the optimiser.
-        warmup_steps: Number of steps of linear warm-up.
+        warmup_steps: Steps of linear warm-up.
         decay: Schedule after the warm-up: a constant rate, or a cosine decay to zero at the end of
             the budget.
         gradient_clip: Optional maximum norm of the gradient of all parameters.
@@ -67,13 +67,13 @@ class Training:
         matmul_precision: Precision of float32 matrix products in training, as in
             `torch.set_float32_matmul_precision`: with ``"high"`` or ``"medium"`` GPUs use TF32, and
             some CPUs a faster library.
-        compile: Whether `torch.compile` makes one graph of the flow or the causal network for the
+        compile: True if `torch.compile` makes one graph of the flow or the causal network for the
             training steps (default no). The first step then takes minutes, which is said before it
             starts; it pays in long runs (see the benchmark ``bench_compile``). Only for one
             process.
-        initial_images: Number of training images for the data-dependent initialisation.
-        flip: Whether to mirror training images at random.
-        validate_every: Number of steps between validations, and between checkpoints.
+        initial_images: Training images for the data-dependent initialisation.
+        flip: True if to mirror training images at random.
+        validate_every: Steps between validations, and between checkpoints.
         validate_on: Maximum number of validation images that a validation and the end of a run
             score; `None` for all.
         elbo: See `Elbo`.

@@ -27,7 +27,7 @@ def independent_bits_per_dim(train: Tensor, test: Tensor, levels: int) -> float:
     Args:
         train: Integers of shape (N, C, H, W) in {0, ..., levels - 1}.
         test: Images of the same kind, to be scored.
-        levels: Number of pixel levels, :math:`L`.
+        levels: Levels of a pixel, :math:`L`.
     """
     dims = train[0].numel()
 

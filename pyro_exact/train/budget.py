@@ -12,7 +12,7 @@ def budget_fraction(training: Training, step: int, seconds: float) -> float:
 
     Args:
         training: Settings with the budget.
-        step: Number of optimiser steps taken.
+        step: Optimiser steps taken.
         seconds: Training time.
     """
     steps = step / training.steps

@@ -49,7 +49,7 @@ def image_data_module(
         images: The data set.
         training: Settings: the size of a batch, flips, and the number of validation images.
         seed: Seed of the order of the images and of the flips.
-        processes: Number of processes that share a batch.
+        processes: Processes that share a batch.
 
     Raises:
         ValueError: If a batch cannot be divided among the processes, or is larger than the data.

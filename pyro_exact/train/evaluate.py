@@ -27,11 +27,11 @@ class Evaluation:
         standard_error: Standard error of ``bits_per_dim``: the standard deviation over images
             divided by sqrt(n); `None` for a single image.
         standard_error_nats: Standard error of ``nats``.
-        images: Number of images, n.
-        dims: Number of elements of an image, D.
+        images: Images, n.
+        dims: Elements of an image, D.
         bound: ``"exact"``, or the bound of the likelihood: ``"elbo"`` or
             ``"importance-weighted"``.
-        k: Number of samples of the guide per image.
+        k: Samples of the guide per image.
     """
 
     nats: float
@@ -90,9 +90,9 @@ def evaluate(
     Args:
         model: The model, on its own device.
         images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes.
-        k: Number of samples of the guide per image; 1 gives the ELBO, more give the
+        k: Samples of the guide per image; 1 gives the ELBO, more give the
             importance-weighted bound, which is tighter.
-        batch_size: Number of images or samples that are scored together; except for the noise, the
+        batch_size: Images or samples that are scored together; except for the noise, the
             result does not depend on it.
         seed: Seed of the guide's noise.
         labels: The class of each image, for a class-conditional model; the score is then that of

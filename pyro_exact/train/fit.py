@@ -76,15 +76,15 @@ def fit(
             end.
         out: Folder for the checkpoints; it is created if necessary.
         seed: Seed of the weights, the order of the images and the noise.
-        resume: Whether to continue from ``checkpoint.ckpt`` in ``out``.
+        resume: If true, continue from ``checkpoint.ckpt`` in ``out``.
         source: Arguments of `pyro_exact.data.load` that load ``images`` again, to be stored in the
             checkpoint.
-        progress: Whether to show a progress bar.
+        progress: If true, show a progress bar.
         device: ``"cuda"``, ``"cpu"``, or ``"auto"``, which uses CUDA if available.
-        devices: Number of devices on each machine; more than one trains with DDP. The batch is
+        devices: Devices on each machine; more than one trains with DDP. The batch is
             divided among all devices.
-        nodes: Number of machines, each started by ``torchrun``.
-        locked: Whether the caller already holds ``out``, by `pyro_exact.train.lock.folder_lock`,
+        nodes: Machines, each started by ``torchrun``.
+        locked: If true, the caller already holds ``out``, by `pyro_exact.train.lock.folder_lock`,
             because it also writes there before or after the run.
         finish: A function that the first process calls with the trained model and the record of the
             run, while it still holds ``out``; for example to write more files.

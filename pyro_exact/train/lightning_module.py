@@ -37,7 +37,7 @@ class TrainingModule(lightning.LightningModule):
         model: The model to train.
         run: The record of the run. During training only this module changes it; callbacks read it.
         last: Path of the last checkpoint, for the error of a run that diverges.
-        processes: Number of processes that share a batch.
+        processes: Processes that share a batch.
     """
 
     def __init__(

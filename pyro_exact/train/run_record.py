@@ -37,7 +37,7 @@ class RunRecord:
     Attributes:
         recipe: The model, and the settings of its training.
         shape: (C, H, W) of the images.
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
         data: Description of the images: name, shape and the size of each split.
         seed: Seed of the weights, the order of the images and the noise.
         hardware: Name of the device.
@@ -147,7 +147,7 @@ class RunRecord:
             data: ``name``, ``split`` and ``images``, the number of images scored; optionally a
                 ``note``.
             score: The score of these images.
-            parameters: Number of trained parameters.
+            parameters: Trained parameters.
         """
         recipe = self.recipe.to_dict()
         unit = self.recipe.paper.unit if self.recipe.paper else "bits/dim"

@@ -19,8 +19,8 @@ def check_start(run: RunRecord, last: Path, resume: bool) -> None:
     Args:
         run: The record of the run.
         last: Path of its last checkpoint.
-        resume: Whether it should continue from that checkpoint. Budgets may differ; everything else
-            must agree.
+        resume: If true, it should continue from that checkpoint. Budgets may differ; everything
+            else must agree.
 
     Raises:
         FileNotFoundError: If there is no checkpoint to continue from.

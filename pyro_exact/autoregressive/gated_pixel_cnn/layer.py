@@ -25,7 +25,7 @@ class GatedLayer(nn.Module):
             those of the skip connection.
         kernel_size: Odd side of the whole kernel.
         context_channels: Channels of the context; `None` without a context.
-        first: Whether the input is the image, of which the layer sees only rows above and earlier
+        first: If true, the input is the image, of which the layer sees only rows above and earlier
             pixels and colours.
     """
 

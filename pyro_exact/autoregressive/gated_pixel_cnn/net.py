@@ -32,15 +32,15 @@ class GatedPixelCNN(PixelNet):
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits. `None` for real numbers, which need a
+        levels: Levels of a pixel; two make bits. `None` for real numbers, which need a
             likelihood.
         width: Channels of either stack.
-        depth: Number of layers after the first, which has a 7x7 kernel.
+        depth: Layers after the first, which has a 7x7 kernel.
         kernel_size: Odd side of the kernels of these layers.
         head_width: Channels of the input of the last two convolutions.
         context_shape: Size of a context vector, or shape of a context map (channels, H, W).
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
-            With `DiscretizedLogisticMixture` a site is a pixel with all channels.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical. With `DiscretizedLogisticMixture` a site is a pixel with all channels.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, \*context_shape).

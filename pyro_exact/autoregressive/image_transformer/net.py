@@ -53,10 +53,10 @@ class ImageTransformer(CausalNet):
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits.
+        levels: Levels of a pixel; two make bits.
         width: Channels of the transformer.
-        depth: Number of blocks of the transformer.
-        heads: Number of attention heads.
+        depth: Blocks of the transformer.
+        heads: Attention heads.
         head_dim: Channels of each head, by default width / heads.
         dense_width: Channels within the networks of the positions, by default 4 width.
         local: Sites of a block of attention, at most the sites of the image; `None` for dense
@@ -66,8 +66,8 @@ class ImageTransformer(CausalNet):
         activation: ``"relu"`` as in the paper, or ``"gelu"``.
         positions: ``"sinusoidal"`` or ``"learned"``, of the rows and of the columns.
         dropout: Share of elements that are dropped in training.
-        context_dim: Size of a context vector, such as a class as a one-hot vector or a latent
-            vector, which enters every block.
+        context_dim: Size of a context vector, for example a one-hot class or a latent vector, which
+            enters every block.
         components: Logistics of the mixture over whole pixels; by default there is none, and a site
             is one element.
 

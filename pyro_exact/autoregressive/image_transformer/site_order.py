@@ -13,7 +13,7 @@ def site_order(channels: int, height: int, width: int, block_shape: tuple[int, i
     sequence. A block of the size of the image gives the usual order.
 
     Args:
-        channels: Number of sites of a pixel.
+        channels: Sites of a pixel.
         height: Height of the image, a multiple of that of a block.
         width: Width of the image, a multiple of that of a block.
         block_shape: Height and width of a block.

@@ -39,7 +39,7 @@ class MADE(CausalNet):
     Args:
         shape: Size of the vectors, or shape of images, whose pixels are numbered row by row.
         hidden_dims: Width of each hidden layer.
-        masks: Number of masks.
+        masks: Masks.
         order: A permutation of the indices of the sites, or one for each mask, for example the
             `scans` of an image. By default 0, 1, ..., or with several masks random orders.
         seed: Seed of the masks.

@@ -34,7 +34,7 @@ class NADE(CausalNet):
 
     Args:
         shape: Size of the vectors, or shape of images, whose pixels are numbered row by row.
-        width: Number of hidden units, :math:`H`.
+        width: Hidden units, :math:`H`.
         order: The order :math:`o`, a permutation of 0, ..., D - 1; by default the identity. Row
             :math:`d` of W, V and b belongs to the dimension at place d of the order.
         likelihood: Distribution of an element; by default Bernoulli.

@@ -36,7 +36,8 @@ class Completion(TorchDistribution):
         mask: True where a value is observed; its shape broadcasts to that of ``observed``.
         wanted: True at the sites to predict; by default all sites that are not observed. Sites that
             are neither are summed out.
-        validate_args: Whether to check values before they are scored; default as in Pyro.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Shape:
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.

@@ -31,9 +31,9 @@ class ConvNADE(OrderAgnosticNet):
         width: Channels of each hidden layer of the convolutions.
         kernels: Kernel size of each valid convolution; the full ones come in the reverse order.
         hidden_dims: Width of each hidden layer of the companion.
-        orders: Number of orders in the ensemble, or the orders themselves: permutations of the
-            indices of the sites.
-        seed: Seed of orders that are drawn.
+        orders: Orders of the ensemble: how many of them to draw, or permutations of the indices of
+            the sites.
+        seed: Seed used to draw orders.
         likelihood: Distribution of an element; by default Bernoulli.
 
     Shape:

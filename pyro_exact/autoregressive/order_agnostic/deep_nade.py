@@ -34,9 +34,9 @@ class DeepNADE(OrderAgnosticNet):
     Args:
         shape: Size of the vectors, or the shape of images, whose pixels are numbered row by row.
         hidden_dims: Width of each of the :math:`L` hidden layers.
-        orders: Number of orders in the ensemble, or the orders themselves: permutations of the
-            indices of the sites.
-        seed: Seed of orders that are drawn.
+        orders: Orders of the ensemble: how many of them to draw, or permutations of the indices of
+            the sites.
+        seed: Seed used to draw orders.
         dropout: Probability with which `conditionals` drops a hidden unit in training; steps drop
             none.
         likelihood: Distribution of an element; by default Bernoulli.

@@ -40,9 +40,9 @@ class OrderAgnosticNet(CausalNet):
     Args:
         shape: Size of a vector, or shape of an image, whose sites are numbered row by row.
         likelihood: Distribution of an element.
-        orders: Number of orders in the ensemble, or the orders themselves: permutations of the
-            indices of the sites.
-        seed: Seed of orders that are drawn.
+        orders: Orders of the ensemble: how many of them to draw, or permutations of the indices of
+            the sites.
+        seed: Seed used to draw orders.
 
     Shape:
         - x: (\*batch, \*shape); theta: (\*batch, \*shape, likelihood.num_params).

@@ -29,13 +29,14 @@ class PixelCNN(PixelNet):
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits.
+        levels: Levels of a pixel; two make bits.
         width: Channels in the middle of a residual block; the stream between the blocks has twice
             as many.
-        depth: Number of residual blocks.
+        depth: Residual blocks of the network.
         head_width: Channels between the last two convolutions; the paper uses 1024 for colours, 32
             for bits.
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,

@@ -37,8 +37,8 @@ class GatedResnet(nn.Module):
         width: Channels of input and output.
         kernel_size: Of both convolutions.
         centred: See `ShiftedConv2d`.
-        sides: Number of other maps.
-        dropout: Probability with which a hidden element is dropped in training.
+        sides: Other maps.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector c.
 
     Shape:

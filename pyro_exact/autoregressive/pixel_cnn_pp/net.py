@@ -34,11 +34,11 @@ class PixelCNNpp(CausalNet):
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
-        levels: Number of pixel levels; `None` for real numbers, which need a likelihood.
+        levels: Levels of a pixel; `None` for real numbers, which need a likelihood.
         width: Channels of either stream.
         depth: Residual blocks of a stream at each resolution.
-        components: Number of logistics of the default likelihood.
-        dropout: Probability with which a hidden element is dropped in training.
+        components: Logistics of the default likelihood.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector, for example a class as a one-hot vector, which adds
             to every gate.
         likelihood: Distribution of a pixel; by default a `DiscretizedLogisticMixture`. A likelihood
@@ -153,7 +153,7 @@ class PixelCNNpp(CausalNet):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Give every layer normalised outputs on a batch, with a context of zeros if there is one."""
+        """Give every layer normalised outputs on a batch, using a context of zeros if the network takes a context."""
         self.check_data(x)
         weight, context = self.last.bias, None
         if self.context_shape is not None:

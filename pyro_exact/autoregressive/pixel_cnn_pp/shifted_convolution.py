@@ -88,7 +88,7 @@ class ShiftedConv2d(WeightNormed):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel, whose last row is that of the pixel.
-        centred: Whether the kernel reaches as far to the right as to the left; otherwise it ends
+        centred: If true, the kernel reaches as far to the right as to the left; otherwise it ends
             at the pixel.
         stride: Rows and columns from one output to the next.
         gain: See `WeightNormed`.

@@ -24,10 +24,10 @@ class PixelCNNppStream(nn.Module):
 
     Args:
         width: Channels of all maps.
-        depth: Number of blocks at each resolution on the way there.
+        depth: Blocks at each resolution on the way there.
         kernel_size: Of all convolutions.
         centred: See `ShiftedConv2d`.
-        beside: Whether each block also sees the output of the same block of another stream.
+        beside: If true, each block also sees the output of the same block of another stream.
         dropout: See `GatedResnet`.
         context_dim: See `GatedResnet`.
 

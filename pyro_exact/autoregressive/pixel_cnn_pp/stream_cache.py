@@ -28,7 +28,7 @@ class StepSchedule(NamedTuple):
     Attributes:
         columns: Columns to compute, for each scale that has a pixel here.
         odd: For the same scales, 1 if the row is odd, else 0.
-        new_row: Whether the step starts a row.
+        new_row: True if the step starts a row.
     """
 
     columns: list[Tensor]

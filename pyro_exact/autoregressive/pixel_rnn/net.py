@@ -30,15 +30,16 @@ class PixelRNN(PixelNet):
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; `None` for real numbers, which need a likelihood.
+        levels: Levels of a pixel; `None` for real numbers, which need a likelihood.
         width: Size of the state of an LSTM; the stream between the layers has twice as many
             channels.
-        depth: Number of LSTM layers.
+        depth: LSTM layers of the network.
         head_width: Channels of the two convolutions before the last.
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical.
         kernel_size: Width of the convolution of the inputs of an LSTM.
-        taps: Number of cells that the convolution of the states of an LSTM sees.
-        maps: Number of maps that are scanned in one loop.
+        taps: Cells that the convolution of the states of an LSTM sees.
+        maps: Maps that are scanned in one loop.
     """
 
     places: Tensor
@@ -127,8 +128,8 @@ class LSTMLayer(nn.Module):
         narrow: Colour of each element of the state.
         stream: Colour of each channel of the stream between the layers.
         kernel_size: Width of the convolution of the inputs.
-        taps: Number of cells that the convolution of the states sees.
-        maps: Number of maps that are scanned in one loop.
+        taps: Cells that the convolution of the states sees.
+        maps: Maps that are scanned in one loop.
     """
 
     def __init__(

@@ -31,13 +31,14 @@ class RowLSTM(PixelRNN):
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits.
+        levels: Levels of a pixel; two make bits.
         width: Size of the state of an LSTM; the stream between the layers has twice as many
             channels.
-        depth: Number of LSTM layers.
+        depth: LSTM layers of the network.
         head_width: Channels of the two convolutions before the last; the paper uses 1024 for
             colours, 32 for bits.
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,

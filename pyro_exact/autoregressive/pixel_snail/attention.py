@@ -32,7 +32,7 @@ class PixelAttention(nn.Module):
         key_dim: Channels of queries and keys.
         value_dim: Channels of values.
         pool: Side of the squares.
-        dropout: Probability with which a hidden element is dropped in training.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector.
 
     Shape:

@@ -19,7 +19,7 @@ class AttentionCache(NamedTuple):
     Attributes:
         keys: The key of each square so far, (N, squares, key_dim).
         values: The value of each square so far, (N, squares, value_dim).
-        pooled: Whether a square has several pixels, so that keys and values are maxima.
+        pooled: True if a square has several pixels, so that keys and values are maxima.
         last_pixel: Index of the last pixel of each square, (squares).
         square: Index of the square of each pixel, (H W).
         background: Coordinates of each pixel, (H W, 2).

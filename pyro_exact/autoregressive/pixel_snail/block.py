@@ -16,8 +16,8 @@ class SnailBlock(nn.Module):
     Args:
         attention: The attention.
         width: Channels of the features.
-        resnets: Number of gated residual layers.
-        dropout: Probability with which a hidden element is dropped in training.
+        resnets: Gated residual layers.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector.
 
     Shape:

@@ -128,9 +128,9 @@ class PixelSNAILCache(NamedTuple):
         """Return the parameters of the current pixel, (N, 1, num_params).
 
         Args:
-            first: Whether it is the first pixel of the image.
-            new_row: Whether it is the first pixel of a row.
-            sees_others: Whether its attention sees another pixel.
+            first: If true, it is the first pixel of the image.
+            new_row: If true, it is the first pixel of a row.
+            sees_others: If true, its attention sees another pixel.
         """
         features = self.above.index_select(1, self.column)
         if not new_row:  # on the left of the image there is zero, and no bias

@@ -50,7 +50,7 @@ class ConvResidual(nn.Module):
 
     Args:
         width: Channels of input and output.
-        dropout: Probability with which a hidden element is dropped in training.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector c.
 
     Shape:
@@ -87,7 +87,7 @@ class PixelResidual(nn.Module):
 
     Args:
         width: Channels of input and output.
-        dropout: Probability with which a hidden element is dropped in training.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector c.
         side: Channels of another map s.
 

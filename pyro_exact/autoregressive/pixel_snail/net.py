@@ -39,18 +39,18 @@ class PixelSNAIL(CausalNet):
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
         width: Channels of the features.
-        depth: Number of blocks.
-        resnets: Number of gated residual layers of each block.
+        depth: Blocks.
+        resnets: Gated residual layers of each block.
         key_dim: Channels of the keys of each attention.
         value_dim: Channels of the values; by default half the width.
         pool: Keys and values are maxima over squares of this side, which divides the sides of the
             image; with 2, the attention over large images costs a quarter.
         components: Logistics of the mixture.
-        dropout: Probability with which a hidden element is dropped in training.
-        context_dim: Size of a context vector, such as a class as a one-hot vector or a latent
-            vector, which adds to every gate.
+        dropout: Probability of dropping a hidden element in training.
+        context_dim: Size of a context vector, for example a one-hot class or a latent vector, which
+            adds to every gate.
         likelihood: What theta means; its sites must be whole pixels. By default, a
             `DiscretizedLogisticMixture`, or, for images of one channel and two levels, a
             `BernoulliLikelihood`.
@@ -152,7 +152,7 @@ class PixelSNAIL(CausalNet):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Give every layer normalised outputs on a batch, with a context of zeros if there is one."""
+        """Give every layer normalised outputs on a batch, using a context of zeros if the network takes a context."""
         self.check_data(x)
         weight, context = self.last.bias, None
         if self.context_shape is not None:

@@ -126,7 +126,7 @@ class HierarchicalPixelVAE(GenerativeModel):
         """Draw ``n`` images, which are independent, or differ in the noise of a single level.
 
         Args:
-            n: Number of images.
+            n: Images.
             temperature: That of the top prior, as in `StandardNormal`.
             vary: The only level whose noise differs between the images, ``"top"``, ``"bottom"`` or
                 ``"pixels"``, as in the figures of the paper; `None` for independent images.

@@ -62,8 +62,8 @@ class StochasticLayer(nn.Module):
         latent_channels: Channels of the latent map.
         width: Channels of both paths.
         stride: 2 for a layer whose map is half as large as the map below.
-        flow: Whether the posterior has the inverse autoregressive step.
-        top: Whether this is the top layer, where the bottom-up path ends.
+        flow: If true, the posterior has the inverse autoregressive step.
+        top: If true, this is the top layer, where the bottom-up path ends.
 
     Shape:
         - h below: (\*batch, stride H, stride W, width); h above: (\*batch, H, W, width); z:

@@ -45,7 +45,7 @@ class ResNetVAE(GenerativeModel):
 
     Args:
         shape: (C, H, W).
-        levels: Number of values that an element of an image can take.
+        levels: Pixel levels; the values of an image are 0, ..., levels - 1.
         layers: Stochastic layers from the image to the top, which comes last. A first
             convolution halves the image before them.
         width: Channels of both paths.
