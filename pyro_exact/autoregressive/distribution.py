@@ -32,25 +32,24 @@ class Autoregressive(TorchDistribution):
 
     .. math:: \log p(x) = \sum_k \log p(x_{o_k} \mid x_{o_1}, \dots, x_{o_{k-1}}, \mathrm{context})
 
-    `log_prob` calls the network once; `sample` takes its steps, or whole passes where a step would
-    cost as much as a pass. The object holds no parameters: train and save the network, and create a
-    distribution wherever you need one.
+    `log_prob` calls the network once; `sample` takes steps, or whole passes when a step would cost
+    as much as a pass. This object holds no parameters: train and save the network, and create a
+    distribution when you need it.
 
-    The network may be an ensemble of K orders or masks. Its distribution is then their uniform
-    mixture, in which *joint* probabilities are averaged (the product of averaged conditionals would
-    not sum to one),
+    The network may be an ensemble of K orders or masks. This distribution is then the uniform
+    mixture of the members, in which *joint* probabilities are averaged (the product of averaged
+    conditionals would not sum to one),
 
     .. math:: \log p(x) = \log \frac1K \sum_{k=1}^K p_k(x)
 
     Args:
         net: A `pyro_exact.autoregressive.CausalNet`.
-        context: Context of the network, required if the network has a ``context_shape``. The batch
-            shape of the context is that of the distribution.
+        context: Context of the network, required when the network has a ``context_shape``. The batch shape of the context is also the batch shape of this distribution.
         member: Index of a single member of an ensemble; by default all members are used.
         validate_args: If true, values are checked before they are scored; the default is the setting of Pyro.
 
     Attributes:
-        passes: Steps, or of whole passes, of the last call of `sample`.
+        passes: Number of steps, or of whole passes, used by the last call of `sample`.
 
     Shape:
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
@@ -201,12 +200,13 @@ class Autoregressive(TorchDistribution):
         Each site is drawn given the sites before it in the order of the network, whether drawn or
         observed. A completion is therefore a sample of the conditional distribution if the observed
         sites come first in that order; sites that are observed later have no influence on earlier
-        sites. Under an ensemble each row is drawn in the order of one member, all equally likely.
+        sites. Under an ensemble each row is drawn in the order of a single member, all equally
+        likely.
 
         The uniform noise is drawn before the first step, row by row: on a CPU the first of many
-        rows is the row that would be drawn alone. Given the noise, a sample is a fixed point of one
-        pass of the network. A network of discrete values without steps of its own
-        (``net.incremental`` is False) is therefore evaluated on the whole sample until nothing
+        rows is the row that would be drawn alone. Given the noise, a sample is a fixed point of a
+        pass of the network. When a network of discrete values does not define steps
+        (``net.incremental`` is False), it is therefore evaluated on the whole sample until nothing
         changes, which takes far fewer passes than there are sites. On a CUDA device steps of the
         same kind (`CausalNet.phase`) are recorded in a graph once, and replayed.
 
@@ -220,9 +220,9 @@ class Autoregressive(TorchDistribution):
                 contexts alone.
 
         Raises:
-            ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is
-                outside of the support, a mask divides a site, a weight is not finite, or the
-                network computes NaN.
+            ValueError: If ``observed`` is given without ``mask``, or ``mask`` without ``observed``,
+                an observed value is outside of the support, a mask divides a site, a weight is not
+                finite, or the network computes NaN.
         """
         name = "Autoregressive.sample"
         if (observed is None) != (mask is None):
@@ -322,7 +322,7 @@ class Autoregressive(TorchDistribution):
         inputs: SamplingInputs,
         progress: bool,
     ) -> Tensor:
-        """Draw the same rows by whole passes. Each pass settles at least one more site."""
+        """Draw the same rows by whole passes. Each pass settles at least another site."""
         net, weight = self.net, _weight(self.net)
         x = weight.new_zeros(*inputs.noise.shape[:2], *net.likelihood.site_shape)
 
@@ -343,7 +343,7 @@ class Autoregressive(TorchDistribution):
         observed: Tensor,
         mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return observed values and their mask, of one shape, or raise an error."""
+        """Return observed values and the mask, of equal shapes, or raise an error."""
         name = "Autoregressive.sample"
         observed, mask = check_tensor(name, "observed", observed), check_mask(name, "mask", mask)
         shape = check_broadcast(

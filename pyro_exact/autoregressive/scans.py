@@ -16,10 +16,10 @@ def scans(shape: Sequence[int]) -> list[list[int]]:
     scans come in opposite pairs.
 
     Args:
-        shape: Shape of the image, of one channel: (H, W) or (1, H, W).
+        shape: Shape of the image, of a single channel: (H, W) or (1, H, W).
 
     Returns:
-        Eight permutations of the indices of the pixels, which are numbered row by row.
+        Eight permutations of the indices of the pixels, which are read row by row.
 
     Raises:
         ValueError: On another shape.

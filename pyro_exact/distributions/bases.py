@@ -21,12 +21,10 @@ from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 
 
 class UniformBox(nn.Module):
-    r"""The base of a flow on a box or a torus: independent uniform elements in [low, high].
-
-    Args:
+    r"""The base of a flow on a box or a torus: independent uniform elements in [low, high]. Args:
         dim: Dimension of the vectors.
-        low: The lower end of each interval, by default :math:`-\pi`.
-        high: The upper end, by default :math:`\pi`.
+        low: Lower end of each interval; the default is :math:`-\pi`.
+        high: Upper end of each interval; the default is :math:`\pi`.
 
     Raises:
         ValueError: If ``low`` is not below ``high``.
@@ -61,12 +59,12 @@ class UniformBox(nn.Module):
 class StudentNoise(nn.Module):
     r"""The base of a flow of data with heavy tails: independent Student-t elements.
 
-    The degrees of freedom of each dimension are learned, above the given least number.
+    The degrees of freedom of each dimension are learned, and must be above a given limit.
 
     Args:
         dim: Dimension of the vectors.
         df: Degrees of freedom at the start.
-        least: The least number of degrees of freedom; above 2 the variance is finite.
+        least: Lower limit of the degrees of freedom; the variance is finite when this is above 2.
 
     Raises:
         ValueError: If ``df`` is not above ``least``, or either is not positive.
@@ -98,14 +96,14 @@ class StudentNoise(nn.Module):
 
 
 class NormalMixture(nn.Module):
-    r"""The base of a flow of data in clusters: a learned mixture of normals with diagonal covariances.
+    r"""The base of a flow of data in clusters: a learned mixture of diagonal normals.
 
-    Samples have no gradient: use it to fit data, and not in a guide.
+    Samples have no gradient: this base should be used to fit data, and not in a guide.
 
     Args:
         dim: Dimension of the vectors.
-        components: Components.
-        spread: Standard deviation of the means at the start.
+        components: Components of the mixture.
+        spread: Standard deviation of the means at the start of training.
 
     Raises:
         ValueError: If a size is not positive.
@@ -134,11 +132,11 @@ class NormalMixture(nn.Module):
 
 
 class LowRankNormal(nn.Module):
-    r"""The base of a flow of long vectors: a learned normal with a covariance that is diagonal plus a low rank.
+    r"""The base of a flow of long vectors: a learned normal with diagonal plus low-rank covariance.
 
     Args:
         dim: Dimension of the vectors.
-        rank: The rank.
+        rank: Rank of the low-rank part of the covariance.
 
     Raises:
         ValueError: If the rank is not from 1 to ``dim``.

@@ -25,16 +25,16 @@ from pyro_exact.transforms.conditioned import Conditioned
 
 
 class UniformDequantizer(TorchDistribution):
-    r"""The uniform distribution on [x, x + 1) around integer pixel levels x.
+    r"""The uniform distribution on [x, x + 1), used as dequantisation noise of integer pixel levels x.
 
     .. math:: v = x + u, \quad u \sim U[0, 1), \qquad \log q(v \mid x) = 0 \text{ nats where } \lfloor v \rfloor = x
 
     In float32 x + u can round up to x + 1, which would be another image; such a sample becomes the
-    largest number below.
+    largest value below.
 
     Args:
         x: Pixel levels, a floating-point tensor that holds integers, of shape (\*batch, C, H, W).
-        event_dim: Dimensions of one image.
+        event_dim: Dimensions of a single image.
 
     Example:
         >>> x = torch.full((2, 1, 4, 4), 255.0)
@@ -79,7 +79,7 @@ class UniformDequantizer(TorchDistribution):
 
 
 class CellFlow(TransformedDistribution):  # type: ignore[misc]
-    """The distribution of a `FlowDequantizer`: a flow into [x, x + 1), with no density anywhere else."""
+    """The distribution of a `FlowDequantizer`: a flow into [x, x + 1), with zero density elsewhere."""
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> CellFlow:
         new: CellFlow = super().expand(
@@ -100,14 +100,13 @@ class CellFlow(TransformedDistribution):  # type: ignore[misc]
 
 
 class FlowDequantizer(nn.Module):
-    r"""Variational dequantisation noise: a flow that is conditioned on the image, as the distribution q(v | x).
+    r"""Variational dequantisation noise: a flow q(v | x) that is conditioned on the image.
 
     .. math:: v = f(\epsilon; x) \in [x, x + 1), \quad \epsilon \sim N(0, I), \qquad
         \log q(v \mid x) = \log N(\epsilon; 0, I) - \log|\det \partial f/\partial \epsilon|
 
     Args:
-        bijection: A conditional map from a vector of noise to [x, x + 1), whose context is the
-            image x, such as `pyro_exact.flows.flow_pp_dequantizer`.
+        bijection: A conditional map from a vector of noise to [x, x + 1), which must use the image x as context, for example `pyro_exact.flows.flow_pp_dequantizer`.
 
     Shape:
         - x: (\*batch, C, H, W), pixel levels; the distribution has that batch shape and events (C,
@@ -143,12 +142,12 @@ class FlowDequantizer(nn.Module):
         return CellFlow(flow.base_dist, flow.transforms, validate_args=False)
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Set the parameters that depend on data from a batch of images; return a sample of q(v | x) for each."""
+        """Set the parameters that depend on data using a batch of images; return samples of q(v | x)."""
         return self.flow.bijection.initialize(self.flow.base().sample(x.shape[:1]), x)
 
 
 def _check_value(d: TorchDistribution, name: str, value: Tensor) -> None:
-    """Say what is wrong with a value that is scored, if anything is."""
+    """Raise an error if a value that is scored has another type or shape."""
     check_numbers(name, "value", check_floating(name, "value", value))
     check_broadcast(
         name, "value", check_event(name, "value", value, d.event_shape), "x", d.batch_shape

@@ -21,7 +21,7 @@ from pyro_exact.transforms.numerics import of_event
 
 
 class StandardNormal(nn.Module):
-    """The base of a flow: independent N(0, temperature²) numbers, on the device of the module.
+    """The base of a flow: independent N(0, temperature²) elements, on the device of this module.
 
     Args:
         dim: Dimension of the vector.
@@ -43,7 +43,7 @@ class StandardNormal(nn.Module):
         """Return the distribution.
 
         Args:
-            temperature: Its standard deviation, at least 0 and finite.
+            temperature: Standard deviation of the noise, at least 0 and finite.
 
         Raises:
             ValueError: If the temperature is out of range.
@@ -59,14 +59,14 @@ class StandardNormal(nn.Module):
 class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
     r"""The distribution of :math:`x = f(z)` for a bijection :math:`f`, as `Flow` returns it.
 
-    It is a stock `TransformedDistribution` with less work inside: a score is one evaluation of the
-    bijection, and the score of a sample is none.
+    This is a stock `TransformedDistribution` with less work inside: a score takes a single
+    evaluation of the bijection, and the score of a sample takes no evaluation.
 
     Args:
         base: Distribution of the noise :math:`z`.
         bijection: From noise to data.
-        context: Context of a conditional bijection; its batch shape and that of the base broadcast
-            to the batch shape of the distribution.
+        context: Context of a conditional bijection; the batch shapes of context and base must
+            broadcast, to the batch shape of this distribution.
         validate_args: If true, values are checked before they are scored; the default is the
             setting of Pyro.
 
@@ -104,7 +104,7 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
 
     @property
     def transforms(self) -> list[Bijection]:
-        """The transforms of a stock distribution: the bijection, with its context bound."""
+        """The transforms of a stock distribution: the bijection, with the context bound."""
         bijection, context = self.bijection, self.context
         return [bijection if context is None else bijection.condition(context)]
 
@@ -140,20 +140,20 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
 
 
 class Flow(nn.Module):
-    r"""The distribution of :math:`x = f(z)` for noise :math:`z` from a base: what decides which side is the data.
+    r"""A normalising flow: the distribution of :math:`x = f(z)` for noise :math:`z` from a base.
 
     .. math:: \log p(x) = \log p(z) - \log|\det \partial f/\partial z|, \qquad z = f^{-1}(x)
 
-    An image flow is written data to noise, so pass its inverse: ``Flow(StandardNormal(64), glow((1,
-    8, 8)).inv)``.
+    Use this module to turn a bijection into a distribution. An image flow is written data to noise,
+    so the inverse must be used: ``Flow(StandardNormal(64), glow((1, 8, 8)).inv)``.
 
     Args:
-        base: A module that returns a distribution when called, such as `StandardNormal`. (A bare
-            distribution is accepted too, but does not move with the module to another device.)
+        base: A module that returns a distribution when called, for example `StandardNormal`. (A
+            distribution is accepted too, but does not move to another device with this module.)
         bijection: The map from noise to data.
 
     Raises:
-        TypeError: If the bijection is none of ours.
+        TypeError: If the bijection is not a `Bijection`.
 
     Example:
         >>> from pyro_exact.flows import glow
@@ -175,8 +175,8 @@ class Flow(nn.Module):
         """Return the distribution of the data, a `TransformedDistribution`.
 
         Args:
-            temperature: Standard deviation of the base noise, where the base has one; 1 is the
-                model itself.
+            temperature: Standard deviation of the base noise, used when the base takes a
+                temperature; 1 is the model itself.
 
         Raises:
             ValueError: If the flow needs a context.
@@ -189,11 +189,11 @@ class Flow(nn.Module):
         return self._distribution(temperature)
 
     def condition(self, context: Tensor, temperature: float | None = None) -> FlowDistribution:
-        """Return the distribution given a context; its batch shape is that of the context.
+        """Return the distribution given a context; the batch shape is the batch shape of the context.
 
         Raises:
-            ValueError: If the flow takes no context, or one of another shape; with validation, if
-                it is not finite.
+            ValueError: If the flow takes no context, or the context has another shape; with
+                validation, if the context is not finite.
         """
         check_tensor("Flow.condition", "context", context)
         if self.bijection.context_shape is None:
@@ -210,7 +210,7 @@ class Flow(nn.Module):
     def _distribution(
         self, temperature: float | None, context: Tensor | None = None
     ) -> FlowDistribution:
-        """Return the distribution of the data, or say that the bijection goes the other way."""
+        """Return the distribution of the data, or raise an error if the bijection goes the other way."""
         base = self.noise(temperature)
         try:
             return FlowDistribution(base, self.bijection, context)

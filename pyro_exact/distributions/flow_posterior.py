@@ -1,4 +1,4 @@
-"""The posterior of a VAE: a diagonal normal, and perhaps a flow."""
+"""The posterior of a VAE: a diagonal normal, and an optional flow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyro_exact.transforms.bijection import Bijection
 
 
 class FlowPosterior(nn.Module):
-    r"""A diagonal normal that depends on features of the data, pushed through a flow: q(z | x) of a VAE.
+    r"""The posterior q(z | x) of a VAE: a diagonal normal given features, and an optional flow.
 
     .. math::
         z_0 \sim N(\mu(h), \sigma(h)^2), \quad z = f(z_0; h), \qquad
@@ -22,19 +22,18 @@ class FlowPosterior(nn.Module):
     :math:`\mu` and :math:`\log(e^\sigma - 1)` are linear in the features :math:`h`.
 
     Args:
-        features: Size of :math:`h`, what an encoder returns.
+        features: Size of :math:`h`, the features computed by an encoder.
         dim: Dimension of the latent.
-        flow: From noise to latent, such as `pyro_exact.flows.planar`. With ``context_dim=features``
-            it is amortised: :math:`h` is its context. Without a context it is the same for all
-            data. `None` for the normal alone.
+        flow: Optional bijection from noise to latent, for example `pyro_exact.flows.planar`. When
+            ``context_dim=features``, this flow is amortised, using :math:`h` as context. Without a
+            context the same flow is used for all data. The default is the normal alone.
 
     Shape:
         - h: (\*batch, features); the distribution has that batch shape and events (dim,).
 
     Raises:
-        TypeError: If the flow is no `Bijection`.
-        ValueError: On sizes that are not positive; if the flow is one of another dimension, or its
-            context is not :math:`h`; on another shape.
+        TypeError: If the flow is not a `Bijection`.
+        ValueError: If a size is not positive, or the flow or the features have another dimension.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, section 4.2,

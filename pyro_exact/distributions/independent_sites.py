@@ -1,4 +1,4 @@
-"""The distribution of sites that do not depend on each other."""
+"""The distribution of sites that are independent of each other."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ class IndependentSites(TorchDistribution):
 
     Args:
         theta: Parameters of each site, for example the output of a decoder.
-        likelihood: Distribution of a site given its parameters.
-        grid_dim: Dimensions of the grid of sites: 1 for a vector, 3 for an image
-            of single elements, 2 for an image whose sites are pixels with all their channels.
+        likelihood: Distribution of a site given the corresponding parameters.
+        grid_dim: Dimensions of the grid of sites: 1 for a vector, 3 for an image of single elements, 2 for an image whose sites are pixels with all channels.
         validate_args: If true, values are checked before they are scored; the default is the setting of Pyro.
 
     Shape:
@@ -40,7 +39,7 @@ class IndependentSites(TorchDistribution):
           nats.
 
     Raises:
-        ValueError: If theta has another number of parameters; if a value has another shape, or is
+        ValueError: If theta has more or fewer parameters than the likelihood; if a value has another shape, or is
             outside of the support.
 
     Example:

@@ -1,4 +1,4 @@
-"""The distribution of a latent map after one inverse autoregressive step (IAF)."""
+"""The distribution of a latent map after an inverse autoregressive step (IAF)."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from pyro_exact.transforms.memory import FORWARD, Memory, Record
 
 
 class InverseAutoregressive(TorchDistribution):
-    r"""A latent map of normals, each element transformed with parameters from the preceding noise elements (IAF).
+    r"""A latent map of normals after an inverse autoregressive step (IAF). Use it in a posterior.
 
     .. math::
         \epsilon_i \sim N(\mu_i, \sigma_i^2), \quad z_i = f(\epsilon_i;\, g_i(\epsilon_{<i})),
         \qquad \log q(z_i \mid z_{<i}) = \log N(\epsilon_i; \mu_i, \sigma_i^2) - \log |f'_i|
 
-    Its batch holds the numbers of the map, and its log-density is that of each number given those
-    before it, so that sums over any of them can be had; ``.to_event(3)`` is the distribution of the
-    map.
+    The elements of the map are the batch of this distribution, and `log_prob` returns the
+    log-density of each element given the preceding elements, so that any elements can be summed;
+    use ``.to_event(3)`` to get the distribution of the map.
 
-    To draw takes one evaluation of :math:`g`, and a draw is scored by what was computed for it, as
-    long as no weight has changed since (which is known where the conditioner is a module, or a
-    `functools.partial` of one). For any other map the noise is found by evaluations until nothing
-    changes: each makes at least one number more exact, the k-th is done after k, and as a rule all
-    are after a few.
+    A draw takes a single evaluation of :math:`g`. The score of this draw uses the stored results,
+    as long as no weight has changed since (which is known when the conditioner is a module, or a
+    `functools.partial` of a module). For any other map the noise is computed using evaluations
+    until nothing changes: the k-th element is exact after k evaluations, and usually all elements
+    are exact after a few.
 
     Args:
         mean: :math:`\mu`.
         std: :math:`\sigma`.
-        conditioner: :math:`g`, such as a `pyro_exact.nn.MaskedConvNet` with its context bound.
-        formula: :math:`f`, such as ``Affine()``.
+        conditioner: :math:`g`, for example a `pyro_exact.nn.MaskedConvNet` with the context bound.
+        formula: :math:`f`, for example ``Affine()``.
         validate_args: If true, values are checked before they are scored; the default is the
             setting of Pyro.
 
@@ -50,7 +50,7 @@ class InverseAutoregressive(TorchDistribution):
           formula.num_params).
 
     Raises:
-        ValueError: If the conditioner's output has another shape.
+        ValueError: If the output of the conditioner has another shape.
 
     Reference:
         Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational
@@ -104,7 +104,7 @@ class InverseAutoregressive(TorchDistribution):
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each number given those before it, of the batch shape."""
+        """Return the log-density of each element given the preceding elements, of the batch shape."""
         name = "InverseAutoregressive.log_prob"
         value = cast(
             check_numbers(name, "value", check_floating(name, "value", value)), self.base.loc
@@ -119,7 +119,7 @@ class InverseAutoregressive(TorchDistribution):
         return self.base.log_prob(noise) + ladj
 
     def _inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the noise of a map, and the log-derivative of each of its numbers by that of the map."""
+        """Return the noise of a map, and the log-derivative of each element of the map in this noise."""
         noise, ladj = z, torch.zeros_like(z)
         for _ in range(prod(z.shape[-3:])):
             before = noise
@@ -133,7 +133,7 @@ class InverseAutoregressive(TorchDistribution):
 
 
 class _Parts(nn.Module):
-    """The tensors that a density depends on: those of its network, its formula, and what is bound to the network."""
+    """The tensors that a density depends on: of the network, the formula, and bound arguments."""
 
     def __init__(self, net: nn.Module, formula: Elementwise, bound: list[Tensor]) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class _Parts(nn.Module):
 
     @classmethod
     def of(cls, conditioner: Callable[[Tensor], Tensor], formula: Elementwise) -> _Parts | None:
-        """Return the parts, or `None` if the conditioner does not tell its own: then nothing can be remembered."""
+        """Return the parts, or `None` if the tensors of the conditioner are unknown."""
         given = conditioner if isinstance(conditioner, partial) else partial(conditioner)
         bound = [
             value for value in (*given.args, *given.keywords.values()) if isinstance(value, Tensor)

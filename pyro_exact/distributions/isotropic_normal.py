@@ -15,7 +15,7 @@ class IsotropicNormal(Independent):
 
     .. math:: \log p(z) = -\frac{|z|^2}{2 s^2} - D \log(s \sqrt{2 \pi})
 
-    It is ``Normal(0, scale).to_event(1)`` with fewer operations, which count where a flow is small.
+    This is ``Normal(0, scale).to_event(1)`` with fewer operations. Use it when a flow is small.
 
     Args:
         origin: Zeros, of shape (\*batch, dim).

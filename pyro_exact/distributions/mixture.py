@@ -15,18 +15,20 @@ from pyro_exact.distributions.flow import Flow
 
 
 class Mixture(nn.Module):
-    r"""A mixture of flows with learned weights. Use it for data in clusters, which a single flow joins by bridges.
+    r"""A mixture of flows with learned weights. Use it for data in clusters.
 
     .. math:: \log p(x) = \log \sum_k \pi_k\, p_k(x)
 
-    Samples have no gradient: use it to fit data, and not in a guide.
+    A single flow would join the clusters by bridges. Samples have no gradient: this mixture should
+    be used to fit data, and not in a guide.
 
     Args:
-        flows: The components, at least one. All have the same shape, and the same context if any.
+        flows: The components, at least one. All must have the same shape, and the same context if
+            any.
 
     Raises:
-        TypeError: If a component is no `Flow`.
-        ValueError: If there is none.
+        TypeError: If a component is not a `Flow`.
+        ValueError: If there is no component.
 
     Example:
         >>> from pyro_exact.distributions import Flow, StandardNormal
@@ -55,13 +57,13 @@ class Mixture(nn.Module):
         return MixtureDistribution(self.logits, [flow() for flow in self.flows])
 
     def condition(self, context: Tensor) -> MixtureDistribution:
-        """Return the distribution given a context; the batch shape is that of the context."""
+        """Return the distribution given a context; the batch shape is the batch shape of the context."""
         parts = [flow.condition(context) for flow in self.flows]  # type: ignore[operator]
         return MixtureDistribution(self.logits, parts)
 
 
 class MixtureDistribution(TorchDistribution):
-    """A mixture of distributions of any kinds, with the same event shape and the same batch shape.
+    """A mixture of distributions of any type, with the same event shape and the same batch shape.
 
     Args:
         logits: Logits of the weights (K).

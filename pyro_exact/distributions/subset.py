@@ -1,4 +1,4 @@
-"""Random subsets of sites, the latent of order-agnostic training."""
+"""Random subsets of sites, used as the latent of order-agnostic training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Subset(TorchDistribution):
     are spread evenly.
 
     Args:
-        shape: Of the mask; D is its number of elements.
+        shape: Shape of the mask, which has D elements.
         device: Device of the samples.
         batch: Batch shape.
 

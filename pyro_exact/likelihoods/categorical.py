@@ -16,10 +16,10 @@ class CategoricalLikelihood(Likelihood):
 
     .. math:: \log p(x \mid \theta) = \theta_x - \log \sum_k e^{\theta_k}
 
-    The likelihood knows nothing of the order of the levels; `DiscretizedLogisticMixture` does.
+    This likelihood does not use the order of the levels; `DiscretizedLogisticMixture` does.
 
     Args:
-        levels: Levels, L; 256 for the pixels of the papers.
+        levels: Levels of an element, L; for example 256 for 8-bit pixels.
 
     Shape:
         - theta: (\*sites, levels); x: (\*sites), integers.

@@ -11,20 +11,20 @@ from pyro_exact.checks import check_numbers
 
 
 class Likelihood(ABC):
-    r"""The distribution of one site, given the parameters that a network computes for it.
+    r"""The distribution of a site, given the parameters computed by a network.
 
     Use likelihoods as the ``likelihood=`` of autoregressive networks and of decoders. A likelihood
-    is a formula without weights: it scores values, and draws values from given uniform noise, so
-    that slow and fast samplers draw the same. `pyro_exact.testing.check_likelihood` checks the laws
-    that a likelihood must obey.
+    is a formula without weights: it scores values, and draws values using given uniform noise, so
+    that slow and fast samplers draw the same. Use `pyro_exact.testing.check_likelihood` to check
+    the laws that a likelihood must obey.
 
     Attributes:
         num_params: Parameters of a site, the last dimension of ``theta``.
-        num_noise: Uniform noise elements that a draw of a site uses.
+        num_noise: Uniform noise elements used to draw a site.
         site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all
             channels.
-        levels: Values that an element can take; `None` for real numbers.
-        support: Values that an element can take.
+        levels: Values that an element can take; `None` for real data. support: Values that an
+            element can take.
         values: The support in words, for errors.
 
     Shape:

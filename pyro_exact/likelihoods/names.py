@@ -29,9 +29,9 @@ def make_likelihood(
 
     Args:
         settings: A name in `LIKELIHOODS`, or ``{"name": ..., argument: value, ...}``.
-        channels: Value of the argument ``channels``, where the likelihood requires it and the
-            settings do not have it.
-        levels: The same for ``levels``, the number of levels of the data.
+        channels: Value of the argument ``channels``, used when this is required by the likelihood
+            and missing in the settings.
+        levels: The same for ``levels``, the levels of the data.
 
     Raises:
         ValueError: If the name or an argument is unknown, an argument is missing, or the levels of

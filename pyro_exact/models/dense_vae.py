@@ -23,7 +23,7 @@ def dense_vae(
     flow_rank: int = 32,
     likelihood: LikelihoodName | None = None,
 ) -> VAE:
-    """Build a `VAE` with dense networks.
+    """Build a `VAE` with dense networks. Use this for small images.
 
     Args:
         shape: (C, H, W).
@@ -31,8 +31,8 @@ def dense_vae(
         latent_dim: Dimension of the latent.
         hidden_dims: Widths of the hidden layers of the encoder, and in this order of the decoder
             too.
-        flow: Flow of the posterior after the diagonal normal, amortised by the encoder; `None` for
-            the normal alone.
+        flow: Flow of the posterior after the diagonal normal, amortised by the encoder; optional,
+            the default is the normal alone.
         flow_layers: Layers of the flow.
         flow_width: Width of the hidden layers, used by "iaf", "coupling" and "spline".
         flow_rank: Hidden units of each layer, used by "sylvester".

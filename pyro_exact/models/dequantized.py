@@ -19,15 +19,15 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class Dequantized(GenerativeModel):
-    r"""A flow as a model of integer images: a density of continuous v, of which x = floor(v) is observed.
+    r"""A flow as a model of integer images x = floor(v). Use it to train an image flow on pixel levels.
 
     .. math::
         P(x) = \int_{[0,1)^D} p(x + u)\, du \;\ge\; \exp \mathbb{E}_{q(v \mid x)} \log
         \frac{p(v)}{q(v \mid x)}
 
-    The guide draws v in [x, x + 1), so `Trace_ELBO` is the usual bound, and ``RenyiELBO(alpha=0)``
-    the importance-weighted bound. The unit of v is a pixel level: bits/dim are -log P(x) / (D log
-    2), without any correction.
+    The guide draws v in [x, x + 1) using dequantisation noise, so `Trace_ELBO` is the usual bound,
+    and ``RenyiELBO(alpha=0)`` the importance-weighted bound. The unit of v is a pixel level:
+    bits/dim are -log P(x) / (D log 2), without any correction.
 
     If the context of the flow is a one-hot class, the model is class-conditional: use `condition`
     with the classes of a batch.
@@ -35,7 +35,7 @@ class Dequantized(GenerativeModel):
     Args:
         flow: A `Flow` over images (C, H, W) in pixel levels.
         levels: Levels; the values of an element are 0, ..., levels - 1.
-        noise: Optional module that maps x to the distribution q(v | x) on [x, x + 1), such as
+        noise: Optional module that maps x to the distribution q(v | x) on [x, x + 1), for example
             `FlowDequantizer`. The default is uniform noise.
 
     Shape:
@@ -85,7 +85,7 @@ class Dequantized(GenerativeModel):
 
     @property
     def classes(self) -> int | None:
-        """Number of classes of a class-conditional model; `None` for any other model."""
+        """Classes of a class-conditional model; `None` for any other model."""
         context_shape = self.flow.bijection.context_shape
         return None if context_shape is None else context_shape[0]
 
@@ -137,7 +137,7 @@ class Dequantized(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` images, integers of dtype int64 in {0, ..., levels - 1}; ``temperature`` as in `Flow`.
+        """Draw ``n`` images, int64 in {0, ..., levels - 1}, using ``temperature`` as in `Flow`.
 
         If the model is conditioned on classes, draw ``n`` of each, of shape (n, classes, C, H, W).
         """

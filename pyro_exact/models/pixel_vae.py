@@ -34,8 +34,8 @@ def pixel_vae(
     .. math:: p(x, z) = p(z) \prod_i p(x_i \mid x_1, \dots, x_{i-1}, z), \qquad q(z \mid x) = N(\mu(x), \sigma(x)^2)
 
     The preceding pixels tell the decoder about local structure, so z needs to encode global
-    structure only, and may encode nothing: then the decoder ignores z (posterior collapse). Use
-    `pyro_exact.diagnose` to find out; free bits and annealing help (see
+    structure only, and may encode nothing: then the decoder ignores z (posterior collapse).
+    `pyro_exact.diagnose` should be used to find out; free bits and annealing help (see
     docs/posterior_collapse.md).
 
     Args:
@@ -47,8 +47,8 @@ def pixel_vae(
             independent given z, as in a plain VAE, whose decoder is the upsampling network.
         kernel_size: Odd side of the kernels after the first.
         head_width: Channels of the input of the last two convolutions of the decoder.
-        upsample: If true, the gates take z as a map of the size of the image, made by transposed
-            convolutions; otherwise z adds the same bias to every pixel.
+        upsample: If true, the gates take z as a map of the size of the image, computed using
+            transposed convolutions; otherwise z adds the same bias to every pixel.
         width: Channels of the first convolutions of the encoder, and of the last convolutions of
             the upsampling network.
         features: Size of the features that the encoder returns.

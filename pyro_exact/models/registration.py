@@ -1,4 +1,4 @@
-"""Register the parameters of a model in the store of Pyro, so that stock `SVI` trains them."""
+"""Register the parameters of a model in the store of Pyro, so that they are trained by stock `SVI`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def register(model: nn.Module) -> None:
     """Call ``pyro.module`` with a unique name, and with the current parameters of the model.
 
     The store of Pyro keeps the parameter that was registered first under a name, and `SVI` trains
-    that parameter. Therefore the name belongs to the weights: copies and loaded models have names
-    of their own, and a model that was conditioned on classes shares weights and name with the
-    original. A parameter that was replaced since is replaced in the store too.
+    this parameter. Therefore the name belongs to the weights: copies and loaded models must have
+    different names, and a model that was conditioned on classes uses the weights and the name of
+    the original. When a parameter has been replaced since, this is corrected in the store too.
 
     Raises:
         ValueError: If a parameter is not contiguous, because Pyro would train a copy.

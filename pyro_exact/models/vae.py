@@ -18,7 +18,7 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class VAE(GenerativeModel):
-    r"""A variational autoencoder: a latent z for each x, with an amortised guide, made of five parts.
+    r"""A variational autoencoder with an amortised guide. Use it to learn a latent z of each x.
 
     .. math::
         p(x, z) = p(z)\, p(x \mid \mathrm{decoder}(z)), \qquad q(z \mid x) = q(z \mid
@@ -32,14 +32,15 @@ class VAE(GenerativeModel):
     Args:
         encoder: Maps x to features.
         decoder: Maps z to the parameters of each site, or to the context of a causal network.
-        posterior: A module that maps the features to a distribution of z, such as `FlowPosterior`.
-        prior: A module that returns the distribution of z when called, such as `StandardNormal`, or
-            a `Flow`.
+        posterior: A module that maps the features to a distribution of z, for example
+            `FlowPosterior`.
+        prior: A module that returns the distribution of z when called, for example
+            `StandardNormal`, or a `Flow`.
         likelihood: A `Likelihood` of independent sites, or a `CausalNet`.
 
     Shape:
         - x: (N, \*event), of any dtype; z: (N, \*latent).
-        - encoder: x -> (N, features). The dtype of the input is that of the weights.
+        - encoder: x -> (N, features). The input must have the type of the weights.
         - decoder: (\*batch, \*latent) -> (\*batch, \*grid, num_params), or (\*batch,
           \*context_shape), for any batch shape.
 
@@ -138,7 +139,7 @@ class VAE(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` data; ``temperature`` is that of the prior, as in `Flow` and `StandardNormal`."""
+        """Draw ``n`` data, using ``temperature`` in the prior, as in `Flow` and `StandardNormal`."""
         prior = self.prior() if temperature is None else self.prior(temperature)
         return self.decode(prior.sample((checked_count(self, n),)))
 
@@ -158,5 +159,5 @@ class VAE(GenerativeModel):
         return x
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return a draw from p(x | z) for a draw of z from q(z | x): the data as the latent encodes them."""
+        """Return a draw from p(x | z) using a draw of z from q(z | x): the data that the latent encodes."""
         return self.decode(self.encode(x))

@@ -1,4 +1,4 @@
-"""Parts that the builders of VAEs choose by name: the likelihood of the pixels, and the flow of the posterior."""
+"""Parts of VAEs that are chosen by name: the likelihood of pixels, and the flow of the posterior."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pixel_likelihood(
         levels: Pixel levels; the values of an image are 0, ..., levels - 1.
 
     Raises:
-        ValueError: If bits are asked for, and there are not two levels.
+        ValueError: If ``"bernoulli"`` is used, and there are not two levels.
     """
     name = name or ("bernoulli" if levels == 2 else "logistic")
     if name == "categorical":

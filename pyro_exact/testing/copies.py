@@ -1,4 +1,4 @@
-"""Laws of copies of a layer, of its state and of its device."""
+"""Laws of copies of a layer, of the state and of the device."""
 
 from __future__ import annotations
 

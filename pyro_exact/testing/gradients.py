@@ -34,7 +34,7 @@ def derivatives_are_those_of_finite_differences(trial: Trial) -> None:
 
 
 def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tensor) -> list[Tensor]:
-    """Return outputs that always have a graph: `gradcheck` would skip outputs without one."""
+    """Return outputs that always have a graph: `gradcheck` would skip outputs without a graph."""
     zeros = [0 * argument.sum() for argument in arguments]
     nothing = torch.stack(zeros).sum()
     return [output + nothing for output in direction(*arguments)]
@@ -81,7 +81,7 @@ def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
 
 
 def _random_sums(direction: Direction, source: Tensor) -> Callable[[], list[Tensor]]:
-    """Return a function that returns a random sum of the output, and one of the ladj."""
+    """Return a function that returns random sums of the output and of the ladj."""
     factors = [torch.randn_like(value) for value in direction(source)]
 
     def sums() -> list[Tensor]:
@@ -94,7 +94,7 @@ def _random_sums(direction: Direction, source: Tensor) -> Callable[[], list[Tens
 def _length(gradients: list[Tensors], weight: str) -> float:
     """Return the norm of the gradients of a weight.
 
-    A weight is moved by its inverse, so that all weights have about the same effect.
+    A weight is moved by the inverse of this norm, so that all weights have about the same effect.
     """
     return max(0.1, *(gradient[weight].norm().item() for gradient in gradients))
 

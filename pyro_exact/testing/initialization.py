@@ -99,7 +99,7 @@ def _both_directions(trial: Trial, y: Tensor) -> list[Tensor]:
 
 
 def _initialized(layer: Bijection, data: Trial) -> Tensor:
-    """Initialise a layer, as users do, on a batch of data and its contexts; return the output."""
+    """Initialise a layer, as users do, on a batch of data and contexts; return the output."""
     torch.manual_seed(0)  # it may draw random numbers
     y: object = layer.initialize(data.x, data.context)
 

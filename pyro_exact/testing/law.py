@@ -22,8 +22,8 @@ class Law(Generic[T]):
     """A statement, and a function that raises an error if it does not hold.
 
     Args:
-        check: The function of a trial; its docstring is the statement.
-        applies: A function that tells whether the statement applies to the subject of a trial.
+        check: The function of a trial; the docstring is the statement.
+        applies: A function that returns whether the statement applies to the subject of a trial.
     """
 
     check: Callable[[T], None]
@@ -39,7 +39,7 @@ class Law(Generic[T]):
 
 
 def law(applies: Callable[[T], bool]) -> Callable[[Callable[[T], None]], Law[T]]:
-    """Return a decorator that turns a function into a law, for the trials to which it applies."""
+    """Return a decorator that turns a function into a law of some type of trials."""
     return lambda check: Law(check, applies)
 
 
@@ -104,7 +104,7 @@ def learns(trial: Trial) -> bool:
 def learns_from_context(trial: Trial) -> bool:
     """Apply to layers with a context and with parameters.
 
-    A layer without parameters may accept a context only to be used among conditional layers.
+    A layer without parameters may accept a context only because other layers use this context.
     """
     return conditional(trial) and learns(trial)
 

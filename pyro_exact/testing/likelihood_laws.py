@@ -12,7 +12,7 @@ DRAWS = 20_000
 
 
 def enumerable(trial: LikelihoodTrial) -> bool:
-    """A likelihood with so few values that all of them can be summed over."""
+    """A likelihood with so few values that a sum over all values is possible."""
     return can_be_enumerated(trial.likelihood, trial.likelihood.site_shape)
 
 
@@ -22,7 +22,7 @@ def discrete(trial: LikelihoodTrial) -> bool:
 
 
 def continuous(trial: LikelihoodTrial) -> bool:
-    """A likelihood of single real numbers, drawn from one noise element."""
+    """A likelihood of single real values, drawn using a single noise element."""
     likelihood = trial.likelihood
     return likelihood.levels is None and not likelihood.site_shape and likelihood.num_noise == 1
 

@@ -20,7 +20,7 @@ def discrete(trial: NetTrial) -> bool:
 
 
 def enumerable(trial: NetTrial) -> bool:
-    """A network with so few values that all of them can be summed over."""
+    """A network with so few values that a sum over all values is possible."""
     return can_be_enumerated(trial.net.likelihood, trial.net.event_shape)
 
 
@@ -217,7 +217,7 @@ def wrong_shapes_are_refused(trial: NetTrial) -> None:
 
 
 def _by_steps(trial: NetTrial, x: Tensor, context: Tensor | None, member: int) -> Tensor:
-    """Return the parameters from all steps, (*batch, *grid, num_params)."""
+    """Return the parameters computed using all steps, (*batch, *grid, num_params)."""
     net, dims = trial.net, len(trial.net.likelihood.site_shape)
     order, values = net.orders[member], net.to_sites(x)
     state = net.init_state(x.shape[: x.dim() - len(net.event_shape)], context, member)

@@ -28,7 +28,7 @@ def within(constraint: constraints.Constraint) -> Draw:
 
 @dataclass(frozen=True)
 class Trial:
-    r"""A copy of a layer and a batch of inputs; each law gets its own, and may change it.
+    r"""A copy of a layer and a batch of inputs; each law gets a new trial, and may change it.
 
     Args:
         layer: The layer, in float64.
@@ -51,7 +51,7 @@ class Trial:
         draw: Draw | None = None,
         std: float = 0.5,
     ) -> Trial:
-        """Copy a layer and add noise to its weights; arguments as of `check_bijection`."""
+        """Copy a layer and add noise to the weights; arguments as of `check_bijection`."""
         layer = copy.deepcopy(layer).cpu().double().eval()
         with torch.no_grad():
             for p in layer.parameters():

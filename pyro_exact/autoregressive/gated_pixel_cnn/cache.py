@@ -22,8 +22,8 @@ class RowWeights(NamedTuple):
     """Weights with which a layer computes a row of the vertical stack.
 
     Attributes:
-        vertical: W_v, (positions * in_channels, 2 width), and its bias.
-        across: W_vh, (2 width, 2 width), and its bias.
+        vertical: W_v, (positions * in_channels, 2 width), and the bias. across: W_vh, (2 width, 2
+            width), and the bias.
         context: V_v and V_h, (4 width, context channels), if there is a context.
     """
 
@@ -45,7 +45,8 @@ class RowWeights(NamedTuple):
         """Return the vertical gates of a row, and the term that is added to the horizontal gates.
 
         Args:
-            window: What the vertical kernel sees at each pixel, (N, W, positions * in_channels).
+            window: Inputs that the vertical kernel sees at each pixel, (N, W, positions *
+                in_channels).
             context: Context of each pixel, (N, W or 1, channels).
         """
         if self.context is not None and context is not None:
@@ -59,7 +60,7 @@ class RowWeights(NamedTuple):
 
 
 class SiteWeights(NamedTuple):
-    """Weights of a layer of the horizontal stack, for the channels of one colour."""
+    """Weights of a layer of the horizontal stack, for the channels of a single colour."""
 
     horizontal: Tensor  # W_h, (positions * in_channels, 2 width)
     out: StepWeights  # W_r and the skip connection
@@ -76,7 +77,7 @@ class SiteWeights(NamedTuple):
 
 
 class ColourCache(NamedTuple):
-    """Weights of one colour, and the terms that the vertical stack adds to its gates.
+    """Weights used for a single colour, and the terms that the vertical stack adds to the gates.
 
     Attributes:
         layers: Weights of each layer.
@@ -201,7 +202,7 @@ class GatedPixelCNNCache(NamedTuple):
         lines: Tensor,
         v: Tensor,
     ) -> None:
-        """Append a row to the line buffer below a layer, and clear its row of the horizontal stack."""
+        """Append a row to the line buffer below a layer, and clear the corresponding row of the horizontal stack."""
         width, side = v.shape[1], (lines.shape[2] - v.shape[1]) // 2
         line_buffer.next_row(lines)
         lines[:, -1, side : side + width] = v

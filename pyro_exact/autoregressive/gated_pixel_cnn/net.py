@@ -27,13 +27,13 @@ class GatedPixelCNN(PixelNet):
     :math:`h` sees the row of the pixel. Together they have no blind spot: in a network that is deep
     enough for the image, every element depends on all earlier elements. The gates of the horizontal
     stack also add to the input of two last 1x1 convolutions (skip connections). A context :math:`c`
-    adds to every gate: a class as a one-hot vector, a latent vector, or a map of the size of the
+    adds to every gate: for example a one-hot class, a latent vector, or a map of the size of the
     image.
 
     Args:
         shape: (C, H, W).
-        levels: Levels of a pixel; two make bits. `None` for real numbers, which need a
-            likelihood.
+        levels: Levels of a pixel; two make bits. use `None` for real data, when the likelihood must
+            be given.
         width: Channels of either stack.
         depth: Layers after the first, which has a 7x7 kernel.
         kernel_size: Odd side of the kernels of these layers.
@@ -143,7 +143,7 @@ class GatedPixelCNN(PixelNet):
         context: Tensor | None,
         batch_shape: Sequence[int],
     ) -> Tensor | None:
-        """Return the context as maps; a vector becomes a map of one pixel."""
+        """Return the context as maps; a vector becomes a map of a single pixel."""
         context = super().flatten_context(context, batch_shape)
         return context if context is None or context.dim() == 4 else context[..., None, None]
 
@@ -155,7 +155,7 @@ class GatedPixelCNN(PixelNet):
         return GatedPixelCNNCache.of(self, cursor, context)
 
     def _context_channels(self) -> int | None:
-        """Return the number of channels of the context, or raise an error if it has another shape."""
+        """Return the channels of the context, or raise an error if it has another shape."""
         if self.context_shape is None:
             return None
         if self.context_shape[1:] not in ((), (self.height, self.width)):

@@ -24,7 +24,7 @@ from pyro_exact.nn.transformer.positions import Kind
 
 
 class ImageTransformerCache(NamedTuple):
-    """What the steps of an `ImageTransformer` keep.
+    """Tensors used by the steps of an `ImageTransformer`.
 
     Attributes:
         batch_shape: Batch shape of the images.
@@ -40,36 +40,36 @@ class ImageTransformer(CausalNet):
 
     .. math:: \theta_{o_k} = W\, \mathrm{transformer}(0, e(x_{o_1}), \dots, e(x_{o_{k-1}}))_k
 
-    A site is one element of a pixel, with an embedding :math:`e` for each level of each colour and
-    a logit for each level. With ``components`` it is a pixel with all its channels, with a linear
-    embedding, and the likelihood is a mixture of that many discretised logistics.
+    A site is an element of a pixel, with an embedding :math:`e` for each level of each colour and a
+    logit for each level. When ``components`` is given, a site is a pixel with all channels, with a
+    linear embedding, and the likelihood is a mixture of discretised logistics.
 
     In every layer a site sees the sites of the same block and of the block before. By default
-    the sites come pixel by pixel and a block is a number of neighbours in that order. With
+    the sites come pixel by pixel and a block is a sequence of ``local`` sites in this order. With
     ``block_shape`` a block is a rectangle of pixels, and the rectangles come row by row.
 
-    The steps keep the keys and values of two blocks, so that a sample costs the arithmetic of one
-    pass.
+    The steps keep the keys and values of two blocks, so that a sample costs the arithmetic of a
+    single pass.
 
     Args:
         shape: (C, H, W).
         levels: Levels of a pixel; two make bits.
         width: Channels of the transformer.
-        depth: Blocks of the transformer.
+        depth: Blocks of the transformer, used one after another.
         heads: Attention heads.
         head_dim: Channels of each head, by default width / heads.
         dense_width: Channels within the networks of the positions, by default 4 width.
         local: Sites of a block of attention, at most the sites of the image; `None` for dense
             attention, or for the size of ``block_shape``.
         block_shape: Height and width of a rectangle of pixels, which divide the image.
-        norm: ``"post"`` as in the paper, or ``"pre"``.
-        activation: ``"relu"`` as in the paper, or ``"gelu"``.
-        positions: ``"sinusoidal"`` or ``"learned"``, of the rows and of the columns.
+        norm: Type of normalisation: ``"post"`` as in the paper, or ``"pre"``.
+        activation: Type of activation: ``"relu"`` as in the paper, or ``"gelu"``.
+        positions: Type of embedding used for rows and columns: ``"sinusoidal"`` or ``"learned"``.
         dropout: Share of elements that are dropped in training.
         context_dim: Size of a context vector, for example a one-hot class or a latent vector, which
             enters every block.
-        components: Logistics of the mixture over whole pixels; by default there is none, and a site
-            is one element.
+        components: Logistics of the mixture over whole pixels; by default a site is a single
+            element.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).

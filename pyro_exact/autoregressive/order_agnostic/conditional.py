@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class ConditionalNet(CausalNet):
     r"""The sites of an order-agnostic network given some observed sites, which are the context.
 
-    `OrderAgnosticNet.condition_on` creates it.
+    Use `OrderAgnosticNet.condition_on` to create this network.
 
     Args:
         net: The order-agnostic network.
-        mask: True at the sites that the context gives, of the shape of one vector or image.
+        mask: True at the sites that the context gives, of the shape of a vector or image.
         wanted: True at the sites to predict, of the same shape; by default all sites that are not
             observed.
 

@@ -18,7 +18,7 @@ from pyro_exact.nn.layout import channels_last
 
 
 class ConvNADE(OrderAgnosticNet):
-    r"""ConvNADE, a convolutional order-agnostic network of images. Use it to infer pixels from any other pixels.
+    r"""ConvNADE, a convolutional order-agnostic network. Use it to predict pixels from other pixels.
 
     .. math:: \theta_i = f([x \odot m; m])_i + g([x \odot m, m])_i
 
@@ -27,14 +27,14 @@ class ConvNADE(OrderAgnosticNet):
     followed by a ReLU. The companion :math:`g` is a `DeepNADE`. A step is a whole pass.
 
     Args:
-        shape: Shape of the images, (C, H, W), whose pixels are numbered row by row.
+        shape: Shape of the images, (C, H, W), whose pixels are read row by row.
         width: Channels of each hidden layer of the convolutions.
         kernels: Kernel size of each valid convolution; the full ones come in the reverse order.
         hidden_dims: Width of each hidden layer of the companion.
-        orders: Orders of the ensemble: how many of them to draw, or permutations of the indices of
+        orders: Orders of the ensemble: how many to draw, or permutations of the indices of
             the sites.
         seed: Seed used to draw orders.
-        likelihood: Distribution of an element; by default Bernoulli.
+        likelihood: Distribution of an element; the default is Bernoulli.
 
     Shape:
         - x: (\*batch, C, H, W); theta: (\*batch, C, H, W, likelihood.num_params).
@@ -116,7 +116,7 @@ class ConvNADE(OrderAgnosticNet):
         return self.companion.conditionals(x, mask) + theta
 
     def initialize(self, x: Tensor) -> None:
-        """Set the output bias of the companion to the parameters of the marginal distributions of a batch."""
+        """Set the output bias of the companion using the marginal distributions of a batch."""
         self.companion.initialize(x)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""The steps of PixelCNN: one site from the features of earlier pixels."""
+"""The steps of PixelCNN: a site is computed using the features of earlier pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BlockFeatures(NamedTuple):
 
 
 class BlockWeights(NamedTuple):
-    """Weights of a block, for the channels of one colour."""
+    """Weights of a block, used for the channels of a single colour."""
 
     narrow: StepWeights
     middle: StepWeights
@@ -47,7 +47,7 @@ class BlockWeights(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Weights of the network for the channels of one colour, and where these channels are."""
+    """Weights of the network for the channels of a single colour, and the places of these channels."""
 
     first: StepWeights
     blocks: list[BlockWeights]

@@ -1,7 +1,7 @@
 """The convolutions of PixelCNN++: kernels that end at the row of the pixel, with normalised weights.
 
 Maps are (N, H, W, channels), the layout in which a convolution is fastest. In a step they are some
-columns of one row, (N, columns, channels).
+columns of a single row, (N, columns, channels).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ShiftedWeights(NamedTuple):
         bias: Can be added to (N, columns, out_channels).
         offsets: Positions that the kernel sees at column 0.
         left: Columns of padding on the left of the line buffer.
-        stride: Columns from one output to the next.
+        stride: Columns between two outputs.
     """
 
     weight: Tensor
@@ -52,7 +52,7 @@ class ShiftedWeights(NamedTuple):
         new_row: bool,
         values: Tensor,
     ) -> None:
-        """Write some columns of the input, (N, columns, in_channels), into the last row of lines, or a new row."""
+        """Write columns of the input, (N, columns, in_channels), into the last row of lines or a new row."""
         if new_row:
             line_buffer.next_row(lines)
         lines[:, -1].index_copy_(1, columns + self.left, values)
@@ -66,7 +66,7 @@ class TransposedWeights(NamedTuple):
     padding: tuple[int, int]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return two rows, (N, 2, 2 columns, out_channels), from a pixel, or from all columns of a row."""
+        """Return two rows, (N, 2, 2 columns, out_channels), using a pixel, or all columns of a row."""
         return _transposed(x.unsqueeze(1), self.weight, self.bias, self.padding)
 
 
@@ -82,7 +82,7 @@ class PointwiseWeights(NamedTuple):
 
 
 class ShiftedConv2d(WeightNormed):
-    r"""A convolution that sees the row of the pixel and the rows above it.
+    r"""A convolution that sees the row of the pixel and the rows above this row.
 
     Args:
         in_channels: Channels of the input.
@@ -90,7 +90,7 @@ class ShiftedConv2d(WeightNormed):
         kernel_size: Height and width of the kernel, whose last row is that of the pixel.
         centred: If true, the kernel reaches as far to the right as to the left; otherwise it ends
             at the pixel.
-        stride: Rows and columns from one output to the next.
+        stride: Rows and columns between two outputs.
         gain: See `WeightNormed`.
 
     Shape:
@@ -206,7 +206,7 @@ def _transposed(
     bias: Tensor,
     padding: tuple[int, int],
 ) -> Tensor:
-    """Return the transposed convolution of stride 2 of a map, without rows below the doubled ones."""
+    """Return the transposed convolution of stride 2 of a map, without rows below the doubled rows."""
     maps = x.permute(0, 3, 1, 2)
     y = F.conv_transpose2d(
         maps,

@@ -97,7 +97,7 @@ class StreamCache(NamedTuple):
         schedule: StepSchedule,
         beside: Sequence[Tensor] | None = None,
     ) -> dict[int, Tensor]:
-        """Return the activated output of each block that is computed, by its index.
+        """Return the activated output of each block that is computed, by the index of the block.
 
         Args:
             x: Some columns of the input row, (N, columns, width).

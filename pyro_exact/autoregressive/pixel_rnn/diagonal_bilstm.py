@@ -1,4 +1,4 @@
-"""Diagonal BiLSTM: LSTM layers that scan an image along its diagonals, from both upper corners."""
+"""Diagonal BiLSTM: LSTM layers that scan an image along the diagonals, from both upper corners."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class DiagonalBiLSTM(PixelRNN):
-    r"""Diagonal BiLSTM: a PixelRNN whose LSTMs scan an image along its diagonals, in two directions.
+    r"""Diagonal BiLSTM: a PixelRNN whose LSTMs scan an image along the diagonals, in two directions.
 
     .. math::
         [o, f, i, g]_{rc} = [\sigma, \sigma, \sigma, \tanh]
@@ -23,12 +23,13 @@ class DiagonalBiLSTM(PixelRNN):
         c_{rc} = f \odot c_{r, c-1} + i \odot g, \qquad h_{rc} = o \odot \tanh c_{rc}
 
     from the left, and mirrored from the right. The states from the right see pixels that a pixel
-    must not see, so they are moved down by one row before both are added,
+    must not see, so they are moved down by a row before both are added,
     :math:`h_{rc} = h^{\mathrm{left}}_{rc} + h^{\mathrm{right}}_{r-1, c}`. A 7x7 convolution with
     mask A comes before the layers, and three 1x1 convolutions, each after a ReLU, come last.
 
-    A pixel sees all earlier pixels but one: the last pixel of the row above is seen by the last
-    four pixels of a row, through the 7x7 convolution, and by no pixel further on the left.
+    A pixel sees all earlier pixels with a single exception: the last pixel of the row above is seen
+    by the last four pixels of a row, through the 7x7 convolution, and by no pixel further on the
+    left.
 
     Args:
         shape: (C, H, W).

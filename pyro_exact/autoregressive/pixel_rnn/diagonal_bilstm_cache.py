@@ -1,7 +1,7 @@
 """The steps of Diagonal BiLSTM.
 
-A step computes the map from the left for one pixel. The map from the right, of all layers at once,
-is computed when a row is complete.
+A step computes the map from the left for a single pixel. The map from the right, of all layers at
+once, is computed when a row is complete.
 """
 
 from __future__ import annotations

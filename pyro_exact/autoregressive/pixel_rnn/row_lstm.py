@@ -22,12 +22,12 @@ class RowLSTM(PixelRNN):
             (K^{ss}_3 * h_{r-1} + K^{is}_3 * x_r), \qquad
         c_r = f \odot c_{r-1} + i \odot g, \qquad h_r = o \odot \tanh c_r
 
-    for each row r, where the convolution of the inputs has mask B, and that of the states sees
-    three pixels of the row above. A 7x7 convolution with mask A comes before the layers, and
-    three 1x1 convolutions, each after a ReLU, come last.
+    for each row r, where the convolution of the inputs has mask B, and the convolution of the
+    states sees three pixels of the row above. A 7x7 convolution with mask A comes before the
+    layers, and three 1x1 convolutions, each after a ReLU, come last.
 
     A pixel sees a **triangle**: j rows above it, j + 2 columns on the right, however deep the
-    network is, and j + 3 columns on the left, plus one for each layer.
+    network is, and j + 3 columns on the left, plus a column for each layer.
 
     Args:
         shape: (C, H, W).

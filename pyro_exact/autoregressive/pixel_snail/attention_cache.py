@@ -14,7 +14,7 @@ from pyro_exact.nn.attend import attend
 
 
 class AttentionCache(NamedTuple):
-    """What the steps of a `PixelAttention` read and write.
+    """Tensors that the steps of a `PixelAttention` read and write.
 
     Attributes:
         keys: The key of each square so far, (N, squares, key_dim).
@@ -70,12 +70,12 @@ class AttentionCache(NamedTuple):
     def write(
         self, position: Tensor, pixel: Tensor, features: Tensor, context: Tensor | None
     ) -> None:
-        """Add a pixel to the maxima of its square.
+        """Add a pixel to the maxima of the corresponding square.
 
         Args:
             position: Index of the pixel, (1).
-            pixel: Its scaled values, (N, 1, channels).
-            features: Its features, (N, 1, width).
+            pixel: Scaled values of the pixel, (N, 1, channels).
+            features: Features of the pixel, (N, 1, width).
             context: (N, context_dim).
         """
         coordinates = self._coordinates(position, features)

@@ -42,11 +42,11 @@ class Gate(nn.Module):
 
 
 class ConvResidual(nn.Module):
-    r"""A gated residual layer of two 2x2 convolutions, which see the pixel, its left, and those above.
+    r"""A gated residual layer of two 2x2 convolutions, which see the pixel, and the pixels on the left and above.
 
     .. math:: h = \phi(W * \phi(x)), \qquad (a, b) = U * h + M c, \qquad y = x + a\, \sigma(b)
 
-    where :math:`\phi` is `elu`. The output is small at first: :math:`U` has gain 0.1.
+    where :math:`\phi` is `elu`. The output of this layer is small at first: :math:`U` has gain 0.1.
 
     Args:
         width: Channels of input and output.

@@ -25,14 +25,14 @@ from pyro_exact.ops.elu import elu
 
 
 class PixelSNAIL(CausalNet):
-    r"""Blocks of gated 2x2 convolutions, each with one attention over all pixels before.
+    r"""PixelSNAIL: blocks of gated 2x2 convolutions, each with attention over all pixels before.
 
     Convolutions see the pixels nearby, attention sees the image so far. All channels of a pixel are
-    predicted at once: by default the likelihood, a mixture of discretised logistics, makes them
-    dependent. Layers have normalised weights, and `initialize` sets them from data: call it before
-    training, and before the weights are averaged or copied to other devices.
+    predicted at once: by default the likelihood, a mixture of discretised logistics, makes the
+    channels dependent. Layers have normalised weights, and `initialize` sets these using data: this
+    must be called before training, and before the weights are averaged or copied to other devices.
 
-    A step computes one pixel: it keeps one row of the input of each convolution, and the keys and
+    A step computes a single pixel, using a row of the input of each convolution, and the keys and
     values of all pixels so far. Steps have no dropout and carry no gradient.
 
     The defaults are those of the released model for CIFAR-10.
@@ -41,7 +41,7 @@ class PixelSNAIL(CausalNet):
         shape: (C, H, W).
         levels: Levels of a pixel.
         width: Channels of the features.
-        depth: Blocks.
+        depth: Blocks of the network.
         resnets: Gated residual layers of each block.
         key_dim: Channels of the keys of each attention.
         value_dim: Channels of the values; by default half the width.
@@ -51,9 +51,9 @@ class PixelSNAIL(CausalNet):
         dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector, for example a one-hot class or a latent vector, which
             adds to every gate.
-        likelihood: What theta means; its sites must be whole pixels. By default, a
-            `DiscretizedLogisticMixture`, or, for images of one channel and two levels, a
-            `BernoulliLikelihood`.
+        likelihood: Distribution of a site, which must be a whole pixel. The default is a
+            `DiscretizedLogisticMixture`, or a `BernoulliLikelihood` for images of a single channel
+            and two levels.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).

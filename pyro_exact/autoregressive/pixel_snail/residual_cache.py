@@ -15,7 +15,7 @@ from pyro_exact.ops.elu import elu
 
 
 class ConvResidualCache(NamedTuple):
-    """What the steps of a `ConvResidual` read and write.
+    """Tensors that the steps of a `ConvResidual` read and write.
 
     Attributes:
         first_lines: Line buffer of the input of the first convolution.
@@ -58,7 +58,7 @@ class PixelResidualWeights(NamedTuple):
 
     Attributes:
         first: Of the first linear map.
-        side: Of the other map, if there is one.
+        side: Of the other map, if this layer takes another map.
         second: Of the second linear map.
         gate: The gate.
     """
