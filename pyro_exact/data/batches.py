@@ -27,8 +27,8 @@ class Batches(IterableDataset[Batch]):
     An epoch is a permutation of the images, cut into batches; images that do not fill a batch are
     left out of that epoch. Ranks share the permutation: the batches of all ranks at step t, in the
     order of the ranks, are the batch of a single process with ``batch_size * world_size``. So a run
-    that stops, and starts again with ``start``, gets the same batches as an uninterrupted one. For
-    a `DataLoader`, use ``batch_size=None`` and ``num_workers=0``: all data are in memory.
+    that stops, and starts again with ``start``, gets the same batches as an uninterrupted run. In a
+    `DataLoader`, use ``batch_size=None`` and ``num_workers=0``: all data are in memory.
 
     Args:
         images: Pixel levels.
@@ -36,7 +36,7 @@ class Batches(IterableDataset[Batch]):
         seed: Seed of the order of the images and of the flips; not negative.
         start: Step of the first batch; it may be set until iteration begins.
         rank: Rank of this process, from 0 to ``world_size - 1``.
-        world_size: Processes that train together.
+        world_size: How many processes train together.
         flip: If true, mirror each image left to right with probability 1/2.
         labels: Optional classes of the images; a batch is then a pair (images, labels).
 
@@ -45,7 +45,7 @@ class Batches(IterableDataset[Batch]):
         - labels: (N,); a batch has (B,).
 
     Raises:
-        TypeError: If a size is no integer, or images or labels are no tensor.
+        TypeError: If a size is not an integer, or images or labels are not a tensor.
         ValueError: If a size is out of range, ``batch_size * world_size`` is above N, or shapes do
             not fit.
 
@@ -85,7 +85,7 @@ class Batches(IterableDataset[Batch]):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of steps in an epoch."""
+        """Steps in an epoch."""
         return len(self.images) // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:

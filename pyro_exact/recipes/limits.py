@@ -21,9 +21,8 @@ class Limits(NamedTuple):
     """Limits of the resources for building a model.
 
     Attributes:
-        bytes: Bytes that are allocated in total.
-        calls: Calls of torch, which is about the number of weights times the number of
-            operations that initialise a weight.
+        bytes: Bytes that may be allocated in total.
+        calls: Calls of torch; building a model takes a few calls for each weight.
     """
 
     bytes: int

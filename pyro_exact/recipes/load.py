@@ -18,7 +18,7 @@ class Entry(NamedTuple):
 
     Attributes:
         name: Name of the recipe.
-        data: Name of the data set of the recipe.
+        data: Name of the data set used by the recipe.
         paper: See `Paper`.
     """
 
@@ -70,7 +70,7 @@ def recipe_names() -> list[str]:
 
 
 def list_recipes() -> list[Entry]:
-    """Return name, data set and paper of each recipe of the library, without importing torch or any model."""
+    """Return name, data set and paper of each recipe of the library. This does not import torch."""
     entries = []
     for name in recipe_names():
         values = read_yaml(_read_recipe(name), f"recipe {name}")

@@ -78,7 +78,7 @@ def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
         source: Name of the model in an error.
 
     Raises:
-        ValueError: If there is no such model, with the name that is spelled most alike.
+        ValueError: If there is no such model, with the most similar name.
     """
     name = model.get("name")
     if not isinstance(name, str) or name not in MODELS:

@@ -1,4 +1,4 @@
-"""Parse plain values, as YAML files and checkpoints hold them, as keyword arguments of a function."""
+"""Parse plain values, for example from YAML files and checkpoints, as keyword arguments."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ def parse_kwargs(
 ) -> dict[str, Any]:
     """Return plain values as keyword arguments, converted to the annotated types.
 
-    The types are those of the command line; for example ``1e-3``, a string in YAML, becomes a
-    number. A parameter whose type is a dataclass takes a mapping, which is parsed in the same way.
+    Types are parsed as on the command line; for example ``1e-3``, a string in YAML, becomes a
+    float. When the type of a parameter is a dataclass, the value must be a mapping, which is parsed
+    in the same way.
 
     Args:
         function: A function or a class with annotated parameters.
         values: Mapping from names to plain values.
         source: Name of the values in an error.
-        leave_out: Parameters that the values must not set.
+        leave_out: Parameters that must not be set.
 
     Raises:
         ValueError: If a name is unknown, with the closest known name, if a required parameter is
@@ -54,7 +55,7 @@ def check_name(name: str, owner: str) -> str:
 
     Args:
         name: The name.
-        owner: Description of the named thing, for the error.
+        owner: Description of the object with this name, used in the error.
 
     Raises:
         ValueError: If the name is empty, ``.`` or ``..``, too long, or has slashes or control
@@ -70,7 +71,7 @@ def check_name(name: str, owner: str) -> str:
 
 
 def closest_match(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the known name that is spelled most alike or abbreviated by ``name``, or "".
+    """Return a hint with the known name that is most similar to, or abbreviated by, ``name``, or "".
 
     Dotted names, such as ``training.lr``, are compared with the names of the same group first.
     """
@@ -102,7 +103,7 @@ def _initials(name: str) -> str:
 def _check_names(
     values: Mapping[Any, Any], parameters: Mapping[str, inspect.Parameter], source: str
 ) -> None:
-    """Raise ValueError if a value has no parameter, or a parameter without default has no value."""
+    """Raise ValueError if a value has no parameter, or a required parameter has no value."""
     for name in values:
         if name not in parameters:
             hint = closest_match(str(name), parameters)

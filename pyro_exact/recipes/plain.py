@@ -23,14 +23,14 @@ LOADER = "plain_yaml"  # name of our loader for parsers of jsonargparse
 def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
     """Return a copy that consists of dictionaries, lists, strings, finite numbers, booleans and `None`.
 
-    Every integer type becomes `int`, and a tuple becomes a list. An object that occurs several
-    times is counted and copied each time, so a structure that refers to itself reaches the limit
-    and is refused.
+    Use this function for values from an unknown source. Every integer type becomes `int`, and a
+    tuple becomes a list. When an object occurs several times, it is counted and copied each time,
+    so a structure that refers to itself reaches the limit and is refused.
 
     Args:
         value: The value.
         source: Name of the value in an error.
-        most: Maximum number of values, including the containers.
+        most: Largest allowed count of values, including the containers.
 
     Raises:
         ValueError: If the value holds other types, too many values or too many levels; the message
@@ -59,7 +59,7 @@ def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
 
 
 def read_yaml(text: str | bytes, source: str) -> Any:
-    """Return the plain values of a YAML text, whose size and depth are checked before it is expanded.
+    """Return the plain values of a YAML text, whose size and depth are checked before aliases are expanded.
 
     Args:
         text: At most `LARGEST_FILE` bytes.

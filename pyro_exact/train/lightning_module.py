@@ -36,7 +36,7 @@ class TrainingModule(lightning.LightningModule):
     Args:
         model: The model to train.
         run: The record of the run. During training only this module changes it; callbacks read it.
-        last: Path of the last checkpoint, for the error of a run that diverges.
+        last: Path of the last checkpoint, used in the error of a run that diverges.
         processes: Processes that share a batch.
     """
 
@@ -57,7 +57,7 @@ class TrainingModule(lightning.LightningModule):
     def bits_per_dim(self, batch: Batch) -> Tensor:
         """Return the loss of a batch, differentiable.
 
-        Its noise is a function of the seed, the step and the position in the batch.
+        The noise is a function of the seed, the step and the position in the batch.
         """
         _seed(self.run.seed, _NOISE, self.global_step)
         if isinstance(self.elbo, AnnealedELBO):
@@ -206,7 +206,7 @@ class TrainingModule(lightning.LightningModule):
         model.initialize(batches.images[index].to(self.device))
 
     def _check_budget(self) -> None:
-        """End the run if its budget is used, or if a process was told to stop."""
+        """End the run when the budget is used, or if a process was told to stop."""
         # The clock of the first rank counts for all.
         strategy = self.trainer.strategy
         self.run.seconds = strategy.broadcast(self._now() - self._started)
@@ -218,10 +218,10 @@ class TrainingModule(lightning.LightningModule):
 
 
 def _seed(*key: int) -> None:
-    """Seed torch by a hash of some integers.
+    """Seed torch using a hash of some integers.
 
-    With a seed for each step, a resumed run needs no saved random state, and validation cannot
-    change the noise of training.
+    When each step uses another seed, a resumed run needs no saved random state, and validation
+    cannot change the noise of training.
     """
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
 
