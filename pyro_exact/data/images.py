@@ -88,7 +88,7 @@ class Images:
 
     def split(self, name: str) -> Tensor:
         """Return the images of the split called ``name``, uint8 (N, C, H, W). Raises:
-            ValueError: If ``name`` is not "train", "valid" or "test".
+        ValueError: If ``name`` is not "train", "valid" or "test".
         """
         images: Tensor = getattr(self, self._known(name))
         return images

@@ -37,7 +37,7 @@ def load(
     valid_fraction: float | None = None,
     seed: int = 0,
 ) -> Images:
-    """Load a data set. 
+    """Load a data set.
 
     Use this function to load training and test images. When a data set has no validation split, a
     part of train is held out, using a permutation that depends on `seed`. The test split never

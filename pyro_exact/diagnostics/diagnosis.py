@@ -15,15 +15,16 @@ LITTLE = 1.0  # nats: a latent that carries less information is ignored
 
 @dataclass(frozen=True)
 class Level:
-    """A latent site, and the information that it carries on the data.
+    """A latent site, and the information on the data in this latent.
 
     Attributes:
-        kl: Divergence of the posterior from the prior, for each datum in nats, by Monte Carlo; for
-            a level below another, its expectation over the upper level.
+        kl: Divergence of the posterior from the prior, for each datum in nats, computed via Monte
+            Carlo; for a level below another, the expectation over the upper level.
         kl_by_unit: Mean of the divergence over the data for each element of the latent, in closed
-            form; `None` if the elements of the posterior depend on each other, as behind a flow.
+            form; `None` when the elements of the posterior depend on each other, for example after
+            a flow.
         activity: Variance over the data of the posterior mean of each element, minus the variance
-            of its estimate.
+            of the estimate of this mean.
         draws: Some draws, (draws, N, *event).
     """
 
@@ -34,12 +35,12 @@ class Level:
 
     @property
     def active(self) -> int:
-        """Number of active units (Burda, Grosse and Salakhutdinov, 2016, section 5.2)."""
+        """Count of active units (Burda, Grosse and Salakhutdinov, 2016, section 5.2)."""
         return int((self.activity > ACTIVE).sum())
 
     @property
     def units(self) -> int:
-        """Number of units."""
+        """Count of units."""
         return self.activity.numel()
 
     @property
@@ -59,8 +60,8 @@ class Diagnosis:
         levels: The latent sites by name.
         mutual_information: Mutual information of data and latents under the guide, in nats: a lower
             bound, at most log N.
-        decoder_gain: By how many nats a datum is more probable given its own latents than given
-            those of other data.
+        decoder_gain: Gain of log-probability of a datum, in nats, when the corresponding latents
+            are used instead of the latents of other data.
         data: The data, (N, *event).
         reconstructed: A draw given a draw of the latents of each datum.
         predicted: Data sets drawn from the model, (draws, N, *event).
@@ -78,7 +79,7 @@ class Diagnosis:
 
     @property
     def reliable_k(self) -> float:
-        """Largest Pareto k for which this number of samples suffices, at most 0.7.
+        """Largest Pareto k that is reliable when this many samples are used, at most 0.7.
 
         Vehtari et al. (2024), equation 13.
         """
@@ -86,7 +87,7 @@ class Diagnosis:
 
     @property
     def unreliable(self) -> int:
-        """Number of data whose weights have too heavy a tail."""
+        """Count of data whose weights have too heavy a tail."""
         return int((~(self.pareto_k <= self.reliable_k)).sum())
 
     @property
@@ -107,7 +108,7 @@ class Diagnosis:
         return " ".join([self._of_latents(), *self._of_levels(), *self._of_bounds()])
 
     def summary(self) -> dict[str, Any]:
-        """Return the findings in plain values, for JSON; those of single data as their mean."""
+        """Return the findings in plain values, for JSON, using means over the data."""
         levels = self.levels.items()
         return {
             "data": len(self.data),
@@ -125,7 +126,7 @@ class Diagnosis:
         }
 
     def _of_latents(self) -> str:
-        """Return whether the latents are used, and what to do if they are not."""
+        """Return whether the latents are used, with advice if they are not."""
         active = sum(level.active for level in self.levels.values())
         units = sum(level.units for level in self.levels.values())
         found = (
@@ -175,5 +176,5 @@ class Diagnosis:
 
 
 def _rounded(nats: float) -> str:
-    """Return nats to one digit; noise around zero has no sign."""
+    """Return nats to a single digit; noise around zero has no sign."""
     return f"{round(nats, 1) + 0.0:.1f}"

@@ -34,7 +34,7 @@ def save_page(
 
     Args:
         diagnosis: The diagnosis, from `diagnose`.
-        data: The same in the format of ArviZ, from `inference_data`.
+        data: The diagnosis in the format of ArviZ, from `inference_data`.
         levels: Levels of a pixel.
         path: A PNG file.
         title: Title of the page.
@@ -74,7 +74,7 @@ def save_page(
 
 
 def _check(diagnosis: Diagnosis) -> None:
-    """Raise an error if a value is not finite: a figure would leave it out without a word."""
+    """Raise an error if a value is not finite, because a figure would leave it out silently."""
     advice = "Look at the guide where its weights are extreme, or train longer"
     for k, bound in diagnosis.bounds.items():
         check_finite("save_page", f"the bound of {k} samples", bound, advice)
@@ -88,14 +88,14 @@ def _titled(axis: Axes, title: str) -> None:
 
 
 def _whole_numbers(axis: Axis) -> None:
-    """Put the ticks of an axis at whole numbers."""
+    """Put the ticks of an axis at integers."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Draw how far each importance-weighted bound is above the tightest bound."""
+    """Draw the distance of each importance-weighted bound from the tightest bound."""
     ks = list(diagnosis.bounds)
     nats = np.stack([-bound.numpy() for bound in diagnosis.bounds.values()])
     gaps = nats - nats[-1]
@@ -130,7 +130,7 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
 
 
 def _units(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Draw the divergence of each unit, where it has a closed form in all levels, and else its activity."""
+    """Draw the divergence of each unit, if all levels have a closed form, otherwise the activity."""
     exact = all(level.kl_by_unit is not None for level in diagnosis.levels.values())
     for name, level in diagnosis.levels.items():
         shown = level.kl_by_unit if exact and level.kl_by_unit is not None else level.activity

@@ -83,7 +83,7 @@ def weights_and_levels(
 
 
 def bound(log_weights: Tensor, k: int) -> Tensor:
-    """Return the importance-weighted bound of k samples for each datum, a mean over disjoint groups of k."""
+    """Return the importance-weighted bound of k samples for each datum, using disjoint groups of k."""
     used = len(log_weights) // k * k
     groups = log_weights[:used].unflatten(0, (-1, k))
 
@@ -111,7 +111,7 @@ def mutual_information(model: GenerativeModel, x: Tensor) -> float:
 
 
 def decoder_gain(model: GenerativeModel, x: Tensor) -> float:
-    """Return how much more probable data are given their own latents than given those of other data."""
+    """Return the gain of log-probability of data when the corresponding latents are used."""
     n, others = len(x), min(OTHERS, len(x) - 1)
     drawn, joint = model.traces(x)
 
@@ -133,7 +133,7 @@ def decoder_gain(model: GenerativeModel, x: Tensor) -> float:
 
 
 def reconstructed(model: GenerativeModel, x: Tensor) -> Tensor:
-    """Draw data from the model given a draw of the latents of each datum."""
+    """Draw data from the model using a draw of the latents of each datum."""
     guide, _ = model.traces(x)
     latents = {name: site["value"] for name, site in _latents(guide)}
     with pyro.plate("data", len(x)):
@@ -159,7 +159,7 @@ def _kl_by_unit(q: Any, p: Any) -> Tensor | None:
 
 
 def _check_weights(log_weights: Tensor) -> None:
-    """Raise an error if weights of a datum are not finite, or all of them are zero."""
+    """Raise an error if weights of a datum are not finite, or all weights are zero."""
     finite = log_weights.amax(0).isfinite()
     if not bool(finite.all()):
         bad = (~finite).nonzero().flatten().tolist()

@@ -1,4 +1,4 @@
-"""Advice in words on the layers of a flow: unusual findings and their remedies."""
+"""Advice in words on the layers of a flow: unusual findings and remedies."""
 
 from __future__ import annotations
 

@@ -32,24 +32,24 @@ def flow_report(
     jacobians: int = JACOBIANS,
     seed: int = 0,
 ) -> FlowReport:
-    r"""Look at each layer of a flow on some data, to find out why it does not train, or does not invert.
+    r"""Return a report on each layer of a flow. Use it when a flow does not train, or does not invert.
 
     The data go to noise in float32, and each layer is inverted there. Jacobians are computed in
-    float64: in full for events of at most 64 elements, and for larger events estimated by a power
-    iteration with :math:`J v` and :math:`J^\top v`, for the layer and for its inverse. All of it
-    happens in evaluation mode on copies: the flow and the random state are left alone.
+    float64: in full for events of at most 64 elements, and for larger events estimated via a power
+    iteration using :math:`J v` and :math:`J^\top v`, for the layer and for the inverse. This report
+    uses copies in evaluation mode: the flow and the random state do not change.
 
     Args:
-        flow: A `Flow`, a `Density` of one, a `Dequantized` model, or a `Bijection` from data to
-            noise (pass ``bijection.inv`` if yours goes from noise to data).
+        flow: A `Flow`, a `Density` of a flow, a `Dequantized` model, or a `Bijection` from data to
+            noise (use ``bijection.inv`` when a bijection goes from noise to data).
         data: A batch of shape (N, \*event), at least 2; pixel levels for a `Dequantized` model.
         context: The context of a conditional flow, or the classes of a class-conditional model.
-        jacobians: Data at which Jacobians are computed (default 16; 2 where they are
-            estimated).
+        jacobians: How many data are used to compute Jacobians; the default is 16, or 2 when
+            Jacobians are estimated.
         seed: Seed of the dequantisation noise, and of the power iteration.
 
     Raises:
-        TypeError: If ``flow`` is none of these, or the data are no tensor of real numbers.
+        TypeError: If ``flow`` has another type, or the data are not a tensor of a real type.
         ValueError: If the data have another shape, are fewer than two, or are not finite.
 
     Example:
@@ -91,7 +91,7 @@ def flow_report(
 def _to_noise(
     flow: nn.Module, data: Tensor, context: Tensor | None, seed: int
 ) -> tuple[Bijection, Tensor, Tensor | None]:
-    """Return the bijection from data to noise, its input and its context."""
+    """Return the bijection from data to noise, with the input and the context."""
     x = data.to(weight_of(flow).device)
     context = (
         None if context is None else check_tensor("flow_report", "context", context).to(x.device)
@@ -122,7 +122,7 @@ def _to_noise(
 def _unbound(
     bijection: Bijection, x: Tensor, context: Tensor | None
 ) -> tuple[Bijection, Tensor, Tensor | None]:
-    """Return a bijection without the context that is bound to it, and a context for each datum."""
+    """Return a bijection without the bound context, and a context for each datum."""
     inverted = isinstance(bijection, Inverse)
     inner = bijection.inv if inverted else bijection
     if isinstance(inner, Conditioned):
@@ -145,7 +145,7 @@ def _copy(bijection: Bijection, dtype: torch.dtype) -> Bijection:
 
 
 def _layer(index: int, call: Call, precise: Call, seed: int) -> LayerReport:
-    """Return the report on a layer from its evaluations in float32 and in float64."""
+    """Return the report on a layer using evaluations in float32 and in float64."""
     jacobian = None if call.container else _stretch(precise, seed)
     ranges = call.log_scales
     log_scales: tuple[float, float] | None
@@ -173,7 +173,7 @@ def _layer(index: int, call: Call, precise: Call, seed: int) -> LayerReport:
 
 
 def _stretch(call: Call, seed: int) -> Stretch | None:
-    """Return the singular values of the Jacobian of a layer, where its inputs are finite."""
+    """Return the singular values of the Jacobian of a layer, when the inputs are finite."""
     rows = _finite(call.x)
     if not bool(rows.any()):
         return None
@@ -205,7 +205,7 @@ def _error(back: Tensor, x: Tensor) -> float | None:
 
 
 def _finite(x: Tensor) -> Tensor:
-    """Return which data have finite elements alone."""
+    """Return a mask of the data whose elements are all finite."""
     return x.flatten(1).isfinite().all(1)
 
 
@@ -218,7 +218,7 @@ def _of_flow(
     whole: Stretch | None,
     jacobians: int,
 ) -> FlowReport:
-    """Return the report on the flow as a whole, with those on its layers."""
+    """Return the report on the flow as a whole, with the reports on the layers."""
     finite = _finite(noise) & ladj.isfinite()
     usable = noise[finite]
     return FlowReport(

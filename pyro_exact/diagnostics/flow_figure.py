@@ -118,7 +118,7 @@ def _positive(report: FlowReport, name: str, large: float, axis: Axes) -> None:
 
 
 def _name_layers(report: FlowReport, axis: Axes) -> None:
-    """Write the names of the layers below an axis, or their numbers if there are many."""
+    """Write the names of the layers below an axis, or the indices if there are many."""
     if len(report.layers) > FEW:
         axis.set_xlabel("layer, from data to noise")
         return

@@ -1,4 +1,4 @@
-"""Record the calls of the layers of a flow, without any help of the layers."""
+"""Record the calls of the layers of a flow, used for the report on a flow."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Call:
     Attributes:
         name: Name of the layer within the flow, as in ``named_modules``.
         part: The layer itself.
-        layer: The layer, or its inverse, in the direction that was taken.
+        layer: The layer, or the inverse, in the direction that was used.
         x: The input.
         y: The output.
         ladj: The log-determinant.
         context: The context, if the layer takes a context.
         container: True if the layer holds other layers.
         log_scales: Smallest and largest log-derivative of each call of a formula.
-        saturation: Share of the elements at each limit of a formula, for each of its calls.
+        saturation: Share of the elements at each limit of a formula, for each call of this formula.
     """
 
     name: str
@@ -45,8 +45,9 @@ class Call:
 class FlowTrace:
     """The calls of the layers of a flow, in the order in which they end.
 
-    A layer is a `Bijection` without another one inside, or a container with a formula of its own,
-    such as `FactorOut`. The methods of the instances are replaced, so pass a copy of a flow.
+    A layer is a `Bijection` without another bijection inside, or a container with a formula, for
+    example `FactorOut`. The methods of the instances are replaced, so a copy of a flow must be
+    used.
 
     Args:
         flow: The flow, which is changed.
@@ -119,7 +120,7 @@ class FlowTrace:
 
 
 def _note(record: Call, formula: Elementwise, x: Tensor, theta: Tensor, ladj: Tensor) -> None:
-    """Add a call of a formula to the record of its layer."""
+    """Add a call of a formula to the record of the corresponding layer."""
     finite = ladj[ladj.isfinite()]
     if finite.numel():
         record.log_scales.append((finite.min().item(), finite.max().item()))

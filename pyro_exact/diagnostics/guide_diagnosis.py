@@ -28,32 +28,33 @@ KS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 def diagnose(
     model: GenerativeModel, data: Tensor, samples: int = 5000, ks: Sequence[int] = KS, seed: int = 0
 ) -> Diagnosis:
-    r"""Look at the guide of a model: how tight its bound is, and how much its latents say about the data.
+    r"""Diagnose the guide and the latents of a VAE. Use it to find loose bounds and unused latents.
 
-    From the weights :math:`w_i = p(x, z_i) / q(z_i \mid x)` of many samples it computes the
-    importance-weighted bounds :math:`\mathbb{E} \log \frac1k \sum_i w_i` and Pareto's k for each
-    datum; for the latents, their divergence from the prior, the number of active units, and the
-    mutual information of data and latents under the guide,
+    From the weights :math:`w_i = p(x, z_i) / q(z_i \mid x)` of many samples this function computes
+    the importance-weighted bounds :math:`\mathbb{E} \log \frac1k \sum_i w_i` and Pareto's k for
+    each datum; for the latents, the divergence from the prior, the active units, and the mutual
+    information of data and latents under the guide,
 
     .. math:: I(x; z) \approx \frac1N \sum_n \log q(z_n \mid x_n) - \log \frac1N \sum_m q(z_n \mid x_m)
 
     The gain of the decoder is the mean of :math:`\log p(x_n \mid z_n) - \log p(x_n \mid z_m)` over
     other data :math:`m`. For flows, use `flow_report`.
 
-    The model is evaluated in evaluation mode; its modes and the random state are restored.
+    The model is evaluated in evaluation mode; modes and the random state are restored.
 
     Args:
-        model: A model with latents, such as `pyro_exact.models.VAE`, on its own device.
-        data: Data of shape (N, ...). The mutual information takes N² scores, so about a hundred.
-        samples: Samples of the guide for each datum.
+        model: A model with latents, for example `pyro_exact.models.VAE`, on any device.
+        data: Data of shape (N, ...). N should be about a hundred, because the mutual information is
+            computed using N² scores.
+        samples: Samples of the guide, used for each datum.
         ks: Sizes k of the importance-weighted bounds, in addition to 1 and ``samples``; larger ones
             are left out.
         seed: Seed of the noise.
 
     Raises:
-        TypeError: If it is no `GenerativeModel`, or another argument is of another type.
-        ValueError: If the model has no latents, or they are dequantisation noise; on data that it
-            cannot score, and on weights that are not finite.
+        TypeError: If the model is not a `GenerativeModel`, or another argument is of another type.
+        ValueError: If the model has no latents, or they are dequantisation noise; on data that the
+            model cannot score, and on weights that are not finite.
 
     Reference:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders; Vehtari, Simpson,

@@ -1,4 +1,4 @@
-"""Singular values of the Jacobian of a layer: how much it stretches and shrinks."""
+"""Singular values of the Jacobian of a layer, which measure how much a layer stretches and shrinks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ POWER_STEPS = 12  # of the power iteration, for larger events
 
 
 class Stretch(NamedTuple):
-    """The logarithms of the smallest and of the largest singular value of a Jacobian, over some data.
+    """Logarithms of the smallest and the largest singular value of a Jacobian, over some data.
 
     Attributes:
         least: Logarithm of the smallest singular value.
         greatest: Logarithm of the largest singular value.
         condition: Largest ratio of the two for a datum.
-        exact: True if it comes from the whole Jacobian. An estimate by power iteration lies between
-            the true values, so the true condition number is larger.
+        exact: True if this is computed using the whole Jacobian. An estimate via power iteration
+            lies between the true values, so the true condition number is larger.
     """
 
     least: float
@@ -68,7 +68,7 @@ def stretch(layer: Bijection, x: Tensor, context: Tensor | None, seed: int = 0) 
 
 
 def _jacobian(layer: Bijection, x: Tensor, context: Tensor | None) -> Tensor:
-    """Return the Jacobian at each input, (N, D, D), one row after another."""
+    """Return the Jacobian at each input, (N, D, D), row by row."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         y, _ = layer.forward_and_ladj(x, context)
@@ -82,7 +82,7 @@ def _jacobian(layer: Bijection, x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def _log_norm(layer: Bijection, x: Tensor, context: Tensor | None, seed: int) -> Tensor:
-    """Return the logarithm of the largest singular value at each input, by power iteration on J^T J."""
+    """Return the logarithm of the largest singular value at each input, via power iteration on J^T J."""
 
     def value(x: Tensor) -> Tensor:
         return layer.forward_and_ladj(x, context)[0]

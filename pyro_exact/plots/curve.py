@@ -29,7 +29,7 @@ def save_curve(
     Args:
         curve: ``train`` and ``valid``, each a list of (step, seconds, bits/dim).
         path: A PNG file.
-        anchors: Names and bits/dim of optional horizontal lines to compare with.
+        anchors: Names and bits/dim of optional horizontal lines, used for comparison.
 
     Raises:
         ValueError: If a value is NaN or infinite.

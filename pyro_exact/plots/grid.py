@@ -1,4 +1,4 @@
-"""Grids of images as a tensor, and the checks that they can be drawn."""
+"""Grids of images as a tensor, and checks used before drawing."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FIL
 
 
 def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
-    """Lay images with any number of channels, or vectors, out as a grey or RGB image.
+    """Lay images with any channels, or vectors, out as a grey or RGB image.
 
-    With 2, 4 or more channels, each channel is a grey tile, one below another. A vector, which is a
-    grey image of one row, takes a row of the grid for itself; vectors that would be in one row of
-    images are grouped.
+    When there are 2, 4 or more channels, each channel is a grey tile, and these tiles are below
+    each other. A vector, which is a grey image of a single row, uses a whole row of the grid;
+    vectors that would be in the same row of images are grouped.
 
     Args:
         images: Images of shape (N, C, H, W), with values in [0, 1].
@@ -83,15 +83,15 @@ def _grid_of_vectors(images: Tensor, columns: int) -> Tensor:
 
 
 def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
-    """Check that a grid is not too large, before its images are computed.
+    """Check that a grid is not too large, before the images are computed.
 
     Args:
-        n: Images.
+        n: How many images the grid has.
         shape: Shape (C, H, W) of an image.
         columns: Images in each row.
 
     Raises:
-        ValueError: If the grid would be too large at one pixel for each pixel of the images.
+        ValueError: If the grid would be too large even without scaling.
     """
     channels, height, width = shape
     tiles = channels if channels not in (1, 3) else 1
@@ -108,17 +108,17 @@ def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
 
 
 def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
-    """Check that images can be drawn: a value that is clipped would hide a fault of the model.
+    """Check that images can be drawn, because clipping would hide a fault of the model.
 
     Args:
-        owner: The function that draws them.
+        owner: The function that draws these images.
         title: Name of the images in the figure.
         images: Images of shape (N, C, H, W).
         levels: Levels of a pixel.
 
     Raises:
-        TypeError: If the images are no tensor.
-        ValueError: If there are none, or an element is NaN or out of range.
+        TypeError: If the images are not a tensor.
+        ValueError: If there are no images, or an element is NaN or out of range.
     """
     name = f"the images {printable(title)!r}"
     check_tensor(owner, name, images)

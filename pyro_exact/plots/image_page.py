@@ -1,4 +1,4 @@
-"""Grids of images, each below its title, in a figure at whole pixels."""
+"""Grids of images, each below a title, in a figure at whole pixels."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ MARGIN = 8  # pixels
 def save_grids(
     grids: Mapping[str, Tensor], levels: int, path: str | Path, columns: int = 8, rows: int = 1
 ) -> None:
-    """Save grids of images, each below its title, side by side or in rows.
+    """Save grids of images, each below a title, side by side or in rows.
 
-    Each pixel of an image takes a square of one or more pixels of the figure.
+    Each pixel of an image takes a square of pixels of the figure.
 
     Args:
         grids: Titles and images, of shape (N, C, H, W) with values from 0 to levels - 1.
         levels: Levels of a pixel.
         path: A PNG file.
         columns: Images in each row of a grid.
-        rows: Rows of grids, a divisor of the number of grids.
+        rows: Rows of grids, which must divide the grids evenly.
 
     Raises:
-        TypeError: If images are no tensor.
+        TypeError: If images are not a tensor.
         ValueError: If an image has NaN or a value out of range, or there are too many images.
     """
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ def save_grids(
 
 
 def fitted_text(figure: Figure, text: str, width: float) -> Text:
-    """Return a text of a figure, centred below its place, in as many lines as a width in pixels demands."""
+    """Return a text of a figure, centred below a place, in as many lines as a width requires."""
     shown = figure.text(0, 0, printable(text), ha="center", va="top", fontsize=10, parse_math=False)
 
     limit = len(text)
@@ -96,7 +96,7 @@ def fitted_text(figure: Figure, text: str, width: float) -> Text:
 
 
 def _draw(figure: Figure, grid: Tensor, scale: int, centre: float, top: int) -> None:
-    """Draw a grid below a point, which is in the middle of its upper side."""
+    """Draw a grid below a point, which is in the middle of the upper side."""
     pixels = grid.movedim(0, -1).squeeze(-1)  # (H, W), or (H, W, 3)
     for dim in (0, 1):
         pixels = pixels.repeat_interleave(scale, dim)
