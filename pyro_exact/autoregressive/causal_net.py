@@ -78,7 +78,8 @@ class CausalNet(nn.Module, ABC):
         if self.event_shape[:dims] != likelihood.site_shape:
             raise ValueError(
                 f"{name} expects a shape that begins with that of the values of its likelihood, "
-                f"{likelihood.site_shape}; got {tuple(self.event_shape)}. Build the likelihood for that shape."
+                f"{likelihood.site_shape}; got {tuple(self.event_shape)}. Build the likelihood for "
+                "that shape."
             )
         self.grid = self.event_shape[dims:]
         self.sites = self.grid.numel()
@@ -213,13 +214,15 @@ class CausalNet(nn.Module, ABC):
         rows = self.to_sites(x)
         if rows.dim() == 1 + self._site_dims or not len(rows):
             raise ValueError(
-                f"{name} starts from a batch of data; got shape {tuple(x.shape)}. Add the batch dimension."
+                f"{name} starts from a batch of data; got shape {tuple(x.shape)}. Add the batch "
+                "dimension."
             )
 
         check_numbers(name, "data", x)
         if not (self.likelihood.support.check(x) & x.isfinite()).all():
             raise ValueError(
-                f"{name} starts from {self.likelihood.values}; got others. Compare the data with the likelihood."
+                f"{name} starts from {self.likelihood.values}; got others. Compare the data with "
+                "the likelihood."
             )
         return cast(rows.reshape(-1, self.sites, *self.likelihood.site_shape), weight_of(self))
 
@@ -264,7 +267,8 @@ def check_scalar_sites(name: str, likelihood: Likelihood) -> Likelihood:
     """Return the likelihood of a network whose sites are single elements, or raise an error."""
     if isinstance(likelihood, Likelihood) and likelihood.site_shape:
         raise ValueError(
-            f"{name} expects a likelihood of single elements; got a {type(likelihood).__name__} of sites of shape "
-            f"{likelihood.site_shape}. Use a network of images, such as GatedPixelCNN, for whole pixels."
+            f"{name} expects a likelihood of single elements; got a {type(likelihood).__name__} of "
+            f"sites of shape {likelihood.site_shape}. Use a network of images, such as "
+            "GatedPixelCNN, for whole pixels."
         )
     return likelihood

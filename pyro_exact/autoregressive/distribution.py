@@ -44,9 +44,11 @@ class Autoregressive(TorchDistribution):
 
     Args:
         net: A `pyro_exact.autoregressive.CausalNet`.
-        context: Context of the network, required when the network has a ``context_shape``. The batch shape of the context is also the batch shape of this distribution.
+        context: Context of the network, required when the network has a ``context_shape``. The
+            batch shape of the context is also the batch shape of this distribution.
         member: Index of a single member of an ensemble; by default all members are used.
-        validate_args: If true, values are checked before they are scored; the default is the setting of Pyro.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Attributes:
         passes: Number of steps, or of whole passes, used by the last call of `sample`.
@@ -361,8 +363,9 @@ class Autoregressive(TorchDistribution):
             pixels = self.net.to_sites(mask).flatten(-len(site_shape))
             if not torch.equal(pixels.all(-1), pixels.any(-1)):
                 raise ValueError(
-                    "Autoregressive.sample expects a mask that is the same for all channels of a pixel, which this "
-                    "network draws at once; got one that divides a pixel. Take all of its channels, or none."
+                    "Autoregressive.sample expects a mask that is the same for all channels of a "
+                    "pixel, which this network draws at once; got one that divides a pixel. Take "
+                    "all of its channels, or none."
                 )
         return cast(observed, _weight(self.net)), mask
 
@@ -395,7 +398,8 @@ def _checked_context(net: CausalNet, context: Tensor | None) -> Tensor | None:
     check_tensor(name, "context", context)
     if shape is None:
         raise ValueError(
-            f"{name} expects no context for this network; got one of shape {tuple(context.shape)}. Leave it out."
+            f"{name} expects no context for this network; got one of shape {tuple(context.shape)}. "
+            "Leave it out."
         )
     return cast(context, _weight(net))
 

@@ -107,7 +107,8 @@ class PixelNet(CausalNet):
 
         if len(self.event_shape) != 3:
             raise ValueError(
-                f"{name} expects a shape (C, H, W); got {tuple(self.event_shape)}. For vectors, see MADE or NADE."
+                f"{name} expects a shape (C, H, W); got {tuple(self.event_shape)}. For vectors, "
+                "see MADE or NADE."
             )
         if likelihood.levels != levels:
             raise ValueError(

@@ -51,8 +51,10 @@ def load(
             - ``mnist``, ``fashion_mnist``, ``cifar10``, ``svhn``, ``celeba``, ``lsun_bedroom`` (or
               ``lsun``), ``lsun_tower``, ``lsun_church_outdoor``: data sets that torchvision reads
               from ``root``;
-            - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in the subfolder ``BinarizedMNIST``;
-            - the path of an .npz file with uint8 arrays ``train``, ``test`` and the optional ``valid``, of shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); optionally
+            - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in the subfolder
+              ``BinarizedMNIST``;
+            - the path of an .npz file with uint8 arrays ``train``, ``test`` and the optional
+              ``valid``, of shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); optionally
               ``train_labels``, ...; optionally ``levels``, which is required if it is neither 2 nor
               256;
             - the path of a folder of images, with or without subfolders ``train``, ``valid`` and

@@ -130,8 +130,8 @@ class Diagnosis:
         active = sum(level.active for level in self.levels.values())
         units = sum(level.units for level in self.levels.values())
         found = (
-            f"KL {self.kl:.1f} nats, {active} of {units} units active. The guide tells one datum from "
-            f"others by {_rounded(self.mutual_information)} nats, the decoder by "
+            f"KL {self.kl:.1f} nats, {active} of {units} units active. The guide tells one datum "
+            f"from others by {_rounded(self.mutual_information)} nats, the decoder by "
             f"{_rounded(self.decoder_gain)}."
         )
         if not self.ignored:
@@ -140,13 +140,13 @@ class Diagnosis:
         if self.kl < LITTLE:
             return (
                 f"The decoder explains the data without z: {found} Try free bits "
-                f"(training.elbo.free_nats), an annealed divergence (training.elbo.anneal kl), or a "
-                f"decoder that models less by itself."
+                "(training.elbo.free_nats), an annealed divergence (training.elbo.anneal kl), or a "
+                "decoder that models less by itself."
             )
         return (
-            f"The decoder explains the data without z, and the divergence buys nothing: {found} Train "
-            f"longer, or anneal the divergence from the start (training.elbo.anneal kl), before the "
-            f"decoder has learned to do without."
+            f"The decoder explains the data without z, and the divergence buys nothing: {found} "
+            "Train longer, or anneal the divergence from the start (training.elbo.anneal kl), "
+            "before the decoder has learned to do without."
         )
 
     def _of_levels(self) -> list[str]:
@@ -168,9 +168,9 @@ class Diagnosis:
 
         if self.unreliable:
             found.append(
-                f"Pareto's k exceeds {self.reliable_k:.2f} for {self.unreliable} of {len(self.data)} "
-                f"data: for those even that bound may be loose. Try a richer posterior (a flow, or one "
-                f"of more layers)."
+                f"Pareto's k exceeds {self.reliable_k:.2f} for {self.unreliable} of "
+                f"{len(self.data)} data: for those even that bound may be loose. Try a richer "
+                "posterior (a flow, or one of more layers)."
             )
         return found
 

@@ -94,24 +94,27 @@ def _of_flow(report: FlowReport) -> Iterator[str]:
     """Return a sentence or two for each unusual finding on the flow as a whole."""
     if report.non_finite:
         yield (
-            f"{report.non_finite} of {report.data} data have no finite log-density. Repair the first layer that is "
-            f"named above."
+            f"{report.non_finite} of {report.data} data have no finite log-density. Repair the "
+            "first layer that is named above."
         )
         return
 
     if report.condition is not None and report.condition > LARGE_CONDITION:
         yield (
-            f"The condition number of the whole flow is {report.condition:.1g}. Look at the layers with the largest "
-            f"ones; a column of the data that is constant, or a function of the others, does this too: leave it out."
+            f"The condition number of the whole flow is {report.condition:.1g}. Look at the layers "
+            "with the largest ones; a column of the data that is constant, or a function of the "
+            "others, does this too: leave it out."
         )
     if report.inverse_error is not None and report.inverse_error > LARGE_ERROR:
         yield (
-            f"Data that go to noise and back in float32 change by {report.inverse_error:.1g} of their spread. {INVERSE}"
+            f"Data that go to noise and back in float32 change by {report.inverse_error:.1g} of "
+            f"their spread. {INVERSE}"
         )
     if not LEAST_NOISE < report.noise_rms < LARGEST_NOISE:
         yield (
-            f"The noise of these data has a root mean square of {report.noise_rms:.2g}, not 1. Call initialize with "
-            f"data, or train longer; after training, these data differ from those of the training."
+            f"The noise of these data has a root mean square of {report.noise_rms:.2g}, not 1. "
+            "Call initialize with data, or train longer; after training, these data differ from "
+            "those of the training."
         )
 
 

@@ -120,10 +120,14 @@ class FlowReport:
         mark = "" if self.exact else "~"
         how = "" if self.exact else ", by power iteration, which is never too large"
         return [
-            f"{len(self.layers)} layers from data to noise, on {self.data} data of {self.dim} elements",
-            f"condition number: {_shown(self.condition, mark)} (largest of {self.jacobians} data{how})",
-            f"error of the inverse in float32: {_shown(self.inverse_error)} of the spread of the data",
-            f"noise: root mean square {self.noise_rms:.2f}, largest element {self.noise_largest:.3g}",
+            f"{len(self.layers)} layers from data to noise, on {self.data} data of {self.dim} "
+            "elements",
+            f"condition number: {_shown(self.condition, mark)} (largest of {self.jacobians} "
+            f"data{how})",
+            f"error of the inverse in float32: {_shown(self.inverse_error)} of the spread of the "
+            "data",
+            f"noise: root mean square {self.noise_rms:.2f}, largest element "
+            f"{self.noise_largest:.3g}",
         ]
 
 

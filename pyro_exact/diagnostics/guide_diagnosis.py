@@ -91,7 +91,8 @@ def _check_model(model: object) -> None:
     """Raise an error if a model has no guide with latents."""
     if not isinstance(model, GenerativeModel):
         raise TypeError(
-            f"diagnose expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a VAE."
+            f"diagnose expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a "
+            "VAE."
         )
     if type(model).infer is GenerativeModel.infer:
         raise ValueError(
@@ -111,6 +112,7 @@ def _check_data(model: GenerativeModel, data: Tensor, samples: int) -> None:
         )
     if samples < 100 or len(data) < 2:
         raise ValueError(
-            f"diagnose expects 100 samples (k) and 2 data (n) at least; got {samples} and {len(data)}. Raise them."
+            f"diagnose expects 100 samples (k) and 2 data (n) at least; got {samples} and "
+            f"{len(data)}. Raise them."
         )
     model.check(data)

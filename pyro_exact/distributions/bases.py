@@ -81,7 +81,8 @@ class StudentNoise(nn.Module):
         df = check_number("StudentNoise", "df", df, self.least, 1e6)
         if not df > self.least:
             raise ValueError(
-                f"StudentNoise expects df above least = {self.least}; got {df}. Choose a larger one."
+                f"StudentNoise expects df above least = {self.least}; got {df}. Choose a larger "
+                "one."
             )
         self.log_df = nn.Parameter(torch.full((dim,), math.log(df - self.least)))
 

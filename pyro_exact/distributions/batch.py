@@ -36,8 +36,8 @@ def expanded(owner: str, batch: Sequence[int], shape: Any) -> torch.Size:
         size not in (1, other) for size, other in zip(batch, kept, strict=True)
     ):
         raise ValueError(
-            f"{owner}.expand expects a shape to which the batch shape {tuple(batch)} broadcasts; got {tuple(new)}. "
-            f"Only dimensions of size 1, and new ones on the left, can grow."
+            f"{owner}.expand expects a shape to which the batch shape {tuple(batch)} broadcasts; "
+            f"got {tuple(new)}. Only dimensions of size 1, and new ones on the left, can grow."
         )
     return new
 

@@ -106,7 +106,8 @@ class FlowDequantizer(nn.Module):
         \log q(v \mid x) = \log N(\epsilon; 0, I) - \log|\det \partial f/\partial \epsilon|
 
     Args:
-        bijection: A conditional map from a vector of noise to [x, x + 1), which must use the image x as context, for example `pyro_exact.flows.flow_pp_dequantizer`.
+        bijection: A conditional map from a vector of noise to [x, x + 1), which must use the image
+            x as context, for example `pyro_exact.flows.flow_pp_dequantizer`.
 
     Shape:
         - x: (\*batch, C, H, W), pixel levels; the distribution has that batch shape and events (C,
@@ -130,8 +131,8 @@ class FlowDequantizer(nn.Module):
         super().__init__()
         if bijection.context_shape is None:
             raise ValueError(
-                "FlowDequantizer expects a bijection whose context is the image; got one without context. Build it "
-                "with context_shape, or by flows.flow_pp_dequantizer."
+                "FlowDequantizer expects a bijection whose context is the image; got one without "
+                "context. Build it with context_shape, or by flows.flow_pp_dequantizer."
             )
         self.flow = Flow(StandardNormal(prod(bijection.context_shape)), bijection)
 

@@ -166,8 +166,9 @@ class Flow(nn.Module):
         super().__init__()
         if not isinstance(bijection, Bijection):
             raise TypeError(
-                f"Flow expects a Bijection, such as those of pyro_exact.flows; got {type(bijection).__name__}. Put "
-                f"several layers into transforms.Compose; transforms.Stock makes a layer of a stock transform."
+                "Flow expects a Bijection, such as those of pyro_exact.flows; got "
+                f"{type(bijection).__name__}. Put several layers into transforms.Compose; "
+                "transforms.Stock makes a layer of a stock transform."
             )
         self.base, self.bijection = base, bijection
 
@@ -183,8 +184,9 @@ class Flow(nn.Module):
         """
         if self.bijection.context_shape is not None:
             raise ValueError(
-                f"This flow expects a context of shape (*batch, {', '.join(map(str, self.bijection.context_shape))}); "
-                f"got none. Call flow.condition(context) instead of flow()."
+                "This flow expects a context of shape (*batch, "
+                f"{', '.join(map(str, self.bijection.context_shape))}); got none. Call "
+                "flow.condition(context) instead of flow()."
             )
         return self._distribution(temperature)
 
@@ -217,8 +219,9 @@ class Flow(nn.Module):
         except ValueError as error:
             shape = tuple(base.batch_shape + base.event_shape)
             raise ValueError(
-                f"Flow expects a bijection from noise, here of shape {shape}, to data; got one that does not "
-                f"take it: {error} A flow of images, such as glow, goes from data to noise: pass glow.inv."
+                f"Flow expects a bijection from noise, here of shape {shape}, to data; got one "
+                f"that does not take it: {error} A flow of images, such as glow, goes from data to "
+                "noise: pass glow.inv."
             ) from None
 
     def noise(self, temperature: float | None = None) -> Any:
@@ -227,7 +230,7 @@ class Flow(nn.Module):
             return self.base() if temperature is None else self.base(temperature)
         if temperature is not None:
             raise ValueError(
-                "A temperature needs a base that is a module, such as StandardNormal; got a bare distribution. Leave "
-                "the temperature out, or change the base."
+                "A temperature needs a base that is a module, such as StandardNormal; got a bare "
+                "distribution. Leave the temperature out, or change the base."
             )
         return self.base

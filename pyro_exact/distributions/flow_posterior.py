@@ -54,17 +54,19 @@ class FlowPosterior(nn.Module):
         if flow is not None:
             if not isinstance(flow, Bijection):
                 raise TypeError(
-                    f"FlowPosterior expects a Bijection, such as those of pyro_exact.flows; got {type(flow).__name__}."
+                    "FlowPosterior expects a Bijection, such as those of pyro_exact.flows; got "
+                    f"{type(flow).__name__}."
                 )
             if flow.context_shape not in (None, (features,)):
                 raise ValueError(
-                    f"FlowPosterior expects a flow whose context is the {features} features; got one whose context has "
-                    f"shape {flow.context_shape}. Build the flow with context_dim={features}, or without one."
+                    f"FlowPosterior expects a flow whose context is the {features} features; got "
+                    f"one whose context has shape {flow.context_shape}. Build the flow with "
+                    f"context_dim={features}, or without one."
                 )
             if tuple(flow.forward_shape((dim,))) != (dim,):
                 raise ValueError(
-                    f"FlowPosterior expects a flow from {dim} numbers to as many; got {flow}. Build it for that "
-                    f"dimension."
+                    f"FlowPosterior expects a flow from {dim} numbers to as many; got {flow}. "
+                    "Build it for that dimension."
                 )
         self.normal = nn.Linear(features, 2 * dim)
 

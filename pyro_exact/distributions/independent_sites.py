@@ -30,8 +30,10 @@ class IndependentSites(TorchDistribution):
     Args:
         theta: Parameters of each site, for example the output of a decoder.
         likelihood: Distribution of a site given the corresponding parameters.
-        grid_dim: Dimensions of the grid of sites: 1 for a vector, 3 for an image of single elements, 2 for an image whose sites are pixels with all channels.
-        validate_args: If true, values are checked before they are scored; the default is the setting of Pyro.
+        grid_dim: Dimensions of the grid of sites: 1 for a vector, 3 for an image of single
+            elements, 2 for an image whose sites are pixels with all channels.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Shape:
         - theta: (\*batch, \*grid, likelihood.num_params).
@@ -39,8 +41,8 @@ class IndependentSites(TorchDistribution):
           nats.
 
     Raises:
-        ValueError: If theta has more or fewer parameters than the likelihood; if a value has another shape, or is
-            outside of the support.
+        ValueError: If theta has more or fewer parameters than the likelihood; if a value has
+            another shape, or is outside of the support.
 
     Example:
         >>> from pyro_exact.likelihoods import BernoulliLikelihood
@@ -63,8 +65,9 @@ class IndependentSites(TorchDistribution):
         cut = theta.dim() - 1 - grid_dim
         if cut < 0 or theta.shape[-1] != likelihood.num_params:
             raise ValueError(
-                f"{type(likelihood).__name__} expects theta of shape (*batch, *grid, {likelihood.num_params}) with "
-                f"{grid_dim} dimensions in the grid; got {tuple(theta.shape)}. Change the last layer of the decoder."
+                f"{type(likelihood).__name__} expects theta of shape (*batch, *grid, "
+                f"{likelihood.num_params}) with {grid_dim} dimensions in the grid; got "
+                f"{tuple(theta.shape)}. Change the last layer of the decoder."
             )
         self.theta = theta.to(
             torch.promote_types(theta.dtype, torch.float32)

@@ -82,6 +82,6 @@ class Likelihood(ABC):
         bad = x[~possible if where is None else where & ~possible]
         if len(bad):
             raise ValueError(
-                f"{name} expects {self.values}; got {bad[0].item():g}, and {len(bad)} of {x.numel()} elements are "
-                f"such. Compare the data with the levels of the model."
+                f"{name} expects {self.values}; got {bad[0].item():g}, and {len(bad)} of "
+                f"{x.numel()} elements are such. Compare the data with the levels of the model."
             )

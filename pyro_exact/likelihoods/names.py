@@ -48,7 +48,8 @@ def make_likelihood(
     name = given.pop("name", None)
     if not isinstance(name, str) or name not in LIKELIHOODS:
         raise ValueError(
-            f"A likelihood expects a name, one of {', '.join(LIKELIHOODS)}; got {name!r}. Choose one."
+            f"A likelihood expects a name, one of {', '.join(LIKELIHOODS)}; got {name!r}. Choose "
+            "one."
         )
 
     kind = LIKELIHOODS[name]
@@ -61,7 +62,8 @@ def make_likelihood(
     if unknown:
         known = ", ".join(parameters) or "none"
         raise ValueError(
-            f"The likelihood {name} expects the arguments {known}; got {unknown[0]!r}. Leave it out."
+            f"The likelihood {name} expects the arguments {known}; got {unknown[0]!r}. Leave it "
+            "out."
         )
 
     # A Gaussian of `channels=None` is one of single elements, and stays so unless it is told otherwise.
@@ -85,7 +87,7 @@ def make_likelihood(
     likelihood = kind(**given)
     if levels is not None and likelihood.levels is not None and likelihood.levels != levels:
         raise ValueError(
-            f"The likelihood {name} expects data of {likelihood.levels} levels; got {levels}. Choose "
-            f"another likelihood."
+            f"The likelihood {name} expects data of {likelihood.levels} levels; got {levels}. "
+            "Choose another likelihood."
         )
     return likelihood

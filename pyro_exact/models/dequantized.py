@@ -63,12 +63,13 @@ class Dequantized(GenerativeModel):
         super().__init__()
         if not isinstance(flow, Flow):
             raise TypeError(
-                f"Dequantized expects a Flow over images; got {type(flow).__name__}. Build it as Flow(base, bijection)."
+                f"Dequantized expects a Flow over images; got {type(flow).__name__}. Build it as "
+                "Flow(base, bijection)."
             )
         if noise is not None and not isinstance(noise, nn.Module):
             raise TypeError(
-                f"Dequantized expects noise as a module such as FlowDequantizer; got {type(noise).__name__}. Leave it "
-                f"out for uniform noise."
+                "Dequantized expects noise as a module such as FlowDequantizer; got "
+                f"{type(noise).__name__}. Leave it out for uniform noise."
             )
 
         self.flow, self.noise = flow, noise
@@ -105,8 +106,8 @@ class Dequantized(GenerativeModel):
 
         if x.dim() != 4:
             raise ValueError(
-                f"Dequantized expects a batch of shape (N, C, H, W); got {tuple(x.shape)}. Add the batch dimension, or "
-                f"flatten it."
+                f"Dequantized expects a batch of shape (N, C, H, W); got {tuple(x.shape)}. Add the "
+                "batch dimension, or flatten it."
             )
 
     def generate(self, x: Tensor | None = None) -> Tensor:

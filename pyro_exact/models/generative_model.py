@@ -108,8 +108,8 @@ class GenerativeModel(nn.Module, ABC):
             check_batch(name, "x", x, self.event_shape)
         elif check_tensor(name, "x", x).dim() == 0 or len(x) == 0:
             raise ValueError(
-                f"{name} expects x of shape (N, ...) with N of at least 1; got {tuple(x.shape)}. Add the batch "
-                f"dimension."
+                f"{name} expects x of shape (N, ...) with N of at least 1; got {tuple(x.shape)}. "
+                "Add the batch dimension."
             )
 
         check_finite(name, "x", x, "Repair these data, or leave them out")
@@ -190,7 +190,8 @@ def refuse_temperature(temperature: float | None) -> None:
     """Raise ValueError if an autoregressive model is given a temperature."""
     if temperature is not None:
         raise ValueError(
-            f"An autoregressive model has no base noise to scale; got temperature {temperature!r}. Leave it out."
+            f"An autoregressive model has no base noise to scale; got temperature {temperature!r}. "
+            "Leave it out."
         )
 
 

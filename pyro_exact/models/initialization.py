@@ -60,8 +60,9 @@ def _initialize(layer: Bijection, x: Tensor, context: Tensor | None, owner: str)
     output = layer.transform(x, context)[0]
     if _depends_on_data(original, output, context):
         raise ValueError(
-            f"{owner}.initialize expects layers that go from data to noise; got {type(original).__name__} from noise "
-            f"to data, which cannot be set from data. Build it as Flow(base, bijection.inv)."
+            f"{owner}.initialize expects layers that go from data to noise; got "
+            f"{type(original).__name__} from noise to data, which cannot be set from data. Build "
+            "it as Flow(base, bijection.inv)."
         )
     return output
 

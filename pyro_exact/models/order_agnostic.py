@@ -45,8 +45,8 @@ class OrderAgnostic(GenerativeModel):
         super().__init__()
         if not isinstance(net, OrderAgnosticNet):
             raise TypeError(
-                f"OrderAgnostic expects an order-agnostic network; got {type(net).__name__}. Use DeepNADE "
-                f"or ConvNADE, or train this one as Density(Autoregressive(net))."
+                f"OrderAgnostic expects an order-agnostic network; got {type(net).__name__}. Use "
+                "DeepNADE or ConvNADE, or train this one as Density(Autoregressive(net))."
             )
         self.net = net
 

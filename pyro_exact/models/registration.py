@@ -37,8 +37,9 @@ def register(model: nn.Module) -> None:
     for name, parameter in parameters.items():
         if not parameter.is_contiguous():
             raise ValueError(
-                f"{type(model).__name__} expects contiguous parameters under stock SVI, which trains a copy of any "
-                f"other; got {name}. Call model.to(memory_format=torch.contiguous_format)."
+                f"{type(model).__name__} expects contiguous parameters under stock SVI, which "
+                f"trains a copy of any other; got {name}. Call "
+                "model.to(memory_format=torch.contiguous_format)."
             )
         key = pyro.params.param_with_module_name(module, name)
         if key in store and store[key] is not parameter:

@@ -113,10 +113,10 @@ class VAE(GenerativeModel):
         expected = x.shape[:1], self.prior().event_shape
         if (posterior.batch_shape, posterior.event_shape) != expected:
             raise ValueError(
-                f"VAE expects a posterior with batch shape {tuple(expected[0])} and event shape {tuple(expected[1])}, "
-                f"one latent of the prior for each row of data; got {tuple(posterior.batch_shape)} and "
-                f"{tuple(posterior.event_shape)}. Give encoder, posterior and prior sizes that fit, and the data a "
-                f"batch dimension."
+                f"VAE expects a posterior with batch shape {tuple(expected[0])} and event shape "
+                f"{tuple(expected[1])}, one latent of the prior for each row of data; got "
+                f"{tuple(posterior.batch_shape)} and {tuple(posterior.event_shape)}. Give encoder, "
+                "posterior and prior sizes that fit, and the data a batch dimension."
             )
         return posterior
 
@@ -131,8 +131,8 @@ class VAE(GenerativeModel):
 
         if output.shape[: len(batch)] != batch:
             raise ValueError(
-                f"VAE expects a decoder that keeps the batch shape of z, {tuple(batch)}; got output of "
-                f"shape {tuple(output.shape)}. Let it take a z with any batch shape."
+                f"VAE expects a decoder that keeps the batch shape of z, {tuple(batch)}; got "
+                f"output of shape {tuple(output.shape)}. Let it take a z with any batch shape."
             )
 
         return IndependentSites(output, self.likelihood, output.dim() - 1 - len(batch))

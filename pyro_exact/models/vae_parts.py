@@ -39,8 +39,8 @@ def pixel_likelihood(
 
     if levels != 2:
         raise ValueError(
-            f"A Bernoulli likelihood expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, "
-            f"binarise the images, or choose another likelihood."
+            f"A Bernoulli likelihood expects images of 2 levels, 0 and 1; got {levels}. Use "
+            "binarized_mnist, binarise the images, or choose another likelihood."
         )
     return BernoulliLikelihood(), shape
 

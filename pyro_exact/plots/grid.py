@@ -102,8 +102,9 @@ def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
     size = across * (width + 3), down * tiles * (height + 3)
     if math.prod(size) > LARGEST_PICTURE or max(size) >= LARGEST_SIDE:
         raise ValueError(
-            f"A picture expects at most {LARGEST_PICTURE:,} pixels, and {LARGEST_SIDE:,} on a side; {n} "
-            f"images of shape {tuple(shape)} take {size[0]:,} x {size[1]:,}. Lower their number (--n)."
+            f"A picture expects at most {LARGEST_PICTURE:,} pixels, and {LARGEST_SIDE:,} on a "
+            f"side; {n} images of shape {tuple(shape)} take {size[0]:,} x {size[1]:,}. Lower their "
+            "number (--n)."
         )
 
 
@@ -124,14 +125,14 @@ def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
     check_tensor(owner, name, images)
     if images.dim() != 4 or images.numel() == 0:
         raise ValueError(
-            f"{owner} expects {name} of shape (N, C, H, W), at least one; got {tuple(images.shape)}. "
-            f"Reshape them."
+            f"{owner} expects {name} of shape (N, C, H, W), at least one; got "
+            f"{tuple(images.shape)}. Reshape them."
         )
 
     check_finite(owner, name, images, "Look for the layer that made them so")
     lowest, highest = images.min().item(), images.max().item()
     if lowest < 0 or highest > levels - 1:
         raise ValueError(
-            f"{owner} expects {name} with levels from 0 to {levels - 1}; got values from {lowest:g} to "
-            f"{highest:g}. Correct the number of levels, or the images."
+            f"{owner} expects {name} with levels from 0 to {levels - 1}; got values from "
+            f"{lowest:g} to {highest:g}. Correct the number of levels, or the images."
         )

@@ -91,8 +91,8 @@ class _Allowance(TorchDispatchMode):
         self.calls += 1
         if self.calls > self.limits.calls:
             raise TooLargeError(
-                f"{self.source} takes more than {self.limits.calls} calls to be built, with all its layers "
-                f"together, though each setting is in its own range. Use fewer layers."
+                f"{self.source} takes more than {self.limits.calls} calls to be built, with all "
+                "its layers together, though each setting is in its own range. Use fewer layers."
             )
 
         of_weights = any(tensor.is_meta for tensor in tensors) or _makes_weights(
@@ -112,8 +112,8 @@ class _Allowance(TorchDispatchMode):
         self.bytes += new
         if self.bytes > self.limits.bytes:
             raise TooLargeError(
-                f"{self.source} would take more than {self.limits.bytes / 2**20:,.0f} MiB of memory. "
-                f"Use fewer or narrower layers, or smaller images."
+                f"{self.source} would take more than {self.limits.bytes / 2**20:,.0f} MiB of "
+                "memory. Use fewer or narrower layers, or smaller images."
             )
 
 

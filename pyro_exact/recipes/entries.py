@@ -117,8 +117,8 @@ def autoregressive(
 
         if len(built.context_shape) > 1:
             raise ValueError(
-                f"A recipe expects a context_shape that is a number of classes; got {built.context_shape}. Build a "
-                f"network with a context map in Python."
+                "A recipe expects a context_shape that is a number of classes; got "
+                f"{built.context_shape}. Build a network with a context map in Python."
             )
         first_class = torch.zeros(built.context_shape)
         first_class[0] = 1
@@ -150,7 +150,7 @@ def build_net(
     built = net(shape, **settings)
     if levels != 2:
         raise ValueError(
-            f"{type(built).__name__} expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, or "
-            f"binarise the images."
+            f"{type(built).__name__} expects images of 2 levels, 0 and 1; got {levels}. Use "
+            "binarized_mnist, or binarise the images."
         )
     return built

@@ -47,7 +47,8 @@ def load_recipe(name: str) -> Recipe:
         # Path.is_file would raise an error on a name that is too long.
         if not os.path.isfile(name):
             raise ValueError(
-                f"There is no recipe file {printable(name)}. Check the path; `pyro-exact recipes` lists our own."
+                f"There is no recipe file {printable(name)}. Check the path; `pyro-exact recipes` "
+                "lists our own."
             )
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)

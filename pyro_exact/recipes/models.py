@@ -84,7 +84,8 @@ def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
     if not isinstance(name, str) or name not in MODELS:
         hint = closest_match(name, MODELS) if isinstance(name, str) else ""
         raise ValueError(
-            f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose one."
+            f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose "
+            "one."
         )
     return MODELS[name]
 

@@ -38,7 +38,8 @@ def parse_kwargs(
     """
     if not isinstance(values, Mapping):
         raise ValueError(
-            f"{source} expects names with values; got {shown(values)}. Write `name: value`, one a line."
+            f"{source} expects names with values; got {shown(values)}. Write `name: value`, one a "
+            "line."
         )
 
     signature = inspect.signature(function).parameters
@@ -64,8 +65,8 @@ def check_name(name: str, owner: str) -> str:
     valid = name.isprintable() and name not in ("", ".", "..") and not {"/", "\\"} & {*name}
     if not valid or len(name.encode()) > LONGEST_NAME:
         raise ValueError(
-            f"{owner} expects as its name one that a folder can have, of at most {LONGEST_NAME} bytes; got "
-            f"{shown(name)}. Choose one without slashes and control characters."
+            f"{owner} expects as its name one that a folder can have, of at most {LONGEST_NAME} "
+            f"bytes; got {shown(name)}. Choose one without slashes and control characters."
         )
     return name
 
@@ -115,7 +116,8 @@ def _check_names(
     missing = [name for name in required if name not in values]
     if missing:
         raise ValueError(
-            f"{source} lacks {', '.join(missing)}. Add it; `pyro-exact recipes --show NAME` shows an example."
+            f"{source} lacks {', '.join(missing)}. Add it; `pyro-exact recipes --show NAME` shows "
+            "an example."
         )
 
 

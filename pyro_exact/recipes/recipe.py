@@ -137,7 +137,8 @@ class Recipe:
             # A builder checks its arguments one by one. Torch may refuse their combination.
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{source} does not build a model of images of shape {shape}: {reason}. Change its settings."
+                f"{source} does not build a model of images of shape {shape}: {reason}. Change its "
+                "settings."
             ) from error
 
     def _settings(self) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def check_image(shape: object, levels: object, source: str) -> tuple[int, int, i
 
     if channels * height * width > LARGEST_IMAGE:
         raise ValueError(
-            f"{source} expects images of at most {LARGEST_IMAGE} elements; got {channels} x {height} x {width}. Scale "
-            f"them down."
+            f"{source} expects images of at most {LARGEST_IMAGE} elements; got {channels} x "
+            f"{height} x {width}. Scale them down."
         )
     return channels, height, width

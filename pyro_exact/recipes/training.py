@@ -36,8 +36,8 @@ class Elbo:
         annealed = 0 <= self.start <= 1 and 1 <= self.steps <= MOST_STEPS
         if not (annealed and 0 <= self.free_nats < math.inf):
             raise ValueError(
-                f"training.elbo expects start in [0, 1], positive steps and free_nats of at least 0; got {self.start}, "
-                f"{shown(self.steps)} and {self.free_nats}. Choose others."
+                "training.elbo expects start in [0, 1], positive steps and free_nats of at least "
+                f"0; got {self.start}, {shown(self.steps)} and {self.free_nats}. Choose others."
             )
 
         if self.anneal is not None and self.free_nats:
@@ -140,6 +140,7 @@ def caution(made_for: Training, given: Mapping[str, Any]) -> str | None:
         return None
 
     return (
-        f"The learning rate and the warm-up of this recipe are for batches of {made_for.batch_size} images; with "
-        f"{batch_size} the first steps may diverge. Lower training.learning_rate, or raise training.warmup_steps."
+        "The learning rate and the warm-up of this recipe are for batches of "
+        f"{made_for.batch_size} images; with {batch_size} the first steps may diverge. Lower "
+        "training.learning_rate, or raise training.warmup_steps."
     )

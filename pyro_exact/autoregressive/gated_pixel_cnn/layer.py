@@ -21,7 +21,8 @@ class GatedLayer(nn.Module):
     Args:
         inputs: Colour of each channel of the input.
         stack: Colour of each channel of either stack.
-        outputs: Colour of each channel that the horizontal gates make: first the stack, if any, then the skip connection.
+        outputs: Colour of each channel that the horizontal gates make: first the stack, if any,
+            then the skip connection.
         kernel_size: Odd side of the whole kernel.
         context_channels: Channels of the context; `None` without a context.
         first: If true, the input is the image, of which the layer sees only rows above and earlier

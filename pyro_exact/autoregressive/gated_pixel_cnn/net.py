@@ -160,7 +160,7 @@ class GatedPixelCNN(PixelNet):
             return None
         if self.context_shape[1:] not in ((), (self.height, self.width)):
             raise ValueError(
-                f"{type(self).__name__} expects a context vector, or a map of shape (channels, {self.height}, "
-                f"{self.width}); got the shape {self.context_shape}. Resize the map."
+                f"{type(self).__name__} expects a context vector, or a map of shape (channels, "
+                f"{self.height}, {self.width}); got the shape {self.context_shape}. Resize the map."
             )
         return self.context_shape[0]

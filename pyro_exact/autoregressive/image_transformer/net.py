@@ -234,7 +234,7 @@ def _rectangle(height: int, width: int, block_shape: Sequence[int] | None) -> tu
     rows, columns = check_sizes("ImageTransformer", "block_shape", block_shape, length=2)
     if height % rows or width % columns:
         raise ValueError(
-            f"ImageTransformer expects blocks that divide the image; got blocks {(rows, columns)} and images "
-            f"{(height, width)}. Choose divisors of the sides, or pad the images."
+            f"ImageTransformer expects blocks that divide the image; got blocks {(rows, columns)} "
+            f"and images {(height, width)}. Choose divisors of the sides, or pad the images."
         )
     return rows, columns

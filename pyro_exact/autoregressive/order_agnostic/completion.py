@@ -86,7 +86,8 @@ class Completion(TorchDistribution):
         )
         if bool((mask & wanted).any()):
             raise ValueError(
-                "condition_on expects as wanted sites that are not observed; got some that are. Leave them out."
+                "condition_on expects as wanted sites that are not observed; got some that are. "
+                "Leave them out."
             )
 
         self.net, self.known, self.wanted = net, mask.expand(shape), wanted.expand(shape)

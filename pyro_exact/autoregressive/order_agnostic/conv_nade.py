@@ -79,12 +79,13 @@ class ConvNADE(OrderAgnosticNet):
         shrunk = sum(kernel - 1 for kernel in kernels)
         if len(self.event_shape) != 3 or shrunk >= min(self.event_shape[1:]):
             raise ValueError(
-                f"ConvNADE expects images (C, H, W) of more than {shrunk} pixels a side for kernels {list(kernels)}; "
-                f"got {tuple(self.event_shape)}. Choose smaller kernels."
+                f"ConvNADE expects images (C, H, W) of more than {shrunk} pixels a side for "
+                f"kernels {list(kernels)}; got {tuple(self.event_shape)}. Choose smaller kernels."
             )
         if not kernels:
             raise ValueError(
-                "ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no convolutions."
+                "ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no "
+                "convolutions."
             )
         channels, num_params = self.event_shape[0], likelihood.num_params
         down = [2 * channels, *[width] * len(kernels)]

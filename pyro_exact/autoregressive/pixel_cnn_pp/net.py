@@ -23,16 +23,16 @@ from pyro_exact.nn.weight_norm import WeightNormed
 class PixelCNNpp(CausalNet):
     r"""PixelCNN++. Use this network for images when all channels of a pixel should be predicted at once.
 
-    The first stream of convolutions sees the rows above a pixel, the second stream also the pixels on
-        the left. Kernels that end at the row, or at the pixel, need no masks once their input is
+    The first stream of convolutions sees the rows above a pixel, the second stream also the pixels
+        on the left. Kernels that end at the row, or at the pixel, need no masks once their input is
         shifted by a row or a column. Both streams have residual blocks (`GatedResnet`) at three
         resolutions, with skip connections from the way down to the way up; each block of the second
-        stream also sees the same block of the first. Within a pixel the likelihood makes the channels
-        dependent.
+        stream also sees the same block of the first. Within a pixel the likelihood makes the
+        channels dependent.
 
-        The weights are normalised, and `initialize` sets weights and biases using data: this must be
-        called before the weights are averaged or copied to other devices. Steps have no dropout and
-        carry no gradient.
+        The weights are normalised, and `initialize` sets weights and biases using data: this must
+        be called before the weights are averaged or copied to other devices. Steps have no dropout
+        and carry no gradient.
 
         Args:
             shape: (C, H, W), with sides that 4 divides.
@@ -43,13 +43,13 @@ class PixelCNNpp(CausalNet):
             dropout: Probability of dropping a hidden element in training.
             context_dim: Size of a context vector, for example a one-hot class, which adds to every
                 gate.
-            likelihood: Distribution of a pixel; by default a `DiscretizedLogisticMixture`. A likelihood
-                of single elements can be used for images of a single channel.
+            likelihood: Distribution of a pixel; by default a `DiscretizedLogisticMixture`. A
+                likelihood of single elements can be used for images of a single channel.
 
         Shape:
             - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
-            - theta: (\*batch, \*grid, likelihood.num_params), where the grid is (H, W) for a likelihood of
-              pixels; see `DiscretizedLogisticMixture`.
+            - theta: (\*batch, \*grid, likelihood.num_params), where the grid is (H, W) for a
+              likelihood of pixels; see `DiscretizedLogisticMixture`.
 
         Raises:
             ValueError: If the shape is not that of images with sides that 4 divides, a size is not
@@ -223,8 +223,9 @@ def _of_pixels(
     if isinstance(likelihood, Likelihood):
         if not likelihood.site_shape and channels > 1:
             raise ValueError(
-                f"{name} expects a likelihood of pixels with {channels} channels, which it predicts at once; got a "
-                f"{type(likelihood).__name__} of single elements. Use DiscretizedLogisticMixture, or GatedPixelCNN."
+                f"{name} expects a likelihood of pixels with {channels} channels, which it "
+                f"predicts at once; got a {type(likelihood).__name__} of single elements. Use "
+                "DiscretizedLogisticMixture, or GatedPixelCNN."
             )
         if likelihood.levels != levels:
             raise ValueError(

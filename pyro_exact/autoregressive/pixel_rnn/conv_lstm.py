@@ -29,8 +29,8 @@ class ConvLSTM(nn.Module):
         maps: Maps that are scanned in a single loop, each using other weights.
 
     Shape:
-        - gates: (maps, 4 width, places, n), the terms of the inputs in o, f, i and g, with the places
-          in the order of the steps; hidden states: (maps, width, places, n).
+        - gates: (maps, 4 width, places, n), the terms of the inputs in o, f, i and g, with the
+          places in the order of the steps; hidden states: (maps, width, places, n).
 
     Raises:
         ValueError: If a size is not positive, or there are other than 2 or 3 taps.

@@ -211,8 +211,8 @@ def _of_pixels(
     whole = isinstance(likelihood, Likelihood) and prod(likelihood.site_shape) == channels
     if not whole or likelihood.levels != levels:
         raise ValueError(
-            f"PixelSNAIL expects a likelihood of whole pixels of {channels} channels and {levels} levels; got "
-            f"{shown(likelihood)}. Use DiscretizedLogisticMixture."
+            f"PixelSNAIL expects a likelihood of whole pixels of {channels} channels and {levels} "
+            f"levels; got {shown(likelihood)}. Use DiscretizedLogisticMixture."
         )
     return likelihood
 
@@ -222,7 +222,7 @@ def _check_pool(pool: int, height: int, width: int) -> int:
     pool = check_size("PixelSNAIL", "pool", pool)
     if height % pool or width % pool:
         raise ValueError(
-            f"PixelSNAIL expects squares that divide the image; got pool={pool} and images {(height, width)}. "
-            f"Choose a common divisor of the sides, or pad the images."
+            f"PixelSNAIL expects squares that divide the image; got pool={pool} and images "
+            f"{(height, width)}. Choose a common divisor of the sides, or pad the images."
         )
     return pool

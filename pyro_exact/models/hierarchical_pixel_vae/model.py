@@ -137,8 +137,8 @@ class HierarchicalPixelVAE(GenerativeModel):
         """
         if vary not in (None, *LEVELS):
             raise ValueError(
-                f"HierarchicalPixelVAE expects vary to be 'top', 'bottom' or 'pixels'; got {vary!r}. Leave it out for "
-                f"independent images."
+                "HierarchicalPixelVAE expects vary to be 'top', 'bottom' or 'pixels'; got "
+                f"{vary!r}. Leave it out for independent images."
             )
         n = checked_count(self, n)
         share_top, share_bottom, share_pixels = (vary not in (None, level) for level in LEVELS)
