@@ -1,4 +1,4 @@
-"""The base class of networks that predict an image pixel by pixel, and within a pixel R, then G, then B."""
+"""The base class of networks that predict an image pixel by pixel, in each pixel R, then G, then B."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Cursor(NamedTuple):
 
 
 class PixelCache(Protocol):
-    """Tensors that the steps of an image network read and write: weights, features of earlier pixels.
+    """Tensors used by the steps of an image network: weights, features of earlier pixels.
 
     A cache is a `NamedTuple`, so that it can be copied and traced.
     """

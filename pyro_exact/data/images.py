@@ -87,8 +87,10 @@ class Images:
         return channels, height, width
 
     def split(self, name: str) -> Tensor:
-        """Return the images of the split called ``name``, uint8 (N, C, H, W). Raises:
-        ValueError: If ``name`` is not "train", "valid" or "test".
+        """Return the images of the split called ``name``, uint8 (N, C, H, W).
+
+        Raises:
+            ValueError: If ``name`` is not "train", "valid" or "test".
         """
         images: Tensor = getattr(self, self._known(name))
         return images

@@ -150,7 +150,7 @@ def _advice(array: Array) -> str:
 
 
 def _pieces(array: Array) -> Iterator[Array]:
-    """Yield the elements in pieces; in float64, a large file would need several times the size of the file."""
+    """Yield the elements in pieces, because a large file in float64 would need too much memory."""
     flat = array.ravel(order="K")
     for start in range(0, flat.size, _AT_ONCE):
         yield flat[start : start + _AT_ONCE]

@@ -130,7 +130,7 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
 
 
 def _units(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Draw the divergence of each unit, if all levels have a closed form, otherwise the activity."""
+    """Draw the divergence of each unit when this has a closed form, otherwise the activity."""
     exact = all(level.kl_by_unit is not None for level in diagnosis.levels.values())
     for name, level in diagnosis.levels.items():
         shown = level.kl_by_unit if exact and level.kl_by_unit is not None else level.activity
@@ -154,7 +154,7 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
 
 
 def _images(images: Tensor, levels: int, title: str, axis: Axes) -> int:
-    """Draw some images, and return the longer side of their grid in pixels. Vectors are not drawn."""
+    """Draw images, not vectors, and return the longer side of the grid in pixels."""
     axis.axis("off")
     if images.dim() != 4:
         return 0

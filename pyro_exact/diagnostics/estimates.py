@@ -1,4 +1,4 @@
-"""Monte Carlo estimates of a diagnosis: weights, bounds, divergences, and the use of the latents."""
+"""Monte Carlo estimates of a diagnosis: weights, bounds, divergences, use of the latents."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def weights_and_levels(
 
 
 def bound(log_weights: Tensor, k: int) -> Tensor:
-    """Return the importance-weighted bound of k samples for each datum, using disjoint groups of k."""
+    """Return the importance-weighted bound of each datum, using disjoint groups of k samples."""
     used = len(log_weights) // k * k
     groups = log_weights[:used].unflatten(0, (-1, k))
 

@@ -32,7 +32,7 @@ def flow_report(
     jacobians: int = JACOBIANS,
     seed: int = 0,
 ) -> FlowReport:
-    r"""Return a report on each layer of a flow. Use it when a flow does not train, or does not invert.
+    r"""Return a report on each layer of a flow. Use it when a flow does not train or invert.
 
     The data go to noise in float32, and each layer is inverted there. Jacobians are computed in
     float64: in full for events of at most 64 elements, and for larger events estimated via a power

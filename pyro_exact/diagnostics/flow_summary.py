@@ -97,7 +97,7 @@ class FlowReport:
 
     @property
     def advice(self) -> list[str]:
-        """The unusual findings, each with a remedy, in words; empty when there are no such findings."""
+        """The unusual findings, each with a remedy, in words; empty when there are no findings."""
         return advice(self)
 
     @property

@@ -1,4 +1,4 @@
-"""The ArviZ adapter of a diagnosis (ArviZ 0.23 or 1): Pareto's k, the data format, and a predictive check."""
+"""The ArviZ adapter (version 0.23 or 1): Pareto's k, the data format, and a predictive check."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 
 
 def inference_data(diagnosis: Diagnosis) -> Any:
-    """Return a diagnosis in the format of ArviZ: an `InferenceData`, or from version 1 a `DataTree`.
+    """Return a diagnosis in the format of ArviZ, an `InferenceData` or a `DataTree`.
 
     The groups are ``posterior``, draws of each latent; ``sample_stats``, the log-weights;
     ``posterior_predictive`` and ``observed_data``, summaries of the data sets drawn from the model
@@ -58,7 +58,7 @@ def inference_data(diagnosis: Diagnosis) -> Any:
 
 
 def plot_ppc(data: Any, name: str, axis: Axes) -> None:
-    """Draw the distribution of a summary over the data, and over each data set drawn from the model.
+    """Draw the distribution of a summary over the data, and over draws of the model.
 
     Args:
         data: The return value of `inference_data`.

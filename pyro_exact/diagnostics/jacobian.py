@@ -1,4 +1,4 @@
-"""Singular values of the Jacobian of a layer, which measure how much a layer stretches and shrinks."""
+"""Singular values of the Jacobian of a layer, which measure stretching and shrinking."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _jacobian(layer: Bijection, x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def _log_norm(layer: Bijection, x: Tensor, context: Tensor | None, seed: int) -> Tensor:
-    """Return the logarithm of the largest singular value at each input, via power iteration on J^T J."""
+    """Return the log of the largest singular value at each input, via power iteration."""
 
     def value(x: Tensor) -> Tensor:
         return layer.forward_and_ladj(x, context)[0]

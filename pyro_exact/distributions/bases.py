@@ -21,7 +21,9 @@ from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 
 
 class UniformBox(nn.Module):
-    r"""The base of a flow on a box or a torus: independent uniform elements in [low, high]. Args:
+    r"""The base of a flow on a box or a torus: independent uniform elements in [low, high].
+
+    Args:
         dim: Dimension of the vectors.
         low: Lower end of each interval; the default is :math:`-\pi`.
         high: Upper end of each interval; the default is :math:`\pi`.

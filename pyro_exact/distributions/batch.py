@@ -43,7 +43,7 @@ def expanded(owner: str, batch: Sequence[int], shape: Any) -> torch.Size:
 
 
 def shapes_of(distribution: Distribution, of: str = "") -> str:
-    """Return the `repr` of a distribution: the class, the parts of the distribution, and the shapes."""
+    """Return the `repr` of a distribution: the class, the parts, and the shapes."""
     parts = [of] if of else []
     parts += [
         f"batch_shape={tuple(distribution.batch_shape)}",

@@ -25,7 +25,7 @@ from pyro_exact.transforms.conditioned import Conditioned
 
 
 class UniformDequantizer(TorchDistribution):
-    r"""The uniform distribution on [x, x + 1), used as dequantisation noise of integer pixel levels x.
+    r"""The uniform distribution on [x, x + 1), used as dequantisation noise of pixel levels x.
 
     .. math:: v = x + u, \quad u \sim U[0, 1), \qquad \log q(v \mid x) = 0 \text{ nats where } \lfloor v \rfloor = x
 
@@ -71,7 +71,7 @@ class UniformDequantizer(TorchDistribution):
         return torch.minimum(x + torch.rand_like(x), torch.nextafter(x + 1, x))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        r"""Return 0 nats where the value lies in [x, x + 1), else minus infinity, of shape (\*batch)."""
+        r"""Return 0 nats in [x, x + 1), and minus infinity elsewhere, of shape (\*batch)."""
         _check_value(self, "UniformDequantizer.log_prob", value)
         log_prob = (value.floor() == self.x).to(self.x.dtype).log().where(~value.isnan(), torch.nan)
         event = list(range(-len(self.event_shape), 0))
@@ -79,7 +79,7 @@ class UniformDequantizer(TorchDistribution):
 
 
 class CellFlow(TransformedDistribution):  # type: ignore[misc]
-    """The distribution of a `FlowDequantizer`: a flow into [x, x + 1), with zero density elsewhere."""
+    """The distribution of a `FlowDequantizer`: a flow into [x, x + 1)."""
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> CellFlow:
         new: CellFlow = super().expand(
@@ -88,7 +88,7 @@ class CellFlow(TransformedDistribution):  # type: ignore[misc]
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
-        r"""Return the log-density in nats, minus infinity outside of the cell, of shape (\*batch)."""
+        r"""Return the log-density, minus infinity outside of the cell, of shape (\*batch)."""
         _check_value(self, "FlowDequantizer.log_prob", value)
         flow = cast(Conditioned, self.transforms[0])
         event = -len(self.event_shape)
@@ -143,7 +143,7 @@ class FlowDequantizer(nn.Module):
         return CellFlow(flow.base_dist, flow.transforms, validate_args=False)
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Set the parameters that depend on data using a batch of images; return samples of q(v | x)."""
+        """Set the parameters that depend on data using images; return samples of q(v | x)."""
         return self.flow.bijection.initialize(self.flow.base().sample(x.shape[:1]), x)
 
 

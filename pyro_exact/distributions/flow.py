@@ -191,7 +191,7 @@ class Flow(nn.Module):
         return self._distribution(temperature)
 
     def condition(self, context: Tensor, temperature: float | None = None) -> FlowDistribution:
-        """Return the distribution given a context; the batch shape is the batch shape of the context.
+        """Return the distribution given a context, with the batch shape of the context.
 
         Raises:
             ValueError: If the flow takes no context, or the context has another shape; with
@@ -212,7 +212,7 @@ class Flow(nn.Module):
     def _distribution(
         self, temperature: float | None, context: Tensor | None = None
     ) -> FlowDistribution:
-        """Return the distribution of the data, or raise an error if the bijection goes the other way."""
+        """Return the distribution of the data; raise an error for the opposite direction."""
         base = self.noise(temperature)
         try:
             return FlowDistribution(base, self.bijection, context)

@@ -104,7 +104,7 @@ class InverseAutoregressive(TorchDistribution):
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each element given the preceding elements, of the batch shape."""
+        """Return the log-density of each element given the preceding elements."""
         name = "InverseAutoregressive.log_prob"
         value = cast(
             check_numbers(name, "value", check_floating(name, "value", value)), self.base.loc
@@ -119,7 +119,7 @@ class InverseAutoregressive(TorchDistribution):
         return self.base.log_prob(noise) + ladj
 
     def _inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the noise of a map, and the log-derivative of each element of the map in this noise."""
+        """Return the noise of a map, and the log-derivative of each element in this noise."""
         noise, ladj = z, torch.zeros_like(z)
         for _ in range(prod(z.shape[-3:])):
             before = noise

@@ -57,7 +57,7 @@ class Mixture(nn.Module):
         return MixtureDistribution(self.logits, [flow() for flow in self.flows])
 
     def condition(self, context: Tensor) -> MixtureDistribution:
-        """Return the distribution given a context; the batch shape is the batch shape of the context."""
+        """Return the distribution given a context, with the batch shape of the context."""
         parts = [flow.condition(context) for flow in self.flows]  # type: ignore[operator]
         return MixtureDistribution(self.logits, parts)
 

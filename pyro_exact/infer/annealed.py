@@ -16,7 +16,7 @@ Program = Callable[..., Any]
 
 
 class AnnealedELBO(Trace_ELBO):
-    r"""An annealed ELBO, with a weight that rises to 1. Use it with stock `SVI` instead of `Trace_ELBO`.
+    r"""An ELBO with a weight that rises to 1. Use it with stock `SVI` instead of `Trace_ELBO`.
 
     .. math::
         \beta_t = \min(1, \mathrm{start} + t / \mathrm{steps}), \qquad
@@ -96,7 +96,7 @@ class AnnealedELBO(Trace_ELBO):
 
 
 class Weight(Messenger):
-    """Multiply log-probabilities of sites by a weight, which may be zero, unlike in `poutine.scale`."""
+    """Multiply log-probabilities by a weight, which may be zero, unlike in `poutine.scale`."""
 
     def __init__(self, weight: float, latents_only: bool = False) -> None:
         super().__init__()

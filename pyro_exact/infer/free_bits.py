@@ -13,7 +13,7 @@ from pyro_exact.checks import check_choice, check_number
 
 
 class FreeBitsELBO(Trace_ELBO):
-    r"""A `Trace_ELBO` whose training loss gives each latent some nats for free. Use it with stock `SVI`.
+    r"""An ELBO that gives each latent some nats for free. Use it with stock `SVI`.
 
     .. math::
         -\mathbb{E}_q \log p(x \mid z) + \sum_j \max\left(\lambda, \overline{\mathrm{KL}}_j\right),

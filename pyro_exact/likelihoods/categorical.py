@@ -12,7 +12,7 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class CategoricalLikelihood(Likelihood):
-    r"""The distribution of an integer 0, ..., L - 1, with a logit for each. Use it for pixel levels.
+    r"""The distribution of integers 0, ..., L - 1, using a logit for each. Use it for levels.
 
     .. math:: \log p(x \mid \theta) = \theta_x - \log \sum_k e^{\theta_k}
 

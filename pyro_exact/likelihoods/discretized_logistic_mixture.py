@@ -142,7 +142,7 @@ class DiscretizedLogisticMixture(Likelihood):
         component: Tensor,
         part: Tensor,
     ) -> Tensor:
-        """Return the parameters of a component of each site, for every channel or pair of channels."""
+        """Return the parameters of a component of each site, for each channel or pair."""
         by_component = part.unflatten(-1, (-1, self.components))
         index = component.unsqueeze(-1).expand(*by_component.shape[:-1], 1)
         return by_component.gather(-1, index).squeeze(-1)

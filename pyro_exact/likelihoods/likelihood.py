@@ -60,7 +60,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def marginal(self, x: Tensor) -> Tensor:
-        r"""Return the parameters of independent sites that fit data, (n, \*sites, \*site_shape), best."""
+        r"""Return the parameters of independent sites that fit data best."""
 
     def check_values(
         self,

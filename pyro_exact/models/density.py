@@ -115,7 +115,7 @@ class Density(GenerativeModel):
         return check_output("Density.sample", "what it draws", distribution.sample((n,)), self)
 
     def _cast(self, x: Tensor) -> Tensor:
-        """Return continuous data in the precision of the weights; discrete data may have any dtype."""
+        """Return continuous data in the precision of the weights, and discrete data as they are."""
         if isinstance(self.distribution, Autoregressive) or not x.is_floating_point():
             return x
         return cast_to(x, weight_of(self))

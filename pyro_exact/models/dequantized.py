@@ -19,7 +19,7 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class Dequantized(GenerativeModel):
-    r"""A flow as a model of integer images x = floor(v). Use it to train an image flow on pixel levels.
+    r"""A flow as a model of integer images x = floor(v). Use it to train a flow of images.
 
     .. math::
         P(x) = \int_{[0,1)^D} p(x + u)\, du \;\ge\; \exp \mathbb{E}_{q(v \mid x)} \log
@@ -147,7 +147,7 @@ class Dequantized(GenerativeModel):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return the base noise of a draw of v for each image, of shape (N, dimension of the base)."""
+        """Return the base noise of a draw of v for each image, (N, dimension of the base)."""
         self.check(x)
 
         v = self.noise_of(x).sample()

@@ -43,7 +43,7 @@ class GenerativeModel(nn.Module, ABC):
 
     @property
     def exact(self) -> bool:
-        """True if an evaluation returns log p(x) itself, as with an empty `infer`, and not a bound."""
+        """True if an evaluation returns log p(x) itself, for example with an empty `infer`."""
         return type(self).infer is GenerativeModel.infer
 
     @property
@@ -60,10 +60,10 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` data without gradient, using ``temperature`` to scale the base noise, if any."""
+        """Draw ``n`` data without gradient, using ``temperature`` to scale the base noise."""
 
     def model(self, x: Tensor) -> Tensor:
-        """Call `generate` inside the data plate, with all parameters registered. Use this in stock `SVI`."""
+        """Call `generate` inside the data plate, with all parameters registered for `SVI`."""
         if not self._was_checked(x):
             self.check(x)
 
@@ -72,7 +72,7 @@ class GenerativeModel(nn.Module, ABC):
             return self.generate(x)
 
     def guide(self, x: Tensor) -> None:
-        """Call `infer` inside the data plate, with all parameters registered. Use this in stock `SVI`."""
+        """Call `infer` inside the data plate, with all parameters registered for `SVI`."""
         self.check(x)
         if not x.is_inference():  # an inference tensor has no version
             self._checked = weakref.ref(x), x._version
@@ -82,7 +82,7 @@ class GenerativeModel(nn.Module, ABC):
             self.infer(x)
 
     def condition(self, label: Tensor) -> GenerativeModel:
-        """Return a class-conditional model given the class of each datum; all parameters are shared.
+        """Return a class-conditional model given the class of each datum, sharing parameters.
 
         Args:
             label: Integers in {0, ..., classes - 1}, of shape (N,).
@@ -136,7 +136,7 @@ class GenerativeModel(nn.Module, ABC):
         return log_prob(model) - log_prob(guide)
 
     def traces(self, x: Tensor, samples: int | None = None) -> tuple[poutine.Trace, poutine.Trace]:
-        """Return traces of the guide, and of the model replayed using the guide, with log-probabilities.
+        """Return traces of the guide and of the replayed model, both with log-probabilities.
 
         Args:
             x: Data of shape (N, ...).
@@ -159,7 +159,7 @@ class GenerativeModel(nn.Module, ABC):
         return guide, model
 
     def _was_checked(self, x: Tensor) -> bool:
-        """Return whether `guide` has just checked these data, because an ELBO calls `guide` first."""
+        """Return whether `guide` has just checked these data, because ELBOs call it first."""
         checked, self._checked = self._checked, None
         if checked is None:
             return False
@@ -181,7 +181,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def checked_count(model: nn.Module, n: int) -> int:
-    """Return how many data to draw, or raise an error if this is not a count or weights are not finite."""
+    """Return how many data to draw, or raise an error if the weights are not finite."""
     check_weights_for(f"{type(model).__name__}.sample", model)
     return check_size(f"{type(model).__name__}.sample", "n", n, least=0)
 

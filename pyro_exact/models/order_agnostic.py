@@ -72,7 +72,7 @@ class OrderAgnostic(GenerativeModel):
             self._known()
 
     def estimate(self, x: Tensor, known: Tensor) -> Tensor:
-        r"""Return D / (D - d) times the log-probability of the unknown elements given the known elements."""
+        r"""Return D / (D - d) times the log-probability of the unknown given the known elements."""
         x = cast(x, weight_of(self.net)).expand(known.shape)
         unknown = (~known).to(x.dtype)
         event = list(range(-len(self.net.event_shape), 0))

@@ -1,4 +1,4 @@
-"""Register the parameters of a model in the store of Pyro, so that they are trained by stock `SVI`."""
+"""Register the parameters of a model in the store of Pyro, used by stock `SVI`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def register(model: nn.Module) -> None:
 
 
 def forget(model: nn.Module) -> None:
-    """Remove the weak references that the store adds to parameters, because they cannot be pickled."""
+    """Remove the weak references of the store, because they cannot be pickled."""
     for parameter in model.parameters():
         vars(parameter).pop("unconstrained", None)

@@ -79,7 +79,7 @@ class VAE(GenerativeModel):
 
     @property
     def event_shape(self) -> torch.Size | None:
-        """Shape of one datum, if the likelihood or the encoder has it as an attribute; else `None`."""
+        """Shape of a datum, if the likelihood or the encoder has this attribute, or `None`."""
         if isinstance(self.likelihood, CausalNet):
             return self.likelihood.event_shape
 
@@ -139,7 +139,7 @@ class VAE(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` data, using ``temperature`` in the prior, as in `Flow` and `StandardNormal`."""
+        """Draw ``n`` data, using ``temperature`` in the prior, as in `Flow`."""
         prior = self.prior() if temperature is None else self.prior(temperature)
         return self.decode(prior.sample((checked_count(self, n),)))
 
@@ -159,5 +159,5 @@ class VAE(GenerativeModel):
         return x
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return a draw from p(x | z) using a draw of z from q(z | x): the data that the latent encodes."""
+        """Return a draw from p(x | z), using a draw of z from q(z | x)."""
         return self.decode(self.encode(x))

@@ -1,4 +1,4 @@
-"""Parts of VAEs that are chosen by name: the likelihood of pixels, and the flow of the posterior."""
+"""Parts of VAEs that are chosen by name: the likelihood of pixels, and the posterior."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LikelihoodName = Literal["bernoulli", "categorical", "logistic"]
 def pixel_likelihood(
     name: LikelihoodName | None, shape: tuple[int, int, int], levels: int
 ) -> tuple[Likelihood, tuple[int, ...]]:
-    """Return the likelihood of a site, and the grid of sites: elements, or pixels with all channels.
+    """Return the likelihood of a site, and the grid of sites: elements, or whole pixels.
 
     Args:
         name: ``"bernoulli"`` for bits, ``"categorical"`` for a logit of each level, ``"logistic"``
@@ -53,7 +53,7 @@ def posterior(
     flow_width: int,
     flow_rank: int,
 ) -> FlowPosterior:
-    """Return the posterior q(z | x) from features: a diagonal normal, with an amortised flow if named.
+    """Return the posterior q(z | x): a diagonal normal, with an optional amortised flow.
 
     Args:
         features: Size of the features that the encoder returns, which are the context of the flow.

@@ -1,4 +1,4 @@
-"""Limits of the memory that building a model may allocate, and detection of out-of-memory errors."""
+"""Limits of the memory used to build a model, and detection of out-of-memory errors."""
 
 from __future__ import annotations
 

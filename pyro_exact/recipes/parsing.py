@@ -72,7 +72,7 @@ def check_name(name: str, owner: str) -> str:
 
 
 def closest_match(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the known name that is most similar to, or abbreviated by, ``name``, or "".
+    """Return a hint with the known name that is most similar to ``name``, or "".
 
     Dotted names, such as ``training.lr``, are compared with the names of the same group first.
     """
@@ -85,7 +85,7 @@ def closest_match(name: str, known: Iterable[str]) -> str:
 
 
 def _closest(name: str, known: Sequence[str]) -> str | None:
-    """Return the name with the most similar spelling, or with the same initials, or the same beginning."""
+    """Return the name with the most similar spelling, the same initials, or the same beginning."""
     last = name.rpartition(".")[2]
     by_last = {other.rpartition(".")[2]: other for other in known}
 

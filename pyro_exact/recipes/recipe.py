@@ -89,7 +89,7 @@ class Recipe:
         return Recipe.from_dict(values, f"recipe {self.name}")
 
     def filled(self) -> Recipe:
-        """Return the recipe with all defaults of the model, because defaults may change in later versions."""
+        """Return the recipe with all defaults of the model, because defaults may change later."""
         from pyro_exact.recipes.models import with_defaults
 
         return dataclasses.replace(self, model=with_defaults(self.model))

@@ -30,7 +30,7 @@ _PREFIX = "model."  # of the names of weights, because the model is a part of `T
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint atomically, with a checksum, so that the previous checkpoint always survives."""
+    """Write a checkpoint atomically, with a checksum; the previous checkpoint always survives."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None

@@ -1,4 +1,4 @@
-"""Checks of a checkpoint: the members of the archive, the sizes of the members, and the loaded values."""
+"""Checks of a checkpoint: members of the archive, sizes, and loaded values."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def verify_checksum(file: BinaryIO) -> None:
 
 
 def _checksum(file: BinaryIO, size: int) -> bytes:
-    """Return the hexadecimal SHA-256 of the first bytes of a file, and stop at the end of these bytes."""
+    """Return the hexadecimal SHA-256 of the first bytes of a file, and stop at the last."""
     digest, left = hashlib.sha256(), size
     file.seek(0)
     while left > 0 and (piece := file.read(min(left, _PIECE))):

@@ -71,7 +71,7 @@ class Checkpoints(Callback):
 
 
 def _loss_of_best(path: Path, run: RunRecord) -> float:
-    """Return the validation loss of best.ckpt; infinity if there is no readable file of this run."""
+    """Return the validation loss of best.ckpt, or infinity if this run has no such file."""
     try:
         best = RunRecord.from_dict(read_checkpoint(path)[KEY], str(path))
     except (OSError, ValueError):

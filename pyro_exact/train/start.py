@@ -1,4 +1,4 @@
-"""Checks before a run starts: a new run needs an empty place, a resumed run a matching checkpoint."""
+"""Checks before a run: a new run needs an empty folder, a resumed run its checkpoint."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ class GatedPixelCNNCache(NamedTuple):
         lines: Tensor,
         v: Tensor,
     ) -> None:
-        """Append a row to the line buffer below a layer, and clear the corresponding row of the horizontal stack."""
+        """Append a row to the line buffer below a layer, and clear this row of the horizontal stack."""
         width, side = v.shape[1], (lines.shape[2] - v.shape[1]) // 2
         line_buffer.next_row(lines)
         lines[:, -1, side : side + width] = v
@@ -216,7 +216,7 @@ class GatedPixelCNNCache(NamedTuple):
         colour: int,
         cursor: Cursor,
     ) -> Tensor:
-        """Return the parameters of a site; see `GatedPixelCNN.theta` for the formula over images."""
+        """Return the parameters of a site, as `GatedPixelCNN.theta` computes them for images."""
         mine = self.colours[colour]
         here = mine.from_above.index_select(1, cursor.column).squeeze(1)
         from_above = here.flatten(2).unbind(1)
@@ -261,7 +261,7 @@ class GatedPixelCNNCache(NamedTuple):
 
 
 def _by_position(conv: nn.Conv2d) -> StepWeights:
-    """Return the weights of a convolution without a mask, (positions * in_channels, out_channels)."""
+    """Return the weights of an unmasked convolution, (positions * in_channels, out_channels)."""
     matrix = conv.weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
     return StepWeights(cast(Tensor, conv.bias), matrix)
 

@@ -211,7 +211,7 @@ class ImageTransformer(CausalNet):
         return torch.arange(self.sites, device=self.order.device) % self.colours
 
     def _position_order(self) -> Tensor:
-        """Return the order of the positions in a grid of rows, in which the colours are neighbours."""
+        """Return the order of the positions in a grid of rows, with the colours as neighbours."""
         pixels = self.sites // self.colours
         colour, pixel = self.order // pixels, self.order % pixels
         return pixel * self.colours + colour

@@ -24,7 +24,7 @@ from pyro_exact.nn.step_state import StepState
 
 
 class MADE(CausalNet):
-    r"""MADE, the masked autoencoder for distribution estimation. Use it for vectors and small images.
+    r"""The masked autoencoder MADE. Use this network for vectors and small images.
 
     .. math::
         \theta = b + (A \odot M^A)\, x + (V \odot M^V)\, h^L, \qquad

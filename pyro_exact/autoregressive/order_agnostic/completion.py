@@ -184,7 +184,7 @@ class Completion(TorchDistribution):
         mask: Tensor,
         wanted: Tensor,
     ) -> Tensor:
-        """Draw the wanted sites of some rows in the order of a member, and write the values into ``x``."""
+        """Draw the wanted sites of some rows in the order of a member, and write them into ``x``."""
         for site, theta in self._predictions(
             member,
             x,
@@ -217,7 +217,7 @@ class Completion(TorchDistribution):
         mask: Tensor,
         wanted: Tensor,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each site that some row wants, in the order of a member, and the parameters in all rows.
+        """Yield each wanted site in the order of a member, and the parameters in all rows.
 
         After each site the rows that want this site observe the value in ``x``, which the caller
         should draw before the next site.

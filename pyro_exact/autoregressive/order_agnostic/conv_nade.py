@@ -18,7 +18,7 @@ from pyro_exact.nn.layout import channels_last
 
 
 class ConvNADE(OrderAgnosticNet):
-    r"""ConvNADE, a convolutional order-agnostic network. Use it to predict pixels from other pixels.
+    r"""A convolutional order-agnostic network. Use it to predict pixels from any other pixels.
 
     .. math:: \theta_i = f([x \odot m; m])_i + g([x \odot m, m])_i
 

@@ -140,7 +140,7 @@ class DeepNADE(OrderAgnosticNet):
         b: Tensor,
         dropout: nn.Module,
     ) -> Tensor:
-        """Return parameters of some sites, (*batch, sites, num_params), using the first pre-activation."""
+        """Return parameters, (*batch, sites, num_params), using the first pre-activation."""
         h = dropout(features[0].relu())
         for layer in self.upper:
             h = dropout(layer(h).relu())

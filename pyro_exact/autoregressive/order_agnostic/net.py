@@ -109,7 +109,7 @@ class OrderAgnosticNet(CausalNet):
         x: Tensor,
         mask: Tensor,
     ) -> Features:
-        r"""Return features of the known values: ``x`` and ``mask`` have the shape (\*batch, sites)."""
+        r"""Return features of the known values of ``x``, both (\*batch, sites) with ``mask``."""
         return x, mask.expand_as(x)
 
     def observe(
@@ -133,7 +133,7 @@ class OrderAgnosticNet(CausalNet):
         features: Features,
         site: Tensor,
     ) -> Tensor:
-        r"""Return the parameters of a site, (\*batch, num_params), given the index, (1), and known values."""
+        r"""Return the parameters of a site, (\*batch, num_params), given the known values."""
         x, mask = (self.from_sites(part) for part in features)
         theta = self.conditionals(x, mask).flatten(-1 - len(self.grid), -2)
         return theta.index_select(-2, site).squeeze(-2)
@@ -214,7 +214,7 @@ class OrderAgnosticNet(CausalNet):
         mask: Tensor | Sequence[Any],
         wanted: Tensor | Sequence[Any] | None = None,
     ) -> Autoregressive | Completion:
-        r"""Return the distribution of some sites given other sites; this takes a pass for each site.
+        r"""Return the distribution of some sites given other sites, using a pass for each site.
 
         This is the conditional distribution under an order that begins with the observed sites and
         continues with the wanted sites; the remaining sites are summed out. With several orders it

@@ -47,7 +47,7 @@ class BlockWeights(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Weights of the network for the channels of a single colour, and the places of these channels."""
+    """Weights of the network for the channels of a single colour, and the channels."""
 
     first: StepWeights
     blocks: list[BlockWeights]
@@ -130,7 +130,7 @@ class PixelCNNCache(NamedTuple):
         colour: int,
         cursor: Cursor,
     ) -> Tensor:
-        """Return the parameters of a site; see `PixelCNN.theta` for the same formula over images."""
+        """Return the parameters of a site, as `PixelCNN.theta` computes them for images."""
         weights = self.weights[colour]
         window = gather_window(cursor.image, self.first_offsets + cursor.column)
         x = weights.first(window)

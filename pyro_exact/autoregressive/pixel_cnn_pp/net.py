@@ -21,50 +21,50 @@ from pyro_exact.nn.weight_norm import WeightNormed
 
 
 class PixelCNNpp(CausalNet):
-    r"""PixelCNN++. Use this network for images when all channels of a pixel should be predicted at once.
+    r"""PixelCNN++. Use this network for images when whole pixels should be predicted at once.
 
     The first stream of convolutions sees the rows above a pixel, the second stream also the pixels
-        on the left. Kernels that end at the row, or at the pixel, need no masks once their input is
-        shifted by a row or a column. Both streams have residual blocks (`GatedResnet`) at three
-        resolutions, with skip connections from the way down to the way up; each block of the second
-        stream also sees the same block of the first. Within a pixel the likelihood makes the
-        channels dependent.
+    on the left. Kernels that end at the row, or at the pixel, need no masks once their input is
+    shifted by a row or a column. Both streams have residual blocks (`GatedResnet`) at three
+    resolutions, with skip connections from the way down to the way up; each block of the second
+    stream also sees the same block of the first. Within a pixel the likelihood makes the
+    channels dependent.
 
-        The weights are normalised, and `initialize` sets weights and biases using data: this must
-        be called before the weights are averaged or copied to other devices. Steps have no dropout
-        and carry no gradient.
+    The weights are normalised, and `initialize` sets weights and biases using data: this must
+    be called before the weights are averaged or copied to other devices. Steps have no dropout
+    and carry no gradient.
 
-        Args:
-            shape: (C, H, W), with sides that 4 divides.
-            levels: Levels of a pixel; use `None` for real data, when the likelihood must be given.
-            width: Channels of either stream.
-            depth: Residual blocks of a stream at each resolution.
-            components: Logistics of the default likelihood.
-            dropout: Probability of dropping a hidden element in training.
-            context_dim: Size of a context vector, for example a one-hot class, which adds to every
-                gate.
-            likelihood: Distribution of a pixel; by default a `DiscretizedLogisticMixture`. A
-                likelihood of single elements can be used for images of a single channel.
+    Args:
+        shape: (C, H, W), with sides that 4 divides.
+        levels: Levels of a pixel; use `None` for real data, when the likelihood must be given.
+        width: Channels of either stream.
+        depth: Residual blocks of a stream at each resolution.
+        components: Logistics of the default likelihood.
+        dropout: Probability of dropping a hidden element in training.
+        context_dim: Size of a context vector, for example a one-hot class, which adds to every
+            gate.
+        likelihood: Distribution of a pixel; by default a `DiscretizedLogisticMixture`. A
+            likelihood of single elements can be used for images of a single channel.
 
-        Shape:
-            - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
-            - theta: (\*batch, \*grid, likelihood.num_params), where the grid is (H, W) for a
-              likelihood of pixels; see `DiscretizedLogisticMixture`.
+    Shape:
+        - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
+        - theta: (\*batch, \*grid, likelihood.num_params), where the grid is (H, W) for a
+          likelihood of pixels; see `DiscretizedLogisticMixture`.
 
-        Raises:
-            ValueError: If the shape is not that of images with sides that 4 divides, a size is not
-                positive, or the likelihood is not a likelihood of whole pixels with these levels.
+    Raises:
+        ValueError: If the shape is not that of images with sides that 4 divides, a size is not
+            positive, or the likelihood is not a likelihood of whole pixels with these levels.
 
-        Reference:
-            Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++: Improving the PixelCNN with
-            Discretized Logistic Mixture Likelihood and Other Modifications, and official code.
+    Reference:
+        Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++: Improving the PixelCNN with
+        Discretized Logistic Mixture Likelihood and Other Modifications, and official code.
 
-        Example:
-            >>> from pyro_exact.autoregressive import Autoregressive
-            >>> net = PixelCNNpp((3, 8, 8), width=4, depth=1, components=2)
-            >>> d = Autoregressive(net.eval())
-            >>> d.log_prob(d.sample((5,))).shape
-            torch.Size([5])
+    Example:
+        >>> from pyro_exact.autoregressive import Autoregressive
+        >>> net = PixelCNNpp((3, 8, 8), width=4, depth=1, components=2)
+        >>> d = Autoregressive(net.eval())
+        >>> d.log_prob(d.sample((5,))).shape
+        torch.Size([5])
     """
 
     order: Tensor
@@ -155,7 +155,7 @@ class PixelCNNpp(CausalNet):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Give every layer normalised outputs on a batch, using a context of zeros if the network takes a context."""
+        """Give every layer normalised outputs on a batch, using zeros as the context, if any."""
         self.check_data(x)
         weight, context = self.last.bias, None
         if self.context_shape is not None:
@@ -197,7 +197,7 @@ class PixelCNNpp(CausalNet):
         return (row % period, column % period, column == 0) if index else None
 
     def _pixels(self, x: Tensor) -> Tensor:
-        """Return levels (*, C) scaled to [-1, 1], with a channel of ones, which marks the inside of the image."""
+        """Return levels (*, C) scaled to [-1, 1], with a channel of ones inside of the image."""
         scaled = x if self.levels is None else x * (2 / (self.levels - 1)) - 1
         return F.pad(scaled, (0, 1), value=1.0)
 

@@ -1,4 +1,4 @@
-"""The convolutions of PixelCNN++: kernels that end at the row of the pixel, with normalised weights.
+"""The convolutions of PixelCNN++: kernels end at the row of the pixel, weights are normalised.
 
 Maps are (N, H, W, channels), the layout in which a convolution is fastest. In a step they are some
 columns of a single row, (N, columns, channels).
@@ -52,7 +52,7 @@ class ShiftedWeights(NamedTuple):
         new_row: bool,
         values: Tensor,
     ) -> None:
-        """Write columns of the input, (N, columns, in_channels), into the last row of lines or a new row."""
+        """Write columns of the input, (N, columns, in_channels), into the last or a new row."""
         if new_row:
             line_buffer.next_row(lines)
         lines[:, -1].index_copy_(1, columns + self.left, values)
@@ -66,7 +66,7 @@ class TransposedWeights(NamedTuple):
     padding: tuple[int, int]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return two rows, (N, 2, 2 columns, out_channels), using a pixel, or all columns of a row."""
+        """Return two rows, (N, 2, 2 columns, out_channels), using a pixel or a whole row."""
         return _transposed(x.unsqueeze(1), self.weight, self.bias, self.padding)
 
 
@@ -206,7 +206,7 @@ def _transposed(
     bias: Tensor,
     padding: tuple[int, int],
 ) -> Tensor:
-    """Return the transposed convolution of stride 2 of a map, without rows below the doubled rows."""
+    """Return the transposed convolution of stride 2, without rows below the doubled rows."""
     maps = x.permute(0, 3, 1, 2)
     y = F.conv_transpose2d(
         maps,

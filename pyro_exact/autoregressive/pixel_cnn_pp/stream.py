@@ -17,7 +17,7 @@ SCALES = 3
 
 
 class PixelCNNppStream(nn.Module):
-    r"""A stream of PixelCNN++: residual blocks at three resolutions, down and up again, as in a U-Net.
+    r"""A stream of PixelCNN++: residual blocks at three resolutions, as in a U-Net.
 
     On the way up there is another block at each of the larger resolutions, and every block also
     sees a map of the way down, the last map first.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Neighbours(NamedTuple):
-    """Weights with which the gates of a layer see two neighbours, (maps, features, 4 width) each."""
+    """Weights of two neighbours in the gates of a layer, (maps, features, 4 width) each."""
 
     left: Tensor
     above: Tensor

@@ -80,7 +80,7 @@ class ConvLSTM(nn.Module):
         gates: Tensor,
         windows: Sequence[Window],
     ) -> Tensor:
-        """Return the hidden states; step t updates the cells from ``windows[t][0]`` to before ``windows[t][1]``."""
+        """Return the hidden states; step t updates the cells in the range ``windows[t]``."""
         return conv_lstm_scan(
             gates,
             self.weight,

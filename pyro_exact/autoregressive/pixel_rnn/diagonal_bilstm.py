@@ -14,7 +14,7 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class DiagonalBiLSTM(PixelRNN):
-    r"""Diagonal BiLSTM: a PixelRNN whose LSTMs scan an image along the diagonals, in two directions.
+    r"""A PixelRNN whose LSTMs scan an image along the diagonals. Use it for small images.
 
     .. math::
         [o, f, i, g]_{rc} = [\sigma, \sigma, \sigma, \tanh]

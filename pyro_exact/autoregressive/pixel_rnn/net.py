@@ -87,7 +87,7 @@ class PixelRNN(PixelNet):
 
     @abstractmethod
     def scan_order(self) -> Tensor:
-        """Return the indices of the pixels in the order in which the LSTMs scan the image, (H * W)."""
+        """Return the indices of the pixels in the order of the scan, (H * W)."""
 
     @abstractmethod
     def scan(
@@ -95,7 +95,7 @@ class PixelRNN(PixelNet):
         layer: LSTMLayer,
         x: Tensor,
     ) -> Tensor:
-        """Return the hidden states of a layer, (width, H * W, N), using the inputs, (2 width, H * W, N)."""
+        """Return the hidden states of a layer, (width, H * W, N); inputs are (2 width, H * W, N)."""
 
     def theta(
         self,
@@ -120,7 +120,7 @@ class PixelRNN(PixelNet):
 
 
 class LSTMLayer(nn.Module):
-    """A layer of a PixelRNN: the convolution of the inputs, the LSTM, and the 1x1 convolution behind it.
+    """A layer of a PixelRNN: the convolution of the inputs, the LSTM, and a 1x1 convolution.
 
     Args:
         narrow: Colour of each element of the state.

@@ -15,7 +15,7 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class RowLSTM(PixelRNN):
-    r"""Row LSTM: a PixelRNN whose LSTMs scan an image row by row.
+    r"""A PixelRNN whose LSTMs scan an image row by row. Use it for small images.
 
     .. math::
         [o, f, i, g] = [\sigma, \sigma, \sigma, \tanh]

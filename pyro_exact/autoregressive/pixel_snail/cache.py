@@ -42,7 +42,7 @@ class BlockCache(NamedTuple):
 
     @classmethod
     def of(cls, block: SnailBlock, features: Tensor, width: int) -> BlockCache:
-        """Return the cache before the first pixel of images of this width, for features like these."""
+        """Return the cache before the first pixel, for images of this width."""
         n = len(features)
         return cls(
             residuals=[ConvResidualCache.of(layer, n, width) for layer in block.residuals],
@@ -111,14 +111,14 @@ class PixelSNAILCache(NamedTuple):
         )
 
     def write(self, marked: Tensor) -> None:
-        """Write the current pixel, (N, channels + 1), into the image, and move to the next pixel."""
+        """Write the current pixel, (N, channels + 1), into the image; move to the next pixel."""
         line_buffer.write_column(self.image, self.column + 1, marked)
         self.pixel.copy_(marked[:, None, :-1])
         self.position.add_(1)
         self.column.add_(1)
 
     def start_row(self, first: bool) -> None:
-        """Compute the term of the row above in the first layer; the first row uses zeros, and no bias."""
+        """Compute the term of the row above in the first layer, which is zero in the first row."""
         if not first:
             self.above.copy_(self.first_above(self.image, self.columns))
         line_buffer.next_row(self.image)

@@ -1,4 +1,4 @@
-"""The gated residual layers of PixelSNAIL: of two convolutions, or of two linear maps of each pixel."""
+"""The gated residual layers of PixelSNAIL: two convolutions, or two linear maps of each pixel."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Gate(nn.Module):
 
 
 class ConvResidual(nn.Module):
-    r"""A gated residual layer of two 2x2 convolutions, which see the pixel, and the pixels on the left and above.
+    r"""A gated residual layer of two 2x2 convolutions, which see pixels on the left and above.
 
     .. math:: h = \phi(W * \phi(x)), \qquad (a, b) = U * h + M c, \qquad y = x + a\, \sigma(b)
 

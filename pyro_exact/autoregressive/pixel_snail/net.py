@@ -152,7 +152,7 @@ class PixelSNAIL(CausalNet):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Give every layer normalised outputs on a batch, using a context of zeros if the network takes a context."""
+        """Give every layer normalised outputs on a batch, using zeros as the context, if any."""
         self.check_data(x)
         weight, context = self.last.bias, None
         if self.context_shape is not None:
@@ -192,7 +192,7 @@ class PixelSNAIL(CausalNet):
         return self.blocks[0].attention.first_seeing
 
     def _marked(self, x: Tensor) -> Tensor:
-        """Return levels (*, C) scaled to [-1, 1], with a channel of ones, which marks the inside of the image."""
+        """Return levels (*, C) scaled to [-1, 1], with a channel of ones inside of the image."""
         return F.pad(x * (2 / (self.levels - 1)) - 1, (0, 1), value=1.0)
 
     def extra_repr(self) -> str:

@@ -24,7 +24,7 @@ LEVELS = "top", "bottom", "pixels"
 
 
 class HierarchicalPixelVAE(GenerativeModel):
-    r"""A PixelVAE with a latent map between the latent vector and the image. Use it for natural images.
+    r"""A PixelVAE with a latent map below the latent vector. Use it for natural images.
 
     .. math::
         p(x, z_1, z_2) = p(z_2) \prod_j p(z_{1j} \mid z_{1,<j}, z_2) \prod_i p(x_i \mid x_{<i},
@@ -156,7 +156,7 @@ class HierarchicalPixelVAE(GenerativeModel):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return a draw from p(x | z1), using a draw of z1 from q(z1 | x): the image that the map encodes."""
+        """Return a draw from p(x | z1), using a draw of z1 from q(z1 | x)."""
         self.check(x)
         z1 = self.posteriors_of(x)[1].sample()
         z1 = check_output("HierarchicalPixelVAE.reconstruct", "the latent map", z1, self)

@@ -139,7 +139,7 @@ class ResNetVAE(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` images, using ``temperature`` to scale the standard deviations of the priors."""
+        """Draw ``n`` images, using ``temperature`` to scale standard deviations of the priors."""
         n = checked_count(self, n)
         scale = 1.0
         if temperature is not None:

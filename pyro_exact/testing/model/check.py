@@ -58,7 +58,7 @@ def model_laws(trial: ModelTrial) -> list[Law[ModelTrial]]:
 
 @contextmanager
 def _untouched_state() -> Iterator[None]:
-    """Use float64 and a separate parameter store and random state; restore the state of the caller."""
+    """Use float64 and a separate parameter store and random state in a with-block."""
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
