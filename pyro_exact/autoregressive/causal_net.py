@@ -186,7 +186,7 @@ class CausalNet(nn.Module, ABC):
     # ---------------------------------------------------------------------------------------------
 
     def to_sites(self, x: Tensor) -> Tensor:
-        """Return the values of all sites, (*batch, sites, *site_shape), of (*batch, *event_shape)."""
+        """Return the values of all sites, (*batch, sites, *site_shape)."""
         self._check_event(x)
         flat = x.flatten(-len(self.grid))
         return flat.movedim(-1, -1 - self._site_dims)

@@ -1,4 +1,4 @@
-"""The base class of networks that predict an image pixel by pixel, in each pixel R, then G, then B."""
+"""The base class of networks that predict an image pixel by pixel, in the order R, G, B."""
 
 from __future__ import annotations
 

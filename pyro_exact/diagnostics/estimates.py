@@ -97,7 +97,7 @@ def mutual_information(model: GenerativeModel, x: Tensor) -> float:
     n = len(x)
     drawn, _ = model.traces(x, 1)
 
-    # (1, N, *event) -> (N, 1, *event): the draw of each datum is scored under the posteriors of all.
+    # (1, N, *event) -> (N, 1, *event): the draw of each datum is scored under all posteriors.
     latents = {name: site["value"].transpose(0, 1) for name, site in _latents(drawn)}
     with pyro.plate("samples", n, dim=-2), pyro.plate("data", n, dim=-1):
         scored = poutine.trace(poutine.condition(model.infer, data=latents)).get_trace(x)

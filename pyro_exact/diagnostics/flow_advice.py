@@ -28,8 +28,8 @@ REMEDIES = {
     "ActNorm before it and call initialize with data.",
     "spline with a bin of the least size": "Lower the learning rate, or take fewer bins. Values "
     "that occur many times in the data do this too: add noise to them.",
-    "spline with the least slope": "Lower the learning rate, or take more bins. Gaps in the data do "
-    "this too.",
+    "spline with the least slope": "Lower the learning rate, or take more bins. Gaps in the data "
+    "do this too.",
     "component of the least scale": "Lower the learning rate. Values that occur many times in the "
     "data do this too: add noise to them.",
 }

@@ -35,7 +35,8 @@ def diagnose(
     each datum; for the latents, the divergence from the prior, the active units, and the mutual
     information of data and latents under the guide,
 
-    .. math:: I(x; z) \approx \frac1N \sum_n \log q(z_n \mid x_n) - \log \frac1N \sum_m q(z_n \mid x_m)
+    .. math:: I(x; z) \approx
+        \frac1N \sum_n \log q(z_n \mid x_n) - \log \frac1N \sum_m q(z_n \mid x_m)
 
     The gain of the decoder is the mean of :math:`\log p(x_n \mid z_n) - \log p(x_n \mid z_m)` over
     other data :math:`m`. For flows, use `flow_report`.

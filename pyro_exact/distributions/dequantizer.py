@@ -27,7 +27,8 @@ from pyro_exact.transforms.conditioned import Conditioned
 class UniformDequantizer(TorchDistribution):
     r"""The uniform distribution on [x, x + 1), used as dequantisation noise of pixel levels x.
 
-    .. math:: v = x + u, \quad u \sim U[0, 1), \qquad \log q(v \mid x) = 0 \text{ nats where } \lfloor v \rfloor = x
+    .. math:: v = x + u, \quad u \sim U[0, 1), \qquad
+        \log q(v \mid x) = 0 \text{ nats where } \lfloor v \rfloor = x
 
     In float32 x + u can round up to x + 1, which would be another image; such a sample becomes the
     largest value below.

@@ -157,7 +157,8 @@ class Flow(nn.Module):
 
     Example:
         >>> from pyro_exact.flows import glow
-        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, steps=2, width=8).inv)
+        >>> bijection = glow((1, 8, 8), levels=17, scales=2, steps=2, width=8)
+        >>> flow = Flow(StandardNormal(64), bijection.inv)
         >>> flow().log_prob(flow().sample((5,))).shape
         torch.Size([5])
     """

@@ -61,8 +61,10 @@ class InverseAutoregressive(TorchDistribution):
     Example:
         >>> from functools import partial
         >>> from pyro_exact.nn import MaskedConvNet
-        >>> conditioner = partial(MaskedConvNet(2, Affine.num_params, width=6), context=torch.randn(5, 4, 4, 6))
-        >>> q = InverseAutoregressive(torch.zeros(5, 2, 4, 4), torch.ones(5, 2, 4, 4), conditioner, Affine())
+        >>> net = MaskedConvNet(2, Affine.num_params, width=6)
+        >>> conditioner = partial(net, context=torch.randn(5, 4, 4, 6))
+        >>> mean, std = torch.zeros(5, 2, 4, 4), torch.ones(5, 2, 4, 4)
+        >>> q = InverseAutoregressive(mean, std, conditioner, Affine())
         >>> z = q.rsample()
         >>> q.log_prob(z).shape, q.to_event(3).log_prob(z).shape
         (torch.Size([5, 2, 4, 4]), torch.Size([5]))

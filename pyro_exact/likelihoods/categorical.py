@@ -32,7 +32,8 @@ class CategoricalLikelihood(Likelihood):
         2.2.
 
     Example:
-        >>> CategoricalLikelihood(4).log_prob(torch.zeros(3, 4), torch.tensor([0.0, 1.0, 3.0])).exp()
+        >>> x = torch.tensor([0.0, 1.0, 3.0])
+        >>> CategoricalLikelihood(4).log_prob(torch.zeros(3, 4), x).exp()
         tensor([0.2500, 0.2500, 0.2500])
     """
 

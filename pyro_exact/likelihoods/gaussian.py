@@ -16,7 +16,8 @@ from pyro_exact.nn.precision import least_std
 class GaussianLikelihood(Likelihood):
     r"""A normal distribution with a mean and a log standard deviation. Use it for real data.
 
-    .. math:: \log p(x \mid \mu, s) = \sum_c -\tfrac12 (x_c - \mu_c)^2 e^{-2 s_c} - s_c - \tfrac12 \log 2\pi
+    .. math:: \log p(x \mid \mu, s) =
+        \sum_c -\tfrac12 (x_c - \mu_c)^2 e^{-2 s_c} - s_c - \tfrac12 \log 2\pi
 
     The smallest standard deviation gives the narrowest normal with a finite density, 1e-19 in
     float32.

@@ -66,7 +66,7 @@ def make_likelihood(
             "out."
         )
 
-    # A Gaussian of `channels=None` is one of single elements, and stays so unless it is told otherwise.
+    # With `channels=None` a Gaussian has single elements, unless the settings have channels.
     defaults = {"channels": channels, "levels": levels}
     for argument, value in defaults.items():
         if (

@@ -53,7 +53,8 @@ class Dequantized(GenerativeModel):
     Example:
         >>> from pyro_exact.distributions import StandardNormal
         >>> from pyro_exact.flows import glow
-        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, steps=2, width=8).inv)
+        >>> bijection = glow((1, 8, 8), levels=17, scales=2, steps=2, width=8)
+        >>> flow = Flow(StandardNormal(64), bijection.inv)
         >>> model = Dequantized(flow, levels=17)
         >>> model.log_weight(model.sample(5)).shape
         torch.Size([5])

@@ -18,7 +18,8 @@ class OrderAgnostic(GenerativeModel):
 
     The training objective is the mean of log p(x) over all orders, estimated from a single pass:
 
-    .. math:: \mathbb{E}_o \log p_o(x) = \mathbb{E}_m \frac{D}{D - d} \sum_{i \notin m} \log p(x_i \mid x_m),
+    .. math:: \mathbb{E}_o \log p_o(x) =
+        \mathbb{E}_m \frac{D}{D - d} \sum_{i \notin m} \log p(x_i \mid x_m),
         \qquad d = \sum_i m_i
 
     The known subset :math:`m` is a latent whose distribution is the same in model and guide, so

@@ -31,7 +31,8 @@ def pixel_vae(
 ) -> VAE:
     r"""Build a `VAE` whose decoder is a Gated PixelCNN with the latent in every gate.
 
-    .. math:: p(x, z) = p(z) \prod_i p(x_i \mid x_1, \dots, x_{i-1}, z), \qquad q(z \mid x) = N(\mu(x), \sigma(x)^2)
+    .. math:: p(x, z) = p(z) \prod_i p(x_i \mid x_1, \dots, x_{i-1}, z), \qquad
+        q(z \mid x) = N(\mu(x), \sigma(x)^2)
 
     The preceding pixels tell the decoder about local structure, so z needs to encode global
     structure only, and may encode nothing: then the decoder ignores z (posterior collapse).

@@ -58,7 +58,8 @@ class VAE(GenerativeModel):
         >>> from pyro_exact.distributions import FlowPosterior, StandardNormal
         >>> from pyro_exact.flows import planar
         >>> from pyro_exact.nn import DenseDecoder, DenseEncoder
-        >>> encoder, decoder = DenseEncoder((1, 8, 8), (20,)), DenseDecoder(2, (1, 8, 8), hidden_dims=(20,))
+        >>> encoder = DenseEncoder((1, 8, 8), (20,))
+        >>> decoder = DenseDecoder(2, (1, 8, 8), hidden_dims=(20,))
         >>> posterior = FlowPosterior(20, 2, planar(2, layers=4, context_dim=20))
         >>> model = VAE(encoder, decoder, posterior, StandardNormal(2), BernoulliLikelihood())
         >>> model.log_weight(model.sample(5)).shape

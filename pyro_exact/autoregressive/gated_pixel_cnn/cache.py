@@ -202,7 +202,7 @@ class GatedPixelCNNCache(NamedTuple):
         lines: Tensor,
         v: Tensor,
     ) -> None:
-        """Append a row to the line buffer below a layer, and clear this row of the horizontal stack."""
+        """Append a row to the line buffer below a layer, and clear it in the horizontal stack."""
         width, side = v.shape[1], (lines.shape[2] - v.shape[1]) // 2
         line_buffer.next_row(lines)
         lines[:, -1, side : side + width] = v

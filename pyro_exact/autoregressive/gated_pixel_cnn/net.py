@@ -58,7 +58,8 @@ class GatedPixelCNN(PixelNet):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> net = GatedPixelCNN((1, 8, 8), levels=2, width=8, depth=2, head_width=8, context_shape=10)
+        >>> sizes = {"width": 8, "depth": 2, "head_width": 8}
+        >>> net = GatedPixelCNN((1, 8, 8), levels=2, context_shape=10, **sizes)
         >>> label = torch.nn.functional.one_hot(torch.tensor([3, 7]), 10)
         >>> Autoregressive(net, context=label).sample().shape
         torch.Size([2, 1, 8, 8])
@@ -96,7 +97,7 @@ class GatedPixelCNN(PixelNet):
         head = groups(head_width, self.colours)
         params = torch.arange(self.colours).repeat_interleave(self.likelihood.num_params)
 
-        # Each layer makes channels for its stack and for the head, the last layer for the head alone.
+        # Each layer makes channels for the stack and for the head, the last for the head alone.
         both = torch.cat((stack, head))
         outputs = [both] * depth + [head]
         self.first = GatedLayer(

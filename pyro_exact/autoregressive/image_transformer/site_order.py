@@ -27,7 +27,7 @@ def site_order(channels: int, height: int, width: int, block_shape: tuple[int, i
     rows, columns = block_shape
     sites = torch.arange(channels * height * width).view(channels, height, width)
 
-    # (channels, block rows, rows, block columns, columns): the channels innermost, the blocks outermost.
+    # (channels, block rows, rows, block columns, columns): blocks outermost, channels innermost.
     blocks = sites.unflatten(2, (-1, columns))
     blocks = blocks.unflatten(1, (-1, rows))
     return blocks.permute(1, 3, 2, 4, 0).flatten()

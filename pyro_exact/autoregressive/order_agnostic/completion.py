@@ -49,7 +49,8 @@ class Completion(TorchDistribution):
 
     Example:
         >>> from pyro_exact.autoregressive import DeepNADE
-        >>> rows, known = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), torch.tensor([[1, 1, 0], [0, 0, 1]])
+        >>> rows = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+        >>> known = torch.tensor([[1, 1, 0], [0, 0, 1]])
         >>> DeepNADE(3, hidden_dims=(8, 8)).condition_on(rows, known).sample().shape
         torch.Size([2, 3])
     """
@@ -184,7 +185,7 @@ class Completion(TorchDistribution):
         mask: Tensor,
         wanted: Tensor,
     ) -> Tensor:
-        """Draw the wanted sites of some rows in the order of a member, and write them into ``x``."""
+        """Draw the wanted sites of some rows in the order of a member into ``x``."""
         for site, theta in self._predictions(
             member,
             x,

@@ -58,7 +58,8 @@ class DeepNADE(OrderAgnosticNet):
         >>> net = DeepNADE(4, hidden_dims=(8, 8), orders=3)
         >>> Autoregressive(net).sample((5,)).shape
         torch.Size([5, 4])
-        >>> rest = net.condition_on(torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([True, True, False, False]))
+        >>> known = torch.tensor([True, True, False, False])
+        >>> rest = net.condition_on(torch.tensor([1.0, 0.0, 0.0, 0.0]), known)
         >>> rest.log_prob(torch.tensor([0.0, 1.0])).shape
         torch.Size([])
     """

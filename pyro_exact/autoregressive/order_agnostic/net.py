@@ -56,8 +56,8 @@ class OrderAgnosticNet(CausalNet):
         4.
     """
 
-    # Rows that `forward` takes through all sites together: many make fast products, few fit into the
-    # cache of a processor.
+    # Rows that `forward` takes through all sites together: products of many rows are fast, few rows
+    # fit into the cache of a processor.
     rows = 512
     ensemble: Tensor
 

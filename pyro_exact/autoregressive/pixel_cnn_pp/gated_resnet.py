@@ -28,7 +28,8 @@ def feature(value: Tensor) -> Feature:
 class GatedResnet(nn.Module):
     r"""The residual block of PixelCNN++: two shifted convolutions with a gated output.
 
-    .. math:: h = \phi\big(W \phi(x) + \sum_j V_j \phi(s_j)\big), \qquad a, b = U h + M c, \qquad y = x + a\, \sigma(b)
+    .. math:: h = \phi\big(W \phi(x) + \sum_j V_j \phi(s_j)\big), \qquad
+        a, b = U h + M c, \qquad y = x + a\, \sigma(b)
 
     where :math:`\phi` is `concat_elu` and the :math:`s_j` are other maps. The output of this block
     is small at first: :math:`U` has gain 0.1.

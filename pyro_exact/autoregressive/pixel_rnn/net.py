@@ -95,7 +95,7 @@ class PixelRNN(PixelNet):
         layer: LSTMLayer,
         x: Tensor,
     ) -> Tensor:
-        """Return the hidden states of a layer, (width, H * W, N); inputs are (2 width, H * W, N)."""
+        """Return hidden states, (width, H * W, N), using the inputs, (2 width, H * W, N)."""
 
     def theta(
         self,

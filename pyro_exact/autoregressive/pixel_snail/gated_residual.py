@@ -83,7 +83,8 @@ class ConvResidual(nn.Module):
 class PixelResidual(nn.Module):
     r"""A gated residual layer of each pixel by itself, which may take another map.
 
-    .. math:: h = \phi(W \phi(x) + V \phi(s)), \qquad (a, b) = U h + M c, \qquad y = x + a\, \sigma(b)
+    .. math:: h = \phi(W \phi(x) + V \phi(s)), \qquad
+        (a, b) = U h + M c, \qquad y = x + a\, \sigma(b)
 
     Args:
         width: Channels of input and output.
