@@ -100,7 +100,8 @@ class Diagnosis:
         """True if the latent carries less than a nat, or the decoder gains less from it."""
         # The estimate of the mutual information is at most log N: few data cannot show a nat.
         required = min(LITTLE, 0.5 * math.log(len(self.data)))
-        return min(self.kl, self.decoder_gain) < LITTLE or self.mutual_information < required
+        carried = min(self.kl, self.decoder_gain)
+        return carried < LITTLE or self.mutual_information < required
 
     @property
     def verdict(self) -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 SIZE = (13, 8)  # inches
-DPI, HIGHEST_DPI = 100, 400
+DPI = 100
+HIGHEST_DPI = 400
 IMAGE_INCHES = 3  # least width of a grid of images on the page
 SHOWN = 48  # images
 
@@ -56,7 +57,10 @@ def save_page(
     _titled(axes[1, 0], "mean level: data, and draws of the model")
     axes[1, 0].set(xlabel="mean level", yticks=[])
 
-    pairs = torch.stack((diagnosis.data.float(), diagnosis.reconstructed.float()), dim=1)
+    pairs = torch.stack(
+        (diagnosis.data.float(), diagnosis.reconstructed.float()),
+        dim=1,
+    )
     largest = max(
         _images(
             pairs.flatten(0, 1), levels, "data, each beside a draw given its latent", axes[1, 1]
@@ -64,7 +68,8 @@ def save_page(
         _images(diagnosis.predicted[0], levels, "samples", axes[1, 2]),
     )
 
-    words = [textwrap.fill(printable(text), 150) for text in (title, diagnosis.verdict) if text]
+    texts = (title, diagnosis.verdict)
+    words = [textwrap.fill(printable(text), 150) for text in texts if text]
     figure.suptitle("\n".join(words), fontsize=11, parse_math=False)
 
     # Each pixel of an image takes one pixel of the page or more.
@@ -109,7 +114,10 @@ def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
         xlabel="samples k",
         ylabel=f"nats above the bound of k = {ks[-1]:,}",
     )
-    _titled(axis, f"bound: {nats[0].mean():.2f} (ELBO) to {nats[-1].mean():.2f} nats")
+    _titled(
+        axis,
+        f"bound: {nats[0].mean():.2f} (ELBO) to {nats[-1].mean():.2f} nats",
+    )
     axis.legend()
 
 
@@ -136,7 +144,13 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
         shown = level.kl_by_unit if exact and level.kl_by_unit is not None else level.activity
         values = np.sort(shown.flatten().numpy())[::-1]
         label = f"{printable(name)}: {level.kl.mean():.1f} nats, {level.active} active"
-        axis.plot(np.arange(1, len(values) + 1), values, marker="o", ms=4, label=label)
+        axis.plot(
+            np.arange(1, len(values) + 1),
+            values,
+            marker="o",
+            ms=4,
+            label=label,
+        )
 
     if exact:
         _titled(axis, f"KL from the prior: {diagnosis.kl:.2f} nats")

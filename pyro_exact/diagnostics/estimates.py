@@ -60,14 +60,20 @@ class _Site:
         error = variance.mean(0) / (samples - 1)
         activity = (mean.var(0) - error).clamp_min(0)
 
-        return Level(kl.mean(0), self.kl_by_unit, activity, torch.as_tensor(self.draws))
+        return Level(
+            kl.mean(0),
+            self.kl_by_unit,
+            activity,
+            torch.as_tensor(self.draws),
+        )
 
 
 def weights_and_levels(
     model: GenerativeModel, x: Tensor, samples: int
 ) -> tuple[Tensor, dict[str, Level]]:
     """Return the log-weights, (samples, N), and the findings on each latent."""
-    weights, sites = [], defaultdict[str, _Site](_Site)
+    weights = []
+    sites = defaultdict[str, _Site](_Site)
     most = max(1, AT_ONCE // x.numel())
 
     for done in range(0, samples, most):
@@ -98,7 +104,10 @@ def mutual_information(model: GenerativeModel, x: Tensor) -> float:
     drawn, _ = model.traces(x, 1)
 
     # (1, N, *event) -> (N, 1, *event): the draw of each datum is scored under all posteriors.
-    latents = {name: site["value"].transpose(0, 1) for name, site in _latents(drawn)}
+    latents = {}
+    for name, site in _latents(drawn):
+        latents[name] = site["value"].transpose(0, 1)
+
     with pyro.plate("samples", n, dim=-2), pyro.plate("data", n, dim=-1):
         scored = poutine.trace(poutine.condition(model.infer, data=latents)).get_trace(x)
     scored.compute_log_prob()
@@ -112,7 +121,8 @@ def mutual_information(model: GenerativeModel, x: Tensor) -> float:
 
 def decoder_gain(model: GenerativeModel, x: Tensor) -> float:
     """Return the gain of log-probability of data when the corresponding latents are used."""
-    n, others = len(x), min(OTHERS, len(x) - 1)
+    n = len(x)
+    others = min(OTHERS, len(x) - 1)
     drawn, joint = model.traces(x)
 
     # Each datum gets the latents of the data that follow it.

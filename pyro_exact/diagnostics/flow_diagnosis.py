@@ -62,14 +62,16 @@ def flow_report(
     seed = check_seed("flow_report", seed)
     advice = "Repair them, or leave them out"
     check_finite("flow_report", "data", check_tensor("flow_report", "data", data), advice)
-    bijection, x, context = _unbound(*_to_noise(flow, data, context, seed))
+    bound = _to_noise(flow, data, context, seed)
+    bijection, x, context = _unbound(*bound)
     if len(x) < 2:
         raise ValueError(f"flow_report expects at least 2 data; got {len(x)}. Pass more.")
 
     # In float32, as the flow is used.
     single = _copy(bijection, torch.float32)
     trace = FlowTrace(single)
-    x_single, c_single = x.float(), None if context is None else context.float()
+    x_single = x.float()
+    c_single = None if context is None else context.float()
     noise, ladj = trace.run(x_single, c_single)
     with torch.no_grad():
         back, _ = single.inverse_and_ladj(noise, c_single)
@@ -79,7 +81,8 @@ def flow_report(
     precise = FlowTrace(double)
     few = jacobians if x[0].numel() <= EXACT_DIM else min(jacobians, ESTIMATED)
     few = min(few, len(x))
-    x_double, c_double = x[:few].double(), None if context is None else context[:few].double()
+    x_double = x[:few].double()
+    c_double = None if context is None else context[:few].double()
     precise.run(x_double, c_double)
 
     pairs = zip(trace.calls, precise.calls, strict=True)
@@ -133,7 +136,8 @@ def _unbound(
     shape = bijection.context_shape
     if context is None or shape is None:
         return bijection, x, context
-    return bijection, x, context.expand(len(x), *context.shape[context.dim() - len(shape) :])
+    event = context.shape[context.dim() - len(shape) :]
+    return bijection, x, context.expand(len(x), *event)
 
 
 def _copy(bijection: Bijection, dtype: torch.dtype) -> Bijection:
@@ -195,7 +199,8 @@ def _error(back: Tensor, x: Tensor) -> float | None:
     rows = _finite(x)
     if not bool(rows.any()):
         return None
-    x, back = x[rows].double(), back[rows].double()
+    x = x[rows].double()
+    back = back[rows].double()
 
     spread = (x - x.mean(0)).square().mean().sqrt()
     if spread == 0:

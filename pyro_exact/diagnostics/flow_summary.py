@@ -133,7 +133,8 @@ class FlowReport:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the rows of a table as lines."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = zip(*rows, strict=True)
+    widths = [max(map(len, column)) for column in columns]
 
     lines = []
     for row in rows:

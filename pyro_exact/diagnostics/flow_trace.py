@@ -76,16 +76,27 @@ class FlowTrace:
             self._recording = False
 
     def _watch_layer(self, name: str, layer: Bijection) -> None:
-        transform, invert = layer.transform, layer.invert
+        transform = layer.transform
+        invert = layer.invert
         inverse = layer.inv
-        container = any(isinstance(part, Bijection) for part in list(layer.modules())[1:])
+        parts = list(layer.modules())[1:]
+        container = any(isinstance(part, Bijection) for part in parts)
 
         def watched(method: Callable[..., tuple[Tensor, Tensor]], direction: Bijection) -> Any:
             def call(x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
                 if not self._recording:
                     return method(x, context)
 
-                record = Call(name, layer, direction, x, x, x, context, container)
+                record = Call(
+                    name,
+                    layer,
+                    direction,
+                    x,
+                    x,
+                    x,
+                    context,
+                    container,
+                )
                 self._running.append(record)
                 record.y, record.ladj = method(x, context)
                 self._running.pop()
@@ -102,7 +113,8 @@ class FlowTrace:
         vars(layer)["invert"] = watched(invert, inverse)
 
     def _watch_formula(self, formula: Elementwise) -> None:
-        forward, inverse = formula.forward_and_ladj, formula.inverse_and_ladj
+        forward = formula.forward_and_ladj
+        inverse = formula.inverse_and_ladj
 
         def watched(method: Callable[..., tuple[Tensor, Tensor]]) -> Any:
             def call(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:

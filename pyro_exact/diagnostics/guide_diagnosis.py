@@ -63,7 +63,8 @@ def diagnose(
         (2016), ELBO surgery.
     """
     _check_model(model)
-    samples, ks = check_size("diagnose", "samples", samples), check_sizes("diagnose", "ks", ks)
+    samples = check_size("diagnose", "samples", samples)
+    ks = check_sizes("diagnose", "ks", ks)
     seed = check_seed("diagnose", seed)
     _check_data(model, data, samples)
 

@@ -71,7 +71,8 @@ def plot_ppc(data: Any, name: str, axis: Axes) -> None:
         return
 
     xarray = _module("xarray")
-    plots = xarray.Dataset({name: xarray.DataArray(np.array(axis, dtype=object))})
+    place = xarray.DataArray(np.array(axis, dtype=object))
+    plots = xarray.Dataset({name: place})
     figure = xarray.Dataset({"figure": axis.figure})
     drawn = data["posterior_predictive"].dataset.stack(sample=("chain", "draw"))
 

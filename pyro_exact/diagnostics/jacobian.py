@@ -49,7 +49,8 @@ def stretch(layer: Bijection, x: Tensor, context: Tensor | None, seed: int = 0) 
         if not bool(jacobian.isfinite().all()):
             return None
         values = torch.linalg.svdvals(jacobian)
-        least, greatest = values[:, -1].log(), values[:, 0].log()
+        least = values[:, -1].log()
+        greatest = values[:, 0].log()
     else:
         # The largest singular value of the inverse is 1 / the smallest one of the layer.
         y = layer.forward_and_ladj(x, context)[0].detach()
@@ -88,15 +89,17 @@ def _log_norm(layer: Bijection, x: Tensor, context: Tensor | None, seed: int) ->
         return layer.forward_and_ladj(x, context)[0]
 
     generator = torch.Generator().manual_seed(seed)
-    v = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    v = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    v = v.to(x.device)
     log_square = x.new_zeros(len(x))
 
     for _ in range(POWER_STEPS):
-        v = v / _norm(v).view(-1, *[1] * (v.dim() - 1))
+        length = _norm(v).view(-1, *[1] * (v.dim() - 1))
+        v = v / length
 
         # J v, and then J^T (J v)
         with torch.no_grad():
-            product = torch.func.jvp(value, (x,), (v,))[1]
+            _, product = torch.func.jvp(value, (x,), (v,))
         with torch.enable_grad():
             point = x.detach().requires_grad_()
             (v,) = torch.autograd.grad(value(point), point, product)

@@ -98,14 +98,17 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         if shape[:cut] != base.batch_shape:
             base = base.expand(shape[:cut])
 
-        self.base_dist, self.bijection, self.context = base, bijection, context
+        self.base_dist = base
+        self.bijection = bijection
+        self.context = context
         # The stock constructor would find the same shapes, in three times the time.
         TorchBase.__init__(self, shape[:cut], shape[cut:], validate_args)
 
     @property
     def transforms(self) -> list[Bijection]:
         """The transforms of a stock distribution: the bijection, with the context bound."""
-        bijection, context = self.bijection, self.context
+        bijection = self.bijection
+        context = self.context
         return [bijection if context is None else bijection.condition(context)]
 
     @constraints.dependent_property(is_discrete=False)
@@ -124,7 +127,8 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         if self._validate_args:
             self._validate_sample(value)
 
-        bijection, context = self.bijection, self.context
+        bijection = self.bijection
+        context = self.context
         shape = self.batch_shape + self.event_shape
         if context is not None and value.shape[-len(shape) :] != shape:
             bijection, context = bijection.condition(context), None  # which expands the value
@@ -171,7 +175,8 @@ class Flow(nn.Module):
                 f"{type(bijection).__name__}. Put several layers into transforms.Compose; "
                 "transforms.Stock makes a layer of a stock transform."
             )
-        self.base, self.bijection = base, bijection
+        self.base = base
+        self.bijection = bijection
 
     def forward(self, temperature: float | None = None) -> FlowDistribution:
         """Return the distribution of the data, a `TransformedDistribution`.

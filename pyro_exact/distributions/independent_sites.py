@@ -72,7 +72,8 @@ class IndependentSites(TorchDistribution):
         self.theta = theta.to(
             torch.promote_types(theta.dtype, torch.float32)
         )  # under autocast too: sums are long
-        self.likelihood, self.grid = likelihood, theta.shape[cut:-1]
+        self.likelihood = likelihood
+        self.grid = theta.shape[cut:-1]
         super().__init__(
             theta.shape[:cut], torch.Size(likelihood.site_shape) + self.grid, validate_args
         )
@@ -111,7 +112,8 @@ class IndependentSites(TorchDistribution):
         noise = torch.rand(
             (*theta.shape[:-1], self.likelihood.num_noise), dtype=theta.dtype, device=theta.device
         )
-        x, channels = self.likelihood.draw(theta, noise), len(self.likelihood.site_shape)
+        x = self.likelihood.draw(theta, noise)
+        channels = len(self.likelihood.site_shape)
         check_finite(
             "IndependentSites.sample", "what it draws", x, "Look at theta, and at what computed it"
         )

@@ -85,7 +85,9 @@ class InverseAutoregressive(TorchDistribution):
         mean = check_floating("InverseAutoregressive", "mean", mean)
         std = check_floating("InverseAutoregressive", "std", std)
         check_broadcast("InverseAutoregressive", "std", std.shape, "mean", mean.shape)
-        self.base, self.conditioner, self.formula = Normal(mean, std), conditioner, formula
+        self.base = Normal(mean, std)
+        self.conditioner = conditioner
+        self.formula = formula
         self._parts = _Parts.of(conditioner, formula)
         self._memory = Memory()
         super().__init__(self.base.batch_shape, validate_args=validate_args)
@@ -122,7 +124,8 @@ class InverseAutoregressive(TorchDistribution):
 
     def _inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the noise of a map, and the log-derivative of each element in this noise."""
-        noise, ladj = z, torch.zeros_like(z)
+        noise = z
+        ladj = torch.zeros_like(z)
         for _ in range(prod(z.shape[-3:])):
             before = noise
             noise, ladj = self.formula.inverse_and_ladj(z, self._theta(before))
@@ -139,7 +142,8 @@ class _Parts(nn.Module):
 
     def __init__(self, net: nn.Module, formula: Elementwise, bound: list[Tensor]) -> None:
         super().__init__()
-        self.net, self.formula = net, formula
+        self.net = net
+        self.formula = formula
         for i, tensor in enumerate(bound):
             self.register_buffer(f"bound{i}", tensor, persistent=False)
 

@@ -81,7 +81,8 @@ class MixtureDistribution(TorchDistribution):
         parts: Sequence[TorchDistribution],
         validate_args: bool | None = None,
     ) -> None:
-        self.logits, self.parts = logits, list(parts)
+        self.logits = logits
+        self.parts = list(parts)
         first = self.parts[0]
         for part in self.parts:
             if (part.batch_shape, part.event_shape) != (first.batch_shape, first.event_shape):

@@ -63,7 +63,8 @@ class Subset(TorchDistribution):
 
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         shape = checked_shape("Subset.sample", sample_shape) + self.batch_shape
-        rows, sites = shape.numel(), self.event_shape.numel()
+        rows = shape.numel()
+        sites = self.event_shape.numel()
         # One site is left out. The remaining sites are included with a probability that is itself
         # uniform, which makes the size of the subset uniform.
         first, total = rows_of_batch(rows)

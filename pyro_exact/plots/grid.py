@@ -72,7 +72,9 @@ def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
 
 
 def _grid_of_vectors(images: Tensor, columns: int) -> Tensor:
-    groups = [image_grid(group, 1, 1, FILL_OF_VECTORS) for group in images.split(columns)]
+    groups = []
+    for group in images.split(columns):
+        groups.append(image_grid(group, 1, 1, FILL_OF_VECTORS))
 
     # The last group may be smaller.
     tallest = groups[0].shape[1]
@@ -95,7 +97,8 @@ def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
     """
     channels, height, width = shape
     tiles = channels if channels not in (1, 3) else 1
-    across, down = min(columns, n), -(-n // columns)
+    across = min(columns, n)
+    down = -(-n // columns)
     if height == channels == 1:
         across, down = 1, n
 
@@ -130,7 +133,8 @@ def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
         )
 
     check_finite(owner, name, images, "Look for the layer that made them so")
-    lowest, highest = images.min().item(), images.max().item()
+    lowest = images.min().item()
+    highest = images.max().item()
     if lowest < 0 or highest > levels - 1:
         raise ValueError(
             f"{owner} expects {name} with levels from 0 to {levels - 1}; got values from "

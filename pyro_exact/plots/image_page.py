@@ -63,7 +63,8 @@ def save_grids(
     width = panel * across
 
     figure = Figure(figsize=(width / DPI, 1), dpi=DPI)
-    texts = [fitted_text(figure, title, panel - 2 * MARGIN) for title in grids]
+    widest_text = panel - 2 * MARGIN
+    texts = [fitted_text(figure, title, widest_text) for title in grids]
 
     # The height of a row: the tallest title, and the tallest grid.
     lines = max(text.get_window_extent().height for text in texts)
@@ -78,7 +79,13 @@ def save_grids(
         top = height - place // across * row
 
         text.set_position((centre / width, (top - MARGIN) / height))
-        _draw(figure, grid, scale, centre, top - strip - MARGIN)
+        _draw(
+            figure,
+            grid,
+            scale,
+            centre,
+            top - strip - MARGIN,
+        )
 
     with atomic_write(Path(path)) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
@@ -86,7 +93,15 @@ def save_grids(
 
 def fitted_text(figure: Figure, text: str, width: float) -> Text:
     """Return a text of a figure, centred below a place, in as many lines as a width requires."""
-    shown = figure.text(0, 0, printable(text), ha="center", va="top", fontsize=10, parse_math=False)
+    shown = figure.text(
+        0,
+        0,
+        printable(text),
+        ha="center",
+        va="top",
+        fontsize=10,
+        parse_math=False,
+    )
 
     limit = len(text)
     while (extent := shown.get_window_extent().width) > width and limit > 1:
@@ -104,4 +119,12 @@ def _draw(figure: Figure, grid: Tensor, scale: int, centre: float, top: int) -> 
     height, width = pixels.shape[:2]
 
     left = math.floor(centre - width / 2)
-    figure.figimage(pixels.numpy(), left, top - height, cmap="gray", vmin=0, vmax=1, origin="upper")
+    figure.figimage(
+        pixels.numpy(),
+        left,
+        top - height,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        origin="upper",
+    )

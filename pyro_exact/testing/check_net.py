@@ -42,7 +42,11 @@ def check_causal_net(net: CausalNet, std: float = 0.5) -> None:
 
     with torch.random.fork_rng(devices=[]):
         trial = NetTrial.of(net, std)
-        check_laws(type(net).__name__, net_laws(trial), lambda: NetTrial.of(net, std))
+        check_laws(
+            type(net).__name__,
+            net_laws(trial),
+            lambda: NetTrial.of(net, std),
+        )
 
 
 def net_laws(trial: NetTrial) -> list[Law[NetTrial]]:

@@ -47,7 +47,9 @@ def deepcopy_after_a_call(trial: Trial) -> None:
 def pickle_after_a_call(trial: Trial) -> None:
     """A layer that has been used can be pickled."""
     y = trial.bound(trial.x)
-    _equals(pickle.loads(pickle.dumps(trial.layer)), trial, y)
+
+    pickled = pickle.dumps(trial.layer)
+    _equals(pickle.loads(pickled), trial, y)
 
 
 @law(always)

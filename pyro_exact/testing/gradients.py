@@ -44,7 +44,11 @@ def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tenso
 def every_parameter_gets_a_gradient(trial: Trial) -> None:
     """Both directions give every parameter a gradient that is finite and not zero."""
     # With many inputs, each unit of a network is active for at least one of them.
-    many = replace(trial, x=trial.inputs(20), context=trial.contexts(20))
+    many = replace(
+        trial,
+        x=trial.inputs(20),
+        context=trial.contexts(20),
+    )
 
     for name, direction, source in many.directions():
         gradients = trial.gradients(_random_sum(*direction(source)))
@@ -107,7 +111,8 @@ def _difference(
 ) -> str | None:
     """Compare derivatives with central differences; return the difference as text, or `None`."""
     step = 1e-7  # so small that a kink of a network is hardly ever within it
-    weights, values = trial.weights(), []
+    weights = trial.weights()
+    values = []
     with torch.no_grad():
         # Evaluate at weights + step * moves, then at weights - step * moves, and go back.
         for factor in (1, -2):
@@ -187,7 +192,8 @@ def a_sample_with_gradient_is_scored_through_it(trial: Trial) -> None:
 @law(learns)
 def two_steps_on_the_same_batch(trial: Trial) -> None:
     """Full-batch training works: a second step on the same tensors finds a lower loss."""
-    d, losses = trial.distribution(), []
+    d = trial.distribution()
+    losses = []
     weights = list(trial.weights().values())
     optimizer = torch.optim.SGD(weights, lr=1e-6)
 

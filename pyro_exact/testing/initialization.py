@@ -83,7 +83,11 @@ def _data(trial: Trial) -> Trial:
     """Return the trial with a batch that is large enough for statistics."""
     # More rows than elements of an event, so that their covariance can be inverted.
     rows = max(20, 2 * trial.x[0].numel())
-    return replace(trial, x=trial.inputs(rows), context=trial.contexts(rows))
+    return replace(
+        trial,
+        x=trial.inputs(rows),
+        context=trial.contexts(rows),
+    )
 
 
 def _kinds(layer: Bijection) -> dict[str, object]:

@@ -126,7 +126,13 @@ def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8
         tolerance: The tolerance.
     """
     has_shape(subject, found, expected.shape)
-    off = ~torch.isclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+    off = ~torch.isclose(
+        found,
+        expected,
+        rtol=tolerance,
+        atol=tolerance,
+        equal_nan=True,
+    )
     if not off.any():
         return
 
@@ -134,7 +140,8 @@ def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8
     worst = torch.where(off, difference, -1.0).argmax()
     wanted = expected.flatten()[worst].item()
     got = found.flatten()[worst].item()
-    count, total = int(off.sum()), off.numel()
+    count = int(off.sum())
+    total = off.numel()
     raise AssertionError(
         f"{subject}: expected {wanted}; got {got}. "
         f"{count} of {total} elements are off by more than {tolerance}."
@@ -148,6 +155,7 @@ def fresh(value: Tensor) -> Tensor:
 
 def has_shape(subject: str, found: Tensor, expected: Shape) -> None:
     """Raise AssertionError unless a tensor has a shape."""
-    wanted, got = tuple(expected), tuple(found.shape)
+    wanted = tuple(expected)
+    got = tuple(found.shape)
     if got != wanted:
         raise AssertionError(f"{subject}: expected shape {wanted}; got {got}.")

@@ -42,7 +42,11 @@ class NetTrial:
         context = None
         if net.context_shape is not None:
             context = torch.randn(ROWS, *net.context_shape, dtype=torch.float64)
-        return cls(net, draw_values(net.likelihood, (ROWS, *net.event_shape)), context)
+        return cls(
+            net,
+            draw_values(net.likelihood, (ROWS, *net.event_shape)),
+            context,
+        )
 
     @property
     def members(self) -> range:
@@ -57,7 +61,11 @@ class NetTrial:
         """Draw a batch of contexts, if the network takes a context."""
         if self.net.context_shape is None:
             return None
-        return torch.randn(*batch, *self.net.context_shape, dtype=torch.float64)
+        return torch.randn(
+            *batch,
+            *self.net.context_shape,
+            dtype=torch.float64,
+        )
 
     def theta(self, x: Tensor, member: int = 0) -> Tensor:
         """Return the parameters computed by a single pass, by site: (3, sites, num_params)."""
@@ -88,7 +96,8 @@ def can_be_enumerated(likelihood: Likelihood, shape: Sequence[int]) -> bool:
 
 def every_value(likelihood: Likelihood, shape: Sequence[int]) -> Tensor:
     """Return all values of a shape, (levels ** elements, *shape)."""
-    levels, elements = likelihood.levels or 1, torch.Size(shape).numel()
+    levels = likelihood.levels or 1
+    elements = torch.Size(shape).numel()
     index = torch.arange(levels**elements)[:, None]
     digits = index // levels ** torch.arange(elements) % levels
     return digits.double().view(-1, *shape)

@@ -62,7 +62,9 @@ def integers_are_refused(trial: Trial) -> None:
 @law(conditional)
 def a_missing_or_misshapen_context_is_refused(trial: Trial) -> None:
     """No context, and one of another size or batch, raises a ValueError."""
-    layer, x, y = trial.layer, trial.x, trial.outputs(ROWS)
+    layer = trial.layer
+    x = trial.x
+    y = trial.outputs(ROWS)
     larger = torch.zeros(ROWS, 1000, dtype=torch.float64)
 
     _refused("layer(x) without a context", partial(layer, x))
@@ -81,7 +83,9 @@ def a_missing_or_misshapen_context_is_refused(trial: Trial) -> None:
 @law(conditional)
 def a_context_that_is_no_tensor_is_refused(trial: Trial) -> None:
     """A list as context, and nothing for ``condition``, raise a TypeError."""
-    layer, x, y = trial.layer, trial.x, trial.outputs(ROWS)
+    layer = trial.layer
+    x = trial.x
+    y = trial.outputs(ROWS)
     numbers: Any = [1.0, 2.0]
     nothing: Any = None
 

@@ -29,7 +29,12 @@ def stock_calls_agree_with_the_pure_methods(trial: Trial) -> None:
         found = t(trial.x)
         agree("layer(x)", found, y, 0)
         agree("log_abs_det_jacobian", t.log_abs_det_jacobian(trial.x, found), ladj, 0)
-        agree("inv.log_abs_det_jacobian", t.inv.log_abs_det_jacobian(found, trial.x), -ladj, 0)
+        agree(
+            "inv.log_abs_det_jacobian",
+            t.inv.log_abs_det_jacobian(found, trial.x),
+            -ladj,
+            0,
+        )
 
     x, _ = trial.bound.inverse_and_ladj(y)
     agree("inv(y)", trial.bound.inv(y.clone()), x, 0)

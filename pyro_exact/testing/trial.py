@@ -62,7 +62,12 @@ class Trial:
             context = torch.randn(ROWS, context_dim, dtype=torch.float64)
         if draw is None:
             draw = within(layer.domain)
-        return cls(layer, draw((ROWS, *event_shape)).double(), context, draw)
+        return cls(
+            layer,
+            draw((ROWS, *event_shape)).double(),
+            context,
+            draw,
+        )
 
     @property
     def event_shape(self) -> torch.Size:
@@ -97,7 +102,11 @@ class Trial:
         """Draw a batch of contexts, `None` for a plain layer."""
         if self.context is None:
             return None
-        return torch.randn(*batch, self.context.shape[-1], dtype=torch.float64)
+        return torch.randn(
+            *batch,
+            self.context.shape[-1],
+            dtype=torch.float64,
+        )
 
     def directions(self) -> Iterator[tuple[str, Direction, Tensor]]:
         """Yield the pure methods of the bound layer, with their names and arguments."""
@@ -113,7 +122,12 @@ class Trial:
 
         With equal scales, a rotation of the elements would not change the density.
         """
-        scale = torch.linspace(1, 2, self.output_shape.numel(), dtype=torch.float64)
+        scale = torch.linspace(
+            1,
+            2,
+            self.output_shape.numel(),
+            dtype=torch.float64,
+        )
         scale = scale.view(self.output_shape)
 
         normal = Normal(torch.zeros_like(scale), scale).to_event(scale.dim())
