@@ -29,7 +29,11 @@ SHOWN = 48  # images
 
 
 def save_page(
-    diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, title: str = ""
+    diagnosis: Diagnosis,
+    data: Any,
+    levels: int,
+    path: str | Path,
+    title: str = "",
 ) -> None:
     """Save the figures of a diagnosis as a PNG file.
 
@@ -167,7 +171,12 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
     axis.legend()
 
 
-def _images(images: Tensor, levels: int, title: str, axis: Axes) -> int:
+def _images(
+    images: Tensor,
+    levels: int,
+    title: str,
+    axis: Axes,
+) -> int:
     """Draw images, not vectors, and return the longer side of the grid in pixels."""
     axis.axis("off")
     if images.dim() != 4:

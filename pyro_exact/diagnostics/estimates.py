@@ -69,7 +69,9 @@ class _Site:
 
 
 def weights_and_levels(
-    model: GenerativeModel, x: Tensor, samples: int
+    model: GenerativeModel,
+    x: Tensor,
+    samples: int,
 ) -> tuple[Tensor, dict[str, Level]]:
     """Return the log-weights, (samples, N), and the findings on each latent."""
     weights = []

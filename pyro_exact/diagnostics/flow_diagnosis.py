@@ -92,13 +92,15 @@ def flow_report(
 
 
 def _to_noise(
-    flow: nn.Module, data: Tensor, context: Tensor | None, seed: int
+    flow: nn.Module,
+    data: Tensor,
+    context: Tensor | None,
+    seed: int,
 ) -> tuple[Bijection, Tensor, Tensor | None]:
     """Return the bijection from data to noise, with the input and the context."""
     x = data.to(weight_of(flow).device)
-    context = (
-        None if context is None else check_tensor("flow_report", "context", context).to(x.device)
-    )
+    if context is not None:
+        context = check_tensor("flow_report", "context", context).to(x.device)
 
     if isinstance(flow, Dequantized):
         flow.check(data)
@@ -123,7 +125,9 @@ def _to_noise(
 
 
 def _unbound(
-    bijection: Bijection, x: Tensor, context: Tensor | None
+    bijection: Bijection,
+    x: Tensor,
+    context: Tensor | None,
 ) -> tuple[Bijection, Tensor, Tensor | None]:
     """Return a bijection without the bound context, and a context for each datum."""
     inverted = isinstance(bijection, Inverse)
@@ -148,13 +152,20 @@ def _copy(bijection: Bijection, dtype: torch.dtype) -> Bijection:
     return copied
 
 
-def _layer(index: int, call: Call, precise: Call, seed: int) -> LayerReport:
+def _layer(
+    index: int,
+    call: Call,
+    precise: Call,
+    seed: int,
+) -> LayerReport:
     """Return the report on a layer using evaluations in float32 and in float64."""
     jacobian = None if call.container else _stretch(precise, seed)
     ranges = call.log_scales
     log_scales: tuple[float, float] | None
     if ranges:
-        log_scales = min(low for low, _ in ranges), max(high for _, high in ranges)
+        lowest = min(low for low, _ in ranges)
+        highest = max(high for _, high in ranges)
+        log_scales = (lowest, highest)
     else:
         log_scales = None if jacobian is None else (jacobian.least, jacobian.greatest)
 

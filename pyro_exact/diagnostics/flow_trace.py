@@ -131,7 +131,13 @@ class FlowTrace:
         vars(formula)["inverse_and_ladj"] = watched(inverse)
 
 
-def _note(record: Call, formula: Elementwise, x: Tensor, theta: Tensor, ladj: Tensor) -> None:
+def _note(
+    record: Call,
+    formula: Elementwise,
+    x: Tensor,
+    theta: Tensor,
+    ladj: Tensor,
+) -> None:
     """Add a call of a formula to the record of the corresponding layer."""
     finite = ladj[ladj.isfinite()]
     if finite.numel():

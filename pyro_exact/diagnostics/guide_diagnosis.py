@@ -26,7 +26,11 @@ KS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 @torch.no_grad()
 def diagnose(
-    model: GenerativeModel, data: Tensor, samples: int = 5000, ks: Sequence[int] = KS, seed: int = 0
+    model: GenerativeModel,
+    data: Tensor,
+    samples: int = 5000,
+    ks: Sequence[int] = KS,
+    seed: int = 0,
 ) -> Diagnosis:
     r"""Diagnose the guide and the latents of a VAE. Use it to find loose bounds and unused latents.
 
@@ -106,7 +110,11 @@ def _check_model(model: object) -> None:
         )
 
 
-def _check_data(model: GenerativeModel, data: Tensor, samples: int) -> None:
+def _check_data(
+    model: GenerativeModel,
+    data: Tensor,
+    samples: int,
+) -> None:
     """Raise an error if there are too few data or samples, or data that the model cannot score."""
     if check_tensor("diagnose", "data", data).dim() == 0:
         raise ValueError(

@@ -57,7 +57,11 @@ def inference_data(diagnosis: Diagnosis) -> Any:
     return arviz.from_dict(**groups, coords=coords, dims=dims)
 
 
-def plot_ppc(data: Any, name: str, axis: Axes) -> None:
+def plot_ppc(
+    data: Any,
+    name: str,
+    axis: Axes,
+) -> None:
     """Draw the distribution of a summary over the data, and over draws of the model.
 
     Args:
@@ -108,12 +112,20 @@ def _of_data(diagnosis: Diagnosis) -> tuple[Groups, Dims]:
             "pareto_k": diagnosis.pareto_k.numpy(),
         },
     }
-    dims: Dims = {"log_weight": ["datum"], "bound": ["k", "datum"], "pareto_k": ["datum"]}
+    dims: Dims = {
+        "log_weight": ["datum"],
+        "bound": ["k", "datum"],
+        "pareto_k": ["datum"],
+    }
     dims |= {name: ["datum"] for name in observed}
     return groups, dims
 
 
-def _add_levels(diagnosis: Diagnosis, groups: Groups, dims: Dims) -> None:
+def _add_levels(
+    diagnosis: Diagnosis,
+    groups: Groups,
+    dims: Dims,
+) -> None:
     """Add the draws, the divergences and the activities of each latent."""
     for name, level in diagnosis.levels.items():
         unit = [f"{name}_dim_{i}" for i in range(level.activity.dim())]
@@ -121,7 +133,9 @@ def _add_levels(diagnosis: Diagnosis, groups: Groups, dims: Dims) -> None:
         groups["posterior"][name] = level.draws[None].numpy()
         groups["constant_data"][f"{name}_kl"] = level.kl.numpy()
         groups["constant_data"][f"{name}_activity"] = level.activity.numpy()
-        dims |= {name: ["datum", *unit], f"{name}_kl": ["datum"], f"{name}_activity": unit}
+        dims[name] = ["datum", *unit]
+        dims[f"{name}_kl"] = ["datum"]
+        dims[f"{name}_activity"] = unit
 
         if level.kl_by_unit is not None:
             groups["constant_data"][f"{name}_kl_by_unit"] = level.kl_by_unit.numpy()

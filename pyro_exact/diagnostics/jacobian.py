@@ -31,7 +31,12 @@ class Stretch(NamedTuple):
     exact: bool
 
 
-def stretch(layer: Bijection, x: Tensor, context: Tensor | None, seed: int = 0) -> Stretch | None:
+def stretch(
+    layer: Bijection,
+    x: Tensor,
+    context: Tensor | None,
+    seed: int = 0,
+) -> Stretch | None:
     """Return the singular values of the Jacobian of a layer at some inputs, in nats.
 
     Args:
@@ -68,7 +73,11 @@ def stretch(layer: Bijection, x: Tensor, context: Tensor | None, seed: int = 0) 
     )
 
 
-def _jacobian(layer: Bijection, x: Tensor, context: Tensor | None) -> Tensor:
+def _jacobian(
+    layer: Bijection,
+    x: Tensor,
+    context: Tensor | None,
+) -> Tensor:
     """Return the Jacobian at each input, (N, D, D), row by row."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -82,7 +91,12 @@ def _jacobian(layer: Bijection, x: Tensor, context: Tensor | None) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def _log_norm(layer: Bijection, x: Tensor, context: Tensor | None, seed: int) -> Tensor:
+def _log_norm(
+    layer: Bijection,
+    x: Tensor,
+    context: Tensor | None,
+    seed: int,
+) -> Tensor:
     """Return the log of the largest singular value at each input, via power iteration."""
 
     def value(x: Tensor) -> Tensor:

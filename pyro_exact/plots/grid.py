@@ -17,7 +17,12 @@ FILL = 1.0  # white, between images
 FILL_OF_VECTORS = 0.75  # light grey, because vectors are often rows of black and white
 
 
-def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FILL) -> Tensor:
+def image_grid(
+    images: Tensor,
+    columns: int = 8,
+    gap: int = 1,
+    fill: float = FILL,
+) -> Tensor:
     """Lay images out in rows.
 
     Args:
@@ -37,8 +42,9 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FIL
     columns = min(columns, n)
     rows = -(-n // columns)
 
-    size = rows * (height + gap) - gap, columns * (width + gap) - gap
-    grid = images.new_full((channels, *size), fill)
+    whole_height = rows * (height + gap) - gap
+    whole_width = columns * (width + gap) - gap
+    grid = images.new_full((channels, whole_height, whole_width), fill)
 
     for i, image in enumerate(images):
         top = (i // columns) * (height + gap)
@@ -84,7 +90,11 @@ def _grid_of_vectors(images: Tensor, columns: int) -> Tensor:
     return image_grid(torch.stack(whole), 1, 3, FILL_OF_VECTORS)
 
 
-def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
+def check_grid(
+    n: int,
+    shape: Sequence[int],
+    columns: int = 8,
+) -> None:
     """Check that a grid is not too large, before the images are computed.
 
     Args:
@@ -111,7 +121,12 @@ def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
         )
 
 
-def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
+def check_drawable(
+    owner: str,
+    title: str,
+    images: Tensor,
+    levels: int,
+) -> None:
     """Check that images can be drawn, because clipping would hide a fault of the model.
 
     Args:

@@ -26,7 +26,11 @@ MARGIN = 8  # pixels
 
 
 def save_grids(
-    grids: Mapping[str, Tensor], levels: int, path: str | Path, columns: int = 8, rows: int = 1
+    grids: Mapping[str, Tensor],
+    levels: int,
+    path: str | Path,
+    columns: int = 8,
+    rows: int = 1,
 ) -> None:
     """Save grids of images, each below a title, side by side or in rows.
 
@@ -91,7 +95,11 @@ def save_grids(
         figure.savefig(partial, dpi=DPI, format="png")
 
 
-def fitted_text(figure: Figure, text: str, width: float) -> Text:
+def fitted_text(
+    figure: Figure,
+    text: str,
+    width: float,
+) -> Text:
     """Return a text of a figure, centred below a place, in as many lines as a width requires."""
     shown = figure.text(
         0,
@@ -110,7 +118,13 @@ def fitted_text(figure: Figure, text: str, width: float) -> Text:
     return shown
 
 
-def _draw(figure: Figure, grid: Tensor, scale: int, centre: float, top: int) -> None:
+def _draw(
+    figure: Figure,
+    grid: Tensor,
+    scale: int,
+    centre: float,
+    top: int,
+) -> None:
     """Draw a grid below a point, which is in the middle of the upper side."""
     pixels = grid.movedim(0, -1).squeeze(-1)  # (H, W), or (H, W, 3)
     for dim in (0, 1):

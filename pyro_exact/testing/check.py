@@ -71,7 +71,11 @@ def laws(trial: Trial) -> list[Law[Trial]]:
     return laws_of(modules, trial)
 
 
-def _check_arguments(layer: Bijection, event_shape: Shape, context_dim: int | None) -> None:
+def _check_arguments(
+    layer: Bijection,
+    event_shape: Shape,
+    context_dim: int | None,
+) -> None:
     if not isinstance(layer, Bijection):
         raise TypeError(
             f"check_bijection expects a Bijection; got {type(layer).__name__}. Derive your layer "

@@ -89,8 +89,8 @@ def _random_sums(direction: Direction, source: Tensor) -> Callable[[], list[Tens
     factors = [torch.randn_like(value) for value in direction(source)]
 
     def sums() -> list[Tensor]:
-        values = direction(source)
-        return [(value * factor).sum() for value, factor in zip(values, factors, strict=True)]
+        pairs = zip(direction(source), factors, strict=True)
+        return [(value * factor).sum() for value, factor in pairs]
 
     return sums
 
@@ -133,7 +133,11 @@ def _difference(
     return None
 
 
-def _move(weights: Tensors, moves: Tensors, step: float) -> None:
+def _move(
+    weights: Tensors,
+    moves: Tensors,
+    step: float,
+) -> None:
     for name, move in moves.items():
         weights[name].add_(move, alpha=step)
 
@@ -217,7 +221,11 @@ def _random_sum(*tensors: Tensor) -> Tensor:
     return torch.stack(sums).sum()
 
 
-def _same_gradients(trial: Trial, found: Tensor, expected: Tensor) -> None:
+def _same_gradients(
+    trial: Trial,
+    found: Tensor,
+    expected: Tensor,
+) -> None:
     gradients = trial.gradients(found)
     for weight, gradient in trial.gradients(expected).items():
         agree(f"the gradient of {weight}", gradients[weight], gradient)

@@ -92,8 +92,12 @@ def _data(trial: Trial) -> Trial:
 
 def _kinds(layer: Bijection) -> dict[str, object]:
     """Return the identity and dtype of the parameters, and the modes of the layer."""
-    kinds = {name: (id(p), p.dtype, p.requires_grad) for name, p in layer.named_parameters()}
-    return {**kinds, "training": [module.training for module in layer.modules()]}
+    kinds: dict[str, object] = {}
+    for name, p in layer.named_parameters():
+        kinds[name] = (id(p), p.dtype, p.requires_grad)
+
+    kinds["training"] = [module.training for module in layer.modules()]
+    return kinds
 
 
 def _both_directions(trial: Trial, y: Tensor) -> list[Tensor]:

@@ -51,7 +51,11 @@ def laws_of(modules: Sequence[ModuleType], trial: Any) -> list[Law[Any]]:
     return [law for law in found if law.applies(trial)]
 
 
-def check_laws(name: str, laws: Sequence[Law[T]], make_trial: Callable[[], T]) -> None:
+def check_laws(
+    name: str,
+    laws: Sequence[Law[T]],
+    make_trial: Callable[[], T],
+) -> None:
     """Check laws, each on a new trial, and raise an error that names all that are broken.
 
     Args:
@@ -114,7 +118,12 @@ def keeps_shape(trial: Trial) -> bool:
     return trial.output_shape == trial.event_shape
 
 
-def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8) -> None:
+def agree(
+    subject: str,
+    found: Tensor,
+    expected: Tensor,
+    tolerance: float = 1e-8,
+) -> None:
     """Raise AssertionError unless two tensors are equal up to a tolerance.
 
     The tolerance is absolute for small elements and relative for large ones.
@@ -153,7 +162,11 @@ def fresh(value: Tensor) -> Tensor:
     return value.detach().clone()
 
 
-def has_shape(subject: str, found: Tensor, expected: Shape) -> None:
+def has_shape(
+    subject: str,
+    found: Tensor,
+    expected: Shape,
+) -> None:
     """Raise AssertionError unless a tensor has a shape."""
     wanted = tuple(expected)
     got = tuple(found.shape)

@@ -250,7 +250,12 @@ def wrong_shapes_are_refused(trial: NetTrial) -> None:
     raise AssertionError(f"net(x) of shape {tuple(larger.shape)}: expected a ValueError; got none.")
 
 
-def _by_steps(trial: NetTrial, x: Tensor, context: Tensor | None, member: int) -> Tensor:
+def _by_steps(
+    trial: NetTrial,
+    x: Tensor,
+    context: Tensor | None,
+    member: int,
+) -> Tensor:
     """Return the parameters computed using all steps, (*batch, *grid, num_params)."""
     net = trial.net
     dims = len(trial.net.likelihood.site_shape)

@@ -106,7 +106,9 @@ def a_superfluous_context_is_refused(trial: Trial) -> None:
 
 
 def _refused(
-    subject: str, call: Callable[[], object], expected: type[Exception] = ValueError
+    subject: str,
+    call: Callable[[], object],
+    expected: type[Exception] = ValueError,
 ) -> None:
     """Raise AssertionError unless a call raises the expected error."""
     try:

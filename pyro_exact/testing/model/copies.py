@@ -39,7 +39,11 @@ def copies_after_a_step_are_equal(trial: ModelTrial) -> None:
     _has_the_same_scores("a pickled copy", pickle.loads(pickle.dumps(trial.model)), trial)
 
 
-def _has_the_same_scores(subject: str, other: GenerativeModel, trial: ModelTrial) -> None:
+def _has_the_same_scores(
+    subject: str,
+    other: GenerativeModel,
+    trial: ModelTrial,
+) -> None:
     parameters = zip(other.parameters(), trial.model.parameters(), strict=True)
     if any(p is q for p, q in parameters):
         raise AssertionError(f"{subject}: expected parameters of its own; got shared ones.")
