@@ -43,10 +43,12 @@ class UniformBox(nn.Module):
         super().__init__()
         dim = check_size("UniformBox", "dim", dim)
         low, high = (check_number("UniformBox", n, v) for n, v in (("low", low), ("high", high)))
+
         if not low < high:
             raise ValueError(
                 f"UniformBox expects low below high; got {low} and {high}. Exchange them."
             )
+
         self.register_buffer("low", torch.full((dim,), low), persistent=False)
         self.register_buffer("high", torch.full((dim,), high), persistent=False)
 
@@ -81,17 +83,20 @@ class StudentNoise(nn.Module):
         dim = check_size("StudentNoise", "dim", dim)
         self.least = check_number("StudentNoise", "least", least, 1e-3, 1e6)
         df = check_number("StudentNoise", "df", df, self.least, 1e6)
+
         if not df > self.least:
             raise ValueError(
                 f"StudentNoise expects df above least = {self.least}; got {df}. Choose a larger "
                 "one."
             )
+
         self.log_df = nn.Parameter(torch.full((dim,), math.log(df - self.least)))
 
     def forward(self) -> Distribution:
         """Return the distribution."""
         zero = torch.zeros_like(self.log_df)
         df = self.least + self.log_df.exp()
+
         return Independent(StudentT(df, zero, torch.ones_like(zero)), 1)
 
     def extra_repr(self) -> str:

@@ -32,6 +32,7 @@ def expanded(owner: str, batch: Sequence[int], shape: Any) -> torch.Size:
     """
     new = checked_shape(f"{owner}.expand", shape)
     kept = new[max(0, len(new) - len(batch)) :]
+
     if len(kept) < len(batch) or any(
         size not in (1, other) for size, other in zip(batch, kept, strict=True)
     ):
@@ -39,6 +40,7 @@ def expanded(owner: str, batch: Sequence[int], shape: Any) -> torch.Size:
             f"{owner}.expand expects a shape to which the batch shape {tuple(batch)} broadcasts; "
             f"got {tuple(new)}. Only dimensions of size 1, and new ones on the left, can grow."
         )
+
     return new
 
 
@@ -49,4 +51,5 @@ def shapes_of(distribution: Distribution, of: str = "") -> str:
         f"batch_shape={tuple(distribution.batch_shape)}",
         f"event_shape={tuple(distribution.event_shape)}",
     ]
+
     return f"{type(distribution).__name__}({', '.join(parts)})"

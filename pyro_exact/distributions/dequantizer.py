@@ -76,6 +76,7 @@ class UniformDequantizer(TorchDistribution):
         _check_value(self, "UniformDequantizer.log_prob", value)
         log_prob = (value.floor() == self.x).to(self.x.dtype).log().where(~value.isnan(), torch.nan)
         event = list(range(-len(self.event_shape), 0))
+
         return log_prob.sum(event) if event else log_prob
 
 
@@ -95,6 +96,7 @@ class CellFlow(TransformedDistribution):  # type: ignore[misc]
         event = -len(self.event_shape)
         inside = (value.floor() == flow.context).flatten(event).all(-1)
         log_prob: Tensor = super().log_prob(value)
+
         return log_prob.where(inside, -torch.inf).where(
             ~value.isnan().flatten(event).any(-1), torch.nan
         )
@@ -135,12 +137,14 @@ class FlowDequantizer(nn.Module):
                 "FlowDequantizer expects a bijection whose context is the image; got one without "
                 "context. Build it with context_shape, or by flows.flow_pp_dequantizer."
             )
+
         self.flow = Flow(StandardNormal(prod(bijection.context_shape)), bijection)
 
     def forward(self, x: Tensor) -> TransformedDistribution:
         """Return q(v | x)."""
         check_tensor("FlowDequantizer", "x", x)
         flow = self.flow.condition(x)
+
         return CellFlow(flow.base_dist, flow.transforms, validate_args=False)
 
     def initialize(self, x: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ class StandardNormal(nn.Module):
             ValueError: If the temperature is out of range.
         """
         temperature = check_number("StandardNormal", "temperature", temperature, least=0)
+
         # A normal of zero width has no density.
         return IsotropicNormal(self.origin, max(temperature, least_std(self.origin.dtype)))
 
@@ -85,6 +86,7 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
             batch = context_batch_shape(bijection, context)
             if batch != base.batch_shape:
                 base = base.expand(torch.broadcast_shapes(base.batch_shape, batch))
+
         missing = bijection.domain.event_dim - len(base.event_shape)
         if 0 < missing <= len(base.batch_shape):
             base = base.to_event(missing)
@@ -101,6 +103,7 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         self.base_dist = base
         self.bijection = bijection
         self.context = context
+
         # The stock constructor would find the same shapes, in three times the time.
         TorchBase.__init__(self, shape[:cut], shape[cut:], validate_args)
 
@@ -109,6 +112,7 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         """The transforms of a stock distribution: the bijection, with the context bound."""
         bijection = self.bijection
         context = self.context
+
         return [bijection if context is None else bijection.condition(context)]
 
     @constraints.dependent_property(is_discrete=False)
@@ -130,12 +134,14 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         bijection = self.bijection
         context = self.context
         shape = self.batch_shape + self.event_shape
+
         if context is not None and value.shape[-len(shape) :] != shape:
             bijection, context = bijection.condition(context), None  # which expands the value
 
         # log p(x) = log p(z) + log|det dz/dx|
         z, ladj = bijection.source_and_ladj(value, context)
         log_prob: Tensor = self.base_dist.log_prob(z) + sum_rightmost(ladj, self.extra_dims)
+
         return log_prob
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> FlowDistribution:
@@ -175,6 +181,7 @@ class Flow(nn.Module):
                 f"{type(bijection).__name__}. Put several layers into transforms.Compose; "
                 "transforms.Stock makes a layer of a stock transform."
             )
+
         self.base = base
         self.bijection = bijection
 
@@ -194,6 +201,7 @@ class Flow(nn.Module):
                 f"{', '.join(map(str, self.bijection.context_shape))}); got none. Call "
                 "flow.condition(context) instead of flow()."
             )
+
         return self._distribution(temperature)
 
     def condition(self, context: Tensor, temperature: float | None = None) -> FlowDistribution:
@@ -208,11 +216,13 @@ class Flow(nn.Module):
             raise ValueError(
                 f"This flow takes no context; got one of shape {tuple(context.shape)}. Call flow()."
             )
+
         distribution = self._distribution(temperature, context)
         if distribution._validate_args:
             check_finite(
                 "Flow.condition", "context", context, "Repair it, or look at what computed it"
             )
+
         return distribution
 
     def _distribution(
@@ -234,9 +244,11 @@ class Flow(nn.Module):
         """Return the distribution of the noise; the temperature is as in `forward`."""
         if isinstance(self.base, nn.Module):
             return self.base() if temperature is None else self.base(temperature)
+
         if temperature is not None:
             raise ValueError(
                 "A temperature needs a base that is a module, such as StandardNormal; got a bare "
                 "distribution. Leave the temperature out, or change the base."
             )
+
         return self.base

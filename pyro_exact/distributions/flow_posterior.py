@@ -51,6 +51,7 @@ class FlowPosterior(nn.Module):
         self.features = features = check_size("FlowPosterior", "features", features)
         self.dim = dim = check_size("FlowPosterior", "dim", dim)
         self.flow = flow
+
         if flow is not None:
             if not isinstance(flow, Bijection):
                 raise TypeError(
@@ -68,6 +69,7 @@ class FlowPosterior(nn.Module):
                     f"FlowPosterior expects a flow from {dim} numbers to as many; got {flow}. "
                     "Build it for that dimension."
                 )
+
         self.normal = nn.Linear(features, 2 * dim)
 
     def forward(self, h: Tensor) -> TorchDistribution:
@@ -80,6 +82,7 @@ class FlowPosterior(nn.Module):
         )
         h = cast(h, self.normal.weight)
         base: TorchDistribution = softplus_normal(*self.normal(h).chunk(2, dim=-1)).to_event(1)
+
         return (
             base
             if self.flow is None

@@ -63,12 +63,14 @@ class IndependentSites(TorchDistribution):
         theta = check_floating("IndependentSites", "theta", theta)
         grid_dim = check_size("IndependentSites", "grid_dim", grid_dim)
         cut = theta.dim() - 1 - grid_dim
+
         if cut < 0 or theta.shape[-1] != likelihood.num_params:
             raise ValueError(
                 f"{type(likelihood).__name__} expects theta of shape (*batch, *grid, "
                 f"{likelihood.num_params}) with {grid_dim} dimensions in the grid; got "
                 f"{tuple(theta.shape)}. Change the last layer of the decoder."
             )
+
         self.theta = theta.to(
             torch.promote_types(theta.dtype, torch.float32)
         )  # under autocast too: sums are long
@@ -93,15 +95,19 @@ class IndependentSites(TorchDistribution):
         r"""Return log p in nats, of shape (\*batch)."""
         value = check_tensor("IndependentSites.log_prob", "value", value)
         rows = check_event("IndependentSites.log_prob", "value", value, self.event_shape)
+
         if self._validate_args:
             self._validate_sample(value)
+
         batch = check_broadcast(
             "IndependentSites.log_prob", "value", rows, "theta", self.batch_shape
         )
         x = cast(value, self.theta).expand(batch + self.event_shape)
         channels = len(self.likelihood.site_shape)
+
         if channels:
             x = x.movedim(list(range(len(batch), len(batch) + channels)), list(range(-channels, 0)))
+
         return self.likelihood.log_prob(self._theta(batch), x).flatten(len(batch)).sum(-1)
 
     @torch.no_grad()
@@ -118,6 +124,7 @@ class IndependentSites(TorchDistribution):
             "IndependentSites.sample", "what it draws", x, "Look at theta, and at what computed it"
         )
         cut = theta.dim() - 1 - len(self.grid)
+
         return (
             x.movedim(list(range(-channels, 0)), list(range(cut, cut + channels)))
             if channels

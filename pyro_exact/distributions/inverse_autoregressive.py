@@ -101,10 +101,12 @@ class InverseAutoregressive(TorchDistribution):
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         noise = self.base.rsample(checked_shape("InverseAutoregressive.sample", sample_shape))
         z, ladj = self.formula.forward_and_ladj(noise, self._theta(noise))
+
         if self._parts is not None:
             self._memory.write(
                 self._parts, z, Record(noise, noise, z.detach().clone(), ladj, FORWARD)
             )
+
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -114,11 +116,14 @@ class InverseAutoregressive(TorchDistribution):
             check_numbers(name, "value", check_floating(name, "value", value)), self.base.loc
         )
         record = None if self._parts is None else self._memory.find(self._parts, value, FORWARD)
+
         if record is not None:
             return self.base.log_prob(record.source) - record.ladj
+
         shape = check_broadcast(name, "value", value.shape, "the distribution", self.batch_shape)
         if self._validate_args:
             self._validate_sample(value)
+
         noise, ladj = self._inverse(value.expand(shape))
         return self.base.log_prob(noise) + ladj
 
@@ -126,11 +131,13 @@ class InverseAutoregressive(TorchDistribution):
         """Return the noise of a map, and the log-derivative of each element in this noise."""
         noise = z
         ladj = torch.zeros_like(z)
+
         for _ in range(prod(z.shape[-3:])):
             before = noise
             noise, ladj = self.formula.inverse_and_ladj(z, self._theta(before))
             if torch.equal(noise, before):
                 break
+
         return noise, ladj
 
     def _theta(self, noise: Tensor) -> Tensor:
@@ -144,6 +151,7 @@ class _Parts(nn.Module):
         super().__init__()
         self.net = net
         self.formula = formula
+
         for i, tensor in enumerate(bound):
             self.register_buffer(f"bound{i}", tensor, persistent=False)
 
@@ -154,4 +162,5 @@ class _Parts(nn.Module):
         bound = [
             value for value in (*given.args, *given.keywords.values()) if isinstance(value, Tensor)
         ]
+
         return cls(given.func, formula, bound) if isinstance(given.func, nn.Module) else None

@@ -34,6 +34,7 @@ class IsotropicNormal(Independent):
 
         z = value if self.scale == 1 else value / self.scale
         constant = shape[-1] * math.log(self.scale * math.sqrt(2 * math.pi))
+
         return z.square().sum(-1) * -0.5 - constant
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> IsotropicNormal:

@@ -41,14 +41,17 @@ class Mixture(nn.Module):
     def __init__(self, flows: Sequence[Flow]) -> None:
         super().__init__()
         flows = list(flows)
+
         if not flows:
             raise ValueError("Mixture expects at least one flow; got none. Pass a list of flows.")
+
         for flow in flows:
             if not isinstance(flow, Flow):
                 raise TypeError(
                     f"Mixture expects flows of type Flow; got {type(flow).__name__}. Put each "
                     f"bijection into Flow(base, bijection)."
                 )
+
         self.flows = nn.ModuleList(flows)
         self.logits = nn.Parameter(torch.zeros(len(flows)))
 
@@ -84,12 +87,14 @@ class MixtureDistribution(TorchDistribution):
         self.logits = logits
         self.parts = list(parts)
         first = self.parts[0]
+
         for part in self.parts:
             if (part.batch_shape, part.event_shape) != (first.batch_shape, first.event_shape):
                 raise ValueError(
                     f"Mixture expects components of one shape; got {tuple(first.shape())} and "
                     f"{tuple(part.shape())}. Build all flows for the same data."
                 )
+
         super().__init__(first.batch_shape, first.event_shape, validate_args)
 
     @property
@@ -103,6 +108,7 @@ class MixtureDistribution(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
+
         log_probs = torch.stack([part.log_prob(value) for part in self.parts], dim=-1)
         return (log_probs + self.logits.log_softmax(-1)).logsumexp(-1)
 
@@ -114,4 +120,5 @@ class MixtureDistribution(TorchDistribution):
         # A draw of each component, of which one is kept.
         draws = torch.stack([part.sample(torch.Size(sample_shape)) for part in self.parts])
         index = which.view(1, *shape, *[1] * len(self.event_shape))
+
         return draws.gather(0, index.expand(1, *shape, *self.event_shape)).squeeze(0)

@@ -65,6 +65,7 @@ class Subset(TorchDistribution):
         shape = checked_shape("Subset.sample", sample_shape) + self.batch_shape
         rows = shape.numel()
         sites = self.event_shape.numel()
+
         # One site is left out. The remaining sites are included with a probability that is itself
         # uniform, which makes the size of the subset uniform.
         first, total = rows_of_batch(rows)
@@ -72,6 +73,7 @@ class Subset(TorchDistribution):
         chance = (even + torch.rand((), device=self.device)) % 1
         subset = torch.rand(rows, sites, device=self.device) < chance[:, None]
         out = torch.randint(sites, (rows, 1), device=self.device)
+
         return subset.scatter(1, out, 0).view(shape + self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -85,10 +87,13 @@ class Subset(TorchDistribution):
         batch = check_broadcast(
             "Subset.log_prob", "value", rows, "the distribution", self.batch_shape
         )
+
         if value.dtype != torch.bool:
             value = value.where((value == 0) | (value == 1) | value.isnan(), torch.inf)
+
         sites = torch.tensor(float(self.event_shape.numel()), device=value.device)
         size = value.sum(list(range(-len(self.event_shape), 0))).to(sites.dtype)
         ways = (sites + 1).lgamma() - (size + 1).lgamma() - (sites - size + 1).lgamma()
         log_p = torch.where(size < sites, -ways - sites.log(), -torch.inf)
+
         return log_p.where(~size.isnan(), torch.nan).expand(batch)
