@@ -49,14 +49,7 @@ def save_grids(
     """
     from matplotlib.figure import Figure
 
-    for title, images in grids.items():
-        check_drawable("save_grids", title, images, levels)
-        check_grid(len(images), images.shape[1:], columns)
-
-    drawn = []
-    for images in grids.values():
-        values = images.cpu().float() / (levels - 1)
-        drawn.append(drawable_grid(values, columns))
+    drawn = _drawable_grids(grids, levels, columns)
 
     # In pixels: the scale of all grids, and the width of one panel.
     tallest = max(grid.shape[-2] for grid in drawn)
@@ -93,6 +86,23 @@ def save_grids(
 
     with atomic_write(Path(path)) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
+
+
+def _drawable_grids(
+    grids: Mapping[str, Tensor],
+    levels: int,
+    columns: int,
+) -> list[Tensor]:
+    """Check the images of all grids, and lay them out with values in [0, 1]."""
+    for title, images in grids.items():
+        check_drawable("save_grids", title, images, levels)
+        check_grid(len(images), images.shape[1:], columns)
+
+    drawn = []
+    for images in grids.values():
+        values = images.cpu().float() / (levels - 1)
+        drawn.append(drawable_grid(values, columns))
+    return drawn
 
 
 def fitted_text(

@@ -80,13 +80,7 @@ class GatedPixelCNN(PixelNet):
     ) -> None:
         super().__init__(shape, levels, context_shape, likelihood)
         name = type(self).__name__
-        depth = check_size(
-            name,
-            "depth",
-            depth,
-            least=0,
-            most=LARGEST_COUNT,
-        )
+        depth = check_size(name, "depth", depth, least=0, most=LARGEST_COUNT)
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
         width = check_size(name, "width", width)
         head_width = check_size(name, "head_width", head_width)

@@ -92,13 +92,7 @@ class PixelCNNpp(CausalNet):
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
-        likelihood = _of_pixels(
-            name,
-            channels,
-            levels,
-            components,
-            likelihood,
-        )
+        likelihood = _of_pixels(name, channels, levels, components, likelihood)
         super().__init__((channels, height, image_width), likelihood, context_dim)
         self.levels = levels
 
@@ -106,24 +100,8 @@ class PixelCNNpp(CausalNet):
         self.first_above = ShiftedConv2d(inputs, width, (2, 3), centred=True)
         self.first_beside = ShiftedConv2d(inputs, width, (1, 3), centred=True)
         self.first_left = ShiftedConv2d(inputs, width, (2, 1), centred=True)
-        self.above = PixelCNNppStream(
-            width,
-            depth,
-            (2, 3),
-            True,
-            False,
-            dropout,
-            context_dim,
-        )
-        self.left = PixelCNNppStream(
-            width,
-            depth,
-            (2, 2),
-            False,
-            True,
-            dropout,
-            context_dim,
-        )
+        self.above = PixelCNNppStream(width, depth, (2, 3), True, False, dropout, context_dim)
+        self.left = PixelCNNppStream(width, depth, (2, 2), False, True, dropout, context_dim)
         self.last = Pointwise(width, likelihood.num_params)
         self.register_buffer("order", torch.arange(self.sites), persistent=False)
 
