@@ -113,7 +113,7 @@ def _log_norm(
 
         # J v, and then J^T (J v)
         with torch.no_grad():
-            _, product = torch.func.jvp(value, (x,), (v,))
+            product = torch.func.jvp(value, (x,), (v,))[1]
         with torch.enable_grad():
             point = x.detach().requires_grad_()
             (v,) = torch.autograd.grad(value(point), point, product)
