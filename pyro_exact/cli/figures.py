@@ -33,7 +33,7 @@ def sample(
         out: The PNG file to write.
         n: How many images to draw for each temperature, spread evenly over the classes if there are
             any; by default 64, or 8 if there are several temperatures.
-        temperature: Standard deviation of the base noise of a flow; the default, 1, is the model
+        temperature: Standard deviation of a flow's base noise; the default, 1, is the model
             itself, less gives smoother images. Each of several, for example "[0.5, 0.7, 1]", has a
             row, using the same noise up to the scale. This must not be used with an autoregressive
             model.

@@ -53,7 +53,7 @@ class Training:
         minutes: Optional maximum time. On a CPU this is the computing time of the training thread,
             independent of other load; on a GPU it is wall time. The learning rate decays according
             to the budget, ``steps`` or ``minutes``, that ends first.
-        batch_size: Images per step, which several processes share evenly.
+        batch_size: Images per step; several processes share them evenly.
         optimizer: Optimiser for all parameters, in the fused version if torch has a fused version.
         learning_rate: Peak learning rate, used after the warm-up.
         betas: Decay rates of the moments.
