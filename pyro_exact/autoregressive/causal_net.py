@@ -1,4 +1,4 @@
-"""The contract of autoregressive networks: causal in a single pass, or step by step."""
+"""The contract of autoregressive networks: causal in one pass, or step by step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CausalNet(nn.Module, ABC):
     A site is the part of a value that the network predicts at once: an element of a vector or
     image, or, with some likelihoods, a pixel with all channels.
 
-    A subclass must define `orders` and `forward`, which computes all sites in a single pass. When a
+    A subclass must define `orders` and `forward`, which computes all sites in one pass. When a
     step costs less than a pass, it should define `init_state` and `step` as well. Both must agree:
     all steps must give the parameters that `forward` gives. By default a step predicts a single
     site; `num_steps` and `group` should be defined when a step predicts several. The state is
@@ -128,7 +128,7 @@ class CausalNet(nn.Module, ABC):
         """Return a key of step ``index``; steps with equal keys run the same operations.
 
         Steps of a phase must differ in nothing but the values of tensors in their cache, so that a
-        CUDA graph can record a single step and replay it for the rest. Use `None`, the default, for
+        CUDA graph can record one step and replay it for the rest. Use `None`, the default, for
         a step that must never be replayed.
         """
         return None

@@ -46,7 +46,7 @@ class Autoregressive(TorchDistribution):
         net: A `pyro_exact.autoregressive.CausalNet`.
         context: Context of the network, required when the network has a ``context_shape``. The
             batch shape of the context is also the batch shape of this distribution.
-        member: Index of a single member of an ensemble; by default all members are used.
+        member: Index of one member of an ensemble; by default all members are used.
         validate_args: If true, values are checked before they are scored; the default is the
             setting of Pyro.
 
@@ -137,7 +137,7 @@ class Autoregressive(TorchDistribution):
         return Autoregressive(self.net, context, self.member, self._validate_args)
 
     def one_member(self) -> Autoregressive:
-        """Return the distribution of a single member, drawn at random."""
+        """Return the distribution of one member, drawn at random."""
         if len(self.members) == 1:
             return self
         member = self.members[int(torch.randint(len(self.members), ()))]
@@ -202,7 +202,7 @@ class Autoregressive(TorchDistribution):
         Each site is drawn given the sites before it in the order of the network, whether drawn or
         observed. A completion is therefore a sample of the conditional distribution if the observed
         sites come first in that order; sites that are observed later have no influence on earlier
-        sites. Under an ensemble each row is drawn in the order of a single member, all equally
+        sites. Under an ensemble each row is drawn in the order of one member, all equally
         likely.
 
         The uniform noise is drawn before the first step, row by row: on a CPU the first of many

@@ -48,10 +48,10 @@ class SamplingInputs(NamedTuple):
 
 
 class Sampler:
-    """Draws the sites of all rows in the order of a single member of a network.
+    """Draws the sites of all rows in the order of one member of a network.
 
     Everything that differs between two steps is a tensor that is written in place. On a CUDA device
-    steps of the same `CausalNet.phase` therefore use a single sequence of kernels: the first step
+    steps of the same `CausalNet.phase` therefore use one sequence of kernels: the first step
     of a phase runs as it is, which also warms up the libraries, the second step is recorded in a
     CUDA graph, and the graph is replayed for the rest.
 

@@ -16,7 +16,7 @@ def scans(shape: Sequence[int]) -> list[list[int]]:
     scans come in opposite pairs.
 
     Args:
-        shape: Shape of the image, of a single channel: (H, W) or (1, H, W).
+        shape: Shape of the image, of one channel: (H, W) or (1, H, W).
 
     Returns:
         Eight permutations of the indices of the pixels, which are read row by row.

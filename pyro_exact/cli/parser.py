@@ -187,7 +187,7 @@ def _flags(kind: type = object) -> set[str]:
 
 
 def _readable(message: str) -> str:
-    """Return an error of jsonargparse in a single line, with a hint for an unknown name."""
+    """Return an error of jsonargparse in one line, with a hint for an unknown name."""
     message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.", "")
     message = " ".join(message.split())
     message = re.sub(

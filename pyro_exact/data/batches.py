@@ -26,7 +26,7 @@ class Batches(IterableDataset[Batch]):
 
     An epoch is a permutation of the images, cut into batches; images that do not fill a batch are
     left out of that epoch. Ranks share the permutation: the batches of all ranks at step t, in the
-    order of the ranks, are the batch of a single process with ``batch_size * world_size``. So a run
+    order of the ranks, are the batch of one process with ``batch_size * world_size``. So a run
     that stops, and starts again with ``start``, gets the same batches as an uninterrupted run. In a
     `DataLoader`, use ``batch_size=None`` and ``num_workers=0``: all data are in memory.
 

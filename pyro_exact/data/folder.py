@@ -25,7 +25,7 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
     Subfolders ``train`` and ``test``, and the optional ``valid`` (or ``val``), in upper or lower
     case, are the splits. Without subfolders, a tenth of the images is test, whatever the seed,
     ``fraction`` of the images is valid and the rest is train. When all files are grey, images have
-    a single channel, otherwise three; transparency is dropped. They have 256 levels, or 2, 4 or 16
+    one channel, otherwise three; transparency is dropped. They have 256 levels, or 2, 4 or 16
     if no file has more than 1, 2 or 4 bits a pixel.
 
     Names that start with a dot are skipped. Files with other suffixes are skipped too, and counted

@@ -42,7 +42,7 @@ class Pixels(NamedTuple):
     """Images of the same size.
 
     Attributes:
-        images: uint8, (N, C, H, W), with a single channel if all files are grey, otherwise three;
+        images: uint8, (N, C, H, W), with one channel if all files are grey, otherwise three;
             white is 255.
         levels: Grey levels that the files can distinguish: 2, 4 or 16 if no file has more
             than 1, 2 or 4 bits, otherwise 256.

@@ -42,7 +42,7 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
 
     Shape:
         - train, valid, test: (N, C, H, W); (N, H, W) for grey images; or (N, D) for vectors, which
-          become images of a single row. Images of at least 5 x 5 pixels with 1, 3 or 4 channels in
+          become images of one row. Images of at least 5 x 5 pixels with 1, 3 or 4 channels in
           the last dimension, (N, H, W, C), are transposed, and a `DataWarning` says so.
         - labels: (N,).
 

@@ -177,5 +177,5 @@ class Diagnosis:
 
 
 def _rounded(nats: float) -> str:
-    """Return nats to a single digit; noise around zero has no sign."""
+    """Return nats to one digit; noise around zero has no sign."""
     return f"{round(nats, 1) + 0.0:.1f}"

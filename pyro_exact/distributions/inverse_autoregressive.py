@@ -30,7 +30,7 @@ class InverseAutoregressive(TorchDistribution):
     log-density of each element given the preceding elements, so that any elements can be summed;
     use ``.to_event(3)`` to get the distribution of the map.
 
-    A draw takes a single evaluation of :math:`g`. The score of this draw uses the stored results,
+    A draw takes one evaluation of :math:`g`. The score of this draw uses the stored results,
     as long as no weight has changed since (which is known when the conditioner is a module, or a
     `functools.partial` of a module). For any other map the noise is computed using evaluations
     until nothing changes: the k-th element is exact after k evaluations, and usually all elements

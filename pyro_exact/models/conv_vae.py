@@ -22,7 +22,7 @@ def conv_vae(
     flow_rank: int = 32,
     likelihood: LikelihoodName | None = None,
 ) -> VAE:
-    """Build a `VAE` with gated convolutional networks. Use it for images with local structure.
+    """Build a `VAE` with gated convolutional networks. Use it for images.
 
     Args:
         shape: (C, H, W), with sides that 4 divides.

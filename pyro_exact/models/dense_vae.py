@@ -23,7 +23,7 @@ def dense_vae(
     flow_rank: int = 32,
     likelihood: LikelihoodName | None = None,
 ) -> VAE:
-    """Build a `VAE` with dense networks. Use this for small images.
+    """Build a `VAE` with dense networks, which should be used for small images.
 
     Args:
         shape: (C, H, W).

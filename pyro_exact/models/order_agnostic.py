@@ -16,7 +16,7 @@ from pyro_exact.nn.precision import cast, weight_of
 class OrderAgnostic(GenerativeModel):
     r"""An order-agnostic network as a model. Use this model to train a network for all orders.
 
-    The training objective is the mean of log p(x) over all orders, estimated from a single pass:
+    The training objective is the mean of log p(x) over all orders, estimated from one pass:
 
     .. math:: \mathbb{E}_o \log p_o(x) =
         \mathbb{E}_m \frac{D}{D - d} \sum_{i \notin m} \log p(x_i \mid x_m),

@@ -57,7 +57,7 @@ def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
     """Lay images with any channels, or vectors, out as a grey or RGB image.
 
     When there are 2, 4 or more channels, each channel is a grey tile, and these tiles are below
-    each other. A vector, which is a grey image of a single row, uses a whole row of the grid;
+    each other. A vector, which is a grey image of one row, uses a whole row of the grid;
     vectors that would be in the same row of images are grouped.
 
     Args:

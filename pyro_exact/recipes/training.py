@@ -68,10 +68,10 @@ class Training:
         matmul_precision: Precision of float32 matrix products in training, as in
             `torch.set_float32_matmul_precision`: with ``"high"`` or ``"medium"`` GPUs use TF32, and
             some CPUs a faster library.
-        compile: If true, `torch.compile` makes a single graph of the flow or the causal network for
+        compile: If true, `torch.compile` makes one graph of the flow or the causal network for
             the training steps; the default is false. The first step then takes minutes, which is
             announced; this should be used for long runs (see the benchmark ``bench_compile``), and
-            requires a single process.
+            requires one process.
         initial_images: Training images used for the data-dependent initialisation.
         flip: If true, mirror training images at random.
         validate_every: Steps between validations, and between checkpoints.

@@ -43,8 +43,8 @@ def check_bijection(
         context_dim: Size of the context vector; `None` for a plain layer.
         draw: A function from a shape to a tensor of inputs for which the layer is defined; by
             default standard normal noise, mapped to the ``domain`` of the layer.
-        std: Standard deviation of the noise that is added to the weights. Use less for a deep
-            stack: with large weights, float64 may be too coarse to invert it.
+        std: Standard deviation of the noise that is added to the weights. This should be smaller
+            for a deep stack: with large weights, float64 may be too coarse to invert it.
 
     Raises:
         AssertionError: If the layer breaks a law; the message names each such law, with the

@@ -14,7 +14,7 @@ def check_causal_net(net: CausalNet, std: float = 0.5) -> None:
     r"""Check that a network obeys the laws of autoregressive networks, and name broken laws.
 
     For example, each site must depend on earlier sites alone, all steps must give the parameters of
-    a single pass, states must be independent of each other, and, when all values can be enumerated,
+    one pass, states must be independent of each other, and, when all values can be enumerated,
     the probabilities must sum to 1. Use this check in the tests of your network; the network should
     be small, so that all values can be enumerated.
 

@@ -22,7 +22,7 @@ def discrete(trial: LikelihoodTrial) -> bool:
 
 
 def continuous(trial: LikelihoodTrial) -> bool:
-    """A likelihood of single real values, drawn using a single noise element."""
+    """A likelihood of single real values, drawn using one noise element."""
     likelihood = trial.likelihood
     return likelihood.levels is None and not likelihood.site_shape and likelihood.num_noise == 1
 

@@ -68,7 +68,7 @@ class NetTrial:
         )
 
     def theta(self, x: Tensor, member: int = 0) -> Tensor:
-        """Return the parameters computed by a single pass, by site: (3, sites, num_params)."""
+        """Return the parameters computed by one pass, by site: (3, sites, num_params)."""
         return self.net(x, self.context, member).flatten(1, -2)
 
     def distribution(self, member: int | None = None) -> Autoregressive:

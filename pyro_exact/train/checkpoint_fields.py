@@ -99,7 +99,7 @@ def _is_weights(value: Any) -> bool:
 
 
 def _is_optimizer(value: Any) -> bool:
-    """Return whether a value is the state of an optimiser with a single group of parameters."""
+    """Return whether a value is the state of an optimiser with one group of parameters."""
     if not (isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping)):
         return False
     state, groups = value[0].get("state"), value[0].get("param_groups")

@@ -77,7 +77,7 @@ def fit(
             end.
         out: Folder for the checkpoints; it is created if necessary.
         seed: Seed of the weights, the order of the images and the noise.
-        resume: If true, continue from ``checkpoint.ckpt`` in ``out``.
+        resume: If true, the run should continue from ``checkpoint.ckpt`` in ``out``.
         source: Arguments of `pyro_exact.data.load` that load ``images`` again, to be stored in the
             checkpoint.
         progress: If true, show a progress bar.

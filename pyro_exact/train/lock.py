@@ -1,4 +1,4 @@
-"""A lock on a folder, so that only a single run at a time uses this folder."""
+"""A lock on a folder, so that only one run at a time uses this folder."""
 
 from __future__ import annotations
 

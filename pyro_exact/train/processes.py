@@ -1,4 +1,4 @@
-"""Several processes of a single run, which must all end when any process dies."""
+"""Several processes of one run, which must all end when any process dies."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class RowWeights(NamedTuple):
 
 
 class SiteWeights(NamedTuple):
-    """Weights of a layer of the horizontal stack, for the channels of a single colour."""
+    """Weights of a layer of the horizontal stack, for the channels of one colour."""
 
     horizontal: Tensor  # W_h, (positions * in_channels, 2 width)
     out: StepWeights  # W_r and the skip connection
@@ -77,7 +77,7 @@ class SiteWeights(NamedTuple):
 
 
 class ColourCache(NamedTuple):
-    """Weights used for a single colour, and the terms that the vertical stack adds to the gates.
+    """Weights used for one colour, and the terms that the vertical stack adds to the gates.
 
     Attributes:
         layers: Weights of each layer.

@@ -138,7 +138,7 @@ class GatedPixelCNN(PixelNet):
         context: Tensor | None,
         batch_shape: Sequence[int],
     ) -> Tensor | None:
-        """Return the context as maps; a vector becomes a map of a single pixel."""
+        """Return the context as maps; a vector becomes a map of one pixel."""
         context = super().flatten_context(context, batch_shape)
         return context if context is None or context.dim() == 4 else context[..., None, None]
 

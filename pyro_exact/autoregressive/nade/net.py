@@ -26,7 +26,7 @@ class NADE(CausalNet):
 
     The parameter of a bit is the logit. The pre-activation :math:`a_d` is carried from each
     dimension to the next, so that the probability of a vector, and a sample, cost :math:`O(D H)`.
-    The gradient carries it back: neither direction holds more than a single hidden layer in memory.
+    The gradient carries it back: neither direction holds more than one hidden layer in memory.
     Second derivatives, and the transforms of `torch.func`, hold all D hidden layers.
 
     The backward pass reconstructs the pre-activations by subtraction. This should be used in

@@ -31,7 +31,7 @@ class OrderAgnosticNet(CausalNet):
     The same weights serve every order. The members of the ensemble are orders, drawn at random or
     given, and saved with the weights, although the weights do not depend on the orders: set
     ``net.orders`` to use other orders. `forward` takes a pass for each site, so train the network
-    by `pyro_exact.models.OrderAgnostic`, which needs a single pass.
+    by `pyro_exact.models.OrderAgnostic`, which needs one pass.
 
     A subclass must define `conditionals`. When another known value costs less than a new pass, it
     should define `init_features`, `observe` and `predict` as well; everything else, such as the

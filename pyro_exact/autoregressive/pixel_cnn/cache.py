@@ -29,7 +29,7 @@ class BlockFeatures(NamedTuple):
 
 
 class BlockWeights(NamedTuple):
-    """Weights of a block, used for the channels of a single colour."""
+    """Weights of a block, used for the channels of one colour."""
 
     narrow: StepWeights
     middle: StepWeights
@@ -47,7 +47,7 @@ class BlockWeights(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Weights of the network for the channels of a single colour, and the channels."""
+    """Weights of the network for the channels of one colour, and the channels."""
 
     first: StepWeights
     blocks: list[BlockWeights]

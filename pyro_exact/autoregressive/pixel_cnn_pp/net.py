@@ -44,7 +44,7 @@ class PixelCNNpp(CausalNet):
         context_dim: Size of a context vector, for example a one-hot class, which adds to every
             gate.
         likelihood: Distribution of a pixel; by default a `DiscretizedLogisticMixture`. A
-            likelihood of single elements can be used for images of a single channel.
+            likelihood of single elements can be used for images of one channel.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).

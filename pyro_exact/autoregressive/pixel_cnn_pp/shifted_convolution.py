@@ -1,7 +1,7 @@
 """The convolutions of PixelCNN++: kernels end at the row of the pixel, weights are normalised.
 
 Maps are (N, H, W, channels), the layout in which a convolution is fastest. In a step they are some
-columns of a single row, (N, columns, channels).
+columns of one row, (N, columns, channels).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class ConvLSTM(nn.Module):
         width: Size of the hidden state and of the cell.
         taps: Cells used by the convolution of the states: 2 for the previous cell and the cell
             itself, 3 for the next cell as well.
-        maps: Maps that are scanned in a single loop, each using other weights.
+        maps: Maps that are scanned in one loop, each using other weights.
 
     Shape:
         - gates: (maps, 4 width, places, n), the terms of the inputs in o, f, i and g, with the

@@ -1,6 +1,6 @@
 """The steps of Diagonal BiLSTM.
 
-A step computes the map from the left for a single pixel. The map from the right, of all layers at
+A step computes the map from the left for one pixel. The map from the right, of all layers at
 once, is computed when a row is complete.
 """
 

@@ -37,7 +37,7 @@ class PixelRNN(PixelNet):
             categorical.
         kernel_size: Width of the convolution of the inputs of an LSTM.
         taps: Cells used by the convolution of the states of an LSTM.
-        maps: Maps that are scanned in a single loop.
+        maps: Maps that are scanned in one loop.
     """
 
     places: Tensor
@@ -127,7 +127,7 @@ class LSTMLayer(nn.Module):
         stream: Colour of each channel of the stream between the layers.
         kernel_size: Width of the convolution of the inputs.
         taps: Cells used by the convolution of the states.
-        maps: Maps that are scanned in a single loop.
+        maps: Maps that are scanned in one loop.
     """
 
     def __init__(

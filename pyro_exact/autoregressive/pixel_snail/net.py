@@ -32,7 +32,7 @@ class PixelSNAIL(CausalNet):
     channels dependent. Layers have normalised weights, and `initialize` sets these using data: this
     must be called before training, and before the weights are averaged or copied to other devices.
 
-    A step computes a single pixel, using a row of the input of each convolution, and the keys and
+    A step computes one pixel, using a row of the input of each convolution, and the keys and
     values of all pixels so far. Steps have no dropout and carry no gradient.
 
     The defaults are those of the released model for CIFAR-10.
@@ -52,7 +52,7 @@ class PixelSNAIL(CausalNet):
         context_dim: Size of a context vector, for example a one-hot class or a latent vector, which
             adds to every gate.
         likelihood: Distribution of a site, which must be a whole pixel. The default is a
-            `DiscretizedLogisticMixture`, or a `BernoulliLikelihood` for images of a single channel
+            `DiscretizedLogisticMixture`, or a `BernoulliLikelihood` for images of one channel
             and two levels.
 
     Shape:

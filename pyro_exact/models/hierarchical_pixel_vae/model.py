@@ -40,7 +40,7 @@ class HierarchicalPixelVAE(GenerativeModel):
         to_top: From h to the features for :math:`z_2`, with sides of 1.
         top_posterior: From these features to q(z_2 | x).
         top_prior: A module that returns p(z_2) when called.
-        from_top: From :math:`z_2`, as a map of a single position, to the context of
+        from_top: From :math:`z_2`, as a map of one position, to the context of
             ``bottom_prior``.
         bottom_prior: A network of real images with a `GaussianLikelihood`, p(z_1 | z_2).
         from_bottom: From :math:`z_1` to the context of ``likelihood``.

@@ -32,8 +32,8 @@ def check_model(
     Args:
         model: The model, conditioned on classes if it is class-conditional.
         data: A batch of at least four data, of shape (N, ...); the first four are used.
-        std: Standard deviation of the noise that is added to the weights. Use less for a deep model
-            whose outputs overflow.
+        std: Standard deviation of the noise that is added to the weights. This should be smaller
+            for a deep model whose outputs overflow.
 
     Raises:
         AssertionError: If the model breaks a law; the message names each broken law, with the
