@@ -48,7 +48,7 @@ def vision(name: str, options: Options) -> Images:
     - mnist, fashion_mnist: 28x28 grey. cifar10, svhn (without the "extra" images): 32x32 RGB. All
       have labels.
     - celeba: the aligned images, their central 148x148 pixels resized to 64x64, as in Dinh et al.
-      (2017); with a validation split. This needs 2.5 GB of memory.
+      (2017), with a validation split. This needs 2.5 GB of memory.
     - lsun_bedroom (or lsun), lsun_tower, lsun_church_outdoor: shorter side resized to 96, then the
       central 64x64 pixels; Dinh et al. (2017) use random crops instead. Test is LSUN's "val", which
       has 300 images. This needs the package lmdb, and memory for all images (12 kB each: 37 GB for

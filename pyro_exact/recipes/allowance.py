@@ -131,7 +131,7 @@ def _makes_weights(func: Any, tensors: list[Tensor], args: Any, kwargs: dict[str
 
 
 def _on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, int]:
-    """Return the result of a call on the meta device, and the bytes it would allocate."""
+    """Return the result of a call on the meta device, and the bytes to allocate for it."""
     if kwargs.get("generator") is not None:
         func = func.overloadpacket.default
         kwargs = {name: value for name, value in kwargs.items() if name != "generator"}

@@ -109,7 +109,7 @@ class OrderAgnosticNet(CausalNet):
         x: Tensor,
         mask: Tensor,
     ) -> Features:
-        r"""Return features of the known values of ``x``, both (\*batch, sites) with ``mask``."""
+        r"""Return features of the known values; ``x`` and ``mask`` are (\*batch, sites)."""
         return x, mask.expand_as(x)
 
     def observe(
