@@ -127,7 +127,7 @@ class Sampler:
             self.state = self.state._replace(done=index)
         theta, self.state = self.net.step(self.state, self.previous)
 
-        # x = draw(theta, noise), or what is observed
+        # x = draw(theta, noise), or the observed values
         inputs = self.inputs.sites(sites)
         drawn = self.net.likelihood.draw(theta.to(inputs.noise.dtype), inputs.noise)
         values = inputs.keep_observed(drawn.to(self.x.dtype))

@@ -124,7 +124,7 @@ class Batches(IterableDataset[Batch]):
 
     def _mirrored(self, step: int) -> Tensor:
         """Return a mask of the images of this rank's batch that are mirrored, (B, 1, 1, 1)."""
-        # Drawn for all ranks together, so that it does not depend on their number.
+        # Drawn for all ranks together, so that it does not depend on how many there are.
         total = self.batch_size * self.world_size
         mirrored = torch.rand(total, generator=_generator(self.seed, _FLIP, step)) < 0.5
         return mirrored.view(self.world_size, -1, 1, 1, 1)[self.rank]

@@ -51,7 +51,7 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
             f"them; got {' and '.join(found)}. Add or rename subfolders."
         )
 
-    # All splits are read together, because they share size, levels and number of channels.
+    # All splits are read together, because they share size, levels and channels.
     files = {split: _files(found[split]) for split in found}
     pixels = read_images([file for some in files.values() for file in some])
     parts = torch.split(pixels.in_levels(), [len(some) for some in files.values()])

@@ -18,7 +18,7 @@ from pyro_exact.checks import printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# No other parser of Pillow sees a file, whatever its name is.
+# No other parser of Pillow is used, whatever the name of a file is.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 LARGEST_IMAGE = 2**24  # pixels of an image
@@ -34,7 +34,7 @@ _PALETTE = ("P", "PA")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
-# Positions in a PNG file: the bits of a channel, and the kind of its pixels, in which 0 is grey.
+# Positions in a PNG file: the bits of a channel, and the type of the pixels, in which 0 is grey.
 _DEPTH, _KIND = 24, 25
 
 

@@ -18,7 +18,7 @@ NAMED = 3  # layers that are named with one advice
 
 Finding = tuple[str, str]  # a finding and its remedy
 
-# For each limit of a formula, as its method `saturation` names it.
+# For each limit of a formula, by the name used in the method `saturation`.
 REMEDIES = {
     "log-scale at its bound": "Raise the bound of the scale, add layers, or lower the learning "
     "rate.",

@@ -96,7 +96,7 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         shape = bijection.forward_shape(base.batch_shape + base.event_shape)
         cut = len(shape) - bijection.codomain.event_dim - self.extra_dims
 
-        # A bijection whose context is already bound has a batch shape of its own.
+        # A bijection whose context is already bound has another batch shape.
         if shape[:cut] != base.batch_shape:
             base = base.expand(shape[:cut])
 

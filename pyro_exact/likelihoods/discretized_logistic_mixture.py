@@ -106,7 +106,7 @@ class DiscretizedLogisticMixture(Likelihood):
         component = (noise[..., :1] >= cumulative[..., :-1]).sum(-1, keepdim=True)
         mean, log_scale, slope = (self._of_component(component, part) for part in rest)
 
-        # A logistic draw is its mean plus its scale times logit(noise).
+        # A logistic draw is mean + scale * logit(noise).
         scale = log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE).exp()
         deviation = scale * noise[..., 1:].logit()
 
@@ -129,7 +129,7 @@ class DiscretizedLogisticMixture(Likelihood):
         places = (torch.arange(self.components).to(x) + 0.5) / self.components
         means = scaled.quantile(places, dim=0).movedim(0, -1)
 
-        # The standard deviation of a logistic is pi / sqrt(3) times its scale.
+        # The standard deviation of a logistic is pi / sqrt(3) times the scale.
         std = scaled.std(0, correction=0).clamp_min(math.exp(LEAST_LOG_SCALE))
         log_scales = (std * (math.sqrt(3) / math.pi)).log().unsqueeze(-1).expand_as(means)
 

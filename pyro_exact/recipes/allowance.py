@@ -121,7 +121,7 @@ def _makes_weights(func: Any, tensors: list[Tensor], args: Any, kwargs: dict[str
     """Return whether a call creates a weight, in contrast to an order or a mask."""
     name, dtype = func.overloadpacket.__name__, kwargs.get("dtype")
 
-    # A call with tensors derives from them; orders have a generator, or an integer type.
+    # A call with tensors derives from these tensors; orders have a generator, or an integer type.
     if tensors or name not in _FACTORIES or kwargs.get("generator") is not None:
         return False
 

@@ -134,7 +134,7 @@ class Recipe:
             if is_out_of_memory(error):
                 raise
 
-            # A builder checks its arguments one by one. Torch may refuse their combination.
+            # A builder checks each argument alone. Torch may refuse the combination.
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"{source} does not build a model of images of shape {shape}: {reason}. Change its "

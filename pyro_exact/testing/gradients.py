@@ -43,7 +43,7 @@ def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tenso
 @law(learns)
 def every_parameter_gets_a_gradient(trial: Trial) -> None:
     """Both directions give every parameter a gradient that is finite and not zero."""
-    # With many inputs, each unit of a network is active for at least one of them.
+    # With many inputs, each unit of a network is active for at least one input.
     many = replace(
         trial,
         x=trial.inputs(20),
@@ -73,7 +73,7 @@ def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
         for weight, p in trial.weights().items():
             moves[weight] = torch.randn_like(p) / _length(gradients, weight)
 
-        # All weights are moved together first: if the derivatives agree, so does each of them.
+        # All weights are moved together first: if the derivatives agree, all derivatives are right.
         if _difference(trial, moves, gradients, sums) is None:
             continue
         for weight, move in moves.items():
@@ -179,7 +179,7 @@ def a_sample_without_gradient_is_scored_with_one(trial: Trial) -> None:
 
 @law(learns)
 def a_sample_with_gradient_is_scored_through_it(trial: Trial) -> None:
-    """The score of a reparametrised sample has the gradient of the formula for its noise."""
+    """The score of a reparametrised sample has the gradient of the formula at the same noise."""
     d = trial.distribution()
     torch.manual_seed(1)
     x = d.rsample((4,))

@@ -52,7 +52,7 @@ def initialize_keeps_the_parameters(trial: Trial) -> None:
 
 @law(always)
 def a_compose_initializes_the_layer(trial: Trial) -> None:
-    """A `Compose` initialises the layer as alone, and the layers after it on its output."""
+    """A `Compose` initialises the layer as alone, and the layers after it using the output."""
     data = _data(trial)
     part = copy.deepcopy(data.layer)
     whole = Compose([part, FixedAffine(2.0, event_dim=part.codomain.event_dim)])

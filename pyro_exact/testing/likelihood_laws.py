@@ -57,7 +57,7 @@ def sites_do_not_mix(trial: LikelihoodTrial) -> None:
 
 @law(enumerable)
 def mass_is_one(trial: LikelihoodTrial) -> None:
-    """The probabilities of all values of a site sum to one."""
+    """The probabilities of all values of a site sum to 1."""
     every = every_value(trial.likelihood, trial.likelihood.site_shape)
     for theta in trial.theta:
         log_p = trial.likelihood.log_prob(theta.expand(len(every), -1), every)

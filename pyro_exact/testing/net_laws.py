@@ -65,7 +65,7 @@ def theta_has_the_shape_of_the_grid(trial: NetTrial) -> None:
 
 @law(always)
 def theta_is_causal(trial: NetTrial) -> None:
-    """The parameters of a site do not depend on the site itself, its group or later groups."""
+    """The parameters of a site do not depend on the site itself, the same group or later groups."""
     net = trial.net
     for member in trial.members:
         order = net.orders[member]
@@ -162,7 +162,7 @@ def log_prob_is_finite(trial: NetTrial) -> None:
 
 @law(enumerable)
 def mass_is_one(trial: NetTrial) -> None:
-    """The probabilities of all values sum to one, for each member and for the ensemble."""
+    """The probabilities of all values sum to 1, for each member and for the ensemble."""
     every = trial.every_value()
     members = [None, *trial.members] if len(trial.members) > 1 else [None]
     for member in members:

@@ -16,7 +16,7 @@ from pyro_exact.transforms.bijection import Bijection
 
 @law(always)
 def a_wrong_event_works_or_is_refused(trial: Trial) -> None:
-    """An event of another shape raises a ValueError, or is transformed as its shape says."""
+    """An event of another shape raises a ValueError, or is transformed according to this shape."""
     draw_output = within(trial.layer.codomain)
     for shape, t, draw in (
         (trial.event_shape, trial.bound, trial.draw),
@@ -61,7 +61,7 @@ def integers_are_refused(trial: Trial) -> None:
 
 @law(conditional)
 def a_missing_or_misshapen_context_is_refused(trial: Trial) -> None:
-    """No context, and one of another size or batch, raises a ValueError."""
+    """No context, or a context of another size or batch, raises a ValueError."""
     layer = trial.layer
     x = trial.x
     y = trial.outputs(ROWS)

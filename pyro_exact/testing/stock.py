@@ -23,7 +23,7 @@ from pyro_exact.testing.trial import ROWS, Trial
 
 @law(always)
 def stock_calls_agree_with_the_pure_methods(trial: Trial) -> None:
-    """The layer, its ``inv`` and its ``log_abs_det_jacobian`` agree with the pure methods."""
+    """The layer, the ``inv`` and the ``log_abs_det_jacobian`` agree with the pure methods."""
     y, ladj = trial.bound.forward_and_ladj(trial.x)
     for t in (trial.bound, trial.bound.with_cache(1), trial.bound.inv.inv):
         found = t(trial.x)

@@ -145,7 +145,7 @@ def _unpickled(file: BinaryIO) -> object:
             "runs code"
         ) from error
     except Exception as error:
-        # A damaged file may fail at any place between its zip archive and its tensors.
+        # A damaged file may fail at any place between the zip archive and the tensors.
         if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_exact.checks import shown
 from pyro_exact.train.checksum import DamagedError
 
-# A test of a value, and its description in an error.
+# A test of a value, and the description of the value in an error.
 Field = tuple[Callable[[Any], bool], str]
 
 

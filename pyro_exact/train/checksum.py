@@ -20,7 +20,7 @@ class DamagedError(ValueError):
 def write_checksum(path: Path) -> None:
     """Append a checksum to a zip archive via the comment of the archive, which zip readers skip."""
     with path.open("r+b") as file:
-        # The last field of an archive is the length of its comment, in two bytes.
+        # The last field of an archive is the length of the comment, in two bytes.
         file.seek(-2, os.SEEK_END)
         file.write(struct.pack("<H", LENGTH))
 

@@ -123,7 +123,7 @@ class TrainingModule(lightning.LightningModule):
         if limit is not None:
             torch.nn.utils.clip_grad_norm_(parameters, limit)
 
-        # Ranks decide together: one that stopped alone would leave the others waiting.
+        # Ranks decide together, because a rank that stopped alone would leave the rest waiting.
         if not self.trainer.strategy.reduce_boolean_decision(finite):
             self._diverged("loss or its gradient", self._culprit())
 

@@ -141,7 +141,7 @@ class GatedPixelCNNCache(NamedTuple):
         image, n, device = cursor.image, len(cursor.image), cursor.image.device
         layers = [net.first, *net.layers]
 
-        # The first layer sees the rows of the image above the current row, which is its last line.
+        # The first layer sees the rows of the image above the current row, which is the last line.
         vertical = [image[:, :-1], *(_vertical_lines(layer, n, net.width) for layer in net.layers)]
         horizontal = [layer.horizontal.empty_lines(n, net.width).squeeze(1) for layer in net.layers]
         offsets = [_row_offsets(*pair, net.width) for pair in zip(layers, vertical, strict=True)]

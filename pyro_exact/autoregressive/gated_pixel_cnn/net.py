@@ -121,7 +121,7 @@ class GatedPixelCNN(PixelNet):
         images: Tensor,
         context: Tensor | None,
     ) -> Tensor:
-        # x holds the channels of the horizontal stack h, then those of the sum of skip connections.
+        # x holds the channels of the horizontal stack h, then of the sum of skip connections.
         v, x = self.first(images, images, context)
         for layer in self.layers:
             h = x[:, : layer.horizontal.weight.shape[1]]

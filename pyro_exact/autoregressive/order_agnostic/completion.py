@@ -151,7 +151,7 @@ class Completion(TorchDistribution):
                 total = total + log_p.where(wanted[:, site].squeeze(1), 0)
             joint.append(total)
 
-        # log mean over the orders of p(x), and -inf where a value contradicts what is observed
+        # log mean over the orders of p(x), and -inf where a value contradicts the observed values
         mixture = torch.stack(joint).logsumexp(0) - math.log(len(joint))
         agrees = ((x == observed) | ~mask).all(-1)
         return mixture.where(agrees, -torch.inf).view(batch)

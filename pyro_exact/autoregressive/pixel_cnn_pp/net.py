@@ -121,7 +121,7 @@ class PixelCNNpp(CausalNet):
         context = self.flatten_context(context, batch)
         pixels = self._pixels(images.movedim(1, -1))
 
-        # The stream above sees the rows above, so its first map is moved down by a row.
+        # The stream above sees the rows above, so the first map is moved down by a row.
         above = self.above(_move_down(self.first_above(pixels)), None, context)
 
         # The other stream also sees the pixels on the left.

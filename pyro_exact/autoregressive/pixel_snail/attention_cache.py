@@ -46,7 +46,7 @@ class AttentionCache(NamedTuple):
         height, width = layer.shape
         pool = layer.pool
 
-        # The index of each square, at each of its pixels.
+        # The index of each square, at each pixel of the square.
         squares = torch.arange(len(layer.last_pixel), device=layer.last_pixel.device)
         square = squares.view(height // pool, width // pool)
         square = square.repeat_interleave(pool, 0).repeat_interleave(pool, 1)

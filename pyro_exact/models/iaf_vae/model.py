@@ -200,7 +200,7 @@ class ResNetVAE(GenerativeModel):
         batch = means.shape[:-1]
         logit_size, _, _, slope_size = self.likelihood.sizes.parts
 
-        # One component, so its logit is arbitrary; channels do not depend on each other.
+        # One component, so the logit is arbitrary; channels do not depend on each other.
         logit, slopes = means.new_zeros(*batch, logit_size), means.new_zeros(*batch, slope_size)
         theta = torch.cat((logit, means, self.log_scale.expand_as(means), slopes), dim=-1)
 
