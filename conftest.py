@@ -15,7 +15,7 @@ SLOW = set((Path(__file__).parent / "tests" / "slow.txt").read_text().split())
 
 def group(name: str) -> str:
     """Return the name of a test without its cases; of a law of layers, which law it is."""
-    return name.partition("-" if name.startswith("test_law[") else "[")[0]
+    return name.partition("-" if name.startswith("test_layer_law[") else "[")[0]
 
 
 def pytest_configure(config: pytest.Config) -> None:
