@@ -37,14 +37,17 @@ def test_causal_nets_of_the_package_are_registered():
     assert {name.split()[0] for name in NETS} == set(autoregressive.__all__) - others
 
 
-@pytest.mark.parametrize("batch", BATCHES, ids=str)
-@pytest.mark.parametrize("kind", [None, CausalNet], ids=["its own", "default"])
-def test_causal_net_steps_give_what_forward_gives(each, batch, kind):
-    x, context = data(each, batch)
-    for member in range(len(each.orders)):
-        theta = each(x, context, member)
-        assert theta.shape == (*batch, *each.grid, each.likelihood.num_params)
-        assert_close(by_steps(each, x, context, member, kind), theta, rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize(
+    ("kind", "batches"), [(None, BATCHES), (CausalNet, [(3,)])], ids=["its own", "default"]
+)
+def test_causal_net_steps_give_what_forward_gives(each, kind, batches):
+    for batch in batches:
+        x, context = data(each, batch)
+        for member in range(len(each.orders)):
+            theta = each(x, context, member)
+            assert theta.shape == (*batch, *each.grid, each.likelihood.num_params)
+            found = by_steps(each, x, context, member, kind)
+            assert_close(found, theta, rtol=1e-10, atol=1e-10)
 
 
 @torch.no_grad()

@@ -44,26 +44,24 @@ def discrete(request):
     return net(request.param)
 
 
-@pytest.mark.parametrize("batch", BATCHES, ids=str)
-def test_autoregressive_log_prob_sums_the_sites(each, batch):
-    x, context = data(each, batch)
-    joint = [
-        log_p_of_sites(each, each(x, context, k), x).flatten(len(batch)).sum(-1)
-        for k in range(len(each.orders))
-    ]
-    log_p = Autoregressive(each, context).log_prob(x)
-    assert log_p.shape == batch
-    assert_close(log_p.exp(), torch.stack(joint).exp().mean(0))
-    for k, expected in enumerate(joint):
-        assert_close(Autoregressive(each, context, member=k).log_prob(x), expected)
+def test_autoregressive_log_prob_sums_the_sites(each):
+    for batch in BATCHES:
+        x, context = data(each, batch)
+        joint = [
+            log_p_of_sites(each, each(x, context, k), x).flatten(len(batch)).sum(-1)
+            for k in range(len(each.orders))
+        ]
+        log_p = Autoregressive(each, context).log_prob(x)
+        assert log_p.shape == batch
+        assert_close(log_p.exp(), torch.stack(joint).exp().mean(0))
+        for k, expected in enumerate(joint):
+            assert_close(Autoregressive(each, context, member=k).log_prob(x), expected)
 
 
-def test_autoregressive_mass_is_one_for_every_order_and_every_ensemble(discrete):
-    d = given_all(discrete)
-    members = range(len(discrete.orders))
-    for member in [None, *members] if len(members) > 1 else members:
-        mass = log_p_of_every(Autoregressive(discrete, d.context, member)).exp().sum()
-        assert_close(mass, torch.ones(()), rtol=0, atol=1e-12)
+def test_autoregressive_mass_over_many_values_is_one():
+    """The law of networks sums over a few thousand values; here are 65536."""
+    mass = log_p_of_every(Autoregressive(net("PixelCNNpp"))).exp().sum()
+    assert_close(mass, torch.ones(()), rtol=0, atol=1e-12)
 
 
 def test_autoregressive_samples_are_as_frequent_as_they_should_be(discrete):
@@ -115,12 +113,12 @@ def test_autoregressive_samples_of_captured_steps_are_the_same(each, monkeypatch
     assert_close(captured, d.sample((16,)), rtol=0, atol=1e-12)
 
 
-def test_autoregressive_samples_of_64_rows_are_those_that_come_one_by_one(each):
+def test_autoregressive_samples_of_rows_are_those_that_come_one_by_one(each):
     d = given_all(each)
     torch.manual_seed(3)
-    many = d.sample((64,))
+    many = d.sample((8,))
     torch.manual_seed(3)
-    single = torch.cat([d.sample((1,)) for _ in range(64)])
+    single = torch.cat([d.sample((1,)) for _ in range(8)])
     assert_close(single, many, rtol=0, atol=1e-12)
 
 

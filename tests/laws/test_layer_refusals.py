@@ -210,20 +210,19 @@ OF_CONDITIONAL = {
 
 
 @pytest.mark.parametrize(
-    ("case", "context_dim", "mistake"),
+    ("case", "context_dim", "mistakes"),
     [
-        pytest.param(*made, mistake, id=f"{name}-{what}")
+        pytest.param(*made, mistakes, id=name)
         for cases, mistakes in ((PLAIN, EVERY | OF_PLAIN), (CONDITIONAL, EVERY | OF_CONDITIONAL))
         for name, made in one_each(cases).items()
-        for what, mistake in mistakes.items()
     ],
 )
-def test_layers_refuse_bad_input(case, context_dim, mistake):
-    call, kind, message = mistake
+def test_layers_refuse_bad_input(case, context_dim, mistakes):
     made = Input(case, context_dim)
-    for method in METHODS:
-        with pytest.raises(kind, match=message):
-            call(made, method)
+    for call, kind, message in mistakes.values():
+        for method in METHODS:
+            with pytest.raises(kind, match=message):
+                call(made, method)
 
 
 @pytest.mark.parametrize("method", METHODS)

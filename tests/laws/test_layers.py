@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from pyro_exact import flows, transforms
 from pyro_exact.ops import newton
 from pyro_exact.testing import Trial, laws
+from pyro_exact.testing.law import check_laws
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -65,14 +66,22 @@ over_conditional = pytest.mark.parametrize(
 )
 
 
-def quick(law, name):
+TRACING = ("forward_compiles_into_one_graph", "inverse_compiles_into_one_graph")
+
+
+@over_all
+def test_layers_obey_the_laws(case, context_dim):
+    trial = on_trial(case, context_dim)
+    quick = [law for law in laws(trial) if law.name not in TRACING]
+    check_laws(type(trial.layer).__name__, quick, lambda: on_trial(case, context_dim))
+
+
+def traced(law, name):
     """Tracing takes long: forward of each layer with its context, if it takes one, and inverse without.
 
     Of the builders, which stack such layers, one each will do.
     """
-    if not law.name.endswith("compiles_into_one_graph"):
-        return True
-    forward, with_context = law.name.startswith("forward"), name.endswith(" | context")
+    forward, with_context = law.startswith("forward"), name.endswith(" | context")
     if name[0].islower():
         return forward and name in flows.__all__
     return with_context == (forward and f"{name.removesuffix(' | context')} | context" in CASES)
@@ -81,18 +90,18 @@ def quick(law, name):
 @pytest.mark.parametrize(
     ("law", "case", "context_dim"),
     [
-        pytest.param(law, *made, id=f"{law.name}-{name}")
+        pytest.param(law, *made, id=f"{law.partition('_')[0]}-{name}")
         for name, made in CASES.items()
-        for law in laws(on_trial(*made))
-        if quick(law, name)
+        for law in TRACING
+        if traced(law, name)
     ],
 )
-def test_layer_law(law, case, context_dim, monkeypatch):
-    if law.name.endswith(
-        "compiles_into_one_graph"
-    ):  # a graph unrolls the solve: fewer steps are traced faster
-        monkeypatch.setattr(newton, "MAX_STEPS", 10)
-    law.check(on_trial(case, context_dim))
+def test_layers_compile_into_one_graph(law, case, context_dim, monkeypatch):
+    # A graph unrolls the solve: fewer steps are traced faster.
+    monkeypatch.setattr(newton, "MAX_STEPS", 10)
+    trial = on_trial(case, context_dim)
+    (found,) = (each for each in laws(trial) if each.name == law)
+    found.check(trial)
 
 
 @over_all
