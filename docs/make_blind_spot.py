@@ -1,4 +1,6 @@
-"""Draw docs/images/blind_spot.png: which pixels PixelCNN and Gated PixelCNN see, found by changing one at a time.
+"""Draw docs/images/blind_spot.png: the receptive fields of PixelCNN and Gated PixelCNN.
+
+The receptive field is measured by changing each pixel of the input.
 
 python docs/make_blind_spot.py
 """

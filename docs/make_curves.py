@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 DOCS = Path(__file__).resolve().parent
-SHOWN = 1.05  # times the highest loss at the end of a run: what lies higher is cut off
+SHOWN = 1.05  # times the highest loss at the end of a run: higher losses are cut off
 
 
 def curves() -> list[dict[str, Any]]:
-    """The records that have a curve, by data set and then by recipe."""
+    """The records with a curve, sorted by data set and recipe."""
     records = [
         json.loads(path.read_text()) | {"file": path.stem}
         for path in (DOCS / "results").glob("*.json")

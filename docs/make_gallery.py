@@ -1,10 +1,10 @@
-"""Make the pictures of the documentation again, which is due when code that draws them changes.
+"""Draw the figures of the documentation. Use this script when the plotting code has changed.
 
-    python docs/make_gallery.py --runs runs --data_root DATA          # all whose checkpoints are in runs/
+    python docs/make_gallery.py --runs runs --data_root DATA          # all with checkpoints in runs/
     python docs/make_gallery.py --only "[digits_by_class]"            # some
 
-Checkpoints come from the commands in docs/gallery.md. A picture without its checkpoints is named at the end, and stays
-as it is; the exit code is then 1.
+The commands in docs/gallery.md create the checkpoints. A figure whose checkpoints are missing is not
+changed and is listed at the end; the exit code is then 1.
 """
 
 from __future__ import annotations

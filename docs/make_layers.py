@@ -1,10 +1,10 @@
 """Write docs/layers.md from the registry of the tests and the docstrings of the layers.
 
     python docs/make_layers.py            write the page
-    python docs/make_layers.py --check    exit with 1 if the page on disk is not what would be written
+    python docs/make_layers.py --check    exit with 1 if the page on disk is out of date
 
-A layer's docstring is the only source of its formula and its cost, its signature and the registry that of its
-conditional form.
+Formula and cost are read from the docstring of a layer, the conditional form from the signature and
+the registry.
 """
 
 import argparse
@@ -26,30 +26,35 @@ HEAD = """\
 
 # Layers
 
-Every layer has both directions, and is differentiable in its input, its parameters and its context. Both directions
-take elements of any ordinary size, except for layers that declare an interval as their `domain` or `codomain`, such as
-{py:class}`~pyro_exact.transforms.Logit` and {py:class}`~pyro_exact.transforms.Interval`: outside of it their result is
-NaN. A layer becomes conditional by the argument in the last column, or by its parts, if a layer or a network among them
-is; the others have no parameters that a context could change, or take them from data. $D$ is the number of dimensions
-of an event.
+This page lists all layers and builders with formula and cost. Every layer has both directions, and
+is differentiable in the input, the parameters and the context. Both directions accept elements of
+any ordinary size. The exceptions are layers with an interval as `domain` or `codomain`, for example
+{py:class}`~pyro_exact.transforms.Logit` and {py:class}`~pyro_exact.transforms.Interval`: outside of
+the interval the result is NaN.
+
+Use the argument in the last column to make a layer conditional. "By its parts" means that the layer
+is conditional when a layer or network inside is conditional. Layers with an empty last column have
+no parameters, or have parameters that are computed from data. $D$ is the dimension of an event.
 """
 ELEMENTWISE = """
 ## Formulas
 
-Each is a map of one element, for `Coupling`, `MaskedAutoregressive` and `Marginal`, which make layers of it. The first
-two are as conditional as the network that gives the parameters $\\theta$. Formulas without a closed inverse use one
+A formula is a map of an element. Use `Coupling`, `MaskedAutoregressive` or `Marginal` to make a
+layer of this type of map. In the first two, a network computes the parameters $\\theta$, and the
+layer is conditional when the network is conditional. Formulas without a closed inverse use the same
 guarded Newton iteration, `pyro_exact.ops.newton`, whose derivatives are exact.
 """
 PARTITIONS = """
 ## Partitions
 
-How `Coupling` splits an event:
+Use a partition to define how `Coupling` splits an event:
 """
 BUILDERS = """
 ## Flows
 
-Builders stack these layers. The shape of an event comes first: an integer or `(dim,)` for vectors, `(C, H, W)` for
-the builders of images, which are `glow`, `flow_pp` and those whose names begin with `image_`.
+Builders stack these layers. The shape of an event is the first argument: an integer or `(dim,)` for
+vectors, and `(C, H, W)` for builders of images: `glow`, `flow_pp`, and builders whose names begin
+with `image_`. `tarflow` accepts both types.
 """
 
 
@@ -70,7 +75,7 @@ def docstring(name: str) -> str:
 
 
 def summary(doc: str) -> str:
-    """Its first sentence, in Markdown."""
+    """The first paragraph of a docstring, in Markdown."""
     return markdown(doc.split("\n\n")[0])
 
 
@@ -90,7 +95,7 @@ def formula(doc: str, name: str) -> str:
 
 
 def cost(doc: str, name: str) -> tuple[str, str]:
-    """What the two directions cost, from the section Cost."""
+    """The costs of both directions, from the section Cost of a docstring."""
     found = re.search(
         r"^Cost:\n +- forward: (.*(?:\n {6}.*)*)\n +- inverse: (.*(?:\n {6}.*)*)", doc, re.MULTILINE
     )
@@ -109,7 +114,7 @@ def markdown(text: str) -> str:
 
 
 def table(head: Mapping[str, int], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells may hold formulas with bars; ``head`` gives each column its width."""
+    """A table whose cells may contain formulas with bars; ``head`` maps columns to widths."""
     lines = [
         "```{list-table}",
         ":header-rows: 1",
@@ -122,12 +127,12 @@ def table(head: Mapping[str, int], rows: Iterable[Sequence[str]]) -> str:
 
 
 def entry(name: str) -> str:
-    """A link to the API, and what is behind it."""
+    """A link to the API of a layer, with the summary."""
     return f"{{py:class}}`~pyro_exact.transforms.{name}`: {summary(docstring(name))}"
 
 
 def builder(name: str) -> str:
-    """A link to the API of a builder, and what it builds."""
+    """A link to the API of a builder, with the summary."""
     return f"{{py:func}}`~pyro_exact.flows.{name}`: {summary(inspect.getdoc(getattr(flows, name)) or '')}"
 
 

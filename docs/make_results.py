@@ -1,9 +1,9 @@
 """Write docs/results.md from the records that training and benchmark runs left under docs/results/.
 
     python docs/make_results.py            write the page
-    python docs/make_results.py --check    exit with 1 if the page on disk is not what would be written
+    python docs/make_results.py --check    exit with 1 if the page on disk is out of date
 
-The records are the only source of a number on that page; needs nothing but the standard library.
+All values on the page are read from the records. This script only uses the standard library.
 """
 
 import argparse
@@ -98,19 +98,23 @@ HEAD = """\
 
 # Results
 
-Every row is one run, and every number comes from the record that the run wrote, which is the last column. Bits per
-dimension and nats are means over all images of the split with the standard error over images; lower is better.
-`exact` is the likelihood itself; `elbo` and `importance-weighted` bound it with k samples an image: the truth is lower.
-A time `of computing` is that of the training thread, whatever else the machine did; the others are wall times.
+This page lists the results of training runs, examples and benchmarks. All values are read from
+records, which are written by the code that made the run. The last column links to the record.
+
+- Bits per dimension and nats are means over all images of the split, with the standard error of the
+  mean. Lower is better.
+- `exact` means the likelihood itself. `elbo` and `importance-weighted` are bounds, using k samples
+  for each image: the exact value is lower.
+- Times `of computing` are CPU times of the training thread. All other times are wall times.
 """
 
 
 class RecordError(ValueError):
-    """A record that does not fit its schema: names the file and the key."""
+    """A record that does not fit the schema; the message has the file and the key."""
 
 
 def check(value: Any, schema: Any, where: str) -> None:
-    """Raise a RecordError where a value does not have the keys and types of its schema."""
+    """Raise a RecordError when a value does not have the keys and types of the schema."""
     if isinstance(schema, dict):
         check(value, dict, where)
         for key, inner in schema.items():
@@ -129,7 +133,7 @@ def check(value: Any, schema: Any, where: str) -> None:
 
 
 def read(folder: Path, schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """All records of a folder in the order of their names, each with its `file` name."""
+    """All records of a folder, sorted by file name, each with the key `file`."""
     records = []
     for path in sorted(folder.glob("*.json")):
         try:
@@ -150,7 +154,7 @@ def read(folder: Path, schema: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def cell(text: object) -> str:
-    """A text that cannot break a Markdown table."""
+    """Text escaped for a cell of a Markdown table."""
     return " ".join(str(text).replace("|", "\\|").split())
 
 
@@ -161,7 +165,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as a reader says it: 45 s, 20 min, 3.4 h."""
+    """A time in a readable unit, for example 45 s, 20 min or 3.4 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -173,7 +177,7 @@ def digits(unit: str) -> int:
 
 
 def ours(metric: dict[str, Any], ema: bool) -> str:
-    """The measured number, its standard error and how it was measured."""
+    """The measured value with the standard error and the type of measurement."""
     n = digits(metric["unit"])
     error = "" if metric["standard_error"] is None else f" ± {metric['standard_error']:.{n}f}"
     number = f"**{metric['value']:.{n}f}**{error} {metric['unit']}"
@@ -182,23 +186,23 @@ def ours(metric: dict[str, Any], ema: bool) -> str:
 
 
 def paper(reference: dict[str, Any] | None) -> str:
-    """The paper's number, its source and its budget."""
+    """The value in the paper with source and budget."""
     if reference is None:
         return "none"
     value = (
-        "no number" if reference["value"] is None else f"{reference['value']:g} {reference['unit']}"
+        "no value" if reference["value"] is None else f"{reference['value']:g} {reference['unit']}"
     )
     return f"{value}: {reference['reference']} ({reference['budget']})"
 
 
 def split(data: dict[str, Any]) -> str:
-    """The split, its size and the remark of the record if it has one."""
+    """The split, the size, and the optional remark of the record."""
     note = f"; {data['note']}" if data.get("note") else ""
     return f"{data['split']}, {data['images']:,} images{note}"
 
 
 def commit(record: dict[str, Any]) -> str:
-    """The commit, short, and whether the tree had changes that it does not hold."""
+    """The short commit, and whether the tree had uncommitted changes."""
     return f"`{record['commit'][:8]}{'-dirty' if record['commit'].endswith('-dirty') else ''}`"
 
 
@@ -222,7 +226,7 @@ RUN_HEAD = [
 
 
 def noise(record: dict[str, Any]) -> str:
-    """How a run dequantised its images, if it did."""
+    """The type of dequantisation of a run, if any."""
     settings = record.get("settings", {})
     if "noise" not in settings:
         return ""
@@ -230,7 +234,7 @@ def noise(record: dict[str, Any]) -> str:
 
 
 def run_row(record: dict[str, Any]) -> list[str]:
-    """A run's row, in the order of RUN_HEAD; a peer's run says whose it is."""
+    """The row of a run, in the order of RUN_HEAD; runs of other libraries have a label."""
     peer = f", **peer: {record['peer']}**" if record.get("peer") else ""
     return [
         f"{record['model']}{noise(record)} (`{record['recipe']}`{peer})",
@@ -247,7 +251,7 @@ def run_row(record: dict[str, Any]) -> list[str]:
 
 
 def runs(records: list[dict[str, Any]]) -> str:
-    """One section a data set, our runs first."""
+    """A section for each data set, our runs first."""
 
     def data_set(record: dict[str, Any]) -> str:
         return str(record["data"]["name"])
@@ -263,7 +267,7 @@ def runs(records: list[dict[str, Any]]) -> str:
 
 
 def benchmark(record: dict[str, Any]) -> str:
-    """A benchmark's section: its rows, then the ratios beside the bar they have to pass."""
+    """The section of a benchmark: rows, then ratios with the required bounds."""
 
     def measured(value: float | None, places: int) -> str:
         return "" if value is None else f"{value:,.{places}f}"
@@ -291,12 +295,13 @@ def benchmark(record: dict[str, Any]) -> str:
 
 
 RATIOS = """\
-`ms` is our time. The other columns are the times of the others divided by ours, so above 1 ours is faster. Where the
-constructor of another allows no equal number of parameters, its number stands in brackets."""
+`ms` is our time. The columns of other libraries show their time divided by our time: above 1, ours
+is faster. When a library does not allow a network of the same size, the parameter count is given in
+brackets."""
 
 
 def beside(cells: list[dict[str, Any]]) -> str:
-    """A row for each group and size: our time and number of parameters, then a ratio for each of the others."""
+    """A row for each group and size: our time and size, then a ratio for each other library."""
     others = list(dict.fromkeys(cell["name"] for cell in cells if cell["name"] != "ours"))
 
     def row(group: str, size: str, found: dict[str, dict[str, Any]]) -> list[str]:
@@ -328,7 +333,7 @@ def beside(cells: list[dict[str, Any]]) -> str:
 
 
 def guides(elbos: list[dict[str, Any]]) -> str:
-    """A row for each guide: its ELBO on each problem, and the CPU time of a fit, below the log-evidence."""
+    """A row for each guide: the ELBO on each problem and the CPU time, below the log-evidence."""
     problems = list(dict.fromkeys(elbo["group"] for elbo in elbos))
     evidence = {elbo["group"]: elbo["evidence"] for elbo in elbos}
     found = {(elbo["name"], elbo["group"]): elbo for elbo in elbos}
@@ -350,12 +355,14 @@ def guides(elbos: list[dict[str, Any]]) -> str:
 
 
 LIKELIHOODS = """\
-Nats of a held-out row, in units of the standardised training rows; lower is better. A value is the mean over random
-splits, or over seeds, with the standard error of this mean. The best flow of a column is bold, and every flow whose
-difference from it, paired by split, is within one standard error. `ms` is the median over the targets of the time of a
-training step on one core."""
+This table shows the negative log-likelihood of a held-out row in nats, in units of the standardised
+training rows; lower is better. Each value is the mean over random splits, or over seeds, with the
+standard error of this mean. In each column the best flow is bold, and also every flow whose paired
+difference from the best flow is within a standard error. `ms` is the time of a training step on a
+CPU core, as the median over the targets."""
 DIFFERENCES = """\
-Ours minus zuko's, paired by split, with the standard error of the mean difference; below zero ours is better."""
+This table shows the differences of our flows from zuko's, paired by split, with the standard error
+of the mean difference. Below zero, ours is better."""
 
 
 def densities(rows: list[dict[str, Any]]) -> list[str]:
@@ -380,12 +387,12 @@ def densities(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def advice(ranks: dict[str, float]) -> str:
-    """The flows to take first: those of ours whose mean rank over the targets is smallest."""
+    """Advice on the first flow to use: our two flows with the best mean rank over the targets."""
     first, second, *_ = sorted((f for f in ranks if not f.startswith(PEER)), key=ranks.__getitem__)
     return (
-        f"Take `{first}` first: its mean rank over all targets is {ranks[first]:.1f} of {len(ranks)} flows. The "
-        f"second is `{second}`, with {ranks[second]:.1f}. A sample of `maf` or `nsf` takes one step for each "
-        f"dimension; the couplings and `nice` sample in one pass."
+        f"Use `{first}` first: the mean rank over all targets is {ranks[first]:.1f} of {len(ranks)} "
+        f"flows. The second is `{second}`, with {ranks[second]:.1f}. When you need samples, note that "
+        f"`maf` and `nsf` take a step for each dimension; couplings and `nice` take a single pass."
     )
 
 
@@ -404,7 +411,7 @@ def mean_rank(
 
 
 def nats(row: dict[str, Any]) -> float:
-    """The mean of a row, infinite where it was not finite."""
+    """The mean of a row, or infinity when it is not finite."""
     return inf if row["nats"] is None else float(row["nats"])
 
 
@@ -434,7 +441,7 @@ def difference(row: dict[str, Any], other: dict[str, Any]) -> tuple[float, float
 def differences(
     found: dict[tuple[str, str], dict[str, Any]], targets: Sequence[str], flows: Sequence[str]
 ) -> str:
-    """A row for each target: the best of ours beside the best of zuko's, and each flow beside its peer."""
+    """A row for each target: the best flows, and each flow against the corresponding flow."""
 
     def best(target: str, peer: bool) -> dict[str, Any]:
         return min((found[target, f] for f in flows if f.startswith(PEER) == peer), key=nats)
@@ -454,7 +461,7 @@ def differences(
 
 
 def example(record: dict[str, Any]) -> str:
-    """An example's section: a row for each target, a column for each flow."""
+    """The section of an example: a row for each target, a column for each flow."""
     cells = {}
     for row in record["rows"]:
         error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.1g}"

@@ -1,4 +1,4 @@
-"""Draw docs/images/vae_planar.png from the records: what planar flows add to the posterior of a VAE, by their number.
+"""Draw docs/images/vae_planar.png from the records: the gain of planar flows in a VAE, by length.
 
 python docs/make_vae_figure.py
 """
@@ -18,7 +18,7 @@ NETS = {
 
 
 def records(name: str, suffix: str = "") -> list[dict[str, Any]]:
-    """The records of VAEs with one kind of networks, by the length of their flows."""
+    """The records of VAEs with a type of network, by the length of the flow."""
     names = [name.format(f"_planar{length}" if length else "") + suffix for length in LENGTHS]
     return [json.loads((DOCS / "results" / f"{name}.json").read_text()) for name in names]
 

@@ -1,4 +1,4 @@
-"""Draw docs/images/vary.png: samples of a two-level PixelVAE in which the noise of one level alone varies.
+"""Draw docs/images/vary.png: samples of a two-level PixelVAE with new noise for a single level.
 
 python docs/make_vary.py runs/hierarchical_pixel_vae_cifar10_small/best.ckpt
 """
@@ -19,7 +19,7 @@ def main(checkpoint: Path, out: Path = Path(__file__).parent / "images" / "vary.
     """Draw the picture.
 
     Args:
-        checkpoint: That of a two-level PixelVAE.
+        checkpoint: Checkpoint of a two-level PixelVAE.
         out: A PNG file.
     """
     model, run = load_model(checkpoint)

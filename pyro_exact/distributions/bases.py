@@ -17,7 +17,7 @@ from pyro.distributions import (
 )
 from torch import Tensor, nn
 
-from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
+from pyro_exact.checks import LARGEST_COUNT, check_number, check_size, check_tensor
 
 
 class UniformBox(nn.Module):
@@ -158,7 +158,16 @@ class LowRankNormal(nn.Module):
 
     def forward(self) -> Distribution:
         """Return the distribution."""
-        return LowRankMultivariateNormal(self.mean, self.factor, self.log_diagonal.exp())
+        return _LowRankNormal(self.mean, self.factor, self.log_diagonal.exp())
 
     def extra_repr(self) -> str:
         return f"{self.factor.shape[0]}, rank={self.factor.shape[1]}"
+
+
+class _LowRankNormal(LowRankMultivariateNormal):
+    """A low-rank normal that casts the value to the dtype of the mean, which its products need."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        value = check_tensor("LowRankNormal", "value", value)
+        score: Tensor = super().log_prob(value.to(self.loc.dtype))
+        return score

@@ -9,6 +9,8 @@ import torch
 from pyro.distributions import Independent, Normal
 from torch import Tensor
 
+from pyro_exact.checks import check_tensor
+
 
 class IsotropicNormal(Independent):
     r"""Independent N(0, scale²) elements of a vector, with the density in closed form.
@@ -28,6 +30,7 @@ class IsotropicNormal(Independent):
         super().__init__(normal, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        check_tensor("A normal", "value", value)
         shape = self.batch_shape + self.event_shape
         if value.shape[-len(shape) :] != shape:
             value = value.expand(torch.broadcast_shapes(value.shape, shape))

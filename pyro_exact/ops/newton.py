@@ -85,46 +85,69 @@ def solve(
 
     See `root` for the arguments.
     """
-    shape, wanted, compiling = target.shape, target, torch.compiler.is_compiling()
-    parts = [part.reshape(target.numel(), *part.shape[target.dim() :]) for part in parameters]
-    target, x = target.reshape(-1), start.reshape(-1)
+    wanted = target
+    target = wanted.reshape(-1)
+    x = start.reshape(-1)
     low, high = (bound.reshape(-1) for bound in bracket)
+    parts = [part.reshape(len(x), *part.shape[wanted.dim() :]) for part in parameters]
 
     last = torch.full_like(x, math.inf)
-    eps = 8 * torch.finfo(x.dtype).eps
-    found, found_log_slope = x.clone(), x.clone()
+    found = x.clone()
+    found_log_slope = x.clone()
     rest = torch.arange(len(x), device=x.device)
 
     for _ in range(MAX_STEPS):
         value, log_slope = function(x, *parts)
-        error, slope = value - target, log_slope.exp()
-        low, high = torch.where(error < 0, x, low), torch.where(error > 0, x, high)
+        slope = log_slope.exp()
+        error = value - target
+        low = torch.where(error < 0, x, low)
+        high = torch.where(error > 0, x, high)
 
-        rounding = eps * (1 + target.abs() + x.abs() * slope)
-        done = (error.abs() <= rounding) & rounding.isfinite()
-        done |= high - low <= eps * x.abs()
-        newton = x - error / slope
-        far = 100 * (1 + x.abs())  # how far a step may go where the bracket is open
-        least, most = low.where(low.isfinite(), x - far), high.where(high.isfinite(), x + far)
-        good = (newton >= least) & (newton <= most) & (error.abs() <= 0.3 * last)
+        done = _is_found(x, target, error, slope, low, high)
+        falling = error.abs() <= 0.3 * last
+        step = _step(x, error / slope, falling, low, high)
 
-        x = torch.where(done, x, torch.where(good, newton, _middle(low, high)))
+        x = torch.where(done, x, step)
         last = error.abs()
 
-        if not compiling and 2 * int(done.sum()) >= len(done):
-            found[rest], found_log_slope[rest] = x, log_slope
+        if not torch.compiler.is_compiling() and 2 * int(done.sum()) >= len(done):
+            found[rest] = x
+            found_log_slope[rest] = log_slope
             keep = (~done).nonzero().squeeze(-1)
             if not len(keep):
                 break
-            rest, x, log_slope, target = rest[keep], x[keep], log_slope[keep], target[keep]
-            low, high, last = low[keep], high[keep], last[keep]
-            parts = [part[keep] for part in parts]
+            state = rest, x, log_slope, target, low, high, last, *parts
+            rest, x, log_slope, target, low, high, last, *parts = (part[keep] for part in state)
 
-    found[rest], found_log_slope[rest] = x, log_slope
-    found, found_log_slope = found.view(shape), found_log_slope.view(shape)
+    found[rest] = x
+    found_log_slope[rest] = log_slope
 
-    unknown = wanted.isnan() | found_log_slope.isnan()
-    return torch.where(unknown, math.nan, found), found_log_slope
+    unknown = wanted.reshape(-1).isnan() | found_log_slope.isnan()
+    root = torch.where(unknown, math.nan, found)
+    return root.view_as(wanted), found_log_slope.view_as(wanted)
+
+
+def _is_found(
+    x: Tensor, target: Tensor, error: Tensor, slope: Tensor, low: Tensor, high: Tensor
+) -> Tensor:
+    """Return whether the error is that of rounding, or the bracket is as narrow."""
+    eps = 8 * torch.finfo(x.dtype).eps
+    rounding = eps * (1 + target.abs() + x.abs() * slope)
+    exact = (error.abs() <= rounding) & rounding.isfinite()
+    return exact | (high - low <= eps * x.abs())
+
+
+def _step(x: Tensor, correction: Tensor, falling: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return Newton's next x where the error is falling and the step stays within reach, else the middle."""
+    newton = x - correction
+
+    # Where the bracket is open a step may not go too far.
+    far = 100 * (1 + x.abs())
+    least = torch.where(low.isfinite(), low, x - far)
+    most = torch.where(high.isfinite(), high, x + far)
+
+    good = falling & (newton >= least) & (newton <= most)
+    return torch.where(good, newton, _middle(low, high))
 
 
 def _middle(low: Tensor, high: Tensor) -> Tensor:

@@ -107,40 +107,48 @@ class Bernstein(Monotone):
 
     def evaluate(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         low, differences = parts
+        width = 2 * self.bound
         inner = x.clamp(-self.bound, self.bound)
-        left, right = (
-            (inner + self.bound) / (2 * self.bound),
-            (self.bound - inner) / (2 * self.bound),
-        )
+        left = (inner + self.bound) / width
+        right = (self.bound - inner) / width
 
         # b_{k, M-1}(t), from which b_{k, M} = (1 - t) b_{k, M-1} + t b_{k-1, M-1}
         powers = torch.arange(self.degree, device=x.device, dtype=x.dtype)
         basis = self.binomials.to(x) * left.unsqueeze(-1) ** powers
         basis = basis * right.unsqueeze(-1) ** powers.flip(-1)
 
-        slope = self.degree / (2 * self.bound) * (differences * basis).sum(-1)
+        slope = self.degree / width * (differences * basis).sum(-1)
+
         above = differences.cumsum(-1)
         below = above - differences
-        rise = right * (below * basis).sum(-1) + left * (above * basis).sum(-1)
+        from_below = right * (below * basis).sum(-1)
+        from_above = left * (above * basis).sum(-1)
+        rise = from_below + from_above
         return low + rise + slope * (x - inner), slope.log()
 
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         low, differences = parts
         high = low + differences.sum(-1)
-        ends = torch.full_like(y, -self.bound), torch.full_like(y, self.bound)
-        lower = torch.where(y < low, -math.inf, torch.where(y > high, *ends[::-1]))
-        upper = torch.where(y > high, math.inf, torch.where(y < low, *ends))
-        return lower, upper
+        left = torch.full_like(y, -self.bound)
+        right = -left
+
+        lower = torch.where(y > high, right, left)
+        upper = torch.where(y < low, left, right)
+        return lower.where(y >= low, -math.inf), upper.where(y <= high, math.inf)
 
     def start(self, low: Tensor, high: Tensor, y: Tensor, *parts: Tensor) -> Tensor:
         """Return the root itself in the tails, and within the interval that of the chord."""
         least, differences = parts
         total = differences.sum(-1)
-        slopes = (self.degree / (2 * self.bound)) * differences
-        chord = self.bound * (2 * (y - least) / total - 1)
-        below = -self.bound + (y - least) / slopes[..., 0]
-        above = self.bound + (y - least - total) / slopes[..., -1]
-        start = torch.where(low.isinf(), below, torch.where(high.isinf(), above, chord))
+        slopes = self.degree / (2 * self.bound) * differences
+        rise = y - least
+
+        chord = self.bound * (2 * rise / total - 1)
+        below = -self.bound + rise / slopes[..., 0]
+        above = self.bound + (rise - total) / slopes[..., -1]
+
+        start = chord.where(high.isfinite(), above)
+        start = start.where(low.isfinite(), below)
         return start.clamp(low, high)
 
     def extra_repr(self) -> str:

@@ -141,9 +141,12 @@ class BlockAutoregressive(Bijection):
     def _activate(self, z: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
         """Return a(z), and the logarithm of the slope so far times a'(z)."""
         alpha = self.least_slope
+        value = alpha * z + (1 - alpha) * z.tanh()
+
         # 1 / cosh² z = 4 sigmoid(2 z) sigmoid(-2 z), without overflow
-        slope = alpha + (1 - alpha) * 4 * (2 * z).sigmoid() * (-2 * z).sigmoid()
-        return alpha * z + (1 - alpha) * z.tanh(), log_slope + slope.log()
+        sech_squared = 4 * (2 * z).sigmoid() * (-2 * z).sigmoid()
+        slope = alpha + (1 - alpha) * sech_squared
+        return value, log_slope + slope.log()
 
     def extra_repr(self) -> str:
         return f"{self.dim}, width={self.width}, depth={self.depth}"
@@ -202,7 +205,8 @@ class BlockLinear(nn.Module):
 
         square = positive.square().sum(-1) + lower.square().sum((-2, -1))
         log_scale = (self.log_gain - square.log() / 2).unsqueeze(-1)
-        return Blocks(lower * log_scale.exp().unsqueeze(-1), self.diagonal - top + log_scale)
+        scale = log_scale.exp().unsqueeze(-1)
+        return Blocks(lower * scale, self.diagonal - top + log_scale)
 
     def offset(self, context: Tensor | None) -> Tensor:
         r"""Return the bias, and the share of the context, (\*batch, D, above)."""

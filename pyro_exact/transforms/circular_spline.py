@@ -69,10 +69,12 @@ class CircularSpline(Spline):
 
         within = self.wrap(x)
         piece = Bin(xs, within, xs, ys, derivatives)
-        xi, eta = (within - piece.x0) / piece.width, (piece.x1 - within) / piece.width
+        xi = (within - piece.x0) / piece.width
+        eta = (piece.x1 - within) / piece.width
 
-        quadratic = piece.slope * xi + piece.d0 * eta
-        y = piece.y0 + piece.height * xi * quadratic / piece.denominator(xi, eta)
+        quadratic = xi * (piece.slope * xi + piece.d0 * eta)
+        rise = piece.height * quadratic / piece.denominator(xi, eta)
+        y = piece.y0 + rise
         return self.wrap(y + theta[..., -1]), piece.ladj(xi, eta)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,12 +83,17 @@ class CircularSpline(Spline):
 
         within = self.wrap(y - theta[..., -1])
         piece = Bin(ys, within, xs, ys, derivatives)
-        xi, eta = piece.solve(
-            (within - piece.y0) / piece.height, (piece.y1 - within) / piece.height
-        )
+        share = (within - piece.y0) / piece.height
+        rest = (piece.y1 - within) / piece.height
+        xi, eta = piece.solve(share, rest)
 
-        x = torch.where(xi < eta, piece.x0 + piece.width * xi, piece.x1 - piece.width * eta)
+        from_left = piece.x0 + piece.width * xi
+        from_right = piece.x1 - piece.width * eta
+        x = torch.where(xi < eta, from_left, from_right)
         return self.wrap(x), -piece.ladj(xi, eta)
+
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        return super().saturation(self.wrap(x), theta[..., :-1])
 
     def wrap(self, x: Tensor) -> Tensor:
         r"""Return the point in :math:`[-B, B)` that is ``x`` on the circle."""

@@ -58,22 +58,28 @@ class Haar(Bijection):
     def transform(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         details: list[Tensor] = []
         for size in self.sizes:
-            pairs, rest = x.split([size - size % 2, size % 2], dim=-1)
+            odd = size % 2
+            pairs, rest = x.split([size - odd, odd], dim=-1)
             left, right = pairs.unflatten(-1, (size // 2, 2)).unbind(-1)
-            details = [(left - right) * ROOT_HALF, rest, *details]
+
             x = (left + right) * ROOT_HALF
+            difference = (left - right) * ROOT_HALF
+            details = [difference, rest, *details]
         return torch.cat([x, *details], dim=-1), x.new_zeros(x.shape[:-1])
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         half = self.sizes[-1] // 2
         x, remaining = y[..., :half], y[..., half:]
         for size in reversed(self.sizes):
-            count, odd = size // 2, size % 2
-            difference, rest, remaining = remaining.split(
-                [count, odd, remaining.shape[-1] - count - odd], dim=-1
-            )
-            left, right = (x + difference) * ROOT_HALF, (x - difference) * ROOT_HALF
-            x = torch.cat((torch.stack((left, right), dim=-1).flatten(-2), rest), dim=-1)
+            count = size // 2
+            odd = size % 2
+            later = remaining.shape[-1] - count - odd
+            difference, rest, remaining = remaining.split([count, odd, later], dim=-1)
+
+            left = (x + difference) * ROOT_HALF
+            right = (x - difference) * ROOT_HALF
+            pairs = torch.stack((left, right), dim=-1).flatten(-2)
+            x = torch.cat((pairs, rest), dim=-1)
         return x, y.new_zeros(y.shape[:-1])
 
     def extra_repr(self) -> str:
@@ -128,6 +134,8 @@ class HaarSqueeze(Squeeze):
 
 def _butterfly(p: Tensor, q: Tensor, r: Tensor, s: Tensor) -> tuple[Tensor, ...]:
     """Return half of the sums of four tensors with the signs of the Haar wavelets."""
-    top, bottom, left, right = p + q, r + s, p - q, r - s
-    sums = top + bottom, left + right, top - bottom, left - right
-    return tuple(part / 2 for part in sums)
+    top = (p + q) / 2
+    bottom = (r + s) / 2
+    left = (p - q) / 2
+    right = (r - s) / 2
+    return top + bottom, left + right, top - bottom, left - right

@@ -66,23 +66,24 @@ class LinearRationalSpline(Spline):
 
     def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
-        inside = x.abs() < self.bound
-        knots = self._knots_and_shares(theta)
-
         within = x.clamp(-self.bound, self.bound)
-        piece = Piece(within, *knots, inverse=False)
-        y, ladj = piece.forward(within)
+        knots = self._knots_and_shares(theta)
+        y, ladj = Piece(within, *knots, inverse=False).forward(within)
+
+        inside = x.abs() < self.bound
         return torch.where(inside, y, x), torch.where(inside, ladj, 0.0)
 
     def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
-        inside = y.abs() < self.bound
-        knots = self._knots_and_shares(theta)
-
         within = y.clamp(-self.bound, self.bound)
-        piece = Piece(within, *knots, inverse=True)
-        x, ladj = piece.invert(within)
+        knots = self._knots_and_shares(theta)
+        x, ladj = Piece(within, *knots, inverse=True).invert(within)
+
+        inside = y.abs() < self.bound
         return torch.where(inside, x, y), torch.where(inside, ladj, 0.0)
+
+    def saturation(self, x: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        return super().saturation(x, theta[..., : 3 * self.bins - 1])
 
     def _knots_and_shares(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the knots, their images, the derivatives there, and the share of each bin."""
@@ -119,21 +120,31 @@ class Piece:
             for knots in (xs, ys, derivatives)
         )
         share = shares.gather(-1, index).squeeze(-1)
-        width, height = x1 - x0, y1 - y0
+        rest = 1 - share
+        width = x1 - x0
+        height = y1 - y0
 
         # The weights of both knots, divided by a common factor so that they stay in range.
-        weight0, weight1 = d1.sqrt(), d0.sqrt()
-        mixed = (1 - share) * weight0 + share * weight1
-        inner = (share * weight0 * d0 + (1 - share) * weight1 * d1) * (width / height)
+        weight0 = d1.sqrt()
+        weight1 = d0.sqrt()
+        mixed = rest * weight0 + share * weight1
+        slopes = share * weight0 * d0 + rest * weight1 * d1
 
         # The image of the inner knot lies this far from either end of the bin.
-        rise0, rise1 = share * weight1 / mixed * height, (1 - share) * weight0 / mixed * height
+        rise0 = share * weight1 / mixed * height
+        rise1 = rest * weight0 / mixed * height
 
-        left = position - y0 < rise0 if inverse else position - x0 < share * width
-        self.left, self.inner, self.width = left, inner, width
-        self.x_end, self.y_end = torch.where(left, x0, x1), torch.where(left, y0, y1)
+        if inverse:
+            left = position - y0 < rise0
+        else:
+            left = position - x0 < share * width
+        self.left = left
+        self.width = width
+        self.inner = slopes * (width / height)
+        self.x_end = torch.where(left, x0, x1)
+        self.y_end = torch.where(left, y0, y1)
         self.weight = torch.where(left, weight0, weight1)
-        self.share = torch.where(left, share, 1 - share)
+        self.share = torch.where(left, share, rest)
         self.rise = torch.where(left, rise0, rise1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

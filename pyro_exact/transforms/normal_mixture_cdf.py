@@ -157,8 +157,7 @@ def lower_quantile(log_p: Tensor) -> Tensor:
         square = (-2 * log_p).clamp(min=1)
         far = -(square - (2 * math.pi * square).log()).clamp(min=1).sqrt()
         y = torch.where(log_p > -50, torch.special.ndtri(log_p.exp()), far)
-        for _ in range(2):
-            y = _newton(y, log_p)
+        y = _newton(y, log_p)
     for _ in range(2):
         y = _newton(y, log_p)
     return y

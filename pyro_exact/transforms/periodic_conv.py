@@ -87,8 +87,9 @@ class PeriodicConv(Bijection):
                 return x.clone(), ladj  # a Fourier transform takes no empty batch
 
             matrices = torch.linalg.matrix_exp(self._spectrum(kernel.double(), height, width))
-            frequencies = torch.fft.rfft2(x.double()).movedim(-3, -1).unsqueeze(-1)
-            product = (matrices @ frequencies).squeeze(-1).movedim(-1, -3)
+            frequencies = torch.fft.rfft2(x.double())
+            columns = frequencies.movedim(-3, -1).unsqueeze(-1)
+            product = (matrices @ columns).squeeze(-1).movedim(-1, -3)
             y = torch.fft.irfft2(product, s=(height, width)).to(x.dtype)
             return y, ladj
 
@@ -99,9 +100,10 @@ class PeriodicConv(Bijection):
         rows = torch.arange(height, device=kernel.device)
         columns = torch.arange(width // 2 + 1, device=kernel.device)
 
-        row_angle = 2 * math.pi / height * (rows[:, None] * shift).to(kernel.dtype)
-        column_angle = 2 * math.pi / width * (columns[:, None] * shift).to(kernel.dtype)
-        angle = row_angle[:, None, :, None] + column_angle[None, :, None, :]
+        row_turns = (rows[:, None] * shift).to(kernel.dtype) / height
+        column_turns = (columns[:, None] * shift).to(kernel.dtype) / width
+        turns = row_turns[:, None, :, None] + column_turns[None, :, None, :]
+        angle = 2 * math.pi * turns
 
         phase = torch.complex(angle.cos(), angle.sin()).flatten(-2)
         flat = kernel.flatten(-2).flatten(-3, -2).to(phase.dtype)

@@ -189,17 +189,22 @@ def sigmoidal(
     log_dz = log_a + (log_u + log_slope.unsqueeze(-2)).logsumexp(-1)
 
     # log sigmoid(z) and log sigmoid(-z): the logarithms of F and of 1 - F, without rounding to 0
-    below, above = F.logsigmoid(z).unsqueeze(-2), F.logsigmoid(-z).unsqueeze(-2)
-    log_cdf, log_rest = (log_w + below).logsumexp(-1), (log_w + above).logsumexp(-1)
+    below = F.logsigmoid(z).unsqueeze(-2)
+    above = F.logsigmoid(-z).unsqueeze(-2)
+    log_cdf = (log_w + below).logsumexp(-1)
+    log_rest = (log_w + above).logsumexp(-1)
 
     # With shares q = w sigmoid(z) / F the derivative of log F is sum q sigmoid(-z) z', from which
     # nothing as large as log F has to be subtracted. Above the median the same for 1 - F.
     lower = (log_cdf < log_rest).detach()
     side = lower.unsqueeze(-1)
-    log_share = (log_w + torch.where(side, below, above)).log_softmax(-1)
-    terms = log_share + torch.where(side, above, below) + log_dz.unsqueeze(-2)
+    near = torch.where(side, below, above)
+    far = torch.where(side, above, below)
+    log_share = (log_w + near).log_softmax(-1)
+    terms = log_share + far + log_dz.unsqueeze(-2)
 
-    log_derivative = terms.logsumexp(-1) - torch.where(lower, log_rest, log_cdf)
+    other = torch.where(lower, log_rest, log_cdf)
+    log_derivative = terms.logsumexp(-1) - other
     return log_cdf - log_rest, log_derivative
 
 

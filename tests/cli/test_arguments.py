@@ -62,7 +62,7 @@ def test_cli_help_explains_every_setting(run):
         in plain
     )
     assert "--resume" in plain
-    assert "Whether to go on from the checkpoint in the output folder" in plain
+    assert "If true, continue from the checkpoint in the output folder" in plain
     assert (
         "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}"
         in run("--help")[1]

@@ -137,9 +137,9 @@ def test_results_say_that_a_commit_had_changes(docs):
     assert "| `01234567-dirty` |" in generate(docs)
 
 
-def test_results_take_a_paper_without_a_number(docs):
+def test_results_take_a_paper_without_a_value(docs):
     write(docs, RUN | {"paper": RUN["paper"] | {"value": None}})
-    assert "no number: Kingma and Dhariwal 2018" in generate(docs)
+    assert "no value: Kingma and Dhariwal 2018" in generate(docs)
 
 
 def test_results_put_peers_after_ours_in_the_same_group(docs):
@@ -239,7 +239,7 @@ def test_results_compare_densities_split_by_split(docs):
     measured = {"rows": [], "ratios": [], "densities": rows}
     write(docs, BENCHMARK | measured, "benchmarks/density.json")
     page = generate(docs)
-    assert "Take `maf` first: its mean rank over all targets is 1.5 of 3 flows." in page
+    assert "Use `maf` first: the mean rank over all targets is 1.5 of 3 flows." in page
     assert "| flow | wine | moons | mean rank | ms |\n" in page
     assert "| maf | **2.00 ± 1.00** | 2.05 ± 0.05 | 1.5 | 2.5 |\n" in page
     assert "| nice | 2.25 ± 1.05 | not finite | 3.0 | 1.0 |\n" in page

@@ -174,6 +174,7 @@ def test_sinusoids_are_those_of_the_formula():
         ({"positions": "none"}, "positions 'learned' or 'sinusoidal'; got 'none'"),
         ({"depth": 0}, "depth from 1 to"),
         ({"dropout": 1}, "dropout as a share"),
+        ({"order": torch.arange(9)}, r"an order of 10 positions; got shape \(9,\)"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
@@ -234,3 +235,8 @@ def test_steps_have_no_dropout():
     expected = net(x)
     assert_close(by_steps(net.train(), x), expected)
     assert not torch.equal(net(x), expected)
+
+
+@pytest.mark.parametrize("local", [None, 3])
+def test_an_empty_batch_is_a_batch(local):
+    assert transformer(local=local)(torch.zeros(0, LENGTH, 4)).shape == (0, LENGTH, 4)

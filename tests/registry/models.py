@@ -227,6 +227,13 @@ MODELS: dict[str, ModelCase] = {
     "VAE": ModelCase(lambda: vae(None, BernoulliLikelihood()), bars),
     "VAE autoregressive": ModelCase(lambda: vae(None, MADE((1, 4, 4), (20,), context_dim=3)), bars),
     "VAE iaf": ModelCase(lambda: vae(iaf(2, 2, (6,), 6), BernoulliLikelihood()), bars),
+    "VAE pixel_snail": ModelCase(
+        lambda: vae(
+            None,
+            PixelSNAIL((1, 4, 4), 2, 6, 1, 1, key_dim=2, dropout=0.0, context_dim=3),
+        ),
+        bars,
+    ),
     "VAE planar": ModelCase(lambda: vae(planar(2, 3, 6), BernoulliLikelihood()), bars),
     "VAE sylvester": ModelCase(
         lambda: vae(sylvester(2, 2, 2, context_dim=6), BernoulliLikelihood()), bars

@@ -68,7 +68,7 @@ def test_bijection_cdf_is_that_of_the_stock_transform():
 def test_bijection_of_vectors_says_that_it_has_no_cdf():
     with pytest.raises(
         NotImplementedError,
-        match="ActNorm is no map of single numbers that rises or falls everywhere",
+        match="ActNorm is no map of single elements that rises or falls everywhere",
     ):
         _ = ActNorm(2).sign
 

@@ -127,3 +127,13 @@ def test_default_steps_are_passes_of_the_network():
 def test_bad_input_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_passes_are_the_default_on_a_gpu():
+    made = layer().cuda()
+    x = torch.randn(4, 6, 2, device="cuda")
+    y = made(x)
+    assert_close(made.inverse_and_ladj(y)[0], x, rtol=1e-7, atol=1e-9)
+    assert 1 < made.passes <= 6

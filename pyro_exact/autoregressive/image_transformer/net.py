@@ -62,7 +62,7 @@ class ImageTransformer(CausalNet):
         local: Sites of a block of attention, at most the sites of the image; `None` for dense
             attention, or for the size of ``block_shape``.
         block_shape: Height and width of a rectangle of pixels, which divide the image.
-        norm: ``"post"`` as in the paper, or ``"pre"``.
+        norm: ``"post"`` as in the paper, or ``"pre"``, with another norm before the last layer.
         activation: ``"relu"`` as in the paper, or ``"gelu"``.
         positions: ``"sinusoidal"`` or ``"learned"``, of the rows and of the columns.
         dropout: Share of elements that are dropped in training.
@@ -131,9 +131,8 @@ class ImageTransformer(CausalNet):
         if local is None and block_shape is not None:
             local = prod(rectangle) * self.colours
 
-        self.embed: LevelEmbedding | PixelEmbedding = PixelEmbedding(channels, levels, width)
-        if components is None:
-            self.embed = LevelEmbedding(channels, levels, width)
+        embedding = LevelEmbedding if components is None else PixelEmbedding
+        self.embed = embedding(channels, levels, width)
         self.transformer = CausalTransformer(
             (height, image_width * self.colours),
             width,
@@ -150,6 +149,8 @@ class ImageTransformer(CausalNet):
             context_dim=context_dim,
             order=self._position_order(),
         )
+        # With norms within the residual branches, the sum of all of them has no norm yet.
+        self.last_norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
         self.last = nn.Linear(width, likelihood.num_params)
 
     @property
@@ -160,15 +161,17 @@ class ImageTransformer(CausalNet):
         x = self.check_input(x)
         batch = x.shape[:-3]
         context = self.flatten_context(context, batch)
-        values = self.to_sites(x).reshape(-1, self.sites, *self.likelihood.site_shape)
+        values = self.to_sites(x)
+        values = values.reshape(-1, self.sites, *self.likelihood.site_shape)
         in_order = values.index_select(1, self.order)
 
         # The input of each position is the value of the site before it.
-        before = self.embed(in_order[:, :-1], self._colours()[:-1])
+        colours = self._colours()
+        before = self.embed(in_order[:, :-1], colours[:-1])
         before = F.pad(before, (0, 0, 1, 0))
         h = self.transformer(before, context)
 
-        theta = self.last(h)
+        theta = self.last(self.last_norm(h))
         by_site = torch.empty_like(theta).index_copy(1, self.order, theta)
         return by_site.reshape(*batch, *self.grid, self.likelihood.num_params)
 
@@ -176,7 +179,8 @@ class ImageTransformer(CausalNet):
     def initialize(self, x: Tensor) -> None:
         """Set the last bias to the marginal distribution of the sites of a batch."""
         sites = self.check_data(x).flatten(0, 1)
-        self.last.bias.copy_(self.likelihood.marginal(sites).flatten())
+        marginal = self.likelihood.marginal(sites)
+        self.last.bias.copy_(marginal.flatten())
 
     @torch.no_grad()
     def init_state(
@@ -200,7 +204,8 @@ class ImageTransformer(CausalNet):
             before = self.embed(value, colour).squeeze(1)
 
         h, inner = self.transformer.step(inner, before)
-        theta = self.last(h).reshape(*batch, 1, self.likelihood.num_params)
+        theta = self.last(self.last_norm(h))
+        theta = theta.reshape(*batch, 1, self.likelihood.num_params)
         return theta, state.next(ImageTransformerCache(batch, inner))
 
     def phase(self, index: int) -> Hashable | None:
@@ -208,12 +213,14 @@ class ImageTransformer(CausalNet):
 
     def _colours(self) -> Tensor:
         """Return the colour of the site at each position, (sites)."""
-        return torch.arange(self.sites, device=self.order.device) % self.colours
+        position = torch.arange(self.sites, device=self.order.device)
+        return position % self.colours
 
     def _position_order(self) -> Tensor:
         """Return the order of the positions in a grid of rows, in which the colours are neighbours."""
         pixels = self.sites // self.colours
-        colour, pixel = self.order // pixels, self.order % pixels
+        colour = self.order // pixels
+        pixel = self.order % pixels
         return pixel * self.colours + colour
 
     def extra_repr(self) -> str:

@@ -88,8 +88,10 @@ class PixelSNAILCache(NamedTuple):
         cls, net: PixelSNAIL, batch_shape: tuple[int, ...], context: Tensor | None
     ) -> PixelSNAILCache:
         """Return the cache before the first pixel."""
-        n, image_width = torch.Size(batch_shape).numel(), net.grid[-1]
-        weight, width, channels = net.last.bias, len(net.first_above.bias), net.event_shape[0]
+        n = torch.Size(batch_shape).numel()
+        channels, image_width = net.event_shape[0], net.grid[-1]
+        weight = net.last.bias
+        width = len(net.first_above.bias)
 
         # The last two rows, with a column of zeros on either side.
         image = line_buffer.empty_lines(weight, n, 2, image_width, channels + 1, left=1, right=1)
@@ -113,14 +115,17 @@ class PixelSNAILCache(NamedTuple):
     def write(self, marked: Tensor) -> None:
         """Write the current pixel, (N, channels + 1), into the image, and move to the next pixel."""
         line_buffer.write_column(self.image, self.column + 1, marked)
-        self.pixel.copy_(marked[:, None, :-1])
+        pixel = marked[:, :-1]
+        self.pixel.copy_(pixel.unsqueeze(1))
+
         self.position.add_(1)
         self.column.add_(1)
 
     def start_row(self, first: bool) -> None:
         """Compute what the first layer sees of the row above; the first row sees zeros, and no bias."""
         if not first:
-            self.above.copy_(self.first_above(self.image, self.columns))
+            above = self.first_above(self.image, self.columns)
+            self.above.copy_(above)
         line_buffer.next_row(self.image)
         self.column.zero_()
 

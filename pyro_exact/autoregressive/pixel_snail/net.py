@@ -140,8 +140,10 @@ class PixelSNAIL(CausalNet):
 
         # The row above, then the pixels on the left. The shift comes after the bias, so that the
         # outside of the image is zero.
-        above = F.pad(self.first_above(marked)[:, :-1], (0, 0, 0, 0, 1, 0))
-        left = F.pad(self.first_left(marked)[:, :, :-1], (0, 0, 1, 0))
+        above = self.first_above(marked)
+        above = F.pad(above[:, :-1], (0, 0, 0, 0, 1, 0))
+        left = self.first_left(marked)
+        left = F.pad(left[:, :, :-1], (0, 0, 1, 0))
 
         features = above + left
         for block in self.blocks:
@@ -157,14 +159,17 @@ class PixelSNAIL(CausalNet):
         weight, context = self.last.bias, None
         if self.context_shape is not None:
             context = weight.new_zeros(len(x), *self.context_shape)
-        initialize_once(self, x.to(weight.dtype), context, kind=WeightNormed)
+
+        images = x.to(weight.dtype)
+        initialize_once(self, images, context, kind=WeightNormed)
 
     @torch.no_grad()
     def init_state(
         self, batch_shape: Sequence[int], context: Tensor | None = None, member: int = 0
     ) -> StepState:
         context = self.flatten_context(context, batch_shape)
-        return StepState(member, 0, PixelSNAILCache.of(self, tuple(batch_shape), context))
+        cache = PixelSNAILCache.of(self, tuple(batch_shape), context)
+        return StepState(member, 0, cache)
 
     @torch.no_grad()
     def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
@@ -172,7 +177,8 @@ class PixelSNAIL(CausalNet):
         new_row = state.done % self.grid[-1] == 0
 
         if previous is not None:
-            cache.write(self._marked(previous.reshape(-1, self.event_shape[0])))
+            pixel = previous.reshape(-1, self.event_shape[0])
+            cache.write(self._marked(pixel))
         if new_row:
             cache.start_row(first=previous is None)
 
@@ -181,10 +187,14 @@ class PixelSNAIL(CausalNet):
             new_row=new_row,
             sees_others=state.done >= self._first_seeing,
         )
-        return theta.view(*cache.batch_shape, 1, theta.shape[-1]), state.next(cache)
+        theta = theta.view(*cache.batch_shape, 1, theta.shape[-1])
+        return theta, state.next(cache)
 
     def phase(self, index: int) -> Hashable | None:
-        return (index % self.grid[-1] == 0, index >= self._first_seeing) if index else None
+        if index == 0:
+            return None
+        new_row = index % self.grid[-1] == 0
+        return new_row, index >= self._first_seeing
 
     @property
     def _first_seeing(self) -> int:
@@ -193,7 +203,8 @@ class PixelSNAIL(CausalNet):
 
     def _marked(self, x: Tensor) -> Tensor:
         """Return levels (*, C) scaled to [-1, 1], with a channel of ones, which marks the inside of the image."""
-        return F.pad(x * (2 / (self.levels - 1)) - 1, (0, 1), value=1.0)
+        scaled = x * (2 / (self.levels - 1)) - 1
+        return F.pad(scaled, (0, 1), value=1.0)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.event_shape)}, levels={self.levels}"

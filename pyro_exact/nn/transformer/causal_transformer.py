@@ -72,8 +72,8 @@ class CausalTransformer(nn.Module):
           context_dim).
 
     Raises:
-        ValueError: If the heads do not divide the width and ``head_dim`` is not given, or a block
-            is larger than the sequence.
+        ValueError: If the heads do not divide the width and ``head_dim`` is not given, a block is
+            larger than the sequence, or ``order`` has another number of positions.
 
     Reference:
         Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin (2017), Attention Is
@@ -112,17 +112,17 @@ class CausalTransformer(nn.Module):
         self.length = prod(self.grid)
         self.width = width = check_size(name, "width", width)
         depth = check_size(name, "depth", depth, most=LARGEST_COUNT)
-        for option, value, kind in (
-            ("norm", norm, Norm),
-            ("activation", activation, Activation),
-            ("positions", positions, Kind),
-        ):
-            _check_choice(option, value, get_args(kind))
+        _check_choice("norm", norm, get_args(Norm))
+        _check_choice("activation", activation, get_args(Activation))
+        _check_choice("positions", positions, get_args(Kind))
 
         heads = check_size(name, "heads", heads, most=LARGEST_COUNT)
         head_dim = _head_dim(width, heads, head_dim)
-        dense_width = check_size(name, "hidden", 4 * width if dense_width is None else dense_width)
-        check_elements(name, width, max(3 * heads * head_dim, dense_width, self.length))
+        if dense_width is None:
+            dense_width = 4 * width
+        dense_width = check_size(name, "dense_width", dense_width)
+        largest = max(3 * heads * head_dim, dense_width, self.length)
+        check_elements(name, width, largest)
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
@@ -148,7 +148,10 @@ class CausalTransformer(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the outputs of all positions."""
-        h = self.dropout(x + self.positions()[: x.shape[-2]])
+        features = self.positions()
+        h = x + features[: x.shape[-2]]
+        h = self.dropout(h)
+
         for block in self.blocks:
             h = block(h, context)
         return h
@@ -173,14 +176,20 @@ class CausalTransformer(nn.Module):
             x: The input of the position, (N, width).
         """
         position, features, rings, context = state
-        place = slot_of(position, self.local, slots=rings[0].keys.shape[-2])
-        h = (x + features.index_select(0, position)).unsqueeze(1)
+        slots = rings[0].keys.shape[-2]
+        place = slot_of(position, self.local, slots)
+
+        h = x + features.index_select(0, position)
+        h = h.unsqueeze(1)
 
         after = []
         for block, ring in zip(self.blocks, rings, strict=True):
             h, ring = block.step(ring, place, h, context)
             after.append(ring)
-        return h.squeeze(1), TransformerState(following(position), features, tuple(after), context)
+
+        position = following(position)
+        state = TransformerState(position, features, tuple(after), context)
+        return h.squeeze(1), state
 
     def extra_repr(self) -> str:
         return f"{self.grid}, {self.width}, local={self.local}"

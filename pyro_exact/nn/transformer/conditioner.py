@@ -80,7 +80,8 @@ class TransformerConditioner(TokenConditioner):
         width = check_size(name, "width", width)
         check_elements(name, width, token_dim, num_params)
 
-        super().__init__(tokens, token_dim, None if context_dim is None else (context_dim,))
+        context_shape = None if context_dim is None else (context_dim,)
+        super().__init__(tokens, token_dim, context_shape)
         self.num_params = num_params
         self.embed = nn.Linear(token_dim, width)
         self.transformer = CausalTransformer(
@@ -102,7 +103,8 @@ class TransformerConditioner(TokenConditioner):
 
         theta = self._theta(h)
         if self.context_shape is None:
-            theta = torch.cat((torch.zeros_like(theta[:, :1]), theta[:, 1:]), dim=1)
+            first, later = theta[:, :1], theta[:, 1:]
+            theta = torch.cat((torch.zeros_like(first), later), dim=1)
         return theta.reshape(*batch, self.tokens, self.token_dim, self.num_params)
 
     def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> ConditionerState:

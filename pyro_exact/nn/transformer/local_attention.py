@@ -30,7 +30,7 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, block: int) -> Te
         Parmar, Vaswani, Uszkoreit, Kaiser, Shazeer, Ku and Tran (2018), Image Transformer,
         section 3.3 (1D Local Attention).
     """
-    n, heads, length, channels = query.shape
+    heads, length = query.shape[1:3]
     if length <= block:
         return attend(query, key, value, causal=True)
 
@@ -45,7 +45,7 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, block: int) -> Te
     mask = block_mask(block, query.device)
     later = attend(query, key, value, mask=mask)
 
-    later = later.reshape(n, heads, -1, channels)
+    later = later.unflatten(1, (heads, -1)).flatten(2, 3)
     attended = torch.cat((first, later), dim=2)
     return attended[:, :, :length]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from math import prod
 from typing import Literal
 
 import torch
@@ -48,6 +49,11 @@ class Positions(nn.Module):
         order: Tensor | None = None,
     ) -> None:
         super().__init__()
+        if order is not None and order.shape != (prod(grid),):
+            raise ValueError(
+                f"CausalTransformer expects an order of {prod(grid)} positions; got shape {tuple(order.shape)}. "
+                f"Give a permutation."
+            )
         self.register_buffer("order", order, persistent=False)
         self.kind = kind
         if kind == "learned":
