@@ -14,8 +14,8 @@ SLOW = set((Path(__file__).parent / "tests" / "slow.txt").read_text().split())
 
 
 def group(name: str) -> str:
-    """Return the name of a test without its cases; of a law of layers, which law it is."""
-    return name.partition("-" if name.startswith("test_law[") else "[")[0]
+    """Return the name of a test without its cases."""
+    return name.partition("[")[0]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ the registry.
 """
 
 import argparse
-import importlib.util
+import importlib
 import inspect
 import re
 import sys
@@ -59,13 +59,9 @@ with `image_`. `tarflow` accepts both types.
 
 
 def registry() -> ModuleType:
-    """Return tests/registry.py as a module."""
-    spec = importlib.util.spec_from_file_location("registry", DOCS.parent / "tests" / "registry.py")
-    if spec is None or spec.loader is None:
-        sys.exit("tests/registry.py cannot be read.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Return the package tests/registry."""
+    sys.path.insert(0, str(DOCS.parent / "tests"))
+    return importlib.import_module("registry")
 
 
 def names(registered: Iterable[str], package: ModuleType = transforms) -> list[str]:

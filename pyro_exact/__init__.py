@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for of the package itself: `diagnose`, and with it all of torch."""
+    """Import an attribute of the package on first use: `diagnose`, and with it all of torch."""
     if name == "diagnose":
         from pyro_exact.diagnostics import diagnose
 

@@ -30,13 +30,13 @@ class UnwritableError(OSError, ValueError):
 def check_writable(folder: Path) -> None:
     """Create a folder, and check that a file can be written into it.
 
-    Use it before a long computation.
+    Use this check before a long computation.
 
     Args:
         folder: The folder.
 
     Raises:
-        UnwritableError: If it cannot be written.
+        UnwritableError: If the folder cannot be written.
     """
     probe = folder / _partial(Path("writable"), str(os.getpid()))
     try:
@@ -88,10 +88,10 @@ def remove_partial(path: Path, of_the_living: bool = False) -> None:
     """Remove the partial files that killed processes left while they wrote a file.
 
     Args:
-        path: The file that they would have written.
-        of_the_living: Whether to remove partial files although a process with their number exists,
-            which may be another process by now. Use it only if no other process writes to the
-            folder.
+        path: The file that these processes would have written.
+        of_the_living: If true, remove partial files although a process with the same ID exists,
+            which may be another process by now. This must only be used when no other process writes
+            to the folder.
     """
     before, after = _partial(path, "/").split("/")
 
@@ -109,7 +109,7 @@ def write_json(values: Mapping[str, Any], path: Path) -> None:
         path: The file.
 
     Raises:
-        ValueError: If a number is NaN or infinite, which JSON cannot express.
+        ValueError: If a value is NaN or infinite, which JSON cannot express.
         UnwritableError: If the file cannot be written.
     """
     bad = _not_finite(values)
@@ -137,7 +137,7 @@ def _remove(path: Path) -> None:
 
 
 def _alive(process: int) -> bool:
-    """Return whether another process has this number."""
+    """Return whether another process has this ID."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -152,7 +152,7 @@ def _reason(error: Exception) -> str:
 
 
 def _not_finite(values: object, name: str = "") -> str | None:
-    """Return the name and value of the first number that is NaN or infinite."""
+    """Return the name and value of the first float that is NaN or infinite."""
     if isinstance(values, float) and not math.isfinite(values):
         return f"{name} = {values}"
 

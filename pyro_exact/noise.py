@@ -1,6 +1,6 @@
-"""Random numbers for a batch that several processes share.
+"""Random noise for a batch that several processes share.
 
-Each process draws the numbers of the whole batch, and keeps those of its own rows.
+Each process draws the noise of the whole batch, and keeps the rows of this process.
 """
 
 from __future__ import annotations
@@ -33,24 +33,25 @@ def rows_of_batch(rows: int) -> tuple[int, int]:
     """Return the first row of this process in the shared batch, and the rows of the whole batch.
 
     Args:
-        rows: Number of rows in this process.
+        rows: How many rows this process has.
     """
     rank, processes = _place.get()
     return rank * rows, processes * rows
 
 
 class SharedNoise(TorchFunctionMode):
-    """In a with-block, draw random numbers as one process with the whole batch would.
+    """In a with-block, draw random noise as a single process with the whole batch would.
 
-    Use it when several processes share a batch and have the same seed. The noise of a datum is then
-    a function of the seed and of its position in the batch, whatever the number of processes. A
-    random tensor belongs to the batch if its first dimension is a multiple of the rows of this
-    process. Any other random tensor, for example a random order, is the same in all processes. So
-    is the result of a random function that is not listed here, or that has its own generator.
+    Use this when several processes share a batch and have the same seed. The noise of a datum is
+    then a function of the seed and of the position in the batch, however many processes there are.
+    A random tensor belongs to the batch if its first dimension is a multiple of the rows of this
+    process. Any other random tensor, for example a random order, is the same in all processes. The
+    result of a random function that is not listed here, or that uses another generator, is the same
+    too.
 
     Args:
         rank: Rank of this process.
-        processes: Number of processes that share the batch.
+        processes: Processes that share the batch.
         rows: Rows of the batch in each process.
     """
 
@@ -93,7 +94,7 @@ class SharedNoise(TorchFunctionMode):
         return replaced.get(func, func)(*args, **given)
 
     def _draw(self, like: Tensor, fill: Callable[[Tensor], object]) -> Tensor:
-        """Return a tensor of the same form: filled for the whole batch, and cut to our rows."""
+        """Return a tensor of the same form: filled for the whole batch, cut to the rows here."""
         like = like.detach()
         if not self._of_batch(like):
             own = torch.empty_like(like)

@@ -30,11 +30,11 @@ def today() -> str:
 
 
 def hardware(device: str | None = None, devices: int = 1) -> str:
-    """Return the name of the accelerator, or of the processor with the number of threads in use.
+    """Return the name of the accelerator, or of the processor with the threads in use.
 
     Args:
         device: ``"cuda"`` or ``"cpu"``; by default CUDA if available.
-        devices: Number of devices.
+        devices: How many devices are used.
     """
     cuda = torch.cuda.is_available() if device is None else device == "cuda"
     if cuda:
@@ -48,7 +48,7 @@ def hardware(device: str | None = None, devices: int = 1) -> str:
 def commit() -> str:
     """Return the commit of the checkout that contains this package.
 
-    It ends with ``-dirty`` if files have changed since; it is ``unknown`` outside of a checkout.
+    This ends with ``-dirty`` if files have changed since, and is ``unknown`` outside of a checkout.
     """
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     tracked = ["git", "ls-files", "--error-unmatch", __file__]

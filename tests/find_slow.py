@@ -2,8 +2,8 @@
 
 python tests/find_slow.py JUNIT.xml [SECONDS]
 
-A test function is left out with all its cases if a case takes long on average; so is a law of
-layers. The longest come first, until the remaining tests take at most SECONDS (200 by default).
+A test function is left out with all its cases if a case takes long on average. The longest come
+first, until the remaining tests take at most SECONDS (200 by default).
 """
 
 import sys

@@ -41,7 +41,7 @@ DRAWS = {
 
 @pytest.mark.parametrize("processes", [2, 4])
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-def test_the_parts_of_all_processes_are_what_one_process_draws(draw, processes):
+def test_noise_of_all_processes_is_what_one_process_draws(draw, processes):
     x = torch.randn(ROWS, 4)
     torch.manual_seed(1)
     whole = draw(x)
@@ -53,7 +53,7 @@ def test_the_parts_of_all_processes_are_what_one_process_draws(draw, processes):
     assert torch.equal(torch.cat(parts), whole)
 
 
-def test_a_generator_of_its_own_and_a_network_that_does_not_train_are_left_alone():
+def test_noise_leaves_a_generator_and_a_network_that_does_not_train_alone():
     x = torch.randn(4, 3)
     with SharedNoise(1, 2, 4):
         assert torch.equal(F.dropout(x, 0.5, training=False), x)

@@ -1,4 +1,4 @@
-"""A run that goes on on two processes, for test_train: Lightning starts this script once more for the second.
+"""A run that goes on on two processes, for test_fit: Lightning starts this script for the second.
 
 python tests/two_processes.py FOLDER/two
 

@@ -1,4 +1,4 @@
-"""Autoregressive models: causal networks, the distribution of a network, and a folder for each family."""
+"""Autoregressive models: causal networks by family, and the distribution of a network."""
 
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive

@@ -1,4 +1,4 @@
-"""The contract of autoregressive networks: causal in one pass, or one step after the other."""
+"""The contract of autoregressive networks: causal in one pass, or step by step."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ class CausalNet(nn.Module, ABC):
     A site is the part of a value that the network predicts at once: an element of a vector or
     image, or, with some likelihoods, a pixel with all channels.
 
-    A subclass must define `orders` and `forward`, which computes all sites in one pass. If a step
-    costs less than a pass, it should define `init_state` and `step` as well. Both must agree: all
-    steps must give the parameters that `forward` gives. By default a step predicts one site; define
-    `num_steps` and `group` if a step predicts several. The state is passed from step to step and
-    never stored in the module. A network may be an ensemble with shared weights, in which each
-    member has its own order. `pyro_exact.testing.check_causal_net` checks all of this.
+    A subclass must define `orders` and `forward`, which computes all sites in one pass. When a
+    step costs less than a pass, it should define `init_state` and `step` as well. Both must agree:
+    all steps must give the parameters that `forward` gives. By default a step predicts a single
+    site; `num_steps` and `group` should be defined when a step predicts several. The state is
+    passed from step to step and never stored in the module. A network may be an ensemble with
+    shared weights, in which each member uses a different order. Use
+    `pyro_exact.testing.check_causal_net` to check all of this.
 
     Args:
-        shape: Size of a vector, or shape of an image. The first dimensions are the shape of a
-            site's value, the remaining dimensions the grid of sites, numbered row by row.
-        likelihood: The distribution of a site given its parameters ``theta``.
+        shape: Size of a vector, or shape of an image. The first dimensions are the shape of the
+            value of a site, the remaining dimensions the grid of sites, in the order of the rows.
+        likelihood: The distribution of a site given the corresponding parameters ``theta``.
         context_shape: Shape of the context on which every site may depend, or the size of a context
             vector; `None` for a network without a context.
 
@@ -77,14 +78,15 @@ class CausalNet(nn.Module, ABC):
         if self.event_shape[:dims] != likelihood.site_shape:
             raise ValueError(
                 f"{name} expects a shape that begins with that of the values of its likelihood, "
-                f"{likelihood.site_shape}; got {tuple(self.event_shape)}. Build the likelihood for that shape."
+                f"{likelihood.site_shape}; got {tuple(self.event_shape)}. Build the likelihood for "
+                "that shape."
             )
         self.grid = self.event_shape[dims:]
         self.sites = self.grid.numel()
 
     @property
     def _site_dims(self) -> int:
-        """Number of dimensions of a site's value."""
+        """Dimensions of the value of a site."""
         return len(self.likelihood.site_shape)
 
     # The contract
@@ -106,16 +108,16 @@ class CausalNet(nn.Module, ABC):
 
     @property
     def incremental(self) -> bool:
-        """Whether the network defines steps of its own, which should cost less than passes."""
+        """True if this network defines `step`, which should cost less than a pass."""
         return type(self).step is not CausalNet.step
 
     @property
     def num_steps(self) -> int:
-        """Number of steps that predict all sites; by default one for each site."""
+        """Number of steps that predict all sites; by default a step for each site."""
         return self.sites
 
     def group(self, index: int) -> slice:
-        """Return the places in the order that step ``index`` predicts; by default a single one.
+        """Return the places in the order that step ``index`` predicts; by default a single place.
 
         The groups of all steps must cover the order without gaps. The sites of a group are
         independent given the sites of earlier groups.
@@ -126,8 +128,8 @@ class CausalNet(nn.Module, ABC):
         """Return a key of step ``index``; steps with equal keys run the same operations.
 
         Steps of a phase must differ in nothing but the values of tensors in their cache, so that a
-        CUDA graph can record one step and replay it for the rest. `None`, the default, stands for
-        a step that is never replayed.
+        CUDA graph can record one step and replay it for the rest. Use `None`, the default, for
+        a step that must never be replayed.
         """
         return None
 
@@ -158,10 +160,10 @@ class CausalNet(nn.Module, ABC):
         By default each step runs `forward`, which is always correct, and slow.
 
         Args:
-            state: From `init_state` or from the previous step. A step may write into its cache, so
-                use each state once.
+            state: From `init_state` or from the previous step. A step may write into the cache, so
+                each state should be used only once.
             previous: Values of the group of the previous step, (*batch, group, *site_shape); `None`
-                at the first step. It may be overwritten after the call.
+                at the first step. This tensor may be overwritten after the call.
 
         Returns:
             The parameters, (*batch, group, num_params), and the state after the step.
@@ -184,7 +186,7 @@ class CausalNet(nn.Module, ABC):
     # ---------------------------------------------------------------------------------------------
 
     def to_sites(self, x: Tensor) -> Tensor:
-        """Return the values of all sites: (*batch, *event_shape) -> (*batch, sites, *site_shape)."""
+        """Return the values of all sites, (*batch, sites, *site_shape)."""
         self._check_event(x)
         flat = x.flatten(-len(self.grid))
         return flat.movedim(-1, -1 - self._site_dims)
@@ -212,13 +214,15 @@ class CausalNet(nn.Module, ABC):
         rows = self.to_sites(x)
         if rows.dim() == 1 + self._site_dims or not len(rows):
             raise ValueError(
-                f"{name} starts from a batch of data; got shape {tuple(x.shape)}. Add the batch dimension."
+                f"{name} starts from a batch of data; got shape {tuple(x.shape)}. Add the batch "
+                "dimension."
             )
 
         check_numbers(name, "data", x)
         if not (self.likelihood.support.check(x) & x.isfinite()).all():
             raise ValueError(
-                f"{name} starts from {self.likelihood.values}; got others. Compare the data with the likelihood."
+                f"{name} starts from {self.likelihood.values}; got others. Compare the data with "
+                "the likelihood."
             )
         return cast(rows.reshape(-1, self.sites, *self.likelihood.site_shape), weight_of(self))
 
@@ -263,7 +267,8 @@ def check_scalar_sites(name: str, likelihood: Likelihood) -> Likelihood:
     """Return the likelihood of a network whose sites are single elements, or raise an error."""
     if isinstance(likelihood, Likelihood) and likelihood.site_shape:
         raise ValueError(
-            f"{name} expects a likelihood of single elements; got a {type(likelihood).__name__} of sites of shape "
-            f"{likelihood.site_shape}. Use a network of images, such as GatedPixelCNN, for whole pixels."
+            f"{name} expects a likelihood of single elements; got a {type(likelihood).__name__} of "
+            f"sites of shape {likelihood.site_shape}. Use a network of images, such as "
+            "GatedPixelCNN, for whole pixels."
         )
     return likelihood

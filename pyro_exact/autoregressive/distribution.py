@@ -32,25 +32,26 @@ class Autoregressive(TorchDistribution):
 
     .. math:: \log p(x) = \sum_k \log p(x_{o_k} \mid x_{o_1}, \dots, x_{o_{k-1}}, \mathrm{context})
 
-    `log_prob` calls the network once; `sample` takes its steps, or whole passes where a step would
-    cost as much as a pass. The object holds no parameters: train and save the network, and create a
-    distribution wherever you need one.
+    `log_prob` calls the network once; `sample` takes steps, or whole passes when a step would cost
+    as much as a pass. This object holds no parameters: train and save the network, and create a
+    distribution when you need it.
 
-    The network may be an ensemble of K orders or masks. Its distribution is then their uniform
-    mixture, in which *joint* probabilities are averaged (the product of averaged conditionals would
-    not sum to one),
+    The network may be an ensemble of K orders or masks. This distribution is then the uniform
+    mixture of the members, in which *joint* probabilities are averaged (the product of averaged
+    conditionals would not sum to one),
 
     .. math:: \log p(x) = \log \frac1K \sum_{k=1}^K p_k(x)
 
     Args:
         net: A `pyro_exact.autoregressive.CausalNet`.
-        context: Context of the network, required if the network has a ``context_shape``. The batch
-            shape of the context is that of the distribution.
-        member: Index of a single member of an ensemble; by default all members are used.
-        validate_args: Whether to check values before they are scored; default as in Pyro.
+        context: Context of the network, required when the network has a ``context_shape``. The
+            batch shape of the context is also the batch shape of this distribution.
+        member: Index of one member of an ensemble; by default all members are used.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Attributes:
-        passes: Number of steps, or of whole passes, of the last call of `sample`.
+        passes: Number of steps, or of whole passes, used by the last call of `sample`.
 
     Shape:
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
@@ -136,7 +137,7 @@ class Autoregressive(TorchDistribution):
         return Autoregressive(self.net, context, self.member, self._validate_args)
 
     def one_member(self) -> Autoregressive:
-        """Return the distribution of a single member, drawn at random."""
+        """Return the distribution of one member, drawn at random."""
         if len(self.members) == 1:
             return self
         member = self.members[int(torch.randint(len(self.members), ()))]
@@ -201,12 +202,13 @@ class Autoregressive(TorchDistribution):
         Each site is drawn given the sites before it in the order of the network, whether drawn or
         observed. A completion is therefore a sample of the conditional distribution if the observed
         sites come first in that order; sites that are observed later have no influence on earlier
-        sites. Under an ensemble each row is drawn in the order of one member, all equally likely.
+        sites. Under an ensemble each row is drawn in the order of one member, all equally
+        likely.
 
         The uniform noise is drawn before the first step, row by row: on a CPU the first of many
-        rows is the row that would be drawn alone. Given the noise, a sample is a fixed point of one
-        pass of the network. A network of discrete values without steps of its own
-        (``net.incremental`` is False) is therefore evaluated on the whole sample until nothing
+        rows is the row that would be drawn alone. Given the noise, a sample is a fixed point of a
+        pass of the network. When a network of discrete values does not define steps
+        (``net.incremental`` is False), it is therefore evaluated on the whole sample until nothing
         changes, which takes far fewer passes than there are sites. On a CUDA device steps of the
         same kind (`CausalNet.phase`) are recorded in a graph once, and replayed.
 
@@ -215,14 +217,14 @@ class Autoregressive(TorchDistribution):
             observed: Values; the values in the mask are kept.
             mask: True where a value is observed; it broadcasts with ``observed``, and their batch
                 with that of the distribution.
-            progress: Whether to show a progress bar if sampling takes more than a second.
-            shared_noise: Whether all rows use the same noise, so that they differ by their contexts
-                alone.
+            progress: If true, show a progress bar if sampling takes more than a second.
+            shared_noise: If true, all rows use the same noise, so that they differ by their
+                contexts alone.
 
         Raises:
-            ValueError: If only one of ``observed`` and ``mask`` is given, an observed value is
-                outside of the support, a mask divides a site, a weight is not finite, or the
-                network computes NaN.
+            ValueError: If ``observed`` is given without ``mask``, or ``mask`` without ``observed``,
+                an observed value is outside of the support, a mask divides a site, a weight is not
+                finite, or the network computes NaN.
         """
         name = "Autoregressive.sample"
         if (observed is None) != (mask is None):
@@ -322,7 +324,7 @@ class Autoregressive(TorchDistribution):
         inputs: SamplingInputs,
         progress: bool,
     ) -> Tensor:
-        """Draw the same rows by whole passes. Each pass settles at least one more site."""
+        """Draw the same rows by whole passes. Each pass settles at least another site."""
         net, weight = self.net, _weight(self.net)
         x = weight.new_zeros(*inputs.noise.shape[:2], *net.likelihood.site_shape)
 
@@ -343,7 +345,7 @@ class Autoregressive(TorchDistribution):
         observed: Tensor,
         mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return observed values and their mask, of one shape, or raise an error."""
+        """Return observed values and the mask, of equal shapes, or raise an error."""
         name = "Autoregressive.sample"
         observed, mask = check_tensor(name, "observed", observed), check_mask(name, "mask", mask)
         shape = check_broadcast(
@@ -361,8 +363,9 @@ class Autoregressive(TorchDistribution):
             pixels = self.net.to_sites(mask).flatten(-len(site_shape))
             if not torch.equal(pixels.all(-1), pixels.any(-1)):
                 raise ValueError(
-                    "Autoregressive.sample expects a mask that is the same for all channels of a pixel, which this "
-                    "network draws at once; got one that divides a pixel. Take all of its channels, or none."
+                    "Autoregressive.sample expects a mask that is the same for all channels of a "
+                    "pixel, which this network draws at once; got one that divides a pixel. Take "
+                    "all of its channels, or none."
                 )
         return cast(observed, _weight(self.net)), mask
 
@@ -395,7 +398,8 @@ def _checked_context(net: CausalNet, context: Tensor | None) -> Tensor | None:
     check_tensor(name, "context", context)
     if shape is None:
         raise ValueError(
-            f"{name} expects no context for this network; got one of shape {tuple(context.shape)}. Leave it out."
+            f"{name} expects no context for this network; got one of shape {tuple(context.shape)}. "
+            "Leave it out."
         )
     return cast(context, _weight(net))
 

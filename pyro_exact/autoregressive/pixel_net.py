@@ -1,4 +1,4 @@
-"""The base class of networks that predict an image pixel by pixel, and within a pixel R, then G, then B."""
+"""The base class of networks that predict an image pixel by pixel, in the order R, G, B."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Cursor(NamedTuple):
 
 
 class PixelCache(Protocol):
-    """Tensors that the steps of an image network read and write: weights, features of earlier pixels.
+    """Tensors used by the steps of an image network: weights, features of earlier pixels.
 
     A cache is a `NamedTuple`, so that it can be copied and traced.
     """
@@ -63,26 +63,28 @@ class PixelCache(Protocol):
 class PixelNet(CausalNet):
     r"""A network that predicts an image row by row, pixel by pixel, and colour by colour.
 
-    A site is an element of a pixel: a bit if there are two levels, otherwise one of the levels with
-    a logit for each. With another likelihood a site may be a pixel with all channels, or real
-    numbers. Levels are scaled to [-1, 1] before they enter the network; real numbers are not.
+    A site is an element of a pixel: a bit when there are two levels, otherwise a level, with a
+    logit for each level. Using another likelihood, a site may be a pixel with all channels, or a
+    real value. Levels are scaled to [-1, 1] before they enter this network; real values are used as
+    they are.
 
-    A subclass defines `theta`, which computes whole images and ends with the layer ``last``, and
-    `init_cache`, whose result computes single sites. Steps carry no gradient.
+    A subclass must define `theta`, which computes whole images and ends with the layer ``last``,
+    and `init_cache`, whose result computes single sites. Steps carry no gradient.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; `None` for real numbers.
-        context_shape: Size of a context vector, or shape of a context map (channels, H, W).
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
+        levels: Levels of a pixel; use `None` for real data. context_shape: Size of a context
+            vector, or shape of a context map (channels, H, W).
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
           likelihood.num_params), where the grid is (C, H, W), or (H, W) if a site is a pixel.
 
     Raises:
-        ValueError: If the shape is not that of images, there are fewer than two levels, real
-            numbers have no likelihood, or the likelihood has another number of levels.
+        ValueError: If the shape is not that of images, there are fewer than two levels, no
+            likelihood is given for real data, or the levels of the likelihood differ.
     """
 
     order: Tensor
@@ -105,7 +107,8 @@ class PixelNet(CausalNet):
 
         if len(self.event_shape) != 3:
             raise ValueError(
-                f"{name} expects a shape (C, H, W); got {tuple(self.event_shape)}. For vectors, see MADE or NADE."
+                f"{name} expects a shape (C, H, W); got {tuple(self.event_shape)}. For vectors, "
+                "see MADE or NADE."
             )
         if likelihood.levels != levels:
             raise ValueError(
@@ -156,7 +159,7 @@ class PixelNet(CausalNet):
         return split_params(theta, num_params, x).reshape(*batch, *self.grid, num_params)
 
     def scale(self, x: Tensor) -> Tensor:
-        """Return levels scaled to [-1, 1]; real numbers stay as they are."""
+        """Return levels scaled to [-1, 1]; real values stay as they are."""
         return x if self.levels is None else x * (2 / (self.levels - 1)) - 1
 
     @torch.no_grad()
@@ -238,10 +241,10 @@ class PixelNet(CausalNet):
 
 
 def of_levels(levels: int | None) -> Likelihood:
-    """Return the default likelihood of an element with this number of levels.
+    """Return the default likelihood of an element with these levels.
 
     Raises:
-        ValueError: If ``levels`` is `None`: for real numbers there is no default.
+        ValueError: If ``levels`` is `None`: there is no default for real data.
     """
     if levels is None:
         raise ValueError(

@@ -16,7 +16,7 @@ class SamplingInputs(NamedTuple):
 
     Attributes:
         noise: Uniform noise of each site, (n, sites, num_noise).
-        context: Context of each row, (n, *context_shape), if the network needs one.
+        context: Context of each row, (n, *context_shape), if the network takes a context.
         observed: Values of each site, (n, sites, *site_shape), if some are observed.
         mask: True where a value is observed.
     """
@@ -41,7 +41,7 @@ class SamplingInputs(NamedTuple):
         return SamplingInputs(noise, self.context, observed, mask)
 
     def keep_observed(self, drawn: Tensor) -> Tensor:
-        """Return drawn values, with the observed values in their place where there are any."""
+        """Return drawn values, using observed values where there are any."""
         if self.observed is None or self.mask is None:
             return drawn
         return self.observed.where(self.mask, drawn)
@@ -51,9 +51,9 @@ class Sampler:
     """Draws the sites of all rows in the order of one member of a network.
 
     Everything that differs between two steps is a tensor that is written in place. On a CUDA device
-    steps of the same `CausalNet.phase` are therefore one sequence of kernels: the first step of a
-    phase runs as it is, which also warms up the libraries, the second one is recorded in a CUDA
-    graph, and the graph is replayed for the rest.
+    steps of the same `CausalNet.phase` therefore use one sequence of kernels: the first step
+    of a phase runs as it is, which also warms up the libraries, the second step is recorded in a
+    CUDA graph, and the graph is replayed for the rest.
 
     Args:
         net: The network.
@@ -62,7 +62,7 @@ class Sampler:
 
     Attributes:
         x: Values that have been drawn, (n, sites, *site_shape).
-        captures: Whether to record and replay steps.
+        captures: True if steps are recorded and replayed.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Sampler:
         self.graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
     def take(self, index: int) -> None:
-        """Take step ``index``; steps must be taken one after the other."""
+        """Take step ``index``; steps must be taken in sequence."""
         phase = self._phase(index)
         if phase in self.graphs:
             self.graphs[phase].replay()
@@ -111,7 +111,7 @@ class Sampler:
         return phase, self._size(index - 1), self._size(index)
 
     def _size(self, index: int) -> int:
-        """Return the number of sites of a step."""
+        """Return how many sites a step draws."""
         group = self.net.group(index)
         return group.stop - group.start
 
@@ -127,7 +127,7 @@ class Sampler:
             self.state = self.state._replace(done=index)
         theta, self.state = self.net.step(self.state, self.previous)
 
-        # x = draw(theta, noise), or what is observed
+        # x = draw(theta, noise), or the observed values
         inputs = self.inputs.sites(sites)
         drawn = self.net.likelihood.draw(theta.to(inputs.noise.dtype), inputs.noise)
         values = inputs.keep_observed(drawn.to(self.x.dtype))

@@ -19,7 +19,7 @@ def scans(shape: Sequence[int]) -> list[list[int]]:
         shape: Shape of the image, of one channel: (H, W) or (1, H, W).
 
     Returns:
-        Eight permutations of the indices of the pixels, which are numbered row by row.
+        Eight permutations of the indices of the pixels, which are read row by row.
 
     Raises:
         ValueError: On another shape.
@@ -32,7 +32,8 @@ def scans(shape: Sequence[int]) -> list[list[int]]:
     *channels, height, width = shape if len(shape) > 1 else (0, 0, 0)
     if channels not in ([], [1]) or min(height, width) < 1:
         raise ValueError(
-            f"scans expects the shape (H, W) or (1, H, W) of an image; got {shape}. Scan one channel."
+            f"scans expects the shape (H, W) or (1, H, W) of an image; got {shape}. Scan one "
+            "channel."
         )
     image = torch.arange(height * width).view(height, width)
     starts = [one.flip(corner) for corner in ((), 1) for one in (image, image.T)]

@@ -1,4 +1,4 @@
-"""Checks of the arguments that users pass.
+"""Checks of the arguments that are passed by users.
 
 All errors have the same form: "X expects ...; got ... . Do this."
 """

@@ -1,4 +1,4 @@
-"""Checks of real numbers."""
+"""Checks of real values."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ def check_number(
     most: float = math.inf,
     open_ends: bool = False,
 ) -> float:
-    """Return a finite real number in a range.
+    """Return a finite real value in a range.
 
     Args:
         owner: The function or class that has the argument.
         name: The argument.
-        number: The value: a Python or NumPy number, or a tensor with one element.
-        least: The lower end of the range.
-        most: The upper end of the range.
-        open_ends: Whether to refuse the ends themselves.
+        number: The value, of a real type of Python or NumPy, or a tensor with a single element.
+        least: The smallest allowed value.
+        most: The largest allowed value.
+        open_ends: If true, refuse the ends themselves.
 
     Raises:
-        TypeError: If it is no number.
-        ValueError: If it is NaN or infinite, or out of range.
+        TypeError: If the type of the value is not real.
+        ValueError: If the value is NaN or infinite, or out of range.
     """
     if isinstance(number, (bool, str)):
         raise _no_number(owner, name, number)
@@ -58,7 +58,7 @@ def _range(least: float, most: float, open_ends: bool) -> str:
 
 
 def check_share(owner: str, name: str, share: object) -> float:
-    """Return the fraction of elements that are dropped: a number in [0, 1).
+    """Return the fraction of elements that are dropped, a value in [0, 1).
 
     Args:
         owner: The function or class that has the argument.
@@ -66,8 +66,8 @@ def check_share(owner: str, name: str, share: object) -> float:
         share: The value.
 
     Raises:
-        TypeError: If it is no number.
-        ValueError: If it is out of range.
+        TypeError: If the type of the value is not real.
+        ValueError: If the value is out of range.
     """
     value = check_number(owner, name, share)
     if not 0 <= value < 1:

@@ -15,7 +15,7 @@ LARGEST_COUNT = 10_000  # of layers, blocks and other repeated parts
 def check_size(
     owner: str, name: str, size: object, least: int = 1, most: int = LARGEST_SIZE
 ) -> int:
-    """Return a size as an integer; any integer type is allowed, for example NumPy's.
+    """Return a size as an integer; any integer type may be used, for example of NumPy.
 
     Args:
         owner: The function or class that has the argument.
@@ -25,8 +25,8 @@ def check_size(
         most: The largest size allowed; use `LARGEST_COUNT` for layers and other repeated parts.
 
     Raises:
-        TypeError: If it is no integer.
-        ValueError: If it is too small or too large.
+        TypeError: If the type of the value is not an integer type.
+        ValueError: If the value is too small or too large.
     """
     if isinstance(size, bool):
         raise _no_integer(owner, name, size)
@@ -58,11 +58,11 @@ def check_sizes(
         sizes: The value: a list, a tuple, a `torch.Size` or an array.
         least: The smallest size allowed.
         most: The largest size allowed.
-        length: The number of sizes that is required; `None` for any number.
+        length: Required length of the sequence; the default allows any length.
 
     Raises:
-        TypeError: If it is no sequence of integers.
-        ValueError: If a size is out of range, or their number is wrong.
+        TypeError: If the value is not a sequence of integers.
+        ValueError: If a size is out of range, or the length is wrong.
     """
     if isinstance(sizes, (str, bytes)) or not _is_sequence(sizes):
         raise TypeError(
@@ -86,8 +86,8 @@ def check_shape(owner: str, name: str, shape: object) -> tuple[int, ...]:
         shape: The value.
 
     Raises:
-        TypeError: If it is neither an integer nor a sequence of integers.
-        ValueError: If a size is out of range, there is none, or there are too many elements.
+        TypeError: If the value is neither an integer nor a sequence of integers.
+        ValueError: If a size is out of range, the shape is empty, or there are too many elements.
     """
     sizes = check_sizes(owner, name, shape if _is_sequence(shape) else (shape,))
     if not sizes:
@@ -107,8 +107,8 @@ def check_kernel(owner: str, name: str, size: object) -> int:
         size: The value.
 
     Raises:
-        TypeError: If it is no integer.
-        ValueError: If it is even, or out of range.
+        TypeError: If the type of the value is not an integer type.
+        ValueError: If the value is even, or out of range.
     """
     side = check_size(owner, name, size, most=LARGEST_COUNT)
     if side % 2 == 0:
@@ -119,15 +119,16 @@ def check_kernel(owner: str, name: str, size: object) -> int:
 def check_elements(owner: str, *sizes: int, most: int = LARGEST_WEIGHT) -> None:
     """Check that a weight with these sizes can be allocated.
 
-    Each size may be in range although their product is not.
+    This check must be used in addition, because each size may be in range although the product is
+    not.
 
     Args:
         owner: The function or class that has the weight.
         *sizes: The shape of the weight.
-        most: The largest number of elements allowed.
+        most: The largest count of elements allowed.
 
     Raises:
-        ValueError: If it has more elements.
+        ValueError: If the weight has more elements.
     """
     elements = math.prod(sizes)
     if elements > most:
@@ -146,8 +147,8 @@ def check_seed(owner: str, seed: object) -> int:
         seed: The value.
 
     Raises:
-        TypeError: If it is no integer.
-        ValueError: If it is out of range.
+        TypeError: If the type of the value is not an integer type.
+        ValueError: If the value is out of range.
     """
     return check_size(owner, "seed", seed, least=-(2**63), most=2**63 - 1)
 

@@ -1,7 +1,7 @@
 """Checks of tensors that users pass: values, masks, contexts, latents.
 
-The command line imports this module before it knows whether it needs torch, whose import takes
-seconds. So these functions import torch themselves.
+This module is imported by the command line before torch is required, and importing torch takes
+seconds. So torch must be imported inside of these functions.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def check_tensor(owner: str, name: str, value: object) -> Tensor:
-    """Return ``value`` if it is a dense tensor of real numbers.
+    """Return ``value`` if it is a dense tensor of a real type.
 
-    Use it where data enter the library: for values, masks, contexts and latents.
+    Use this when data enter the library: for values, masks, contexts and latents.
 
     Args:
-        owner: The function or class that has the argument, as a user would write it.
+        owner: The function or class that has the argument, as a user would write this name.
         name: The argument.
         value: The value.
 
     Raises:
-        TypeError: If it is no tensor (for example an array or a list), complex, sparse or
-            quantised.
+        TypeError: If the value is not a tensor (for example an array or a list), or is complex,
+            sparse or quantised.
     """
     import torch
 
@@ -61,7 +61,7 @@ def _storage(value: Tensor) -> tuple[str, str]:
 
 
 def check_floating(owner: str, name: str, value: object) -> Tensor:
-    """Return ``value`` if it is a dense tensor of floating-point numbers.
+    """Return ``value`` if it is a dense tensor of a floating-point type.
 
     Args:
         owner: The function or class that has the argument.
@@ -69,7 +69,7 @@ def check_floating(owner: str, name: str, value: object) -> Tensor:
         value: The value.
 
     Raises:
-        TypeError: If it is no such tensor.
+        TypeError: If the value is not such a tensor.
     """
     tensor = check_tensor(owner, name, value)
     if not tensor.is_floating_point():
@@ -102,14 +102,15 @@ def check_numbers(owner: str, name: str, value: Tensor) -> Tensor:
 def check_event(
     owner: str, name: str, value: Tensor, event_shape: Sequence[int], batch_dims: int = 0
 ) -> torch.Size:
-    """Return the batch shape of ``value`` if its last dimensions are an event of the given shape.
+    """Return the batch shape of ``value`` if the last dimensions are an event of the given shape.
 
     Args:
         owner: The function or class that has the argument.
         name: The argument.
         value: A tensor.
         event_shape: Shape of an event, for example (C, H, W).
-        batch_dims: The smallest number of dimensions before those of the event; 1 requires a batch.
+        batch_dims: The smallest count of dimensions before the event; 1 means that a batch is
+            required.
 
     Raises:
         ValueError: If the event has another shape, or there are fewer dimensions before it.
@@ -139,8 +140,8 @@ def check_batch(owner: str, name: str, value: object, event_shape: Sequence[int]
         event_shape: Shape of an event.
 
     Raises:
-        TypeError: If it is no dense tensor of real numbers.
-        ValueError: If it has another shape, or no rows.
+        TypeError: If the value is not a dense tensor of a real type.
+        ValueError: If the value has another shape, or no rows.
     """
     batch = check_tensor(owner, name, value)
     rows = check_event(owner, name, batch, event_shape, batch_dims=1)
@@ -159,7 +160,7 @@ def check_batch(owner: str, name: str, value: object, event_shape: Sequence[int]
 
 
 def check_mask(owner: str, name: str, value: object) -> Tensor:
-    """Return a mask as a tensor of booleans; zeros and ones of any type are allowed.
+    """Return a mask as a tensor of booleans; zeros and ones of any type may be used.
 
     Args:
         owner: The function or class that has the argument.
@@ -167,8 +168,8 @@ def check_mask(owner: str, name: str, value: object) -> Tensor:
         value: The value.
 
     Raises:
-        TypeError: If it is no dense tensor of real numbers.
-        ValueError: If it holds other values.
+        TypeError: If the value is not a dense tensor of a real type.
+        ValueError: If the value holds other elements.
     """
     import torch
 
@@ -193,9 +194,9 @@ def check_broadcast(
     Args:
         owner: The function or class that has both arguments.
         name: The first argument.
-        shape: The batch shape.
+        shape: Batch shape of the first argument.
         other: The second argument.
-        others: The batch shape.
+        others: Batch shape of the second argument.
 
     Raises:
         ValueError: If they do not broadcast.
@@ -212,16 +213,16 @@ def check_broadcast(
 
 
 def check_finite(owner: str, name: str, value: Tensor, advice: str) -> Tensor:
-    """Return ``value`` if none of its elements is NaN or infinite.
+    """Return ``value`` if no element is NaN or infinite.
 
-    Use it where floats become integers, pictures or records: there a NaN would turn into an
-    ordinary number.
+    Use this when floats become integers, pictures or records, because a NaN would turn into an
+    ordinary value.
 
     Args:
         owner: The function or class that computed it, or has the argument.
         name: The tensor.
         value: The tensor itself.
-        advice: A sentence that says what to do, without its full stop.
+        advice: A sentence with advice, without the full stop.
 
     Raises:
         ValueError: If an element is NaN or infinite.

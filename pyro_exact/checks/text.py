@@ -14,9 +14,9 @@ LONGEST_SHOWN = 200  # characters of a value in an error
 
 
 def shown(value: object) -> str:
-    """Return a short `repr` of any value, however large, deep or self-referential it is.
+    """Return a short `repr` of any value, even when the value is large, deep or self-referential.
 
-    Use it for values from files and checkpoints in an error message.
+    This should be used in error messages for values from files and checkpoints.
 
     Example:
         >>> shown([[1, 2], list(range(10**6)), 10**10_000])
@@ -27,7 +27,7 @@ def shown(value: object) -> str:
 
 
 class _ShortRepr(reprlib.Repr):
-    """A `repr` that counts elements, levels and characters before it writes them."""
+    """A `repr` with a limited count of elements, levels and characters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,8 +48,9 @@ class _ShortRepr(reprlib.Repr):
 def printable(text: object) -> str:
     r"""Return text with control characters written as escapes.
 
-    Use it for names from elsewhere, such as names of files and of arrays in a file: a terminal
-    would obey a control sequence in a name, which could hide or rewrite a message.
+    This should be used for names from elsewhere, for example names of files and of arrays in a
+    file, because a terminal would obey a control sequence in a name, which could hide or rewrite a
+    message.
 
     Example:
         >>> printable("a\x1b[2Jb")
@@ -69,7 +70,7 @@ def check_path(owner: str, name: str, path: object) -> Path:
         path: The value.
 
     Raises:
-        TypeError: If it is neither a string nor a path.
+        TypeError: If the value is neither a string nor a path.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(
@@ -80,7 +81,7 @@ def check_path(owner: str, name: str, path: object) -> Path:
 
 
 def check_choice(owner: str, name: str, value: Choice, choices: Sequence[Choice]) -> Choice:
-    """Return a value that is one of several choices; raise ValueError if it is another one."""
+    """Return a value that must be in several choices; otherwise raise ValueError."""
     if value not in choices:
         expected = " or ".join(map(repr, choices))
         raise ValueError(f"{owner} expects {name} {expected}; got {shown(value)}. Choose one.")

@@ -38,12 +38,13 @@ def complete(
     Args:
         source: The model, the images, and where to compute.
         out: The PNG file to write; a row has the visible part, the completions, and the image.
-        n: Number of images, drawn at random; by default 8, or as many as there are.
-        completions: Number of completions of each image.
+        n: How many images to use, drawn at random; by default 8, or as many as there are.
+        completions: Completions of each image.
         mask: The visible part: half for the upper half (of a vector, the first half), or an image
             file that is white where the image is visible. An order-agnostic network, such as
             DeepNADE, uses all visible pixels; any other network uses only the pixels that come
-            first in its order: for images, the pixels above or to the left of a hidden pixel.
+            first in the order of the network: for images, the pixels above or to the left of a
+            hidden pixel.
         image: An image file to complete, instead of images of the split.
         label: The class of the images, for a class-conditional model.
     """

@@ -1,4 +1,4 @@
-"""Arguments that several commands share, as dataclasses; the parser makes flags of their fields."""
+"""Arguments used by several commands, as dataclasses; the parser makes flags of the fields."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class CheckpointArgs:
 
     Args:
         checkpoint: The folder of a run, whose best checkpoint is used, or a checkpoint.
-        data: Name of a data set, .npz file or folder of images; the images that the model was
-            trained on by default.
+        data: Name of a data set, .npz file or folder of images; the default is the data set that
+            was used in training.
         data_root: Folder of the torchvision data sets.
         seed: Seed of the random choices and of the noise.
         device: Where to run; auto uses cuda if available.
@@ -36,8 +36,8 @@ class SplitArgs(CheckpointArgs):
 
     Args:
         checkpoint: The folder of a run, whose best checkpoint is used, or a checkpoint.
-        data: Name of a data set, .npz file or folder of images; the images that the model was
-            trained on by default.
+        data: Name of a data set, .npz file or folder of images; the default is the data set that
+            was used in training.
         data_root: Folder of the torchvision data sets.
         seed: Seed of the random choices and of the noise.
         device: Where to run; auto uses cuda if available.

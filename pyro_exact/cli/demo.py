@@ -24,7 +24,7 @@ def demo(
 
     Args:
         out: Output folder; the files of an earlier demo are replaced, and any other run is refused.
-        seed: Seed of all random numbers.
+        seed: Seed of the weights, the noise and the images.
         training: Settings that differ from the recipe glow_digits.
     """
     import torch
@@ -84,7 +84,7 @@ def _source(recipe: Recipe, seed: int) -> dict[str, Any]:
 
 
 def _demo(recipe: Recipe, out: Path, seed: int) -> None:
-    """Train, score and draw, in a folder that this process holds."""
+    """Train, score and draw, in a folder that must be held by this process."""
     from pyro_exact.data import load
     from pyro_exact.train import BEST, LAST, fit, load_model
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 def diagnose_checkpoint(
     source: SplitArgs, out: Path | None = None, n: int | None = None, k: int = 5000
 ) -> None:
-    """Diagnose a trained VAE (its bound and the use of its latent) or a flow (each of its layers).
+    """Diagnose a trained VAE (the bound and the use of the latent) or a flow (each layer).
 
     Args:
         source: The model, the images, and where to compute.
         out: Folder for diagnosis.json, diagnosis.png, and diagnosis.nc (for ArviZ) of a VAE, or
-            diagnosis.txt of a flow; that of the checkpoint by default.
-        n: Number of images, drawn at random; by default 100, or as many as there are.
-        k: Samples per image for the importance-weighted bounds of a VAE.
+            diagnosis.txt of a flow; the default is the folder of the checkpoint.
+        n: How many images to use, drawn at random; by default 100, or as many as there are.
+        k: Samples per image, used in the importance-weighted bounds of a VAE.
     """
     from pyro_exact.files import check_writable
     from pyro_exact.train import labels_for
@@ -54,7 +54,7 @@ def diagnose_checkpoint(
 
 
 def _is_flow(model: GenerativeModel) -> bool:
-    """Return whether the likelihood of a model is that of a flow."""
+    """Return whether the likelihood of a model is computed using a flow."""
     from pyro_exact.distributions import Flow
     from pyro_exact.models import Density, Dequantized
 

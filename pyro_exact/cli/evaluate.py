@@ -24,14 +24,14 @@ def evaluate(
 
     Args:
         source: The model, the images, and where to compute.
-        download: Whether to download a torchvision data set that is not there.
+        download: If true, download a torchvision data set that is not there.
         k: Samples per image: 1 is the ELBO, more the importance-weighted bound.
-        batch_size: Number of images that are scored together.
+        batch_size: How many images are scored together.
         precision: bf16 runs the networks under autocast: faster on many devices, but the score
             differs slightly.
-        note: A remark on the data for the record, e.g. "first 1,000 of the test set".
+        note: A remark on the data for the record, for example "first 1,000 of the test set".
         out: The record; by default NAME-SPLIT.json beside the checkpoint NAME.ckpt, with the other
-            options in its name: best-test-k50.json.
+            options in this name: best-test-k50.json.
     """
     import torch
 

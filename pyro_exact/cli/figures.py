@@ -29,17 +29,18 @@ def sample(
     """Draw images from a trained model.
 
     Args:
-        source: The model, its training images, and where to compute.
+        source: The model, the training images, and where to compute.
         out: The PNG file to write.
-        n: Number of images for each temperature, spread evenly over the classes if there are any;
-            by default 64, or 8 if there are several temperatures.
-        temperature: Standard deviation of a flow's base noise; 1, the default, is the model itself,
-            less gives smoother images. Each of several, e.g. "[0.5, 0.7, 1]", has a row, with the
-            same noise up to its scale. An autoregressive model has none.
-        label: A class of a class-conditional model. Each of several, e.g. "[3, 5]", has a row; all
-            classes by default.
-        nearest: Whether to show the nearest training images beside the samples, to see whether the
-            model has memorised them.
+        n: How many images to draw for each temperature, spread evenly over the classes if there are
+            any; by default 64, or 8 if there are several temperatures.
+        temperature: Standard deviation of a flow's base noise; the default, 1, is the model
+            itself, less gives smoother images. Each of several, for example "[0.5, 0.7, 1]", has a
+            row, using the same noise up to the scale. This must not be used with an autoregressive
+            model.
+        label: A class of a class-conditional model. Each of several, for example "[3, 5]", has a
+            row; the default is all classes.
+        nearest: If true, show the nearest training images beside the samples, to see whether the
+            model has memorised training images.
     """
     import torch
 
@@ -85,8 +86,8 @@ def interpolate(
     Args:
         source: The model, the images, and where to compute.
         out: The PNG file to write, with a row for each pair of images.
-        n: Number of pairs of images, drawn at random; by default 8, or as many as there are.
-        steps: Number of images in a row, including the two real images at its ends.
+        n: How many pairs of images to use, drawn at random; by default 8, or as many as there are.
+        steps: Images in each row, including the two real images at the ends.
     """
     import torch
 
@@ -116,7 +117,7 @@ def reconstruct(
     Args:
         source: The model, the images, and where to compute.
         out: The PNG file to write: the images, their reconstructions, and the enlarged error.
-        n: Number of images, drawn at random; by default 64, or as many as there are.
+        n: How many images to use, drawn at random; by default 64, or as many as there are.
     """
     import torch
 
@@ -196,7 +197,7 @@ def _draw(model: GenerativeModel, n: int, temperature: float | None, labels: lis
 
 
 def _load_flow(args: CheckpointArgs) -> tuple[Dequantized, RunRecord]:
-    """Load a flow of images, which has an encoding to noise."""
+    """Load a flow of images, which must have an encoding to noise."""
     from pyro_exact.models import Dequantized
 
     model, run = load_checkpoint(args)

@@ -1,4 +1,4 @@
-"""Load the model and the images of a command, and check its output file."""
+"""Load the model and the images of a command, and check the output file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SOURCE = ("name", "root", "valid_fraction", "seed")
 
 
 def load_images(name: str, **options: Any) -> Images:
-    """Load images by `pyro_exact.data.load`, and print its warnings about ambiguous data."""
+    """Load images via `pyro_exact.data.load`, and print warnings about ambiguous data."""
     from pyro_exact.data import DataWarning, load
 
     with warnings.catch_warnings(record=True) as caught:
@@ -53,7 +53,7 @@ def portable_source(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_checkpoint(given: Path) -> Path:
-    """Return a checkpoint; for the folder of a run its best one, and print which it is."""
+    """Return a checkpoint; for the folder of a run, print and return the best checkpoint."""
     from pyro_exact.train import BEST, LAST
 
     if not given.is_dir():
@@ -73,7 +73,7 @@ def find_checkpoint(given: Path) -> Path:
 
 
 def load_checkpoint(args: CheckpointArgs) -> tuple[GenerativeModel, RunRecord]:
-    """Load a model and the record of its run, and check that its weights are finite."""
+    """Load a model and the record of the run, and check that all weights are finite."""
     return load_checkpoint_file(find_checkpoint(args.checkpoint), args.device)
 
 
@@ -87,15 +87,16 @@ def load_checkpoint_file(path: Path, device: str) -> tuple[GenerativeModel, RunR
 
 
 def images_for(args: CheckpointArgs, run: RunRecord, download: bool = False) -> Images:
-    """Load the images of a run again, or other images that its model can score.
+    """Load the images of a run again, or other images that the model can score.
 
     Args:
-        args: Arguments of the command; ``data`` and ``data_root`` replace those of the run.
+        args: Arguments of the command; ``data`` and ``data_root`` are used instead of the data of
+            the run.
         run: The record of the run.
-        download: Whether a torchvision data set may be downloaded.
+        download: If true, a torchvision data set may be downloaded.
 
     Raises:
-        ValueError: If there is no such data set, or the model cannot score it.
+        ValueError: If there is no such data set, or the model cannot score the images.
     """
     source = _source(args, run)
     try:
@@ -152,9 +153,9 @@ def random_index(
     Args:
         args: Arguments of the command, with the split and the seed.
         images: The data set.
-        n: The number that the user asked for; `None` for ``default``, or all if there are fewer.
-        default: The default number.
-        each: Images for one of ``n``: 2 for pairs.
+        n: How many images the user asked for; `None` for ``default``, or all if there are fewer.
+        default: The default of ``n``.
+        each: Images used for each of ``n``: 2 for pairs.
 
     Raises:
         ValueError: If there are not enough images.
@@ -181,7 +182,7 @@ def random_index(
 
 
 def check_picture(out: Path) -> None:
-    """Raise an error, before anything is computed, if a picture cannot be written to a path."""
+    """Raise an error, before anything is computed, when a picture cannot be written to a path."""
     from pyro_exact.files import check_writable
 
     if out.suffix.lower() != ".png":

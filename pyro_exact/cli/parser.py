@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     The exit code is 2 for a wrong command, 1 for an error later, and 130 for Ctrl-C.
 
     Args:
-        arguments: The arguments of a command; those of the process by default.
+        arguments: The arguments of a command; the default is the arguments of the process.
     """
     command, given = "", sys.argv[1:] if arguments is None else arguments
     try:
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _call(function: Callable[..., None], values: Mapping[str, Any]) -> None:
-    """Call a command with the values of its flags."""
+    """Call a command using the values of the flags."""
     arguments = {name: value for name, value in values.items() if name != "config"}
     for parameter, group in _groups(function).items():
         members = {field.name: arguments.pop(field.name) for field in fields(group)}
@@ -126,7 +126,7 @@ def _parser(given: Sequence[str]) -> ArgumentParser:
 
 
 def _add_arguments(command: ArgumentParser, function: Callable[..., None]) -> None:
-    """Add the arguments of a function to the parser of its command."""
+    """Add the arguments of a function to the parser of the corresponding command."""
     # If annotations are text, jsonargparse also runs the imports that a module makes for type
     # checking alone, such as that of torch. So annotations are resolved here.
     groups = _groups(function)
@@ -208,7 +208,7 @@ def _readable(message: str) -> str:
 
 
 def _mistyped(found: re.Match[str]) -> str:
-    """Return in words the types that an argument takes, and the value that came."""
+    """Return in words the type that an argument should have, and the value."""
     types = re.split(r", (?![^\[]*\])", found[1])  # commas within brackets belong to one type
     *others, last = (_TYPES.get(kind, kind) for kind in types)
     expected = f"{', '.join(others)} or {last}" if others else last
@@ -216,7 +216,7 @@ def _mistyped(found: re.Match[str]) -> str:
 
 
 def _in_words(error: Exception) -> str:
-    """Return an error as text; for an error of the operating system, add what to do."""
+    """Return an error as text; for an error of the operating system, add advice."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     if error.filename is None:  # a pipe whose reader has left, or a full disk

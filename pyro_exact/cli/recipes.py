@@ -9,11 +9,11 @@ from pyro_exact.recipes import Paper, list_recipes, load_recipe
 
 
 def recipes(show: str | None = None) -> None:
-    """List the recipes that ship with the library, with the paper's number.
+    """List the recipes that ship with the library, with the result of the paper.
 
     Args:
-        show: Name of a recipe to print with all its settings, as YAML; change it, and pass the file
-            to train.
+        show: Name of a recipe to print with all settings, as YAML; this file can be changed and
+            used in train.
     """
     if show is not None:
         settings = load_recipe(show).filled().to_dict()
@@ -29,7 +29,7 @@ def recipes(show: str | None = None) -> None:
 
 
 def _published(paper: Paper | None) -> str:
-    """Return the number of a paper and its reference, as text."""
+    """Return the result of a paper and the reference, as text."""
     if paper is None or paper.value is None:
         return "no published number"
     return f"{paper.value} {paper.unit}  {paper.reference}"

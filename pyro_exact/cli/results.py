@@ -1,4 +1,4 @@
-"""The result record that a command writes."""
+"""The result record that is written by a command."""
 
 from __future__ import annotations
 

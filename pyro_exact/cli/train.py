@@ -42,18 +42,18 @@ def train(
 
     Args:
         recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, an .npz file, or a folder of images; that of the recipe by
-            default.
+        data: Name of a data set, an .npz file, or a folder of images; the default is the data set
+            of the recipe.
         data_root: Folder of the torchvision data sets.
-        download: Whether to download a torchvision data set that is not there.
+        download: If true, download a torchvision data set that is not there.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Seed of the weights, the order of the images, the noise and the validation split.
-        resume: Whether to go on from the checkpoint in the output folder.
-        valid_fraction: Part of the training images held out for validation, where the data has no
-            such split.
+        resume: If true, continue from the checkpoint in the output folder.
+        valid_fraction: Part of the training images held out for validation, used when the data has
+            no such split.
         device: Where to run; auto uses cuda if available.
-        devices: Number of devices on each machine; more than one trains with DDP.
-        nodes: Number of machines, each started by torchrun.
+        devices: How many devices to use on each machine; several devices train via DDP.
+        nodes: How many machines to use, each started via torchrun.
         model: A setting of the model that differs from the recipe; to see all settings, use
             pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
@@ -101,7 +101,7 @@ def _write_results(
     out: Path,
     device: str,
 ) -> None:
-    """Score the last state, and write the files that stand beside the checkpoints."""
+    """Score the last state, and write the files beside the checkpoints."""
     from pyro_exact.files import atomic_write, write_json
     from pyro_exact.plots import save_curve
     from pyro_exact.train import BEST, LAST, evaluate, labels_for

@@ -56,17 +56,17 @@ class Arrays(NamedTuple):
 def read_arrays(path: Path, names: Collection[str]) -> Arrays:
     """Read some arrays of an .npz file, as `numpy.savez` and `numpy.savez_compressed` write it.
 
-    Use it for untrusted files. No pickle is ever loaded, and a file cannot make it allocate much
-    more than 128 MB and four times its own size.
+    This should be used for untrusted files. No pickle is ever loaded, and reading allocates at most
+    about 128 MB and four times the size of the file.
 
     Args:
         path: The file.
-        names: The arrays to read, if the file has them.
+        names: The arrays to read, where they are present.
 
     Raises:
         FileNotFoundError: If there is no such regular file.
-        ValueError: If it is damaged, holds objects, has two members of one name, or declares too
-            much.
+        ValueError: If it is damaged, holds objects, has two members of the same name, or declares
+            too much.
     """
     if not os.path.isfile(path):  # False for a name that is too long, where Path.is_file raises
         raise FileNotFoundError(f"{printable(path)}: no such file. Pass the path of an .npz file.")
@@ -127,7 +127,7 @@ def _check_total(
 
 
 def _declared(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> int:
-    """Return the bytes of an array from its header, which must agree with the archive."""
+    """Return the bytes of an array using the header, which must agree with the archive."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name} is compressed by a method that numpy does not write")
     with archive.open(info) as stream:
@@ -149,8 +149,8 @@ def _declared(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> int
 def _header(stream: IO[bytes], name: str) -> bytes:
     """Return the header of an array.
 
-    It has six bytes of magic, two of the version, two (version 1) or four (version 2) of the length
-    of the text, and the text.
+    A header has six bytes of magic, two of the version, two (version 1) or four (version 2) of the
+    length of the text, and the text.
     """
     start = stream.read(12)
     version = start[6:7]

@@ -26,18 +26,18 @@ class Batches(IterableDataset[Batch]):
 
     An epoch is a permutation of the images, cut into batches; images that do not fill a batch are
     left out of that epoch. Ranks share the permutation: the batches of all ranks at step t, in the
-    order of the ranks, are the batch of a single process with ``batch_size * world_size``. So a run
-    that stops, and starts again with ``start``, gets the same batches as an uninterrupted one. For
-    a `DataLoader`, use ``batch_size=None`` and ``num_workers=0``: all data are in memory.
+    order of the ranks, are the batch of one process with ``batch_size * world_size``. So a run
+    that stops, and starts again with ``start``, gets the same batches as an uninterrupted run. In a
+    `DataLoader`, use ``batch_size=None`` and ``num_workers=0``: all data are in memory.
 
     Args:
         images: Pixel levels.
-        batch_size: Number of images in a batch, on each rank.
+        batch_size: Images in a batch, on each rank.
         seed: Seed of the order of the images and of the flips; not negative.
         start: Step of the first batch; it may be set until iteration begins.
         rank: Rank of this process, from 0 to ``world_size - 1``.
-        world_size: Number of processes that train together.
-        flip: Whether to mirror each image left to right with probability 1/2.
+        world_size: How many processes train together.
+        flip: If true, mirror each image left to right with probability 1/2.
         labels: Optional classes of the images; a batch is then a pair (images, labels).
 
     Shape:
@@ -45,7 +45,7 @@ class Batches(IterableDataset[Batch]):
         - labels: (N,); a batch has (B,).
 
     Raises:
-        TypeError: If a size is no integer, or images or labels are no tensor.
+        TypeError: If a size is not an integer, or images or labels are not a tensor.
         ValueError: If a size is out of range, ``batch_size * world_size`` is above N, or shapes do
             not fit.
 
@@ -85,7 +85,7 @@ class Batches(IterableDataset[Batch]):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of steps in an epoch."""
+        """Steps in an epoch."""
         return len(self.images) // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -124,7 +124,7 @@ class Batches(IterableDataset[Batch]):
 
     def _mirrored(self, step: int) -> Tensor:
         """Return a mask of the images of this rank's batch that are mirrored, (B, 1, 1, 1)."""
-        # Drawn for all ranks together, so that it does not depend on their number.
+        # Drawn for all ranks together, so that it does not depend on how many there are.
         total = self.batch_size * self.world_size
         mirrored = torch.rand(total, generator=_generator(self.seed, _FLIP, step)) < 0.5
         return mirrored.view(self.world_size, -1, 1, 1, 1)[self.rank]

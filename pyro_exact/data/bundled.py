@@ -14,7 +14,7 @@ TRAIN_STRIDE = 8
 
 
 def digits(options: Options) -> Images:
-    """Return 1797 grey 8x8 digits of 17 levels; 400 of them are test, whatever the seed.
+    """Return 1797 grey 8x8 digits of 17 levels; 400 digits are test, whatever the seed.
 
     Args:
         options: The fraction and the seed of the validation split.
@@ -33,9 +33,9 @@ def photos(options: Options) -> Images:
     """Return 32x32 RGB patches of two photographs of 427 x 640 pixels, without random choices.
 
     The columns of each photograph are cut into three bands, so that no two splits share a pixel:
-    the left half except for a band at its right edge is train; that band is valid; the right half
+    the left half except for a band at the right edge is train; this band is valid; the right half
     is test. The width of the band is ``fraction`` of the left half, rounded to whole patches; both
-    train and valid have at least one patch. Patches of train start every 8 pixels and overlap;
+    train and valid have at least a patch. Patches of train start every 8 pixels and overlap;
     patches of valid and test do not.
 
     Args:

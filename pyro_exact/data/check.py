@@ -1,4 +1,4 @@
-"""The check of images where they enter a model."""
+"""The check of images that is used when images enter a model."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pyro_exact.checks import check_finite, check_tensor
 
 
 def check_images(x: Tensor, shape: tuple[int, int, int], levels: int) -> None:
-    """Raise an error if a tensor is no batch of images that a model can score.
+    """Raise an error if a tensor is not a batch of images that a model can score.
 
     Args:
-        x: Images in pixel levels: any integer dtype, or floats that hold whole numbers.
+        x: Images in pixel levels: any integer dtype, or floats that hold integers.
         shape: Required shape (C, H, W) of an image.
-        levels: Number of values that a pixel can take, 0, ..., levels - 1.
+        levels: Values that a pixel can take, 0, ..., levels - 1.
 
     Shape:
         - x: (*, C, H, W), with any batch shape, including none.
 
     Raises:
-        TypeError: If ``x`` is no dense tensor of integers or floats.
+        TypeError: If ``x`` is not a dense tensor of an integer or floating-point type.
         ValueError: On wrong channels, height or width; on an empty batch; on a pixel that is NaN,
             infinite, not whole or outside the levels.
 

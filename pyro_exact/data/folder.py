@@ -20,16 +20,16 @@ TEST_FRACTION = 0.1
 
 
 def folder(path: Path, fraction: float, seed: int) -> Images:
-    """Read the images in a folder and its subfolders (png, jpg, jpeg, webp, bmp), sorted by path.
+    """Read the images in a folder and in subfolders (png, jpg, jpeg, webp, bmp), sorted by path.
 
-    Subfolders ``train`` and ``test``, and optionally ``valid`` (or ``val``), in upper or lower
+    Subfolders ``train`` and ``test``, and the optional ``valid`` (or ``val``), in upper or lower
     case, are the splits. Without subfolders, a tenth of the images is test, whatever the seed,
-    ``fraction`` of them is valid and the rest is train. If all files are grey, images have one
-    channel, otherwise three; transparency is dropped. They have 256 levels, or 2, 4 or 16 if no
-    file has more than 1, 2 or 4 bits a pixel.
+    ``fraction`` of the images is valid and the rest is train. When all files are grey, images have
+    one channel, otherwise three; transparency is dropped. They have 256 levels, or 2, 4 or 16
+    if no file has more than 1, 2 or 4 bits a pixel.
 
-    Names that start with a dot are skipped. Files with other suffixes are skipped too, and a
-    `DataWarning` counts them. Links to folders are refused, because a link could lead anywhere.
+    Names that start with a dot are skipped. Files with other suffixes are skipped too, and counted
+    in a `DataWarning`. Links to folders are refused, because a link could lead anywhere.
 
     Args:
         path: The folder.
@@ -38,7 +38,7 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
         seed: Seed of the choice of these images.
 
     Raises:
-        ValueError: If there are no images or too few of them, `read_images` refuses one, a
+        ValueError: If there are no or too few images, an image is refused by `read_images`, a
             subfolder is a link, or only some of the splits are there.
     """
     name = printable(path.resolve().name)
@@ -51,7 +51,7 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
             f"them; got {' and '.join(found)}. Add or rename subfolders."
         )
 
-    # All splits are read together, because they share size, levels and number of channels.
+    # All splits are read together, because they share size, levels and channels.
     files = {split: _files(found[split]) for split in found}
     pixels = read_images([file for some in files.values() for file in some])
     parts = torch.split(pixels.in_levels(), [len(some) for some in files.values()])

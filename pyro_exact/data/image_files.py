@@ -18,7 +18,7 @@ from pyro_exact.checks import printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# No other parser of Pillow sees a file, whatever its name is.
+# No other parser of Pillow is used, whatever the name of a file is.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 LARGEST_IMAGE = 2**24  # pixels of an image
@@ -34,17 +34,17 @@ _PALETTE = ("P", "PA")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
-# Positions in a PNG file: the bits of a channel, and the kind of its pixels, in which 0 is grey.
+# Positions in a PNG file: the bits of a channel, and the type of the pixels, in which 0 is grey.
 _DEPTH, _KIND = 24, 25
 
 
 class Pixels(NamedTuple):
-    """Images of one size.
+    """Images of the same size.
 
     Attributes:
-        images: uint8, (N, C, H, W), with one channel if all files are grey, otherwise three; white
-            is 255.
-        levels: Number of grey levels that the files can distinguish: 2, 4 or 16 if no file has more
+        images: uint8, (N, C, H, W), with one channel if all files are grey, otherwise three;
+            white is 255.
+        levels: Grey levels that the files can distinguish: 2, 4 or 16 if no file has more
             than 1, 2 or 4 bits, otherwise 256.
     """
 
@@ -57,15 +57,15 @@ class Pixels(NamedTuple):
 
 
 def read_images(files: Sequence[Path]) -> Pixels:
-    """Read images of one size, with their EXIF orientation applied and without transparency.
+    """Read images of the same size, using the EXIF orientation, without transparency.
 
     Args:
-        files: At least one PNG, JPEG, WebP or BMP file.
+        files: PNG, JPEG, WebP or BMP files, at least 1.
 
     Raises:
-        ValueError: If a file is no complete, still image of at most 8 bits a channel and 4096 x
+        ValueError: If a file is not a complete, still image of at most 8 bits a channel and 4096 x
             4096 pixels, has another size than the first, or the images take far more memory than
-            their files suggest.
+            expected for these files.
     """
     images, bits = torch.empty(0), 1
     for index, file in enumerate(files):
@@ -105,7 +105,7 @@ def _check_total(files: Sequence[Path], first: NDArray[np.uint8]) -> None:
 
 
 class _Decoded(NamedTuple):
-    """An image, (H, W) or (H, W, 3), and the number of bits of its channels."""
+    """An image, (H, W) or (H, W, 3), and the bits of a channel."""
 
     array: NDArray[np.uint8]
     bits: int
@@ -145,7 +145,7 @@ def _read(file: Path) -> _Decoded:
 
 
 class _RefusedError(Exception):
-    """An image that is complete but cannot be used; its text is the end of the message."""
+    """An image that is complete but cannot be used; this text is the end of the message."""
 
 
 def _check(picture: Image, start: bytes) -> None:

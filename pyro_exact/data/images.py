@@ -16,7 +16,7 @@ SPLITS = ("train", "valid", "test")
 
 
 def is_channels_last(shape: Sequence[int]) -> bool:
-    """Return whether an image of this shape has 1, 3 or 4 channels in its last dimension.
+    """Return whether an image of this shape has 1, 3 or 4 channels in the last dimension.
 
     The image must have at least 5 x 5 pixels: otherwise (H, W, C) and (C, H, W) are ambiguous.
     """
@@ -28,15 +28,15 @@ def is_channels_last(shape: Sequence[int]) -> bool:
 class Images:
     """A data set of images, split into train, valid and test.
 
-    Use it to train a recipe on images of your own. A pixel is an integer level in
-    {0, ..., levels - 1}; nothing is scaled, so bits per dimension need no correction.
+    This type of data set is used to train a recipe. A pixel is an integer level in {0, ..., levels
+    - 1}; nothing is scaled, so bits per dimension need no correction.
 
     Args:
         name: Name of the data set in results.
         train: Training images, uint8.
         valid: Validation images, uint8.
         test: Test images, uint8.
-        levels: Number of values that a pixel can take, from 2 (binary) to 256 (8-bit).
+        levels: Values that a pixel can take, from 2 (binary) to 256 (8-bit).
         train_labels: Classes of the training images, int64, or ``None``.
         valid_labels: Classes of the validation images, int64, or ``None``.
         test_labels: Classes of the test images, int64, or ``None``.
@@ -46,9 +46,9 @@ class Images:
         - labels: (N,), with the N of their split.
 
     Raises:
-        TypeError: If a split is no uint8 tensor, or labels are no int64 tensor.
-        ValueError: If a split is empty, has another shape than the others or a pixel outside the
-            levels, or labels do not match their images or are negative.
+        TypeError: If a split is not a uint8 tensor, or labels are not an int64 tensor.
+        ValueError: If a split is empty, shapes differ or a pixel is outside the levels, or labels
+            do not match the images or are negative.
 
     Example:
         >>> x = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
@@ -82,7 +82,7 @@ class Images:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one image."""
+        """Shape (C, H, W) of an image."""
         _, channels, height, width = self.train.shape
         return channels, height, width
 

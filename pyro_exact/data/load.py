@@ -1,4 +1,4 @@
-"""Load a data set by its name or its path."""
+"""Load a data set by name or by path."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def load(
 ) -> Images:
     """Load a data set.
 
-    If a data set has no validation split of its own, a part of train is held out, by a permutation
-    that `seed` determines. The test split never depends on `seed`, so results with different seeds
-    can be compared.
+    Use this function to load training and test images. When a data set has no validation split, a
+    part of train is held out, using a permutation that depends on `seed`. The test split never
+    depends on `seed`, so results with different seeds can be compared.
 
     Args:
         name: One of
@@ -51,9 +51,9 @@ def load(
             - ``mnist``, ``fashion_mnist``, ``cifar10``, ``svhn``, ``celeba``, ``lsun_bedroom`` (or
               ``lsun``), ``lsun_tower``, ``lsun_church_outdoor``: data sets that torchvision reads
               from ``root``;
-            - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in its subfolder
+            - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in the subfolder
               ``BinarizedMNIST``;
-            - the path of an .npz file with uint8 arrays ``train``, ``test`` and optionally
+            - the path of an .npz file with uint8 arrays ``train``, ``test`` and the optional
               ``valid``, of shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); optionally
               ``train_labels``, ...; optionally ``levels``, which is required if it is neither 2 nor
               256;
@@ -62,20 +62,20 @@ def load(
 
             Names may be written in upper or lower case, with or without ``-`` and ``_``. They come
             before paths: for a folder called ``mnist``, use ``./mnist``.
-        root: The folder where torchvision keeps its data sets; required for those and for
+        root: The folder where torchvision keeps data sets; required for these data sets and for
             ``binarized_mnist``.
-        download: Whether torchvision may download missing files.
+        download: If true, torchvision may download missing files.
         valid_fraction: Fraction of the training images (of all images, for a folder without
-            subfolders) to hold out; 0.1 by default. It has no effect on data sets with a validation
-            split.
+            subfolders) to hold out; the default is 0.1. It has no effect on data sets with a
+            validation split.
         seed: Seed of the choice of the images that are held out; ``photos`` has no random choice.
 
     Raises:
         FileNotFoundError: If there are no such data.
         TypeError: If an .npz file holds another type than uint8.
-        ValueError: On an unknown name, no ``root`` where it is required, a fraction outside (0, 1),
-            or data that cannot be used; the message names the file. If data could be read in
-            another way too, a `DataWarning` says which rule was used.
+        ValueError: On an unknown name, no ``root`` when this is required, a fraction outside (0,
+            1), or data that cannot be used; the message names the file. When data could be read in
+            another way too, a `DataWarning` names the rule that was used.
 
     Example:
         >>> load("digits")

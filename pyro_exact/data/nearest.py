@@ -1,4 +1,4 @@
-"""The nearest images of a data set, to see whether a model has memorised its training images."""
+"""The nearest images of a data set, used to check whether a model has memorised training images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def nearest(x: Tensor, images: Tensor, chunk: int = 4096) -> Tensor:
     Args:
         x: Pixel levels.
         images: Pixel levels of the images to choose from.
-        chunk: Number of these images that are compared at once.
+        chunk: Images that are compared at once.
 
     Shape:
         - x: (N, C, H, W).
@@ -24,8 +24,8 @@ def nearest(x: Tensor, images: Tensor, chunk: int = 4096) -> Tensor:
         - output: (N, C, H, W), of the dtype of ``images``.
 
     Raises:
-        TypeError: If an argument is no tensor.
-        ValueError: If there are no images, their shapes differ, or they are not finite.
+        TypeError: If an argument is not a tensor.
+        ValueError: If there are no images, the shapes differ, or an element is not finite.
 
     Example:
         >>> images = torch.arange(5).view(5, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Warnings about data that could be read in more than one way."""
+"""Warnings about data that could be read in several ways."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 5
 class DataWarning(UserWarning):
     """The rule by which ambiguous data were read, or files that were not read.
 
-    The command line prints these warnings.
+    These warnings are printed by the command line.
     """
 
 
@@ -23,6 +23,6 @@ def note(message: str) -> None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first names of a list as text, and the number of the remaining ones."""
+    """Return the first names of a list as text, and how many remain."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return printable(", ".join(names[:_SHOWN])) + more

@@ -33,24 +33,24 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
     Args:
         path: A file with uint8 arrays ``train``, ``test`` and optionally ``valid`` (or ``val``);
             optionally integer arrays ``train_labels``, ``valid_labels`` and ``test_labels``;
-            optionally a whole number ``levels``. By default, images whose pixels are all 0 or 1
-            have 2 levels and all others 256, so any other number must be stored. Other arrays are
-            named in a `DataWarning`, and not read.
+            optionally an integer ``levels``. By default, images whose pixels are all 0 or 1 have 2
+            levels and all other images 256, so other levels must be stored. Other arrays are named
+            in a `DataWarning`, and not used.
         name: Name of the data set.
         fraction: Fraction of ``train`` that becomes the validation split, if the file has none.
         seed: Seed of the choice of these images.
 
     Shape:
         - train, valid, test: (N, C, H, W); (N, H, W) for grey images; or (N, D) for vectors, which
-          become images of one row. Images of at least 5 x 5 pixels with 1, 3 or 4 channels in the
-          last dimension, (N, H, W, C), are transposed, and a `DataWarning` says so.
+          become images of one row. Images of at least 5 x 5 pixels with 1, 3 or 4 channels in
+          the last dimension, (N, H, W, C), are transposed, and a `DataWarning` says so.
         - labels: (N,).
 
     Raises:
         FileNotFoundError: If there is no such file.
         TypeError: If an array has another dtype.
-        ValueError: If the file is damaged, declares more than it can hold, lacks an array or has
-            one of a wrong shape.
+        ValueError: If the file is damaged, declares more than the file can hold, lacks an array or
+            has an array of a wrong shape.
     """
     found = read_arrays(path, (*_KNOWN, *_ALIASES))
     arrays = _renamed(found.arrays, path)
@@ -76,7 +76,7 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
 
 
 def _renamed(arrays: Mapping[str, Array], path: Path) -> dict[str, Array]:
-    """Return the arrays under our names for them."""
+    """Return the arrays under the names used here."""
     renamed: dict[str, Array] = {}
     for key, array in arrays.items():
         known = _ALIASES.get(key, key)
@@ -126,7 +126,7 @@ def _images(array: Array, subject: str) -> Tensor:
 
 
 def _advice(array: Array) -> str:
-    """Return the end of a message about images of another dtype: their values, and what to do."""
+    """Return the end of a message about images of another dtype: the values, and advice."""
     if array.dtype.kind not in "biuf":
         return ". Store whole numbers from 0 to 255."
 
@@ -150,7 +150,7 @@ def _advice(array: Array) -> str:
 
 
 def _pieces(array: Array) -> Iterator[Array]:
-    """Yield the elements in pieces; in float64, a large file would need several times its size."""
+    """Yield the elements in pieces, because a large file in float64 would need too much memory."""
     flat = array.ravel(order="K")
     for start in range(0, flat.size, _AT_ONCE):
         yield flat[start : start + _AT_ONCE]

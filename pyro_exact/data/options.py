@@ -1,4 +1,4 @@
-"""The options of `load`, which every reader of a data set gets."""
+"""The options of `load`, which are used by every reader of a data set."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """Where a data set is, and how its validation split is held out.
+    """The place of a data set, and the options used to hold out a validation split.
 
     Args:
-        root: The folder of the torchvision data sets, if one was given.
-        download: Whether to download missing files.
+        root: Optional folder of the torchvision data sets.
+        download: If true, download missing files.
         fraction: Fraction of the training images to hold out, for data without a validation split.
         seed: Seed of the choice of these images.
     """

@@ -31,11 +31,11 @@ class Split:
     def hold_out(
         self, fraction: float, seed: int, subject: str = "hold_out"
     ) -> tuple[Split, Split]:
-        """Return the images that are kept and those that are held out, at least one each.
+        """Return the images that are kept and the images that are held out, at least 1 each.
 
         Args:
             fraction: Fraction of the images to hold out.
-            seed: Seed of the permutation that chooses them.
+            seed: Seed of the permutation that chooses these images.
             subject: Name of the images in an error.
 
         Raises:
@@ -72,7 +72,7 @@ def assemble(
         train: The training split.
         valid: The validation split; `None` holds it out of ``train``.
         test: The test split.
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
         fraction: Fraction of ``train`` to hold out.
         seed: Seed of the choice of these images.
     """

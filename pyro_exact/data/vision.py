@@ -1,4 +1,4 @@
-"""The data sets that torchvision reads, and the binarized MNIST."""
+"""The data sets that are read via torchvision, and the binarized MNIST."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Source(NamedTuple):
 def vision(name: str, options: Options) -> Images:
     """Read a data set that torchvision knows.
 
-    - mnist, fashion_mnist: 28x28 grey. cifar10, svhn (without its "extra" images): 32x32 RGB. All
+    - mnist, fashion_mnist: 28x28 grey. cifar10, svhn (without the "extra" images): 32x32 RGB. All
       have labels.
     - celeba: the aligned images, their central 148x148 pixels resized to 64x64, as in Dinh et al.
-      (2017); its own validation split. It needs 2.5 GB of memory.
+      (2017), with a validation split. This needs 2.5 GB of memory.
     - lsun_bedroom (or lsun), lsun_tower, lsun_church_outdoor: shorter side resized to 96, then the
       central 64x64 pixels; Dinh et al. (2017) use random crops instead. Test is LSUN's "val", which
-      has 300 images. It needs the package lmdb, and memory for all images (12 kB each: 37 GB for
+      has 300 images. This needs the package lmdb, and memory for all images (12 kB each: 37 GB for
       the bedrooms, twice that while the validation split is held out). torchvision leaves an index
       named ``_cache_...`` in the current directory.
 
@@ -96,13 +96,13 @@ def vision(name: str, options: Options) -> Images:
 
 
 def binarized_mnist(options: Options) -> Images:
-    """Read Larochelle's fixed binarization of MNIST, with its validation split, without labels.
+    """Read the fixed binarization of MNIST by Larochelle, with a validation split, without labels.
 
     Args:
         options: The root.
 
     Raises:
-        FileNotFoundError: If the file is neither in the root nor in its subfolder BinarizedMNIST.
+        FileNotFoundError: If the file is neither in the root nor in the subfolder BinarizedMNIST.
     """
     root = options.need_root("binarized_mnist")
     places = [root / "binarized_mnist.npz", root / "BinarizedMNIST" / "binarized_mnist.npz"]
@@ -193,7 +193,7 @@ def _lsun(category: str) -> Source:
 
 
 def _check_lsun(root: Path, category: str) -> None:
-    """Raise an error if the data or the package that reads them are missing."""
+    """Raise an error if the data or the required package are missing."""
     for name in ("train", "val"):
         place = root / f"{category}_{name}_lmdb"
         if not place.is_dir():

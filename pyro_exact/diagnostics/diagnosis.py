@@ -15,15 +15,16 @@ LITTLE = 1.0  # nats: a latent that carries less information is ignored
 
 @dataclass(frozen=True)
 class Level:
-    """A latent site, and the information that it carries on the data.
+    """A latent site, and the information on the data in this latent.
 
     Attributes:
-        kl: Divergence of the posterior from the prior, for each datum in nats, by Monte Carlo; for
-            a level below another, its expectation over the upper level.
+        kl: Divergence of the posterior from the prior, for each datum in nats, computed via Monte
+            Carlo; for a level below another, the expectation over the upper level.
         kl_by_unit: Mean of the divergence over the data for each element of the latent, in closed
-            form; `None` if the elements of the posterior depend on each other, as behind a flow.
+            form; `None` when the elements of the posterior depend on each other, for example after
+            a flow.
         activity: Variance over the data of the posterior mean of each element, minus the variance
-            of its estimate.
+            of the estimate of this mean.
         draws: Some draws, (draws, N, *event).
     """
 
@@ -34,17 +35,17 @@ class Level:
 
     @property
     def active(self) -> int:
-        """Number of active units (Burda, Grosse and Salakhutdinov, 2016, section 5.2)."""
+        """Count of active units (Burda, Grosse and Salakhutdinov, 2016, section 5.2)."""
         return int((self.activity > ACTIVE).sum())
 
     @property
     def units(self) -> int:
-        """Number of units."""
+        """Count of units."""
         return self.activity.numel()
 
     @property
     def ignored(self) -> bool:
-        """Whether the latent carries less than a nat."""
+        """True if the latent carries less than a nat."""
         return self.kl.mean().item() < LITTLE
 
 
@@ -59,8 +60,8 @@ class Diagnosis:
         levels: The latent sites by name.
         mutual_information: Mutual information of data and latents under the guide, in nats: a lower
             bound, at most log N.
-        decoder_gain: By how many nats a datum is more probable given its own latents than given
-            those of other data.
+        decoder_gain: Gain of log-probability of a datum, in nats, when the corresponding latents
+            are used instead of the latents of other data.
         data: The data, (N, *event).
         reconstructed: A draw given a draw of the latents of each datum.
         predicted: Data sets drawn from the model, (draws, N, *event).
@@ -78,7 +79,7 @@ class Diagnosis:
 
     @property
     def reliable_k(self) -> float:
-        """Largest Pareto k for which this number of samples suffices, at most 0.7.
+        """Largest Pareto k that is reliable when this many samples are used, at most 0.7.
 
         Vehtari et al. (2024), equation 13.
         """
@@ -86,7 +87,7 @@ class Diagnosis:
 
     @property
     def unreliable(self) -> int:
-        """Number of data whose weights have too heavy a tail."""
+        """Count of data whose weights have too heavy a tail."""
         return int((~(self.pareto_k <= self.reliable_k)).sum())
 
     @property
@@ -96,10 +97,11 @@ class Diagnosis:
 
     @property
     def ignored(self) -> bool:
-        """Whether the latent carries less than a nat, or the decoder gains less from it."""
+        """True if the latent carries less than a nat, or the decoder gains less from it."""
         # The estimate of the mutual information is at most log N: few data cannot show a nat.
         required = min(LITTLE, 0.5 * math.log(len(self.data)))
-        return min(self.kl, self.decoder_gain) < LITTLE or self.mutual_information < required
+        carried = min(self.kl, self.decoder_gain)
+        return carried < LITTLE or self.mutual_information < required
 
     @property
     def verdict(self) -> str:
@@ -107,7 +109,7 @@ class Diagnosis:
         return " ".join([self._of_latents(), *self._of_levels(), *self._of_bounds()])
 
     def summary(self) -> dict[str, Any]:
-        """Return the findings in plain values, for JSON; those of single data as their mean."""
+        """Return the findings in plain values, for JSON, using means over the data."""
         levels = self.levels.items()
         return {
             "data": len(self.data),
@@ -125,12 +127,12 @@ class Diagnosis:
         }
 
     def _of_latents(self) -> str:
-        """Return whether the latents are used, and what to do if they are not."""
+        """Return whether the latents are used, with advice if they are not."""
         active = sum(level.active for level in self.levels.values())
         units = sum(level.units for level in self.levels.values())
         found = (
-            f"KL {self.kl:.1f} nats, {active} of {units} units active. The guide tells one datum from "
-            f"others by {_rounded(self.mutual_information)} nats, the decoder by "
+            f"KL {self.kl:.1f} nats, {active} of {units} units active. The guide tells one datum "
+            f"from others by {_rounded(self.mutual_information)} nats, the decoder by "
             f"{_rounded(self.decoder_gain)}."
         )
         if not self.ignored:
@@ -139,13 +141,13 @@ class Diagnosis:
         if self.kl < LITTLE:
             return (
                 f"The decoder explains the data without z: {found} Try free bits "
-                f"(training.elbo.free_nats), an annealed divergence (training.elbo.anneal kl), or a "
-                f"decoder that models less by itself."
+                "(training.elbo.free_nats), an annealed divergence (training.elbo.anneal kl), or a "
+                "decoder that models less by itself."
             )
         return (
-            f"The decoder explains the data without z, and the divergence buys nothing: {found} Train "
-            f"longer, or anneal the divergence from the start (training.elbo.anneal kl), before the "
-            f"decoder has learned to do without."
+            f"The decoder explains the data without z, and the divergence buys nothing: {found} "
+            "Train longer, or anneal the divergence from the start (training.elbo.anneal kl), "
+            "before the decoder has learned to do without."
         )
 
     def _of_levels(self) -> list[str]:
@@ -167,9 +169,9 @@ class Diagnosis:
 
         if self.unreliable:
             found.append(
-                f"Pareto's k exceeds {self.reliable_k:.2f} for {self.unreliable} of {len(self.data)} "
-                f"data: for those even that bound may be loose. Try a richer posterior (a flow, or one "
-                f"of more layers)."
+                f"Pareto's k exceeds {self.reliable_k:.2f} for {self.unreliable} of "
+                f"{len(self.data)} data: for those even that bound may be loose. Try a richer "
+                "posterior (a flow, or one of more layers)."
             )
         return found
 

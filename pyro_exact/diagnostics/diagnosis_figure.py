@@ -22,20 +22,25 @@ if TYPE_CHECKING:
 
 
 SIZE = (13, 8)  # inches
-DPI, HIGHEST_DPI = 100, 400
+DPI = 100
+HIGHEST_DPI = 400
 IMAGE_INCHES = 3  # least width of a grid of images on the page
 SHOWN = 48  # images
 
 
 def save_page(
-    diagnosis: Diagnosis, data: Any, levels: int, path: str | Path, title: str = ""
+    diagnosis: Diagnosis,
+    data: Any,
+    levels: int,
+    path: str | Path,
+    title: str = "",
 ) -> None:
     """Save the figures of a diagnosis as a PNG file.
 
     Args:
         diagnosis: The diagnosis, from `diagnose`.
-        data: The same in the format of ArviZ, from `inference_data`.
-        levels: Number of pixel levels.
+        data: The diagnosis in the format of ArviZ, from `inference_data`.
+        levels: Levels of a pixel.
         path: A PNG file.
         title: Title of the page.
 
@@ -56,7 +61,10 @@ def save_page(
     _titled(axes[1, 0], "mean level: data, and draws of the model")
     axes[1, 0].set(xlabel="mean level", yticks=[])
 
-    pairs = torch.stack((diagnosis.data.float(), diagnosis.reconstructed.float()), dim=1)
+    pairs = torch.stack(
+        (diagnosis.data.float(), diagnosis.reconstructed.float()),
+        dim=1,
+    )
     largest = max(
         _images(
             pairs.flatten(0, 1), levels, "data, each beside a draw given its latent", axes[1, 1]
@@ -64,7 +72,8 @@ def save_page(
         _images(diagnosis.predicted[0], levels, "samples", axes[1, 2]),
     )
 
-    words = [textwrap.fill(printable(text), 150) for text in (title, diagnosis.verdict) if text]
+    texts = (title, diagnosis.verdict)
+    words = [textwrap.fill(printable(text), 150) for text in texts if text]
     figure.suptitle("\n".join(words), fontsize=11, parse_math=False)
 
     # Each pixel of an image takes one pixel of the page or more.
@@ -74,7 +83,7 @@ def save_page(
 
 
 def _check(diagnosis: Diagnosis) -> None:
-    """Raise an error if a value is not finite: a figure would leave it out without a word."""
+    """Raise an error if a value is not finite, because a figure would leave it out silently."""
     advice = "Look at the guide where its weights are extreme, or train longer"
     for k, bound in diagnosis.bounds.items():
         check_finite("save_page", f"the bound of {k} samples", bound, advice)
@@ -88,14 +97,14 @@ def _titled(axis: Axes, title: str) -> None:
 
 
 def _whole_numbers(axis: Axis) -> None:
-    """Put the ticks of an axis at whole numbers."""
+    """Put the ticks of an axis at integers."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Draw how far each importance-weighted bound is above the tightest bound."""
+    """Draw the distance of each importance-weighted bound from the tightest bound."""
     ks = list(diagnosis.bounds)
     nats = np.stack([-bound.numpy() for bound in diagnosis.bounds.values()])
     gaps = nats - nats[-1]
@@ -109,7 +118,10 @@ def _bounds(diagnosis: Diagnosis, axis: Axes) -> None:
         xlabel="samples k",
         ylabel=f"nats above the bound of k = {ks[-1]:,}",
     )
-    _titled(axis, f"bound: {nats[0].mean():.2f} (ELBO) to {nats[-1].mean():.2f} nats")
+    _titled(
+        axis,
+        f"bound: {nats[0].mean():.2f} (ELBO) to {nats[-1].mean():.2f} nats",
+    )
     axis.legend()
 
 
@@ -130,13 +142,19 @@ def _pareto(diagnosis: Diagnosis, axis: Axes) -> None:
 
 
 def _units(diagnosis: Diagnosis, axis: Axes) -> None:
-    """Draw the divergence of each unit, where it has a closed form in all levels, and else its activity."""
+    """Draw the divergence of each unit when this has a closed form, otherwise the activity."""
     exact = all(level.kl_by_unit is not None for level in diagnosis.levels.values())
     for name, level in diagnosis.levels.items():
         shown = level.kl_by_unit if exact and level.kl_by_unit is not None else level.activity
         values = np.sort(shown.flatten().numpy())[::-1]
         label = f"{printable(name)}: {level.kl.mean():.1f} nats, {level.active} active"
-        axis.plot(np.arange(1, len(values) + 1), values, marker="o", ms=4, label=label)
+        axis.plot(
+            np.arange(1, len(values) + 1),
+            values,
+            marker="o",
+            ms=4,
+            label=label,
+        )
 
     if exact:
         _titled(axis, f"KL from the prior: {diagnosis.kl:.2f} nats")
@@ -153,8 +171,13 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
     axis.legend()
 
 
-def _images(images: Tensor, levels: int, title: str, axis: Axes) -> int:
-    """Draw some images, and return the longer side of their grid in pixels. Vectors are not drawn."""
+def _images(
+    images: Tensor,
+    levels: int,
+    title: str,
+    axis: Axes,
+) -> int:
+    """Draw images, not vectors, and return the longer side of the grid in pixels."""
     axis.axis("off")
     if images.dim() != 4:
         return 0

@@ -1,4 +1,4 @@
-"""Monte Carlo estimates of a diagnosis: weights, bounds, divergences, and the use of the latents."""
+"""Monte Carlo estimates of a diagnosis: weights, bounds, divergences, use of the latents."""
 
 from __future__ import annotations
 
@@ -60,14 +60,22 @@ class _Site:
         error = variance.mean(0) / (samples - 1)
         activity = (mean.var(0) - error).clamp_min(0)
 
-        return Level(kl.mean(0), self.kl_by_unit, activity, torch.as_tensor(self.draws))
+        return Level(
+            kl.mean(0),
+            self.kl_by_unit,
+            activity,
+            torch.as_tensor(self.draws),
+        )
 
 
 def weights_and_levels(
-    model: GenerativeModel, x: Tensor, samples: int
+    model: GenerativeModel,
+    x: Tensor,
+    samples: int,
 ) -> tuple[Tensor, dict[str, Level]]:
     """Return the log-weights, (samples, N), and the findings on each latent."""
-    weights, sites = [], defaultdict[str, _Site](_Site)
+    weights = []
+    sites = defaultdict[str, _Site](_Site)
     most = max(1, AT_ONCE // x.numel())
 
     for done in range(0, samples, most):
@@ -83,7 +91,7 @@ def weights_and_levels(
 
 
 def bound(log_weights: Tensor, k: int) -> Tensor:
-    """Return the importance-weighted bound of k samples for each datum, a mean over disjoint groups of k."""
+    """Return the importance-weighted bound of each datum, using disjoint groups of k samples."""
     used = len(log_weights) // k * k
     groups = log_weights[:used].unflatten(0, (-1, k))
 
@@ -97,8 +105,11 @@ def mutual_information(model: GenerativeModel, x: Tensor) -> float:
     n = len(x)
     drawn, _ = model.traces(x, 1)
 
-    # (1, N, *event) -> (N, 1, *event): the draw of each datum is scored under the posteriors of all.
-    latents = {name: site["value"].transpose(0, 1) for name, site in _latents(drawn)}
+    # (1, N, *event) -> (N, 1, *event): the draw of each datum is scored under all posteriors.
+    latents = {}
+    for name, site in _latents(drawn):
+        latents[name] = site["value"].transpose(0, 1)
+
     with pyro.plate("samples", n, dim=-2), pyro.plate("data", n, dim=-1):
         scored = poutine.trace(poutine.condition(model.infer, data=latents)).get_trace(x)
     scored.compute_log_prob()
@@ -111,8 +122,9 @@ def mutual_information(model: GenerativeModel, x: Tensor) -> float:
 
 
 def decoder_gain(model: GenerativeModel, x: Tensor) -> float:
-    """Return how much more probable data are given their own latents than given those of other data."""
-    n, others = len(x), min(OTHERS, len(x) - 1)
+    """Return the gain of log-probability of data when the corresponding latents are used."""
+    n = len(x)
+    others = min(OTHERS, len(x) - 1)
     drawn, joint = model.traces(x)
 
     # Each datum gets the latents of the data that follow it.
@@ -133,7 +145,7 @@ def decoder_gain(model: GenerativeModel, x: Tensor) -> float:
 
 
 def reconstructed(model: GenerativeModel, x: Tensor) -> Tensor:
-    """Draw data from the model given a draw of the latents of each datum."""
+    """Draw data from the model using a draw of the latents of each datum."""
     guide, _ = model.traces(x)
     latents = {name: site["value"] for name, site in _latents(guide)}
     with pyro.plate("data", len(x)):
@@ -159,12 +171,12 @@ def _kl_by_unit(q: Any, p: Any) -> Tensor | None:
 
 
 def _check_weights(log_weights: Tensor) -> None:
-    """Raise an error if weights of a datum are not finite, or all of them are zero."""
+    """Raise an error if weights of a datum are not finite, or all weights are zero."""
     finite = log_weights.amax(0).isfinite()
     if not bool(finite.all()):
         bad = (~finite).nonzero().flatten().tolist()
         raise ValueError(
-            f"diagnose expects weights p(x, z) / q(z | x) that are finite, and not all zero; those of "
-            f"{len(bad)} of {log_weights.shape[1]} data are not so, first of datum {bad[0]}. Look there "
-            f"at the guide's distribution."
+            "diagnose expects weights p(x, z) / q(z | x) that are finite, and not all zero; those "
+            f"of {len(bad)} of {log_weights.shape[1]} data are not so, first of datum {bad[0]}. "
+            "Look there at the guide's distribution."
         )

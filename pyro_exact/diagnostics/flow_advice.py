@@ -1,4 +1,4 @@
-"""Advice in words on the layers of a flow: unusual findings and their remedies."""
+"""Advice in words on the layers of a flow: unusual findings and remedies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMED = 3  # layers that are named with one advice
 
 Finding = tuple[str, str]  # a finding and its remedy
 
-# For each limit of a formula, as its method `saturation` names it.
+# For each limit of a formula, by the name used in the method `saturation`.
 REMEDIES = {
     "log-scale at its bound": "Raise the bound of the scale, add layers, or lower the learning "
     "rate.",
@@ -28,8 +28,8 @@ REMEDIES = {
     "ActNorm before it and call initialize with data.",
     "spline with a bin of the least size": "Lower the learning rate, or take fewer bins. Values "
     "that occur many times in the data do this too: add noise to them.",
-    "spline with the least slope": "Lower the learning rate, or take more bins. Gaps in the data do "
-    "this too.",
+    "spline with the least slope": "Lower the learning rate, or take more bins. Gaps in the data "
+    "do this too.",
     "component of the least scale": "Lower the learning rate. Values that occur many times in the "
     "data do this too: add noise to them.",
 }
@@ -94,24 +94,27 @@ def _of_flow(report: FlowReport) -> Iterator[str]:
     """Return a sentence or two for each unusual finding on the flow as a whole."""
     if report.non_finite:
         yield (
-            f"{report.non_finite} of {report.data} data have no finite log-density. Repair the first layer that is "
-            f"named above."
+            f"{report.non_finite} of {report.data} data have no finite log-density. Repair the "
+            "first layer that is named above."
         )
         return
 
     if report.condition is not None and report.condition > LARGE_CONDITION:
         yield (
-            f"The condition number of the whole flow is {report.condition:.1g}. Look at the layers with the largest "
-            f"ones; a column of the data that is constant, or a function of the others, does this too: leave it out."
+            f"The condition number of the whole flow is {report.condition:.1g}. Look at the layers "
+            "with the largest ones; a column of the data that is constant, or a function of the "
+            "others, does this too: leave it out."
         )
     if report.inverse_error is not None and report.inverse_error > LARGE_ERROR:
         yield (
-            f"Data that go to noise and back in float32 change by {report.inverse_error:.1g} of their spread. {INVERSE}"
+            f"Data that go to noise and back in float32 change by {report.inverse_error:.1g} of "
+            f"their spread. {INVERSE}"
         )
     if not LEAST_NOISE < report.noise_rms < LARGEST_NOISE:
         yield (
-            f"The noise of these data has a root mean square of {report.noise_rms:.2g}, not 1. Call initialize with "
-            f"data, or train longer; after training, these data differ from those of the training."
+            f"The noise of these data has a root mean square of {report.noise_rms:.2g}, not 1. "
+            "Call initialize with data, or train longer; after training, these data differ from "
+            "those of the training."
         )
 
 

@@ -32,24 +32,24 @@ def flow_report(
     jacobians: int = JACOBIANS,
     seed: int = 0,
 ) -> FlowReport:
-    r"""Look at each layer of a flow on some data, to find out why it does not train, or does not invert.
+    r"""Return a report on each layer of a flow. Use it when a flow does not train or invert.
 
     The data go to noise in float32, and each layer is inverted there. Jacobians are computed in
-    float64: in full for events of at most 64 elements, and for larger events estimated by a power
-    iteration with :math:`J v` and :math:`J^\top v`, for the layer and for its inverse. All of it
-    happens in evaluation mode on copies: the flow and the random state are left alone.
+    float64: in full for events of at most 64 elements, and for larger events estimated via a power
+    iteration using :math:`J v` and :math:`J^\top v`, for the layer and for the inverse. This report
+    uses copies in evaluation mode: the flow and the random state do not change.
 
     Args:
-        flow: A `Flow`, a `Density` of one, a `Dequantized` model, or a `Bijection` from data to
-            noise (pass ``bijection.inv`` if yours goes from noise to data).
+        flow: A `Flow`, a `Density` of a flow, a `Dequantized` model, or a `Bijection` from data to
+            noise (use ``bijection.inv`` when a bijection goes from noise to data).
         data: A batch of shape (N, \*event), at least 2; pixel levels for a `Dequantized` model.
         context: The context of a conditional flow, or the classes of a class-conditional model.
-        jacobians: Number of data at which Jacobians are computed (default 16; 2 where they are
-            estimated).
+        jacobians: How many data are used to compute Jacobians; the default is 16, or 2 when
+            Jacobians are estimated.
         seed: Seed of the dequantisation noise, and of the power iteration.
 
     Raises:
-        TypeError: If ``flow`` is none of these, or the data are no tensor of real numbers.
+        TypeError: If ``flow`` has another type, or the data are not a tensor of a real type.
         ValueError: If the data have another shape, are fewer than two, or are not finite.
 
     Example:
@@ -62,14 +62,16 @@ def flow_report(
     seed = check_seed("flow_report", seed)
     advice = "Repair them, or leave them out"
     check_finite("flow_report", "data", check_tensor("flow_report", "data", data), advice)
-    bijection, x, context = _unbound(*_to_noise(flow, data, context, seed))
+    bound = _to_noise(flow, data, context, seed)
+    bijection, x, context = _unbound(*bound)
     if len(x) < 2:
         raise ValueError(f"flow_report expects at least 2 data; got {len(x)}. Pass more.")
 
     # In float32, as the flow is used.
     single = _copy(bijection, torch.float32)
     trace = FlowTrace(single)
-    x_single, c_single = x.float(), None if context is None else context.float()
+    x_single = x.float()
+    c_single = None if context is None else context.float()
     noise, ladj = trace.run(x_single, c_single)
     with torch.no_grad():
         back, _ = single.inverse_and_ladj(noise, c_single)
@@ -79,7 +81,8 @@ def flow_report(
     precise = FlowTrace(double)
     few = jacobians if x[0].numel() <= EXACT_DIM else min(jacobians, ESTIMATED)
     few = min(few, len(x))
-    x_double, c_double = x[:few].double(), None if context is None else context[:few].double()
+    x_double = x[:few].double()
+    c_double = None if context is None else context[:few].double()
     precise.run(x_double, c_double)
 
     pairs = zip(trace.calls, precise.calls, strict=True)
@@ -89,13 +92,15 @@ def flow_report(
 
 
 def _to_noise(
-    flow: nn.Module, data: Tensor, context: Tensor | None, seed: int
+    flow: nn.Module,
+    data: Tensor,
+    context: Tensor | None,
+    seed: int,
 ) -> tuple[Bijection, Tensor, Tensor | None]:
-    """Return the bijection from data to noise, its input and its context."""
+    """Return the bijection from data to noise, with the input and the context."""
     x = data.to(weight_of(flow).device)
-    context = (
-        None if context is None else check_tensor("flow_report", "context", context).to(x.device)
-    )
+    if context is not None:
+        context = check_tensor("flow_report", "context", context).to(x.device)
 
     if isinstance(flow, Dequantized):
         flow.check(data)
@@ -120,9 +125,11 @@ def _to_noise(
 
 
 def _unbound(
-    bijection: Bijection, x: Tensor, context: Tensor | None
+    bijection: Bijection,
+    x: Tensor,
+    context: Tensor | None,
 ) -> tuple[Bijection, Tensor, Tensor | None]:
-    """Return a bijection without the context that is bound to it, and a context for each datum."""
+    """Return a bijection without the bound context, and a context for each datum."""
     inverted = isinstance(bijection, Inverse)
     inner = bijection.inv if inverted else bijection
     if isinstance(inner, Conditioned):
@@ -133,7 +140,8 @@ def _unbound(
     shape = bijection.context_shape
     if context is None or shape is None:
         return bijection, x, context
-    return bijection, x, context.expand(len(x), *context.shape[context.dim() - len(shape) :])
+    event = context.shape[context.dim() - len(shape) :]
+    return bijection, x, context.expand(len(x), *event)
 
 
 def _copy(bijection: Bijection, dtype: torch.dtype) -> Bijection:
@@ -144,13 +152,20 @@ def _copy(bijection: Bijection, dtype: torch.dtype) -> Bijection:
     return copied
 
 
-def _layer(index: int, call: Call, precise: Call, seed: int) -> LayerReport:
-    """Return the report on a layer from its evaluations in float32 and in float64."""
+def _layer(
+    index: int,
+    call: Call,
+    precise: Call,
+    seed: int,
+) -> LayerReport:
+    """Return the report on a layer using evaluations in float32 and in float64."""
     jacobian = None if call.container else _stretch(precise, seed)
     ranges = call.log_scales
     log_scales: tuple[float, float] | None
     if ranges:
-        log_scales = min(low for low, _ in ranges), max(high for _, high in ranges)
+        lowest = min(low for low, _ in ranges)
+        highest = max(high for _, high in ranges)
+        log_scales = (lowest, highest)
     else:
         log_scales = None if jacobian is None else (jacobian.least, jacobian.greatest)
 
@@ -173,7 +188,7 @@ def _layer(index: int, call: Call, precise: Call, seed: int) -> LayerReport:
 
 
 def _stretch(call: Call, seed: int) -> Stretch | None:
-    """Return the singular values of the Jacobian of a layer, where its inputs are finite."""
+    """Return the singular values of the Jacobian of a layer, when the inputs are finite."""
     rows = _finite(call.x)
     if not bool(rows.any()):
         return None
@@ -195,7 +210,8 @@ def _error(back: Tensor, x: Tensor) -> float | None:
     rows = _finite(x)
     if not bool(rows.any()):
         return None
-    x, back = x[rows].double(), back[rows].double()
+    x = x[rows].double()
+    back = back[rows].double()
 
     spread = (x - x.mean(0)).square().mean().sqrt()
     if spread == 0:
@@ -205,7 +221,7 @@ def _error(back: Tensor, x: Tensor) -> float | None:
 
 
 def _finite(x: Tensor) -> Tensor:
-    """Return which data have finite elements alone."""
+    """Return a mask of the data whose elements are all finite."""
     return x.flatten(1).isfinite().all(1)
 
 
@@ -218,7 +234,7 @@ def _of_flow(
     whole: Stretch | None,
     jacobians: int,
 ) -> FlowReport:
-    """Return the report on the flow as a whole, with those on its layers."""
+    """Return the report on the flow as a whole, with the reports on the layers."""
     finite = _finite(noise) & ladj.isfinite()
     usable = noise[finite]
     return FlowReport(

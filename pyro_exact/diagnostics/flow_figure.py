@@ -27,7 +27,11 @@ ADVICE = 3  # lines of advice at the top of the page
 LEAST_ERROR = 1e-9  # drawn for an inverse without any error
 
 
-def save_flow_page(report: FlowReport, path: str | Path, title: str = "") -> None:
+def save_flow_page(
+    report: FlowReport,
+    path: str | Path,
+    title: str = "",
+) -> None:
     """Save the figures of a report on a flow as a PNG file.
 
     Args:
@@ -101,7 +105,12 @@ def _limits(report: FlowReport, axis: Axes) -> None:
         axis.legend()
 
 
-def _positive(report: FlowReport, name: str, large: float, axis: Axes) -> None:
+def _positive(
+    report: FlowReport,
+    name: str,
+    large: float,
+    axis: Axes,
+) -> None:
     """Draw a positive quantity of each layer on a logarithmic scale."""
 
     def value(layer: LayerReport) -> float | None:
@@ -118,7 +127,7 @@ def _positive(report: FlowReport, name: str, large: float, axis: Axes) -> None:
 
 
 def _name_layers(report: FlowReport, axis: Axes) -> None:
-    """Write the names of the layers below an axis, or their numbers if there are many."""
+    """Write the names of the layers below an axis, or the indices if there are many."""
     if len(report.layers) > FEW:
         axis.set_xlabel("layer, from data to noise")
         return

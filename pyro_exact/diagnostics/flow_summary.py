@@ -1,4 +1,4 @@
-"""A report on a flow, layer by layer: how far it stretches, where it saturates, how well it inverts."""
+"""A report on a flow, layer by layer: stretching, saturation, and errors of the inverse."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ class LayerReport:
     Attributes:
         index: Place of the layer, from 1; layers are counted from the data to the noise.
         name: Name of the layer in the bijection, as in ``named_modules``.
-        kind: Class of the layer, and of its formula if it has one.
-        parameters: Number of parameters.
+        kind: Type of the layer: the class of the layer, and of the formula if the layer has a
+            formula.
+        parameters: How many parameters the layer has.
         log_scales: Smallest and largest log-scale, in nats: of the elements for a layer with a
             formula, of the singular values of the Jacobian for any other.
         saturation: Share of the elements at each limit of the formula.
         inverse_error: Largest error of the inverse in float32, in units of the spread of the
-            inputs; `None` for a container, and where it is not finite.
+            inputs; `None` for a container, and when this is not finite.
         condition: Largest condition number of the Jacobian; `None` as above.
-        exact: Whether the Jacobian was computed in full, and not estimated by power iteration.
-        non_finite: Number of data that are finite before the layer and not after it.
+        exact: True if the Jacobian was computed in full, and not estimated via power iteration.
+        non_finite: Count of data that are finite before the layer and not after it.
         bad_weights: Name of the first weight that is not finite, and whether it is NaN or infinite.
     """
 
@@ -65,21 +66,21 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class FlowReport:
-    """The findings of `flow_report`. Print it, or take `summary` for JSON.
+    """The findings of `flow_report`. Print this report, or use `summary` for JSON.
 
     Attributes:
         layers: The layers from the data to the noise.
-        data: Number of data.
-        dim: Number of elements of a datum.
+        data: How many data were used.
+        dim: Elements of a datum.
         inverse_error: Largest error of data that went to noise and back in float32, in units of the
             spread of the data; `None` if it is not finite.
         log_scales: Logarithms of the smallest and largest singular value of the Jacobian.
         condition: Largest condition number of the Jacobian of the whole flow.
-        exact: Whether that Jacobian was computed in full, and not estimated by power iteration.
-        jacobians: Number of data at which Jacobians were computed.
+        exact: True if that Jacobian was computed in full, and not estimated by power iteration.
+        jacobians: How many data were used to compute Jacobians.
         noise_rms: Root mean square of the noise of the data; 1 for a standard normal.
         noise_largest: Largest absolute value of an element of the noise.
-        non_finite: Number of data whose noise or log-determinant is not finite.
+        non_finite: Count of data whose noise or log-determinant is not finite.
     """
 
     layers: tuple[LayerReport, ...]
@@ -96,7 +97,7 @@ class FlowReport:
 
     @property
     def advice(self) -> list[str]:
-        """The unusual findings, each with a remedy, in words; empty if there are none."""
+        """The unusual findings, each with a remedy, in words; empty when there are no findings."""
         return advice(self)
 
     @property
@@ -119,16 +120,21 @@ class FlowReport:
         mark = "" if self.exact else "~"
         how = "" if self.exact else ", by power iteration, which is never too large"
         return [
-            f"{len(self.layers)} layers from data to noise, on {self.data} data of {self.dim} elements",
-            f"condition number: {_shown(self.condition, mark)} (largest of {self.jacobians} data{how})",
-            f"error of the inverse in float32: {_shown(self.inverse_error)} of the spread of the data",
-            f"noise: root mean square {self.noise_rms:.2f}, largest element {self.noise_largest:.3g}",
+            f"{len(self.layers)} layers from data to noise, on {self.data} data of {self.dim} "
+            "elements",
+            f"condition number: {_shown(self.condition, mark)} (largest of {self.jacobians} "
+            f"data{how})",
+            f"error of the inverse in float32: {_shown(self.inverse_error)} of the spread of the "
+            "data",
+            f"noise: root mean square {self.noise_rms:.2f}, largest element "
+            f"{self.noise_largest:.3g}",
         ]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the rows of a table as lines."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = zip(*rows, strict=True)
+    widths = [max(map(len, column)) for column in columns]
 
     lines = []
     for row in rows:
@@ -138,12 +144,12 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _shown(value: float | None, mark: str = "") -> str:
-    """Return a number in two digits."""
+    """Return a value in two digits."""
     return "-" if value is None or not math.isfinite(value) else f"{mark}{value:.2g}"
 
 
 def _signed(value: float) -> str:
-    """Return a number with its sign; zero has none."""
+    """Return a value with a sign; zero has no sign."""
     return f"{round(value, 2) + 0.0:+.2f}" if round(value, 2) else "0"
 
 

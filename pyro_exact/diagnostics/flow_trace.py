@@ -1,4 +1,4 @@
-"""Record the calls of the layers of a flow, without any help of the layers."""
+"""Record the calls of the layers of a flow, used for the report on a flow."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Call:
     Attributes:
         name: Name of the layer within the flow, as in ``named_modules``.
         part: The layer itself.
-        layer: The layer, or its inverse, in the direction that was taken.
+        layer: The layer, or the inverse, in the direction that was used.
         x: The input.
         y: The output.
         ladj: The log-determinant.
         context: The context, if the layer takes a context.
-        container: Whether the layer holds other layers.
+        container: True if the layer holds other layers.
         log_scales: Smallest and largest log-derivative of each call of a formula.
-        saturation: Share of the elements at each limit of a formula, for each of its calls.
+        saturation: Share of the elements at each limit of a formula, for each call of this formula.
     """
 
     name: str
@@ -45,8 +45,9 @@ class Call:
 class FlowTrace:
     """The calls of the layers of a flow, in the order in which they end.
 
-    A layer is a `Bijection` without another one inside, or a container with a formula of its own,
-    such as `FactorOut`. The methods of the instances are replaced, so pass a copy of a flow.
+    A layer is a `Bijection` without another bijection inside, or a container with a formula, for
+    example `FactorOut`. The methods of the instances are replaced, so a copy of a flow must be
+    used.
 
     Args:
         flow: The flow, which is changed.
@@ -75,16 +76,27 @@ class FlowTrace:
             self._recording = False
 
     def _watch_layer(self, name: str, layer: Bijection) -> None:
-        transform, invert = layer.transform, layer.invert
+        transform = layer.transform
+        invert = layer.invert
         inverse = layer.inv
-        container = any(isinstance(part, Bijection) for part in list(layer.modules())[1:])
+        parts = list(layer.modules())[1:]
+        container = any(isinstance(part, Bijection) for part in parts)
 
         def watched(method: Callable[..., tuple[Tensor, Tensor]], direction: Bijection) -> Any:
             def call(x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
                 if not self._recording:
                     return method(x, context)
 
-                record = Call(name, layer, direction, x, x, x, context, container)
+                record = Call(
+                    name,
+                    layer,
+                    direction,
+                    x,
+                    x,
+                    x,
+                    context,
+                    container,
+                )
                 self._running.append(record)
                 record.y, record.ladj = method(x, context)
                 self._running.pop()
@@ -101,7 +113,8 @@ class FlowTrace:
         vars(layer)["invert"] = watched(invert, inverse)
 
     def _watch_formula(self, formula: Elementwise) -> None:
-        forward, inverse = formula.forward_and_ladj, formula.inverse_and_ladj
+        forward = formula.forward_and_ladj
+        inverse = formula.inverse_and_ladj
 
         def watched(method: Callable[..., tuple[Tensor, Tensor]]) -> Any:
             def call(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,8 +131,14 @@ class FlowTrace:
         vars(formula)["inverse_and_ladj"] = watched(inverse)
 
 
-def _note(record: Call, formula: Elementwise, x: Tensor, theta: Tensor, ladj: Tensor) -> None:
-    """Add a call of a formula to the record of its layer."""
+def _note(
+    record: Call,
+    formula: Elementwise,
+    x: Tensor,
+    theta: Tensor,
+    ladj: Tensor,
+) -> None:
+    """Add a call of a formula to the record of the corresponding layer."""
     finite = ladj[ladj.isfinite()]
     if finite.numel():
         record.log_scales.append((finite.min().item(), finite.max().item()))

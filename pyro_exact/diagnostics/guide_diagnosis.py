@@ -26,34 +26,40 @@ KS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 @torch.no_grad()
 def diagnose(
-    model: GenerativeModel, data: Tensor, samples: int = 5000, ks: Sequence[int] = KS, seed: int = 0
+    model: GenerativeModel,
+    data: Tensor,
+    samples: int = 5000,
+    ks: Sequence[int] = KS,
+    seed: int = 0,
 ) -> Diagnosis:
-    r"""Look at the guide of a model: how tight its bound is, and how much its latents say about the data.
+    r"""Diagnose the guide and the latents of a VAE. Use it to find loose bounds and unused latents.
 
-    From the weights :math:`w_i = p(x, z_i) / q(z_i \mid x)` of many samples it computes the
-    importance-weighted bounds :math:`\mathbb{E} \log \frac1k \sum_i w_i` and Pareto's k for each
-    datum; for the latents, their divergence from the prior, the number of active units, and the
-    mutual information of data and latents under the guide,
+    From the weights :math:`w_i = p(x, z_i) / q(z_i \mid x)` of many samples this function computes
+    the importance-weighted bounds :math:`\mathbb{E} \log \frac1k \sum_i w_i` and Pareto's k for
+    each datum; for the latents, the divergence from the prior, the active units, and the mutual
+    information of data and latents under the guide,
 
-    .. math:: I(x; z) \approx \frac1N \sum_n \log q(z_n \mid x_n) - \log \frac1N \sum_m q(z_n \mid x_m)
+    .. math:: I(x; z) \approx
+        \frac1N \sum_n \log q(z_n \mid x_n) - \log \frac1N \sum_m q(z_n \mid x_m)
 
     The gain of the decoder is the mean of :math:`\log p(x_n \mid z_n) - \log p(x_n \mid z_m)` over
     other data :math:`m`. For flows, use `flow_report`.
 
-    The model is evaluated in evaluation mode; its modes and the random state are restored.
+    The model is evaluated in evaluation mode; modes and the random state are restored.
 
     Args:
-        model: A model with latents, such as `pyro_exact.models.VAE`, on its own device.
-        data: Data of shape (N, ...). The mutual information takes N² scores, so about a hundred.
-        samples: Number of samples of the guide for each datum.
+        model: A model with latents, for example `pyro_exact.models.VAE`, on any device.
+        data: Data of shape (N, ...). N should be about a hundred, because the mutual information is
+            computed using N² scores.
+        samples: Samples of the guide, used for each datum.
         ks: Sizes k of the importance-weighted bounds, in addition to 1 and ``samples``; larger ones
             are left out.
         seed: Seed of the noise.
 
     Raises:
-        TypeError: If it is no `GenerativeModel`, or another argument is of another type.
-        ValueError: If the model has no latents, or they are dequantisation noise; on data that it
-            cannot score, and on weights that are not finite.
+        TypeError: If the model is not a `GenerativeModel`, or another argument is of another type.
+        ValueError: If the model has no latents, or they are dequantisation noise; on data that the
+            model cannot score, and on weights that are not finite.
 
     Reference:
         Burda, Grosse and Salakhutdinov (2016), Importance Weighted Autoencoders; Vehtari, Simpson,
@@ -61,7 +67,8 @@ def diagnose(
         (2016), ELBO surgery.
     """
     _check_model(model)
-    samples, ks = check_size("diagnose", "samples", samples), check_sizes("diagnose", "ks", ks)
+    samples = check_size("diagnose", "samples", samples)
+    ks = check_sizes("diagnose", "ks", ks)
     seed = check_seed("diagnose", seed)
     _check_data(model, data, samples)
 
@@ -90,7 +97,8 @@ def _check_model(model: object) -> None:
     """Raise an error if a model has no guide with latents."""
     if not isinstance(model, GenerativeModel):
         raise TypeError(
-            f"diagnose expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a VAE."
+            f"diagnose expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a "
+            "VAE."
         )
     if type(model).infer is GenerativeModel.infer:
         raise ValueError(
@@ -102,7 +110,11 @@ def _check_model(model: object) -> None:
         )
 
 
-def _check_data(model: GenerativeModel, data: Tensor, samples: int) -> None:
+def _check_data(
+    model: GenerativeModel,
+    data: Tensor,
+    samples: int,
+) -> None:
     """Raise an error if there are too few data or samples, or data that the model cannot score."""
     if check_tensor("diagnose", "data", data).dim() == 0:
         raise ValueError(
@@ -110,6 +122,7 @@ def _check_data(model: GenerativeModel, data: Tensor, samples: int) -> None:
         )
     if samples < 100 or len(data) < 2:
         raise ValueError(
-            f"diagnose expects 100 samples (k) and 2 data (n) at least; got {samples} and {len(data)}. Raise them."
+            f"diagnose expects 100 samples (k) and 2 data (n) at least; got {samples} and "
+            f"{len(data)}. Raise them."
         )
     model.check(data)

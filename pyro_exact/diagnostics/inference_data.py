@@ -1,4 +1,4 @@
-"""The ArviZ adapter of a diagnosis (ArviZ 0.23 or 1): Pareto's k, its data format, and a predictive check."""
+"""The ArviZ adapter (version 0.23 or 1): Pareto's k, the data format, and a predictive check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pareto_k(log_weights: Tensor) -> Tensor:
     """Return the shape of the tail of the weights of each datum; equal weights have no tail, -inf.
 
     Args:
-        log_weights: Of shape (samples, N).
+        log_weights: Log-weights, of shape (samples, N).
 
     Returns:
         Of shape (N,).
@@ -40,12 +40,12 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 
 
 def inference_data(diagnosis: Diagnosis) -> Any:
-    """Return a diagnosis in the format of ArviZ: an `InferenceData`, or from version 1 a `DataTree`.
+    """Return a diagnosis in the format of ArviZ, an `InferenceData` or a `DataTree`.
 
-    Its groups are ``posterior``, draws of each latent; ``sample_stats``, the log-weights;
+    The groups are ``posterior``, draws of each latent; ``sample_stats``, the log-weights;
     ``posterior_predictive`` and ``observed_data``, summaries of the data sets drawn from the model
     and of the data; and ``constant_data``, the bounds by k, Pareto's k, divergences and activities.
-    Use its method ``to_netcdf`` to write a file.
+    Use the method ``to_netcdf`` to write a file.
     """
     groups, dims = _of_data(diagnosis)
     _add_levels(diagnosis, groups, dims)
@@ -57,13 +57,17 @@ def inference_data(diagnosis: Diagnosis) -> Any:
     return arviz.from_dict(**groups, coords=coords, dims=dims)
 
 
-def plot_ppc(data: Any, name: str, axis: Axes) -> None:
-    """Draw the distribution of a summary over the data, and over each data set drawn from the model.
+def plot_ppc(
+    data: Any,
+    name: str,
+    axis: Axes,
+) -> None:
+    """Draw the distribution of a summary over the data, and over draws of the model.
 
     Args:
         data: The return value of `inference_data`.
         name: Name of the summary.
-        axis: Where to draw.
+        axis: The axis of matplotlib to draw on.
     """
     arviz = _module("arviz")
     if not _is_new(arviz):
@@ -71,7 +75,8 @@ def plot_ppc(data: Any, name: str, axis: Axes) -> None:
         return
 
     xarray = _module("xarray")
-    plots = xarray.Dataset({name: xarray.DataArray(np.array(axis, dtype=object))})
+    place = xarray.DataArray(np.array(axis, dtype=object))
+    plots = xarray.Dataset({name: place})
     figure = xarray.Dataset({"figure": axis.figure})
     drawn = data["posterior_predictive"].dataset.stack(sample=("chain", "draw"))
 
@@ -85,7 +90,7 @@ def plot_ppc(data: Any, name: str, axis: Axes) -> None:
 
 
 def summaries(data: Tensor, event_dim: int) -> dict[str, Tensor]:
-    """Return two summaries of each datum that a viewer sees: its mean level, and the mean step between neighbours."""
+    """Return two summaries of each datum: the mean level, and the mean step between neighbours."""
     event = list(range(-event_dim, 0))
     x = data.float()
     return {"mean_level": x.mean(event), "roughness": x.diff(dim=-1).abs().mean(event)}
@@ -107,12 +112,20 @@ def _of_data(diagnosis: Diagnosis) -> tuple[Groups, Dims]:
             "pareto_k": diagnosis.pareto_k.numpy(),
         },
     }
-    dims: Dims = {"log_weight": ["datum"], "bound": ["k", "datum"], "pareto_k": ["datum"]}
+    dims: Dims = {
+        "log_weight": ["datum"],
+        "bound": ["k", "datum"],
+        "pareto_k": ["datum"],
+    }
     dims |= {name: ["datum"] for name in observed}
     return groups, dims
 
 
-def _add_levels(diagnosis: Diagnosis, groups: Groups, dims: Dims) -> None:
+def _add_levels(
+    diagnosis: Diagnosis,
+    groups: Groups,
+    dims: Dims,
+) -> None:
     """Add the draws, the divergences and the activities of each latent."""
     for name, level in diagnosis.levels.items():
         unit = [f"{name}_dim_{i}" for i in range(level.activity.dim())]
@@ -120,7 +133,9 @@ def _add_levels(diagnosis: Diagnosis, groups: Groups, dims: Dims) -> None:
         groups["posterior"][name] = level.draws[None].numpy()
         groups["constant_data"][f"{name}_kl"] = level.kl.numpy()
         groups["constant_data"][f"{name}_activity"] = level.activity.numpy()
-        dims |= {name: ["datum", *unit], f"{name}_kl": ["datum"], f"{name}_activity": unit}
+        dims[name] = ["datum", *unit]
+        dims[f"{name}_kl"] = ["datum"]
+        dims[f"{name}_activity"] = unit
 
         if level.kl_by_unit is not None:
             groups["constant_data"][f"{name}_kl_by_unit"] = level.kl_by_unit.numpy()
@@ -128,7 +143,7 @@ def _add_levels(diagnosis: Diagnosis, groups: Groups, dims: Dims) -> None:
 
 
 def _module(name: str) -> Any:
-    """Import a module on first use, and without types: its contents depend on its version."""
+    """Import a module on first use, without types, because the contents depend on the version."""
     return importlib.import_module(name)
 
 

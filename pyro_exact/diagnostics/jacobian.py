@@ -1,4 +1,4 @@
-"""Singular values of the Jacobian of a layer: how much it stretches and shrinks."""
+"""Singular values of the Jacobian of a layer, which measure stretching and shrinking."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ POWER_STEPS = 12  # of the power iteration, for larger events
 
 
 class Stretch(NamedTuple):
-    """The logarithms of the smallest and of the largest singular value of a Jacobian, over some data.
+    """Logarithms of the smallest and the largest singular value of a Jacobian, over some data.
 
     Attributes:
         least: Logarithm of the smallest singular value.
         greatest: Logarithm of the largest singular value.
         condition: Largest ratio of the two for a datum.
-        exact: Whether it comes from the whole Jacobian. An estimate by power iteration lies between
-            the true values, so the true condition number is larger.
+        exact: True if this is computed using the whole Jacobian. An estimate via power iteration
+            lies between the true values, so the true condition number is larger.
     """
 
     least: float
@@ -31,7 +31,12 @@ class Stretch(NamedTuple):
     exact: bool
 
 
-def stretch(layer: Bijection, x: Tensor, context: Tensor | None, seed: int = 0) -> Stretch | None:
+def stretch(
+    layer: Bijection,
+    x: Tensor,
+    context: Tensor | None,
+    seed: int = 0,
+) -> Stretch | None:
     """Return the singular values of the Jacobian of a layer at some inputs, in nats.
 
     Args:
@@ -49,7 +54,8 @@ def stretch(layer: Bijection, x: Tensor, context: Tensor | None, seed: int = 0) 
         if not bool(jacobian.isfinite().all()):
             return None
         values = torch.linalg.svdvals(jacobian)
-        least, greatest = values[:, -1].log(), values[:, 0].log()
+        least = values[:, -1].log()
+        greatest = values[:, 0].log()
     else:
         # The largest singular value of the inverse is 1 / the smallest one of the layer.
         y = layer.forward_and_ladj(x, context)[0].detach()
@@ -67,8 +73,12 @@ def stretch(layer: Bijection, x: Tensor, context: Tensor | None, seed: int = 0) 
     )
 
 
-def _jacobian(layer: Bijection, x: Tensor, context: Tensor | None) -> Tensor:
-    """Return the Jacobian at each input, (N, D, D), one row after another."""
+def _jacobian(
+    layer: Bijection,
+    x: Tensor,
+    context: Tensor | None,
+) -> Tensor:
+    """Return the Jacobian at each input, (N, D, D), row by row."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         y, _ = layer.forward_and_ladj(x, context)
@@ -81,18 +91,25 @@ def _jacobian(layer: Bijection, x: Tensor, context: Tensor | None) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def _log_norm(layer: Bijection, x: Tensor, context: Tensor | None, seed: int) -> Tensor:
-    """Return the logarithm of the largest singular value at each input, by power iteration on J^T J."""
+def _log_norm(
+    layer: Bijection,
+    x: Tensor,
+    context: Tensor | None,
+    seed: int,
+) -> Tensor:
+    """Return the log of the largest singular value at each input, via power iteration."""
 
     def value(x: Tensor) -> Tensor:
         return layer.forward_and_ladj(x, context)[0]
 
     generator = torch.Generator().manual_seed(seed)
-    v = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    v = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    v = v.to(x.device)
     log_square = x.new_zeros(len(x))
 
     for _ in range(POWER_STEPS):
-        v = v / _norm(v).view(-1, *[1] * (v.dim() - 1))
+        length = _norm(v).view(-1, *[1] * (v.dim() - 1))
+        v = v / length
 
         # J v, and then J^T (J v)
         with torch.no_grad():

@@ -25,8 +25,8 @@ class UniformBox(nn.Module):
 
     Args:
         dim: Dimension of the vectors.
-        low: The lower end of each interval, by default :math:`-\pi`.
-        high: The upper end, by default :math:`\pi`.
+        low: Lower end of each interval; the default is :math:`-\pi`.
+        high: Upper end of each interval; the default is :math:`\pi`.
 
     Raises:
         ValueError: If ``low`` is not below ``high``.
@@ -43,10 +43,12 @@ class UniformBox(nn.Module):
         super().__init__()
         dim = check_size("UniformBox", "dim", dim)
         low, high = (check_number("UniformBox", n, v) for n, v in (("low", low), ("high", high)))
+
         if not low < high:
             raise ValueError(
                 f"UniformBox expects low below high; got {low} and {high}. Exchange them."
             )
+
         self.register_buffer("low", torch.full((dim,), low), persistent=False)
         self.register_buffer("high", torch.full((dim,), high), persistent=False)
 
@@ -61,12 +63,12 @@ class UniformBox(nn.Module):
 class StudentNoise(nn.Module):
     r"""The base of a flow of data with heavy tails: independent Student-t elements.
 
-    The degrees of freedom of each dimension are learned, above the given least number.
+    The degrees of freedom of each dimension are learned, and must be above a given limit.
 
     Args:
         dim: Dimension of the vectors.
         df: Degrees of freedom at the start.
-        least: The least number of degrees of freedom; above 2 the variance is finite.
+        least: Lower limit of the degrees of freedom; the variance is finite when this is above 2.
 
     Raises:
         ValueError: If ``df`` is not above ``least``, or either is not positive.
@@ -81,16 +83,20 @@ class StudentNoise(nn.Module):
         dim = check_size("StudentNoise", "dim", dim)
         self.least = check_number("StudentNoise", "least", least, 1e-3, 1e6)
         df = check_number("StudentNoise", "df", df, self.least, 1e6)
+
         if not df > self.least:
             raise ValueError(
-                f"StudentNoise expects df above least = {self.least}; got {df}. Choose a larger one."
+                f"StudentNoise expects df above least = {self.least}; got {df}. Choose a larger "
+                "one."
             )
+
         self.log_df = nn.Parameter(torch.full((dim,), math.log(df - self.least)))
 
     def forward(self) -> Distribution:
         """Return the distribution."""
         zero = torch.zeros_like(self.log_df)
         df = self.least + self.log_df.exp()
+
         return Independent(StudentT(df, zero, torch.ones_like(zero)), 1)
 
     def extra_repr(self) -> str:
@@ -98,14 +104,14 @@ class StudentNoise(nn.Module):
 
 
 class NormalMixture(nn.Module):
-    r"""The base of a flow of data in clusters: a learned mixture of normals with diagonal covariances.
+    r"""The base of a flow of data in clusters: a learned mixture of diagonal normals.
 
-    Samples have no gradient: use it to fit data, and not in a guide.
+    Samples have no gradient: this base should be used to fit data, and not in a guide.
 
     Args:
         dim: Dimension of the vectors.
-        components: Number of components.
-        spread: Standard deviation of the means at the start.
+        components: Components of the mixture.
+        spread: Standard deviation of the means at the start of training.
 
     Raises:
         ValueError: If a size is not positive.
@@ -134,11 +140,11 @@ class NormalMixture(nn.Module):
 
 
 class LowRankNormal(nn.Module):
-    r"""The base of a flow of long vectors: a learned normal with a covariance that is diagonal plus a low rank.
+    r"""The base of a flow of long vectors: a learned normal with diagonal plus low-rank covariance.
 
     Args:
         dim: Dimension of the vectors.
-        rank: The rank.
+        rank: Rank of the low-rank part of the covariance.
 
     Raises:
         ValueError: If the rank is not from 1 to ``dim``.

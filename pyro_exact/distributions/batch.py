@@ -19,34 +19,37 @@ def checked_shape(owner: str, shape: Any) -> torch.Size:
 
 
 def expanded(owner: str, batch: Sequence[int], shape: Any) -> torch.Size:
-    """Return the batch shape to which a distribution is expanded, which repeats it and changes no size but 1.
+    """Return the batch shape of a distribution that is expanded, where only sizes of 1 may change.
 
     Args:
         owner: The class of the distribution.
-        batch: Its batch shape.
-        shape: What it shall be.
+        batch: Batch shape of the distribution.
+        shape: The required batch shape.
 
     Raises:
-        TypeError: If that is no sequence of integers.
-        ValueError: If it is no shape that the batch could be repeated to.
+        TypeError: If ``shape`` is not a sequence of integers.
+        ValueError: If the batch cannot be expanded to ``shape``.
     """
     new = checked_shape(f"{owner}.expand", shape)
     kept = new[max(0, len(new) - len(batch)) :]
+
     if len(kept) < len(batch) or any(
         size not in (1, other) for size, other in zip(batch, kept, strict=True)
     ):
         raise ValueError(
-            f"{owner}.expand expects a shape to which the batch shape {tuple(batch)} broadcasts; got {tuple(new)}. "
-            f"Only dimensions of size 1, and new ones on the left, can grow."
+            f"{owner}.expand expects a shape to which the batch shape {tuple(batch)} broadcasts; "
+            f"got {tuple(new)}. Only dimensions of size 1, and new ones on the left, can grow."
         )
+
     return new
 
 
 def shapes_of(distribution: Distribution, of: str = "") -> str:
-    """Return the `repr` of a distribution: its class, what it is the distribution of, and its shapes."""
+    """Return the `repr` of a distribution: the class, the parts, and the shapes."""
     parts = [of] if of else []
     parts += [
         f"batch_shape={tuple(distribution.batch_shape)}",
         f"event_shape={tuple(distribution.event_shape)}",
     ]
+
     return f"{type(distribution).__name__}({', '.join(parts)})"

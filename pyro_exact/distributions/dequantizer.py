@@ -25,16 +25,17 @@ from pyro_exact.transforms.conditioned import Conditioned
 
 
 class UniformDequantizer(TorchDistribution):
-    r"""The uniform distribution on [x, x + 1) around integer pixel levels x.
+    r"""The uniform distribution on [x, x + 1), used as dequantisation noise of pixel levels x.
 
-    .. math:: v = x + u, \quad u \sim U[0, 1), \qquad \log q(v \mid x) = 0 \text{ nats where } \lfloor v \rfloor = x
+    .. math:: v = x + u, \quad u \sim U[0, 1), \qquad
+        \log q(v \mid x) = 0 \text{ nats where } \lfloor v \rfloor = x
 
     In float32 x + u can round up to x + 1, which would be another image; such a sample becomes the
-    largest number below.
+    largest value below.
 
     Args:
         x: Pixel levels, a floating-point tensor that holds integers, of shape (\*batch, C, H, W).
-        event_dim: Number of dimensions of one image.
+        event_dim: Dimensions of a single image.
 
     Example:
         >>> x = torch.full((2, 1, 4, 4), 255.0)
@@ -71,15 +72,16 @@ class UniformDequantizer(TorchDistribution):
         return torch.minimum(x + torch.rand_like(x), torch.nextafter(x + 1, x))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        r"""Return 0 nats where the value lies in [x, x + 1), else minus infinity, of shape (\*batch)."""
+        r"""Return 0 nats in [x, x + 1), and minus infinity elsewhere, of shape (\*batch)."""
         _check_value(self, "UniformDequantizer.log_prob", value)
         log_prob = (value.floor() == self.x).to(self.x.dtype).log().where(~value.isnan(), torch.nan)
         event = list(range(-len(self.event_shape), 0))
+
         return log_prob.sum(event) if event else log_prob
 
 
 class CellFlow(TransformedDistribution):  # type: ignore[misc]
-    """The distribution of a `FlowDequantizer`: a flow into [x, x + 1), with no density anywhere else."""
+    """The distribution of a `FlowDequantizer`: a flow into [x, x + 1)."""
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> CellFlow:
         new: CellFlow = super().expand(
@@ -88,26 +90,27 @@ class CellFlow(TransformedDistribution):  # type: ignore[misc]
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
-        r"""Return the log-density in nats, minus infinity outside of the cell, of shape (\*batch)."""
+        r"""Return the log-density, minus infinity outside of the cell, of shape (\*batch)."""
         _check_value(self, "FlowDequantizer.log_prob", value)
         flow = cast(Conditioned, self.transforms[0])
         event = -len(self.event_shape)
         inside = (value.floor() == flow.context).flatten(event).all(-1)
         log_prob: Tensor = super().log_prob(value)
+
         return log_prob.where(inside, -torch.inf).where(
             ~value.isnan().flatten(event).any(-1), torch.nan
         )
 
 
 class FlowDequantizer(nn.Module):
-    r"""Variational dequantisation noise: a flow that is conditioned on the image, as the distribution q(v | x).
+    r"""Variational dequantisation noise: a flow q(v | x) that is conditioned on the image.
 
     .. math:: v = f(\epsilon; x) \in [x, x + 1), \quad \epsilon \sim N(0, I), \qquad
         \log q(v \mid x) = \log N(\epsilon; 0, I) - \log|\det \partial f/\partial \epsilon|
 
     Args:
-        bijection: A conditional map from a vector of noise to [x, x + 1), whose context is the
-            image x, such as `pyro_exact.flows.flow_pp_dequantizer`.
+        bijection: A conditional map from a vector of noise to [x, x + 1), which must use the image
+            x as context, for example `pyro_exact.flows.flow_pp_dequantizer`.
 
     Shape:
         - x: (\*batch, C, H, W), pixel levels; the distribution has that batch shape and events (C,
@@ -131,24 +134,26 @@ class FlowDequantizer(nn.Module):
         super().__init__()
         if bijection.context_shape is None:
             raise ValueError(
-                "FlowDequantizer expects a bijection whose context is the image; got one without context. Build it "
-                "with context_shape, or by flows.flow_pp_dequantizer."
+                "FlowDequantizer expects a bijection whose context is the image; got one without "
+                "context. Build it with context_shape, or by flows.flow_pp_dequantizer."
             )
+
         self.flow = Flow(StandardNormal(prod(bijection.context_shape)), bijection)
 
     def forward(self, x: Tensor) -> TransformedDistribution:
         """Return q(v | x)."""
         check_tensor("FlowDequantizer", "x", x)
         flow = self.flow.condition(x)
+
         return CellFlow(flow.base_dist, flow.transforms, validate_args=False)
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Set the parameters that depend on data from a batch of images; return a sample of q(v | x) for each."""
+        """Set the parameters that depend on data using images; return samples of q(v | x)."""
         return self.flow.bijection.initialize(self.flow.base().sample(x.shape[:1]), x)
 
 
 def _check_value(d: TorchDistribution, name: str, value: Tensor) -> None:
-    """Say what is wrong with a value that is scored, if anything is."""
+    """Raise an error if a value that is scored has another type or shape."""
     check_numbers(name, "value", check_floating(name, "value", value))
     check_broadcast(
         name, "value", check_event(name, "value", value, d.event_shape), "x", d.batch_shape

@@ -21,7 +21,7 @@ from pyro_exact.transforms.numerics import of_event
 
 
 class StandardNormal(nn.Module):
-    """The base of a flow: independent N(0, temperature²) numbers, on the device of the module.
+    """The base of a flow: independent N(0, temperature²) elements, on the device of this module.
 
     Args:
         dim: Dimension of the vector.
@@ -43,12 +43,13 @@ class StandardNormal(nn.Module):
         """Return the distribution.
 
         Args:
-            temperature: Its standard deviation, at least 0 and finite.
+            temperature: Standard deviation of the noise, at least 0 and finite.
 
         Raises:
             ValueError: If the temperature is out of range.
         """
         temperature = check_number("StandardNormal", "temperature", temperature, least=0)
+
         # A normal of zero width has no density.
         return IsotropicNormal(self.origin, max(temperature, least_std(self.origin.dtype)))
 
@@ -59,15 +60,16 @@ class StandardNormal(nn.Module):
 class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
     r"""The distribution of :math:`x = f(z)` for a bijection :math:`f`, as `Flow` returns it.
 
-    It is a stock `TransformedDistribution` with less work inside: a score is one evaluation of the
-    bijection, and the score of a sample is none.
+    This is a stock `TransformedDistribution` with less work inside: a score takes a single
+    evaluation of the bijection, and the score of a sample takes no evaluation.
 
     Args:
         base: Distribution of the noise :math:`z`.
         bijection: From noise to data.
-        context: Context of a conditional bijection; its batch shape and that of the base broadcast
-            to the batch shape of the distribution.
-        validate_args: Whether to check the values that are scored (default: as Pyro does).
+        context: Context of a conditional bijection; the batch shapes of context and base must
+            broadcast, to the batch shape of this distribution.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Raises:
         ValueError: If the noise or the context does not fit the bijection.
@@ -84,6 +86,7 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
             batch = context_batch_shape(bijection, context)
             if batch != base.batch_shape:
                 base = base.expand(torch.broadcast_shapes(base.batch_shape, batch))
+
         missing = bijection.domain.event_dim - len(base.event_shape)
         if 0 < missing <= len(base.batch_shape):
             base = base.to_event(missing)
@@ -93,18 +96,23 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         shape = bijection.forward_shape(base.batch_shape + base.event_shape)
         cut = len(shape) - bijection.codomain.event_dim - self.extra_dims
 
-        # A bijection whose context is already bound has a batch shape of its own.
+        # A bijection whose context is already bound has another batch shape.
         if shape[:cut] != base.batch_shape:
             base = base.expand(shape[:cut])
 
-        self.base_dist, self.bijection, self.context = base, bijection, context
+        self.base_dist = base
+        self.bijection = bijection
+        self.context = context
+
         # The stock constructor would find the same shapes, in three times the time.
         TorchBase.__init__(self, shape[:cut], shape[cut:], validate_args)
 
     @property
     def transforms(self) -> list[Bijection]:
-        """The transforms of a stock distribution: the bijection, with its context bound."""
-        bijection, context = self.bijection, self.context
+        """The transforms of a stock distribution: the bijection, with the context bound."""
+        bijection = self.bijection
+        context = self.context
+
         return [bijection if context is None else bijection.condition(context)]
 
     @constraints.dependent_property(is_discrete=False)
@@ -123,14 +131,17 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         if self._validate_args:
             self._validate_sample(value)
 
-        bijection, context = self.bijection, self.context
+        bijection = self.bijection
+        context = self.context
         shape = self.batch_shape + self.event_shape
+
         if context is not None and value.shape[-len(shape) :] != shape:
             bijection, context = bijection.condition(context), None  # which expands the value
 
         # log p(x) = log p(z) + log|det dz/dx|
         z, ladj = bijection.source_and_ladj(value, context)
         log_prob: Tensor = self.base_dist.log_prob(z) + sum_rightmost(ladj, self.extra_dims)
+
         return log_prob
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> FlowDistribution:
@@ -139,24 +150,25 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
 
 
 class Flow(nn.Module):
-    r"""The distribution of :math:`x = f(z)` for noise :math:`z` from a base: what decides which side is the data.
+    r"""A normalising flow: the distribution of :math:`x = f(z)` for noise :math:`z` from a base.
 
     .. math:: \log p(x) = \log p(z) - \log|\det \partial f/\partial z|, \qquad z = f^{-1}(x)
 
-    An image flow is written data to noise, so pass its inverse: ``Flow(StandardNormal(64), glow((1,
-    8, 8)).inv)``.
+    Use this module to turn a bijection into a distribution. An image flow is written data to noise,
+    so the inverse must be used: ``Flow(StandardNormal(64), glow((1, 8, 8)).inv)``.
 
     Args:
-        base: A module that returns a distribution when called, such as `StandardNormal`. (A bare
-            distribution is accepted too, but does not move with the module to another device.)
+        base: A module that returns a distribution when called, for example `StandardNormal`. (A
+            distribution is accepted too, but does not move to another device with this module.)
         bijection: The map from noise to data.
 
     Raises:
-        TypeError: If the bijection is none of ours.
+        TypeError: If the bijection is not a `Bijection`.
 
     Example:
         >>> from pyro_exact.flows import glow
-        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, steps=2, width=8).inv)
+        >>> bijection = glow((1, 8, 8), levels=17, scales=2, steps=2, width=8)
+        >>> flow = Flow(StandardNormal(64), bijection.inv)
         >>> flow().log_prob(flow().sample((5,))).shape
         torch.Size([5])
     """
@@ -165,68 +177,78 @@ class Flow(nn.Module):
         super().__init__()
         if not isinstance(bijection, Bijection):
             raise TypeError(
-                f"Flow expects a Bijection, such as those of pyro_exact.flows; got {type(bijection).__name__}. Put "
-                f"several layers into transforms.Compose; transforms.Stock makes a layer of a stock transform."
+                "Flow expects a Bijection, such as those of pyro_exact.flows; got "
+                f"{type(bijection).__name__}. Put several layers into transforms.Compose; "
+                "transforms.Stock makes a layer of a stock transform."
             )
-        self.base, self.bijection = base, bijection
+
+        self.base = base
+        self.bijection = bijection
 
     def forward(self, temperature: float | None = None) -> FlowDistribution:
         """Return the distribution of the data, a `TransformedDistribution`.
 
         Args:
-            temperature: Standard deviation of the base noise, where the base has one; 1 is the
-                model itself.
+            temperature: Standard deviation of the base noise, used when the base takes a
+                temperature; 1 is the model itself.
 
         Raises:
             ValueError: If the flow needs a context.
         """
         if self.bijection.context_shape is not None:
             raise ValueError(
-                f"This flow expects a context of shape (*batch, {', '.join(map(str, self.bijection.context_shape))}); "
-                f"got none. Call flow.condition(context) instead of flow()."
+                "This flow expects a context of shape (*batch, "
+                f"{', '.join(map(str, self.bijection.context_shape))}); got none. Call "
+                "flow.condition(context) instead of flow()."
             )
+
         return self._distribution(temperature)
 
     def condition(self, context: Tensor, temperature: float | None = None) -> FlowDistribution:
-        """Return the distribution given a context; its batch shape is that of the context.
+        """Return the distribution given a context, with the batch shape of the context.
 
         Raises:
-            ValueError: If the flow takes no context, or one of another shape; with validation, if
-                it is not finite.
+            ValueError: If the flow takes no context, or the context has another shape; with
+                validation, if the context is not finite.
         """
         check_tensor("Flow.condition", "context", context)
         if self.bijection.context_shape is None:
             raise ValueError(
                 f"This flow takes no context; got one of shape {tuple(context.shape)}. Call flow()."
             )
+
         distribution = self._distribution(temperature, context)
         if distribution._validate_args:
             check_finite(
                 "Flow.condition", "context", context, "Repair it, or look at what computed it"
             )
+
         return distribution
 
     def _distribution(
         self, temperature: float | None, context: Tensor | None = None
     ) -> FlowDistribution:
-        """Return the distribution of the data, or say that the bijection goes the other way."""
+        """Return the distribution of the data; raise an error for the opposite direction."""
         base = self.noise(temperature)
         try:
             return FlowDistribution(base, self.bijection, context)
         except ValueError as error:
             shape = tuple(base.batch_shape + base.event_shape)
             raise ValueError(
-                f"Flow expects a bijection from noise, here of shape {shape}, to data; got one that does not "
-                f"take it: {error} A flow of images, such as glow, goes from data to noise: pass glow.inv."
+                f"Flow expects a bijection from noise, here of shape {shape}, to data; got one "
+                f"that does not take it: {error} A flow of images, such as glow, goes from data to "
+                "noise: pass glow.inv."
             ) from None
 
     def noise(self, temperature: float | None = None) -> Any:
         """Return the distribution of the noise; the temperature is as in `forward`."""
         if isinstance(self.base, nn.Module):
             return self.base() if temperature is None else self.base(temperature)
+
         if temperature is not None:
             raise ValueError(
-                "A temperature needs a base that is a module, such as StandardNormal; got a bare distribution. Leave "
-                "the temperature out, or change the base."
+                "A temperature needs a base that is a module, such as StandardNormal; got a bare "
+                "distribution. Leave the temperature out, or change the base."
             )
+
         return self.base

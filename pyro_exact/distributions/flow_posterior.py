@@ -1,4 +1,4 @@
-"""The posterior of a VAE: a diagonal normal, and perhaps a flow."""
+"""The posterior of a VAE: a diagonal normal, and an optional flow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyro_exact.transforms.bijection import Bijection
 
 
 class FlowPosterior(nn.Module):
-    r"""A diagonal normal that depends on features of the data, pushed through a flow: q(z | x) of a VAE.
+    r"""The posterior q(z | x) of a VAE: a diagonal normal given features, and an optional flow.
 
     .. math::
         z_0 \sim N(\mu(h), \sigma(h)^2), \quad z = f(z_0; h), \qquad
@@ -22,19 +22,18 @@ class FlowPosterior(nn.Module):
     :math:`\mu` and :math:`\log(e^\sigma - 1)` are linear in the features :math:`h`.
 
     Args:
-        features: Size of :math:`h`, what an encoder returns.
+        features: Size of :math:`h`, the features computed by an encoder.
         dim: Dimension of the latent.
-        flow: From noise to latent, such as `pyro_exact.flows.planar`. With ``context_dim=features``
-            it is amortised: :math:`h` is its context. Without a context it is the same for all
-            data. `None` for the normal alone.
+        flow: Optional bijection from noise to latent, for example `pyro_exact.flows.planar`. When
+            ``context_dim=features``, this flow is amortised, using :math:`h` as context. Without a
+            context the same flow is used for all data. The default is the normal alone.
 
     Shape:
         - h: (\*batch, features); the distribution has that batch shape and events (dim,).
 
     Raises:
-        TypeError: If the flow is no `Bijection`.
-        ValueError: On sizes that are not positive; if the flow is one of another dimension, or its
-            context is not :math:`h`; on another shape.
+        TypeError: If the flow is not a `Bijection`.
+        ValueError: If a size is not positive, or the flow or the features have another dimension.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, section 4.2,
@@ -52,21 +51,25 @@ class FlowPosterior(nn.Module):
         self.features = features = check_size("FlowPosterior", "features", features)
         self.dim = dim = check_size("FlowPosterior", "dim", dim)
         self.flow = flow
+
         if flow is not None:
             if not isinstance(flow, Bijection):
                 raise TypeError(
-                    f"FlowPosterior expects a Bijection, such as those of pyro_exact.flows; got {type(flow).__name__}."
+                    "FlowPosterior expects a Bijection, such as those of pyro_exact.flows; got "
+                    f"{type(flow).__name__}."
                 )
             if flow.context_shape not in (None, (features,)):
                 raise ValueError(
-                    f"FlowPosterior expects a flow whose context is the {features} features; got one whose context has "
-                    f"shape {flow.context_shape}. Build the flow with context_dim={features}, or without one."
+                    f"FlowPosterior expects a flow whose context is the {features} features; got "
+                    f"one whose context has shape {flow.context_shape}. Build the flow with "
+                    f"context_dim={features}, or without one."
                 )
             if tuple(flow.forward_shape((dim,))) != (dim,):
                 raise ValueError(
-                    f"FlowPosterior expects a flow from {dim} numbers to as many; got {flow}. Build it for that "
-                    f"dimension."
+                    f"FlowPosterior expects a flow from {dim} numbers to as many; got {flow}. "
+                    "Build it for that dimension."
                 )
+
         self.normal = nn.Linear(features, 2 * dim)
 
     def forward(self, h: Tensor) -> TorchDistribution:
@@ -79,6 +82,7 @@ class FlowPosterior(nn.Module):
         )
         h = cast(h, self.normal.weight)
         base: TorchDistribution = softplus_normal(*self.normal(h).chunk(2, dim=-1)).to_event(1)
+
         return (
             base
             if self.flow is None

@@ -1,4 +1,4 @@
-"""The distribution of sites that do not depend on each other."""
+"""The distribution of sites that are independent of each other."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class IndependentSites(TorchDistribution):
 
     Args:
         theta: Parameters of each site, for example the output of a decoder.
-        likelihood: Distribution of a site given its parameters.
-        grid_dim: Number of dimensions of the grid of sites: 1 for a vector, 3 for an image
-            of single elements, 2 for an image whose sites are pixels with all their channels.
-        validate_args: Whether to check values before they are scored; default as in Pyro.
+        likelihood: Distribution of a site given the corresponding parameters.
+        grid_dim: Dimensions of the grid of sites: 1 for a vector, 3 for an image of single
+            elements, 2 for an image whose sites are pixels with all channels.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Shape:
         - theta: (\*batch, \*grid, likelihood.num_params).
@@ -40,8 +41,8 @@ class IndependentSites(TorchDistribution):
           nats.
 
     Raises:
-        ValueError: If theta has another number of parameters; if a value has another shape, or is
-            outside of the support.
+        ValueError: If theta has more or fewer parameters than the likelihood; if a value has
+            another shape, or is outside of the support.
 
     Example:
         >>> from pyro_exact.likelihoods import BernoulliLikelihood
@@ -62,15 +63,19 @@ class IndependentSites(TorchDistribution):
         theta = check_floating("IndependentSites", "theta", theta)
         grid_dim = check_size("IndependentSites", "grid_dim", grid_dim)
         cut = theta.dim() - 1 - grid_dim
+
         if cut < 0 or theta.shape[-1] != likelihood.num_params:
             raise ValueError(
-                f"{type(likelihood).__name__} expects theta of shape (*batch, *grid, {likelihood.num_params}) with "
-                f"{grid_dim} dimensions in the grid; got {tuple(theta.shape)}. Change the last layer of the decoder."
+                f"{type(likelihood).__name__} expects theta of shape (*batch, *grid, "
+                f"{likelihood.num_params}) with {grid_dim} dimensions in the grid; got "
+                f"{tuple(theta.shape)}. Change the last layer of the decoder."
             )
+
         self.theta = theta.to(
             torch.promote_types(theta.dtype, torch.float32)
         )  # under autocast too: sums are long
-        self.likelihood, self.grid = likelihood, theta.shape[cut:-1]
+        self.likelihood = likelihood
+        self.grid = theta.shape[cut:-1]
         super().__init__(
             theta.shape[:cut], torch.Size(likelihood.site_shape) + self.grid, validate_args
         )
@@ -90,15 +95,19 @@ class IndependentSites(TorchDistribution):
         r"""Return log p in nats, of shape (\*batch)."""
         value = check_tensor("IndependentSites.log_prob", "value", value)
         rows = check_event("IndependentSites.log_prob", "value", value, self.event_shape)
+
         if self._validate_args:
             self._validate_sample(value)
+
         batch = check_broadcast(
             "IndependentSites.log_prob", "value", rows, "theta", self.batch_shape
         )
         x = cast(value, self.theta).expand(batch + self.event_shape)
         channels = len(self.likelihood.site_shape)
+
         if channels:
             x = x.movedim(list(range(len(batch), len(batch) + channels)), list(range(-channels, 0)))
+
         return self.likelihood.log_prob(self._theta(batch), x).flatten(len(batch)).sum(-1)
 
     @torch.no_grad()
@@ -109,11 +118,13 @@ class IndependentSites(TorchDistribution):
         noise = torch.rand(
             (*theta.shape[:-1], self.likelihood.num_noise), dtype=theta.dtype, device=theta.device
         )
-        x, channels = self.likelihood.draw(theta, noise), len(self.likelihood.site_shape)
+        x = self.likelihood.draw(theta, noise)
+        channels = len(self.likelihood.site_shape)
         check_finite(
             "IndependentSites.sample", "what it draws", x, "Look at theta, and at what computed it"
         )
         cut = theta.dim() - 1 - len(self.grid)
+
         return (
             x.movedim(list(range(-channels, 0)), list(range(cut, cut + channels)))
             if channels

@@ -1,4 +1,4 @@
-"""The distribution of a latent map after one inverse autoregressive step (IAF)."""
+"""The distribution of a latent map after an inverse autoregressive step (IAF)."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ from pyro_exact.transforms.memory import FORWARD, Memory, Record
 
 
 class InverseAutoregressive(TorchDistribution):
-    r"""A latent map of normals, each element transformed with parameters from the preceding noise elements (IAF).
+    r"""A latent map of normals after an inverse autoregressive step (IAF). Use it in a posterior.
 
     .. math::
         \epsilon_i \sim N(\mu_i, \sigma_i^2), \quad z_i = f(\epsilon_i;\, g_i(\epsilon_{<i})),
         \qquad \log q(z_i \mid z_{<i}) = \log N(\epsilon_i; \mu_i, \sigma_i^2) - \log |f'_i|
 
-    Its batch holds the numbers of the map, and its log-density is that of each number given those
-    before it, so that sums over any of them can be had; ``.to_event(3)`` is the distribution of the
-    map.
+    The elements of the map are the batch of this distribution, and `log_prob` returns the
+    log-density of each element given the preceding elements, so that any elements can be summed;
+    use ``.to_event(3)`` to get the distribution of the map.
 
-    To draw takes one evaluation of :math:`g`, and a draw is scored by what was computed for it, as
-    long as no weight has changed since (which is known where the conditioner is a module, or a
-    `functools.partial` of one). For any other map the noise is found by evaluations until nothing
-    changes: each makes at least one number more exact, the k-th is done after k, and as a rule all
-    are after a few.
+    A draw takes one evaluation of :math:`g`. The score of this draw uses the stored results,
+    as long as no weight has changed since (which is known when the conditioner is a module, or a
+    `functools.partial` of a module). For any other map the noise is computed using evaluations
+    until nothing changes: the k-th element is exact after k evaluations, and usually all elements
+    are exact after a few.
 
     Args:
         mean: :math:`\mu`.
         std: :math:`\sigma`.
-        conditioner: :math:`g`, such as a `pyro_exact.nn.MaskedConvNet` with its context bound.
-        formula: :math:`f`, such as ``Affine()``.
-        validate_args: Whether to check the values that are scored; as Pyro does by default.
+        conditioner: :math:`g`, for example a `pyro_exact.nn.MaskedConvNet` with the context bound.
+        formula: :math:`f`, for example ``Affine()``.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Shape:
         - mean, std: (\*batch, C, H, W), which is the batch shape.
@@ -49,7 +50,7 @@ class InverseAutoregressive(TorchDistribution):
           formula.num_params).
 
     Raises:
-        ValueError: If the conditioner's output has another shape.
+        ValueError: If the output of the conditioner has another shape.
 
     Reference:
         Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling (2016), Improved Variational
@@ -60,8 +61,10 @@ class InverseAutoregressive(TorchDistribution):
     Example:
         >>> from functools import partial
         >>> from pyro_exact.nn import MaskedConvNet
-        >>> conditioner = partial(MaskedConvNet(2, Affine.num_params, width=6), context=torch.randn(5, 4, 4, 6))
-        >>> q = InverseAutoregressive(torch.zeros(5, 2, 4, 4), torch.ones(5, 2, 4, 4), conditioner, Affine())
+        >>> net = MaskedConvNet(2, Affine.num_params, width=6)
+        >>> conditioner = partial(net, context=torch.randn(5, 4, 4, 6))
+        >>> mean, std = torch.zeros(5, 2, 4, 4), torch.ones(5, 2, 4, 4)
+        >>> q = InverseAutoregressive(mean, std, conditioner, Affine())
         >>> z = q.rsample()
         >>> q.log_prob(z).shape, q.to_event(3).log_prob(z).shape
         (torch.Size([5, 2, 4, 4]), torch.Size([5]))
@@ -82,7 +85,9 @@ class InverseAutoregressive(TorchDistribution):
         mean = check_floating("InverseAutoregressive", "mean", mean)
         std = check_floating("InverseAutoregressive", "std", std)
         check_broadcast("InverseAutoregressive", "std", std.shape, "mean", mean.shape)
-        self.base, self.conditioner, self.formula = Normal(mean, std), conditioner, formula
+        self.base = Normal(mean, std)
+        self.conditioner = conditioner
+        self.formula = formula
         self._parts = _Parts.of(conditioner, formula)
         self._memory = Memory()
         super().__init__(self.base.batch_shape, validate_args=validate_args)
@@ -96,35 +101,43 @@ class InverseAutoregressive(TorchDistribution):
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         noise = self.base.rsample(checked_shape("InverseAutoregressive.sample", sample_shape))
         z, ladj = self.formula.forward_and_ladj(noise, self._theta(noise))
+
         if self._parts is not None:
             self._memory.write(
                 self._parts, z, Record(noise, noise, z.detach().clone(), ladj, FORWARD)
             )
+
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each number given those before it, of the batch shape."""
+        """Return the log-density of each element given the preceding elements."""
         name = "InverseAutoregressive.log_prob"
         value = cast(
             check_numbers(name, "value", check_floating(name, "value", value)), self.base.loc
         )
         record = None if self._parts is None else self._memory.find(self._parts, value, FORWARD)
+
         if record is not None:
             return self.base.log_prob(record.source) - record.ladj
+
         shape = check_broadcast(name, "value", value.shape, "the distribution", self.batch_shape)
         if self._validate_args:
             self._validate_sample(value)
+
         noise, ladj = self._inverse(value.expand(shape))
         return self.base.log_prob(noise) + ladj
 
     def _inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the noise of a map, and the log-derivative of each of its numbers by that of the map."""
-        noise, ladj = z, torch.zeros_like(z)
+        """Return the noise of a map, and the log-derivative of each element in this noise."""
+        noise = z
+        ladj = torch.zeros_like(z)
+
         for _ in range(prod(z.shape[-3:])):
             before = noise
             noise, ladj = self.formula.inverse_and_ladj(z, self._theta(before))
             if torch.equal(noise, before):
                 break
+
         return noise, ladj
 
     def _theta(self, noise: Tensor) -> Tensor:
@@ -132,19 +145,22 @@ class InverseAutoregressive(TorchDistribution):
 
 
 class _Parts(nn.Module):
-    """The tensors that a density depends on: those of its network, its formula, and what is bound to the network."""
+    """The tensors that a density depends on: of the network, the formula, and bound arguments."""
 
     def __init__(self, net: nn.Module, formula: Elementwise, bound: list[Tensor]) -> None:
         super().__init__()
-        self.net, self.formula = net, formula
+        self.net = net
+        self.formula = formula
+
         for i, tensor in enumerate(bound):
             self.register_buffer(f"bound{i}", tensor, persistent=False)
 
     @classmethod
     def of(cls, conditioner: Callable[[Tensor], Tensor], formula: Elementwise) -> _Parts | None:
-        """Return the parts, or `None` if the conditioner does not tell its own: then nothing can be remembered."""
+        """Return the parts, or `None` if the tensors of the conditioner are unknown."""
         given = conditioner if isinstance(conditioner, partial) else partial(conditioner)
         bound = [
             value for value in (*given.args, *given.keywords.values()) if isinstance(value, Tensor)
         ]
+
         return cls(given.func, formula, bound) if isinstance(given.func, nn.Module) else None

@@ -17,7 +17,7 @@ class IsotropicNormal(Independent):
 
     .. math:: \log p(z) = -\frac{|z|^2}{2 s^2} - D \log(s \sqrt{2 \pi})
 
-    It is ``Normal(0, scale).to_event(1)`` with fewer operations, which count where a flow is small.
+    This is ``Normal(0, scale).to_event(1)`` with fewer operations. Use it when a flow is small.
 
     Args:
         origin: Zeros, of shape (\*batch, dim).
@@ -37,6 +37,7 @@ class IsotropicNormal(Independent):
 
         z = value if self.scale == 1 else value / self.scale
         constant = shape[-1] * math.log(self.scale * math.sqrt(2 * math.pi))
+
         return z.square().sum(-1) * -0.5 - constant
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> IsotropicNormal:

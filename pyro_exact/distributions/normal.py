@@ -13,7 +13,7 @@ from pyro_exact.nn.precision import least_std
 def softplus_normal(mean: Tensor, raw: Tensor) -> Normal:
     """Return normals with the standard deviations log(1 + e^raw), of float32 at least.
 
-    Under autocast too: a divergence takes differences of log-densities.
+    This is also true under autocast, because a divergence uses differences of log-densities.
     """
     dtype = torch.promote_types(mean.dtype, torch.float32)
     return Normal(mean.to(dtype), F.softplus(raw.to(dtype)) + least_std(dtype))

@@ -1,4 +1,4 @@
-"""Random subsets of sites, the latent of order-agnostic training."""
+"""Random subsets of sites, used as the latent of order-agnostic training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Subset(TorchDistribution):
     are spread evenly.
 
     Args:
-        shape: Of the mask; D is its number of elements.
+        shape: Shape of the mask, which has D elements.
         device: Device of the samples.
         batch: Batch shape.
 
@@ -63,7 +63,9 @@ class Subset(TorchDistribution):
 
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         shape = checked_shape("Subset.sample", sample_shape) + self.batch_shape
-        rows, sites = shape.numel(), self.event_shape.numel()
+        rows = shape.numel()
+        sites = self.event_shape.numel()
+
         # One site is left out. The remaining sites are included with a probability that is itself
         # uniform, which makes the size of the subset uniform.
         first, total = rows_of_batch(rows)
@@ -71,6 +73,7 @@ class Subset(TorchDistribution):
         chance = (even + torch.rand((), device=self.device)) % 1
         subset = torch.rand(rows, sites, device=self.device) < chance[:, None]
         out = torch.randint(sites, (rows, 1), device=self.device)
+
         return subset.scatter(1, out, 0).view(shape + self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -84,10 +87,13 @@ class Subset(TorchDistribution):
         batch = check_broadcast(
             "Subset.log_prob", "value", rows, "the distribution", self.batch_shape
         )
+
         if value.dtype != torch.bool:
             value = value.where((value == 0) | (value == 1) | value.isnan(), torch.inf)
+
         sites = torch.tensor(float(self.event_shape.numel()), device=value.device)
         size = value.sum(list(range(-len(self.event_shape), 0))).to(sites.dtype)
         ways = (sites + 1).lgamma() - (size + 1).lgamma() - (sites - size + 1).lgamma()
         log_p = torch.where(size < sites, -ways - sites.log(), -torch.inf)
+
         return log_p.where(~size.isnan(), torch.nan).expand(batch)

@@ -1,4 +1,4 @@
-"""An annealed ELBO: a training loss with a weight that rises to one."""
+"""An annealed ELBO: a training loss with a weight that rises to 1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Program = Callable[..., Any]
 
 
 class AnnealedELBO(Trace_ELBO):
-    r"""A `Trace_ELBO` whose training loss has a weight that rises to one. Use it with stock `SVI`.
+    r"""An ELBO with a weight that rises to 1. Use it with stock `SVI` instead of `Trace_ELBO`.
 
     .. math::
         \beta_t = \min(1, \mathrm{start} + t / \mathrm{steps}), \qquad
@@ -26,20 +26,21 @@ class AnnealedELBO(Trace_ELBO):
         \end{cases}
 
     "energy" is the annealed free energy of Rezende and Mohamed: the posterior starts near the
-    maximum entropy, and follows the modes as they rise. "kl" keeps the model from ignoring the latent
-    while the decoder is still poor. At :math:`\beta_t = 1` both are exactly the negative ELBO. The
-    method `loss`, which `SVI.evaluate_loss` uses, is always the negative ELBO.
+    maximum entropy, and follows the modes as they rise. "kl" keeps the model from ignoring the
+    latent while the decoder is still poor. At :math:`\beta_t = 1` both are exactly the negative
+    ELBO. The method `loss`, which `SVI.evaluate_loss` uses, is always the negative ELBO.
 
     Args:
-        anneal: The term that is weighted, ``"energy"`` or ``"kl"``.
+        anneal: Type of annealing, the term that is weighted: ``"energy"`` or ``"kl"``.
         start: :math:`\beta_0`, from 0 to 1.
-        steps: Number of steps in which the weight would rise by one.
+        steps: Steps in which the weight would rise by 1.
         num_particles: As in `Trace_ELBO`.
         vectorize_particles: As in `Trace_ELBO`.
         max_plate_nesting: As in `Trace_ELBO`.
 
     Attributes:
-        step: :math:`t`. Each training loss increases it by one. Set it to resume a run.
+        step: :math:`t`. Each training loss increases this counter by 1. It must be set when a run
+            is resumed.
 
     Reference:
         Rezende and Mohamed (2015), Variational Inference with Normalizing Flows, equation 20;
@@ -95,7 +96,7 @@ class AnnealedELBO(Trace_ELBO):
 
 
 class Weight(Messenger):
-    """Multiply the log-probabilities of sites by a weight, which may be zero, unlike in `poutine.scale`."""
+    """Multiply log-probabilities by a weight, which may be zero, unlike in `poutine.scale`."""
 
     def __init__(self, weight: float, latents_only: bool = False) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from pyro_exact.checks import check_choice, check_number
 
 
 class FreeBitsELBO(Trace_ELBO):
-    r"""A `Trace_ELBO` whose training loss gives each latent some nats for free. Use it with stock `SVI`.
+    r"""An ELBO that gives each latent some nats for free. Use it with stock `SVI`.
 
     .. math::
         -\mathbb{E}_q \log p(x \mid z) + \sum_j \max\left(\lambda, \overline{\mathrm{KL}}_j\right),
@@ -24,8 +24,8 @@ class FreeBitsELBO(Trace_ELBO):
     the posterior has no reason to collapse to the prior. A latent is a sample site, or a channel of
     a site: an index of the first dimension of an event, which is a vector or a map (C, H, W). The
     mean is over the batch. At :math:`\lambda = 0` the loss is exactly the negative ELBO; the method
-    `loss`, which `SVI.evaluate_loss` uses, is the negative ELBO for any :math:`\lambda`. Latents must
-    be reparametrised.
+    `loss`, which `SVI.evaluate_loss` uses, is the negative ELBO for any :math:`\lambda`. Latents
+    must be reparametrised.
 
     Args:
         free_nats: :math:`\lambda`, at least 0.

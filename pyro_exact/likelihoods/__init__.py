@@ -1,4 +1,4 @@
-"""Likelihoods: the distribution of one site, given the parameters that a network computes for it."""
+"""Likelihoods: the distribution of a site, given the parameters computed by a network."""
 
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.categorical import CategoricalLikelihood

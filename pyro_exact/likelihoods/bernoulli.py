@@ -10,7 +10,7 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class BernoulliLikelihood(Likelihood):
-    r"""The distribution of a bit, whose parameter is its logit. Use it for binary data.
+    r"""The distribution of a bit, whose parameter is the logit. Use it for binary data.
 
     .. math:: \log p(x \mid \theta) = x \log \sigma(\theta) + (1 - x) \log \sigma(-\theta)
 

@@ -12,14 +12,14 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class CategoricalLikelihood(Likelihood):
-    r"""The distribution of an integer 0, ..., L - 1, with a logit for each. Use it for pixel levels.
+    r"""The distribution of integers 0, ..., L - 1, using a logit for each. Use it for levels.
 
     .. math:: \log p(x \mid \theta) = \theta_x - \log \sum_k e^{\theta_k}
 
-    The likelihood knows nothing of the order of the levels; `DiscretizedLogisticMixture` does.
+    This likelihood does not use the order of the levels; `DiscretizedLogisticMixture` does.
 
     Args:
-        levels: Number of levels, L; 256 for the pixels of the papers.
+        levels: Levels of an element, L; for example 256 for 8-bit pixels.
 
     Shape:
         - theta: (\*sites, levels); x: (\*sites), integers.
@@ -32,7 +32,8 @@ class CategoricalLikelihood(Likelihood):
         2.2.
 
     Example:
-        >>> CategoricalLikelihood(4).log_prob(torch.zeros(3, 4), torch.tensor([0.0, 1.0, 3.0])).exp()
+        >>> x = torch.tensor([0.0, 1.0, 3.0])
+        >>> CategoricalLikelihood(4).log_prob(torch.zeros(3, 4), x).exp()
         tensor([0.2500, 0.2500, 0.2500])
     """
 

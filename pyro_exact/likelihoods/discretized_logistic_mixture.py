@@ -27,22 +27,22 @@ class DiscretizedLogisticMixture(Likelihood):
         \log p(x) = \log \sum_k \pi_k \prod_c \big(\sigma(p_{kc}) - \sigma(q_{kc})\big), \qquad
         p, q = \left(x_c \pm \tfrac12 - m_{kc}\right) \frac{2}{L - 1} e^{-s_{kc}}
 
-    The first interval reaches down to minus infinity and the last one up to infinity, so that the
-    probabilities of the L levels sum to one. With pixels scaled to :math:`v \in [-1, 1]`, the mean
-    is :math:`\mu_{kc} + \sum_{b < c} \tanh(\alpha_{kcb})\, v_b`, a function of earlier channels;
-    :math:`m_{kc}` is that mean in levels. The components are mixed for whole pixels, not for single
-    channels. The probability of an interval is exact far into the tails:
+    The first interval reaches down to minus infinity and the last interval up to infinity, so that
+    the probabilities of the L levels sum to 1. With pixels scaled to :math:`v \in [-1, 1]`, the
+    mean is :math:`\mu_{kc} + \sum_{b < c} \tanh(\alpha_{kcb})\, v_b`, a function of earlier
+    channels; :math:`m_{kc}` is the corresponding mean in levels. The components are mixed for whole
+    pixels, not for single channels. The probability of an interval is exact far into the tails:
 
     .. math:: \log(\sigma(p) - \sigma(q)) = \log \sigma(p) + \log \sigma(-q) + \log(1 - e^{q - p})
 
-    A draw is rounded to its level at once, and the next channel is drawn given the rounded value,
-    so that draws have exactly these probabilities. The gradient is computed along with the value,
+    A draw is rounded to a level at once, and the next channel is drawn using the rounded value, so
+    that draws have exactly these probabilities. The gradient is computed together with the value,
     and cannot be differentiated again.
 
     Args:
         channels: C, 3 for colours (R, then G, then B) or 1.
-        levels: L, the number of levels.
-        components: K, the number of logistics.
+        levels: L, the levels of a channel.
+        components: K, the logistics of the mixture.
 
     Shape:
         - theta: (\*sites, K (1 + 2 C + C (C - 1) / 2)): K logits of :math:`\pi`, (C, K) means
@@ -51,7 +51,7 @@ class DiscretizedLogisticMixture(Likelihood):
         - x: (\*sites, C).
 
     Raises:
-        ValueError: If there is no channel or component, or only one level.
+        ValueError: If there is no channel or component, or only a single level.
 
     Reference:
         Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++, sections 2.1 and 2.2.
@@ -106,7 +106,7 @@ class DiscretizedLogisticMixture(Likelihood):
         component = (noise[..., :1] >= cumulative[..., :-1]).sum(-1, keepdim=True)
         mean, log_scale, slope = (self._of_component(component, part) for part in rest)
 
-        # A logistic draw is its mean plus its scale times logit(noise).
+        # A logistic draw is mean + scale * logit(noise).
         scale = log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE).exp()
         deviation = scale * noise[..., 1:].logit()
 
@@ -124,12 +124,12 @@ class DiscretizedLogisticMixture(Likelihood):
         return torch.stack(drawn, dim=-1).add(cumulative[..., -1:], alpha=0)  # NaN stays NaN
 
     def marginal(self, x: Tensor) -> Tensor:
-        """Return components at quantiles of the data, all of one scale, without slopes."""
+        """Return components at quantiles of the data, all with the same scale, without slopes."""
         scaled = x * (2 / (self.levels - 1)) - 1
         places = (torch.arange(self.components).to(x) + 0.5) / self.components
         means = scaled.quantile(places, dim=0).movedim(0, -1)
 
-        # The standard deviation of a logistic is pi / sqrt(3) times its scale.
+        # The standard deviation of a logistic is pi / sqrt(3) times the scale.
         std = scaled.std(0, correction=0).clamp_min(math.exp(LEAST_LOG_SCALE))
         log_scales = (std * (math.sqrt(3) / math.pi)).log().unsqueeze(-1).expand_as(means)
 
@@ -142,7 +142,7 @@ class DiscretizedLogisticMixture(Likelihood):
         component: Tensor,
         part: Tensor,
     ) -> Tensor:
-        """Return the parameters of one component of each site, for every channel or pair of channels."""
+        """Return the parameters of a component of each site, for each channel or pair."""
         by_component = part.unflatten(-1, (-1, self.components))
         index = component.unsqueeze(-1).expand(*by_component.shape[:-1], 1)
         return by_component.gather(-1, index).squeeze(-1)

@@ -1,4 +1,4 @@
-"""The likelihood of a real number, or of several independent real numbers."""
+"""The likelihood of a real value, or of several independent real values."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from pyro_exact.nn.precision import least_std
 
 
 class GaussianLikelihood(Likelihood):
-    r"""A normal distribution with a mean and a log standard deviation. Use it for real numbers.
+    r"""A normal distribution with a mean and a log standard deviation. Use it for real data.
 
-    .. math:: \log p(x \mid \mu, s) = \sum_c -\tfrac12 (x_c - \mu_c)^2 e^{-2 s_c} - s_c - \tfrac12 \log 2\pi
+    .. math:: \log p(x \mid \mu, s) =
+        \sum_c -\tfrac12 (x_c - \mu_c)^2 e^{-2 s_c} - s_c - \tfrac12 \log 2\pi
 
-    A standard deviation is at least that of the narrowest normal with a finite density, 1e-19 in
+    The smallest standard deviation gives the narrowest normal with a finite density, 1e-19 in
     float32.
 
     Args:
-        channels: Number of independent elements of a site, C, for example of a pixel of a latent
-            map; `None` for a site that is a single element.
+        channels: Independent elements of a site, C, for example of a pixel of a latent map; `None`
+            for a site that is a single element.
 
     Shape:
         - theta: (\*sites, 2 C), means, then log standard deviations; x: (\*sites, C), or (\*sites)
           for a single element.
 
     Raises:
-        ValueError: If the number of channels is not positive.
+        ValueError: If ``channels`` is not positive.
 
     Example:
         >>> GaussianLikelihood().log_prob(torch.zeros(3, 2), torch.zeros(3))
@@ -76,10 +77,10 @@ class GaussianLikelihood(Likelihood):
         return torch.cat((mean, std.where(std > rounding, 1).log()), dim=-1)
 
     def _split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and log standard deviations, none below that of the narrowest normal."""
+        """Return means and log standard deviations, all large enough for a finite density."""
         mean, log_std = theta.chunk(2, dim=-1)
         return mean, log_std.clamp_min(math.log(least_std(theta.dtype)))
 
     def _elements(self, x: Tensor) -> Tensor:
-        """Return the elements of each site in a dimension of their own."""
+        """Return the elements of each site in a separate dimension."""
         return x if self.site_shape else x.unsqueeze(-1)

@@ -11,20 +11,20 @@ from pyro_exact.checks import check_numbers
 
 
 class Likelihood(ABC):
-    r"""The distribution of one site, given the parameters that a network computes for it.
+    r"""The distribution of a site, given the parameters computed by a network.
 
     Use likelihoods as the ``likelihood=`` of autoregressive networks and of decoders. A likelihood
-    is a formula without weights: it scores values, and draws values from given uniform noise, so
-    that slow and fast samplers draw the same. `pyro_exact.testing.check_likelihood` checks the laws
-    that a likelihood must obey.
+    is a formula without weights: it scores values, and draws values using given uniform noise, so
+    that slow and fast samplers draw the same. Use `pyro_exact.testing.check_likelihood` to check
+    the laws that a likelihood must obey.
 
     Attributes:
-        num_params: Number of parameters of a site, the last dimension of ``theta``.
-        num_noise: Number of uniform noise elements that a draw of a site uses.
+        num_params: Parameters of a site, the last dimension of ``theta``.
+        num_noise: Uniform noise elements used to draw a site.
         site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all
             channels.
-        levels: Number of values that an element can take; `None` for real numbers.
-        support: Values that an element can take.
+        levels: Values that an element can take; `None` for real data. support: Values that an
+            element can take.
         values: The support in words, for errors.
 
     Shape:
@@ -60,7 +60,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def marginal(self, x: Tensor) -> Tensor:
-        r"""Return the parameters of independent sites that fit data, (n, \*sites, \*site_shape), best."""
+        r"""Return the parameters of independent sites that fit data best."""
 
     def check_values(
         self,
@@ -82,6 +82,6 @@ class Likelihood(ABC):
         bad = x[~possible if where is None else where & ~possible]
         if len(bad):
             raise ValueError(
-                f"{name} expects {self.values}; got {bad[0].item():g}, and {len(bad)} of {x.numel()} elements are "
-                f"such. Compare the data with the levels of the model."
+                f"{name} expects {self.values}; got {bad[0].item():g}, and {len(bad)} of "
+                f"{x.numel()} elements are such. Compare the data with the levels of the model."
             )

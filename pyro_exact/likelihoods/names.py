@@ -12,6 +12,8 @@ from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogis
 from pyro_exact.likelihoods.gaussian import GaussianLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
 
+Parameters = Mapping[str, inspect.Parameter]
+
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": BernoulliLikelihood,
     "categorical": CategoricalLikelihood,
@@ -29,13 +31,13 @@ def make_likelihood(
 
     Args:
         settings: A name in `LIKELIHOODS`, or ``{"name": ..., argument: value, ...}``.
-        channels: Value of the argument ``channels``, where the likelihood requires it and the
-            settings do not have it.
-        levels: The same for ``levels``, the number of levels of the data.
+        channels: Value of the argument ``channels``, used when this is required by the likelihood
+            and missing in the settings.
+        levels: The same for ``levels``, the levels of the data.
 
     Raises:
-        ValueError: If the name or an argument is unknown, an argument is missing, or the likelihood
-            has another number of levels than the data.
+        ValueError: If the name or an argument is unknown, an argument is missing, or the levels of
+            the likelihood differ from the data.
 
     Example:
         >>> make_likelihood("bernoulli").levels
@@ -48,32 +50,53 @@ def make_likelihood(
     name = given.pop("name", None)
     if not isinstance(name, str) or name not in LIKELIHOODS:
         raise ValueError(
-            f"A likelihood expects a name, one of {', '.join(LIKELIHOODS)}; got {name!r}. Choose one."
+            f"A likelihood expects a name, one of {', '.join(LIKELIHOODS)}; got {name!r}. Choose "
+            "one."
         )
 
-    kind = LIKELIHOODS[name]
-    parameters = {
+    parameters = _parameters(LIKELIHOODS[name])
+    _check_known(name, given, parameters)
+
+    # With `channels=None` a Gaussian has single elements, unless the settings have channels.
+    defaults = {"channels": channels, "levels": levels}
+    for argument, value in defaults.items():
+        optional = argument not in parameters or parameters[argument].default is None
+        if value is not None and not optional:
+            given.setdefault(argument, value)
+
+    _check_complete(name, given, parameters)
+
+    likelihood = LIKELIHOODS[name](**given)
+    if levels is not None and likelihood.levels is not None and likelihood.levels != levels:
+        raise ValueError(
+            f"The likelihood {name} expects data of {likelihood.levels} levels; got {levels}. "
+            "Choose another likelihood."
+        )
+    return likelihood
+
+
+def _parameters(kind: type[Likelihood]) -> Parameters:
+    """Return the parameters of a likelihood that can be settings, by name."""
+    return {
         argument: parameter
         for argument, parameter in inspect.signature(kind).parameters.items()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     }
+
+
+def _check_known(name: str, given: Mapping[str, Any], parameters: Parameters) -> None:
+    """Raise ValueError if a setting is not a parameter of the likelihood."""
     unknown = [argument for argument in given if argument not in parameters]
     if unknown:
         known = ", ".join(parameters) or "none"
         raise ValueError(
-            f"The likelihood {name} expects the arguments {known}; got {unknown[0]!r}. Leave it out."
+            f"The likelihood {name} expects the arguments {known}; got {unknown[0]!r}. Leave it "
+            "out."
         )
 
-    # A Gaussian of `channels=None` is one of single elements, and stays so unless it is told otherwise.
-    defaults = {"channels": channels, "levels": levels}
-    for argument, value in defaults.items():
-        if (
-            value is not None
-            and argument in parameters
-            and parameters[argument].default is not None
-        ):
-            given.setdefault(argument, value)
 
+def _check_complete(name: str, given: Mapping[str, Any], parameters: Parameters) -> None:
+    """Raise ValueError if a required parameter has no value."""
     missing = [
         argument
         for argument, parameter in parameters.items()
@@ -81,11 +104,3 @@ def make_likelihood(
     ]
     if missing:
         raise ValueError(f"The likelihood {name} expects {missing[0]}; got none. Give it a value.")
-
-    likelihood = kind(**given)
-    if levels is not None and likelihood.levels is not None and likelihood.levels != levels:
-        raise ValueError(
-            f"The likelihood {name} expects data of {likelihood.levels} levels; got {levels}. Choose "
-            f"another likelihood."
-        )
-    return likelihood

@@ -17,13 +17,15 @@ def one_hot(label: Tensor, classes: int, owner: str) -> Tensor:
     check_numbers(owner, "label", check_tensor(owner, "label", label))
     if label.is_floating_point():
         raise ValueError(
-            f"This {owner} expects integer classes from 0 to {classes - 1}; got {label.dtype}. Use label.long()."
+            f"This {owner} expects integer classes from 0 to {classes - 1}; got {label.dtype}. Use "
+            "label.long()."
         )
 
     wrong = label[(label < 0) | (label >= classes)]
     if len(wrong):
         raise ValueError(
-            f"This {owner} expects integer classes from 0 to {classes - 1}; got {wrong[0].item()}, and {len(wrong)} of "
-            f"{label.numel()} labels are out of range. Number the classes 0, 1, ..."
+            f"This {owner} expects integer classes from 0 to {classes - 1}; got {wrong[0].item()}, "
+            f"and {len(wrong)} of {label.numel()} labels are out of range. Number the classes 0, "
+            "1, ..."
         )
     return F.one_hot(label.long(), classes).to(torch.get_default_dtype())

@@ -22,18 +22,18 @@ def conv_vae(
     flow_rank: int = 32,
     likelihood: LikelihoodName | None = None,
 ) -> VAE:
-    """Build a `VAE` with gated convolutional networks.
+    """Build a `VAE` with gated convolutional networks. Use it for images.
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
-        levels: Number of values that an element of an image can take.
+        levels: Pixel levels; the values of an image are 0, ..., levels - 1.
         latent_dim: Dimension of the latent.
         width: Channels of the convolutions at the size of the image.
-        features: Number of features that the encoder returns.
+        features: Size of the features that the encoder returns.
         flow: As in `dense_vae`, like the following arguments.
-        flow_layers: Number of layers of the flow.
-        flow_width: Width of the hidden layers of the networks of "iaf", "coupling" and "spline".
-        flow_rank: Number of hidden units of each layer of "sylvester".
+        flow_layers: Layers of the flow.
+        flow_width: Width of the hidden layers, used by "iaf", "coupling" and "spline".
+        flow_rank: Hidden units of each layer, used by "sylvester".
         likelihood: As in `dense_vae`.
 
     Raises:

@@ -23,18 +23,19 @@ def dense_vae(
     flow_rank: int = 32,
     likelihood: LikelihoodName | None = None,
 ) -> VAE:
-    """Build a `VAE` with dense networks.
+    """Build a `VAE` with dense networks, which should be used for small images.
 
     Args:
         shape: (C, H, W).
-        levels: Number of values that an element of an image can take.
+        levels: Pixel levels; the values of an image are 0, ..., levels - 1.
         latent_dim: Dimension of the latent.
-        hidden_dims: Widths of the hidden layers of the encoder, and in this order of the decoder too.
-        flow: Flow of the posterior after the diagonal normal, amortised by the encoder; `None` for
-            the normal alone.
-        flow_layers: Number of layers of the flow.
-        flow_width: Width of the hidden layers of the networks of "iaf", "coupling" and "spline".
-        flow_rank: Number of hidden units of each layer of "sylvester".
+        hidden_dims: Widths of the hidden layers of the encoder, and in this order of the decoder
+            too.
+        flow: Flow of the posterior after the diagonal normal, amortised by the encoder; optional,
+            the default is the normal alone.
+        flow_layers: Layers of the flow.
+        flow_width: Width of the hidden layers, used by "iaf", "coupling" and "spline".
+        flow_rank: Hidden units of each layer, used by "sylvester".
         likelihood: ``"bernoulli"`` for bits, ``"categorical"`` for a logit of each level,
             ``"logistic"`` for discretised logistics; `None` for bits with two levels, and logistics
             with more.

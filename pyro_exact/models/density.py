@@ -20,15 +20,15 @@ from pyro_exact.nn.precision import weight_of
 
 
 class Density(GenerativeModel):
-    """A distribution as a model with exact likelihood. Use it to train a flow or an autoregressive network.
+    """A model with exact likelihood. Use it to train a flow or an autoregressive network.
 
-    The objective is log p(x) itself, without a guide. In training mode each step on an ensemble uses
-    a random member, whose expected log p(x) is below the log-density of the mixture (Jensen). An
+    The objective is log p(x) itself, without a guide. When an ensemble is trained, each step uses a
+    random member, whose expected log p(x) is below the log-density of the mixture (Jensen). An
     evaluation and a sample use the mixture.
 
     Args:
-        distribution: A module that returns a distribution when called, such as `Flow`, or an
-            `Autoregressive`.
+        distribution: The distribution of the data: a module that returns a distribution when
+            called, for example a `Flow`, or an `Autoregressive`.
 
     Example:
         >>> from pyro_exact.distributions import Flow, StandardNormal
@@ -47,13 +47,13 @@ class Density(GenerativeModel):
 
     @property
     def event_shape(self) -> torch.Size:
-        """Shape of one datum."""
+        """Shape of a single datum."""
         shape: torch.Size = self._distribution().event_shape
         return shape
 
     @property
     def classes(self) -> int | None:
-        """Number of classes of a class-conditional model; `None` for any other model."""
+        """Classes of a class-conditional model; `None` for any other model."""
         if not isinstance(self.distribution, Autoregressive):
             return None
 
@@ -99,9 +99,9 @@ class Density(GenerativeModel):
         """Draw ``n`` samples; of a model conditioned on classes, ``n`` of each, (n, classes, ...).
 
         Args:
-            n: Number of samples.
+            n: How many samples to draw.
             temperature: As in `Flow`.
-            progress: Whether an autoregressive model shows a progress bar.
+            progress: If true, an autoregressive model shows a progress bar.
 
         Raises:
             ValueError: If a temperature is given and the distribution is `Autoregressive`; if the
@@ -115,7 +115,7 @@ class Density(GenerativeModel):
         return check_output("Density.sample", "what it draws", distribution.sample((n,)), self)
 
     def _cast(self, x: Tensor) -> Tensor:
-        """Return continuous data in the precision of the weights; discrete data may have any dtype."""
+        """Return continuous data in the precision of the weights, and discrete data as they are."""
         if isinstance(self.distribution, Autoregressive) or not x.is_floating_point():
             return x
         return cast_to(x, weight_of(self))

@@ -19,23 +19,23 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class Dequantized(GenerativeModel):
-    r"""A flow as a model of integer images: a density of continuous v, of which x = floor(v) is observed.
+    r"""A flow as a model of integer images x = floor(v). Use it to train a flow of images.
 
     .. math::
         P(x) = \int_{[0,1)^D} p(x + u)\, du \;\ge\; \exp \mathbb{E}_{q(v \mid x)} \log
         \frac{p(v)}{q(v \mid x)}
 
-    The guide draws v in [x, x + 1), so `Trace_ELBO` is the usual bound, and ``RenyiELBO(alpha=0)``
-    the importance-weighted bound. The unit of v is a pixel level: bits/dim are -log P(x) / (D log 2),
-    without any correction.
+    The guide draws v in [x, x + 1) using dequantisation noise, so `Trace_ELBO` is the usual bound,
+    and ``RenyiELBO(alpha=0)`` the importance-weighted bound. The unit of v is a pixel level:
+    bits/dim are -log P(x) / (D log 2), without any correction.
 
     If the context of the flow is a one-hot class, the model is class-conditional: use `condition`
     with the classes of a batch.
 
     Args:
         flow: A `Flow` over images (C, H, W) in pixel levels.
-        levels: Number of values that an element can take.
-        noise: Optional module that maps x to the distribution q(v | x) on [x, x + 1), such as
+        levels: Levels; the values of an element are 0, ..., levels - 1.
+        noise: Optional module that maps x to the distribution q(v | x) on [x, x + 1), for example
             `FlowDequantizer`. The default is uniform noise.
 
     Shape:
@@ -53,7 +53,8 @@ class Dequantized(GenerativeModel):
     Example:
         >>> from pyro_exact.distributions import StandardNormal
         >>> from pyro_exact.flows import glow
-        >>> flow = Flow(StandardNormal(64), glow((1, 8, 8), levels=17, scales=2, steps=2, width=8).inv)
+        >>> bijection = glow((1, 8, 8), levels=17, scales=2, steps=2, width=8)
+        >>> flow = Flow(StandardNormal(64), bijection.inv)
         >>> model = Dequantized(flow, levels=17)
         >>> model.log_weight(model.sample(5)).shape
         torch.Size([5])
@@ -63,12 +64,13 @@ class Dequantized(GenerativeModel):
         super().__init__()
         if not isinstance(flow, Flow):
             raise TypeError(
-                f"Dequantized expects a Flow over images; got {type(flow).__name__}. Build it as Flow(base, bijection)."
+                f"Dequantized expects a Flow over images; got {type(flow).__name__}. Build it as "
+                "Flow(base, bijection)."
             )
         if noise is not None and not isinstance(noise, nn.Module):
             raise TypeError(
-                f"Dequantized expects noise as a module such as FlowDequantizer; got {type(noise).__name__}. Leave it "
-                f"out for uniform noise."
+                "Dequantized expects noise as a module such as FlowDequantizer; got "
+                f"{type(noise).__name__}. Leave it out for uniform noise."
             )
 
         self.flow, self.noise = flow, noise
@@ -85,7 +87,7 @@ class Dequantized(GenerativeModel):
 
     @property
     def classes(self) -> int | None:
-        """Number of classes of a class-conditional model; `None` for any other model."""
+        """Classes of a class-conditional model; `None` for any other model."""
         context_shape = self.flow.bijection.context_shape
         return None if context_shape is None else context_shape[0]
 
@@ -105,8 +107,8 @@ class Dequantized(GenerativeModel):
 
         if x.dim() != 4:
             raise ValueError(
-                f"Dequantized expects a batch of shape (N, C, H, W); got {tuple(x.shape)}. Add the batch dimension, or "
-                f"flatten it."
+                f"Dequantized expects a batch of shape (N, C, H, W); got {tuple(x.shape)}. Add the "
+                "batch dimension, or flatten it."
             )
 
     def generate(self, x: Tensor | None = None) -> Tensor:
@@ -137,7 +139,7 @@ class Dequantized(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` images, integers of dtype int64 in {0, ..., levels - 1}; ``temperature`` as in `Flow`.
+        """Draw ``n`` images, int64 in {0, ..., levels - 1}, using ``temperature`` as in `Flow`.
 
         If the model is conditioned on classes, draw ``n`` of each, of shape (n, classes, C, H, W).
         """
@@ -146,7 +148,7 @@ class Dequantized(GenerativeModel):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return the base noise of a draw of v for each image, of shape (N, dimension of the base)."""
+        """Return the base noise of a draw of v for each image, (N, dimension of the base)."""
         self.check(x)
 
         v = self.noise_of(x).sample()

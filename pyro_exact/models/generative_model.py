@@ -20,13 +20,13 @@ from pyro_exact.nn.finite import check_weights_for
 
 
 class GenerativeModel(nn.Module, ABC):
-    """A model p(x, z) with a guide q(z | x). Use it with stock `SVI`, or with `pyro_exact.train.fit`.
+    """The base class of models p(x, z) with a guide q(z | x), trained by stock `SVI` or by `fit`.
 
-    A subclass implements `generate` and `infer` as ``pyro.sample`` statements for a batch inside the
-    data plate, and `sample`. If `infer` is empty, the likelihood is exact, and `Trace_ELBO` is
-    log p(x). A subclass should define `event_shape`; then `model`, `guide`, `initialize` and
-    `log_weight` check their data. Check a model of your own by
-    `pyro_exact.testing.check_model`.
+    A subclass must implement `generate` and `infer` as ``pyro.sample`` statements for a batch
+    inside the data plate, and `sample`. If `infer` is empty, the likelihood is exact, and
+    `Trace_ELBO` is log p(x). A subclass should define `event_shape`; then `model`, `guide`,
+    `initialize` and `log_weight` check the data. Use `pyro_exact.testing.check_model` to check a
+    new model, and `pyro_exact.train.fit` to train it.
     """
 
     # The data that `guide` has checked, for the `model` of the same step.
@@ -38,17 +38,17 @@ class GenerativeModel(nn.Module, ABC):
 
     @property
     def event_shape(self) -> torch.Size | None:
-        """Shape of one datum; `None` if any shape is accepted."""
+        """Shape of a single datum; `None` if any shape is accepted."""
         return None
 
     @property
     def exact(self) -> bool:
-        """Whether an evaluation returns log p(x) itself, as with an empty `infer`, and not a bound."""
+        """True if an evaluation returns log p(x) itself, for example with an empty `infer`."""
         return type(self).infer is GenerativeModel.infer
 
     @property
     def classes(self) -> int | None:
-        """Number of classes of a class-conditional model; `None` for any other model."""
+        """Classes of a class-conditional model; `None` for any other model."""
         return None
 
     @abstractmethod
@@ -60,10 +60,10 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` data without gradient; ``temperature`` scales the base noise, if the model has any."""
+        """Draw ``n`` data without gradient, using ``temperature`` to scale the base noise."""
 
     def model(self, x: Tensor) -> Tensor:
-        """Call `generate` inside the data plate, with all parameters registered, as stock `SVI` expects."""
+        """Call `generate` inside the data plate, with all parameters registered for `SVI`."""
         if not self._was_checked(x):
             self.check(x)
 
@@ -72,7 +72,7 @@ class GenerativeModel(nn.Module, ABC):
             return self.generate(x)
 
     def guide(self, x: Tensor) -> None:
-        """Call `infer` inside the data plate, with all parameters registered, as stock `SVI` expects."""
+        """Call `infer` inside the data plate, with all parameters registered for `SVI`."""
         self.check(x)
         if not x.is_inference():  # an inference tensor has no version
             self._checked = weakref.ref(x), x._version
@@ -82,7 +82,7 @@ class GenerativeModel(nn.Module, ABC):
             self.infer(x)
 
     def condition(self, label: Tensor) -> GenerativeModel:
-        """Return a class-conditional model given the class of each datum; all parameters are shared.
+        """Return a class-conditional model given the class of each datum, sharing parameters.
 
         Args:
             label: Integers in {0, ..., classes - 1}, of shape (N,).
@@ -108,14 +108,14 @@ class GenerativeModel(nn.Module, ABC):
             check_batch(name, "x", x, self.event_shape)
         elif check_tensor(name, "x", x).dim() == 0 or len(x) == 0:
             raise ValueError(
-                f"{name} expects x of shape (N, ...) with N of at least 1; got {tuple(x.shape)}. Add the batch "
-                f"dimension."
+                f"{name} expects x of shape (N, ...) with N of at least 1; got {tuple(x.shape)}. "
+                "Add the batch dimension."
             )
 
         check_finite(name, "x", x, "Repair these data, or leave them out")
 
     def initialize(self, x: Tensor) -> None:
-        """Set the parameters that depend on data, from a batch; see `Bijection.initialize`."""
+        """Set the parameters that depend on data, using a batch; see `Bijection.initialize`."""
         self.check(x)
 
     def log_weight(self, x: Tensor, samples: int | None = None) -> Tensor:
@@ -126,18 +126,17 @@ class GenerativeModel(nn.Module, ABC):
 
         Args:
             x: Data of shape (N, ...).
-            samples: Optional number of samples; then the result has the shape (samples, len(x)).
-                The guide computes the features of x only once.
+            samples: Optional; how many samples to use for each x. Then the result has the shape
+                (samples, len(x)). The guide computes the features of x only once.
 
         Raises:
-            ValueError: If the number of samples is not positive; on data that the model cannot
-                score.
+            ValueError: If ``samples`` is not positive; on data that the model cannot score.
         """
         guide, model = self.traces(x, samples)
         return log_prob(model) - log_prob(guide)
 
     def traces(self, x: Tensor, samples: int | None = None) -> tuple[poutine.Trace, poutine.Trace]:
-        """Return traces of the guide, and of the model replayed against it, both with log-probabilities.
+        """Return traces of the guide and of the replayed model, both with log-probabilities.
 
         Args:
             x: Data of shape (N, ...).
@@ -160,7 +159,7 @@ class GenerativeModel(nn.Module, ABC):
         return guide, model
 
     def _was_checked(self, x: Tensor) -> bool:
-        """Return whether `guide` has just checked these data: an ELBO calls it before `model`, on each step."""
+        """Return whether `guide` has just checked these data, because ELBOs call it first."""
         checked, self._checked = self._checked, None
         if checked is None:
             return False
@@ -182,7 +181,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def checked_count(model: nn.Module, n: int) -> int:
-    """Return the number of data to draw; raise an error if it is none, or the weights are not finite."""
+    """Return how many data to draw, or raise an error if the weights are not finite."""
     check_weights_for(f"{type(model).__name__}.sample", model)
     return check_size(f"{type(model).__name__}.sample", "n", n, least=0)
 
@@ -191,12 +190,13 @@ def refuse_temperature(temperature: float | None) -> None:
     """Raise ValueError if an autoregressive model is given a temperature."""
     if temperature is not None:
         raise ValueError(
-            f"An autoregressive model has no base noise to scale; got temperature {temperature!r}. Leave it out."
+            f"An autoregressive model has no base noise to scale; got temperature {temperature!r}. "
+            "Leave it out."
         )
 
 
 def log_prob(trace: poutine.Trace) -> Tensor:
-    """Return the sum of the log-probabilities of all sites of a trace; see ``Trace.compute_log_prob``."""
+    """Return the sum of the log-probabilities of all sites; see ``Trace.compute_log_prob``."""
     total = torch.zeros(())
     for site in trace.nodes.values():
         if site["type"] == "sample" and not site_is_subsample(site):

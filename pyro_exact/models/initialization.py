@@ -19,11 +19,11 @@ from pyro_exact.transforms.parts import context_for
 def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
     """Set the parameters of a flow that depend on data.
 
-    Each layer is initialised in its own direction. A layer with such parameters must therefore go
-    from data to noise, as in the flows of `pyro_exact.flows`.
+    Each layer is initialised in the direction of the layer. A layer with such parameters must
+    therefore go from data to noise, as in the flows of `pyro_exact.flows`.
 
     Args:
-        flow: The flow; its bijection goes from noise to data.
+        flow: The flow, which must go from noise to data.
         x: A batch of data.
         owner: Name of the owner of the flow, for errors.
 
@@ -60,14 +60,15 @@ def _initialize(layer: Bijection, x: Tensor, context: Tensor | None, owner: str)
     output = layer.transform(x, context)[0]
     if _depends_on_data(original, output, context):
         raise ValueError(
-            f"{owner}.initialize expects layers that go from data to noise; got {type(original).__name__} from noise "
-            f"to data, which cannot be set from data. Build it as Flow(base, bijection.inv)."
+            f"{owner}.initialize expects layers that go from data to noise; got "
+            f"{type(original).__name__} from noise to data, which cannot be set from data. Build "
+            "it as Flow(base, bijection.inv)."
         )
     return output
 
 
 def _depends_on_data(bijection: Bijection, x: Tensor, context: Tensor | None) -> bool:
-    """Return whether initialising a layer in its own direction would change a weight. No weight changes here."""
+    """Return whether initialising a layer would change a weight. This check changes no weight."""
     weights = [*bijection.parameters(), *bijection.buffers()]
     before = [weight.detach().clone() for weight in weights]
     try:

@@ -14,19 +14,21 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class OrderAgnostic(GenerativeModel):
-    r"""An order-agnostic network as a model. Use it to train a network for all orders of the sites.
+    r"""An order-agnostic network as a model. Use this model to train a network for all orders.
 
-    The training objective is the mean of log p(x) over all orders, estimated from a single pass:
+    The training objective is the mean of log p(x) over all orders, estimated from one pass:
 
-    .. math:: \mathbb{E}_o \log p_o(x) = \mathbb{E}_m \frac{D}{D - d} \sum_{i \notin m} \log p(x_i \mid x_m),
+    .. math:: \mathbb{E}_o \log p_o(x) =
+        \mathbb{E}_m \frac{D}{D - d} \sum_{i \notin m} \log p(x_i \mid x_m),
         \qquad d = \sum_i m_i
 
-    The known subset :math:`m` is a latent whose distribution is the same in model and guide, so it
-    cancels in the ELBO; a factor scores the remaining elements. In evaluation mode there is no
-    latent, and the likelihood is that of the ensemble of orders, which is above the mean (Jensen).
+    The known subset :math:`m` is a latent whose distribution is the same in model and guide, so
+    this term cancels in the ELBO; a factor scores the remaining elements. In evaluation mode there
+    is no latent, and the likelihood is that of the ensemble of orders, which is above the mean
+    (Jensen).
 
     Args:
-        net: A network such as `pyro_exact.autoregressive.DeepNADE`.
+        net: An order-agnostic network, for example `pyro_exact.autoregressive.DeepNADE`.
 
     Raises:
         TypeError: If the network is not order-agnostic.
@@ -44,14 +46,14 @@ class OrderAgnostic(GenerativeModel):
         super().__init__()
         if not isinstance(net, OrderAgnosticNet):
             raise TypeError(
-                f"OrderAgnostic expects an order-agnostic network; got {type(net).__name__}. Use DeepNADE "
-                f"or ConvNADE, or train this one as Density(Autoregressive(net))."
+                f"OrderAgnostic expects an order-agnostic network; got {type(net).__name__}. Use "
+                "DeepNADE or ConvNADE, or train this one as Density(Autoregressive(net))."
             )
         self.net = net
 
     @property
     def event_shape(self) -> torch.Size:
-        """Shape of one datum."""
+        """Shape of a single datum."""
         return self.net.event_shape
 
     @property
@@ -71,7 +73,7 @@ class OrderAgnostic(GenerativeModel):
             self._known()
 
     def estimate(self, x: Tensor, known: Tensor) -> Tensor:
-        r"""Return D / (D - d) times the log-probability of the unknown elements given the known ones, (\*batch)."""
+        r"""Return D / (D - d) times the log-probability of the unknown given the known elements."""
         x = cast(x, weight_of(self.net)).expand(known.shape)
         unknown = (~known).to(x.dtype)
         event = list(range(-len(self.net.event_shape), 0))
@@ -96,9 +98,9 @@ class OrderAgnostic(GenerativeModel):
         """Draw ``n`` samples, each in the order of a random member of the ensemble.
 
         Args:
-            n: Number of samples.
+            n: How many samples to draw.
             temperature: Must be `None`.
-            progress: Whether to show a progress bar.
+            progress: If true, show a progress bar.
 
         Raises:
             ValueError: If a temperature is given.

@@ -31,26 +31,28 @@ def pixel_vae(
 ) -> VAE:
     r"""Build a `VAE` whose decoder is a Gated PixelCNN with the latent in every gate.
 
-    .. math:: p(x, z) = p(z) \prod_i p(x_i \mid x_1, \dots, x_{i-1}, z), \qquad q(z \mid x) = N(\mu(x), \sigma(x)^2)
+    .. math:: p(x, z) = p(z) \prod_i p(x_i \mid x_1, \dots, x_{i-1}, z), \qquad
+        q(z \mid x) = N(\mu(x), \sigma(x)^2)
 
     The preceding pixels tell the decoder about local structure, so z needs to encode global
-    structure only, and may encode nothing: then the decoder ignores z (posterior collapse). Use
-    `pyro_exact.diagnose` to find out; free bits and annealing help (see docs/posterior_collapse.md).
+    structure only, and may encode nothing: then the decoder ignores z (posterior collapse).
+    `pyro_exact.diagnose` should be used to find out; free bits and annealing help (see
+    docs/posterior_collapse.md).
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
-        levels: Number of values that an element of an image can take.
+        levels: Pixel levels; the values of an image are 0, ..., levels - 1.
         latent_dim: Dimension of z.
         decoder_width: Channels of each stack of the Gated PixelCNN.
-        decoder_depth: Number of autoregressive layers; the first has a 7x7 kernel. With 0 the pixels
-            are independent given z, as in a plain VAE, whose decoder is the upsampling network.
+        decoder_depth: Autoregressive layers; the first has a 7x7 kernel. With 0 the pixels are
+            independent given z, as in a plain VAE, whose decoder is the upsampling network.
         kernel_size: Odd side of the kernels after the first.
         head_width: Channels of the input of the last two convolutions of the decoder.
-        upsample: Whether the gates take z as a map of the size of the image, made by transposed
-            convolutions; otherwise z adds the same bias to every pixel.
+        upsample: If true, the gates take z as a map of the size of the image, computed using
+            transposed convolutions; otherwise z adds the same bias to every pixel.
         width: Channels of the first convolutions of the encoder, and of the last convolutions of
             the upsampling network.
-        features: Number of features that the encoder returns.
+        features: Size of the features that the encoder returns.
 
     Shape:
         - x: (N, C, H, W), integers 0, ..., levels - 1; z: (N, latent_dim).

@@ -1,4 +1,4 @@
-"""Register the parameters of a model in the store of Pyro, so that stock `SVI` trains them."""
+"""Register the parameters of a model in the store of Pyro, used by stock `SVI`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def register(model: nn.Module) -> None:
     """Call ``pyro.module`` with a unique name, and with the current parameters of the model.
 
     The store of Pyro keeps the parameter that was registered first under a name, and `SVI` trains
-    that parameter. Therefore the name belongs to the weights: copies and loaded models have names
-    of their own, and a model that was conditioned on classes shares weights and name with the
-    original. A parameter that was replaced since is replaced in the store too.
+    this parameter. Therefore the name belongs to the weights: copies and loaded models must have
+    different names, and a model that was conditioned on classes uses the weights and the name of
+    the original. When a parameter has been replaced since, this is corrected in the store too.
 
     Raises:
         ValueError: If a parameter is not contiguous, because Pyro would train a copy.
@@ -37,8 +37,9 @@ def register(model: nn.Module) -> None:
     for name, parameter in parameters.items():
         if not parameter.is_contiguous():
             raise ValueError(
-                f"{type(model).__name__} expects contiguous parameters under stock SVI, which trains a copy of any "
-                f"other; got {name}. Call model.to(memory_format=torch.contiguous_format)."
+                f"{type(model).__name__} expects contiguous parameters under stock SVI, which "
+                f"trains a copy of any other; got {name}. Call "
+                "model.to(memory_format=torch.contiguous_format)."
             )
         key = pyro.params.param_with_module_name(module, name)
         if key in store and store[key] is not parameter:
@@ -47,6 +48,6 @@ def register(model: nn.Module) -> None:
 
 
 def forget(model: nn.Module) -> None:
-    """Remove the weak references that the store adds to parameters, because they cannot be pickled."""
+    """Remove the weak references of the store, because they cannot be pickled."""
     for parameter in model.parameters():
         vars(parameter).pop("unconstrained", None)

@@ -18,7 +18,7 @@ from pyro_exact.nn.precision import cast, weight_of
 
 
 class VAE(GenerativeModel):
-    r"""A variational autoencoder: a latent z for each x, with an amortised guide, made of five parts.
+    r"""A variational autoencoder with an amortised guide. Use it to learn a latent z of each x.
 
     .. math::
         p(x, z) = p(z)\, p(x \mid \mathrm{decoder}(z)), \qquad q(z \mid x) = q(z \mid
@@ -32,14 +32,15 @@ class VAE(GenerativeModel):
     Args:
         encoder: Maps x to features.
         decoder: Maps z to the parameters of each site, or to the context of a causal network.
-        posterior: A module that maps the features to a distribution of z, such as `FlowPosterior`.
-        prior: A module that returns the distribution of z when called, such as `StandardNormal`, or
-            a `Flow`.
+        posterior: A module that maps the features to a distribution of z, for example
+            `FlowPosterior`.
+        prior: A module that returns the distribution of z when called, for example
+            `StandardNormal`, or a `Flow`.
         likelihood: A `Likelihood` of independent sites, or a `CausalNet`.
 
     Shape:
         - x: (N, \*event), of any dtype; z: (N, \*latent).
-        - encoder: x -> (N, features). The dtype of the input is that of the weights.
+        - encoder: x -> (N, features). The input must have the type of the weights.
         - decoder: (\*batch, \*latent) -> (\*batch, \*grid, num_params), or (\*batch,
           \*context_shape), for any batch shape.
 
@@ -57,7 +58,8 @@ class VAE(GenerativeModel):
         >>> from pyro_exact.distributions import FlowPosterior, StandardNormal
         >>> from pyro_exact.flows import planar
         >>> from pyro_exact.nn import DenseDecoder, DenseEncoder
-        >>> encoder, decoder = DenseEncoder((1, 8, 8), (20,)), DenseDecoder(2, (1, 8, 8), hidden_dims=(20,))
+        >>> encoder = DenseEncoder((1, 8, 8), (20,))
+        >>> decoder = DenseDecoder(2, (1, 8, 8), hidden_dims=(20,))
         >>> posterior = FlowPosterior(20, 2, planar(2, layers=4, context_dim=20))
         >>> model = VAE(encoder, decoder, posterior, StandardNormal(2), BernoulliLikelihood())
         >>> model.log_weight(model.sample(5)).shape
@@ -78,7 +80,7 @@ class VAE(GenerativeModel):
 
     @property
     def event_shape(self) -> torch.Size | None:
-        """Shape of one datum, if the likelihood or the encoder has it as an attribute; else `None`."""
+        """Shape of a datum, if the likelihood or the encoder has this attribute, or `None`."""
         if isinstance(self.likelihood, CausalNet):
             return self.likelihood.event_shape
 
@@ -112,10 +114,10 @@ class VAE(GenerativeModel):
         expected = x.shape[:1], self.prior().event_shape
         if (posterior.batch_shape, posterior.event_shape) != expected:
             raise ValueError(
-                f"VAE expects a posterior with batch shape {tuple(expected[0])} and event shape {tuple(expected[1])}, "
-                f"one latent of the prior for each row of data; got {tuple(posterior.batch_shape)} and "
-                f"{tuple(posterior.event_shape)}. Give encoder, posterior and prior sizes that fit, and the data a "
-                f"batch dimension."
+                f"VAE expects a posterior with batch shape {tuple(expected[0])} and event shape "
+                f"{tuple(expected[1])}, one latent of the prior for each row of data; got "
+                f"{tuple(posterior.batch_shape)} and {tuple(posterior.event_shape)}. Give encoder, "
+                "posterior and prior sizes that fit, and the data a batch dimension."
             )
         return posterior
 
@@ -130,15 +132,15 @@ class VAE(GenerativeModel):
 
         if output.shape[: len(batch)] != batch:
             raise ValueError(
-                f"VAE expects a decoder that keeps the batch shape of z, {tuple(batch)}; got output of "
-                f"shape {tuple(output.shape)}. Let it take a z with any batch shape."
+                f"VAE expects a decoder that keeps the batch shape of z, {tuple(batch)}; got "
+                f"output of shape {tuple(output.shape)}. Let it take a z with any batch shape."
             )
 
         return IndependentSites(output, self.likelihood, output.dim() - 1 - len(batch))
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` data; ``temperature`` is that of the prior, as in `Flow` and `StandardNormal`."""
+        """Draw ``n`` data, using ``temperature`` in the prior, as in `Flow`."""
         prior = self.prior() if temperature is None else self.prior(temperature)
         return self.decode(prior.sample((checked_count(self, n),)))
 
@@ -158,5 +160,5 @@ class VAE(GenerativeModel):
         return x
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return a draw from p(x | z) for a draw of z from q(z | x): the data as the latent encodes them."""
+        """Return a draw from p(x | z), using a draw of z from q(z | x)."""
         return self.decode(self.encode(x))

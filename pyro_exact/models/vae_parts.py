@@ -1,4 +1,4 @@
-"""Parts that the builders of VAEs choose by name: the likelihood of the pixels, and the flow of the posterior."""
+"""Parts of VAEs that are chosen by name: the likelihood of pixels, and the posterior."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LikelihoodName = Literal["bernoulli", "categorical", "logistic"]
 def pixel_likelihood(
     name: LikelihoodName | None, shape: tuple[int, int, int], levels: int
 ) -> tuple[Likelihood, tuple[int, ...]]:
-    """Return the likelihood of a site, and the grid of sites: elements, or pixels with all channels.
+    """Return the likelihood of a site, and the grid of sites: elements, or whole pixels.
 
     Args:
         name: ``"bernoulli"`` for bits, ``"categorical"`` for a logit of each level, ``"logistic"``
             for discretised logistics; `None` for bits with two levels, and logistics with more.
         shape: (C, H, W) of the images.
-        levels: Number of values that an element of an image can take.
+        levels: Pixel levels; the values of an image are 0, ..., levels - 1.
 
     Raises:
-        ValueError: If bits are asked for, and there are not two levels.
+        ValueError: If ``"bernoulli"`` is used, and there are not two levels.
     """
     name = name or ("bernoulli" if levels == 2 else "logistic")
     if name == "categorical":
@@ -39,8 +39,8 @@ def pixel_likelihood(
 
     if levels != 2:
         raise ValueError(
-            f"A Bernoulli likelihood expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, "
-            f"binarise the images, or choose another likelihood."
+            f"A Bernoulli likelihood expects images of 2 levels, 0 and 1; got {levels}. Use "
+            "binarized_mnist, binarise the images, or choose another likelihood."
         )
     return BernoulliLikelihood(), shape
 
@@ -53,15 +53,15 @@ def posterior(
     flow_width: int,
     flow_rank: int,
 ) -> FlowPosterior:
-    """Return the posterior q(z | x) from features: a diagonal normal, with an amortised flow if named.
+    """Return the posterior q(z | x): a diagonal normal, with an optional amortised flow.
 
     Args:
-        features: Number of features that the encoder returns, which are the context of the flow.
+        features: Size of the features that the encoder returns, which are the context of the flow.
         latent_dim: Dimension of z.
         flow: Name of the flow; `None` for the normal alone.
-        flow_layers: Number of layers of the flow.
-        flow_width: Width of the hidden layers of the networks of "iaf", "coupling" and "spline".
-        flow_rank: Number of hidden units of each layer of "sylvester".
+        flow_layers: Layers of the flow.
+        flow_width: Width of the hidden layers, used by "iaf", "coupling" and "spline".
+        flow_rank: Hidden units of each layer, used by "sylvester".
     """
     if flow is None:
         return FlowPosterior(features, latent_dim)

@@ -29,7 +29,7 @@ def save_curve(
     Args:
         curve: ``train`` and ``valid``, each a list of (step, seconds, bits/dim).
         path: A PNG file.
-        anchors: Names and bits/dim of optional horizontal lines to compare with.
+        anchors: Names and bits/dim of optional horizontal lines, used for comparison.
 
     Raises:
         ValueError: If a value is NaN or infinite.
@@ -41,7 +41,8 @@ def save_curve(
     shown = list((anchors or {}).values())
 
     for name, style in STYLES.items():
-        steps, values = [point[0] for point in curve[name]], [point[2] for point in curve[name]]
+        steps = [point[0] for point in curve[name]]
+        values = [point[2] for point in curve[name]]
         advice = "Train again with a lower learning rate"
         check_finite("save_curve", f"the curve {name}", torch.tensor(values), advice)
         axis.plot(steps, values, label=name, **style)

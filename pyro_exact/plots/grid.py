@@ -1,4 +1,4 @@
-"""Grids of images as a tensor, and the checks that they can be drawn."""
+"""Grids of images as a tensor, and checks used before drawing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ FILL = 1.0  # white, between images
 FILL_OF_VECTORS = 0.75  # light grey, because vectors are often rows of black and white
 
 
-def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FILL) -> Tensor:
+def image_grid(
+    images: Tensor,
+    columns: int = 8,
+    gap: int = 1,
+    fill: float = FILL,
+) -> Tensor:
     """Lay images out in rows.
 
     Args:
         images: Images of shape (N, C, H, W), N at least 1.
-        columns: Number of images in a row.
-        gap: Number of empty pixels between two images.
+        columns: Images in each row.
+        gap: Empty pixels between two images.
         fill: Value of the empty pixels.
 
     Returns:
@@ -37,8 +42,9 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FIL
     columns = min(columns, n)
     rows = -(-n // columns)
 
-    size = rows * (height + gap) - gap, columns * (width + gap) - gap
-    grid = images.new_full((channels, *size), fill)
+    whole_height = rows * (height + gap) - gap
+    whole_width = columns * (width + gap) - gap
+    grid = images.new_full((channels, whole_height, whole_width), fill)
 
     for i, image in enumerate(images):
         top = (i // columns) * (height + gap)
@@ -48,15 +54,15 @@ def image_grid(images: Tensor, columns: int = 8, gap: int = 1, fill: float = FIL
 
 
 def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
-    """Lay images with any number of channels, or vectors, out as a grey or RGB image.
+    """Lay images with any channels, or vectors, out as a grey or RGB image.
 
-    With 2, 4 or more channels, each channel is a grey tile, one below another. A vector, which is a
-    grey image of one row, takes a row of the grid for itself; vectors that would be in one row of
-    images are grouped.
+    When there are 2, 4 or more channels, each channel is a grey tile, and these tiles are below
+    each other. A vector, which is a grey image of one row, uses a whole row of the grid;
+    vectors that would be in the same row of images are grouped.
 
     Args:
         images: Images of shape (N, C, H, W), with values in [0, 1].
-        columns: Number of images in a row.
+        columns: Images in each row.
 
     Returns:
         One image with 1 or 3 channels.
@@ -72,7 +78,9 @@ def drawable_grid(images: Tensor, columns: int = 8) -> Tensor:
 
 
 def _grid_of_vectors(images: Tensor, columns: int) -> Tensor:
-    groups = [image_grid(group, 1, 1, FILL_OF_VECTORS) for group in images.split(columns)]
+    groups = []
+    for group in images.split(columns):
+        groups.append(image_grid(group, 1, 1, FILL_OF_VECTORS))
 
     # The last group may be smaller.
     tallest = groups[0].shape[1]
@@ -82,56 +90,68 @@ def _grid_of_vectors(images: Tensor, columns: int) -> Tensor:
     return image_grid(torch.stack(whole), 1, 3, FILL_OF_VECTORS)
 
 
-def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
-    """Check that a grid is not too large, before its images are computed.
+def check_grid(
+    n: int,
+    shape: Sequence[int],
+    columns: int = 8,
+) -> None:
+    """Check that a grid is not too large, before the images are computed.
 
     Args:
-        n: Number of images.
+        n: How many images the grid has.
         shape: Shape (C, H, W) of an image.
-        columns: Number of images in a row.
+        columns: Images in each row.
 
     Raises:
-        ValueError: If the grid would be too large at one pixel for each pixel of the images.
+        ValueError: If the grid would be too large even without scaling.
     """
     channels, height, width = shape
     tiles = channels if channels not in (1, 3) else 1
-    across, down = min(columns, n), -(-n // columns)
+    across = min(columns, n)
+    down = -(-n // columns)
     if height == channels == 1:
         across, down = 1, n
 
     size = across * (width + 3), down * tiles * (height + 3)
     if math.prod(size) > LARGEST_PICTURE or max(size) >= LARGEST_SIDE:
         raise ValueError(
-            f"A picture expects at most {LARGEST_PICTURE:,} pixels, and {LARGEST_SIDE:,} on a side; {n} "
-            f"images of shape {tuple(shape)} take {size[0]:,} x {size[1]:,}. Lower their number (--n)."
+            f"A picture expects at most {LARGEST_PICTURE:,} pixels, and {LARGEST_SIDE:,} on a "
+            f"side; {n} images of shape {tuple(shape)} take {size[0]:,} x {size[1]:,}. Lower their "
+            "number (--n)."
         )
 
 
-def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
-    """Check that images can be drawn: a value that is clipped would hide a fault of the model.
+def check_drawable(
+    owner: str,
+    title: str,
+    images: Tensor,
+    levels: int,
+) -> None:
+    """Check that images can be drawn, because clipping would hide a fault of the model.
 
     Args:
-        owner: The function that draws them.
+        owner: The function that draws these images.
         title: Name of the images in the figure.
         images: Images of shape (N, C, H, W).
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
 
     Raises:
-        TypeError: If the images are no tensor.
-        ValueError: If there are none, or an element is NaN or out of range.
+        TypeError: If the images are not a tensor.
+        ValueError: If there are no images, or an element is NaN or out of range.
     """
     name = f"the images {printable(title)!r}"
     check_tensor(owner, name, images)
     if images.dim() != 4 or images.numel() == 0:
         raise ValueError(
-            f"{owner} expects {name} of shape (N, C, H, W), at least one; got {tuple(images.shape)}. "
-            f"Reshape them."
+            f"{owner} expects {name} of shape (N, C, H, W), at least one; got "
+            f"{tuple(images.shape)}. Reshape them."
         )
 
     check_finite(owner, name, images, "Look for the layer that made them so")
-    lowest, highest = images.min().item(), images.max().item()
+    lowest = images.min().item()
+    highest = images.max().item()
     if lowest < 0 or highest > levels - 1:
         raise ValueError(
-            f"{owner} expects {name} with levels from 0 to {levels - 1}; got values from {lowest:g} to "
-            f"{highest:g}. Correct the number of levels, or the images."
+            f"{owner} expects {name} with levels from 0 to {levels - 1}; got values from "
+            f"{lowest:g} to {highest:g}. Correct the number of levels, or the images."
         )

@@ -1,4 +1,4 @@
-"""Grids of images, each below its title, in a figure at whole pixels."""
+"""Grids of images, each below a title, in a figure at whole pixels."""
 
 from __future__ import annotations
 
@@ -26,33 +26,30 @@ MARGIN = 8  # pixels
 
 
 def save_grids(
-    grids: Mapping[str, Tensor], levels: int, path: str | Path, columns: int = 8, rows: int = 1
+    grids: Mapping[str, Tensor],
+    levels: int,
+    path: str | Path,
+    columns: int = 8,
+    rows: int = 1,
 ) -> None:
-    """Save grids of images, each below its title, side by side or in rows.
+    """Save grids of images, each below a title, side by side or in rows.
 
-    Each pixel of an image takes a square of one or more pixels of the figure.
+    Each pixel of an image takes a square of pixels of the figure.
 
     Args:
         grids: Titles and images, of shape (N, C, H, W) with values from 0 to levels - 1.
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
         path: A PNG file.
-        columns: Number of images in a row of a grid.
-        rows: Number of rows of grids, a divisor of the number of grids.
+        columns: Images in each row of a grid.
+        rows: Rows of grids, which must divide the grids evenly.
 
     Raises:
-        TypeError: If images are no tensor.
+        TypeError: If images are not a tensor.
         ValueError: If an image has NaN or a value out of range, or there are too many images.
     """
     from matplotlib.figure import Figure
 
-    for title, images in grids.items():
-        check_drawable("save_grids", title, images, levels)
-        check_grid(len(images), images.shape[1:], columns)
-
-    drawn = []
-    for images in grids.values():
-        values = images.cpu().float() / (levels - 1)
-        drawn.append(drawable_grid(values, columns))
+    drawn = _drawable_grids(grids, levels, columns)
 
     # In pixels: the scale of all grids, and the width of one panel.
     tallest = max(grid.shape[-2] for grid in drawn)
@@ -63,7 +60,8 @@ def save_grids(
     width = panel * across
 
     figure = Figure(figsize=(width / DPI, 1), dpi=DPI)
-    texts = [fitted_text(figure, title, panel - 2 * MARGIN) for title in grids]
+    widest_text = panel - 2 * MARGIN
+    texts = [fitted_text(figure, title, widest_text) for title in grids]
 
     # The height of a row: the tallest title, and the tallest grid.
     lines = max(text.get_window_extent().height for text in texts)
@@ -78,15 +76,50 @@ def save_grids(
         top = height - place // across * row
 
         text.set_position((centre / width, (top - MARGIN) / height))
-        _draw(figure, grid, scale, centre, top - strip - MARGIN)
+        _draw(
+            figure,
+            grid,
+            scale,
+            centre,
+            top - strip - MARGIN,
+        )
 
     with atomic_write(Path(path)) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
 
 
-def fitted_text(figure: Figure, text: str, width: float) -> Text:
-    """Return a text of a figure, centred below its place, in as many lines as a width in pixels demands."""
-    shown = figure.text(0, 0, printable(text), ha="center", va="top", fontsize=10, parse_math=False)
+def _drawable_grids(
+    grids: Mapping[str, Tensor],
+    levels: int,
+    columns: int,
+) -> list[Tensor]:
+    """Check the images of all grids, and lay them out with values in [0, 1]."""
+    for title, images in grids.items():
+        check_drawable("save_grids", title, images, levels)
+        check_grid(len(images), images.shape[1:], columns)
+
+    drawn = []
+    for images in grids.values():
+        values = images.cpu().float() / (levels - 1)
+        drawn.append(drawable_grid(values, columns))
+    return drawn
+
+
+def fitted_text(
+    figure: Figure,
+    text: str,
+    width: float,
+) -> Text:
+    """Return a text of a figure, centred below a place, in as many lines as a width requires."""
+    shown = figure.text(
+        0,
+        0,
+        printable(text),
+        ha="center",
+        va="top",
+        fontsize=10,
+        parse_math=False,
+    )
 
     limit = len(text)
     while (extent := shown.get_window_extent().width) > width and limit > 1:
@@ -95,8 +128,14 @@ def fitted_text(figure: Figure, text: str, width: float) -> Text:
     return shown
 
 
-def _draw(figure: Figure, grid: Tensor, scale: int, centre: float, top: int) -> None:
-    """Draw a grid below a point, which is in the middle of its upper side."""
+def _draw(
+    figure: Figure,
+    grid: Tensor,
+    scale: int,
+    centre: float,
+    top: int,
+) -> None:
+    """Draw a grid below a point, which is in the middle of the upper side."""
     pixels = grid.movedim(0, -1).squeeze(-1)  # (H, W), or (H, W, 3)
     for dim in (0, 1):
         pixels = pixels.repeat_interleave(scale, dim)
@@ -104,4 +143,12 @@ def _draw(figure: Figure, grid: Tensor, scale: int, centre: float, top: int) -> 
     height, width = pixels.shape[:2]
 
     left = math.floor(centre - width / 2)
-    figure.figimage(pixels.numpy(), left, top - height, cmap="gray", vmin=0, vmax=1, origin="upper")
+    figure.figimage(
+        pixels.numpy(),
+        left,
+        top - height,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        origin="upper",
+    )

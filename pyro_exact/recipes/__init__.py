@@ -1,4 +1,4 @@
-"""Recipes: YAML files with a model and the settings of a paper, and the result that the paper reports."""
+"""Recipes: YAML files with a model, the settings of a paper, and the result of the paper."""
 
 from pyro_exact.recipes.load import Entry, list_recipes, load_recipe, recipe_names
 from pyro_exact.recipes.recipe import Paper, Recipe, Unit

@@ -1,4 +1,4 @@
-"""Build a model within limits of memory, by a rehearsal on the meta device that allocates nothing."""
+"""Build a model within limits of memory, via a rehearsal on the meta device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def build_within(
 ) -> _Model:
     """Build a model, unless it exceeds limits.
 
-    A rehearsal counts the allocations first. If a rehearsal is impossible, each allocation is
+    The allocations are first counted using a rehearsal. When this is impossible, each allocation is
     counted while the model is built.
 
     Args:
@@ -35,7 +35,8 @@ def build_within(
         check: Called with the model before memory for the weights is allocated.
 
     Raises:
-        TooLargeError: If the model exceeds the limits; then nothing beyond them was allocated.
+        TooLargeError: If the model exceeds the limits; then nothing beyond the limits was
+            allocated.
     """
     try:
         rehearsed, _ = rehearse(build, source, limits)
@@ -56,11 +57,11 @@ def rehearse(
 ) -> tuple[_Model, int]:
     """Build a model with all weights on the meta device, where a tensor needs no memory.
 
-    Orders and masks are real tensors, because the structure of the model depends on them. Random
-    states are not changed.
+    Orders and masks are real tensors, because the structure of the model depends on these tensors.
+    Random states are not changed.
 
     Returns:
-        The model, and the number of bytes that a real build would allocate in total.
+        The model, and the bytes that a real build would allocate in total.
 
     Raises:
         TooLargeError: As `build_within`.
@@ -90,8 +91,8 @@ class _Allowance(TorchDispatchMode):
         self.calls += 1
         if self.calls > self.limits.calls:
             raise TooLargeError(
-                f"{self.source} takes more than {self.limits.calls} calls to be built, with all its layers "
-                f"together, though each setting is in its own range. Use fewer layers."
+                f"{self.source} takes more than {self.limits.calls} calls to be built, with all "
+                "its layers together, though each setting is in its own range. Use fewer layers."
             )
 
         of_weights = any(tensor.is_meta for tensor in tensors) or _makes_weights(
@@ -111,8 +112,8 @@ class _Allowance(TorchDispatchMode):
         self.bytes += new
         if self.bytes > self.limits.bytes:
             raise TooLargeError(
-                f"{self.source} would take more than {self.limits.bytes / 2**20:,.0f} MiB of memory. "
-                f"Use fewer or narrower layers, or smaller images."
+                f"{self.source} would take more than {self.limits.bytes / 2**20:,.0f} MiB of "
+                "memory. Use fewer or narrower layers, or smaller images."
             )
 
 
@@ -120,7 +121,7 @@ def _makes_weights(func: Any, tensors: list[Tensor], args: Any, kwargs: dict[str
     """Return whether a call creates a weight, in contrast to an order or a mask."""
     name, dtype = func.overloadpacket.__name__, kwargs.get("dtype")
 
-    # A call with tensors derives from them; orders have a generator, or an integer type.
+    # A call with tensors derives from these tensors; orders have a generator, or an integer type.
     if tensors or name not in _FACTORIES or kwargs.get("generator") is not None:
         return False
 
@@ -130,7 +131,7 @@ def _makes_weights(func: Any, tensors: list[Tensor], args: Any, kwargs: dict[str
 
 
 def _on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, int]:
-    """Return the result of a call on the meta device, and the number of bytes that the call would allocate."""
+    """Return the result of a call on the meta device, and the bytes to allocate for it."""
     if kwargs.get("generator") is not None:
         func = func.overloadpacket.default
         kwargs = {name: value for name, value in kwargs.items() if name != "generator"}

@@ -1,4 +1,4 @@
-"""Entries of the table of models: each makes a model of images from a builder or a network that takes sizes."""
+"""Entries of the table of models: each builds a model of images using a builder or a network."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class ModelEntry:
     """A model that a recipe can name.
 
     Attributes:
-        build: Returns the model; it takes the shape of an image, the number of levels, and the
+        build: Returns the model; this function takes the shape of an image, the levels, and the
             settings as keyword arguments.
         signature: The function or class whose parameters are the settings.
         provided: Parameters of ``signature`` that a recipe cannot set.
-        nested: Settings that are mappings themselves, each with the function whose parameters they
-            are; `None` is the default.
+        nested: Settings that are mappings themselves, each with the corresponding function; the
+            default is `None`.
     """
 
     build: Build
@@ -61,7 +61,7 @@ class ModelEntry:
         return settings
 
     def with_defaults(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings together with the defaults of those that are not given."""
+        """Return settings together with the defaults of missing settings."""
         full = self._defaults(self.signature) | dict.fromkeys(self.nested) | dict(settings)
 
         for name, function in self.nested.items():
@@ -80,7 +80,7 @@ def builder(build: Build) -> ModelEntry:
 
 
 def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:
-    """Return the entry of a flow of images, with uniform noise, or with learned noise as ``noise``."""
+    """Return the entry of a flow of images, using uniform noise, or learned noise as ``noise``."""
 
     def build(
         shape: tuple[int, int, int],
@@ -103,7 +103,7 @@ def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:
 def autoregressive(
     net: Callable[..., CausalNet], signature: Callable[..., object] | None = None
 ) -> ModelEntry:
-    """Return the entry of a causal network; an optional context is a class as a one-hot vector.
+    """Return the entry of a causal network; an optional context is a one-hot class.
 
     Args:
         net: A class, or a function that returns a network.
@@ -117,8 +117,8 @@ def autoregressive(
 
         if len(built.context_shape) > 1:
             raise ValueError(
-                f"A recipe expects a context_shape that is a number of classes; got {built.context_shape}. Build a "
-                f"network with a context map in Python."
+                "A recipe expects a context_shape that is a number of classes; got "
+                f"{built.context_shape}. Build a network with a context map in Python."
             )
         first_class = torch.zeros(built.context_shape)
         first_class[0] = 1
@@ -139,7 +139,7 @@ def order_agnostic(net: Callable[..., OrderAgnosticNet]) -> ModelEntry:
 def build_net(
     net: Callable[..., Net], shape: tuple[int, int, int], levels: int, settings: Mapping[str, Any]
 ) -> Net:
-    """Return a network of images; a network without the argument ``levels`` is a network of bits.
+    """Return a network of images; a network without ``levels`` is used for bits.
 
     Raises:
         ValueError: If a network of bits is given more than two levels.
@@ -150,7 +150,7 @@ def build_net(
     built = net(shape, **settings)
     if levels != 2:
         raise ValueError(
-            f"{type(built).__name__} expects images of 2 levels, 0 and 1; got {levels}. Use binarized_mnist, or "
-            f"binarise the images."
+            f"{type(built).__name__} expects images of 2 levels, 0 and 1; got {levels}. Use "
+            "binarized_mnist, or binarise the images."
         )
     return built

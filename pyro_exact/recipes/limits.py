@@ -1,4 +1,4 @@
-"""Limits of the memory that building a model may allocate, and detection of out-of-memory errors."""
+"""Limits of the memory used to build a model, and detection of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ class Limits(NamedTuple):
     """Limits of the resources for building a model.
 
     Attributes:
-        bytes: Number of bytes that are allocated in total.
-        calls: Number of calls of torch, which is about the number of weights times the number of
-            operations that initialise a weight.
+        bytes: Bytes that may be allocated in total.
+        calls: Calls of torch; building a model takes a few calls for each weight.
     """
 
     bytes: int

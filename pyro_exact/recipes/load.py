@@ -18,7 +18,7 @@ class Entry(NamedTuple):
 
     Attributes:
         name: Name of the recipe.
-        data: Name of the data set of the recipe.
+        data: Name of the data set used by the recipe.
         paper: See `Paper`.
     """
 
@@ -47,7 +47,8 @@ def load_recipe(name: str) -> Recipe:
         # Path.is_file would raise an error on a name that is too long.
         if not os.path.isfile(name):
             raise ValueError(
-                f"There is no recipe file {printable(name)}. Check the path; `pyro-exact recipes` lists our own."
+                f"There is no recipe file {printable(name)}. Check the path; `pyro-exact recipes` "
+                "lists our own."
             )
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)
@@ -70,7 +71,7 @@ def recipe_names() -> list[str]:
 
 
 def list_recipes() -> list[Entry]:
-    """Return name, data set and paper of each recipe of the library, without importing torch or any model."""
+    """Return name, data set and paper of each recipe of the library. This does not import torch."""
     entries = []
     for name in recipe_names():
         values = read_yaml(_read_recipe(name), f"recipe {name}")

@@ -78,13 +78,14 @@ def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
         source: Name of the model in an error.
 
     Raises:
-        ValueError: If there is no such model, with the name that is spelled most alike.
+        ValueError: If there is no such model, with the most similar name.
     """
     name = model.get("name")
     if not isinstance(name, str) or name not in MODELS:
         hint = closest_match(name, MODELS) if isinstance(name, str) else ""
         raise ValueError(
-            f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose one."
+            f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose "
+            "one."
         )
     return MODELS[name]
 

@@ -1,4 +1,4 @@
-"""Parse plain values, as YAML files and checkpoints hold them, as keyword arguments of a function."""
+"""Parse plain values, for example from YAML files and checkpoints, as keyword arguments."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ def parse_kwargs(
 ) -> dict[str, Any]:
     """Return plain values as keyword arguments, converted to the annotated types.
 
-    The types are those of the command line; for example ``1e-3``, a string in YAML, becomes a
-    number. A parameter whose type is a dataclass takes a mapping, which is parsed in the same way.
+    Types are parsed as on the command line; for example ``1e-3``, a string in YAML, becomes a
+    float. When the type of a parameter is a dataclass, the value must be a mapping, which is parsed
+    in the same way.
 
     Args:
         function: A function or a class with annotated parameters.
         values: Mapping from names to plain values.
         source: Name of the values in an error.
-        leave_out: Parameters that the values must not set.
+        leave_out: Parameters that must not be set.
 
     Raises:
         ValueError: If a name is unknown, with the closest known name, if a required parameter is
@@ -37,7 +38,8 @@ def parse_kwargs(
     """
     if not isinstance(values, Mapping):
         raise ValueError(
-            f"{source} expects names with values; got {shown(values)}. Write `name: value`, one a line."
+            f"{source} expects names with values; got {shown(values)}. Write `name: value`, one a "
+            "line."
         )
 
     signature = inspect.signature(function).parameters
@@ -54,7 +56,7 @@ def check_name(name: str, owner: str) -> str:
 
     Args:
         name: The name.
-        owner: Description of the named thing, for the error.
+        owner: Description of the object with this name, used in the error.
 
     Raises:
         ValueError: If the name is empty, ``.`` or ``..``, too long, or has slashes or control
@@ -63,14 +65,14 @@ def check_name(name: str, owner: str) -> str:
     valid = name.isprintable() and name not in ("", ".", "..") and not {"/", "\\"} & {*name}
     if not valid or len(name.encode()) > LONGEST_NAME:
         raise ValueError(
-            f"{owner} expects as its name one that a folder can have, of at most {LONGEST_NAME} bytes; got "
-            f"{shown(name)}. Choose one without slashes and control characters."
+            f"{owner} expects as its name one that a folder can have, of at most {LONGEST_NAME} "
+            f"bytes; got {shown(name)}. Choose one without slashes and control characters."
         )
     return name
 
 
 def closest_match(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the known name that is spelled most alike or abbreviated by ``name``, or "".
+    """Return a hint with the known name that is most similar to ``name``, or "".
 
     Dotted names, such as ``training.lr``, are compared with the names of the same group first.
     """
@@ -83,7 +85,7 @@ def closest_match(name: str, known: Iterable[str]) -> str:
 
 
 def _closest(name: str, known: Sequence[str]) -> str | None:
-    """Return the name with the most similar spelling, or with the same initials, or the same beginning."""
+    """Return the name with the most similar spelling, the same initials, or the same beginning."""
     last = name.rpartition(".")[2]
     by_last = {other.rpartition(".")[2]: other for other in known}
 
@@ -102,7 +104,7 @@ def _initials(name: str) -> str:
 def _check_names(
     values: Mapping[Any, Any], parameters: Mapping[str, inspect.Parameter], source: str
 ) -> None:
-    """Raise ValueError if a value has no parameter, or a parameter without default has no value."""
+    """Raise ValueError if a value has no parameter, or a required parameter has no value."""
     for name in values:
         if name not in parameters:
             hint = closest_match(str(name), parameters)
@@ -114,7 +116,8 @@ def _check_names(
     missing = [name for name in required if name not in values]
     if missing:
         raise ValueError(
-            f"{source} lacks {', '.join(missing)}. Add it; `pyro-exact recipes --show NAME` shows an example."
+            f"{source} lacks {', '.join(missing)}. Add it; `pyro-exact recipes --show NAME` shows "
+            "an example."
         )
 
 

@@ -1,4 +1,4 @@
-"""Plain values from an unknown source, such as YAML or a checkpoint: limits of size, depth and types."""
+"""Plain values from an unknown source, for example YAML: limits of size, depth and types."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ LOADER = "plain_yaml"  # name of our loader for parsers of jsonargparse
 
 
 def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
-    """Return a copy that consists of dictionaries, lists, strings, finite numbers, booleans and `None`.
+    """Return a copy made of dictionaries, lists, strings, finite numbers, booleans and `None`.
 
-    Every integer type becomes `int`, and a tuple becomes a list. An object that occurs several times
-    is counted and copied each time, so a structure that refers to itself reaches the limit and is
-    refused.
+    Use this function for values from an unknown source. Every integer type becomes `int`, and a
+    tuple becomes a list. When an object occurs several times, it is counted and copied each time,
+    so a structure that refers to itself reaches the limit and is refused.
 
     Args:
         value: The value.
         source: Name of the value in an error.
-        most: Maximum number of values, including the containers.
+        most: Largest allowed count of values, including the containers.
 
     Raises:
         ValueError: If the value holds other types, too many values or too many levels; the message
@@ -59,7 +59,7 @@ def plain(value: object, source: str, most: int = MOST_VALUES) -> Any:
 
 
 def read_yaml(text: str | bytes, source: str) -> Any:
-    """Return the plain values of a YAML text, whose size and depth are checked before it is expanded.
+    """Return the plain values of a YAML text, whose size and depth are checked first.
 
     Args:
         text: At most `LARGEST_FILE` bytes.
@@ -111,7 +111,7 @@ def _check_events(text: str | bytes) -> None:
 
 
 def expands(text: str) -> bool:
-    """Return whether a text, parsed as YAML by jsonargparse, would expand aliases or be too deep."""
+    """Return whether a text, parsed by jsonargparse, would expand aliases or be too deep."""
     if "&" not in text and len(text) < _SHORT:
         return False
 

@@ -1,4 +1,4 @@
-"""A recipe: a model and its training, with the result of the paper."""
+"""A recipe: a model and the training of this model, with the result of the paper."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class Paper:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model and its training. A checkpoint rebuilds the model from the recipe.
+    """A model and the settings used to train it. A checkpoint rebuilds the model using the recipe.
 
     Attributes:
         name: Name of the recipe.
-        model: ``{"name": ..., setting: value, ...}``. The name is one of `recipes.models.MODELS`,
+        model: ``{"name": ..., setting: value, ...}``. The name must be in `recipes.models.MODELS`,
             and the settings are the arguments of the builder. A recipe cannot name any other code,
             so a recipe from an unknown source is safe to load. For a flow, ``noise`` holds settings
-            of `flows.flow_pp_dequantizer`; the default is uniform noise. A flow with a
-            ``context_dim`` is class-conditional with that number of classes.
-        data: Name of the data set of the recipe.
+            of `flows.flow_pp_dequantizer`; the default is uniform noise. When a flow has a
+            ``context_dim``, the model is class-conditional, and this is the count of classes.
+        data: Name of the data set used by the recipe.
         training: See `Training`.
         paper: See `Paper`.
     """
@@ -76,8 +76,8 @@ class Recipe:
             source: Name of the values in an error.
 
         Raises:
-            ValueError: If a key is unknown, with the closest known name, if it is missing, or has a
-                value of another type.
+            ValueError: If a key is unknown, with the closest known name, if a key is missing, or
+                has a value of another type.
         """
         return cls(**parse_kwargs(cls, plain(values, source), source))
 
@@ -89,7 +89,7 @@ class Recipe:
         return Recipe.from_dict(values, f"recipe {self.name}")
 
     def filled(self) -> Recipe:
-        """Return the recipe with the defaults of the model filled in, because later versions may change them."""
+        """Return the recipe with all defaults of the model, because defaults may change later."""
         from pyro_exact.recipes.models import with_defaults
 
         return dataclasses.replace(self, model=with_defaults(self.model))
@@ -111,10 +111,10 @@ class Recipe:
 
         Args:
             shape: Shape (C, H, W) of an image.
-            levels: Number of values that an element can take.
+            levels: Levels; the values of an element are 0, ..., levels - 1.
             limits: Limits of the resources for building the model.
-            check: Called with the model before memory for the weights is allocated; it may raise an
-                error because of the shapes of the weights.
+            check: Called with the model before memory for the weights is allocated; this function
+                may raise an error because of the shapes of the weights.
 
         Raises:
             ValueError: If the model does not fit the shape, or exceeds the limits; then nothing was
@@ -134,10 +134,11 @@ class Recipe:
             if is_out_of_memory(error):
                 raise
 
-            # A builder checks its arguments one by one. Torch may refuse their combination.
+            # A builder checks each argument alone. Torch may refuse the combination.
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{source} does not build a model of images of shape {shape}: {reason}. Change its settings."
+                f"{source} does not build a model of images of shape {shape}: {reason}. Change its "
+                "settings."
             ) from error
 
     def _settings(self) -> dict[str, Any]:
@@ -147,13 +148,13 @@ class Recipe:
 
 
 def check_image(shape: object, levels: object, source: str) -> tuple[int, int, int]:
-    """Return the shape of an image; raise ValueError if the shape or the number of levels is out of range."""
+    """Return the shape of an image; raise ValueError if the shape or ``levels`` is out of range."""
     channels, height, width = check_sizes(source, "shape", shape, length=3)
     check_size(source, "levels", levels, least=2, most=MOST_LEVELS)
 
     if channels * height * width > LARGEST_IMAGE:
         raise ValueError(
-            f"{source} expects images of at most {LARGEST_IMAGE} elements; got {channels} x {height} x {width}. Scale "
-            f"them down."
+            f"{source} expects images of at most {LARGEST_IMAGE} elements; got {channels} x "
+            f"{height} x {width}. Scale them down."
         )
     return channels, height, width

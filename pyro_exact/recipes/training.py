@@ -20,9 +20,10 @@ class Elbo:
         anneal: Optional term whose weight rises from ``start``, ``"energy"`` or ``"kl"``; see
             `pyro_exact.infer.AnnealedELBO`.
         start: Initial weight.
-        steps: Number of steps in which the weight would rise by one.
+        steps: Steps in which the weight would rise by 1.
         free_nats: Nats of each latent that are not penalised; see `pyro_exact.infer.FreeBitsELBO`.
-        per: Whether ``free_nats`` are for each ``"site"`` or for each ``"channel"`` of a site.
+        per: Type of latent that ``free_nats`` applies to: each ``"site"``, or each ``"channel"`` of
+            a site.
     """
 
     anneal: Literal["energy", "kl"] | None = None
@@ -35,8 +36,8 @@ class Elbo:
         annealed = 0 <= self.start <= 1 and 1 <= self.steps <= MOST_STEPS
         if not (annealed and 0 <= self.free_nats < math.inf):
             raise ValueError(
-                f"training.elbo expects start in [0, 1], positive steps and free_nats of at least 0; got {self.start}, "
-                f"{shown(self.steps)} and {self.free_nats}. Choose others."
+                "training.elbo expects start in [0, 1], positive steps and free_nats of at least "
+                f"0; got {self.start}, {shown(self.steps)} and {self.free_nats}. Choose others."
             )
 
         if self.anneal is not None and self.free_nats:
@@ -48,34 +49,34 @@ class Training:
     """Settings of the training of a model.
 
     Attributes:
-        steps: Maximum number of optimiser steps.
+        steps: Largest allowed count of optimiser steps.
         minutes: Optional maximum time. On a CPU this is the computing time of the training thread,
             independent of other load; on a GPU it is wall time. The learning rate decays according
             to the budget, ``steps`` or ``minutes``, that ends first.
-        batch_size: Number of images per step, which several processes share evenly.
-        optimizer: Optimiser for all parameters, in the fused version if torch has one.
-        learning_rate: Peak learning rate.
+        batch_size: Images per step; several processes share them evenly.
+        optimizer: Optimiser for all parameters, in the fused version if torch has a fused version.
+        learning_rate: Peak learning rate, used after the warm-up.
         betas: Decay rates of the moments.
-        weight_decay: As defined by the optimiser.
-        warmup_steps: Number of steps of linear warm-up.
+        weight_decay: Weight decay, as defined by the optimiser.
+        warmup_steps: Steps of linear warm-up.
         decay: Schedule after the warm-up: a constant rate, or a cosine decay to zero at the end of
             the budget.
         gradient_clip: Optional maximum norm of the gradient of all parameters.
-        ema_decay: Optional decay of an exponential moving average of the weights, which is used in
-            evaluations.
+        ema_decay: Optional decay of an exponential moving average of the weights; this average is
+            used in evaluations.
         precision: ``"bf16"`` runs the networks under autocast; the flow itself stays in float32.
         matmul_precision: Precision of float32 matrix products in training, as in
             `torch.set_float32_matmul_precision`: with ``"high"`` or ``"medium"`` GPUs use TF32, and
             some CPUs a faster library.
-        compile: Whether `torch.compile` makes one graph of the flow or the causal network for the
-            training steps (default no). The first step then takes minutes, which is said before it
-            starts; it pays in long runs (see the benchmark ``bench_compile``). Only for one
-            process.
-        initial_images: Number of training images for the data-dependent initialisation.
-        flip: Whether to mirror training images at random.
-        validate_every: Number of steps between validations, and between checkpoints.
-        validate_on: Maximum number of validation images that a validation and the end of a run
-            score; `None` for all.
+        compile: If true, `torch.compile` makes one graph of the flow or the causal network for
+            the training steps; the default is false. The first step then takes minutes, which is
+            announced; this should be used for long runs (see the benchmark ``bench_compile``), and
+            requires one process.
+        initial_images: Training images used for the data-dependent initialisation.
+        flip: If true, mirror training images at random.
+        validate_every: Steps between validations, and between checkpoints.
+        validate_on: Largest count of validation images used in a validation and at the end of a
+            run; the default `None` uses all.
         elbo: See `Elbo`.
     """
 
@@ -127,11 +128,11 @@ class Training:
 
 
 def caution(made_for: Training, given: Mapping[str, Any]) -> str | None:
-    """Return a warning if the batch is smaller than the batch that a learning rate was chosen for.
+    """Return a warning if a learning rate was chosen for larger batches.
 
     Args:
         made_for: Training settings of a recipe.
-        given: Settings that replace some of them. There is no warning if they include another
+        given: Settings used instead of these. There is no warning when they include another
             learning rate or warm-up.
     """
     batch_size = given.get("batch_size", made_for.batch_size)
@@ -139,6 +140,7 @@ def caution(made_for: Training, given: Mapping[str, Any]) -> str | None:
         return None
 
     return (
-        f"The learning rate and the warm-up of this recipe are for batches of {made_for.batch_size} images; with "
-        f"{batch_size} the first steps may diverge. Lower training.learning_rate, or raise training.warmup_steps."
+        "The learning rate and the warm-up of this recipe are for batches of "
+        f"{made_for.batch_size} images; with {batch_size} the first steps may diverge. Lower "
+        "training.learning_rate, or raise training.warmup_steps."
     )

@@ -1,4 +1,4 @@
-"""Laws of layers, networks, likelihoods and models: use them to test your own."""
+"""Laws of layers, networks, likelihoods and models, used to test your own."""
 
 from pyro_exact.testing.check import check_bijection, laws
 from pyro_exact.testing.check_likelihood import check_likelihood, likelihood_laws

@@ -32,25 +32,25 @@ def check_bijection(
     r"""Check that a layer satisfies every law that the layers of this package satisfy.
 
     Use it in the tests of a layer of your own. Each law gets a copy of the layer, in float64 on the
-    CPU and in evaluation mode, with noise :math:`N(0, \mathrm{std}^2)` added to its weights: near
-    the identity many mistakes are invisible. The layer itself and torch's random state do not
-    change; the cache of ``torch.compile`` is cleared.
+    CPU and in evaluation mode, with noise :math:`N(0, \mathrm{std}^2)` added to the weights,
+    because many mistakes are invisible near the identity. The layer itself and torch's random state
+    do not change; the cache of ``torch.compile`` is cleared.
 
     Args:
-        layer: The layer. Its inputs are drawn from its ``domain``, and its outputs from its
-            ``codomain``: by default the real numbers.
-        event_shape: Shape of an event of its input.
-        context_dim: Size of its context vector; `None` for a plain layer.
+        layer: The layer. Inputs are drawn from the ``domain``, outputs from the ``codomain``; the
+            default of both is the real line.
+        event_shape: Shape of an event of the input.
+        context_dim: Size of the context vector; `None` for a plain layer.
         draw: A function from a shape to a tensor of inputs for which the layer is defined; by
-            default standard normal numbers, mapped to the ``domain`` of the layer.
-        std: Standard deviation of the noise that is added to the weights. Use less for a deep
-            stack: with large weights, float64 may be too coarse to invert it.
+            default standard normal noise, mapped to the ``domain`` of the layer.
+        std: Standard deviation of the noise that is added to the weights. This should be smaller
+            for a deep stack: with large weights, float64 may be too coarse to invert it.
 
     Raises:
         AssertionError: If the layer breaks a law; the message names each such law, with the
             expected and the actual value.
-        TypeError: If ``layer`` is no `Bijection`, or ``event_shape`` is no shape.
-        ValueError: If the layer takes another context, or has another number of event dimensions.
+        TypeError: If ``layer`` is not a `Bijection`, or ``event_shape`` is not a shape.
+        ValueError: If the layer takes another context, or events with more or fewer dimensions.
 
     Example:
         >>> check_bijection(Planar(3), event_shape=(3,))
@@ -71,7 +71,11 @@ def laws(trial: Trial) -> list[Law[Trial]]:
     return laws_of(modules, trial)
 
 
-def _check_arguments(layer: Bijection, event_shape: Shape, context_dim: int | None) -> None:
+def _check_arguments(
+    layer: Bijection,
+    event_shape: Shape,
+    context_dim: int | None,
+) -> None:
     if not isinstance(layer, Bijection):
         raise TypeError(
             f"check_bijection expects a Bijection; got {type(layer).__name__}. Derive your layer "

@@ -11,17 +11,17 @@ from pyro_exact.testing.likelihood_trial import LikelihoodTrial
 
 
 def check_likelihood(likelihood: Likelihood) -> None:
-    """Check that a likelihood obeys the laws of likelihoods, and name those that it breaks.
+    """Check that a likelihood obeys the laws of likelihoods, and name broken laws.
 
-    The laws say, among others, that the probabilities of all values sum to one, that draws have
-    these probabilities, and that NaN stays NaN. Use a small number of levels, so that all values
-    can be enumerated.
+    For example, the probabilities of all values must sum to 1, draws must have these probabilities,
+    and NaN must stay NaN. Use this check in the tests of your likelihood, using few levels, so that
+    all values can be enumerated.
 
     Args:
         likelihood: The likelihood.
 
     Raises:
-        AssertionError: If the likelihood breaks a law; the message names each of them.
+        AssertionError: If the likelihood breaks a law; the message names each broken law.
         TypeError: If ``likelihood`` is not a `Likelihood`.
 
     Example:

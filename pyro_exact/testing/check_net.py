@@ -11,21 +11,23 @@ from pyro_exact.testing.net_trial import NetTrial
 
 
 def check_causal_net(net: CausalNet, std: float = 0.5) -> None:
-    r"""Check that a network obeys the laws of autoregressive networks, and name broken ones.
+    r"""Check that a network obeys the laws of autoregressive networks, and name broken laws.
 
-    The laws say, among others, that each site depends on earlier sites alone, that all steps give
-    the parameters of one pass, that states are independent of each other, and, where all values can
-    be enumerated, that the probabilities sum to one. Use a small network, so that they can.
+    For example, each site must depend on earlier sites alone, all steps must give the parameters of
+    one pass, states must be independent of each other, and, when all values can be enumerated,
+    the probabilities must sum to 1. Use this check in the tests of your network; the network should
+    be small, so that all values can be enumerated.
 
-    Each law gets a copy of the network, in float64 on the CPU and in evaluation mode, with its
-    weights moved by :math:`N(0, \mathrm{std}^2)`, because a new network often ignores its inputs.
+    Each law gets a copy of the network, in float64 on the CPU and in evaluation mode, with noise
+    :math:`N(0, \mathrm{std}^2)` added to the weights, because a new network often ignores the
+    inputs.
 
     Args:
         net: The network.
         std: Standard deviation by which the weights are moved.
 
     Raises:
-        AssertionError: If the network breaks a law; the message names each of them.
+        AssertionError: If the network breaks a law; the message names each broken law.
         TypeError: If ``net`` is not a `CausalNet`.
 
     Example:
@@ -40,7 +42,11 @@ def check_causal_net(net: CausalNet, std: float = 0.5) -> None:
 
     with torch.random.fork_rng(devices=[]):
         trial = NetTrial.of(net, std)
-        check_laws(type(net).__name__, net_laws(trial), lambda: NetTrial.of(net, std))
+        check_laws(
+            type(net).__name__,
+            net_laws(trial),
+            lambda: NetTrial.of(net, std),
+        )
 
 
 def net_laws(trial: NetTrial) -> list[Law[NetTrial]]:

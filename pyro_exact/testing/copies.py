@@ -1,4 +1,4 @@
-"""Laws of copies of a layer, of its state and of its device."""
+"""Laws of copies of a layer, of the state and of the device."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def deepcopy_after_a_call(trial: Trial) -> None:
 def pickle_after_a_call(trial: Trial) -> None:
     """A layer that has been used can be pickled."""
     y = trial.bound(trial.x)
-    _equals(pickle.loads(pickle.dumps(trial.layer)), trial, y)
+
+    pickled = pickle.dumps(trial.layer)
+    _equals(pickle.loads(pickled), trial, y)
 
 
 @law(always)
@@ -65,7 +67,11 @@ def state_dict_holds_all_that_is_learned(trial: Trial) -> None:
     _equals(other, trial, trial.bound(trial.x))
 
 
-def _equals(layer: Bijection, trial: Trial, y: Tensor) -> None:
+def _equals(
+    layer: Bijection,
+    trial: Trial,
+    y: Tensor,
+) -> None:
     """Raise unless a copy of a layer has parameters of its own and the output y for ``trial.x``."""
     parameters = zip(layer.parameters(), trial.layer.parameters(), strict=True)
     if any(p is q for p, q in parameters):

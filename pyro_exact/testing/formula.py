@@ -23,7 +23,7 @@ def inverse_undoes_forward(trial: Trial) -> None:
 
 @law(always)
 def forward_undoes_inverse(trial: Trial) -> None:
-    """Any number is the output of its inverse."""
+    """Any value is the output of the inverse of this value."""
     y = trial.outputs(ROWS)
     x = fresh(trial.bound.inv(y))
     agree("the output of an inverse", trial.bound(x), y)

@@ -34,7 +34,7 @@ def derivatives_are_those_of_finite_differences(trial: Trial) -> None:
 
 
 def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tensor) -> list[Tensor]:
-    """Return outputs that always have a graph: `gradcheck` would skip outputs without one."""
+    """Return outputs that always have a graph: `gradcheck` would skip outputs without a graph."""
     zeros = [0 * argument.sum() for argument in arguments]
     nothing = torch.stack(zeros).sum()
     return [output + nothing for output in direction(*arguments)]
@@ -43,8 +43,12 @@ def _attached(direction: Callable[..., tuple[Tensor, Tensor]], *arguments: Tenso
 @law(learns)
 def every_parameter_gets_a_gradient(trial: Trial) -> None:
     """Both directions give every parameter a gradient that is finite and not zero."""
-    # With many inputs, each unit of a network is active for at least one of them.
-    many = replace(trial, x=trial.inputs(20), context=trial.contexts(20))
+    # With many inputs, each unit of a network is active for at least one input.
+    many = replace(
+        trial,
+        x=trial.inputs(20),
+        context=trial.contexts(20),
+    )
 
     for name, direction, source in many.directions():
         gradients = trial.gradients(_random_sum(*direction(source)))
@@ -69,7 +73,7 @@ def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
         for weight, p in trial.weights().items():
             moves[weight] = torch.randn_like(p) / _length(gradients, weight)
 
-        # All weights are moved together first: if the derivatives agree, so does each of them.
+        # All weights are moved together first: if the derivatives agree, all derivatives are right.
         if _difference(trial, moves, gradients, sums) is None:
             continue
         for weight, move in moves.items():
@@ -81,12 +85,12 @@ def weight_gradients_are_those_of_finite_differences(trial: Trial) -> None:
 
 
 def _random_sums(direction: Direction, source: Tensor) -> Callable[[], list[Tensor]]:
-    """Return a function that returns a random sum of the output, and one of the ladj."""
+    """Return a function that returns random sums of the output and of the ladj."""
     factors = [torch.randn_like(value) for value in direction(source)]
 
     def sums() -> list[Tensor]:
-        values = direction(source)
-        return [(value * factor).sum() for value, factor in zip(values, factors, strict=True)]
+        pairs = zip(direction(source), factors, strict=True)
+        return [(value * factor).sum() for value, factor in pairs]
 
     return sums
 
@@ -94,7 +98,7 @@ def _random_sums(direction: Direction, source: Tensor) -> Callable[[], list[Tens
 def _length(gradients: list[Tensors], weight: str) -> float:
     """Return the norm of the gradients of a weight.
 
-    A weight is moved by its inverse, so that all weights have about the same effect.
+    A weight is moved by the inverse of this norm, so that all weights have about the same effect.
     """
     return max(0.1, *(gradient[weight].norm().item() for gradient in gradients))
 
@@ -107,7 +111,8 @@ def _difference(
 ) -> str | None:
     """Compare derivatives with central differences; return the difference as text, or `None`."""
     step = 1e-7  # so small that a kink of a network is hardly ever within it
-    weights, values = trial.weights(), []
+    weights = trial.weights()
+    values = []
     with torch.no_grad():
         # Evaluate at weights + step * moves, then at weights - step * moves, and go back.
         for factor in (1, -2):
@@ -128,7 +133,11 @@ def _difference(
     return None
 
 
-def _move(weights: Tensors, moves: Tensors, step: float) -> None:
+def _move(
+    weights: Tensors,
+    moves: Tensors,
+    step: float,
+) -> None:
     for name, move in moves.items():
         weights[name].add_(move, alpha=step)
 
@@ -170,7 +179,7 @@ def a_sample_without_gradient_is_scored_with_one(trial: Trial) -> None:
 
 @law(learns)
 def a_sample_with_gradient_is_scored_through_it(trial: Trial) -> None:
-    """The score of a reparametrised sample has the gradient of the formula for its noise."""
+    """The score of a reparametrised sample has the gradient of the formula at the same noise."""
     d = trial.distribution()
     torch.manual_seed(1)
     x = d.rsample((4,))
@@ -187,7 +196,8 @@ def a_sample_with_gradient_is_scored_through_it(trial: Trial) -> None:
 @law(learns)
 def two_steps_on_the_same_batch(trial: Trial) -> None:
     """Full-batch training works: a second step on the same tensors finds a lower loss."""
-    d, losses = trial.distribution(), []
+    d = trial.distribution()
+    losses = []
     weights = list(trial.weights().values())
     optimizer = torch.optim.SGD(weights, lr=1e-6)
 
@@ -211,7 +221,11 @@ def _random_sum(*tensors: Tensor) -> Tensor:
     return torch.stack(sums).sum()
 
 
-def _same_gradients(trial: Trial, found: Tensor, expected: Tensor) -> None:
+def _same_gradients(
+    trial: Trial,
+    found: Tensor,
+    expected: Tensor,
+) -> None:
     gradients = trial.gradients(found)
     for weight, gradient in trial.gradients(expected).items():
         agree(f"the gradient of {weight}", gradients[weight], gradient)

@@ -52,7 +52,7 @@ def initialize_keeps_the_parameters(trial: Trial) -> None:
 
 @law(always)
 def a_compose_initializes_the_layer(trial: Trial) -> None:
-    """A `Compose` initialises the layer as alone, and the layers after it on its output."""
+    """A `Compose` initialises the layer as alone, and the layers after it using the output."""
     data = _data(trial)
     part = copy.deepcopy(data.layer)
     whole = Compose([part, FixedAffine(2.0, event_dim=part.codomain.event_dim)])
@@ -83,13 +83,21 @@ def _data(trial: Trial) -> Trial:
     """Return the trial with a batch that is large enough for statistics."""
     # More rows than elements of an event, so that their covariance can be inverted.
     rows = max(20, 2 * trial.x[0].numel())
-    return replace(trial, x=trial.inputs(rows), context=trial.contexts(rows))
+    return replace(
+        trial,
+        x=trial.inputs(rows),
+        context=trial.contexts(rows),
+    )
 
 
 def _kinds(layer: Bijection) -> dict[str, object]:
     """Return the identity and dtype of the parameters, and the modes of the layer."""
-    kinds = {name: (id(p), p.dtype, p.requires_grad) for name, p in layer.named_parameters()}
-    return {**kinds, "training": [module.training for module in layer.modules()]}
+    kinds: dict[str, object] = {}
+    for name, p in layer.named_parameters():
+        kinds[name] = (id(p), p.dtype, p.requires_grad)
+
+    kinds["training"] = [module.training for module in layer.modules()]
+    return kinds
 
 
 def _both_directions(trial: Trial, y: Tensor) -> list[Tensor]:
@@ -99,7 +107,7 @@ def _both_directions(trial: Trial, y: Tensor) -> list[Tensor]:
 
 
 def _initialized(layer: Bijection, data: Trial) -> Tensor:
-    """Initialise a layer, as users do, on a batch of data and its contexts; return the output."""
+    """Initialise a layer, as users do, on a batch of data and contexts; return the output."""
     torch.manual_seed(0)  # it may draw random numbers
     y: object = layer.initialize(data.x, data.context)
 

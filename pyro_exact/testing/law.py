@@ -22,8 +22,8 @@ class Law(Generic[T]):
     """A statement, and a function that raises an error if it does not hold.
 
     Args:
-        check: The function of a trial; its docstring is the statement.
-        applies: A function that tells whether the statement applies to the subject of a trial.
+        check: The function of a trial; the docstring is the statement.
+        applies: A function that returns whether the statement applies to the subject of a trial.
     """
 
     check: Callable[[T], None]
@@ -39,7 +39,7 @@ class Law(Generic[T]):
 
 
 def law(applies: Callable[[T], bool]) -> Callable[[Callable[[T], None]], Law[T]]:
-    """Return a decorator that turns a function into a law, for the trials to which it applies."""
+    """Return a decorator that turns a function into a law of some type of trials."""
     return lambda check: Law(check, applies)
 
 
@@ -51,7 +51,11 @@ def laws_of(modules: Sequence[ModuleType], trial: Any) -> list[Law[Any]]:
     return [law for law in found if law.applies(trial)]
 
 
-def check_laws(name: str, laws: Sequence[Law[T]], make_trial: Callable[[], T]) -> None:
+def check_laws(
+    name: str,
+    laws: Sequence[Law[T]],
+    make_trial: Callable[[], T],
+) -> None:
     """Check laws, each on a new trial, and raise an error that names all that are broken.
 
     Args:
@@ -104,7 +108,7 @@ def learns(trial: Trial) -> bool:
 def learns_from_context(trial: Trial) -> bool:
     """Apply to layers with a context and with parameters.
 
-    A layer without parameters may accept a context only to be used among conditional layers.
+    A layer without parameters may accept a context only because other layers use this context.
     """
     return conditional(trial) and learns(trial)
 
@@ -114,7 +118,12 @@ def keeps_shape(trial: Trial) -> bool:
     return trial.output_shape == trial.event_shape
 
 
-def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8) -> None:
+def agree(
+    subject: str,
+    found: Tensor,
+    expected: Tensor,
+    tolerance: float = 1e-8,
+) -> None:
     """Raise AssertionError unless two tensors are equal up to a tolerance.
 
     The tolerance is absolute for small elements and relative for large ones.
@@ -126,7 +135,13 @@ def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8
         tolerance: The tolerance.
     """
     has_shape(subject, found, expected.shape)
-    off = ~torch.isclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+    off = ~torch.isclose(
+        found,
+        expected,
+        rtol=tolerance,
+        atol=tolerance,
+        equal_nan=True,
+    )
     if not off.any():
         return
 
@@ -134,7 +149,8 @@ def agree(subject: str, found: Tensor, expected: Tensor, tolerance: float = 1e-8
     worst = torch.where(off, difference, -1.0).argmax()
     wanted = expected.flatten()[worst].item()
     got = found.flatten()[worst].item()
-    count, total = int(off.sum()), off.numel()
+    count = int(off.sum())
+    total = off.numel()
     raise AssertionError(
         f"{subject}: expected {wanted}; got {got}. "
         f"{count} of {total} elements are off by more than {tolerance}."
@@ -146,8 +162,13 @@ def fresh(value: Tensor) -> Tensor:
     return value.detach().clone()
 
 
-def has_shape(subject: str, found: Tensor, expected: Shape) -> None:
+def has_shape(
+    subject: str,
+    found: Tensor,
+    expected: Shape,
+) -> None:
     """Raise AssertionError unless a tensor has a shape."""
-    wanted, got = tuple(expected), tuple(found.shape)
+    wanted = tuple(expected)
+    got = tuple(found.shape)
     if got != wanted:
         raise AssertionError(f"{subject}: expected shape {wanted}; got {got}.")

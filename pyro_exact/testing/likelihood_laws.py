@@ -12,7 +12,7 @@ DRAWS = 20_000
 
 
 def enumerable(trial: LikelihoodTrial) -> bool:
-    """A likelihood with so few values that all of them can be summed over."""
+    """A likelihood with so few values that a sum over all values is possible."""
     return can_be_enumerated(trial.likelihood, trial.likelihood.site_shape)
 
 
@@ -22,7 +22,7 @@ def discrete(trial: LikelihoodTrial) -> bool:
 
 
 def continuous(trial: LikelihoodTrial) -> bool:
-    """A likelihood of single real numbers, drawn from one noise element."""
+    """A likelihood of single real values, drawn using one noise element."""
     likelihood = trial.likelihood
     return likelihood.levels is None and not likelihood.site_shape and likelihood.num_noise == 1
 
@@ -30,10 +30,19 @@ def continuous(trial: LikelihoodTrial) -> bool:
 @law(always)
 def log_prob_has_the_shape_of_the_sites(trial: LikelihoodTrial) -> None:
     """There is one log-probability for each site, whatever the shape of the sites."""
-    likelihood, theta, x = trial.likelihood, trial.theta, trial.x
+    likelihood = trial.likelihood
+    theta = trial.theta
+    x = trial.x
     has_shape("log_prob", likelihood.log_prob(theta, x), (SITES,))
-    has_shape("log_prob of a single site", likelihood.log_prob(theta[0], x[0]), ())
-    grid = likelihood.log_prob(theta.expand(2, 3, *theta.shape), x.expand(2, 3, *x.shape))
+    has_shape(
+        "log_prob of a single site",
+        likelihood.log_prob(theta[0], x[0]),
+        (),
+    )
+
+    thetas = theta.expand(2, 3, *theta.shape)
+    xs = x.expand(2, 3, *x.shape)
+    grid = likelihood.log_prob(thetas, xs)
     has_shape("log_prob of a grid", grid, (2, 3, SITES))
 
 
@@ -48,7 +57,7 @@ def sites_do_not_mix(trial: LikelihoodTrial) -> None:
 
 @law(enumerable)
 def mass_is_one(trial: LikelihoodTrial) -> None:
-    """The probabilities of all values of a site sum to one."""
+    """The probabilities of all values of a site sum to 1."""
     every = every_value(trial.likelihood, trial.likelihood.site_shape)
     for theta in trial.theta:
         log_p = trial.likelihood.log_prob(theta.expand(len(every), -1), every)
@@ -59,16 +68,24 @@ def mass_is_one(trial: LikelihoodTrial) -> None:
 @law(enumerable)
 def draws_have_the_probabilities(trial: LikelihoodTrial) -> None:
     """Draws are as frequent as their probabilities."""
-    likelihood, theta = trial.likelihood, trial.theta[0]
+    likelihood = trial.likelihood
+    theta = trial.theta[0]
     every = every_value(likelihood, likelihood.site_shape)
-    p = likelihood.log_prob(theta.expand(len(every), -1), every).exp()
+    log_p = likelihood.log_prob(theta.expand(len(every), -1), every)
+    p = log_p.exp()
 
-    drawn = likelihood.draw(theta.expand(DRAWS, -1), trial.noise(DRAWS)).reshape(DRAWS, -1)
+    noise = trial.noise(DRAWS)
+    drawn = likelihood.draw(theta.expand(DRAWS, -1), noise)
+    drawn = drawn.reshape(DRAWS, -1)
     weights = (likelihood.levels or 1) ** torch.arange(drawn.shape[1])
-    counts = torch.bincount((drawn.long() * weights).sum(-1), minlength=len(every))
+    counts = torch.bincount(
+        (drawn.long() * weights).sum(-1),
+        minlength=len(every),
+    )
 
     # Six standard deviations of a count, and one count for values that are very rare.
-    error, allowed = (counts - DRAWS * p).abs(), 6 * (DRAWS * p).sqrt() + 1
+    error = (counts - DRAWS * p).abs()
+    allowed = 6 * (DRAWS * p).sqrt() + 1
     if (error > allowed).any():
         worst = int((error - allowed).argmax())
         raise AssertionError(
@@ -85,7 +102,8 @@ def draws_have_the_density(trial: LikelihoodTrial) -> None:
         theta = theta.expand(len(noise), -1)
         x = trial.likelihood.draw(theta, noise.unsqueeze(-1))
         middle = (x[1:] + x[:-1]) / 2
-        mass = trial.likelihood.log_prob(theta[1:], middle).exp() * x.diff()
+        density = trial.likelihood.log_prob(theta[1:], middle).exp()
+        mass = density * x.diff()
         agree("the mass between draws", mass, noise.diff(), 1e-7)
 
 
@@ -109,7 +127,9 @@ def draws_are_functions_of_the_noise(trial: LikelihoodTrial) -> None:
     """The same noise gives the same draw: nothing else is random."""
     noise = trial.noise(100, SITES)
     theta = trial.theta.expand(100, *trial.theta.shape)
-    first, second = (trial.likelihood.draw(theta, noise) for _ in range(2))
+
+    first = trial.likelihood.draw(theta, noise)
+    second = trial.likelihood.draw(theta, noise)
     agree("a second draw from the same noise", second, first, 0)
 
 
@@ -117,7 +137,8 @@ def draws_are_functions_of_the_noise(trial: LikelihoodTrial) -> None:
 def nan_stays_nan(trial: LikelihoodTrial) -> None:
     """A draw from parameters that are NaN has a NaN, so that samplers can report it."""
     theta = torch.full_like(trial.theta, torch.nan)
-    drawn = trial.likelihood.draw(theta, trial.noise(SITES)).reshape(SITES, -1)
+    drawn = trial.likelihood.draw(theta, trial.noise(SITES))
+    drawn = drawn.reshape(SITES, -1)
     if not drawn.isnan().any(-1).all():
         raise AssertionError(f"a draw from NaN: expected NaN; got {drawn.tolist()}.")
 
@@ -126,20 +147,28 @@ def nan_stays_nan(trial: LikelihoodTrial) -> None:
 def gradient_is_that_of_finite_differences(trial: LikelihoodTrial) -> None:
     """The gradient of the log-probabilities by theta is that of finite differences."""
     theta = trial.theta.clone().requires_grad_()
-    torch.autograd.gradcheck(lambda theta: trial.likelihood.log_prob(theta, trial.x), theta)
+    torch.autograd.gradcheck(
+        lambda theta: trial.likelihood.log_prob(theta, trial.x),
+        theta,
+    )
 
 
 @law(always)
 def marginal_fits_data(trial: LikelihoodTrial) -> None:
     """The parameters of `marginal` are finite, and fit data better than random parameters."""
-    likelihood, n = trial.likelihood, 200
-    data = likelihood.draw(trial.theta.expand(n, SITES, -1), trial.noise(n, SITES))
+    likelihood = trial.likelihood
+    n = 200
+    thetas = trial.theta.expand(n, SITES, -1)
+    data = likelihood.draw(thetas, trial.noise(n, SITES))
     theta = likelihood.marginal(data)
     has_shape("marginal", theta, (SITES, likelihood.num_params))
     if not theta.isfinite().all():
         raise AssertionError(f"marginal: expected finite parameters; got {theta.tolist()}.")
 
-    fitted = likelihood.log_prob(theta.expand(n, *theta.shape), data).mean()
+    fitted = likelihood.log_prob(
+        theta.expand(n, *theta.shape),
+        data,
+    ).mean()
     random = torch.randn(n, *theta.shape, dtype=torch.float64)
     worse = likelihood.log_prob(random, data).mean()
     if not fitted > worse:

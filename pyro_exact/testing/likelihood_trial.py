@@ -31,7 +31,11 @@ class LikelihoodTrial:
     def of(cls, likelihood: Likelihood) -> LikelihoodTrial:
         """Draw parameters and values."""
         theta = torch.randn(SITES, likelihood.num_params, dtype=torch.float64)
-        return cls(likelihood, theta, draw_values(likelihood, (SITES, *likelihood.site_shape)))
+        return cls(
+            likelihood,
+            theta,
+            draw_values(likelihood, (SITES, *likelihood.site_shape)),
+        )
 
     def noise(self, *sites: int) -> Tensor:
         """Draw uniform noise for sites."""

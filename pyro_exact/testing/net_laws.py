@@ -20,7 +20,7 @@ def discrete(trial: NetTrial) -> bool:
 
 
 def enumerable(trial: NetTrial) -> bool:
-    """A network with so few values that all of them can be summed over."""
+    """A network with so few values that a sum over all values is possible."""
     return can_be_enumerated(trial.net.likelihood, trial.net.event_shape)
 
 
@@ -33,7 +33,11 @@ def conditional(trial: NetTrial) -> bool:
 def orders_are_permutations(trial: NetTrial) -> None:
     """The order of each member holds every site once."""
     orders = trial.net.orders
-    agree("orders, sorted", orders.sort(-1).values, torch.arange(trial.net.sites).expand_as(orders))
+    agree(
+        "orders, sorted",
+        orders.sort(-1).values,
+        torch.arange(trial.net.sites).expand_as(orders),
+    )
 
 
 @law(always)
@@ -61,27 +65,35 @@ def theta_has_the_shape_of_the_grid(trial: NetTrial) -> None:
 
 @law(always)
 def theta_is_causal(trial: NetTrial) -> None:
-    """The parameters of a site do not depend on the site itself, its group or later groups."""
+    """The parameters of a site do not depend on the site itself, the same group or later groups."""
     net = trial.net
     for member in trial.members:
-        order, theta = net.orders[member], trial.theta(trial.x, member)
+        order = net.orders[member]
+        theta = trial.theta(trial.x, member)
         for index in range(net.num_steps):
             group = net.group(index)
             sites = net.to_sites(trial.x).clone()
-            sites[:, order[group]] = net.to_sites(trial.values(len(sites)))[:, order[group]] + 1
+            others = net.to_sites(trial.values(len(sites)))
+            sites[:, order[group]] = others[:, order[group]] + 1
             if net.likelihood.levels is not None:
                 sites = sites % net.likelihood.levels
 
             after = trial.theta(net.from_sites(sites), member)
             seen = order[: group.stop]
-            agree(f"theta up to step {index}", after[:, seen], theta[:, seen], 1e-12)
+            agree(
+                f"theta up to step {index}",
+                after[:, seen],
+                theta[:, seen],
+                1e-12,
+            )
 
 
 @law(always)
 def steps_equal_the_pass(trial: NetTrial) -> None:
     """The parameters from all steps are those of a pass, for each member and batch shape."""
     for batch in ((), (3,), (0,), (2, 2)):
-        x, context = trial.values(*batch), trial.contexts(*batch)
+        x = trial.values(*batch)
+        context = trial.contexts(*batch)
         for member in trial.members:
             expected = trial.net(x, context, member)
             found = _by_steps(trial, x, context, member)
@@ -91,7 +103,8 @@ def steps_equal_the_pass(trial: NetTrial) -> None:
 @law(always)
 def states_are_independent(trial: NetTrial) -> None:
     """Steps of two batches can alternate: the state is not kept in the network."""
-    net, inputs = trial.net, [trial.x, trial.values(len(trial.x))]
+    net = trial.net
+    inputs = [trial.x, trial.values(len(trial.x))]
     states = [net.init_state((len(x),), trial.context) for x in inputs]
     previous: list[Tensor | None] = [None, None]
     order = net.orders[0]
@@ -108,13 +121,21 @@ def states_are_independent(trial: NetTrial) -> None:
 @law(always)
 def values_may_be_overwritten(trial: NetTrial) -> None:
     """The values that are passed to a step may change afterwards, as samplers write in place."""
-    net, x = trial.net, trial.net.to_sites(trial.x)
-    order, expected = net.orders[0], trial.theta(trial.x)
-    state, previous = net.init_state((len(x),), trial.context), None
+    net = trial.net
+    x = trial.net.to_sites(trial.x)
+    order = net.orders[0]
+    expected = trial.theta(trial.x)
+    state = net.init_state((len(x),), trial.context)
+    previous = None
     for index in range(net.num_steps):
         sites = order[net.group(index)]
         theta, state = net.step(state, previous)
-        agree(f"theta at step {index}", theta, expected[:, sites], EXACT)
+        agree(
+            f"theta at step {index}",
+            theta,
+            expected[:, sites],
+            EXACT,
+        )
         if previous is not None:
             previous.fill_(torch.nan)
         previous = x[:, sites].clone()
@@ -141,7 +162,7 @@ def log_prob_is_finite(trial: NetTrial) -> None:
 
 @law(enumerable)
 def mass_is_one(trial: NetTrial) -> None:
-    """The probabilities of all values sum to one, for each member and for the ensemble."""
+    """The probabilities of all values sum to 1, for each member and for the ensemble."""
     every = trial.every_value()
     members = [None, *trial.members] if len(trial.members) > 1 else [None]
     for member in members:
@@ -153,11 +174,19 @@ def mass_is_one(trial: NetTrial) -> None:
 @law(discrete)
 def samples_are_fixed_points_of_a_pass(trial: NetTrial) -> None:
     """A sample from given noise equals the draws of a pass at the sample with that noise."""
-    net, likelihood = trial.net, trial.net.likelihood
-    noise = torch.rand(len(trial.x), net.sites, likelihood.num_noise, dtype=torch.float64)
+    net = trial.net
+    likelihood = trial.net.likelihood
+    noise = torch.rand(
+        len(trial.x),
+        net.sites,
+        likelihood.num_noise,
+        dtype=torch.float64,
+    )
 
     x = torch.zeros_like(net.to_sites(trial.x))
-    state, previous, order = net.init_state((len(x),), trial.context), None, net.orders[0]
+    state = net.init_state((len(x),), trial.context)
+    previous = None
+    order = net.orders[0]
     for index in range(net.num_steps):
         sites = order[net.group(index)]
         theta, state = net.step(state, previous)
@@ -182,7 +211,12 @@ def copies_are_equal(trial: NetTrial) -> None:
     expected = trial.theta(trial.x)
     copied = copy.deepcopy(trial.net)
     copied.load_state_dict(trial.net.state_dict())
-    agree("theta of a copy", copied(trial.x, trial.context).flatten(1, -2), expected, 0)
+    agree(
+        "theta of a copy",
+        copied(trial.x, trial.context).flatten(1, -2),
+        expected,
+        0,
+    )
 
 
 @law(conditional)
@@ -216,15 +250,27 @@ def wrong_shapes_are_refused(trial: NetTrial) -> None:
     raise AssertionError(f"net(x) of shape {tuple(larger.shape)}: expected a ValueError; got none.")
 
 
-def _by_steps(trial: NetTrial, x: Tensor, context: Tensor | None, member: int) -> Tensor:
-    """Return the parameters from all steps, (*batch, *grid, num_params)."""
-    net, dims = trial.net, len(trial.net.likelihood.site_shape)
-    order, values = net.orders[member], net.to_sites(x)
-    state = net.init_state(x.shape[: x.dim() - len(net.event_shape)], context, member)
-    previous, theta = None, []
+def _by_steps(
+    trial: NetTrial,
+    x: Tensor,
+    context: Tensor | None,
+    member: int,
+) -> Tensor:
+    """Return the parameters computed using all steps, (*batch, *grid, num_params)."""
+    net = trial.net
+    dims = len(trial.net.likelihood.site_shape)
+    order = net.orders[member]
+    values = net.to_sites(x)
+
+    batch_shape = x.shape[: x.dim() - len(net.event_shape)]
+    state = net.init_state(batch_shape, context, member)
+    previous = None
+    theta = []
     for index in range(net.num_steps):
         found, state = net.step(state, previous)
         theta.append(found)
-        previous = values.index_select(-1 - dims, order[net.group(index)])
+        sites = order[net.group(index)]
+        previous = values.index_select(-1 - dims, sites)
+
     by_site = torch.cat(theta, dim=-2).index_select(-2, order.argsort())
     return by_site.unflatten(-2, net.grid)

@@ -24,7 +24,7 @@ class NetTrial:
     Args:
         net: The network, in float64.
         x: Values, of shape (3, \*event_shape).
-        context: Contexts, of shape (3, \*context_shape), if the network needs them.
+        context: Contexts, of shape (3, \*context_shape), if the network takes a context.
     """
 
     net: CausalNet
@@ -33,7 +33,7 @@ class NetTrial:
 
     @classmethod
     def of(cls, net: CausalNet, std: float = 0.5) -> NetTrial:
-        """Copy a network and move its weights by N(0, std^2)."""
+        """Copy a network and add N(0, std^2) to the weights."""
         net = copy.deepcopy(net).cpu().double().eval()
         with torch.no_grad():
             for p in net.parameters():
@@ -42,7 +42,11 @@ class NetTrial:
         context = None
         if net.context_shape is not None:
             context = torch.randn(ROWS, *net.context_shape, dtype=torch.float64)
-        return cls(net, draw_values(net.likelihood, (ROWS, *net.event_shape)), context)
+        return cls(
+            net,
+            draw_values(net.likelihood, (ROWS, *net.event_shape)),
+            context,
+        )
 
     @property
     def members(self) -> range:
@@ -54,13 +58,17 @@ class NetTrial:
         return draw_values(self.net.likelihood, (*batch, *self.net.event_shape))
 
     def contexts(self, *batch: int) -> Tensor | None:
-        """Draw a batch of contexts, if the network needs them."""
+        """Draw a batch of contexts, if the network takes a context."""
         if self.net.context_shape is None:
             return None
-        return torch.randn(*batch, *self.net.context_shape, dtype=torch.float64)
+        return torch.randn(
+            *batch,
+            *self.net.context_shape,
+            dtype=torch.float64,
+        )
 
     def theta(self, x: Tensor, member: int = 0) -> Tensor:
-        """Return the parameters from one pass, by site: (3, sites, num_params)."""
+        """Return the parameters computed by one pass, by site: (3, sites, num_params)."""
         return self.net(x, self.context, member).flatten(1, -2)
 
     def distribution(self, member: int | None = None) -> Autoregressive:
@@ -81,14 +89,15 @@ def draw_values(likelihood: Likelihood, shape: Sequence[int]) -> Tensor:
 
 
 def can_be_enumerated(likelihood: Likelihood, shape: Sequence[int]) -> bool:
-    """Return whether there are few enough values of a shape to sum over all of them."""
+    """Return whether there are few enough values of a shape to sum over all values."""
     elements = torch.Size(shape).numel()
     return likelihood.levels is not None and likelihood.levels**elements <= MOST_VALUES
 
 
 def every_value(likelihood: Likelihood, shape: Sequence[int]) -> Tensor:
     """Return all values of a shape, (levels ** elements, *shape)."""
-    levels, elements = likelihood.levels or 1, torch.Size(shape).numel()
+    levels = likelihood.levels or 1
+    elements = torch.Size(shape).numel()
     index = torch.arange(levels**elements)[:, None]
     digits = index // levels ** torch.arange(elements) % levels
     return digits.double().view(-1, *shape)

@@ -16,7 +16,7 @@ from pyro_exact.transforms.bijection import Bijection
 
 @law(always)
 def a_wrong_event_works_or_is_refused(trial: Trial) -> None:
-    """An event of another shape raises a ValueError, or is transformed as its shape says."""
+    """An event of another shape raises a ValueError, or is transformed according to this shape."""
     draw_output = within(trial.layer.codomain)
     for shape, t, draw in (
         (trial.event_shape, trial.bound, trial.draw),
@@ -61,8 +61,10 @@ def integers_are_refused(trial: Trial) -> None:
 
 @law(conditional)
 def a_missing_or_misshapen_context_is_refused(trial: Trial) -> None:
-    """No context, and one of another size or batch, raises a ValueError."""
-    layer, x, y = trial.layer, trial.x, trial.outputs(ROWS)
+    """No context, or a context of another size or batch, raises a ValueError."""
+    layer = trial.layer
+    x = trial.x
+    y = trial.outputs(ROWS)
     larger = torch.zeros(ROWS, 1000, dtype=torch.float64)
 
     _refused("layer(x) without a context", partial(layer, x))
@@ -81,7 +83,9 @@ def a_missing_or_misshapen_context_is_refused(trial: Trial) -> None:
 @law(conditional)
 def a_context_that_is_no_tensor_is_refused(trial: Trial) -> None:
     """A list as context, and nothing for ``condition``, raise a TypeError."""
-    layer, x, y = trial.layer, trial.x, trial.outputs(ROWS)
+    layer = trial.layer
+    x = trial.x
+    y = trial.outputs(ROWS)
     numbers: Any = [1.0, 2.0]
     nothing: Any = None
 
@@ -102,7 +106,9 @@ def a_superfluous_context_is_refused(trial: Trial) -> None:
 
 
 def _refused(
-    subject: str, call: Callable[[], object], expected: type[Exception] = ValueError
+    subject: str,
+    call: Callable[[], object],
+    expected: type[Exception] = ValueError,
 ) -> None:
     """Raise AssertionError unless a call raises the expected error."""
     try:

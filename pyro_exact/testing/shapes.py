@@ -18,7 +18,8 @@ def shapes_are_as_announced(trial: Trial) -> None:
     has_shape("an output", y, (ROWS, *trial.output_shape))
     has_shape("an inverse", x, (ROWS, *trial.event_shape))
 
-    found, expected = trial.layer.codomain.event_dim, len(trial.output_shape)
+    found = trial.layer.codomain.event_dim
+    expected = len(trial.output_shape)
     if found != expected:
         raise AssertionError(f"codomain.event_dim: expected {expected}; got {found}.")
 
@@ -45,9 +46,14 @@ def _both_ways(trial: Trial, batch: Batch) -> None:
     has_shape("an output", y, (*batch, *trial.output_shape))
     has_shape("the ladj", ladj, batch)
 
-    agree(f"the inverse of a batch {batch}", t.inv(fresh(y)), x.detach())
+    agree(
+        f"the inverse of a batch {batch}",
+        t.inv(fresh(y)),
+        x.detach(),
+    )
 
-    (gradient,) = torch.autograd.grad(y.sum() + ladj.sum(), x)
+    total = y.sum() + ladj.sum()
+    (gradient,) = torch.autograd.grad(total, x)
     has_shape("a gradient", gradient, x.shape)
 
 
@@ -64,7 +70,11 @@ def batches_of_input_and_context_broadcast(trial: Trial) -> None:
         _broadcasts(trial, batch, contexts)
 
 
-def _broadcasts(trial: Trial, batch: Batch, contexts: Batch) -> None:
+def _broadcasts(
+    trial: Trial,
+    batch: Batch,
+    contexts: Batch,
+) -> None:
     """Raise unless broadcasting agrees with inputs and contexts that are expanded first."""
     x = trial.inputs(*batch)
     context = trial.contexts(*contexts)

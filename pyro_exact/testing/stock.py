@@ -23,13 +23,18 @@ from pyro_exact.testing.trial import ROWS, Trial
 
 @law(always)
 def stock_calls_agree_with_the_pure_methods(trial: Trial) -> None:
-    """The layer, its ``inv`` and its ``log_abs_det_jacobian`` agree with the pure methods."""
+    """The layer, the ``inv`` and the ``log_abs_det_jacobian`` agree with the pure methods."""
     y, ladj = trial.bound.forward_and_ladj(trial.x)
     for t in (trial.bound, trial.bound.with_cache(1), trial.bound.inv.inv):
         found = t(trial.x)
         agree("layer(x)", found, y, 0)
         agree("log_abs_det_jacobian", t.log_abs_det_jacobian(trial.x, found), ladj, 0)
-        agree("inv.log_abs_det_jacobian", t.inv.log_abs_det_jacobian(found, trial.x), -ladj, 0)
+        agree(
+            "inv.log_abs_det_jacobian",
+            t.inv.log_abs_det_jacobian(found, trial.x),
+            -ladj,
+            0,
+        )
 
     x, _ = trial.bound.inverse_and_ladj(y)
     agree("inv(y)", trial.bound.inv(y.clone()), x, 0)

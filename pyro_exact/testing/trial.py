@@ -28,7 +28,7 @@ def within(constraint: constraints.Constraint) -> Draw:
 
 @dataclass(frozen=True)
 class Trial:
-    r"""A copy of a layer and a batch of inputs; each law gets its own, and may change it.
+    r"""A copy of a layer and a batch of inputs; each law gets a new trial, and may change it.
 
     Args:
         layer: The layer, in float64.
@@ -51,7 +51,7 @@ class Trial:
         draw: Draw | None = None,
         std: float = 0.5,
     ) -> Trial:
-        """Copy a layer and add noise to its weights; arguments as of `check_bijection`."""
+        """Copy a layer and add noise to the weights; arguments as of `check_bijection`."""
         layer = copy.deepcopy(layer).cpu().double().eval()
         with torch.no_grad():
             for p in layer.parameters():
@@ -62,7 +62,12 @@ class Trial:
             context = torch.randn(ROWS, context_dim, dtype=torch.float64)
         if draw is None:
             draw = within(layer.domain)
-        return cls(layer, draw((ROWS, *event_shape)).double(), context, draw)
+        return cls(
+            layer,
+            draw((ROWS, *event_shape)).double(),
+            context,
+            draw,
+        )
 
     @property
     def event_shape(self) -> torch.Size:
@@ -97,7 +102,11 @@ class Trial:
         """Draw a batch of contexts, `None` for a plain layer."""
         if self.context is None:
             return None
-        return torch.randn(*batch, self.context.shape[-1], dtype=torch.float64)
+        return torch.randn(
+            *batch,
+            self.context.shape[-1],
+            dtype=torch.float64,
+        )
 
     def directions(self) -> Iterator[tuple[str, Direction, Tensor]]:
         """Yield the pure methods of the bound layer, with their names and arguments."""
@@ -113,7 +122,12 @@ class Trial:
 
         With equal scales, a rotation of the elements would not change the density.
         """
-        scale = torch.linspace(1, 2, self.output_shape.numel(), dtype=torch.float64)
+        scale = torch.linspace(
+            1,
+            2,
+            self.output_shape.numel(),
+            dtype=torch.float64,
+        )
         scale = scale.view(self.output_shape)
 
         normal = Normal(torch.zeros_like(scale), scale).to_event(scale.dim())

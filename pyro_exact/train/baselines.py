@@ -1,4 +1,4 @@
-"""Two simple codes to compare a model with: every model should need fewer bits than both."""
+"""Two simple codes used as baselines: every model should need fewer bits than both."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def uniform_bits_per_dim(levels: int) -> float:
-    """Return log2(levels): the bits per dimension of a code that uses all levels equally often."""
+    """Return log2(levels), the bits per dimension of a code that uses all levels equally often."""
     return math.log2(levels)
 
 
 def independent_bits_per_dim(train: Tensor, test: Tensor, levels: int) -> float:
     r"""Return the bits per dimension of a model with independent pixels.
 
-    Each pixel and colour has its own histogram of the training images, with one half added to each
+    Each pixel and colour uses a separate histogram of the training images, with 1/2 added to each
     count (Krichevsky and Trofimov, 1981).
 
     .. math::
@@ -27,7 +27,7 @@ def independent_bits_per_dim(train: Tensor, test: Tensor, levels: int) -> float:
     Args:
         train: Integers of shape (N, C, H, W) in {0, ..., levels - 1}.
         test: Images of the same kind, to be scored.
-        levels: Number of pixel levels, :math:`L`.
+        levels: Levels of a pixel, :math:`L`.
     """
     dims = train[0].numel()
 

@@ -8,11 +8,11 @@ from pyro_exact.recipes import Training
 
 
 def budget_fraction(training: Training, step: int, seconds: float) -> float:
-    """Return the fraction of the budget that is used: of steps or of minutes, the larger one.
+    """Return the fraction of the budget that is used: of steps or of minutes, whichever is larger.
 
     Args:
         training: Settings with the budget.
-        step: Number of optimiser steps taken.
+        step: Optimiser steps taken.
         seconds: Training time.
     """
     steps = step / training.steps

@@ -23,7 +23,7 @@ _STOPPING = (
 class Progress(TQDMProgressBar):
     """A single progress bar for the whole run, which counts optimiser steps.
 
-    If the budget is in minutes, the total number of steps is an estimate.
+    When the budget is in minutes, the total count of steps is an estimate.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Progress(TQDMProgressBar):
 
 
 class Interrupts(Callback):
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a call; the second one acts as usual.
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a call; a second signal acts as usual.
 
     Clusters send SIGTERM before they end a job, and a terminal that closes sends SIGHUP. A SIGHUP
     that the process ignores, for example because of `nohup`, stays ignored. Ctrl-C always counts:
@@ -59,7 +59,7 @@ class Interrupts(Callback):
     be stopped.
 
     Args:
-        call: The function to call, for example one that stops the run after the current step.
+        call: The function to call, for example to stop the run after the current step.
     """
 
     def __init__(self, call: Callable[[], None]) -> None:

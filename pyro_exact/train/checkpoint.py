@@ -30,7 +30,7 @@ _PREFIX = "model."  # of the names of weights, because the model is a part of `T
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint atomically, with a checksum: the previous one always survives."""
+    """Write a checkpoint atomically, with a checksum; the previous checkpoint always survives."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -54,14 +54,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return the contents of a checkpoint on the CPU; only tensors and plain values are loaded.
 
-    The checksum of the file is verified first, then the sizes that it declares, then its contents.
-    So a flipped bit is found wherever it is, and a file takes no more memory than its own size.
+    The checksum of the file must be correct, then the declared sizes, then the contents. So a
+    flipped bit is always found, and a file takes no more memory than the size of the file.
 
     Args:
         path: A checkpoint.
 
     Raises:
-        TypeError: If ``path`` is no path.
+        TypeError: If ``path`` is not a path.
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, changed, holds code or more than was written, or was
             not written by this version of the library; the field is named.
@@ -82,16 +82,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, RunRecord]:
-    """Rebuild a model from its checkpoint alone.
+    """Rebuild a model using a checkpoint alone.
 
-    If the run averaged its weights, the model has the average.
+    Use this function to load a trained model. When the run averaged the weights, the model has the
+    average.
 
     Args:
         path: A checkpoint that `fit` wrote.
         device: ``"cuda"``, ``"cpu"``, or ``"auto"``, which uses CUDA if available.
 
     Returns:
-        The model in evaluation mode, and the record of its run.
+        The model in evaluation mode, and the record of the run.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -120,7 +121,7 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
 
 
 def _contents(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; raise DamagedError if anything in it is not as it was written."""
+    """Read a checkpoint; raise DamagedError if anything differs from the file that was written."""
     size = path.stat().st_size
     with path.open("rb") as file:
         verify_checksum(file)
@@ -144,7 +145,7 @@ def _unpickled(file: BinaryIO) -> object:
             "runs code"
         ) from error
     except Exception as error:
-        # A damaged file may fail at any place between its zip archive and its tensors.
+        # A damaged file may fail at any place between the zip archive and the tensors.
         if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Checks of a checkpoint: the members of its archive, their sizes, and the loaded values."""
+"""Checks of a checkpoint: members of the archive, sizes, and loaded values."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def check_members(file: BinaryIO, size: int) -> int:
         size: Bytes of the file.
 
     Returns:
-        The number of bytes of its pickle.
+        The size of the pickle in bytes.
 
     Raises:
-        DamagedError: If there is another member, a compressed one, or two of one name, or if the
-            members declare more bytes than the file has.
+        DamagedError: If there is another member, a compressed member, or two members of the same
+            name, or if the members declare more bytes than the file has.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -65,15 +65,16 @@ def check_members(file: BinaryIO, size: int) -> int:
 
 
 def check_values(checkpoint: object, size: int, pickle_size: int) -> None:
-    """Check that loaded values are of the expected kinds, and no larger than their file.
+    """Check that loaded values are of the expected types, and no larger than the file.
 
     A value that is referenced several times counts each time. Each value that was written takes at
-    least a byte of the pickle, so if there are more values than bytes, references multiply them.
+    least a byte of the pickle, so when there are more values than bytes, they must have been
+    multiplied via references.
 
     Args:
         checkpoint: The loaded values.
         size: Bytes of the file.
-        pickle_size: Bytes of its pickle.
+        pickle_size: Bytes of the pickle.
 
     Raises:
         DamagedError: With the name of the first field that is wrong.
@@ -85,7 +86,7 @@ def check_values(checkpoint: object, size: int, pickle_size: int) -> None:
 
 
 class _Walk:
-    """A walk through nested values that counts values and the bytes of tensors."""
+    """A walk through nested values, used to count values and the bytes of tensors."""
 
     def __init__(self, most: int) -> None:
         self.left = most
@@ -122,7 +123,7 @@ def _key(key: object, owner: str) -> str:
 
 
 def _check_tensor(tensor: Tensor, name: str) -> None:
-    """Check that a tensor is dense and real, and no larger than its memory."""
+    """Check that a tensor is dense and real, and no larger than the stored memory."""
     strided = tensor.layout == torch.strided
     special = tensor.is_quantized or tensor.is_nested or tensor.is_meta or tensor.is_complex()
     if not strided or special:

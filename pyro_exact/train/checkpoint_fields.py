@@ -1,4 +1,4 @@
-"""Checks of the fields of a checkpoint: everything that evaluating and resuming a run need."""
+"""Checks of the fields of a checkpoint that are required to evaluate and to resume a run."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 from pyro_exact.checks import shown
 from pyro_exact.train.checksum import DamagedError
 
-# A test of a value, and its description in an error.
+# A test of a value, and the description of the value in an error.
 Field = tuple[Callable[[Any], bool], str]
 
 
 def check_fields(checkpoint: object, key: str) -> dict[str, Any]:
-    """Return a checkpoint if it has all fields that evaluating and resuming it need.
+    """Return a checkpoint if all fields that are required to evaluate and to resume it are present.
 
     Args:
         checkpoint: Loaded values that have passed `check_values`.
         key: Name of our own part.
 
     Raises:
-        DamagedError: With the name of the first field that is missing, or of another kind.
+        DamagedError: With the name of the first field that is missing, or of another type.
     """
     if not isinstance(checkpoint, dict):
         raise DamagedError(f"it expects fields with names; got {shown(checkpoint)}")
@@ -99,7 +99,7 @@ def _is_weights(value: Any) -> bool:
 
 
 def _is_optimizer(value: Any) -> bool:
-    """Return whether a value is the state of one optimiser with one group of parameters."""
+    """Return whether a value is the state of an optimiser with one group of parameters."""
     if not (isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping)):
         return False
     state, groups = value[0].get("state"), value[0].get("param_groups")

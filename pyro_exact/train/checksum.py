@@ -18,9 +18,9 @@ class DamagedError(ValueError):
 
 
 def write_checksum(path: Path) -> None:
-    """Append the checksum of a zip archive to it, as its comment, which every zip reader skips."""
+    """Append a checksum to a zip archive via the comment of the archive, which zip readers skip."""
     with path.open("r+b") as file:
-        # The last field of an archive is the length of its comment, in two bytes.
+        # The last field of an archive is the length of the comment, in two bytes.
         file.seek(-2, os.SEEK_END)
         file.write(struct.pack("<H", LENGTH))
 
@@ -29,7 +29,7 @@ def write_checksum(path: Path) -> None:
 
 
 def verify_checksum(file: BinaryIO) -> None:
-    """Raise DamagedError if a file has no checksum, or one that differs from its contents."""
+    """Raise DamagedError if a file has no checksum, or the checksum does not match the contents."""
     size = file.seek(0, os.SEEK_END) - LENGTH
     file.seek(max(size, 0))
     mark, expected = file.read(len(MARK)), file.read()
@@ -43,7 +43,7 @@ def verify_checksum(file: BinaryIO) -> None:
 
 
 def _checksum(file: BinaryIO, size: int) -> bytes:
-    """Return the hexadecimal SHA-256 of the first bytes of a file, and stop at their end."""
+    """Return the hexadecimal SHA-256 of the first bytes of a file, and stop at the last."""
     digest, left = hashlib.sha256(), size
     file.seek(0)
     while left > 0 and (piece := file.read(min(left, _PIECE))):

@@ -1,4 +1,4 @@
-"""Compile the flow or the network of a model for its training steps."""
+"""Compile the flow or the network of a model for the training steps."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SECONDS_PER_MODULE = (
 
 
 class Compilation(Callback):
-    """Compiles a model when training starts, and says before and after how long that takes.
+    """Compiles a model when training starts, and reports the compiling time.
 
     Pyro's handlers stay in Python. The compiled parts are the outermost bijections and causal
     networks, which take nearly all of a step. Names of weights do not change, and validation, the
     average of the weights and checkpoints use the model as it was.
 
     Args:
-        say: Where the messages go (default `print`).
+        say: Function used for messages; the default is `print`.
     """
 
     def __init__(self, say: Callable[[str], None] = print) -> None:
@@ -54,10 +54,10 @@ def compile_parts(model: nn.Module) -> int:
     """Compile the outermost bijections and causal networks of a model for training steps.
 
     Returns:
-        The number of modules inside of them, which compiling time is about proportional to.
+        A count of the compiled modules; compiling time is about proportional to this count.
 
     Raises:
-        ValueError: If the model has neither.
+        ValueError: If the model has no such part.
     """
     parts = list(compilable(model))
     if not parts:
@@ -86,7 +86,7 @@ def compilable(module: nn.Module) -> Iterator[nn.Module]:
 def _in_training(part: nn.Module, eager: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method that is compiled for training steps, and as before for everything else.
 
-    Validation has batches of other sizes, each of which would be compiled anew.
+    Validation uses batches of other sizes, and each size would be compiled again.
     """
     compiled = torch.compile(eager, dynamic=False)
 

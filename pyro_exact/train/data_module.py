@@ -1,4 +1,4 @@
-"""The data of a run as Lightning asks for them: training batches and validation images."""
+"""The data of a run in the form used by Lightning: training batches and validation images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyro_exact.train.labels import labels_for
 
 
 class ImageDataModule(lightning.LightningDataModule):
-    """Training batches from the current step on, and the validation images as one batch.
+    """Training batches from the current step on, and the validation images as a single batch.
 
     Args:
         batches: The training batches; this object sets their step and rank when training starts.
@@ -47,9 +47,9 @@ def image_data_module(
     Args:
         model: The model to train; if it is class-conditional, batches have labels.
         images: The data set.
-        training: Settings: the size of a batch, flips, and the number of validation images.
+        training: Settings: the size of a batch, flips, and how many validation images are used.
         seed: Seed of the order of the images and of the flips.
-        processes: Number of processes that share a batch.
+        processes: Processes that share a batch.
 
     Raises:
         ValueError: If a batch cannot be divided among the processes, or is larger than the data.
@@ -88,7 +88,7 @@ def split_batch(batch: Batch) -> tuple[Tensor, Tensor | None]:
 
 
 def _batch_size_of_each(batch_size: int, processes: int) -> int:
-    """Return the number of images of a batch that each process takes."""
+    """Return how many images of a batch each process takes."""
     if processes < 1 or batch_size % processes:
         raise ValueError(
             f"training.batch_size expects a multiple of the number of processes (devices times "

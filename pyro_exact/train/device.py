@@ -28,7 +28,7 @@ def pick_device(name: str) -> str:
 
 
 def first_process() -> bool:
-    """Return whether this process is the only one, or rank 0 of several: the one that reports."""
+    """Return whether this process should report: one process, or rank 0 of several."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return True
     return distributed.get_rank() == 0

@@ -35,15 +35,15 @@ class DivergedError(NotFiniteError):
 def check_weights(model: nn.Module, source: str) -> None:
     """Raise an error if a weight of a model is not finite.
 
-    Use it before scoring or sampling: with such weights, scores are NaN, and samples may still look
-    like ordinary numbers.
+    Use this check before scoring or sampling: with such weights, scores are NaN, and samples may
+    still look like ordinary values.
 
     Args:
         model: Any module.
-        source: The origin of the weights, for the error.
+        source: The origin of the weights, used in the error.
 
     Raises:
-        NotFiniteError: With the name of the first such weight and its layer.
+        NotFiniteError: With the name of the first such weight and the corresponding layer.
     """
     weight = first_non_finite_weight(model)
     if weight is not None:
@@ -56,9 +56,10 @@ def check_weights(model: nn.Module, source: str) -> None:
 
 @torch.no_grad()
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether all elements of some tensors on one device are finite.
+    """Return whether all elements of some tensors on the same device are finite.
 
-    Uses the fused check of `torch.amp.GradScaler`, which takes a quarter of the time of a norm.
+    This is computed using the fused check of `torch.amp.GradScaler`, which takes a quarter of the
+    time of a norm.
     """
     by_dtype: dict[torch.dtype, list[Tensor]] = {}
     for tensor in tensors:
@@ -74,7 +75,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 def first_non_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
     """Repeat a computation, and return the first module of ``model`` whose output is not finite.
 
-    Modules are checked when they return, so that of a layer and its parts the innermost is named.
+    Modules are checked when they return, so that the innermost layer is named.
 
     Args:
         model: The model that the computation uses.

@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, which is evaluated in place of them."""
+"""The exponential moving average of the weights, which is evaluated instead of the weights."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class EMA(WeightAveraging):
     Validation uses the average, and checkpoints hold both the average and the weights.
 
     At the end of training, `WeightAveraging` copies the average over the weights. This class does
-    not, because a checkpoint that is saved later needs both. So the position of this callback in a
-    list of callbacks does not matter.
+    not, because both must be in a checkpoint that is saved later. So the position of this callback
+    in a list of callbacks does not matter.
 
     Args:
         decay: The decay of `ema_update`.
@@ -40,8 +40,8 @@ def ema_update(decay: float) -> Update:
         \bar w \leftarrow d_n \bar w + (1 - d_n)\, w,
         \qquad d_n = \min\left(d, \frac{1 + n}{10 + n}\right)
 
-    The decay grows with the number :math:`n` of averages, so that a short run does not depend on
-    its initial weights.
+    The decay grows with the count :math:`n` of averages, so that a short run does not depend on the
+    initial weights.
 
     Args:
         decay: :math:`d`, in [0, 1).

@@ -22,16 +22,16 @@ class Evaluation:
     """The score of a model on a data set.
 
     Attributes:
-        nats: Mean of -log p(x) per image, or of its upper bound.
+        nats: Mean of -log p(x) per image, or of an upper bound of this.
         bits_per_dim: The same in bits per element: nats / (D log 2).
         standard_error: Standard error of ``bits_per_dim``: the standard deviation over images
             divided by sqrt(n); `None` for a single image.
         standard_error_nats: Standard error of ``nats``.
-        images: Number of images, n.
-        dims: Number of elements of an image, D.
+        images: Scored images, n.
+        dims: Elements of an image, D.
         bound: ``"exact"``, or the bound of the likelihood: ``"elbo"`` or
             ``"importance-weighted"``.
-        k: Number of samples of the guide per image.
+        k: Samples of the guide per image.
     """
 
     nats: float
@@ -50,7 +50,7 @@ class Evaluation:
         return f"{bits} bits/dim ({self.bound}{k}, {images})"
 
     def in_nats(self) -> str:
-        """Return the mean and its standard error in nats per image, as text."""
+        """Return the mean and the standard error in nats per image, as text."""
         return f"{self.nats:.2f}{_error(self.standard_error_nats, 2)} nats per image"
 
     def metric(self, unit: Unit) -> dict[str, Any]:
@@ -79,20 +79,20 @@ def evaluate(
     r"""Score a model on images, in nats and in bits per dimension.
 
     The score is the mean over images of
-    :math:`-\log \frac1k \sum_{i=1}^k p(x, z_i) / q(z_i \mid x)`, with samples from the guide q.
-
-    The model is put into evaluation mode, and back afterwards. The random state of the caller does
-    not change.
+    :math:`-\log \frac1k \sum_{i=1}^k p(x, z_i) / q(z_i \mid x)`, computed using samples of the
+    guide q. The model is put into evaluation mode, and back afterwards. The random state of the
+    caller does not change.
 
     Pyro's effect handlers, torch's random state and the mode of a model belong to the whole
-    process. So two threads that score at the same time disturb each other: use a process for each.
+    process. So two threads that score at the same time disturb each other: separate processes
+    should be used.
 
     Args:
-        model: The model, on its own device.
+        model: The model, on any device.
         images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes.
-        k: Number of samples of the guide per image; 1 gives the ELBO, more give the
+        k: Samples of the guide per image; 1 gives the ELBO, more give the
             importance-weighted bound, which is tighter.
-        batch_size: Number of images or samples that are scored together; except for the noise, the
+        batch_size: Images or samples that are scored together; except for the noise, the
             result does not depend on it.
         seed: Seed of the guide's noise.
         labels: The class of each image, for a class-conditional model; the score is then that of
@@ -100,8 +100,8 @@ def evaluate(
 
     Raises:
         TypeError: If an argument has another type, for example an array instead of a tensor.
-        ValueError: If there are no images, the model cannot score them, or the labels do not fit
-            them.
+        ValueError: If there are no images, the model cannot score these images, or the labels do
+            not match the images.
         NotFiniteError: If a weight or a score is NaN or infinite, with the first layer whose output
             is not finite.
 
@@ -123,7 +123,7 @@ def evaluate(
     rows = max(1, batch_size // k)
 
     def log_p(first: int) -> Tensor:
-        """Return the scores of a batch, from its first image."""
+        """Return the scores of a batch, starting at the first image."""
         batch = slice(first, first + rows)
         given = model if labels is None else model.condition(labels[batch].to(device))
         return _log_mean_weight(given, images[batch].to(device), k, batch_size)

@@ -1,4 +1,4 @@
-"""Training on Lightning: from a recipe and images to a trained model and its checkpoints."""
+"""Training via Lightning: from a recipe and images to a trained model and checkpoints."""
 
 from __future__ import annotations
 
@@ -54,40 +54,41 @@ def fit(
 ) -> GenerativeModel:
     """Train the model of a recipe on images, and save checkpoints in ``out``.
 
-    The loss is Pyro's `Trace_ELBO` of the model's `generate` and `infer`, with a single fused
-    optimiser for all parameters (stock `SVI` on ``model.model`` and ``model.guide`` trains the same
-    model, but more slowly). The batch and the noise of a step are functions of the seed and the
-    step. So a resumed run continues exactly as if it had never stopped, if its budget is in steps.
+    The loss is `Trace_ELBO` of Pyro, computed using `generate` and `infer` of the model, with a
+    single fused optimiser for all parameters (stock `SVI` on ``model.model`` and ``model.guide``
+    trains the same model, but more slowly). The batch and the noise of a step are functions of the
+    seed and the step. So a resumed run continues exactly as if it had never stopped, when the
+    budget is in steps.
 
     After each validation two files are in ``out``: ``checkpoint.ckpt``, the last state, from which
     a run is resumed and whose model is returned; and ``best.ckpt``, the state with the lowest
-    validation loss so far. Use `load_model` to load either, with averaged weights where the recipe
-    asks for an average. Ctrl-C, SIGTERM and SIGHUP stop the run after the current step and save it.
-    A run that was killed continues from ``checkpoint.ckpt``, and its partial files are removed.
-    While a run uses a folder, no other run can start in it.
+    validation loss so far. Use `load_model` to load these files, with averaged weights where the
+    recipe asks for an average. Ctrl-C, SIGTERM and SIGHUP stop the run after the current step and
+    save it. A run that was killed continues from ``checkpoint.ckpt``, and partial files are
+    removed. While a run uses a folder, no other run can start in it.
 
     Several processes share the batch of ``batch_size`` images, and the noise of an image depends on
-    its position in the batch. So a run may continue with another number of processes, and its
-    losses are the same up to rounding.
+    the position in the batch. So a run may continue with more or fewer processes, and the losses
+    are the same up to rounding.
 
     Args:
-        recipe: The model, and the settings of its training.
+        recipe: The model, and the settings of the training.
         images: The data; the validation split is scored every ``validate_every`` steps and at the
             end.
         out: Folder for the checkpoints; it is created if necessary.
         seed: Seed of the weights, the order of the images and the noise.
-        resume: Whether to continue from ``checkpoint.ckpt`` in ``out``.
+        resume: If true, the run should continue from ``checkpoint.ckpt`` in ``out``.
         source: Arguments of `pyro_exact.data.load` that load ``images`` again, to be stored in the
             checkpoint.
-        progress: Whether to show a progress bar.
+        progress: If true, show a progress bar.
         device: ``"cuda"``, ``"cpu"``, or ``"auto"``, which uses CUDA if available.
-        devices: Number of devices on each machine; more than one trains with DDP. The batch is
-            divided among all devices.
-        nodes: Number of machines, each started by ``torchrun``.
-        locked: Whether the caller already holds ``out``, by `pyro_exact.train.lock.folder_lock`,
+        devices: How many devices to use on each machine; several devices train via DDP. The batch
+            is divided among all devices.
+        nodes: Machines, each started by ``torchrun``.
+        locked: If true, the caller already holds ``out``, by `pyro_exact.train.lock.folder_lock`,
             because it also writes there before or after the run.
-        finish: A function that the first process calls with the trained model and the record of the
-            run, while it still holds ``out``; for example to write more files.
+        finish: Optional function that the first process calls with the trained model and the record
+            of the run, while this process still holds ``out``; for example to write more files.
 
     Returns:
         The trained model on the CPU, in evaluation mode.
@@ -96,9 +97,10 @@ def fit(
         TypeError: If an argument has another type.
         ValueError: If the data or the loss does not fit the model; if ``out`` holds another run, is
             in use by a run, or cannot be written.
-        DivergedError: If the loss or its gradient is not finite; the last good checkpoint is kept.
+        DivergedError: If the loss or the gradient is not finite; the last good checkpoint is kept.
         ConnectionError: If another process of the run has died.
-        KeyboardInterrupt: After Ctrl-C or one of the signals, with the step and how to continue.
+        KeyboardInterrupt: After Ctrl-C or another of these signals, with the step and how to
+            continue.
     """
     _check_types(recipe, images)
     folder, device = check_path("fit", "out", out), pick_device(device)
@@ -155,7 +157,7 @@ def _check_types(recipe: object, images: object) -> None:
 
 
 def _build(recipe: Recipe, images: Images, seed: int) -> GenerativeModel:
-    """Return the model of a recipe with its initial weights, after checks that the data fit it."""
+    """Return the model of a recipe with initial weights, after checks that the data fit it."""
     pyro.set_rng_seed(seed)
     model = recipe.build(images.shape, images.levels)
     if model.exact and recipe.training.elbo != Elbo():

@@ -13,7 +13,7 @@ def labels_for(model: GenerativeModel, images: Images, split: str) -> Tensor | N
     """Return the classes of a split for a class-conditional model, and `None` for any other model.
 
     Args:
-        model: A model; its ``classes`` is the number of classes, or `None`.
+        model: A model; ``classes`` must be `None` if the model is not class-conditional.
         images: A data set.
         split: ``"train"``, ``"valid"`` or ``"test"``.
 

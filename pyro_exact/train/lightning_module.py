@@ -36,8 +36,8 @@ class TrainingModule(lightning.LightningModule):
     Args:
         model: The model to train.
         run: The record of the run. During training only this module changes it; callbacks read it.
-        last: Path of the last checkpoint, for the error of a run that diverges.
-        processes: Number of processes that share a batch.
+        last: Path of the last checkpoint, used in the error of a run that diverges.
+        processes: Processes that share a batch.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TrainingModule(lightning.LightningModule):
     def bits_per_dim(self, batch: Batch) -> Tensor:
         """Return the loss of a batch, differentiable.
 
-        Its noise is a function of the seed, the step and the position in the batch.
+        The noise is a function of the seed, the step and the position in the batch.
         """
         _seed(self.run.seed, _NOISE, self.global_step)
         if isinstance(self.elbo, AnnealedELBO):
@@ -123,7 +123,7 @@ class TrainingModule(lightning.LightningModule):
         if limit is not None:
             torch.nn.utils.clip_grad_norm_(parameters, limit)
 
-        # Ranks decide together: one that stopped alone would leave the others waiting.
+        # Ranks decide together, because a rank that stopped alone would leave the rest waiting.
         if not self.trainer.strategy.reduce_boolean_decision(finite):
             self._diverged("loss or its gradient", self._culprit())
 
@@ -206,7 +206,7 @@ class TrainingModule(lightning.LightningModule):
         model.initialize(batches.images[index].to(self.device))
 
     def _check_budget(self) -> None:
-        """End the run if its budget is used, or if a process was told to stop."""
+        """End the run when the budget is used, or if a process was told to stop."""
         # The clock of the first rank counts for all.
         strategy = self.trainer.strategy
         self.run.seconds = strategy.broadcast(self._now() - self._started)
@@ -218,10 +218,10 @@ class TrainingModule(lightning.LightningModule):
 
 
 def _seed(*key: int) -> None:
-    """Seed torch by a hash of some integers.
+    """Seed torch using a hash of some integers.
 
-    With a seed for each step, a resumed run needs no saved random state, and validation cannot
-    change the noise of training.
+    When each step uses another seed, a resumed run needs no saved random state, and validation
+    cannot change the noise of training.
     """
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
 

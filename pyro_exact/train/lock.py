@@ -1,4 +1,4 @@
-"""A lock on a folder, so that only one run at a time uses it."""
+"""A lock on a folder, so that only one run at a time uses this folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOCK = ".lock"
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder in a with-block: no other run can start in it.
+    """Hold a folder in a with-block: no other run can start in this folder.
 
     The operating system releases the lock however this process ends.
 

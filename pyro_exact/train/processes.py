@@ -1,4 +1,4 @@
-"""Several processes of one run: if one of them dies, the others end too."""
+"""Several processes of one run, which must all end when any process dies."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ LOST = "Another process of this run has died."
 def fail_together(trainer: lightning.Trainer, advice: str) -> Iterator[None]:
     """End this process with an error soon after another process of the run has died.
 
-    With gloo, a socket reports at once that its other end is gone. With NCCL, a GPU would wait for
-    half an hour. So a thread watches the processes that this one started, or its parent.
+    With gloo, a socket reports at once that the other end is gone. With NCCL, a GPU would wait for
+    half an hour. So a thread watches the processes that were started by this process, or the parent
+    process.
 
     Args:
         trainer: The trainer of this process.
@@ -46,7 +47,7 @@ def fail_together(trainer: lightning.Trainer, advice: str) -> Iterator[None]:
 
 
 def _death_of_another(trainer: lightning.Trainer) -> Callable[[], bool]:
-    """Return a function that tells whether a process that belongs to this one has died."""
+    """Return a function that returns whether a process of this run has died."""
     launcher: Any = trainer.strategy.launcher
     parent = os.getppid()
 

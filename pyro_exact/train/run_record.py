@@ -30,14 +30,14 @@ MOST_VALUES = 2**26  # values in the record of a checkpoint; most belong to its 
 class RunRecord:
     """Everything that a checkpoint holds besides tensors and the state of Lightning.
 
-    `fit` makes it. While a run trains, `TrainingModule` alone changes it, by the methods
-    `add_step`, `add_validation` and `continue_from` and the attribute ``seconds``; callbacks and
-    commands read it.
+    This record is made by `fit`. While a run trains, `TrainingModule` alone changes it, by the
+    methods `add_step`, `add_validation` and `continue_from` and the attribute ``seconds``;
+    callbacks and commands read it.
 
     Attributes:
-        recipe: The model, and the settings of its training.
+        recipe: The model, and the settings of the training.
         shape: (C, H, W) of the images.
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
         data: Description of the images: name, shape and the size of each split.
         seed: Seed of the weights, the order of the images and the noise.
         hardware: Name of the device.
@@ -96,12 +96,12 @@ class RunRecord:
         self.curve["valid"].append([step, self.seconds, bits_per_dim])
 
     def continue_from(self, earlier: RunRecord) -> None:
-        """Take over the progress of the run that this one continues."""
+        """Take over the progress of the run that is continued."""
         self.step, self.seconds = earlier.step, earlier.seconds
         self.curve, self.recent = earlier.curve, earlier.recent
 
     def validation_loss(self, step: int) -> float | None:
-        """Return the validation loss at a step, if that was the last validation."""
+        """Return the validation loss at a step, if this was the last validation."""
         points = self.curve["valid"]
         return points[-1][2] if points and points[-1][0] == step else None
 
@@ -110,14 +110,14 @@ class RunRecord:
 
     @classmethod
     def from_dict(cls, values: object, source: str) -> RunRecord:
-        """Check plain values, and make a run record from them.
+        """Check plain values, and make a run record using these values.
 
         Args:
             values: Values from a checkpoint.
-            source: Their name in an error.
+            source: Name of the values, used in an error.
 
         Raises:
-            ValueError: On an unknown, missing or ill-typed key.
+            ValueError: On an unknown or missing key, or a value of another type.
         """
         copy = plain(values, source, MOST_VALUES)
         if isinstance(copy, dict):
@@ -140,14 +140,14 @@ class RunRecord:
     def result(self, data: Mapping[str, Any], score: Evaluation, parameters: int) -> dict[str, Any]:
         """Return the record of a result: a score, and everything that produced it.
 
-        `docs/results` keeps such records. Their curve, ``valid``, holds (step, seconds, loss) of
-        each validation, in the unit of the metric.
+        `docs/results` keeps such records. The curve, ``valid``, holds (step, seconds, loss) of each
+        validation, in the unit of the metric.
 
         Args:
-            data: ``name``, ``split`` and ``images``, the number of images scored; optionally a
+            data: ``name``, ``split`` and ``images``, a count of the scored images; optional: a
                 ``note``.
             score: The score of these images.
-            parameters: Number of trained parameters.
+            parameters: How many parameters were trained.
         """
         recipe = self.recipe.to_dict()
         unit = self.recipe.paper.unit if self.recipe.paper else "bits/dim"

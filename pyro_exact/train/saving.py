@@ -19,9 +19,9 @@ from pyro_exact.train.run_record import RunRecord
 class Checkpoints(Callback):
     """Save the state after each validation and at the end; keep the best state in a second file.
 
-    The last state is written first. If a run is killed between the two writes, its last state may
-    be better than its best one. When the run is resumed, the last state is copied, so that
-    best.ckpt is the same as that of an uninterrupted run.
+    The last state is written first. If a run is killed between the two writes, the last state may
+    be better than the best state. When the run is resumed, the last state is copied, so that
+    best.ckpt is the same as after an uninterrupted run.
 
     Args:
         folder: Folder of the two files, ``checkpoint.ckpt`` and ``best.ckpt``.
@@ -71,7 +71,7 @@ class Checkpoints(Callback):
 
 
 def _loss_of_best(path: Path, run: RunRecord) -> float:
-    """Return the validation loss of best.ckpt; infinity if there is no readable one of this run."""
+    """Return the validation loss of best.ckpt, or infinity if this run has no such file."""
     try:
         best = RunRecord.from_dict(read_checkpoint(path)[KEY], str(path))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Checks before a run starts: a new run needs an empty place, a resumed one its own checkpoint."""
+"""Checks before a run: a new run needs an empty folder, a resumed run its checkpoint."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def check_start(run: RunRecord, last: Path, resume: bool) -> None:
 
     Args:
         run: The record of the run.
-        last: Path of its last checkpoint.
-        resume: Whether it should continue from that checkpoint. Budgets may differ; everything else
-            must agree.
+        last: Path of the last checkpoint.
+        resume: If true, the run should continue from this checkpoint. Budgets may differ;
+            everything else must agree.
 
     Raises:
         FileNotFoundError: If there is no checkpoint to continue from.
-        ValueError: If a new run would overwrite another one, or the checkpoint belongs to another
+        ValueError: If a new run would overwrite another run, or the checkpoint belongs to another
             run; the differences are named.
     """
     if resume:
@@ -59,7 +59,7 @@ def _check_same_run(run: RunRecord, last: Path) -> None:
 
 
 def _identity(run: RunRecord) -> dict[str, Any]:
-    """Return the settings that two runs must share if one continues the other."""
+    """Return the settings that must agree when a run continues another run."""
     training = dataclasses.asdict(run.recipe.training)
     for setting in _BUDGET:
         del training[setting]

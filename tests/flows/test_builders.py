@@ -101,8 +101,11 @@ def test_training_does_not_depend_on_the_units_of_the_data(name, context, scale,
     assert expected[-1] < expected[0]
 
 
-@pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
-@pytest.mark.parametrize("name", BUILDERS)
+# The normalisations are the same in all builders: the slow inverses need not all be trained.
+@pytest.mark.parametrize(
+    ("name", "inverse"),
+    [(name, False) for name in BUILDERS] + [(name, True) for name in ("nice", "maf", "radial")],
+)
 def test_guide_can_move_and_scale_from_the_first_step(name, inverse):
     """With new networks, the normalisations alone fit a normal far outside of where splines bend.
 

@@ -22,8 +22,8 @@ class RowWeights(NamedTuple):
     """Weights with which a layer computes a row of the vertical stack.
 
     Attributes:
-        vertical: W_v, (positions * in_channels, 2 width), and its bias.
-        across: W_vh, (2 width, 2 width), and its bias.
+        vertical: W_v, (positions * in_channels, 2 width), and the bias. across: W_vh, (2 width, 2
+            width), and the bias.
         context: V_v and V_h, (4 width, context channels), if there is a context.
     """
 
@@ -45,7 +45,8 @@ class RowWeights(NamedTuple):
         """Return the vertical gates of a row, and the term that is added to the horizontal gates.
 
         Args:
-            window: What the vertical kernel sees at each pixel, (N, W, positions * in_channels).
+            window: Inputs that the vertical kernel sees at each pixel, (N, W, positions *
+                in_channels).
             context: Context of each pixel, (N, W or 1, channels).
         """
         if self.context is not None and context is not None:
@@ -76,14 +77,14 @@ class SiteWeights(NamedTuple):
 
 
 class ColourCache(NamedTuple):
-    """Weights of one colour, and the terms that the vertical stack adds to its gates.
+    """Weights used for one colour, and the terms that the vertical stack adds to the gates.
 
     Attributes:
         layers: Weights of each layer.
         head: Weights of the convolution before the last.
         last: Weights of the last convolution.
-        from_above: The term that the vertical stack adds to the horizontal gates of a row, (N, W, layers, 2,
-            width of the colour).
+        from_above: The term that the vertical stack adds to the horizontal gates of a row, (N, W,
+            layers, 2, width of the colour).
         rows: Views of the channels of this colour in the rows of the horizontal stack.
         stack_channels: Channels of this colour in a stack.
         head_channels: Channels of this colour in the head.
@@ -140,7 +141,7 @@ class GatedPixelCNNCache(NamedTuple):
         image, n, device = cursor.image, len(cursor.image), cursor.image.device
         layers = [net.first, *net.layers]
 
-        # The first layer sees the rows of the image above the current row, which is its last line.
+        # The first layer sees the rows of the image above the current row, which is the last line.
         vertical = [image[:, :-1], *(_vertical_lines(layer, n, net.width) for layer in net.layers)]
         horizontal = [layer.horizontal.empty_lines(n, net.width).squeeze(1) for layer in net.layers]
         offsets = [_row_offsets(*pair, net.width) for pair in zip(layers, vertical, strict=True)]
@@ -201,7 +202,7 @@ class GatedPixelCNNCache(NamedTuple):
         lines: Tensor,
         v: Tensor,
     ) -> None:
-        """Append a row to the line buffer below a layer, and clear its row of the horizontal stack."""
+        """Append a row to the line buffer below a layer, and clear it in the horizontal stack."""
         width, side = v.shape[1], (lines.shape[2] - v.shape[1]) // 2
         line_buffer.next_row(lines)
         lines[:, -1, side : side + width] = v
@@ -215,7 +216,7 @@ class GatedPixelCNNCache(NamedTuple):
         colour: int,
         cursor: Cursor,
     ) -> Tensor:
-        """Return the parameters of a site; see `GatedPixelCNN.theta` for the formula over images."""
+        """Return the parameters of a site, as `GatedPixelCNN.theta` computes them for images."""
         mine = self.colours[colour]
         here = mine.from_above.index_select(1, cursor.column).squeeze(1)
         from_above = here.flatten(2).unbind(1)
@@ -260,7 +261,7 @@ class GatedPixelCNNCache(NamedTuple):
 
 
 def _by_position(conv: nn.Conv2d) -> StepWeights:
-    """Return the weights of a convolution without a mask, (positions * in_channels, out_channels)."""
+    """Return the weights of an unmasked convolution, (positions * in_channels, out_channels)."""
     matrix = conv.weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
     return StepWeights(cast(Tensor, conv.bias), matrix)
 

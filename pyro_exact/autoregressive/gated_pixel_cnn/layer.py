@@ -21,11 +21,11 @@ class GatedLayer(nn.Module):
     Args:
         inputs: Colour of each channel of the input.
         stack: Colour of each channel of either stack.
-        outputs: Colour of each channel that the horizontal gates make: the stack's, if any, then
-            those of the skip connection.
+        outputs: Colour of each channel that the horizontal gates make: first the stack, if any,
+            then the skip connection.
         kernel_size: Odd side of the whole kernel.
         context_channels: Channels of the context; `None` without a context.
-        first: Whether the input is the image, of which the layer sees only rows above and earlier
+        first: If true, the input is the image, of which the layer sees only rows above and earlier
             pixels and colours.
     """
 
@@ -100,7 +100,7 @@ def vertical_gates(
     Args:
         a: W_v * v.
         across: W_vh.
-        context: V_v c and V_h c, one after the other in ``dim``; `None` without a context.
+        context: V_v c and V_h c, concatenated along ``dim``; `None` without a context.
         dim: Dimension of the channels.
     """
     if context is None:

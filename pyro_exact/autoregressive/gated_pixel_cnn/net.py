@@ -27,20 +27,20 @@ class GatedPixelCNN(PixelNet):
     :math:`h` sees the row of the pixel. Together they have no blind spot: in a network that is deep
     enough for the image, every element depends on all earlier elements. The gates of the horizontal
     stack also add to the input of two last 1x1 convolutions (skip connections). A context :math:`c`
-    adds to every gate: a class as a one-hot vector, a latent vector, or a map of the size of the
+    adds to every gate: for example a one-hot class, a latent vector, or a map of the size of the
     image.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits. `None` for real numbers, which need a
-            likelihood.
+        levels: Levels of a pixel; two make bits. use `None` for real data, when the likelihood must
+            be given.
         width: Channels of either stack.
-        depth: Number of layers after the first, which has a 7x7 kernel.
+        depth: Layers after the first, which has a 7x7 kernel.
         kernel_size: Odd side of the kernels of these layers.
         head_width: Channels of the input of the last two convolutions.
         context_shape: Size of a context vector, or shape of a context map (channels, H, W).
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
-            With `DiscretizedLogisticMixture` a site is a pixel with all channels.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical. With `DiscretizedLogisticMixture` a site is a pixel with all channels.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, \*context_shape).
@@ -58,7 +58,8 @@ class GatedPixelCNN(PixelNet):
 
     Example:
         >>> from pyro_exact.autoregressive import Autoregressive
-        >>> net = GatedPixelCNN((1, 8, 8), levels=2, width=8, depth=2, head_width=8, context_shape=10)
+        >>> sizes = {"width": 8, "depth": 2, "head_width": 8}
+        >>> net = GatedPixelCNN((1, 8, 8), levels=2, context_shape=10, **sizes)
         >>> label = torch.nn.functional.one_hot(torch.tensor([3, 7]), 10)
         >>> Autoregressive(net, context=label).sample().shape
         torch.Size([2, 1, 8, 8])
@@ -79,13 +80,7 @@ class GatedPixelCNN(PixelNet):
     ) -> None:
         super().__init__(shape, levels, context_shape, likelihood)
         name = type(self).__name__
-        depth = check_size(
-            name,
-            "depth",
-            depth,
-            least=0,
-            most=LARGEST_COUNT,
-        )
+        depth = check_size(name, "depth", depth, least=0, most=LARGEST_COUNT)
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
         width = check_size(name, "width", width)
         head_width = check_size(name, "head_width", head_width)
@@ -96,7 +91,7 @@ class GatedPixelCNN(PixelNet):
         head = groups(head_width, self.colours)
         params = torch.arange(self.colours).repeat_interleave(self.likelihood.num_params)
 
-        # Each layer makes channels for its stack and for the head, the last layer for the head alone.
+        # Each layer makes channels for the stack and for the head, the last for the head alone.
         both = torch.cat((stack, head))
         outputs = [both] * depth + [head]
         self.first = GatedLayer(
@@ -126,7 +121,7 @@ class GatedPixelCNN(PixelNet):
         images: Tensor,
         context: Tensor | None,
     ) -> Tensor:
-        # x holds the channels of the horizontal stack h, then those of the sum of skip connections.
+        # x holds the channels of the horizontal stack h, then of the sum of skip connections.
         v, x = self.first(images, images, context)
         for layer in self.layers:
             h = x[:, : layer.horizontal.weight.shape[1]]
@@ -155,12 +150,12 @@ class GatedPixelCNN(PixelNet):
         return GatedPixelCNNCache.of(self, cursor, context)
 
     def _context_channels(self) -> int | None:
-        """Return the number of channels of the context, or raise an error if it has another shape."""
+        """Return the channels of the context, or raise an error if it has another shape."""
         if self.context_shape is None:
             return None
         if self.context_shape[1:] not in ((), (self.height, self.width)):
             raise ValueError(
-                f"{type(self).__name__} expects a context vector, or a map of shape (channels, {self.height}, "
-                f"{self.width}); got the shape {self.context_shape}. Resize the map."
+                f"{type(self).__name__} expects a context vector, or a map of shape (channels, "
+                f"{self.height}, {self.width}); got the shape {self.context_shape}. Resize the map."
             )
         return self.context_shape[0]

@@ -13,8 +13,8 @@ class LevelEmbedding(nn.Module):
     r"""A vector for each level of each colour, times the square root of the width.
 
     Args:
-        colours: Number of colours, which come in sequence.
-        levels: Number of levels.
+        colours: Colours, which come in sequence.
+        levels: Levels.
         width: Size of a vector.
 
     Shape:
@@ -43,7 +43,7 @@ class PixelEmbedding(nn.Module):
 
     Args:
         channels: Channels of a pixel.
-        levels: Number of levels.
+        levels: Levels.
         width: Size of a vector.
 
     Shape:

@@ -24,7 +24,7 @@ from pyro_exact.nn.transformer.positions import Kind
 
 
 class ImageTransformerCache(NamedTuple):
-    """What the steps of an `ImageTransformer` keep.
+    """Tensors used by the steps of an `ImageTransformer`.
 
     Attributes:
         batch_shape: Batch shape of the images.
@@ -40,36 +40,37 @@ class ImageTransformer(CausalNet):
 
     .. math:: \theta_{o_k} = W\, \mathrm{transformer}(0, e(x_{o_1}), \dots, e(x_{o_{k-1}}))_k
 
-    A site is one element of a pixel, with an embedding :math:`e` for each level of each colour and
-    a logit for each level. With ``components`` it is a pixel with all its channels, with a linear
-    embedding, and the likelihood is a mixture of that many discretised logistics.
+    A site is an element of a pixel, with an embedding :math:`e` for each level of each colour and a
+    logit for each level. When ``components`` is given, a site is a pixel with all channels, with a
+    linear embedding, and the likelihood is a mixture of discretised logistics.
 
     In every layer a site sees the sites of the same block and of the block before. By default
-    the sites come pixel by pixel and a block is a number of neighbours in that order. With
+    the sites come pixel by pixel and a block is a sequence of ``local`` sites in this order. With
     ``block_shape`` a block is a rectangle of pixels, and the rectangles come row by row.
 
-    The steps keep the keys and values of two blocks, so that a sample costs the arithmetic of one
-    pass.
+    The steps keep the keys and values of two blocks, so that a sample costs the arithmetic of a
+    single pass.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits.
+        levels: Levels of a pixel; two make bits.
         width: Channels of the transformer.
-        depth: Number of blocks of the transformer.
-        heads: Number of attention heads.
+        depth: Blocks of the transformer, used one after another.
+        heads: Attention heads.
         head_dim: Channels of each head, by default width / heads.
         dense_width: Channels within the networks of the positions, by default 4 width.
         local: Sites of a block of attention, at most the sites of the image; `None` for dense
             attention, or for the size of ``block_shape``.
         block_shape: Height and width of a rectangle of pixels, which divide the image.
-        norm: ``"post"`` as in the paper, or ``"pre"``, with another norm before the last layer.
-        activation: ``"relu"`` as in the paper, or ``"gelu"``.
-        positions: ``"sinusoidal"`` or ``"learned"``, of the rows and of the columns.
+        norm: Type of normalisation: ``"post"`` as in the paper, or ``"pre"``, with another norm
+            before the last layer.
+        activation: Type of activation: ``"relu"`` as in the paper, or ``"gelu"``.
+        positions: Type of embedding used for rows and columns: ``"sinusoidal"`` or ``"learned"``.
         dropout: Share of elements that are dropped in training.
-        context_dim: Size of a context vector, such as a class as a one-hot vector or a latent
-            vector, which enters every block.
-        components: Logistics of the mixture over whole pixels; by default there is none, and a site
-            is one element.
+        context_dim: Size of a context vector, for example a one-hot class or a latent vector, which
+            enters every block.
+        components: Logistics of the mixture over whole pixels; by default a site is a single
+            element.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
@@ -217,7 +218,7 @@ class ImageTransformer(CausalNet):
         return position % self.colours
 
     def _position_order(self) -> Tensor:
-        """Return the order of the positions in a grid of rows, in which the colours are neighbours."""
+        """Return the order of the positions in a grid of rows, with the colours as neighbours."""
         pixels = self.sites // self.colours
         colour = self.order // pixels
         pixel = self.order % pixels
@@ -241,7 +242,7 @@ def _rectangle(height: int, width: int, block_shape: Sequence[int] | None) -> tu
     rows, columns = check_sizes("ImageTransformer", "block_shape", block_shape, length=2)
     if height % rows or width % columns:
         raise ValueError(
-            f"ImageTransformer expects blocks that divide the image; got blocks {(rows, columns)} and images "
-            f"{(height, width)}. Choose divisors of the sides, or pad the images."
+            f"ImageTransformer expects blocks that divide the image; got blocks {(rows, columns)} "
+            f"and images {(height, width)}. Choose divisors of the sides, or pad the images."
         )
     return rows, columns

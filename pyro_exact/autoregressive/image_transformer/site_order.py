@@ -13,13 +13,13 @@ def site_order(channels: int, height: int, width: int, block_shape: tuple[int, i
     sequence. A block of the size of the image gives the usual order.
 
     Args:
-        channels: Number of sites of a pixel.
+        channels: Channels of a pixel, each a site.
         height: Height of the image, a multiple of that of a block.
         width: Width of the image, a multiple of that of a block.
         block_shape: Height and width of a block.
 
     Returns:
-        The numbers of the sites in an image (channels, height, width), (sites).
+        The indices of the sites in an image (channels, height, width), (sites).
 
     Reference:
         Parmar et al. (2018), Image Transformer, section 3.3 and figure 2 (2D Local Attention).
@@ -27,7 +27,7 @@ def site_order(channels: int, height: int, width: int, block_shape: tuple[int, i
     rows, columns = block_shape
     sites = torch.arange(channels * height * width).view(channels, height, width)
 
-    # (channels, block rows, rows, block columns, columns): the channels innermost, the blocks outermost.
+    # (channels, block rows, rows, block columns, columns): blocks outermost, channels innermost.
     blocks = sites.unflatten(2, (-1, columns))
     blocks = blocks.unflatten(1, (-1, rows))
     return blocks.permute(1, 3, 2, 4, 0).flatten()

@@ -24,26 +24,27 @@ from pyro_exact.nn.step_state import StepState
 
 
 class MADE(CausalNet):
-    r"""MADE, the masked autoencoder for distribution estimation. Use it for vectors and small images.
+    r"""The masked autoencoder MADE. Use this network for vectors and small images.
 
     .. math::
         \theta = b + (A \odot M^A)\, x + (V \odot M^V)\, h^L, \qquad
         h^l = \mathrm{relu}\left(b^l + (W^l \odot M^l)\, h^{l-1}\right), \quad h^0 = x
 
-    The masks are computed from degrees, which are drawn at random once and saved with the weights:
+    The masks are computed using degrees, which are drawn at random once and saved with the weights:
     a hidden unit of degree m sees inputs and units of degrees up to m, an output sees everything
-    that comes before its site. Every site is also seen directly by all later sites (:math:`A`), so
-    that no width is too small. Several masks, each with its own order of the sites, make an
-    ensemble; see `pyro_exact.autoregressive.Autoregressive`.
+    that comes before the corresponding site. Every site is also seen directly by all later sites
+    (:math:`A`), so that no width is too small. Several masks, each with another order of the sites,
+    make an ensemble; see `pyro_exact.autoregressive.Autoregressive`.
 
     Args:
-        shape: Size of the vectors, or shape of images, whose pixels are numbered row by row.
+        shape: Size of the vectors, or shape of images, whose pixels are read row by row.
         hidden_dims: Width of each hidden layer.
-        masks: Number of masks.
-        order: A permutation of the indices of the sites, or one for each mask, for example the
-            `scans` of an image. By default 0, 1, ..., or with several masks random orders.
+        masks: How many masks to use.
+        order: A permutation of the indices of the sites, or a permutation for each mask, for
+            example the `scans` of an image. By default 0, 1, ..., or with several masks random
+            orders.
         seed: Seed of the masks.
-        likelihood: Distribution of an element; by default Bernoulli.
+        likelihood: Distribution of an element; the default is Bernoulli.
         context_dim: Size of a context vector on which every site may depend.
         dropout: Probability with which a hidden unit is dropped in training.
 
@@ -52,8 +53,8 @@ class MADE(CausalNet):
           likelihood.num_params).
 
     Raises:
-        ValueError: If a size is not positive, ``order`` is not a permutation, the number of
-            orders is not that of masks, ``dropout`` is outside of [0, 1), or a site of the likelihood has
+        ValueError: If a size is not positive, ``order`` is not a permutation, the orders do not
+            match the masks, ``dropout`` is outside of [0, 1), or a site of the likelihood has
             several elements.
 
     Reference:

@@ -1,4 +1,4 @@
-"""NADE: one hidden layer for each dimension, with shared weights."""
+"""NADE: a hidden layer for each dimension, with shared weights."""
 
 from pyro_exact.autoregressive.nade.net import NADE
 

@@ -24,20 +24,20 @@ class NADE(CausalNet):
         \theta_{o_d} = b_d + V_d\, h_d, \qquad h_d = \sigma(a_d), \qquad
         a_1 = c, \quad a_{d+1} = a_d + W_d\, x_{o_d}
 
-    The parameters of a bit are its logit. The pre-activation :math:`a_d` is carried from each
+    The parameter of a bit is the logit. The pre-activation :math:`a_d` is carried from each
     dimension to the next, so that the probability of a vector, and a sample, cost :math:`O(D H)`.
     The gradient carries it back: neither direction holds more than one hidden layer in memory.
     Second derivatives, and the transforms of `torch.func`, hold all D hidden layers.
 
-    The backward pass reconstructs the pre-activations by subtraction. Use float32 or float64: in
-    bfloat16 its error is about twice that of autograd.
+    The backward pass reconstructs the pre-activations by subtraction. This should be used in
+    float32 or float64, because in bfloat16 the error is about twice the error of autograd.
 
     Args:
-        shape: Size of the vectors, or shape of images, whose pixels are numbered row by row.
-        width: Number of hidden units, :math:`H`.
+        shape: Size of the vectors, or shape of images, whose pixels are read row by row.
+        width: Hidden units, :math:`H`.
         order: The order :math:`o`, a permutation of 0, ..., D - 1; by default the identity. Row
             :math:`d` of W, V and b belongs to the dimension at place d of the order.
-        likelihood: Distribution of an element; by default Bernoulli.
+        likelihood: Distribution of an element; the default is Bernoulli.
 
     Shape:
         - x: (\*batch, \*shape); theta: (\*batch, \*shape, likelihood.num_params).

@@ -21,22 +21,24 @@ if TYPE_CHECKING:
 
 
 class Completion(TorchDistribution):
-    r"""The distribution of vectors or images in which each row has other sites observed. Use it for missing data.
+    r"""The distribution of the missing values of vectors or images. Use it for missing data.
 
     .. math:: \log p(x_w \mid x_m) = \sum_{i \in w} \log p(x_i \mid x_m, x_{w, \text{before } i})
 
-    for the mask :math:`m` and the wanted sites :math:`w` of each row, as a mixture over the orders of
-    the network. `OrderAgnosticNet.condition_on` creates it. A sample has the observed values, with
-    the wanted sites drawn; `log_prob` scores the wanted sites of a value. A value that contradicts
-    the observed values has probability zero.
+    for the mask :math:`m` and the wanted sites :math:`w` of each row, as a mixture over the orders
+    of the network. Each row may have different observed sites. Use `OrderAgnosticNet.condition_on`
+    to create this distribution. A sample has the observed values, with the wanted sites drawn;
+    `log_prob` scores the wanted sites of a value. A value that contradicts the observed values has
+    probability zero.
 
     Args:
         net: An order-agnostic network.
         observed: (\*batch, \*event_shape), with any values outside of the mask.
-        mask: True where a value is observed; its shape broadcasts to that of ``observed``.
+        mask: True where a value is observed; this mask must broadcast to ``observed``.
         wanted: True at the sites to predict; by default all sites that are not observed. Sites that
             are neither are summed out.
-        validate_args: Whether to check values before they are scored; default as in Pyro.
+        validate_args: If true, values are checked before they are scored; the default is the
+            setting of Pyro.
 
     Shape:
         - value: (\*batch, \*event_shape), of any dtype; log_prob: (\*batch), in nats.
@@ -47,7 +49,8 @@ class Completion(TorchDistribution):
 
     Example:
         >>> from pyro_exact.autoregressive import DeepNADE
-        >>> rows, known = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), torch.tensor([[1, 1, 0], [0, 0, 1]])
+        >>> rows = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+        >>> known = torch.tensor([[1, 1, 0], [0, 0, 1]])
         >>> DeepNADE(3, hidden_dims=(8, 8)).condition_on(rows, known).sample().shape
         torch.Size([2, 3])
     """
@@ -84,7 +87,8 @@ class Completion(TorchDistribution):
         )
         if bool((mask & wanted).any()):
             raise ValueError(
-                "condition_on expects as wanted sites that are not observed; got some that are. Leave them out."
+                "condition_on expects as wanted sites that are not observed; got some that are. "
+                "Leave them out."
             )
 
         self.net, self.known, self.wanted = net, mask.expand(shape), wanted.expand(shape)
@@ -147,7 +151,7 @@ class Completion(TorchDistribution):
                 total = total + log_p.where(wanted[:, site].squeeze(1), 0)
             joint.append(total)
 
-        # log mean over the orders of p(x), and -inf where a value contradicts what is observed
+        # log mean over the orders of p(x), and -inf where a value contradicts the observed values
         mixture = torch.stack(joint).logsumexp(0) - math.log(len(joint))
         agrees = ((x == observed) | ~mask).all(-1)
         return mixture.where(agrees, -torch.inf).view(batch)
@@ -181,7 +185,7 @@ class Completion(TorchDistribution):
         mask: Tensor,
         wanted: Tensor,
     ) -> Tensor:
-        """Draw the wanted sites of rows in the order of a member, and write them into ``x``."""
+        """Draw the wanted sites of some rows in the order of a member into ``x``."""
         for site, theta in self._predictions(
             member,
             x,
@@ -214,10 +218,10 @@ class Completion(TorchDistribution):
         mask: Tensor,
         wanted: Tensor,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each site that some row wants, in the order of a member, and its parameters in all rows.
+        """Yield each wanted site in the order of a member, and the parameters in all rows.
 
-        After each site the rows that want it observe its value in ``x``, which the caller may draw
-        before it asks for the next site.
+        After each site the rows that want this site observe the value in ``x``, which the caller
+        should draw before the next site.
         """
         features = self.net.init_features(observed.where(mask, 0), mask)
         some_want = wanted.any(0).tolist()

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class ConditionalNet(CausalNet):
     r"""The sites of an order-agnostic network given some observed sites, which are the context.
 
-    `OrderAgnosticNet.condition_on` creates it.
+    Use `OrderAgnosticNet.condition_on` to create this network.
 
     Args:
         net: The order-agnostic network.
-        mask: True at the sites that the context gives, of the shape of one vector or image.
+        mask: True at the sites that the context gives, of the shape of a vector or image.
         wanted: True at the sites to predict, of the same shape; by default all sites that are not
             observed.
 
@@ -51,15 +51,16 @@ class ConditionalNet(CausalNet):
         mask = mask_of("mask", mask)
         if mask.shape != net.event_shape or mask.all():
             raise ValueError(
-                f"ConditionalNet expects a mask of shape {tuple(net.event_shape)} that leaves a site unknown; got one "
-                f"of shape {tuple(mask.shape)} and {int(mask.sum())} observed sites. Hide a site or more."
+                f"ConditionalNet expects a mask of shape {tuple(net.event_shape)} that leaves a "
+                f"site unknown; got one of shape {tuple(mask.shape)} and {int(mask.sum())} "
+                "observed sites. Hide a site or more."
             )
         chosen = ~mask if wanted is None else mask_of("wanted", wanted).to(mask.device)
         if chosen.shape != mask.shape or not chosen.any() or (chosen & mask).any():
             raise ValueError(
-                f"ConditionalNet expects as wanted a mask of shape {tuple(mask.shape)} with sites that are not "
-                f"observed; got one of shape {tuple(chosen.shape)} and {int(chosen.sum())} sites. Leave out what is "
-                f"observed."
+                f"ConditionalNet expects as wanted a mask of shape {tuple(mask.shape)} with sites "
+                f"that are not observed; got one of shape {tuple(chosen.shape)} and "
+                f"{int(chosen.sum())} sites. Leave out what is observed."
             )
 
         mask, chosen = mask.flatten(), chosen.flatten()
@@ -134,6 +135,7 @@ def mask_of(name: str, mask: Tensor | Sequence[Any]) -> Tensor:
             mask = torch.as_tensor(mask)
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(
-                f"condition_on expects {name} of True and False; got {type(mask).__name__}. Pass a tensor of booleans."
+                f"condition_on expects {name} of True and False; got {type(mask).__name__}. Pass a "
+                "tensor of booleans."
             ) from None
     return check_mask("condition_on", name, mask)

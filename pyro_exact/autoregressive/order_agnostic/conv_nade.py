@@ -18,7 +18,7 @@ from pyro_exact.nn.layout import channels_last
 
 
 class ConvNADE(OrderAgnosticNet):
-    r"""ConvNADE, a convolutional order-agnostic network of images. Use it to infer pixels from any other pixels.
+    r"""A convolutional order-agnostic network. Use it to predict pixels from any other pixels.
 
     .. math:: \theta_i = f([x \odot m; m])_i + g([x \odot m, m])_i
 
@@ -27,21 +27,21 @@ class ConvNADE(OrderAgnosticNet):
     followed by a ReLU. The companion :math:`g` is a `DeepNADE`. A step is a whole pass.
 
     Args:
-        shape: Shape of the images, (C, H, W), whose pixels are numbered row by row.
+        shape: Shape of the images, (C, H, W), whose pixels are read row by row.
         width: Channels of each hidden layer of the convolutions.
         kernels: Kernel size of each valid convolution; the full ones come in the reverse order.
         hidden_dims: Width of each hidden layer of the companion.
-        orders: Number of orders in the ensemble, or the orders themselves: permutations of the
-            indices of the sites.
-        seed: Seed of orders that are drawn.
-        likelihood: Distribution of an element; by default Bernoulli.
+        orders: Orders of the ensemble: how many to draw, or permutations of the indices of
+            the sites.
+        seed: Seed used to draw orders.
+        likelihood: Distribution of an element; the default is Bernoulli.
 
     Shape:
         - x: (\*batch, C, H, W); theta: (\*batch, C, H, W, likelihood.num_params).
 
     Raises:
-        ValueError: If a size is not positive, the images are too small for the kernels, or a site of
-            the likelihood has several elements.
+        ValueError: If a size is not positive, the images are too small for the kernels, or a site
+            of the likelihood has several elements.
 
     Reference:
         Uria, Côté, Gregor, Murray and Larochelle (2016), Neural Autoregressive Distribution
@@ -79,12 +79,13 @@ class ConvNADE(OrderAgnosticNet):
         shrunk = sum(kernel - 1 for kernel in kernels)
         if len(self.event_shape) != 3 or shrunk >= min(self.event_shape[1:]):
             raise ValueError(
-                f"ConvNADE expects images (C, H, W) of more than {shrunk} pixels a side for kernels {list(kernels)}; "
-                f"got {tuple(self.event_shape)}. Choose smaller kernels."
+                f"ConvNADE expects images (C, H, W) of more than {shrunk} pixels a side for "
+                f"kernels {list(kernels)}; got {tuple(self.event_shape)}. Choose smaller kernels."
             )
         if not kernels:
             raise ValueError(
-                "ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no convolutions."
+                "ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no "
+                "convolutions."
             )
         channels, num_params = self.event_shape[0], likelihood.num_params
         down = [2 * channels, *[width] * len(kernels)]
@@ -116,7 +117,7 @@ class ConvNADE(OrderAgnosticNet):
         return self.companion.conditionals(x, mask) + theta
 
     def initialize(self, x: Tensor) -> None:
-        """Set the output bias of the companion to the parameters of the marginal distributions of a batch."""
+        """Set the output bias of the companion using the marginal distributions of a batch."""
         self.companion.initialize(x)
 
     def extra_repr(self) -> str:

@@ -21,25 +21,25 @@ MASK_SCALE = 0.1
 
 
 class DeepNADE(OrderAgnosticNet):
-    r"""DeepNADE, a deep order-agnostic network of vectors. Use it to infer elements from any other elements.
+    r"""DeepNADE, a deep order-agnostic network. Use it to predict elements from any other elements.
 
     .. math::
         \theta_i = b_i + V_i h^L, \qquad h^l = \mathrm{relu}(c^l + W^l h^{l-1}),
         \qquad h^0 = [x \odot m,\, 0.1\, m]
 
-    The parameters of a bit are its logit. The mask :math:`m` distinguishes an unknown zero from a
-    known zero. Along an order, a new value adds one column of the weights to the first layer, and
+    The parameter of a bit is the logit. The mask :math:`m` distinguishes an unknown zero from a
+    known zero. Along an order, a new value adds a column of the weights to the first layer, and
     only the layers above are computed again. An ensemble of orders is the EoNADE of the paper.
 
     Args:
-        shape: Size of the vectors, or the shape of images, whose pixels are numbered row by row.
+        shape: Size of the vectors, or the shape of images, whose pixels are read row by row.
         hidden_dims: Width of each of the :math:`L` hidden layers.
-        orders: Number of orders in the ensemble, or the orders themselves: permutations of the
-            indices of the sites.
-        seed: Seed of orders that are drawn.
+        orders: Orders of the ensemble: how many to draw, or permutations of the indices of
+            the sites.
+        seed: Seed used to draw orders.
         dropout: Probability with which `conditionals` drops a hidden unit in training; steps drop
             none.
-        likelihood: Distribution of an element; by default Bernoulli.
+        likelihood: Distribution of an element; the default is Bernoulli.
 
     Shape:
         - x: (\*batch, \*shape); theta: (\*batch, \*shape, likelihood.num_params).
@@ -58,7 +58,8 @@ class DeepNADE(OrderAgnosticNet):
         >>> net = DeepNADE(4, hidden_dims=(8, 8), orders=3)
         >>> Autoregressive(net).sample((5,)).shape
         torch.Size([5, 4])
-        >>> rest = net.condition_on(torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([True, True, False, False]))
+        >>> known = torch.tensor([True, True, False, False])
+        >>> rest = net.condition_on(torch.tensor([1.0, 0.0, 0.0, 0.0]), known)
         >>> rest.log_prob(torch.tensor([0.0, 1.0])).shape
         torch.Size([])
     """
@@ -140,7 +141,7 @@ class DeepNADE(OrderAgnosticNet):
         b: Tensor,
         dropout: nn.Module,
     ) -> Tensor:
-        """Return the parameters of some sites, (*batch, sites, num_params), from the first pre-activation."""
+        """Return parameters, (*batch, sites, num_params), using the first pre-activation."""
         h = dropout(features[0].relu())
         for layer in self.upper:
             h = dropout(layer(h).relu())

@@ -29,20 +29,20 @@ class OrderAgnosticNet(CausalNet):
         \log p_o(x) = \sum_k \log p(x_{o_k} \mid \theta_{o_k}), \quad m = \{o_1, \dots, o_{k-1}\}
 
     The same weights serve every order. The members of the ensemble are orders, drawn at random or
-    given, and saved with the weights, which do not depend on them: to score or draw in other
-    orders, set ``net.orders``. `forward` takes a pass for each site, so train the network by
-    `pyro_exact.models.OrderAgnostic`, which needs a single pass.
+    given, and saved with the weights, although the weights do not depend on the orders: set
+    ``net.orders`` to use other orders. `forward` takes a pass for each site, so train the network
+    by `pyro_exact.models.OrderAgnostic`, which needs one pass.
 
-    A subclass must define `conditionals`. If one more known value costs less than a new pass, it
+    A subclass must define `conditionals`. When another known value costs less than a new pass, it
     should define `init_features`, `observe` and `predict` as well; everything else, such as the
     steps of `CausalNet` and `condition_on`, is built on these three.
 
     Args:
-        shape: Size of a vector, or shape of an image, whose sites are numbered row by row.
+        shape: Size of a vector, or shape of an image, whose sites are read row by row.
         likelihood: Distribution of an element.
-        orders: Number of orders in the ensemble, or the orders themselves: permutations of the
-            indices of the sites.
-        seed: Seed of orders that are drawn.
+        orders: Orders of the ensemble: how many to draw, or permutations of the indices of
+            the sites.
+        seed: Seed used to draw orders.
 
     Shape:
         - x: (\*batch, \*shape); theta: (\*batch, \*shape, likelihood.num_params).
@@ -56,8 +56,8 @@ class OrderAgnosticNet(CausalNet):
         4.
     """
 
-    # Rows that `forward` takes through all sites together: many make fast products, few fit into the
-    # cache of a processor.
+    # Rows that `forward` takes through all sites together: products of many rows are fast, few rows
+    # fit into the cache of a processor.
     rows = 512
     ensemble: Tensor
 
@@ -101,7 +101,7 @@ class OrderAgnosticNet(CausalNet):
 
         Args:
             x: (\*batch, \*event_shape), with any finite values outside of the mask.
-            mask: True where a value is known; its shape broadcasts to that of ``x``.
+            mask: True where a value is known; this mask must broadcast to ``x``.
         """
 
     def init_features(
@@ -109,7 +109,7 @@ class OrderAgnosticNet(CausalNet):
         x: Tensor,
         mask: Tensor,
     ) -> Features:
-        r"""Return features of the known values: ``x`` and ``mask`` have the shape (\*batch, sites)."""
+        r"""Return features of the known values; ``x`` and ``mask`` are (\*batch, sites)."""
         return x, mask.expand_as(x)
 
     def observe(
@@ -118,12 +118,12 @@ class OrderAgnosticNet(CausalNet):
         site: Tensor,
         value: Tensor,
     ) -> Features:
-        r"""Return the features after one more value.
+        r"""Return the features after another value.
 
         Args:
             features: Features so far.
             site: Index of the site, (1).
-            value: Its value, (\*batch).
+            value: Value of this site, (\*batch).
         """
         x, mask = features
         return x.index_copy(-1, site, value.unsqueeze(-1)), mask.index_fill(-1, site, 1)
@@ -133,7 +133,7 @@ class OrderAgnosticNet(CausalNet):
         features: Features,
         site: Tensor,
     ) -> Tensor:
-        r"""Return the parameters of the site with this index, (1), given all known values: (\*batch, num_params)."""
+        r"""Return the parameters of a site, (\*batch, num_params), given the known values."""
         x, mask = (self.from_sites(part) for part in features)
         theta = self.conditionals(x, mask).flatten(-1 - len(self.grid), -2)
         return theta.index_select(-2, site).squeeze(-2)
@@ -214,25 +214,25 @@ class OrderAgnosticNet(CausalNet):
         mask: Tensor | Sequence[Any],
         wanted: Tensor | Sequence[Any] | None = None,
     ) -> Autoregressive | Completion:
-        r"""Return the distribution of some sites given other sites; it takes a pass for each wanted site.
+        r"""Return the distribution of some sites given other sites, using a pass for each site.
 
         This is the conditional distribution under an order that begins with the observed sites and
         continues with the wanted sites; the remaining sites are summed out. With several orders it
         is the mixture of the conditionals of all orders.
 
-        With one mask for all rows, a value is the vector of the wanted sites in the order of their
-        indices. With a mask for each row, as in data with missing values, it is a whole vector or
-        image: see `Completion`.
+        When all rows use the same mask, a value is the vector of the wanted sites in the order of
+        their indices. When each row uses another mask, as in data with missing values, a value is a
+        whole vector or image: see `Completion`.
 
         Args:
-            observed: (\*batch, \*event_shape), with any values outside of the mask; the batch is
-                that of the distribution.
+            observed: (\*batch, \*event_shape), with any values outside of the mask; this batch is
+                also the batch of the distribution.
             mask: True where a value is observed: (\*event_shape), or (\*batch, \*event_shape).
             wanted: True at the sites to predict, of either shape; by default all sites that are not
                 observed.
 
         Raises:
-            TypeError: If a mask is not a mask, or ``observed`` is not a tensor.
+            TypeError: If a mask has another type, or ``observed`` is not a tensor.
             ValueError: If all sites are observed, no site is wanted, a wanted site is observed, a
                 shape is wrong, or an observed value is outside of the support.
         """
@@ -249,7 +249,7 @@ class OrderAgnosticNet(CausalNet):
         seen = flat[..., conditioned.mask]
         if not (self.likelihood.support.check(seen) & seen.isfinite()).all():
             raise ValueError(
-                f"condition_on expects {self.likelihood.values} where the mask is True; got others. Compare the data "
-                f"with the mask."
+                f"condition_on expects {self.likelihood.values} where the mask is True; got "
+                "others. Compare the data with the mask."
             )
         return Autoregressive(conditioned, flat.where(conditioned.mask, 0))

@@ -1,4 +1,4 @@
-"""The steps of PixelCNN: one site from the features of earlier pixels."""
+"""The steps of PixelCNN: a site is computed using the features of earlier pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BlockFeatures(NamedTuple):
 
 
 class BlockWeights(NamedTuple):
-    """Weights of a block, for the channels of one colour."""
+    """Weights of a block, used for the channels of one colour."""
 
     narrow: StepWeights
     middle: StepWeights
@@ -47,7 +47,7 @@ class BlockWeights(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Weights of the network for the channels of one colour, and where these channels are."""
+    """Weights of the network for the channels of one colour, and the channels."""
 
     first: StepWeights
     blocks: list[BlockWeights]
@@ -130,7 +130,7 @@ class PixelCNNCache(NamedTuple):
         colour: int,
         cursor: Cursor,
     ) -> Tensor:
-        """Return the parameters of a site; see `PixelCNN.theta` for the same formula over images."""
+        """Return the parameters of a site, as `PixelCNN.theta` computes them for images."""
         weights = self.weights[colour]
         window = gather_window(cursor.image, self.first_offsets + cursor.column)
         x = weights.first(window)

@@ -15,27 +15,28 @@ from pyro_exact.nn.masked_convolution import MaskedConv2d, groups
 
 
 class PixelCNN(PixelNet):
-    r"""PixelCNN. Use it as the plain baseline among the networks of images.
+    r"""PixelCNN. Use this network as a simple baseline for other networks of images.
 
     .. math::
         x^0 = \mathrm{conv}^A_{7 \times 7}(x), \qquad x^l = x^{l-1} + f^l(x^{l-1}), \qquad
         \theta = (\mathrm{conv}^B_{1 \times 1} \circ \mathrm{relu})^2 (x^L)
 
     where :math:`f^l` is a residual block of convolutions with mask B; see
-    `pyro_exact.nn.MaskedConv2d` for the masks. The network has a **blind spot**: rows above are
+    `pyro_exact.nn.MaskedConv2d` for the masks. This network has a **blind spot**: rows above are
     seen through kernels that are cut on the right in each row. With 3x3 kernels a wedge on the
     upper right of a pixel, beyond the first convolution, is never seen, however deep the network
     is. `GatedPixelCNN` has no blind spot.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits.
+        levels: Levels of a pixel; two make bits.
         width: Channels in the middle of a residual block; the stream between the blocks has twice
             as many.
-        depth: Number of residual blocks.
+        depth: Residual blocks of the network.
         head_width: Channels between the last two convolutions; the paper uses 1024 for colours, 32
             for bits.
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,

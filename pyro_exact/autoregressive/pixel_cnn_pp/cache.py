@@ -120,7 +120,7 @@ class PixelCNNppCache(NamedTuple):
 
 
 def lowest_scale(row: int, column: int) -> int:
-    """Return the lowest resolution that has a pixel at this position, as a number of halvings."""
+    """Return the lowest resolution that has a pixel at this position, as a count of halvings."""
     return max(scale for scale in range(SCALES) if not (row | column) % 2**scale)
 
 

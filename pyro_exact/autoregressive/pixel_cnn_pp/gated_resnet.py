@@ -14,31 +14,32 @@ from pyro_exact.ops.concat_elu import concat_elu
 
 
 class Feature(NamedTuple):
-    """A map and its `concat_elu`, which several layers use."""
+    """A map with the `concat_elu` of this map, which is used by several layers."""
 
     value: Tensor
     active: Tensor
 
 
 def feature(value: Tensor) -> Feature:
-    """Return a map with its activation."""
+    """Return a map with the corresponding activation."""
     return Feature(value, concat_elu(value))
 
 
 class GatedResnet(nn.Module):
     r"""The residual block of PixelCNN++: two shifted convolutions with a gated output.
 
-    .. math:: h = \phi\big(W \phi(x) + \sum_j V_j \phi(s_j)\big), \qquad a, b = U h + M c, \qquad y = x + a\, \sigma(b)
+    .. math:: h = \phi\big(W \phi(x) + \sum_j V_j \phi(s_j)\big), \qquad
+        a, b = U h + M c, \qquad y = x + a\, \sigma(b)
 
-    where :math:`\phi` is `concat_elu` and the :math:`s_j` are other maps. The output is small at
-    first: :math:`U` has gain 0.1.
+    where :math:`\phi` is `concat_elu` and the :math:`s_j` are other maps. The output of this block
+    is small at first: :math:`U` has gain 0.1.
 
     Args:
         width: Channels of input and output.
-        kernel_size: Of both convolutions.
+        kernel_size: Kernel size used by both convolutions.
         centred: See `ShiftedConv2d`.
-        sides: Number of other maps.
-        dropout: Probability with which a hidden element is dropped in training.
+        sides: How many other maps this block uses.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector c.
 
     Shape:

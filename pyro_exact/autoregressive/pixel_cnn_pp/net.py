@@ -21,37 +21,39 @@ from pyro_exact.nn.weight_norm import WeightNormed
 
 
 class PixelCNNpp(CausalNet):
-    r"""PixelCNN++. Use it for images of which all channels of a pixel are predicted at once.
+    r"""PixelCNN++. Use this network for images when whole pixels should be predicted at once.
 
-    One stream of convolutions sees the rows above a pixel, the other one also the pixels on its
-    left. Kernels that end at the row, or at the pixel, need no masks once their input is shifted by
-    a row or a column. Both streams have residual blocks (`GatedResnet`) at three resolutions, with
-    skip connections from the way down to the way up; each block of the second stream also sees the
-    same block of the first. Within a pixel the likelihood makes the channels dependent.
+    The first stream of convolutions sees the rows above a pixel, the second stream also the pixels
+    on the left. Kernels that end at the row, or at the pixel, need no masks once their input is
+    shifted by a row or a column. Both streams have residual blocks (`GatedResnet`) at three
+    resolutions, with skip connections from the way down to the way up; each block of the second
+    stream also sees the same block of the first. Within a pixel the likelihood makes the
+    channels dependent.
 
-    The weights are normalised, and `initialize` sets them from data: call it before the weights are
-    averaged or copied to other devices. Steps have no dropout and carry no gradient.
+    The weights are normalised, and `initialize` sets weights and biases using data: this must
+    be called before the weights are averaged or copied to other devices. Steps have no dropout
+    and carry no gradient.
 
     Args:
         shape: (C, H, W), with sides that 4 divides.
-        levels: Number of pixel levels; `None` for real numbers, which need a likelihood.
+        levels: Levels of a pixel; use `None` for real data, when the likelihood must be given.
         width: Channels of either stream.
         depth: Residual blocks of a stream at each resolution.
-        components: Number of logistics of the default likelihood.
-        dropout: Probability with which a hidden element is dropped in training.
-        context_dim: Size of a context vector, for example a class as a one-hot vector, which adds
-            to every gate.
-        likelihood: Distribution of a pixel; by default a `DiscretizedLogisticMixture`. A likelihood
-            of single elements serves images of one channel.
+        components: Logistics of the default likelihood.
+        dropout: Probability of dropping a hidden element in training.
+        context_dim: Size of a context vector, for example a one-hot class, which adds to every
+            gate.
+        likelihood: Distribution of a pixel; by default a `DiscretizedLogisticMixture`. A
+            likelihood of single elements can be used for images of one channel.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
-        - theta: (\*batch, \*grid, likelihood.num_params), where the grid is (H, W) for a likelihood of
-          pixels; see `DiscretizedLogisticMixture`.
+        - theta: (\*batch, \*grid, likelihood.num_params), where the grid is (H, W) for a
+          likelihood of pixels; see `DiscretizedLogisticMixture`.
 
     Raises:
         ValueError: If the shape is not that of images with sides that 4 divides, a size is not
-            positive, or the likelihood is not one of whole pixels with these levels.
+            positive, or the likelihood is not a likelihood of whole pixels with these levels.
 
     Reference:
         Salimans, Karpathy, Chen and Kingma (2017), PixelCNN++: Improving the PixelCNN with
@@ -90,13 +92,7 @@ class PixelCNNpp(CausalNet):
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
-        likelihood = _of_pixels(
-            name,
-            channels,
-            levels,
-            components,
-            likelihood,
-        )
+        likelihood = _of_pixels(name, channels, levels, components, likelihood)
         super().__init__((channels, height, image_width), likelihood, context_dim)
         self.levels = levels
 
@@ -104,24 +100,8 @@ class PixelCNNpp(CausalNet):
         self.first_above = ShiftedConv2d(inputs, width, (2, 3), centred=True)
         self.first_beside = ShiftedConv2d(inputs, width, (1, 3), centred=True)
         self.first_left = ShiftedConv2d(inputs, width, (2, 1), centred=True)
-        self.above = PixelCNNppStream(
-            width,
-            depth,
-            (2, 3),
-            True,
-            False,
-            dropout,
-            context_dim,
-        )
-        self.left = PixelCNNppStream(
-            width,
-            depth,
-            (2, 2),
-            False,
-            True,
-            dropout,
-            context_dim,
-        )
+        self.above = PixelCNNppStream(width, depth, (2, 3), True, False, dropout, context_dim)
+        self.left = PixelCNNppStream(width, depth, (2, 2), False, True, dropout, context_dim)
         self.last = Pointwise(width, likelihood.num_params)
         self.register_buffer("order", torch.arange(self.sites), persistent=False)
 
@@ -141,7 +121,7 @@ class PixelCNNpp(CausalNet):
         context = self.flatten_context(context, batch)
         pixels = self._pixels(images.movedim(1, -1))
 
-        # The stream above sees the rows above, so its first map is moved down by a row.
+        # The stream above sees the rows above, so the first map is moved down by a row.
         above = self.above(_move_down(self.first_above(pixels)), None, context)
 
         # The other stream also sees the pixels on the left.
@@ -153,7 +133,7 @@ class PixelCNNpp(CausalNet):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Give every layer normalised outputs on a batch, with a context of zeros if there is one."""
+        """Give every layer normalised outputs on a batch, using zeros as the context, if any."""
         self.check_data(x)
         weight, context = self.last.bias, None
         if self.context_shape is not None:
@@ -195,7 +175,7 @@ class PixelCNNpp(CausalNet):
         return (row % period, column % period, column == 0) if index else None
 
     def _pixels(self, x: Tensor) -> Tensor:
-        """Return levels (*, C) scaled to [-1, 1], with a channel of ones, which marks the inside of the image."""
+        """Return levels (*, C) scaled to [-1, 1], with a channel of ones inside of the image."""
         scaled = x if self.levels is None else x * (2 / (self.levels - 1)) - 1
         return F.pad(scaled, (0, 1), value=1.0)
 
@@ -221,8 +201,9 @@ def _of_pixels(
     if isinstance(likelihood, Likelihood):
         if not likelihood.site_shape and channels > 1:
             raise ValueError(
-                f"{name} expects a likelihood of pixels with {channels} channels, which it predicts at once; got a "
-                f"{type(likelihood).__name__} of single elements. Use DiscretizedLogisticMixture, or GatedPixelCNN."
+                f"{name} expects a likelihood of pixels with {channels} channels, which it "
+                f"predicts at once; got a {type(likelihood).__name__} of single elements. Use "
+                "DiscretizedLogisticMixture, or GatedPixelCNN."
             )
         if likelihood.levels != levels:
             raise ValueError(

@@ -22,8 +22,8 @@ class ResnetCache(NamedTuple):
         first_lines: Line buffer of the input of the first convolution.
         second_lines: Line buffer of the input of the second convolution.
         first: Weights of the first convolution.
-        second: Weights of the second convolution; its bias includes the context.
-        side: Weights of the other maps, if there are any.
+        second: Weights of the second convolution; the bias includes the context.
+        side: Weights of the other maps, if this block uses any.
     """
 
     first_lines: Tensor

@@ -1,4 +1,4 @@
-"""The convolutions of PixelCNN++: kernels that end at the row of the pixel, with normalised weights.
+"""The convolutions of PixelCNN++: kernels end at the row of the pixel, weights are normalised.
 
 Maps are (N, H, W, channels), the layout in which a convolution is fastest. In a step they are some
 columns of one row, (N, columns, channels).
@@ -25,7 +25,7 @@ class ShiftedWeights(NamedTuple):
         bias: Can be added to (N, columns, out_channels).
         offsets: Positions that the kernel sees at column 0.
         left: Columns of padding on the left of the line buffer.
-        stride: Columns from one output to the next.
+        stride: Columns between two outputs.
     """
 
     weight: Tensor
@@ -52,7 +52,7 @@ class ShiftedWeights(NamedTuple):
         new_row: bool,
         values: Tensor,
     ) -> None:
-        """Write some columns of the input, (N, columns, in_channels), into the last row of lines, or a new row."""
+        """Write columns of the input, (N, columns, in_channels), into the last or a new row."""
         if new_row:
             line_buffer.next_row(lines)
         lines[:, -1].index_copy_(1, columns + self.left, values)
@@ -66,7 +66,7 @@ class TransposedWeights(NamedTuple):
     padding: tuple[int, int]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return two rows, (N, 2, 2 columns, out_channels), from a pixel, or from all columns of a row."""
+        """Return two rows, (N, 2, 2 columns, out_channels), using a pixel or a whole row."""
         return _transposed(x.unsqueeze(1), self.weight, self.bias, self.padding)
 
 
@@ -82,15 +82,15 @@ class PointwiseWeights(NamedTuple):
 
 
 class ShiftedConv2d(WeightNormed):
-    r"""A convolution that sees the row of the pixel and the rows above it.
+    r"""A convolution that sees the row of the pixel and the rows above this row.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Height and width of the kernel, whose last row is that of the pixel.
-        centred: Whether the kernel reaches as far to the right as to the left; otherwise it ends
+        centred: If true, the kernel reaches as far to the right as to the left; otherwise it ends
             at the pixel.
-        stride: Rows and columns from one output to the next.
+        stride: Rows and columns between two outputs.
         gain: See `WeightNormed`.
 
     Shape:
@@ -156,7 +156,8 @@ class ShiftedConvTranspose2d(WeightNormed):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: (2, 3), which sees a column on either side, or (2, 2), which sees a single pixel.
+        kernel_size: (2, 3), which sees a column on either side, or (2, 2), which sees a single
+            pixel.
         gain: See `WeightNormed`.
 
     Shape:
@@ -205,7 +206,7 @@ def _transposed(
     bias: Tensor,
     padding: tuple[int, int],
 ) -> Tensor:
-    """Return the transposed convolution of stride 2 of a map, without rows below the doubled ones."""
+    """Return the transposed convolution of stride 2, without rows below the doubled rows."""
     maps = x.permute(0, 3, 1, 2)
     y = F.conv_transpose2d(
         maps,

@@ -17,17 +17,17 @@ SCALES = 3
 
 
 class PixelCNNppStream(nn.Module):
-    r"""A stream of PixelCNN++: residual blocks at three resolutions, down and up again, as in a U-Net.
+    r"""A stream of PixelCNN++: residual blocks at three resolutions, as in a U-Net.
 
-    On the way up there is one block more at each of the larger resolutions, and every block also
+    On the way up there is another block at each of the larger resolutions, and every block also
     sees a map of the way down, the last map first.
 
     Args:
         width: Channels of all maps.
-        depth: Number of blocks at each resolution on the way there.
-        kernel_size: Of all convolutions.
+        depth: Blocks at each resolution on the way down.
+        kernel_size: Kernel size used by all convolutions.
         centred: See `ShiftedConv2d`.
-        beside: Whether each block also sees the output of the same block of another stream.
+        beside: If true, each block also sees the output of the same block of another stream.
         dropout: See `GatedResnet`.
         context_dim: See `GatedResnet`.
 

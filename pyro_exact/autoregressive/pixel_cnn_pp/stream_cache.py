@@ -1,8 +1,8 @@
 """The steps of a stream of PixelCNN++.
 
-A step computes some columns of a row: every column in the stream above, a single
-column in the other stream. Each lower resolution has half as many rows and half as many columns, so a step computes it
-only where it has a pixel.
+A step computes some columns of a row: every column in the stream above, a single column in the
+other stream. Each lower resolution has half as many rows and half as many columns, so a step
+computes it only where it has a pixel.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StepSchedule(NamedTuple):
     Attributes:
         columns: Columns to compute, for each scale that has a pixel here.
         odd: For the same scales, 1 if the row is odd, else 0.
-        new_row: Whether the step starts a row.
+        new_row: True if the step starts a row.
     """
 
     columns: list[Tensor]
@@ -97,7 +97,7 @@ class StreamCache(NamedTuple):
         schedule: StepSchedule,
         beside: Sequence[Tensor] | None = None,
     ) -> dict[int, Tensor]:
-        """Return the activated output of each block that is computed, by its index.
+        """Return the activated output of each block that is computed, by the index of the block.
 
         Args:
             x: Some columns of the input row, (N, columns, width).

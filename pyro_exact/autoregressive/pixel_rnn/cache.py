@@ -1,7 +1,7 @@
-"""The steps of a PixelRNN: one pixel of all layers, from the states of its neighbours.
+"""The steps of a PixelRNN: a pixel of all layers is computed using the states of the neighbours.
 
-A step computes all channels of a pixel again for each of its colours: the masks hide
-elements that are not known yet.
+A step computes all channels of a pixel again for each colour: the masks hide elements that are not
+known yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Neighbours(NamedTuple):
-    """Weights with which the gates of a layer see two neighbours, (maps, features, 4 width) each."""
+    """Weights of two neighbours in the gates of a layer, (maps, features, 4 width) each."""
 
     left: Tensor
     above: Tensor
@@ -43,7 +43,7 @@ class Weights(NamedTuple):
         hidden: Initial hidden states, (maps, layers, width).
         cell: Initial cells.
         head_in: Weights of the first convolution of the head.
-        head: Weights of the second one.
+        head: Weights of the second convolution of the head.
         last: Weights of the last convolution, for each colour.
     """
 
@@ -101,8 +101,8 @@ class Weights(NamedTuple):
 class Features(NamedTuple):
     """Features of the current row and of the row above, (layers, columns, N, features).
 
-    ``stream``, ``hidden`` and ``cells`` have a column of padding on the left, the latter two also on
-    the right.
+    ``stream``, ``hidden`` and ``cells`` have a column of padding on the left, the latter two also
+    on the right.
 
     Attributes:
         stream: Inputs of each layer.
@@ -110,7 +110,7 @@ class Features(NamedTuple):
         cells: Cells.
         gates: Term of the row above in the gates, and the bias.
         residual: Term of the row above in the stream, and the bias.
-        above: Cells of the row above, or hidden states of its map from right to left.
+        above: Cells of the row above, or hidden states of the map from right to left.
     """
 
     stream: Tensor

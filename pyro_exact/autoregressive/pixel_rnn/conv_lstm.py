@@ -19,18 +19,18 @@ class ConvLSTM(nn.Module):
         j-1+k}), \qquad c_{tj} = f \odot c_{t-1, j} + i \odot g, \qquad h_{tj} = o \odot \tanh
         c_{tj}
 
-    Each step updates a window of the cells; the remaining cells keep their state.
-    Cells before the first step, and outside of the row, have the initial state, which is learned.
+    Each step updates a window of the cells; the remaining cells keep their state. Cells before the
+    first step, and outside of the row, have the initial state, which is learned.
 
     Args:
         width: Size of the hidden state and of the cell.
-        taps: Number of cells that the convolution of the states sees: 2 for the previous cell and
-            the cell itself, 3 for the next cell as well.
-        maps: Number of maps that are scanned in one loop, each with its own weights.
+        taps: Cells used by the convolution of the states: 2 for the previous cell and the cell
+            itself, 3 for the next cell as well.
+        maps: Maps that are scanned in one loop, each using other weights.
 
     Shape:
-        - gates: (maps, 4 width, places, n), the terms of the inputs in o, f, i and g, with the places
-          in the order of the steps; hidden states: (maps, width, places, n).
+        - gates: (maps, 4 width, places, n), the terms of the inputs in o, f, i and g, with the
+          places in the order of the steps; hidden states: (maps, width, places, n).
 
     Raises:
         ValueError: If a size is not positive, or there are other than 2 or 3 taps.
@@ -80,7 +80,7 @@ class ConvLSTM(nn.Module):
         gates: Tensor,
         windows: Sequence[Window],
     ) -> Tensor:
-        """Return the hidden states; step t updates the cells from ``windows[t][0]`` to before ``windows[t][1]``."""
+        """Return the hidden states; step t updates the cells in the range ``windows[t]``."""
         return conv_lstm_scan(
             gates,
             self.weight,

@@ -1,4 +1,4 @@
-"""Diagonal BiLSTM: LSTM layers that scan an image along its diagonals, from both upper corners."""
+"""Diagonal BiLSTM: LSTM layers that scan an image along the diagonals, from both upper corners."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class DiagonalBiLSTM(PixelRNN):
-    r"""Diagonal BiLSTM: a PixelRNN whose LSTMs scan an image along its diagonals, in two directions.
+    r"""A PixelRNN whose LSTMs scan an image along the diagonals. Use it for small images.
 
     .. math::
         [o, f, i, g]_{rc} = [\sigma, \sigma, \sigma, \tanh]
@@ -23,22 +23,24 @@ class DiagonalBiLSTM(PixelRNN):
         c_{rc} = f \odot c_{r, c-1} + i \odot g, \qquad h_{rc} = o \odot \tanh c_{rc}
 
     from the left, and mirrored from the right. The states from the right see pixels that a pixel
-    must not see, so they are moved down by one row before both are added, :math:`h_{rc} =
-    h^{\mathrm{left}}_{rc} + h^{\mathrm{right}}_{r-1, c}`. A 7x7 convolution with mask A comes before
-    the layers, and three 1x1 convolutions, each after a ReLU, come last.
+    must not see, so they are moved down by a row before both are added,
+    :math:`h_{rc} = h^{\mathrm{left}}_{rc} + h^{\mathrm{right}}_{r-1, c}`. A 7x7 convolution with
+    mask A comes before the layers, and three 1x1 convolutions, each after a ReLU, come last.
 
-    A pixel sees all earlier pixels but one: the last pixel of the row above is seen by the last four
-    pixels of a row, through the 7x7 convolution, and by no pixel further on the left.
+    A pixel sees all earlier pixels with a single exception: the last pixel of the row above is seen
+    by the last four pixels of a row, through the 7x7 convolution, and by no pixel further on the
+    left.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits.
+        levels: Levels of a pixel; two make bits.
         width: Size of the state of an LSTM; the stream between the layers has twice as many
             channels.
-        depth: Number of LSTM layers.
-        head_width: Channels of the two convolutions before the last; the paper uses 1024 for colours, 32
-            for bits.
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
+        depth: LSTM layers of the network.
+        head_width: Channels of the two convolutions before the last; the paper uses 1024 for
+            colours, 32 for bits.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,

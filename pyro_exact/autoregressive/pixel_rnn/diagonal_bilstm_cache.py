@@ -1,7 +1,7 @@
 """The steps of Diagonal BiLSTM.
 
-A step computes the map from the left for one pixel. The map from the right, of all layers at once,
-is computed when a row is complete.
+A step computes the map from the left for one pixel. The map from the right, of all layers at
+once, is computed when a row is complete.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class DiagonalBiLSTMCache(NamedTuple):
         )
 
     def _map_from_the_right(self) -> Tensor:
-        """Return the hidden states of the complete row, scanned from right to left, of all layers."""
+        """Return the hidden states of the complete row, scanned from the right, of all layers."""
         weights, features = self.weights, self.features
         stream, above = features.stream[:, 1:].flatten(1, 2), features.above.flatten(1, 2)
 

@@ -23,22 +23,21 @@ class PixelRNN(PixelNet):
         1}(h^l), \qquad \theta = (\mathrm{conv}^B_{1 \times 1} \circ \mathrm{relu})^3 (x^L)
 
     where :math:`h^l` are the hidden states of an LSTM with inputs :math:`x^{l-1}`. Outside of the
-    image all states are the initial ones, which each layer learns.
-
-    Inside the network maps have the layout (channels, places, N), with the places in the order in
-    which the LSTMs scan them.
+    image all states are initial states, which each layer learns. Inside this network maps have the
+    layout (channels, places, N), with the places in the order of the scan.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; `None` for real numbers, which need a likelihood.
+        levels: Levels of a pixel; use `None` for real data, when the likelihood must be given.
         width: Size of the state of an LSTM; the stream between the layers has twice as many
             channels.
-        depth: Number of LSTM layers.
+        depth: LSTM layers of the network.
         head_width: Channels of the two convolutions before the last.
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical.
         kernel_size: Width of the convolution of the inputs of an LSTM.
-        taps: Number of cells that the convolution of the states of an LSTM sees.
-        maps: Number of maps that are scanned in one loop.
+        taps: Cells used by the convolution of the states of an LSTM.
+        maps: Maps that are scanned in one loop.
     """
 
     places: Tensor
@@ -88,7 +87,7 @@ class PixelRNN(PixelNet):
 
     @abstractmethod
     def scan_order(self) -> Tensor:
-        """Return the indices of the pixels in the order in which the LSTMs scan them, (H * W)."""
+        """Return the indices of the pixels in the order of the scan, (H * W)."""
 
     @abstractmethod
     def scan(
@@ -96,7 +95,7 @@ class PixelRNN(PixelNet):
         layer: LSTMLayer,
         x: Tensor,
     ) -> Tensor:
-        """Return the hidden states of a layer, (width, H * W, N), from its inputs, (2 width, H * W, N)."""
+        """Return hidden states, (width, H * W, N), using the inputs, (2 width, H * W, N)."""
 
     def theta(
         self,
@@ -121,14 +120,14 @@ class PixelRNN(PixelNet):
 
 
 class LSTMLayer(nn.Module):
-    """A layer of a PixelRNN: the convolution of the inputs, the LSTM, and the 1x1 convolution behind it.
+    """A layer of a PixelRNN: the convolution of the inputs, the LSTM, and a 1x1 convolution.
 
     Args:
         narrow: Colour of each element of the state.
         stream: Colour of each channel of the stream between the layers.
         kernel_size: Width of the convolution of the inputs.
-        taps: Number of cells that the convolution of the states sees.
-        maps: Number of maps that are scanned in one loop.
+        taps: Cells used by the convolution of the states.
+        maps: Maps that are scanned in one loop.
     """
 
     def __init__(

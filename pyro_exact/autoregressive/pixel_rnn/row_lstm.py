@@ -15,29 +15,30 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 class RowLSTM(PixelRNN):
-    r"""Row LSTM: a PixelRNN whose LSTMs scan an image row by row.
+    r"""A PixelRNN whose LSTMs scan an image row by row. Use it for small images.
 
     .. math::
         [o, f, i, g] = [\sigma, \sigma, \sigma, \tanh]
             (K^{ss}_3 * h_{r-1} + K^{is}_3 * x_r), \qquad
         c_r = f \odot c_{r-1} + i \odot g, \qquad h_r = o \odot \tanh c_r
 
-    for each row r, where the convolution of the inputs has mask B, and that of the states sees
-    three pixels of the row above. A 7x7 convolution with mask A comes before the layers, and
-    three 1x1 convolutions, each after a ReLU, come last.
+    for each row r, where the convolution of the inputs has mask B, and the convolution of the
+    states sees three pixels of the row above. A 7x7 convolution with mask A comes before the
+    layers, and three 1x1 convolutions, each after a ReLU, come last.
 
     A pixel sees a **triangle**: j rows above it, j + 2 columns on the right, however deep the
-    network is, and j + 3 columns on the left, plus one for each layer.
+    network is, and j + 3 columns on the left, plus a column for each layer.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels; two make bits.
+        levels: Levels of a pixel; two make bits.
         width: Size of the state of an LSTM; the stream between the layers has twice as many
             channels.
-        depth: Number of LSTM layers.
-        head_width: Channels of the two convolutions before the last; the paper uses 1024 for colours, 32
-            for bits.
-        likelihood: Distribution of a site; by default Bernoulli for two levels, else categorical.
+        depth: LSTM layers of the network.
+        head_width: Channels of the two convolutions before the last; the paper uses 1024 for
+            colours, 32 for bits.
+        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
+            categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,

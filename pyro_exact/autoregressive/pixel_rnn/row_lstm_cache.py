@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RowLSTMCache(NamedTuple):
-    """Tensors that the steps of Row LSTM read and write. ``features.above`` holds the cells of the row above."""
+    """Tensors used by the steps of Row LSTM; ``features.above`` are the cells of the row above."""
 
     weights: Weights
     features: Features
@@ -37,7 +37,7 @@ class RowLSTMCache(NamedTuple):
         return cls(weights, Features.of(net, cursor, weights))
 
     def start_row(self, cursor: Cursor) -> None:
-        """Compute the term that the row above adds to the gates of a new row, for all layers at once."""
+        """Compute the term of the row above in the gates of a new row, for all layers at once."""
         weights, features = self.weights, self.features
         hidden = features.hidden
         three = torch.cat((hidden[:, :-2], hidden[:, 1:-1], hidden[:, 2:]), dim=-1)

@@ -18,10 +18,10 @@ class PixelAttention(nn.Module):
         y_t = \sum_{s < t} \mathrm{softmax}_{s < t}\big(q_t \cdot k_s / \sqrt{d}\big)\, v_s
 
     Keys and values are functions of the image, the features and the coordinates of a pixel; queries
-    are functions of the features and the coordinates alone. A pixel that sees no other pixel gets
-    zeros.
+    are functions of the features and the coordinates alone. When a pixel sees no other pixel, the
+    attention is zero.
 
-    With ``pool`` above 1, keys and values are maxima over squares of pixels, and a pixel sees a
+    When ``pool`` is above 1, keys and values are maxima over squares of pixels, and a pixel sees a
     square once all pixels of the square come before it.
 
     Args:
@@ -32,7 +32,7 @@ class PixelAttention(nn.Module):
         key_dim: Channels of queries and keys.
         value_dim: Channels of values.
         pool: Side of the squares.
-        dropout: Probability with which a hidden element is dropped in training.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector.
 
     Shape:

@@ -14,12 +14,12 @@ from pyro_exact.nn.attend import attend
 
 
 class AttentionCache(NamedTuple):
-    """What the steps of a `PixelAttention` read and write.
+    """Tensors that the steps of a `PixelAttention` read and write.
 
     Attributes:
         keys: The key of each square so far, (N, squares, key_dim).
         values: The value of each square so far, (N, squares, value_dim).
-        pooled: Whether a square has several pixels, so that keys and values are maxima.
+        pooled: True if a square has several pixels, so that keys and values are maxima.
         last_pixel: Index of the last pixel of each square, (squares).
         square: Index of the square of each pixel, (H W).
         background: Coordinates of each pixel, (H W, 2).
@@ -46,7 +46,7 @@ class AttentionCache(NamedTuple):
         height, width = layer.shape
         pool = layer.pool
 
-        # The index of each square, at each of its pixels.
+        # The index of each square, at each pixel of the square.
         squares = torch.arange(len(layer.last_pixel), device=layer.last_pixel.device)
         square = squares.view(height // pool, width // pool)
         square = square.repeat_interleave(pool, 0).repeat_interleave(pool, 1)
@@ -70,12 +70,12 @@ class AttentionCache(NamedTuple):
     def write(
         self, position: Tensor, pixel: Tensor, features: Tensor, context: Tensor | None
     ) -> None:
-        """Add a pixel to the maxima of its square.
+        """Add a pixel to the maxima of the corresponding square.
 
         Args:
             position: Index of the pixel, (1).
-            pixel: Its scaled values, (N, 1, channels).
-            features: Its features, (N, 1, width).
+            pixel: Scaled values of the pixel, (N, 1, channels).
+            features: Features of the pixel, (N, 1, width).
             context: (N, context_dim).
         """
         coordinates = self._coordinates(position, features)

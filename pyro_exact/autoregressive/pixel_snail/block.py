@@ -11,13 +11,13 @@ from pyro_exact.autoregressive.pixel_snail.gated_residual import ConvResidual, P
 
 
 class SnailBlock(nn.Module):
-    """Some gated residual layers, attention to all pixels before, and a layer that merges the two.
+    """Gated residual layers, attention to all pixels before, and a layer that merges the two.
 
     Args:
         attention: The attention.
         width: Channels of the features.
-        resnets: Number of gated residual layers.
-        dropout: Probability with which a hidden element is dropped in training.
+        resnets: Gated residual layers of this block.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector.
 
     Shape:

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class BlockCache(NamedTuple):
-    """What the steps of a `SnailBlock` read and write.
+    """Tensors that the steps of a `SnailBlock` read and write.
 
     Attributes:
         residuals: The gated residual layers.
         attention: The attention.
         merge: Weights of the layer that merges the two.
-        features: Features of the last pixel, (N, 1, width), from which its key and its value are
-            computed once the pixel is known.
+        features: Features of the last pixel, (N, 1, width), used to compute the key and the value
+            once the pixel is known.
     """
 
     residuals: list[ConvResidualCache]
@@ -42,7 +42,7 @@ class BlockCache(NamedTuple):
 
     @classmethod
     def of(cls, block: SnailBlock, features: Tensor, width: int) -> BlockCache:
-        """Return the cache before the first pixel of images of this width, for features like these."""
+        """Return the cache before the first pixel, for images of this width."""
         n = len(features)
         return cls(
             residuals=[ConvResidualCache.of(layer, n, width) for layer in block.residuals],
@@ -53,17 +53,17 @@ class BlockCache(NamedTuple):
 
 
 class PixelSNAILCache(NamedTuple):
-    """What the steps of PixelSNAIL read and write.
+    """Tensors that the steps of PixelSNAIL read and write.
 
     Attributes:
         batch_shape: Batch shape of the images.
-        context: (N, context_dim), if there is one.
+        context: (N, context_dim), if the network takes a context.
         columns: The columns of the image, (W).
         position: Index of the current pixel, (1).
-        column: Its column, (1).
+        column: Column of the current pixel, (1).
         image: Line buffer of the image.
         pixel: Scaled values of the pixel before, (N, 1, channels).
-        above: What the first layer sees of the row above, (N, W, width).
+        above: Term of the row above in the first layer, (N, W, width).
         first_above: Weights of the convolution over the row above.
         first_left: Weights of the convolution over the pixels on the left.
         blocks: The blocks.
@@ -113,7 +113,7 @@ class PixelSNAILCache(NamedTuple):
         )
 
     def write(self, marked: Tensor) -> None:
-        """Write the current pixel, (N, channels + 1), into the image, and move to the next pixel."""
+        """Write the current pixel, (N, channels + 1), into the image; move to the next pixel."""
         line_buffer.write_column(self.image, self.column + 1, marked)
         pixel = marked[:, :-1]
         self.pixel.copy_(pixel.unsqueeze(1))
@@ -122,7 +122,7 @@ class PixelSNAILCache(NamedTuple):
         self.column.add_(1)
 
     def start_row(self, first: bool) -> None:
-        """Compute what the first layer sees of the row above; the first row sees zeros, and no bias."""
+        """Compute the term of the row above in the first layer, which is zero in the first row."""
         if not first:
             above = self.first_above(self.image, self.columns)
             self.above.copy_(above)
@@ -133,9 +133,9 @@ class PixelSNAILCache(NamedTuple):
         """Return the parameters of the current pixel, (N, 1, num_params).
 
         Args:
-            first: Whether it is the first pixel of the image.
-            new_row: Whether it is the first pixel of a row.
-            sees_others: Whether its attention sees another pixel.
+            first: If true, this is the first pixel of the image.
+            new_row: If true, this is the first pixel of a row.
+            sees_others: If true, the attention sees another pixel.
         """
         features = self.above.index_select(1, self.column)
         if not new_row:  # on the left of the image there is zero, and no bias

@@ -1,4 +1,4 @@
-"""The gated residual layers of PixelSNAIL: of two convolutions, or of two linear maps of each pixel."""
+"""The gated residual layers of PixelSNAIL: two convolutions, or two linear maps of each pixel."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Gate(nn.Module):
 
 
 class ConvResidual(nn.Module):
-    r"""A gated residual layer of two 2x2 convolutions, which see the pixel, its left, and those above.
+    r"""A gated residual layer of two 2x2 convolutions, which see pixels on the left and above.
 
     .. math:: h = \phi(W * \phi(x)), \qquad (a, b) = U * h + M c, \qquad y = x + a\, \sigma(b)
 
-    where :math:`\phi` is `elu`. The output is small at first: :math:`U` has gain 0.1.
+    where :math:`\phi` is `elu`. The output of this layer is small at first: :math:`U` has gain 0.1.
 
     Args:
         width: Channels of input and output.
-        dropout: Probability with which a hidden element is dropped in training.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector c.
 
     Shape:
@@ -83,11 +83,12 @@ class ConvResidual(nn.Module):
 class PixelResidual(nn.Module):
     r"""A gated residual layer of each pixel by itself, which may take another map.
 
-    .. math:: h = \phi(W \phi(x) + V \phi(s)), \qquad (a, b) = U h + M c, \qquad y = x + a\, \sigma(b)
+    .. math:: h = \phi(W \phi(x) + V \phi(s)), \qquad
+        (a, b) = U h + M c, \qquad y = x + a\, \sigma(b)
 
     Args:
         width: Channels of input and output.
-        dropout: Probability with which a hidden element is dropped in training.
+        dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector c.
         side: Channels of another map s.
 

@@ -25,35 +25,35 @@ from pyro_exact.ops.elu import elu
 
 
 class PixelSNAIL(CausalNet):
-    r"""Blocks of gated 2x2 convolutions, each with one attention over all pixels before.
+    r"""PixelSNAIL: blocks of gated 2x2 convolutions, each with attention over all pixels before.
 
     Convolutions see the pixels nearby, attention sees the image so far. All channels of a pixel are
-    predicted at once: by default the likelihood, a mixture of discretised logistics, makes them
-    dependent. Layers have normalised weights, and `initialize` sets them from data: call it before
-    training, and before the weights are averaged or copied to other devices.
+    predicted at once: by default the likelihood, a mixture of discretised logistics, makes the
+    channels dependent. Layers have normalised weights, and `initialize` sets these using data: this
+    must be called before training, and before the weights are averaged or copied to other devices.
 
-    A step computes one pixel: it keeps one row of the input of each convolution, and the keys and
+    A step computes one pixel, using a row of the input of each convolution, and the keys and
     values of all pixels so far. Steps have no dropout and carry no gradient.
 
     The defaults are those of the released model for CIFAR-10.
 
     Args:
         shape: (C, H, W).
-        levels: Number of pixel levels.
+        levels: Levels of a pixel.
         width: Channels of the features.
-        depth: Number of blocks.
-        resnets: Number of gated residual layers of each block.
+        depth: Blocks of the network.
+        resnets: Gated residual layers of each block.
         key_dim: Channels of the keys of each attention.
         value_dim: Channels of the values; by default half the width.
         pool: Keys and values are maxima over squares of this side, which divides the sides of the
             image; with 2, the attention over large images costs a quarter.
         components: Logistics of the mixture.
-        dropout: Probability with which a hidden element is dropped in training.
-        context_dim: Size of a context vector, such as a class as a one-hot vector or a latent
-            vector, which adds to every gate.
-        likelihood: What theta means; its sites must be whole pixels. By default, a
-            `DiscretizedLogisticMixture`, or, for images of one channel and two levels, a
-            `BernoulliLikelihood`.
+        dropout: Probability of dropping a hidden element in training.
+        context_dim: Size of a context vector, for example a one-hot class or a latent vector, which
+            adds to every gate.
+        likelihood: Distribution of a site, which must be a whole pixel. The default is a
+            `DiscretizedLogisticMixture`, or a `BernoulliLikelihood` for images of one channel
+            and two levels.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
@@ -154,7 +154,7 @@ class PixelSNAIL(CausalNet):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Give every layer normalised outputs on a batch, with a context of zeros if there is one."""
+        """Give every layer normalised outputs on a batch, using zeros as the context, if any."""
         self.check_data(x)
         weight, context = self.last.bias, None
         if self.context_shape is not None:
@@ -202,7 +202,7 @@ class PixelSNAIL(CausalNet):
         return self.blocks[0].attention.first_seeing
 
     def _marked(self, x: Tensor) -> Tensor:
-        """Return levels (*, C) scaled to [-1, 1], with a channel of ones, which marks the inside of the image."""
+        """Return levels (*, C) scaled to [-1, 1], with a channel of ones inside of the image."""
         scaled = x * (2 / (self.levels - 1)) - 1
         return F.pad(scaled, (0, 1), value=1.0)
 
@@ -222,8 +222,8 @@ def _of_pixels(
     whole = isinstance(likelihood, Likelihood) and prod(likelihood.site_shape) == channels
     if not whole or likelihood.levels != levels:
         raise ValueError(
-            f"PixelSNAIL expects a likelihood of whole pixels of {channels} channels and {levels} levels; got "
-            f"{shown(likelihood)}. Use DiscretizedLogisticMixture."
+            f"PixelSNAIL expects a likelihood of whole pixels of {channels} channels and {levels} "
+            f"levels; got {shown(likelihood)}. Use DiscretizedLogisticMixture."
         )
     return likelihood
 
@@ -233,7 +233,7 @@ def _check_pool(pool: int, height: int, width: int) -> int:
     pool = check_size("PixelSNAIL", "pool", pool)
     if height % pool or width % pool:
         raise ValueError(
-            f"PixelSNAIL expects squares that divide the image; got pool={pool} and images {(height, width)}. "
-            f"Choose a common divisor of the sides, or pad the images."
+            f"PixelSNAIL expects squares that divide the image; got pool={pool} and images "
+            f"{(height, width)}. Choose a common divisor of the sides, or pad the images."
         )
     return pool

@@ -15,7 +15,7 @@ from pyro_exact.ops.elu import elu
 
 
 class ConvResidualCache(NamedTuple):
-    """What the steps of a `ConvResidual` read and write.
+    """Tensors that the steps of a `ConvResidual` read and write.
 
     Attributes:
         first_lines: Line buffer of the input of the first convolution.
@@ -41,7 +41,7 @@ class ConvResidualCache(NamedTuple):
         return cls(first_lines, second_lines, first, second, layer.gate)
 
     def step(self, column: Tensor, new_row: bool, x: Tensor, context: Tensor | None) -> Tensor:
-        """Return the output of the next pixel, (N, 1, width); see `ConvResidual` for the formula."""
+        """Return the output of the next pixel, (N, 1, width), as in `ConvResidual`."""
         # h = phi(W phi(x))
         self.first.write(self.first_lines, column, new_row, elu(x))
         h = elu(self.first(self.first_lines, column))
@@ -58,7 +58,7 @@ class PixelResidualWeights(NamedTuple):
 
     Attributes:
         first: Of the first linear map.
-        side: Of the other map, if there is one.
+        side: Of the other map, if this layer takes another map.
         second: Of the second linear map.
         gate: The gate.
     """
@@ -75,7 +75,7 @@ class PixelResidualWeights(NamedTuple):
         return cls(layer.first.step_weights(), side, layer.second.step_weights(), layer.gate)
 
     def __call__(self, x: Tensor, context: Tensor | None, side: Tensor | None = None) -> Tensor:
-        """Return the output of some pixels, (N, pixels, width); see `PixelResidual` for the formula."""
+        """Return the output of some pixels, (N, pixels, width), as in `PixelResidual`."""
         # h = phi(W phi(x) + V phi(s))
         h = self.first(elu(x))
         if self.side is not None and side is not None:

@@ -37,26 +37,26 @@ def hierarchical_pixel_vae(
 ) -> HierarchicalPixelVAE:
     r"""Build a `HierarchicalPixelVAE` whose prior of the map and whose decoder are Gated PixelCNNs.
 
-    Each PixelCNN takes the level above, upsampled to a map of the same size, into every gate.
+    Use this builder for natural images. Each PixelCNN takes the level above, upsampled to a map of
+    the same size, into every gate.
 
     Args:
-        shape: (C, H, W), with sides that 4 divides, such as 32 or 64.
-        levels: Number of values that an element of an image can take.
+        shape: (C, H, W), with sides that 4 divides, for example 32 or 64.
+        levels: Pixel levels; the values of an image are 0, ..., levels - 1.
         latent_dim: Dimension of the vector :math:`z_2`.
         latent_channels: Channels of the map :math:`z_1`, of shape (latent_channels, H / 4, W / 4).
         width: Channels of the convolutions at the size of the image; at the size of the map there
             are twice as many.
-        features: Number of features that the encoder computes for :math:`z_2`.
+        features: Size of the features used by the posterior of :math:`z_2`.
         decoder_width: Channels of each stack of the decoder.
-        decoder_depth: Number of autoregressive layers of the decoder, at least one; the first has a
-            7x7 kernel.
+        decoder_depth: Autoregressive layers of the decoder, at least 1; the first has a 7x7 kernel.
         kernel_size: Odd side of the other kernels.
         head_width: Channels of the input of the last two convolutions of the decoder.
         prior_width: Channels of each stack of the prior of the map.
-        prior_depth: Number of autoregressive layers of the prior; the kernels after the first are
+        prior_depth: Autoregressive layers of the prior; the kernels after the first are
             3x3.
-        components: Number of logistics in the mixture for a whole pixel; `None` for a categorical
-            distribution of each element, as in the paper.
+        components: Logistics in the mixture for a whole pixel; optional; the default is a
+            categorical distribution of each element, as in the paper.
 
     Raises:
         ValueError: If 4 does not divide the sides, or a size is out of range.

@@ -24,14 +24,14 @@ LEVELS = "top", "bottom", "pixels"
 
 
 class HierarchicalPixelVAE(GenerativeModel):
-    r"""A PixelVAE with a latent map between the latent vector and the image.
+    r"""A PixelVAE with a latent map below the latent vector. Use it for natural images.
 
     .. math::
         p(x, z_1, z_2) = p(z_2) \prod_j p(z_{1j} \mid z_{1,<j}, z_2) \prod_i p(x_i \mid x_{<i},
         z_1), \qquad q(z_1, z_2 \mid x) = q(z_1 \mid x)\, q(z_2 \mid x)
 
-    Build it by `hierarchical_pixel_vae`. The prior of the map and the decoder are autoregressive
-    networks whose context is the level above. Both posteriors are diagonal normals.
+    This model is built using `hierarchical_pixel_vae`. The prior of the map and the decoder are
+    autoregressive networks whose context is the level above. Both posteriors are diagonal normals.
 
     Args:
         encoder: From scaled images to a feature map h.
@@ -39,8 +39,9 @@ class HierarchicalPixelVAE(GenerativeModel):
             many channels.
         to_top: From h to the features for :math:`z_2`, with sides of 1.
         top_posterior: From these features to q(z_2 | x).
-        top_prior: Returns p(z_2) when called.
-        from_top: From :math:`z_2`, as a map of one position, to the context of ``bottom_prior``.
+        top_prior: A module that returns p(z_2) when called.
+        from_top: From :math:`z_2`, as a map of one position, to the context of
+            ``bottom_prior``.
         bottom_prior: A network of real images with a `GaussianLikelihood`, p(z_1 | z_2).
         from_bottom: From :math:`z_1` to the context of ``likelihood``.
         likelihood: A network of images with levels, p(x | z_1).
@@ -126,8 +127,8 @@ class HierarchicalPixelVAE(GenerativeModel):
         """Draw ``n`` images, which are independent, or differ in the noise of a single level.
 
         Args:
-            n: Number of images.
-            temperature: That of the top prior, as in `StandardNormal`.
+            n: How many images to draw.
+            temperature: Temperature of the top prior, as in `StandardNormal`.
             vary: The only level whose noise differs between the images, ``"top"``, ``"bottom"`` or
                 ``"pixels"``, as in the figures of the paper; `None` for independent images.
 
@@ -136,8 +137,8 @@ class HierarchicalPixelVAE(GenerativeModel):
         """
         if vary not in (None, *LEVELS):
             raise ValueError(
-                f"HierarchicalPixelVAE expects vary to be 'top', 'bottom' or 'pixels'; got {vary!r}. Leave it out for "
-                f"independent images."
+                "HierarchicalPixelVAE expects vary to be 'top', 'bottom' or 'pixels'; got "
+                f"{vary!r}. Leave it out for independent images."
             )
         n = checked_count(self, n)
         share_top, share_bottom, share_pixels = (vary not in (None, level) for level in LEVELS)
@@ -155,7 +156,7 @@ class HierarchicalPixelVAE(GenerativeModel):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return a draw from p(x | z1) for a draw of z1 from q(z1 | x): the image as the map encodes it."""
+        """Return a draw from p(x | z1), using a draw of z1 from q(z1 | x)."""
         self.check(x)
         z1 = self.posteriors_of(x)[1].sample()
         z1 = check_output("HierarchicalPixelVAE.reconstruct", "the latent map", z1, self)

@@ -22,15 +22,17 @@ def iaf_vae(
 ) -> ResNetVAE:
     r"""Build a `ResNetVAE` whose posteriors end with an inverse autoregressive step.
 
+    Use this builder when the likelihood of natural images should be high.
+
     Args:
         shape: (C, H, W), with sides that 2^scales divides.
-        levels: Number of values that an element of an image can take.
+        levels: Pixel levels; the values of an image are 0, ..., levels - 1.
         latent_channels: Channels of the latent map of each layer.
         width: Channels of all hidden layers; at least ``latent_channels``.
-        scales: Number of resolutions of the latent maps. The first is half of the image, and each
-            following resolution half of the preceding one.
-        depth: Number of stochastic layers at each resolution.
-        flow: Whether the posteriors have the inverse autoregressive step; without it they are
+        scales: Resolutions of the latent maps. The first is half of the image, and each following
+            resolution half of the preceding resolution.
+        depth: Stochastic layers at each resolution.
+        flow: If true, the posteriors have the inverse autoregressive step; otherwise they are
             diagonal normals.
 
     Raises:

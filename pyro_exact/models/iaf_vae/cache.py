@@ -14,11 +14,11 @@ from pyro_exact.transforms.memory import State, states
 
 
 class FeatureCache:
-    """A cache of the features that the top-down pass of the guide computed, for use by the model.
+    """A cache of the features that the top-down pass of the guide computes, used by the model.
 
     The model is replayed with the latent tensors that the guide drew, so the top-down pass would
     compute the same features again. The cache maps each latent tensor weakly to the features below
-    it. An entry is not found when anything that it depends on has changed since; see
+    it. An entry is not used when anything that this entry depends on has changed since; see
     `pyro_exact.transforms.memory.Memory`.
     """
 
@@ -26,7 +26,7 @@ class FeatureCache:
         self._entries = WeakTensorKeyDictionary()
 
     def find(self, z: Tensor, above: Tensor | None, weights: State) -> TopDownFeatures | None:
-        """Return the features below the latents ``z`` of a layer, if the latents above are the same too."""
+        """Return the features below the latents ``z``, when the latents above are the same too."""
         if torch.is_grad_enabled() and z.is_leaf:
             # A leaf may be used again after a backward pass has freed the graph of the features.
             return None
@@ -37,7 +37,7 @@ class FeatureCache:
     def write(
         self, z: Tensor, above: Tensor | None, weights: State, features: TopDownFeatures
     ) -> None:
-        """Store the features below ``z``. The latents of the top, with none above, begin a new pass."""
+        """Store the features below ``z``. The latents of the top begin a new pass."""
         if above is None:
             self._entries = WeakTensorKeyDictionary()
 

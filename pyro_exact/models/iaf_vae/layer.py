@@ -35,8 +35,8 @@ class TopDownFeatures(NamedTuple):
     Attributes:
         h: Input of the layer.
         prior: Means and log-scales of the prior.
-        posterior: Means and log-scales that are added to those of the bottom-up path.
-        context: Context that is added to that of the bottom-up path.
+        posterior: Means and log-scales to add to the bottom-up path.
+        context: Context to add to the bottom-up path.
         features: Deterministic features, which join the latents on the way down.
     """
 
@@ -48,7 +48,7 @@ class TopDownFeatures(NamedTuple):
 
 
 class StochasticLayer(nn.Module):
-    r"""A latent map between two residual paths, one up from the image and one down to the image.
+    r"""A latent map between two residual paths, up from the image and down to the image.
 
     .. math::
         p(z \mid h) = N(\mu, \sigma^2), \qquad q(z \mid h, x) = N(\hat\mu + \tilde\mu, \hat\sigma^2
@@ -62,8 +62,8 @@ class StochasticLayer(nn.Module):
         latent_channels: Channels of the latent map.
         width: Channels of both paths.
         stride: 2 for a layer whose map is half as large as the map below.
-        flow: Whether the posterior has the inverse autoregressive step.
-        top: Whether this is the top layer, where the bottom-up path ends.
+        flow: If true, the posterior has the inverse autoregressive step.
+        top: If true, this is the top layer, where the bottom-up path ends.
 
     Shape:
         - h below: (\*batch, stride H, stride W, width); h above: (\*batch, H, W, width); z:

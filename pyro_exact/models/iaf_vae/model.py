@@ -32,22 +32,22 @@ Draw = Callable[[str, StochasticLayer, TopDownFeatures], Tensor]
 
 
 class ResNetVAE(GenerativeModel):
-    r"""A VAE of images with layers of latent maps, from :math:`z_1` next to the image to :math:`z_L` at the top.
+    r"""A VAE of images with a ladder of latent maps, from :math:`z_1` at the image to :math:`z_L`.
 
     .. math::
         p(x, z) = p(x \mid z) \prod_l p(z_l \mid z_{>l}), \qquad q(z \mid x) = \prod_l q(z_l \mid
         z_{>l}, x)
 
-    Build it by `iaf_vae`. Inference is bidirectional: the guide goes up from the image through all
-    layers, and then down the top-down path of the model, using the same networks; the posteriors
-    combine the features of both paths. Each element of the image is a discretised logistic, whose
-    mean comes from the network; each channel has a learned scale.
+    This model is built using `iaf_vae`. Inference is bidirectional: the guide goes up from the
+    image through all layers, and then down the top-down path of the model, using the same networks;
+    the posteriors combine the features of both paths. Each element of the image is a discretised
+    logistic, whose mean comes from the network; each channel has a learned scale.
 
     Args:
         shape: (C, H, W).
-        levels: Number of values that an element of an image can take.
-        layers: Stochastic layers from the image to the top, which comes last. A first
-            convolution halves the image before them.
+        levels: Pixel levels; the values of an image are 0, ..., levels - 1.
+        layers: Stochastic layers from the image to the top, which comes last. A first convolution
+            halves the image before these layers.
         width: Channels of both paths.
 
     Shape:
@@ -78,8 +78,9 @@ class ResNetVAE(GenerativeModel):
         factor = 2 * math.prod(layer.stride for layer in layers)
         if not layers or height % factor or breadth % factor:
             raise ValueError(
-                f"ResNetVAE expects a layer or more, and height and width that {factor} divides; got {len(layers)} "
-                f"layers and shape {tuple(shape)}. Pad the images, or halve them less often."
+                f"ResNetVAE expects a layer or more, and height and width that {factor} divides; "
+                f"got {len(layers)} layers and shape {tuple(shape)}. Pad the images, or halve them "
+                "less often."
             )
         self.top_size = height // factor, breadth // factor
 
@@ -138,7 +139,7 @@ class ResNetVAE(GenerativeModel):
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw ``n`` images; ``temperature`` scales the standard deviations of every p(z_l | z_{>l})."""
+        """Draw ``n`` images, using ``temperature`` to scale standard deviations of the priors."""
         n = checked_count(self, n)
         scale = 1.0
         if temperature is not None:
@@ -199,7 +200,7 @@ class ResNetVAE(GenerativeModel):
         batch = means.shape[:-1]
         logit_size, _, _, slope_size = self.likelihood.sizes.parts
 
-        # One component, so its logit is arbitrary; channels do not depend on each other.
+        # One component, so the logit is arbitrary; channels do not depend on each other.
         logit, slopes = means.new_zeros(*batch, logit_size), means.new_zeros(*batch, slope_size)
         theta = torch.cat((logit, means, self.log_scale.expand_as(means), slopes), dim=-1)
 

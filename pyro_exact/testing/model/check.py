@@ -17,8 +17,12 @@ from pyro_exact.testing.model import copies, refusals, samples, scores, training
 from pyro_exact.testing.model.trial import ROWS, ModelTrial
 
 
-def check_model(model: GenerativeModel, data: Tensor, std: float = 0.1) -> None:
-    r"""Check that a model obeys the laws of a `GenerativeModel`, and name broken ones.
+def check_model(
+    model: GenerativeModel,
+    data: Tensor,
+    std: float = 0.1,
+) -> None:
+    r"""Check that a model obeys the laws of a `GenerativeModel`, and name broken laws.
 
     Use it in the tests of a model of your own. Each law gets a copy of the model in float64 on the
     CPU and in evaluation mode, with weights moved by :math:`N(0, \mathrm{std}^2)`: with the
@@ -26,14 +30,14 @@ def check_model(model: GenerativeModel, data: Tensor, std: float = 0.1) -> None:
     of Pyro and the random state of torch are not changed.
 
     Args:
-        model: The model, conditioned on classes if it needs them.
+        model: The model, conditioned on classes if it is class-conditional.
         data: A batch of at least four data, of shape (N, ...); the first four are used.
-        std: Standard deviation of the noise that is added to the weights. Use less for a deep model
-            whose outputs overflow.
+        std: Standard deviation of the noise that is added to the weights. This should be smaller
+            for a deep model whose outputs overflow.
 
     Raises:
-        AssertionError: If the model breaks a law; the message names each broken law, the statement,
-            what it expects, and what it got.
+        AssertionError: If the model breaks a law; the message names each broken law, with the
+            statement, the expected and the actual value.
         TypeError: If ``model`` is not a `GenerativeModel`, or ``data`` not a tensor.
         ValueError: If there are fewer than four data.
 
@@ -58,7 +62,7 @@ def model_laws(trial: ModelTrial) -> list[Law[ModelTrial]]:
 
 @contextmanager
 def _untouched_state() -> Iterator[None]:
-    """Use float64 and our own parameter store and random state; restore those of the caller."""
+    """Use float64 and a separate parameter store and random state in a with-block."""
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -29,13 +29,21 @@ def state_dict_holds_everything_that_is_learned(trial: ModelTrial) -> None:
 @law(always)
 def copies_after_a_step_are_equal(trial: ModelTrial) -> None:
     """After a step of an ELBO a model can be copied and pickled; copies have the same scores."""
-    Trace_ELBO().differentiable_loss(trial.model.model, trial.model.guide, trial.x)
+    Trace_ELBO().differentiable_loss(
+        trial.model.model,
+        trial.model.guide,
+        trial.x,
+    )
 
     _has_the_same_scores("a deepcopy", copy.deepcopy(trial.model), trial)
     _has_the_same_scores("a pickled copy", pickle.loads(pickle.dumps(trial.model)), trial)
 
 
-def _has_the_same_scores(subject: str, other: GenerativeModel, trial: ModelTrial) -> None:
+def _has_the_same_scores(
+    subject: str,
+    other: GenerativeModel,
+    trial: ModelTrial,
+) -> None:
     parameters = zip(other.parameters(), trial.model.parameters(), strict=True)
     if any(p is q for p, q in parameters):
         raise AssertionError(f"{subject}: expected parameters of its own; got shared ones.")

@@ -31,7 +31,12 @@ def samples_repeat_with_the_seed(trial: ModelTrial) -> None:
     torch.manual_seed(1)
     first = trial.model.sample(2)
     torch.manual_seed(1)
-    agree("sample(2) with the same seed", trial.model.sample(2).double(), first.double(), 0)
+    agree(
+        "sample(2) with the same seed",
+        trial.model.sample(2).double(),
+        first.double(),
+        0,
+    )
 
 
 @law(always)

@@ -22,7 +22,8 @@ SAMPLES = 64
 @law(declares_its_event)
 def event_shape_is_that_of_the_data(trial: ModelTrial) -> None:
     """`event_shape` is the shape of a datum."""
-    found, expected = trial.model.event_shape, trial.x.shape[1:]
+    found = trial.model.event_shape
+    expected = trial.x.shape[1:]
     if found != expected:
         raise AssertionError(f"event_shape: expected {tuple(expected)}; got {found}.")
 
@@ -43,7 +44,11 @@ def log_weights_sum_to_the_elbo(trial: ModelTrial) -> None:
     total = trial.log_weights().sum()
 
     torch.manual_seed(0)
-    elbo = -Trace_ELBO().loss(trial.model.model, trial.model.guide, trial.x)
+    elbo = -Trace_ELBO().loss(
+        trial.model.model,
+        trial.model.guide,
+        trial.x,
+    )
     agree("the sum of log_weight(x)", total, torch.full_like(total, elbo))
 
 
@@ -60,7 +65,11 @@ def gradients_are_those_of_the_elbo(trial: ModelTrial) -> None:
     found = gradients(trial.log_weights().sum())
 
     torch.manual_seed(0)
-    loss = Trace_ELBO().differentiable_loss(trial.model.model, trial.model.guide, trial.x)
+    loss = Trace_ELBO().differentiable_loss(
+        trial.model.model,
+        trial.model.guide,
+        trial.x,
+    )
     expected = gradients(-loss)
 
     for name, ours, stock in zip(weights, found, expected, strict=True):
@@ -70,7 +79,8 @@ def gradients_are_those_of_the_elbo(trial: ModelTrial) -> None:
 @law(exact)
 def exact_scores_are_not_random(trial: ModelTrial) -> None:
     """If `exact` is true, `log_weight` does not depend on random numbers or on ``samples``."""
-    first, other = trial.log_weights(seed=0), trial.log_weights(seed=1)
+    first = trial.log_weights(seed=0)
+    other = trial.log_weights(seed=1)
     agree("log_weight(x)", other, first)
     agree("log_weight(x, samples=2)", trial.log_weights(samples=2), first.expand(2, -1))
 
@@ -83,7 +93,8 @@ def the_importance_weighted_bound_is_above_the_elbo(trial: ModelTrial) -> None:
         several = trial.log_weights(samples=SAMPLES)
         bound = several.logsumexp(0) - math.log(SAMPLES)
 
-    elbo, error = single.mean(0), single.std(0) / SAMPLES**0.5
+    elbo = single.mean(0)
+    error = single.std(0) / SAMPLES**0.5
     if (bound < elbo - 6 * error - 1e-8).any():
         raise AssertionError(
             f"the importance-weighted bound of {SAMPLES} samples: expected at least the ELBO "
@@ -99,7 +110,10 @@ def a_batch_is_scored_like_its_items(trial: ModelTrial) -> None:
 
     for i in range(len(trial.x)):
         row = slice(i, i + 1)
-        item = trial.log_weights_given(trial.x[row], {k: v[row] for k, v in latents.items()})
+        item = trial.log_weights_given(
+            trial.x[row],
+            {k: v[row] for k, v in latents.items()},
+        )
         agree(f"the score of item {i}", item, whole[row])
 
 
@@ -110,7 +124,10 @@ def the_order_of_the_data_does_not_matter(trial: ModelTrial) -> None:
     whole = trial.log_weights_given(trial.x, latents)
 
     order = torch.arange(len(trial.x)).flip(0)
-    found = trial.log_weights_given(trial.x[order], {k: v[order] for k, v in latents.items()})
+    found = trial.log_weights_given(
+        trial.x[order],
+        {k: v[order] for k, v in latents.items()},
+    )
     agree("the scores of reordered data", found, whole[order])
 
 
@@ -119,7 +136,11 @@ def the_type_of_integers_does_not_matter(trial: ModelTrial) -> None:
     """Integer data have the same score in any type that holds them."""
     expected = trial.log_weights()
     for dtype in (torch.int32, torch.int64, torch.float64):
-        agree(f"the score of {dtype}", trial.log_weights(trial.x.to(dtype)), expected)
+        agree(
+            f"the score of {dtype}",
+            trial.log_weights(trial.x.to(dtype)),
+            expected,
+        )
 
 
 @law(always)
@@ -131,4 +152,9 @@ def scoring_changes_nothing(trial: ModelTrial) -> None:
 
     agree("the data after log_weight(x)", trial.x.double(), x.double(), 0)
     for name, value in trial.model.state_dict().items():
-        agree(f"{name} after log_weight(x)", value.double(), state[name].double(), 0)
+        agree(
+            f"{name} after log_weight(x)",
+            value.double(),
+            state[name].double(),
+            0,
+        )

@@ -85,8 +85,16 @@ def _gradients(trial: ModelTrial) -> dict[str, Tensor | None]:
     """Return the gradient of the loss for each parameter; `None` if it is not used."""
     trial.model.train()
     weights = trial.weights()
-    loss = Trace_ELBO().differentiable_loss(trial.model.model, trial.model.guide, trial.x)
-    gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    loss = Trace_ELBO().differentiable_loss(
+        trial.model.model,
+        trial.model.guide,
+        trial.x,
+    )
+    gradients = torch.autograd.grad(
+        loss,
+        list(weights.values()),
+        allow_unused=True,
+    )
     return dict(zip(weights, gradients, strict=True))
 
 

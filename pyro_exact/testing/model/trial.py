@@ -31,7 +31,12 @@ class ModelTrial:
     x: Tensor
 
     @classmethod
-    def of(cls, model: GenerativeModel, data: Tensor, std: float = 0.1) -> ModelTrial:
+    def of(
+        cls,
+        model: GenerativeModel,
+        data: Tensor,
+        std: float = 0.1,
+    ) -> ModelTrial:
         """Copy a model and move the weights; the arguments are those of `check_model`."""
         model = copy.deepcopy(model).cpu().double().eval()
         with torch.no_grad():
@@ -46,7 +51,10 @@ class ModelTrial:
         return replace(self, model=model)
 
     def log_weights(
-        self, x: Tensor | None = None, samples: int | None = None, seed: int = 0
+        self,
+        x: Tensor | None = None,
+        samples: int | None = None,
+        seed: int = 0,
     ) -> Tensor:
         """Return `GenerativeModel.log_weight` of the data, with the random state of a seed."""
         torch.manual_seed(seed)
@@ -76,7 +84,12 @@ class ModelTrial:
         named = self.model.named_parameters()
         return {name: p for name, p in named if p.requires_grad and p.numel()}
 
-    def _trace(self, program: Callable[..., Any], x: Tensor, latents: dict[str, Tensor]) -> Any:
+    def _trace(
+        self,
+        program: Callable[..., Any],
+        x: Tensor,
+        latents: dict[str, Tensor],
+    ) -> Any:
         trace = poutine.trace(poutine.condition(program, latents)).get_trace(x)
         trace.compute_log_prob()
         return trace
