@@ -48,8 +48,9 @@ def on_line(dim, context_dim=None):
 def test_flows_on_the_line_integrate_to_one(name, context_dim):
     flow = Flow(StandardNormal(1), perturb(on_line(1, context_dim)[name], 0.3).inv)
     d = flow() if context_dim is None else flow.condition(torch.randn(context_dim))
-    x = torch.linspace(-60, 60, 240_001).unsqueeze(-1)
     with torch.no_grad():
+        # Images of an even grid of noise: they are dense where the density is high.
+        x = d.transforms[0](torch.linspace(-9, 9, 240_001).unsqueeze(-1)).sort(dim=0).values
         mass = torch.trapezoid(d.log_prob(x).exp(), x.squeeze(-1))
     assert_close(mass, torch.tensor(1.0), rtol=0, atol=1e-5)
 

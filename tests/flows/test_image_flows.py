@@ -154,8 +154,12 @@ def test_dequantized_initialize_reaches_the_noise_and_the_flow_behind_it():
     model = learned_noise(small_glow(None), "mixture")
     x = torch.randint(4, (200, 1, 4, 4))
     model.initialize(x)
-    layers = [m for m in model.noise.modules() if isinstance(m, ActNorm | RescaledConv2d)]
-    assert all(parameter.count_nonzero() for layer in layers for parameter in layer.parameters())
+    norms = [m for m in model.noise.modules() if isinstance(m, ActNorm)]
+    convolutions = [m for m in model.noise.modules() if isinstance(m, RescaledConv2d)]
+    set_by_data = [*(n.mean for n in norms), *(n.log_std for n in norms)]
+    set_by_data += [parameter for layer in convolutions for parameter in layer.parameters()]
+    assert norms
+    assert all(tensor.count_nonzero() for tensor in set_by_data)
     v = model.noise(x.double()).sample()
     scaled, squeeze, steps, *_ = model.flow.bijection.inv.parts
     h = steps.parts[0].parts[0](squeeze(scaled(v)))

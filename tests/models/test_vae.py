@@ -498,4 +498,4 @@ def test_vae_planar_flows_of_the_posterior_are_amortised():
     flow = load_recipe("vae_planar10_mnist").build((1, 28, 28), 2).posterior.flow
     assert isinstance(flow, Planar)
     assert flow.context_shape == (400,)
-    assert flow.length == 10
+    assert flow.layers == 10

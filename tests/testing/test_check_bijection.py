@@ -221,11 +221,9 @@ class Remembers(Bent):
         super().__init__()
         self.memory = {}
 
-    def _call(self, x):
-        return self.remembered(x, self.forward_and_ladj, 1)
-
-    def _inverse(self, y):
-        return self.remembered(y, self.inverse_and_ladj, -1)
+    def _evaluate(self, given, direction, context=None):
+        compute = self.forward_and_ladj if direction == 1 else self.inverse_and_ladj
+        return self.remembered(given, compute, direction)
 
     def remembered(self, source, direction, sign):
         if id(source) in self.memory:
