@@ -242,16 +242,7 @@ class CausalNet(nn.Module, ABC):
         context = required(context, self.context_shape, next(self.parameters()))
         rows = context.shape[: context.dim() - len(self.context_shape)]
         name, batch = type(self).__name__, torch.Size(batch_shape)
-        if (
-            check_broadcast(
-                name,
-                "context",
-                rows,
-                "x",
-                batch,
-            )
-            != batch
-        ):
+        if check_broadcast(name, "context", rows, "x", batch) != batch:
             raise ValueError(
                 f"{name} expects x of the batch shape of its context, {tuple(rows)}; got "
                 f"{tuple(batch_shape)}. Expand x to it."

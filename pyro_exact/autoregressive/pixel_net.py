@@ -15,6 +15,7 @@ from pyro_exact.checks import check_size
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.categorical import CategoricalLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn import line_buffer
 from pyro_exact.nn.conditioner import split_params
 from pyro_exact.nn.masked_convolution import MaskedConv2d
@@ -73,10 +74,10 @@ class PixelNet(CausalNet):
 
     Args:
         shape: (C, H, W).
-        levels: Levels of a pixel; use `None` for real data. context_shape: Size of a context
-            vector, or shape of a context map (channels, H, W).
-        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
-            categorical.
+        levels: Levels of a pixel; use `None` for real data.
+        context_shape: Size of a context vector, or shape of a context map (channels, H, W).
+        likelihood: Distribution of a site, as an object or by name; the default is Bernoulli for
+            two levels, otherwise categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
@@ -96,13 +97,15 @@ class PixelNet(CausalNet):
         shape: Sequence[int],
         levels: int | None,
         context_shape: int | Sequence[int] | None = None,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
         name = type(self).__name__
         if levels is not None:
             levels = check_size(name, "levels", levels, least=2)
         if likelihood is None:
             likelihood = of_levels(levels)
+        channels = shape[0] if isinstance(shape, Sequence) and len(shape) > 0 else None
+        likelihood = make_likelihood(likelihood, channels, levels)
         super().__init__(shape, likelihood, context_shape)
 
         if len(self.event_shape) != 3:

@@ -23,8 +23,8 @@ class Likelihood(ABC):
         num_noise: Uniform noise elements used to draw a site.
         site_shape: Shape of the value of a site: ``()``, or ``(C,)`` for a pixel with all
             channels.
-        levels: Values that an element can take; `None` for real data. support: Values that an
-            element can take.
+        levels: Values that an element can take; `None` for real data.
+        support: Values that an element can take.
         values: The support in words, for errors.
 
     Shape:

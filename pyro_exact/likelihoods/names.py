@@ -13,6 +13,7 @@ from pyro_exact.likelihoods.gaussian import GaussianLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
 
 Parameters = Mapping[str, inspect.Parameter]
+AnyLikelihood = Likelihood | str | Mapping[str, Any]  # a likelihood, its name, or its settings
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": BernoulliLikelihood,
@@ -23,14 +24,17 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 
 
 def make_likelihood(
-    settings: str | Mapping[str, Any],
+    settings: AnyLikelihood,
     channels: int | None = None,
     levels: int | None = None,
 ) -> Likelihood:
     """Return the likelihood with a name, and with settings if there are any.
 
+    Every network uses this for the argument ``likelihood``.
+
     Args:
-        settings: A name in `LIKELIHOODS`, or ``{"name": ..., argument: value, ...}``.
+        settings: A name in `LIKELIHOODS`, or ``{"name": ..., argument: value, ...}``. A likelihood
+            is returned as it is.
         channels: Value of the argument ``channels``, used when this is required by the likelihood
             and missing in the settings.
         levels: The same for ``levels``, the levels of the data.
@@ -46,6 +50,9 @@ def make_likelihood(
         >>> make_likelihood(mixture, channels=3, levels=256).num_params
         50
     """
+    if not isinstance(settings, (str, Mapping)):
+        return settings
+
     given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings)
     name = given.pop("name", None)
     if not isinstance(name, str) or name not in LIKELIHOODS:

@@ -144,7 +144,7 @@ class AttentionConditioner(Conditioner):
         num_params: Parameters that the formula uses for each element.
         size: (H, W) of both parts.
         width: Hidden channels; must be a multiple of ``heads``.
-        blocks: Blocks of the network.
+        depth: Blocks of the network.
         heads: Attention heads.
         dropout: Share of hidden elements that are dropped in training.
         context_channels: Channels of an optional context image of the same size, used by every
@@ -169,7 +169,7 @@ class AttentionConditioner(Conditioner):
         num_params: int,
         size: tuple[int, int],
         width: int = 96,
-        blocks: int = 10,
+        depth: int = 10,
         heads: int = 4,
         dropout: float = 0.2,
         context_channels: int | None = None,
@@ -183,7 +183,7 @@ class AttentionConditioner(Conditioner):
                 f"{heads * width}."
             )
 
-        blocks = check_size(name, "blocks", blocks, most=LARGEST_COUNT)
+        depth = check_size(name, "depth", depth, most=LARGEST_COUNT)
         sides = check_sizes(name, "size", size, length=2)
         dropout = check_share(name, "dropout", dropout)
         num_params = check_size(name, "num_params", num_params)
@@ -199,7 +199,7 @@ class AttentionConditioner(Conditioner):
         self.position = nn.Parameter(0.01 * torch.randn(width, *sides))
         self.first = RescaledConv2d(in_channels, width, 3)
         self.blocks = nn.ModuleList(
-            GatedBlock(width, heads, dropout, context_channels) for _ in range(blocks)
+            GatedBlock(width, heads, dropout, context_channels) for _ in range(depth)
         )
         self.last = RescaledConv2d(width, out_channels * num_params, 3, gain=0.1)
 
@@ -230,7 +230,7 @@ class FlowPPContextNet(nn.Module):
     Args:
         in_channels: Channels of the image.
         width: Channels of the output.
-        blocks: Gated convolutions.
+        depth: Gated convolutions.
         dropout: Share of hidden elements that are dropped in training.
 
     Shape:
@@ -244,20 +244,20 @@ class FlowPPContextNet(nn.Module):
         self,
         in_channels: int,
         width: int = 32,
-        blocks: int = 3,
+        depth: int = 3,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        blocks = check_size("FlowPPContextNet", "blocks", blocks, least=0, most=LARGEST_COUNT)
+        depth = check_size("FlowPPContextNet", "depth", depth, least=0, most=LARGEST_COUNT)
         dropout = check_share("FlowPPContextNet", "dropout", dropout)
         self.layers = nn.Sequential(
             RescaledConv2d(in_channels, width, 3),
-            *(GatedConv(width, kernel_size=3, dropout=dropout) for _ in range(blocks)),
+            *(GatedConv(width, kernel_size=3, dropout=dropout) for _ in range(depth)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of the image."""
-        x = network_input("GatedEncoder", "x", x, weight_of(self))
+        x = network_input("FlowPPContextNet", "x", x, weight_of(self))
         images = channels_last(x.reshape(-1, *x.shape[-3:]))
         features = self.layers(images)
 

@@ -88,7 +88,7 @@ class ResidualConditioner(Conditioner):
         out_channels: Channels of the free part.
         num_params: Parameters that the formula uses for each element.
         width: Hidden channels.
-        blocks: Residual blocks, of two 3x3 convolutions each.
+        depth: Residual blocks, of two 3x3 convolutions each.
         context_dim: Size of an optional context vector.
 
     Shape:
@@ -106,7 +106,7 @@ class ResidualConditioner(Conditioner):
         out_channels: int,
         num_params: int,
         width: int = 64,
-        blocks: int = 8,
+        depth: int = 8,
         context_dim: int | None = None,
     ) -> None:
         name = "ResidualConditioner"
@@ -115,7 +115,7 @@ class ResidualConditioner(Conditioner):
         )
         num_params = check_size(name, "num_params", num_params)
         width = check_size(name, "width", width)
-        blocks = check_size(name, "blocks", blocks, most=LARGEST_COUNT)
+        depth = check_size(name, "depth", depth, most=LARGEST_COUNT)
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
@@ -130,9 +130,9 @@ class ResidualConditioner(Conditioner):
                 nn.ReLU(),
                 WeightNormConv2d(width, width, 3, magnitude=0.1),
             )
-            for _ in range(blocks)
+            for _ in range(depth)
         )
-        self.skips = nn.ModuleList(WeightNormConv2d(width, width, 1) for _ in range(blocks + 1))
+        self.skips = nn.ModuleList(WeightNormConv2d(width, width, 1) for _ in range(depth + 1))
         self.last = WeightNormConv2d(width, out_channels * num_params, 1, magnitude=0.0)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""A memory of log-determinants: of each output of a layer, for as long as the output lives."""
+"""A weak cache of log-determinants, keyed by the output tensors of a layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ State = tuple[Any, ...]  # compared for equality
 
 
 class Record(NamedTuple):
-    """Where an output comes from.
+    """The input and the log-determinant of an output.
 
     Attributes:
         given: The tensor that was passed.

@@ -3,7 +3,13 @@
 import pytest
 
 from pyro_exact import likelihoods
-from pyro_exact.likelihoods import LIKELIHOODS, make_likelihood
+from pyro_exact.autoregressive import MADE, NADE, DeepNADE, GatedPixelCNN, PixelCNNpp
+from pyro_exact.likelihoods import (
+    LIKELIHOODS,
+    BernoulliLikelihood,
+    GaussianLikelihood,
+    make_likelihood,
+)
 
 
 def test_every_likelihood_has_a_name():
@@ -40,3 +46,20 @@ def test_settings_override_the_defaults():
 def test_wrong_settings_are_refused(settings, levels, message):
     with pytest.raises(ValueError, match=message):
         make_likelihood(settings, levels=levels)
+
+
+def test_networks_take_a_likelihood_by_name():
+    mixture = {"name": "discretized_logistic_mixture", "components": 2}
+
+    assert isinstance(MADE(3, likelihood="gaussian").likelihood, GaussianLikelihood)
+    assert isinstance(NADE(3, 4, likelihood="bernoulli").likelihood, BernoulliLikelihood)
+    assert DeepNADE(3, (4,), likelihood={"name": "categorical", "levels": 5}).likelihood.levels == 5
+
+    net = GatedPixelCNN((3, 4, 4), levels=8, width=4, depth=1, likelihood=mixture)
+    assert (net.likelihood.channels, net.likelihood.levels) == (3, 8)
+    assert PixelCNNpp((1, 4, 4), levels=4, width=4, depth=1, likelihood="categorical").levels == 4
+
+
+def test_networks_name_the_likelihoods_that_there_are():
+    with pytest.raises(ValueError, match="expects a name, one of bernoulli, categorical"):
+        NADE(3, 4, likelihood="bernouli")

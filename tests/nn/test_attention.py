@@ -43,7 +43,7 @@ def test_attention_gradient_may_be_asked_for_twice():
 
 def test_attention_conditioner_has_a_hessian_by_either_way():
     net = perturb(
-        AttentionConditioner(1, 1, 2, (2, 2), width=4, blocks=1, heads=2, dropout=0.0).double()
+        AttentionConditioner(1, 1, 2, (2, 2), width=4, depth=1, heads=2, dropout=0.0).double()
     )
     x = torch.randn(1, 2, 2, dtype=torch.float64)
 

@@ -176,7 +176,7 @@ def test_weight_normalisation_of_one_filter():
 
 
 def test_residual_network_of_one_pixel_and_one_channel():
-    net = ResidualConditioner(1, 1, 1, width=1, blocks=1)
+    net = ResidualConditioner(1, 1, 1, width=1, depth=1)
 
     def set_centre(conv, *weights, bias):
         """Make the centre of the kernel these weights: direction along them, with their length as magnitude."""

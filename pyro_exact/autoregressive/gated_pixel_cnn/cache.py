@@ -22,8 +22,8 @@ class RowWeights(NamedTuple):
     """Weights with which a layer computes a row of the vertical stack.
 
     Attributes:
-        vertical: W_v, (positions * in_channels, 2 width), and the bias. across: W_vh, (2 width, 2
-            width), and the bias.
+        vertical: W_v, (positions * in_channels, 2 width), and the bias.
+        across: W_vh, (2 width, 2 width), and the bias.
         context: V_v and V_h, (4 width, context channels), if there is a context.
     """
 

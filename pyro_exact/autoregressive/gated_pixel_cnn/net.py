@@ -11,7 +11,7 @@ from pyro_exact.autoregressive.gated_pixel_cnn.cache import GatedPixelCNNCache
 from pyro_exact.autoregressive.gated_pixel_cnn.layer import GatedLayer
 from pyro_exact.autoregressive.pixel_net import Cursor, PixelNet
 from pyro_exact.checks import LARGEST_COUNT, check_kernel, check_size
-from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood
 from pyro_exact.nn.masked_convolution import MaskedConv2d, groups
 
 
@@ -32,15 +32,16 @@ class GatedPixelCNN(PixelNet):
 
     Args:
         shape: (C, H, W).
-        levels: Levels of a pixel; two make bits. use `None` for real data, when the likelihood must
+        levels: Levels of a pixel; two make bits. Use `None` for real data, when the likelihood must
             be given.
         width: Channels of either stack.
         depth: Layers after the first, which has a 7x7 kernel.
         kernel_size: Odd side of the kernels of these layers.
         head_width: Channels of the input of the last two convolutions.
         context_shape: Size of a context vector, or shape of a context map (channels, H, W).
-        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
-            categorical. With `DiscretizedLogisticMixture` a site is a pixel with all channels.
+        likelihood: Distribution of a site, as an object or by name; the default is Bernoulli for
+            two levels, otherwise categorical. With `DiscretizedLogisticMixture` a site is a pixel
+            with all channels.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, \*context_shape).
@@ -76,7 +77,7 @@ class GatedPixelCNN(PixelNet):
         kernel_size: int = 5,
         head_width: int = 1024,
         context_shape: int | Sequence[int] | None = None,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
         super().__init__(shape, levels, context_shape, likelihood)
         name = type(self).__name__

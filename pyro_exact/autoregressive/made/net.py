@@ -16,8 +16,7 @@ from pyro_exact.checks import (
     check_size,
     check_sizes,
 )
-from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
-from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.step_state import StepState
@@ -44,7 +43,7 @@ class MADE(CausalNet):
             example the `scans` of an image. By default 0, 1, ..., or with several masks random
             orders.
         seed: Seed of the masks.
-        likelihood: Distribution of an element; the default is Bernoulli.
+        likelihood: Distribution of an element, as an object or by name; the default is Bernoulli.
         context_dim: Size of a context vector on which every site may depend.
         dropout: Probability with which a hidden unit is dropped in training.
 
@@ -75,13 +74,13 @@ class MADE(CausalNet):
         masks: int = 1,
         order: Sequence[int] | Sequence[Sequence[int]] | None = None,
         seed: int = 0,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
         context_dim: int | None = None,
         dropout: float = 0.0,
     ) -> None:
         if context_dim is not None:
             context_dim = check_size("MADE", "context_dim", context_dim)
-        likelihood = BernoulliLikelihood() if likelihood is None else likelihood
+        likelihood = make_likelihood("bernoulli" if likelihood is None else likelihood)
         super().__init__(shape, check_scalar_sites("MADE", likelihood), context_dim)
 
         outputs = self.sites * likelihood.num_params

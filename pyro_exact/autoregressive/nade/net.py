@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet, check_scalar_sites
 from pyro_exact.checks import check_elements, check_size
-from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
-from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.orders import permutations
 from pyro_exact.nn.step_state import StepState
 from pyro_exact.ops.nade_recursion import nade_recursion
@@ -37,7 +36,7 @@ class NADE(CausalNet):
         width: Hidden units, :math:`H`.
         order: The order :math:`o`, a permutation of 0, ..., D - 1; by default the identity. Row
             :math:`d` of W, V and b belongs to the dimension at place d of the order.
-        likelihood: Distribution of an element; the default is Bernoulli.
+        likelihood: Distribution of an element, as an object or by name; the default is Bernoulli.
 
     Shape:
         - x: (\*batch, \*shape); theta: (\*batch, \*shape, likelihood.num_params).
@@ -65,9 +64,9 @@ class NADE(CausalNet):
         shape: int | Sequence[int],
         width: int = 500,
         order: Sequence[int] | None = None,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
-        likelihood = BernoulliLikelihood() if likelihood is None else likelihood
+        likelihood = make_likelihood("bernoulli" if likelihood is None else likelihood)
         super().__init__(shape, check_scalar_sites("NADE", likelihood))
         num_params = likelihood.num_params
         width = check_size("NADE", "width", width)

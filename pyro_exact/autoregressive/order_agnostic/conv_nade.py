@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from pyro_exact.autoregressive.order_agnostic.deep_nade import DeepNADE
 from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet, Orders
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size, check_sizes
-from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
-from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.conditioner import split_params
 from pyro_exact.nn.layout import channels_last
 
@@ -34,7 +33,7 @@ class ConvNADE(OrderAgnosticNet):
         orders: Orders of the ensemble: how many to draw, or permutations of the indices of
             the sites.
         seed: Seed used to draw orders.
-        likelihood: Distribution of an element; the default is Bernoulli.
+        likelihood: Distribution of an element, as an object or by name; the default is Bernoulli.
 
     Shape:
         - x: (\*batch, C, H, W); theta: (\*batch, C, H, W, likelihood.num_params).
@@ -64,9 +63,9 @@ class ConvNADE(OrderAgnosticNet):
         hidden_dims: Sequence[int] = (500, 500),
         orders: Orders = 1,
         seed: int = 0,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
-        likelihood = BernoulliLikelihood() if likelihood is None else likelihood
+        likelihood = make_likelihood("bernoulli" if likelihood is None else likelihood)
         super().__init__(shape, likelihood, orders, seed)
         kernels = check_sizes("ConvNADE", "kernels", kernels, most=LARGEST_COUNT)
         width = check_size("ConvNADE", "width", width)

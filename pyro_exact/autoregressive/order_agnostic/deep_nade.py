@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from pyro_exact.autoregressive.order_agnostic.net import Features, OrderAgnosticNet, Orders
 from pyro_exact.checks import check_elements, check_sizes
-from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
-from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.dropout import Dropout
 
 # All known sites move a hidden unit the same way, and Adam gives each weight the same step: without
@@ -39,7 +38,7 @@ class DeepNADE(OrderAgnosticNet):
         seed: Seed used to draw orders.
         dropout: Probability with which `conditionals` drops a hidden unit in training; steps drop
             none.
-        likelihood: Distribution of an element; the default is Bernoulli.
+        likelihood: Distribution of an element, as an object or by name; the default is Bernoulli.
 
     Shape:
         - x: (\*batch, \*shape); theta: (\*batch, \*shape, likelihood.num_params).
@@ -71,9 +70,9 @@ class DeepNADE(OrderAgnosticNet):
         orders: Orders = 1,
         seed: int = 0,
         dropout: float = 0.0,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
-        likelihood = BernoulliLikelihood() if likelihood is None else likelihood
+        likelihood = make_likelihood("bernoulli" if likelihood is None else likelihood)
         super().__init__(shape, likelihood, orders, seed)
         hidden_dims = check_sizes("DeepNADE", "hidden_dims", hidden_dims)
         if not hidden_dims:

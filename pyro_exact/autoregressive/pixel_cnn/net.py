@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyro_exact.autoregressive.pixel_cnn.cache import PixelCNNCache
 from pyro_exact.autoregressive.pixel_net import Cursor, PixelNet
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood
 from pyro_exact.nn.masked_convolution import MaskedConv2d, groups
 
 
@@ -35,8 +35,8 @@ class PixelCNN(PixelNet):
         depth: Residual blocks of the network.
         head_width: Channels between the last two convolutions; the paper uses 1024 for colours, 32
             for bits.
-        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
-            categorical.
+        likelihood: Distribution of a site, as an object or by name; the default is Bernoulli for
+            two levels, otherwise categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
@@ -68,7 +68,7 @@ class PixelCNN(PixelNet):
         width: int = 128,
         depth: int = 15,
         head_width: int = 1024,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
         super().__init__(shape, levels, likelihood=likelihood)
         depth = check_size("PixelCNN", "depth", depth, most=LARGEST_COUNT)

@@ -15,6 +15,7 @@ from pyro_exact.autoregressive.pixel_cnn_pp.stream import SCALES, PixelCNNppStre
 from pyro_exact.checks import LARGEST_COUNT, check_size, check_sizes
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.rescaled import initialize_once
 from pyro_exact.nn.step_state import StepState
 from pyro_exact.nn.weight_norm import WeightNormed
@@ -43,8 +44,9 @@ class PixelCNNpp(CausalNet):
         dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector, for example a one-hot class, which adds to every
             gate.
-        likelihood: Distribution of a pixel; by default a `DiscretizedLogisticMixture`. A
-            likelihood of single elements can be used for images of one channel.
+        likelihood: Distribution of a pixel, as an object or by name; by default a
+            `DiscretizedLogisticMixture`. A likelihood of single elements can be used for images of
+            one channel.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
@@ -78,7 +80,7 @@ class PixelCNNpp(CausalNet):
         components: int = 10,
         dropout: float = 0.5,
         context_dim: int | None = None,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
         name = type(self).__name__
         channels, height, image_width = check_sizes(name, "shape", shape, length=3)
@@ -188,7 +190,7 @@ def _of_pixels(
     channels: int,
     levels: int | None,
     components: int,
-    likelihood: Likelihood | None,
+    likelihood: AnyLikelihood | None,
 ) -> Likelihood:
     """Return the likelihood of whole pixels, or raise an error if it does not fit."""
     if likelihood is None:
@@ -198,6 +200,7 @@ def _of_pixels(
             )
         return DiscretizedLogisticMixture(channels, levels, components)
 
+    likelihood = make_likelihood(likelihood, channels, levels)
     if isinstance(likelihood, Likelihood):
         if not likelihood.site_shape and channels > 1:
             raise ValueError(

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_exact.autoregressive.pixel_net import Cursor
 from pyro_exact.autoregressive.pixel_rnn.diagonal_bilstm_cache import DiagonalBiLSTMCache
 from pyro_exact.autoregressive.pixel_rnn.net import LSTMLayer, PixelRNN, bias_column
-from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood
 
 
 class DiagonalBiLSTM(PixelRNN):
@@ -39,8 +39,8 @@ class DiagonalBiLSTM(PixelRNN):
         depth: LSTM layers of the network.
         head_width: Channels of the two convolutions before the last; the paper uses 1024 for
             colours, 32 for bits.
-        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
-            categorical.
+        likelihood: Distribution of a site, as an object or by name; the default is Bernoulli for
+            two levels, otherwise categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
@@ -71,7 +71,7 @@ class DiagonalBiLSTM(PixelRNN):
         width: int = 128,
         depth: int = 12,
         head_width: int = 1024,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
         super().__init__(
             shape,

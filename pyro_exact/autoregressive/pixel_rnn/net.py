@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyro_exact.autoregressive.pixel_net import PixelNet
 from pyro_exact.autoregressive.pixel_rnn.conv_lstm import ConvLSTM
 from pyro_exact.checks import LARGEST_COUNT, check_size
-from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood
 from pyro_exact.nn.masked_convolution import MaskedConv2d, groups
 
 
@@ -33,8 +33,8 @@ class PixelRNN(PixelNet):
             channels.
         depth: LSTM layers of the network.
         head_width: Channels of the two convolutions before the last.
-        likelihood: Distribution of a site; the default is Bernoulli for two levels, otherwise
-            categorical.
+        likelihood: Distribution of a site, as an object or by name; the default is Bernoulli for
+            two levels, otherwise categorical.
         kernel_size: Width of the convolution of the inputs of an LSTM.
         taps: Cells used by the convolution of the states of an LSTM.
         maps: Maps that are scanned in one loop.
@@ -50,7 +50,7 @@ class PixelRNN(PixelNet):
         width: int,
         depth: int,
         head_width: int,
-        likelihood: Likelihood | None,
+        likelihood: AnyLikelihood | None,
         *,
         kernel_size: int,
         taps: int,

@@ -18,6 +18,7 @@ from pyro_exact.autoregressive.pixel_snail.cache import PixelSNAILCache
 from pyro_exact.checks import LARGEST_COUNT, check_share, check_size, check_sizes, shown
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.rescaled import initialize_once
 from pyro_exact.nn.step_state import StepState
 from pyro_exact.nn.weight_norm import WeightNormed
@@ -51,9 +52,9 @@ class PixelSNAIL(CausalNet):
         dropout: Probability of dropping a hidden element in training.
         context_dim: Size of a context vector, for example a one-hot class or a latent vector, which
             adds to every gate.
-        likelihood: Distribution of a site, which must be a whole pixel. The default is a
-            `DiscretizedLogisticMixture`, or a `BernoulliLikelihood` for images of one channel
-            and two levels.
+        likelihood: Distribution of a site, as an object or by name, which must be a whole pixel.
+            The default is a `DiscretizedLogisticMixture`, or a `BernoulliLikelihood` for images of
+            one channel and two levels.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
@@ -91,7 +92,7 @@ class PixelSNAIL(CausalNet):
         components: int = 10,
         dropout: float = 0.5,
         context_dim: int | None = None,
-        likelihood: Likelihood | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
         name = type(self).__name__
         channels, height, image_width = check_sizes(name, "shape", shape, length=3)
@@ -211,7 +212,7 @@ class PixelSNAIL(CausalNet):
 
 
 def _of_pixels(
-    channels: int, levels: int, components: int, likelihood: Likelihood | None
+    channels: int, levels: int, components: int, likelihood: AnyLikelihood | None
 ) -> Likelihood:
     """Return the likelihood of whole pixels, or raise an error if it does not fit."""
     if likelihood is None:
@@ -219,6 +220,7 @@ def _of_pixels(
             return of_levels(levels)
         return DiscretizedLogisticMixture(channels, levels, components)
 
+    likelihood = make_likelihood(likelihood, channels, levels)
     whole = isinstance(likelihood, Likelihood) and prod(likelihood.site_shape) == channels
     if not whole or likelihood.levels != levels:
         raise ValueError(
