@@ -61,8 +61,8 @@ def _initialize(layer: Bijection, x: Tensor, context: Tensor | None, owner: str)
     if _depends_on_data(original, output, context):
         raise ValueError(
             f"{owner}.initialize expects layers that go from data to noise; got "
-            f"{type(original).__name__} from noise to data, which cannot be set from data. Build "
-            "it as Flow(base, bijection.inv)."
+            f"{type(original).__name__} from noise to data, which cannot be set from data. Turn "
+            "it around: use flow.inv in place of flow, or flow in place of flow.inv."
         )
     return output
 

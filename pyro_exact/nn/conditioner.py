@@ -49,15 +49,14 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
     def __init__(
         self,
         in_size: int | None = None,
-        context_shape: Sequence[int] | None = None,
+        context_shape: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.in_size = in_size
         self.context_shape: tuple[int, ...] | None = None
         if context_shape is not None:
-            self.context_shape = check_sizes(
-                type(self).__name__, "the context", context_shape, least=0
-            )
+            shape = context_shape if isinstance(context_shape, Sequence) else (context_shape,)
+            self.context_shape = check_sizes(type(self).__name__, "the context", shape, least=0)
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -88,7 +87,7 @@ class CausalConditioner(Conditioner):
     def __init__(
         self,
         dim: int,
-        context_shape: Sequence[int] | None = None,
+        context_shape: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(dim, context_shape)
         self.dim = dim
@@ -153,7 +152,7 @@ class DenseConditioner(Conditioner):
         hidden_dims: Sequence[int] = (64, 64),
         context_dim: int | None = None,
     ) -> None:
-        super().__init__(in_features, None if context_dim is None else (context_dim,))
+        super().__init__(in_features, context_dim)
         self.num_params = num_params
         self.net = hypernet(
             in_features + (context_dim or 0),
@@ -215,7 +214,7 @@ class ConvConditioner(Conditioner):
         edge: bool = True,
         log_scale_factor: float = 3.0,
     ) -> None:
-        super().__init__(in_channels, None if context_dim is None else (context_dim,))
+        super().__init__(in_channels, context_dim)
         self.num_params = num_params
         self.first = ScaledConv2d(
             in_channels, width, 3, edge=edge, log_scale_factor=log_scale_factor

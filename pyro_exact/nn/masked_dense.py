@@ -87,7 +87,7 @@ class MaskedDense(CausalConditioner):
         direct: bool = False,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(dim, None if context_dim is None else (context_dim,))
+        super().__init__(dim, context_dim)
         if dim < 1 or masks < 1 or (masks > 1 and seed is None):
             raise ValueError(
                 f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got "

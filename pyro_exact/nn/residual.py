@@ -119,7 +119,7 @@ class ResidualConditioner(Conditioner):
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
-        super().__init__(in_channels, None if context_dim is None else (context_dim,))
+        super().__init__(in_channels, context_dim)
         self.num_params = num_params
         self.first = WeightNormConv2d(2 * in_channels, width, 3)
         self.shift = None if context_dim is None else hypernet(context_dim, width)

@@ -32,7 +32,7 @@ class TokenConditioner(Conditioner):
         self,
         tokens: int,
         token_dim: int,
-        context_shape: Sequence[int] | None = None,
+        context_shape: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(token_dim, context_shape)
         self.tokens = tokens

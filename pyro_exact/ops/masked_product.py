@@ -69,6 +69,16 @@ class Blocks:
         return len(self.blocks)
 
 
+def masked_product_reference(
+    x: Tensor,
+    weight: Tensor,
+    degrees: Degrees,
+) -> Tensor:
+    """Return ``x @ (weight * mask).T`` as the formula says, using the mask of these degrees."""
+    mask = degree_mask(*degrees).to(weight.dtype)
+    return x @ (weight * mask).T
+
+
 def masked_product(
     x: Tensor,
     weight: Tensor,

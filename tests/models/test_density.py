@@ -55,7 +55,7 @@ def test_density_initialize_says_which_way_round_a_flow_goes(inverse):
         assert model.log_weight(x).mean() > before + 1
     else:
         with pytest.raises(
-            ValueError, match=r"from data to noise; .* Build it as Flow\(base, bijection.inv\)"
+            ValueError, match=r"from data to noise; .* Turn it around"
         ):
             model.initialize(x)
 

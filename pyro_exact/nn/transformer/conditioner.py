@@ -83,7 +83,7 @@ class TransformerConditioner(TokenConditioner):
         width = check_size(name, "width", width)
         check_elements(name, width, token_dim, num_params)
 
-        super().__init__(tokens, token_dim, None if context_dim is None else (context_dim,))
+        super().__init__(tokens, token_dim, context_dim)
         self.num_params = num_params
         self.embed = nn.Linear(token_dim, width)
         self.transformer = CausalTransformer(
