@@ -128,6 +128,7 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         return self.bijection.evaluate(draw(torch.Size(sample_shape)), self.context)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        check_tensor("Flow", "x", value)
         if self._validate_args:
             self._validate_sample(value)
 
