@@ -3,39 +3,18 @@
 import pyro
 import pytest
 import torch
+from helpers.any_order import SMALL, every, small_net, under
 from pyro import poutine
 from registry import net
 from scipy.stats import chisquare
 from torch.testing import assert_close
 
-from pyro_exact.autoregressive import Autoregressive, ConvNADE, DeepNADE
-
 pytestmark = pytest.mark.usefixtures("double")
 
-SMALL = {
-    "DeepNADE": lambda: DeepNADE((1, 2, 3), (15, 15)),
-    "ConvNADE": lambda: ConvNADE((1, 2, 3), 3, [2], (15, 15), orders=2),
-}
 
-
-@pytest.fixture(params=SMALL.values(), ids=list(SMALL))
+@pytest.fixture(params=SMALL)
 def small(request):
-    """A network of 6 sites with weights away from their initial values."""
-    made = request.param()
-    for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return made
-
-
-def every(sites):
-    """All binary vectors, (2^sites, sites)."""
-    return (torch.arange(2**sites)[:, None] >> torch.arange(sites) & 1).double()
-
-
-def under(made, orders):
-    """The distribution of a network under other orders than those it drew."""
-    made.orders = orders
-    return Autoregressive(made)
+    return small_net(request.param)
 
 
 @pytest.mark.parametrize("known", [[], [4], [5, 0, 2], [0, 1, 2, 3, 4]], ids=str)

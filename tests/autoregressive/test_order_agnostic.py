@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from helpers.any_order import SMALL, every, small_net, under
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from registry import net
@@ -18,30 +19,10 @@ from pyro_exact.train import evaluate
 
 pytestmark = pytest.mark.usefixtures("double")
 
-SMALL = {
-    "DeepNADE": lambda: DeepNADE((1, 2, 3), (15, 15)),
-    "ConvNADE": lambda: ConvNADE((1, 2, 3), 3, [2], (15, 15), orders=2),
-}
 
-
-@pytest.fixture(params=SMALL.values(), ids=list(SMALL))
+@pytest.fixture(params=SMALL)
 def small(request):
-    """A network of 6 sites with weights away from their initial values."""
-    made = request.param()
-    for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return made
-
-
-def every(sites):
-    """All binary vectors, (2^sites, sites)."""
-    return (torch.arange(2**sites)[:, None] >> torch.arange(sites) & 1).double()
-
-
-def under(made, orders):
-    """The distribution of a network under other orders than those it drew."""
-    made.orders = orders
-    return Autoregressive(made)
+    return small_net(request.param)
 
 
 def test_order_agnostic_estimator_over_subsets_has_the_mean_over_all_orders(small):

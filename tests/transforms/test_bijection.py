@@ -2,50 +2,22 @@
 
 import pytest
 import torch
+from helpers.counting import counted, perturb
 from registry import stack
 from torch import nn
 from torch.testing import assert_close
 
-from pyro_exact.nn import Conditioner, DenseConditioner
 from pyro_exact.transforms import (
     ActNorm,
-    Affine,
     Bijection,
     Compose,
     Conditioned,
-    Coupling,
     DiagonalAffine,
     Flatten,
-    Halves,
     Permute,
 )
 
 pytestmark = pytest.mark.usefixtures("double")
-
-
-class Counting(Conditioner):
-    """A conditioner that counts its evaluations, and may drop hidden numbers at random."""
-
-    def __init__(self, context_dim=None, dropout=0.0):
-        super().__init__(2, None if context_dim is None else (context_dim,))
-        self.net = DenseConditioner(2, 2, 2, (6,), context_dim)
-        self.dropout = nn.Dropout(dropout)
-        self.calls = 0
-        perturb(self)
-
-    def forward(self, x, context=None):
-        self.calls += 1
-        return self.dropout(self.net(x, context))
-
-
-def perturb(module, std=0.5):
-    for p in module.parameters():
-        nn.init.normal_(p, std=std)
-    return module
-
-
-def counted(context_dim=None, dropout=0.0):
-    return Coupling(Halves(4), Affine(), Counting(context_dim, dropout))
 
 
 class Scaled(Bijection):
