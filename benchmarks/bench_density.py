@@ -33,7 +33,7 @@ STEPS, BATCH, RATE = 800, 128, 3e-3
 EVERY, PATIENCE = 10, 25  # validate each 10 steps; stop after 250 without progress
 CACHE = Path(__file__).resolve().parents[1] / "build" / "density"
 WHAT = (
-    f"held-out nats at the defaults of each builder: Adam at {RATE}, cosine decay over {STEPS} steps of {BATCH} rows, "
+    f"Held-out nats at the defaults of each builder: Adam at {RATE}, cosine decay over {STEPS} steps of {BATCH} rows, "
     f"the best step on validation, a stop after {EVERY * PATIENCE} steps without progress; without iaf, which is maf "
     f"in the other direction"
 )

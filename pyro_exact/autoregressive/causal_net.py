@@ -214,15 +214,15 @@ class CausalNet(nn.Module, ABC):
         rows = self.to_sites(x)
         if rows.dim() == 1 + self._site_dims or not len(rows):
             raise ValueError(
-                f"{name} starts from a batch of data; got shape {tuple(x.shape)}. Add the batch "
+                f"{name} expects a batch of data; got shape {tuple(x.shape)}. Add the batch "
                 "dimension."
             )
 
         check_numbers(name, "data", x)
         if not (self.likelihood.support.check(x) & x.isfinite()).all():
             raise ValueError(
-                f"{name} starts from {self.likelihood.values}; got others. Compare the data with "
-                "the likelihood."
+                f"{name} expects data with {self.likelihood.values}; got other values. "
+                "Compare the data with the likelihood."
             )
         return cast(rows.reshape(-1, self.sites, *self.likelihood.site_shape), weight_of(self))
 

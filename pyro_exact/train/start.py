@@ -34,8 +34,8 @@ def check_start(run: RunRecord, last: Path, resume: bool) -> None:
     best = last.with_name(BEST)
     if os.path.exists(last):
         raise ValueError(
-            f"{last} exists. Go on from it with resume=True (--resume), or choose another folder "
-            f"(--out)."
+            f"{last} exists. Continue from it with resume=True (--resume), or choose another "
+            f"folder (--out)."
         )
     if os.path.exists(best):
         raise ValueError(
@@ -53,8 +53,8 @@ def _check_same_run(run: RunRecord, last: Path) -> None:
     ]
     if differences:
         raise ValueError(
-            f"{last} is the checkpoint of another run; different are {', '.join(differences)}. "
-            f"Resume with the same recipe, data and seed, or choose another folder (--out)."
+            f"{last} is the checkpoint of another run, whose settings differ: "
+            f"{', '.join(differences)}. Resume with the same recipe, data and seed, or choose another folder (--out)."
         )
 
 

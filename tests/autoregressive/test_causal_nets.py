@@ -280,9 +280,9 @@ def test_causal_net_scores_of_half_precision_are_summed_in_single(kind):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.zeros(10), r"starts from a batch of data; got shape \(10,\)"),
-        (torch.zeros(0, 10), r"starts from a batch of data; got shape \(0, 10\)"),
-        (torch.full((3, 10), torch.nan), "starts from values 0 and 1; got others"),
+        (torch.zeros(10), r"expects a batch of data; got shape \(10,\)"),
+        (torch.zeros(0, 10), r"expects a batch of data; got shape \(0, 10\)"),
+        (torch.full((3, 10), torch.nan), "expects data with values 0 and 1; got other values"),
         (torch.zeros(3, 9), r"shape \(\*batch, 10\); got \(3, 9\)"),
     ],
     ids=str,

@@ -442,7 +442,7 @@ def test_train_resumes_a_run(trained, run):
     again = ["train", "glow_digits", "--data", "toy.npz", "--out", "out", *SMALL]
     code, _, err = run(*again, "--training.steps", "5")
     assert code == 1
-    assert "exists. Go on from it with resume=True (--resume)" in err
+    assert "exists. Continue from it with resume=True (--resume)" in err
     assert run("train", "--resume", *again[1:], "--training.steps", "5")[0] == 0
     assert train.load_model("out/checkpoint.ckpt")[1].step == 5
 
