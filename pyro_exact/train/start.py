@@ -54,7 +54,8 @@ def _check_same_run(run: RunRecord, last: Path) -> None:
     if differences:
         raise ValueError(
             f"{last} is the checkpoint of another run, whose settings differ: "
-            f"{', '.join(differences)}. Resume with the same recipe, data and seed, or choose another folder (--out)."
+            f"{', '.join(differences)}. Resume with the same recipe, data and seed, or "
+            f"choose another folder (--out)."
         )
 
 
