@@ -26,7 +26,7 @@ venv: .venv/.test  ## set up .venv with what the tests and the docs need
 demo: .venv/.run  ## train a small Glow on real images (3 minutes on 2 cores) and write runs/demo/
 	$(BIN)/pyro-exact demo
 
-check: .venv/.test  ## lint, types and the fast tests (3 minutes on 2 cores)
+check: .venv/.test  ## lint, types and the fast tests
 	$(call heading,ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,7 +35,7 @@ check: .venv/.test  ## lint, types and the fast tests (3 minutes on 2 cores)
 	$(call heading,pytest)
 	$(BIN)/pytest --numprocesses auto -m "not slow"
 
-test: .venv/.test  ## lint, types, all tests with their coverage, and the generated pages (10 minutes on 2 cores)
+test: .venv/.test  ## lint, types, all tests with their coverage, and the generated pages (15 minutes on 2 cores, with the installation)
 	$(call heading,ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

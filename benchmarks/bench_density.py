@@ -1,4 +1,4 @@
-"""Held-out likelihood of every builder at its defaults, beside zuko's flows.
+"""Held-out likelihood of the builders at their defaults, beside zuko's flows.
 
     python benchmarks/bench_density.py                           everything
     python benchmarks/bench_density.py --targets wine --only maf   a part

@@ -15,9 +15,7 @@ from pyro_exact.autoregressive import CausalNet
 from pyro_exact.transforms import Bijection
 from pyro_exact.transforms.inverse import Inverse
 
-SECONDS_PER_MODULE = (
-    0.5  # of compiling on one core: two minutes for a Glow of 24 steps, 280 modules
-)
+SECONDS_PER_MODULE = 0.5  # of compiling on one core: a rough value, only for the message
 
 
 class Compilation(Callback):
