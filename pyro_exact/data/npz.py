@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pyro_exact.checks import printable
 from pyro_exact.data.archive import read_arrays
-from pyro_exact.data.images import SPLITS, Images, is_channels_last
+from pyro_exact.data.dataset import SPLITS
+from pyro_exact.data.images import Images, is_channels_last
 from pyro_exact.data.note import listed, note
 from pyro_exact.data.split import ALIASES, Split, assemble
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyro_exact.data import Images
-from pyro_exact.data.images import SPLITS
+from pyro_exact.data.dataset import SPLITS
 from pyro_exact.models import GenerativeModel
 
 
