@@ -38,12 +38,11 @@ class Batches(IterableDataset[Batch]):
         rank: Rank of this process, from 0 to ``world_size - 1``.
         world_size: How many processes train together.
         flip: If true, mirror each image left to right with probability 1/2.
-        labels: Optional classes, or real contexts, of the images; a batch is then a pair (images,
-            labels).
+        labels: Optional classes of the images; a batch is then a pair (images, labels).
 
     Shape:
         - images: (N, C, H, W); a batch is (B, C, H, W), of the same dtype.
-        - labels: (N,) or (N, context_dim); a batch has B of them.
+        - labels: (N,); a batch has (B,).
 
     Raises:
         TypeError: If a size is not an integer, or images or labels are not a tensor.
@@ -153,7 +152,7 @@ def _check_tensors(images: Tensor, labels: Tensor | None, batch_size: int, world
             f"got {batch_size} * {world_size}. Lower batch_size, or pass more images."
         )
 
-    if labels is not None and check_tensor("Batches", "labels", labels).shape[:1] != (total,):
+    if labels is not None and tuple(check_tensor("Batches", "labels", labels).shape) != (total,):
         raise ValueError(
             f"Batches expects labels of shape ({total},), one an image; got {tuple(labels.shape)}. "
             "Pass the labels of these images."

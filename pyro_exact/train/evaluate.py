@@ -95,8 +95,8 @@ def evaluate(
         batch_size: Images or samples that are scored together; except for the noise, the
             result does not depend on it.
         seed: Seed of the guide's noise.
-        labels: The class, or the real context, of each image, for a conditional model; the score is
-            then that of -log p(x | class).
+        labels: The class of each image, for a class-conditional model; the score is then that of
+            -log p(x | class).
 
     Raises:
         TypeError: If an argument has another type, for example an array instead of a tensor.
@@ -149,7 +149,7 @@ def _check_rows(images: Tensor, labels: Tensor | None) -> None:
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
 
     count = len(images)
-    if labels is not None and check_tensor("evaluate", "labels", labels).shape[:1] != (count,):
+    if labels is not None and tuple(check_tensor("evaluate", "labels", labels).shape) != (count,):
         raise ValueError(
             f"evaluate expects labels of shape ({count},), one an image; got "
             f"{tuple(labels.shape)}. Pass the labels of these images."
