@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyro_exact.train import RunRecord
 
 # The arguments of `load` that a checkpoint may carry.
-_SOURCE = ("name", "root", "valid_fraction", "seed")
+_SOURCE = ("name", "root", "valid_fraction", "seed", "binarize")
 
 
 def load_images(name: str, **options: Any) -> Images:

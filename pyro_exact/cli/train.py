@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -28,6 +28,7 @@ def train(
     data: str | None = None,
     data_root: Path | None = None,
     download: bool = False,
+    binarize: Literal["threshold", "sample"] | None = None,
     out: Path | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -46,6 +47,8 @@ def train(
             of the recipe.
         data_root: Folder of the torchvision data sets.
         download: If true, download a torchvision data set that is not there.
+        binarize: How to make bits of images: threshold compares each pixel with the middle, sample
+            draws it with a probability in proportion to the level. By default levels stay.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Seed of the weights, the order of the images, the noise and the validation split.
         resume: If true, continue from the checkpoint in the output folder.
@@ -72,9 +75,11 @@ def train(
         "root": data_root,
         "valid_fraction": valid_fraction,
         "seed": seed,
+        "binarize": binarize,
     }
     images = load_images(download=download, **asked)
     source = portable_source(asked)
+    chosen = chosen.for_classes(images.labels("train"))
 
     # The record names the data of this run, not the data that the recipe was made for.
     folder = out or Path("runs") / chosen.name

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from pyro_exact.checks import check_number, check_path, check_size, printable
+from pyro_exact.data.binarize import Binarization
+from pyro_exact.data.binarize import binarize as to_bits
 from pyro_exact.data.bundled import digits, photos
 from pyro_exact.data.folder import folder
 from pyro_exact.data.images import Images
@@ -36,6 +38,7 @@ def load(
     download: bool = False,
     valid_fraction: float | None = None,
     seed: int = 0,
+    binarize: Binarization | None = None,
 ) -> Images:
     """Load a data set.
 
@@ -69,6 +72,8 @@ def load(
             subfolders) to hold out; the default is 0.1. It has no effect on data sets with a
             validation split.
         seed: Seed of the choice of the images that are held out; ``photos`` has no random choice.
+        binarize: ``"threshold"`` or ``"sample"`` for images of bits; the default leaves the levels
+            as they are. See `pyro_exact.data.binarize`.
 
     Raises:
         FileNotFoundError: If there are no such data.
@@ -90,8 +95,10 @@ def load(
 
     known = known_name(name)
     if known is None:
-        return _load_path(str(name), fraction, seed)
-    return READERS[known](Options(place, download, fraction, seed))
+        images = _load_path(str(name), fraction, seed)
+    else:
+        images = READERS[known](Options(place, download, fraction, seed))
+    return images if binarize is None else to_bits(images, binarize, seed)
 
 
 def known_name(name: str | Path) -> str | None:

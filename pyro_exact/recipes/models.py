@@ -21,6 +21,7 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.checks import shown
+from pyro_exact.likelihoods.names import AnyLikelihood
 from pyro_exact.models import conv_vae, dense_vae, hierarchical_pixel_vae, iaf_vae, pixel_vae
 from pyro_exact.recipes.entries import (
     ModelEntry,
@@ -39,10 +40,11 @@ def made(
     order: Literal["scans"] | None = None,
     seed: int = 0,
     dropout: float = 0.0,
+    likelihood: AnyLikelihood | None = None,
 ) -> MADE:
     """Build a `MADE` whose orders a recipe can name: random orders, or ``"scans"`` of the image."""
     orders = scans(shape)[:masks] if order == "scans" else None
-    return MADE(shape, hidden_dims, masks, orders, seed, dropout=dropout)
+    return MADE(shape, hidden_dims, masks, orders, seed, likelihood, dropout=dropout)
 
 
 MODELS = {

@@ -14,6 +14,8 @@ from pyro_exact.recipes.plain import plain
 from pyro_exact.recipes.training import Training
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pyro_exact.models import GenerativeModel
 
 # A list of recipes must not import torch, which takes seconds. Therefore the methods that build a
@@ -51,7 +53,8 @@ class Recipe:
             and the settings are the arguments of the builder. A recipe cannot name any other code,
             so a recipe from an unknown source is safe to load. For a flow, ``noise`` holds settings
             of `flows.flow_pp_dequantizer`; the default is uniform noise. When a flow has a
-            ``context_dim``, the model is class-conditional, and this is the count of classes.
+            ``context_dim``, the model is class-conditional, and this is the count of classes; with
+            ``classes: auto`` it is taken from the labels of the data.
         data: Name of the data set used by the recipe.
         training: See `Training`.
         paper: See `Paper`.
@@ -88,6 +91,29 @@ class Recipe:
         values["training"] |= training
         return Recipe.from_dict(values, f"recipe {self.name}")
 
+    def for_classes(self, labels: Tensor | None) -> Recipe:
+        """Return the recipe with the number of classes of some labels, where it says `auto`.
+
+        Args:
+            labels: The classes of the training data, integers; `None` if they have none.
+
+        Raises:
+            ValueError: If the recipe needs labels, and there are none.
+        """
+        if self.model.get("classes") != "auto":
+            return self
+        if labels is None:
+            raise ValueError(
+                f"recipe {self.name} expects data with labels, because it says `classes: auto`; "
+                "got none. Choose data with labels, or leave classes out."
+            )
+
+        from pyro_exact.recipes.models import MODELS
+
+        model = {key: value for key, value in self.model.items() if key != "classes"}
+        setting = MODELS[model["name"]].context_setting
+        return dataclasses.replace(self, model={**model, setting: int(labels.max()) + 1})
+
     def filled(self) -> Recipe:
         """Return the recipe with all defaults of the model, because defaults may change later."""
         from pyro_exact.recipes.models import with_defaults
@@ -120,6 +146,12 @@ class Recipe:
             ValueError: If the model does not fit the shape, or exceeds the limits; then nothing was
                 allocated.
         """
+        if self.model.get("classes") == "auto":
+            raise ValueError(
+                f"recipe {self.name} expects a number of classes; got `auto`. Call "
+                "recipe.for_classes(labels) first."
+            )
+
         from pyro_exact.recipes.allowance import build_within
         from pyro_exact.recipes.models import MODELS
 
