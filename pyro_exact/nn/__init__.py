@@ -20,6 +20,7 @@ from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d
 from pyro_exact.nn.statistics import channel_statistics
 from pyro_exact.nn.token_conditioner import TokenConditioner
 from pyro_exact.nn.transformer import CausalTransformer, TransformerConditioner
+from pyro_exact.nn.velocity import Velocity
 
 __all__ = [
     "AttentionConditioner",
@@ -43,6 +44,7 @@ __all__ = [
     "ScaledConv2d",
     "TokenConditioner",
     "TransformerConditioner",
+    "Velocity",
     "WeightNormConv2d",
     "channel_statistics",
 ]
