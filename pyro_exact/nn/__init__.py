@@ -11,6 +11,7 @@ from pyro_exact.nn.conditioner import (
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
+from pyro_exact.nn.graph_dense import GraphDense
 from pyro_exact.nn.iaf_convolution import MaskedConvNet
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.masked_dense import MaskedDense
@@ -34,6 +35,7 @@ __all__ = [
     "FlowPPContextNet",
     "GatedConvDecoder",
     "GatedConvEncoder",
+    "GraphDense",
     "MaskedConv2d",
     "MaskedConvNet",
     "MaskedDense",

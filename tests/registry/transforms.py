@@ -334,6 +334,9 @@ TRANSFORMS |= {
         std=0.2,
     ),
     "gaussianization": Case(lambda c: gaussianization(3, 2, 3, c), (3,), True, std=0.2),
+    "maf of a graph": Case(
+        lambda c: maf(3, 2, (6,), c, adjacency=[[0, 0, 1], [1, 0, 1], [0, 0, 0]]), (3,), True
+    ),
     "naf": Case(lambda c: naf(3, 1, 4, 1, 1, (6,), c), (3,), True, std=0.2),
     "naf dense": Case(lambda c: naf(2, 1, 2, 2, 3, (6,), c), (2,), True, std=0.2),
     "sos": Case(lambda c: sos(3, 1, 2, 2, 3.0, (6,), c), (3,), True, std=0.2),
