@@ -50,7 +50,7 @@ def diagnose_checkpoint(
         labels = labels_for(model, data, source.split)
         _flow(model, images, None if labels is None else labels[index], about, title, out)
     else:
-        _guide(model, images, k, run.levels, about, title, out)
+        _guide(model, images, k, run.image_levels, about, title, out)
 
 
 def _is_flow(model: GenerativeModel) -> bool:
