@@ -99,8 +99,28 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
         ValueError: As `read_checkpoint`, if the weights do not fit the recipe, or if the model is
             not of a recipe.
     """
-    device = pick_device(device)
     run, weights = read_weights(path)
+    return rebuild(run, weights, path, device), run
+
+
+def rebuild(
+    run: RunRecord, weights: Mapping[str, Tensor], path: str | Path, device: str = "cpu"
+) -> GenerativeModel:
+    """Build the model of a run, and give it trained weights.
+
+    Args:
+        run: The record of the run.
+        weights: The weights by name, as in the state dict of the model.
+        path: The file that the weights come from; this name is used in errors.
+        device: ``"cuda"``, ``"cpu"``, ``"mps"``, or ``"auto"``, which uses CUDA if available.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        ValueError: If the weights do not fit the recipe, or the model is not of a recipe.
+    """
+    device = pick_device(device)
     recipe = run.recipe
     try:
         model = recipe.build(run.shape, run.levels, check=lambda model: _check_fit(model, weights))
@@ -112,7 +132,7 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
         ) from error
 
     model.load_state_dict(weights)
-    return model.eval().to(device), run
+    return model.eval().to(device)
 
 
 def load_weights(model: GenerativeModel, path: str | Path) -> RunRecord:
