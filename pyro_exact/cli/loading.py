@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyro_exact.checks import check_size, printable
+from pyro_exact.cli.arrays import check_suffix
 from pyro_exact.cli.data_args import CheckpointArgs, SplitArgs
 from pyro_exact.cli.output import say, tell
 from pyro_exact.recipes.parsing import closest_match
@@ -221,10 +222,4 @@ def random_index(
 
 def check_picture(out: Path) -> None:
     """Raise an error, before anything is computed, when a picture cannot be written to a path."""
-    from pyro_exact.files import check_writable
-
-    if out.suffix.lower() != ".png":
-        raise ValueError(
-            f"--out expects the name of a .png file; got {printable(out)!r}. Correct the suffix."
-        )
-    check_writable(out.parent)
+    check_suffix("--out", out, (".png",))

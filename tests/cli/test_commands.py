@@ -94,7 +94,7 @@ def test_train_leaves_what_the_other_commands_need(here, trained, run):
         ),
         (
             "sample out/checkpoint.ckpt --out samples.jpg",
-            "--out expects the name of a .png file; got 'samples.jpg'",
+            "--out expects the name of a .png, .npz, .npy or .csv file; got 'samples.jpg'",
         ),
     ],
 )
