@@ -30,6 +30,7 @@ from pyro_exact.recipes.entries import (
     order_agnostic,
 )
 from pyro_exact.recipes.parsing import closest_match
+from pyro_exact.recipes.tables import mixture, mixture_of, table
 
 
 def made(
@@ -58,13 +59,17 @@ MODELS = {
     "iaf_vae": builder(iaf_vae),
     "image_transformer": autoregressive(ImageTransformer),
     "made": autoregressive(made),
+    "maf": table(flows.maf),
+    "mixture": mixture_of(mixture),
     "nade": autoregressive(NADE),
     "nice": dequantized(flows.image_nice),
+    "nsf": table(flows.nsf),
     "pixel_cnn": autoregressive(PixelCNN),
     "pixel_cnn_pp": autoregressive(PixelCNNpp),
     "pixel_snail": autoregressive(PixelSNAIL),
     "pixel_vae": builder(pixel_vae),
     "real_nvp": dequantized(flows.image_real_nvp),
+    "real_nvp_table": table(flows.real_nvp),
     "row_lstm": autoregressive(RowLSTM),
     "tarflow": dequantized(flows.tarflow),
 }

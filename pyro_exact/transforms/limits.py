@@ -52,6 +52,8 @@ class Limits(Bijection):
 
     low: Tensor
     high: Tensor
+    has_low: Tensor
+    has_high: Tensor
 
     def __init__(self, low: Tensor, high: Tensor) -> None:
         low, high = (
@@ -69,8 +71,11 @@ class Limits(Bijection):
             )
 
         super().__init__(low.shape)
-        self.register_buffer("low", low)
-        self.register_buffer("high", high)
+        # Finite values where there is no limit, so that no branch has an infinite gradient.
+        self.register_buffer("has_low", low.isfinite())
+        self.register_buffer("has_high", high.isfinite())
+        self.register_buffer("low", low.where(self.has_low, 0.0))
+        self.register_buffer("high", high.where(self.has_high, 0.0))
         self.codomain = _Within(self)
 
     def transform(
@@ -80,13 +85,12 @@ class Limits(Bijection):
     ) -> tuple[Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         low, high, width = self._ends(x)
-        has_low, has_high = self.low.isfinite(), self.high.isfinite()
+        has_low, has_high = self.has_low, self.has_high
 
-        # From the nearer end of an interval; limits are replaced by 0 where there are none, so that
-        # the branches that are not taken have finite gradients.
+        # From the nearer end of an interval.
         below = low + width * x.sigmoid()
         above = high - width * (-x).sigmoid()
-        between = torch.where(x < 0, below, above).clamp(low, high)
+        between = torch.where(x < 0, below, above).clamp(low, torch.maximum(low, high))
         y = torch.where(has_low & has_high, between, x)
         y = torch.where(has_low & ~has_high, low + _exp(x, has_low & ~has_high), y)
         y = torch.where(has_high & ~has_low, high - _exp(-x, has_high & ~has_low), y)
@@ -105,7 +109,7 @@ class Limits(Bijection):
     ) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         low, high, width = self._ends(y)
-        has_low, has_high = self.low.isfinite(), self.high.isfinite()
+        has_low, has_high = self.has_low, self.has_high
 
         # An element without a limit has distance 1, and so logarithm 0.
         log_below = torch.where(has_low, y - low, 1.0).log()
@@ -116,11 +120,9 @@ class Limits(Bijection):
         return x, -(log_below + log_above - both).sum(-1)
 
     def _ends(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return both limits and the width, with finite values where there is no limit."""
-        low = self.low.nan_to_num(neginf=0.0).to(x.dtype)
-        high = self.high.nan_to_num(posinf=0.0).to(x.dtype)
-        both = self.low.isfinite() & self.high.isfinite()
-        return low, high, torch.where(both, high - low, 1.0)
+        """Return both limits, and the width of the intervals, which is 1 elsewhere."""
+        low, high = self.low.to(x.dtype), self.high.to(x.dtype)
+        return low, high, torch.where(self.has_low & self.has_high, high - low, 1.0)
 
     @property
     def sign(self) -> int:
@@ -139,12 +141,14 @@ class _Within(Constraint):
         self.layer = layer
 
     def check(self, value: Tensor) -> Tensor:
-        low, high = self.layer.low, self.layer.high
-        inside: Tensor = ((value >= low) & (value <= high)).all(-1)
+        layer = self.layer
+        above = ~layer.has_low | (value >= layer.low)
+        below = ~layer.has_high | (value <= layer.high)
+        inside: Tensor = (above & below & value.isfinite()).all(-1)
         return inside
 
     def __repr__(self) -> str:
-        return f"Limits({self.layer.low.tolist()}, {self.layer.high.tolist()})"
+        return f"Within({self.layer.low.tolist()}, {self.layer.high.tolist()})"
 
 
 @biject_to.register(_Within)
