@@ -160,7 +160,10 @@ def _declared(name: str, value: object, source: str) -> Column:
 
 
 def completed(
-    columns: Mapping[str, Array], declared: Mapping[str, Column], source: str
+    columns: Mapping[str, Array],
+    declared: Mapping[str, Column],
+    source: str,
+    complete: bool = False,
 ) -> list[Column]:
     """Return all columns but the dropped, with kinds, limits and categories found where not given.
 
@@ -168,6 +171,7 @@ def completed(
         columns: All values of each column: floats with NaN where missing, or texts with `None`.
         declared: The declared columns.
         source: Name of the table in an error.
+        complete: If true, return the declared columns alone, in their order.
 
     Raises:
         ValueError: If a declared column is absent, or a column cannot be used; the error names it.
@@ -180,7 +184,8 @@ def completed(
             )
 
     found = []
-    for name, values in columns.items():
+    for name in declared if complete else columns:
+        values = columns[name]
         column = _found(declared.get(name) or _inferred(name, values, source), values, source)
         if column.kind != "drop":
             found.append(column)

@@ -60,7 +60,10 @@ class Table(ArrayDataset):
 
 
 def make_table(
-    name: str, splits: Sequence[Raw], declared: Mapping[str, Column] | None = None
+    name: str,
+    splits: Sequence[Raw],
+    declared: Mapping[str, Column] | None = None,
+    complete: bool = False,
 ) -> Table:
     """Return a table of three splits.
 
@@ -69,6 +72,7 @@ def make_table(
         splits: The columns of train, valid and test: floats with NaN where a value is missing, or
             texts with `None`.
         declared: Columns that should not be inferred.
+        complete: If true, the table has the declared columns alone, in their order.
 
     Raises:
         ValueError: If the splits have different columns, or a value does not fit the column; the
@@ -90,7 +94,7 @@ def make_table(
             )
 
     together = {key: np.concatenate([part[key] for part in named]) for key in named[0]}
-    columns = completed(together, declared or {}, name)
+    columns = completed(together, declared or {}, name, complete)
     coded = [
         {column.name: encoded(column, part[column.name], name) for column in columns}
         for part in named

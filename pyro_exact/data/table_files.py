@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 
 from pyro_exact.checks import printable
 from pyro_exact.data.arrays import held_out_index
-from pyro_exact.data.columns import Column
 from pyro_exact.data.dataset import SPLITS
 from pyro_exact.data.note import note
+from pyro_exact.data.options import Options
 from pyro_exact.data.split import ALIASES
 from pyro_exact.data.table import Raw, Table, make_table
 
@@ -27,35 +26,34 @@ _SEPARATORS = (",", ";", "\t")
 _MISSING = ("?",)  # besides the texts that pandas knows, such as NA and an empty field
 
 
-def read_table(
-    path: Path, fraction: float, seed: int, declared: Mapping[str, Column] | None = None
-) -> Table:
+def read_table(path: Path, options: Options) -> Table:
     """Read a table from a file, of which parts are held out, or from a folder of three files.
 
     Args:
         path: A .csv, .tsv, .parquet or .npy file; or a folder with files named train, test and the
             optional valid, with one of these suffixes.
-        fraction: Fraction of the rows that remain for training to hold out for validation.
-        seed: Seed of the choice of these rows; a tenth of the rows of a single file is test,
-            whatever the seed.
-        declared: Columns that should not be inferred.
+        options: The fraction and the seed of the validation split, and declared columns. A tenth of
+            the rows of a single file is test, whatever the seed.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ModuleNotFoundError: If pandas or pyarrow is required and missing.
         ValueError: If the file is damaged, or a column cannot be used.
     """
-    name = printable(path.stem)
+    name, fraction, seed = printable(path.stem), options.fraction, options.seed
     if path.is_dir():
         files = split_files(path)
         parts = {split: read_rows(file) for split, file in files.items()}
         if "valid" not in parts:
             train = parts["train"]
-            kept, valid, _ = _held_out(train, fraction, seed, f"{name}: train", test=False)
+            kept, valid, _ = hold_out_rows(train, fraction, seed, f"{name}: train", test=False)
             parts |= {"train": kept, "valid": valid}
-        return make_table(name, [parts[split] for split in SPLITS], declared)
+        return make_table(
+            name, [parts[split] for split in SPLITS], options.columns, options.complete
+        )
 
-    return make_table(name, _held_out(read_rows(path), fraction, seed, name), declared)
+    parts_of = hold_out_rows(read_rows(path), fraction, seed, name)
+    return make_table(name, parts_of, options.columns, options.complete)
 
 
 def split_files(folder: Path) -> dict[str, Path]:
@@ -179,10 +177,18 @@ def _values(series: Any, path: Path) -> NDArray[Any]:
     return texts
 
 
-def _held_out(
+def hold_out_rows(
     rows: Raw, fraction: float, seed: int, name: str, test: bool = True
 ) -> list[dict[str, NDArray[Any]]]:
-    """Return the columns of train, valid and test."""
+    """Return the columns of train, valid and test.
+
+    Args:
+        rows: The columns.
+        fraction: Fraction of the rows to hold out for validation.
+        seed: Seed of the choice of these rows.
+        name: Name of the table in an error.
+        test: If false, no rows are held out for the test.
+    """
     total = len(next(iter(rows.values())))
     if test:
         index = held_out_index(total, fraction, TEST_FRACTION, seed, name)
