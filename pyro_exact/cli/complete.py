@@ -54,7 +54,7 @@ def complete(
 
     check_size("complete", "--completions", completions, 1, LARGEST_COUNT)
     check_picture(out)
-    checkpoint = find_checkpoint(source.checkpoint)
+    checkpoint = find_checkpoint(source)
     model, run = load_checkpoint_file(checkpoint, source.device)
     given = _conditioned(checkpoint, model, run.recipe.model["name"], label)
 
@@ -65,14 +65,14 @@ def complete(
         torch.manual_seed(source.seed)
     visible = _visible(mask, run)
     columns = completions + 2
-    check_grid(len(images) * columns, run.shape, columns)
+    check_grid(len(images) * columns, run.image_shape, columns)
 
     # Hidden pixels are grey in the first column.
-    grey = torch.tensor((run.levels - 1) / 2)
-    drawn = _draw(given, images, visible.expand(run.shape), completions)
+    grey = torch.tensor((run.image_levels - 1) / 2)
+    drawn = _draw(given, images, visible.expand(run.image_shape), completions)
     rows = torch.cat((images.where(visible, grey)[None], drawn, images[None]))
     pictures = rows.transpose(0, 1).flatten(0, 1)
-    save_grids({"seen, completions, image": pictures}, run.levels, out, columns=columns)
+    save_grids({"seen, completions, image": pictures}, run.image_levels, out, columns=columns)
     tell(f"Wrote {out}.")
 
 
@@ -110,8 +110,8 @@ def _read_image(path: Path, run: RunRecord) -> Tensor:
     from pyro_exact.data.image_files import read_images
 
     images = read_images([path]).images
-    _check_shape(path, tuple(images.shape[1:]), run.shape)
-    return images.long() * run.levels // 256
+    _check_shape(path, tuple(images.shape[1:]), run.image_shape)
+    return images.long() * run.image_levels // 256
 
 
 def _visible(mask: str, run: RunRecord) -> Tensor:
@@ -119,10 +119,10 @@ def _visible(mask: str, run: RunRecord) -> Tensor:
     from pyro_exact.data.image_files import read_images
 
     if mask == "half":
-        visible = _first_half(run.shape)
+        visible = _first_half(run.image_shape)
     else:
         visible = read_images([Path(mask)]).images[0].amin(0) > 127
-        _check_shape(mask, (run.shape[0], *visible.shape), run.shape)
+        _check_shape(mask, (run.image_shape[0], *visible.shape), run.image_shape)
 
     if bool(visible.all()):
         raise ValueError(

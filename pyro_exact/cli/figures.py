@@ -61,7 +61,7 @@ def sample(
     labels = _labels(model, label)
     each = max(1, total // len(labels)) if labels else total
     columns = each if len(labels) > 1 else max(8, math.isqrt(total - 1) + 1)
-    check_grid(each * max(1, len(labels)), run.shape, columns)
+    check_grid(each * max(1, len(labels)), run.image_shape, columns)
     train = images_for(source, run).train if nearest else None
 
     grids = {}
@@ -71,7 +71,7 @@ def sample(
         grids[title] = drawn = _draw(model, each, t, labels)
         if train is not None:
             grids[f"{title}: nearest training images"] = nearest_of(drawn.cpu(), train)
-    save_grids(grids, run.levels, out, columns=columns, rows=len(temperatures))
+    save_grids(grids, run.image_levels, out, columns=columns, rows=len(temperatures))
     tell(f"Wrote {out}.")
 
 
@@ -97,7 +97,7 @@ def interpolate(
     check_picture(out)
     model, run = _load_flow(source)
     images = random_images(source, images_for(source, run), n, default=8, each=2)
-    check_grid(len(images) // 2 * steps, run.shape, steps)
+    check_grid(len(images) // 2 * steps, run.image_shape, steps)
 
     z = model.encode(images.to(next(model.parameters()).device))
     weights = torch.linspace(0, 1, steps, device=z.device)[:, None]
@@ -105,7 +105,7 @@ def interpolate(
     for first, last in zip(*z.chunk(2), strict=True):
         rows.append(model.decode(torch.lerp(first, last, weights)))
 
-    save_grids({"real, between, real": torch.cat(rows)}, run.levels, out, columns=steps)
+    save_grids({"real, between, real": torch.cat(rows)}, run.image_levels, out, columns=steps)
     tell(f"Wrote {out}.")
 
 
@@ -126,7 +126,7 @@ def reconstruct(
     check_picture(out)
     model, run = _load_flow(source)
     images = random_images(source, images_for(source, run), n, default=64)
-    check_grid(len(images), run.shape)
+    check_grid(len(images), run.image_shape)
 
     images = images.to(next(model.parameters()).device)
     with torch.no_grad():
@@ -143,10 +143,10 @@ def reconstruct(
         "images": images,
         "to noise and back": back,
         f"error, white is {largest:.2g} of a level": (
-            (run.levels - 1) * (error / largest.clamp(min=1e-30))
+            (run.image_levels - 1) * (error / largest.clamp(min=1e-30))
         ),
     }
-    save_grids(grids, run.levels, out)
+    save_grids(grids, run.image_levels, out)
     tell(f"Wrote {out}.")
 
 

@@ -17,6 +17,7 @@ from pyro_exact.cli.complete import complete
 from pyro_exact.cli.demo import demo
 from pyro_exact.cli.diagnose import diagnose_checkpoint
 from pyro_exact.cli.evaluate import evaluate
+from pyro_exact.cli.export import export
 from pyro_exact.cli.figures import interpolate, reconstruct, sample
 from pyro_exact.cli.output import say
 from pyro_exact.cli.recipes import recipes
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "interpolate": interpolate,
     "reconstruct": reconstruct,
     "diagnose": diagnose_checkpoint,
+    "export": export,
     "recipes": recipes,
     "demo": demo,
 }
@@ -50,6 +52,7 @@ _LOWER = {
     "interpolate": "--n or --steps",
     "reconstruct": "--n",
     "diagnose": "--n or --k",
+    "export": "nothing: use a larger machine",
     "demo": "--training.batch_size",
 }
 

@@ -82,10 +82,10 @@ def train(
     fit(
         chosen,
         images,
-        folder,
-        seed,
-        resume,
-        source,
+        out=folder,
+        seed=seed,
+        resume=resume,
+        source=source,
         device=device,
         devices=devices,
         nodes=nodes,
@@ -110,13 +110,16 @@ def _write_results(
 
     model = model.to(pick_device(device))
     index, labels = validation_subset(images, recipe.training), labels_for(model, images, "valid")
-    score = evaluate(model, images.valid[index], labels=None if labels is None else labels[index])
+    score = evaluate(
+        model, images.split("valid")[index], labels=None if labels is None else labels[index]
+    )
 
     # Printed before anything is written, because a disk may be full.
     tell(f"validation: {score}, {score.in_nats()}")
     step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
     if step != run.step:
-        tell(f"lowest: {lowest:.4f} bits/dim after {step} steps, in {BEST}")
+        shown = f"{run.reported(lowest):.4f} {run.reported_unit}"
+        tell(f"lowest: {shown} after {step} steps, in {BEST}")
 
     write_json(result_of(run, model, images, "valid", score), out / "train.json")
     with atomic_write(out / "recipe.yaml") as partial:

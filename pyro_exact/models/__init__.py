@@ -9,6 +9,7 @@ from pyro_exact.models.hierarchical_pixel_vae import HierarchicalPixelVAE, hiera
 from pyro_exact.models.iaf_vae import ResNetVAE, iaf_vae
 from pyro_exact.models.mixed import Mixed
 from pyro_exact.models.order_agnostic import OrderAgnostic
+from pyro_exact.models.pair import Pair
 from pyro_exact.models.pixel_vae import pixel_vae
 from pyro_exact.models.vae import VAE
 
@@ -20,6 +21,7 @@ __all__ = [
     "HierarchicalPixelVAE",
     "Mixed",
     "OrderAgnostic",
+    "Pair",
     "ResNetVAE",
     "conv_vae",
     "dense_vae",

@@ -102,16 +102,17 @@ class Recipe:
 
     def build(
         self,
-        shape: tuple[int, int, int],
-        levels: int,
+        shape: tuple[int, ...],
+        levels: int | None,
         limits: Limits = LARGEST_MODEL,
         check: Callable[[GenerativeModel], object] = lambda model: None,
     ) -> GenerativeModel:
-        """Return the model for images.
+        """Return the model for data of a shape.
 
         Args:
-            shape: Shape (C, H, W) of an image.
-            levels: Levels; the values of an element are 0, ..., levels - 1.
+            shape: Shape of a row of the data, (C, H, W) of an image.
+            levels: Levels; the values of an element are 0, ..., levels - 1. `None` for real
+                elements.
             limits: Limits of the resources for building the model.
             check: Called with the model before memory for the weights is allocated; this function
                 may raise an error because of the shapes of the weights.

@@ -1,4 +1,4 @@
-"""The data of a run in the form used by Lightning: training batches and validation images."""
+"""The data of a run in the form used by Lightning: training batches and validation rows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pyro_exact.data import Batches, Images
+from pyro_exact.data import Batches, Dataset
 from pyro_exact.data.batches import Batch
+from pyro_exact.data.dataset import SPLITS
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes import Training
-from pyro_exact.train.labels import labels_for
 
 
-class ImageDataModule(lightning.LightningDataModule):
-    """Training batches from the current step on, and the validation images as a single batch.
+class DataModule(lightning.LightningDataModule):
+    """Training batches from the current step on, and the validation rows as a single batch.
 
     Args:
         batches: The training batches; this object sets their step and rank when training starts.
-        valid: The validation images, or a pair of images and labels.
+        valid: The validation rows, or a pair of rows and conditions.
     """
 
     def __init__(self, batches: Batches, valid: Batch) -> None:
@@ -39,60 +39,111 @@ class ImageDataModule(lightning.LightningDataModule):
         return DataLoader(batches, batch_size=None)  # `evaluate` makes batches of its own
 
 
-def image_data_module(
-    model: GenerativeModel, images: Images, training: Training, seed: int, processes: int
-) -> ImageDataModule:
+def data_module(
+    model: GenerativeModel, data: Dataset, training: Training, seed: int, processes: int
+) -> DataModule:
     """Return the data of a run.
 
     Args:
-        model: The model to train; if it is class-conditional, batches have labels.
-        images: The data set.
-        training: Settings: the size of a batch, flips, and how many validation images are used.
-        seed: Seed of the order of the images and of the flips.
+        model: The model to train; if it is conditional, batches have labels or contexts.
+        data: The data set.
+        training: Settings: the size of a batch, flips, and how many validation rows are used.
+        seed: Seed of the order of the rows and of the flips.
         processes: Processes that share a batch.
 
     Raises:
         ValueError: If a batch cannot be divided among the processes, or is larger than the data.
     """
     batches = Batches(
-        images.train,
-        _batch_size_of_each(training.batch_size, processes),
+        data.split("train"),
+        _rows_of_each(training, processes),
         seed,
         world_size=processes,
         flip=training.flip,
-        labels=labels_for(model, images, "train"),
+        conditions=labels_for(model, data, "train"),
+        parts=training.accumulate,
     )
 
-    index = validation_subset(images, training)
-    labels = labels_for(model, images, "valid")
-    valid = images.valid[index]
-    return ImageDataModule(batches, valid if labels is None else (valid, labels[index]))
+    index = validation_subset(data, training)
+    conditions = labels_for(model, data, "valid")
+    valid = data.split("valid")[index]
+    return DataModule(batches, valid if conditions is None else (valid, conditions[index]))
 
 
-def validation_subset(images: Images, training: Training) -> Tensor:
-    """Return the indices of the validation images that are scored during training.
+def validation_subset(data: Dataset, training: Training) -> Tensor:
+    """Return the indices of the validation rows that are scored during training.
 
     They are spread evenly over the split, because a split may be sorted by class.
     """
-    total = len(images.valid)
+    total = len(data.split("valid"))
     count = min(training.validate_on or total, total)
     return torch.linspace(0, total - 1, count).long()
 
 
 def split_batch(batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """Return the images of a batch, and the labels if it has any."""
+    """Return the rows of a batch, and the labels or contexts if it has any."""
     if isinstance(batch, Tensor):
         return batch, None
-    images, labels = batch
-    return images, labels
+    rows, conditions = batch
+    return rows, conditions
 
 
-def _batch_size_of_each(batch_size: int, processes: int) -> int:
-    """Return how many images of a batch each process takes."""
-    if processes < 1 or batch_size % processes:
+def labels_for(model: GenerativeModel, data: Dataset, split: str) -> Tensor | None:
+    """Return the classes or the contexts of a split on which a model is conditioned, or `None`.
+
+    A class-conditional model is given the labels, and any other model the contexts if there are
+    any.
+
+    Args:
+        model: A model; ``classes`` must be `None` if the model is not class-conditional.
+        data: A data set.
+        split: ``"train"``, ``"valid"`` or ``"test"``.
+
+    Raises:
+        ValueError: If the model is class-conditional and the data have no classes, or classes that
+            the model does not have.
+    """
+    if model.classes is None:
+        return data.context(split)
+
+    labels, owner = data.labels(split), f"{data.name}, {split}"
+    if labels is None:
+        raise ValueError(
+            f"{owner} expects a label for each row, for a model of {model.classes} classes; got "
+            f"none. Choose data with labels, or a model without classes."
+        )
+
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= model.classes:
+        raise ValueError(
+            f"{owner} expects classes from 0 to {model.classes - 1}, as the model has them; got "
+            f"labels from {lowest} to {highest}. Number the classes 0, 1, ..., or build the model "
+            f"with more classes."
+        )
+    return labels
+
+
+def check_labels(model: GenerativeModel, data: Dataset) -> None:
+    """Raise an error before a run if the classes of a split do not fit the model.
+
+    The test split may lack labels, because training does not use it.
+
+    Raises:
+        ValueError: As `labels_for`.
+    """
+    for split in SPLITS:
+        if split != "test" or data.labels(split) is not None:
+            labels_for(model, data, split)
+
+
+def _rows_of_each(training: Training, processes: int) -> int:
+    """Return how many rows of a batch each process takes at a time."""
+    batch_size, parts = training.batch_size, processes * training.accumulate
+    if batch_size % parts:
+        shares = f" times training.accumulate = {training.accumulate}" * (training.accumulate > 1)
         raise ValueError(
             f"training.batch_size expects a multiple of the number of processes (devices times "
-            f"nodes), because they share a batch; got {batch_size} for {processes}. Change one of "
-            f"the two."
+            f"nodes){shares}, because they share a batch; got {batch_size} for {parts}. Change one "
+            f"of the two."
         )
-    return batch_size // processes
+    return batch_size // parts
