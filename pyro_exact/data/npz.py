@@ -48,8 +48,8 @@ def npz(path: Path, name: str, options: Options) -> Dataset:
     Shape:
         - train, valid, test: (N, C, H, W); (N, H, W) for grey images; or (N, D) for vectors of
           uint8 levels. Floats and other integers of shape (N, D) are a table. Images of at least 5
-          x 5 pixels with 1, 3 or 4 channels in
-          the last dimension, (N, H, W, C), are transposed, and a `DataWarning` says so.
+          x 5 pixels with 1, 3 or 4 channels in the last dimension, (N, H, W, C), are transposed,
+          and a `DataWarning` says so.
         - labels: (N,).
 
     Raises:

@@ -151,7 +151,7 @@ class _Within(Constraint):
         return f"Within({self.layer.low.tolist()}, {self.layer.high.tolist()})"
 
 
-@biject_to.register(_Within)
+@biject_to.register(_Within)  # type: ignore[untyped-decorator]
 def _to_limits(constraint: Any) -> Limits:
     """Return the layer itself as the stock map from real vectors, used by automatic guides."""
     layer: Limits = constraint.layer
