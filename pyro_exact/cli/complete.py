@@ -64,16 +64,16 @@ def complete(
         torch.manual_seed(source.seed)
     visible = _visible(mask, run)
     columns = completions + 2
-    check_grid(len(images) * columns, run.shape, columns)
+    check_grid(len(images) * columns, run.image_shape, columns)
 
     # Hidden pixels are grey in the first column.
-    grey = torch.tensor((run.levels - 1) / 2)
+    grey = torch.tensor((run.image_levels - 1) / 2)
     device = next(given.parameters()).device
-    observed = visible.expand(run.shape).to(device)
+    observed = visible.expand(run.image_shape).to(device)
     drawn = given.complete(images.to(device), observed, completions, progress=True).cpu()
     rows = torch.cat((images.where(visible, grey)[None], drawn, images[None]))
     pictures = rows.transpose(0, 1).flatten(0, 1)
-    save_grids({"seen, completions, image": pictures}, run.levels, out, columns=columns)
+    save_grids({"seen, completions, image": pictures}, run.image_levels, out, columns=columns)
     tell(f"Wrote {out}.")
 
 
@@ -99,8 +99,8 @@ def _read_image(path: Path, run: RunRecord) -> Tensor:
     from pyro_exact.data.image_files import read_images
 
     images = read_images([path]).images
-    _check_shape(path, tuple(images.shape[1:]), run.shape)
-    return images.long() * run.levels // 256
+    _check_shape(path, tuple(images.shape[1:]), run.image_shape)
+    return images.long() * run.image_levels // 256
 
 
 def _visible(mask: str, run: RunRecord) -> Tensor:
@@ -108,10 +108,10 @@ def _visible(mask: str, run: RunRecord) -> Tensor:
     from pyro_exact.data.image_files import read_images
 
     if mask == "half":
-        visible = _first_half(run.shape)
+        visible = _first_half(run.image_shape)
     else:
         visible = read_images([Path(mask)]).images[0].amin(0) > 127
-        _check_shape(mask, (run.shape[0], *visible.shape), run.shape)
+        _check_shape(mask, (run.image_shape[0], *visible.shape), run.image_shape)
 
     if bool(visible.all()):
         raise ValueError(

@@ -52,7 +52,7 @@ def diagnose_checkpoint(
     if model.noise_map(images.to(next(model.parameters()).device)) is not None:
         _flow(model, images, conditions, about, title, out)
     else:
-        _guide(model, images, k, run.levels, about, title, out)
+        _guide(model, images, k, run.image_levels, about, title, out)
 
 
 def _flow(

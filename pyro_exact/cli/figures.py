@@ -37,7 +37,7 @@ def interpolate(
     check_picture(out)
     model, run = _load(source)
     images = random_images(source, images_for(source, run), n, default=8, each=2)
-    check_grid(len(images) // 2 * steps, run.shape, steps)
+    check_grid(len(images) // 2 * steps, run.image_shape, steps)
 
     z = model.encode(images.to(next(model.parameters()).device))
     weights = torch.linspace(0, 1, steps, device=z.device).view(-1, *[1] * (z.dim() - 1))
@@ -45,7 +45,7 @@ def interpolate(
     for first, last in zip(*z.chunk(2), strict=True):
         rows.append(model.decode(torch.lerp(first, last, weights)))
 
-    save_grids({"real, between, real": torch.cat(rows)}, run.levels, out, columns=steps)
+    save_grids({"real, between, real": torch.cat(rows)}, run.image_levels, out, columns=steps)
     tell(f"Wrote {out}.")
 
 
@@ -66,7 +66,7 @@ def reconstruct(
     check_picture(out)
     model, run = _load(source)
     images = random_images(source, images_for(source, run), n, default=64)
-    check_grid(len(images), run.shape)
+    check_grid(len(images), run.image_shape)
 
     images = images.to(next(model.parameters()).device)
     with torch.no_grad():
@@ -79,10 +79,10 @@ def reconstruct(
         "images": images,
         "to noise and back": back,
         f"error, white is {largest:.2g} of a level": (
-            (run.levels - 1) * (error / largest.clamp(min=1e-30))
+            (run.image_levels - 1) * (error / largest.clamp(min=1e-30))
         ),
     }
-    save_grids(grids, run.levels, out)
+    save_grids(grids, run.image_levels, out)
     tell(f"Wrote {out}.")
 
 

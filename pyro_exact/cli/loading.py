@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyro_exact.train import RunRecord
 
 # The arguments of `load` that a checkpoint may carry.
-_SOURCE = ("name", "root", "valid_fraction", "seed", "binarize")
+_SOURCE = ("name", "root", "valid_fraction", "seed", "columns", "binarize")
 
 
 def load_images(name: str, **options: Any) -> Images:
@@ -148,7 +148,7 @@ def images_for(args: CheckpointArgs, run: RunRecord) -> Images:
             f"Say where they are, with --data and --data-root."
         ) from error
 
-    if (images.shape, images.levels) != (run.shape, run.levels):
+    if (images.event_shape, images.levels) != (run.shape, run.levels):
         raise ValueError(
             f"The model expects images of shape {run.shape} with {run.levels} levels, as it was "
             f"trained on; got {images.shape} with {images.levels} from {images.name}. Choose other "

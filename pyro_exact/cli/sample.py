@@ -174,7 +174,7 @@ def _save_pictures(
         grids[title] = x
         if train is not None:
             grids[f"{title}: nearest training images"] = nearest(x, train)
-    save_grids(grids, run.levels, out, columns=columns, rows=len(drawn))
+    save_grids(grids, run.image_levels, out, columns=columns, rows=len(drawn))
 
 
 def _arrays(drawn: Draws, labels: list[int], each: int) -> dict[str, Any]:

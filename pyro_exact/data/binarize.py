@@ -8,12 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pyro_exact.data.dataset import Dataset
 from pyro_exact.data.images import Images
 
 Binarization = Literal["threshold", "sample"]
 
 
-def binarize(images: Images, how: Binarization, seed: int = 0) -> Images:
+def binarize(images: Dataset, how: Binarization, seed: int = 0) -> Images:
     r"""Return images of bits. Use it for models of binary images, such as NADE.
 
     ``"threshold"`` sets a pixel x of L levels to 1 if x > (L - 1) / 2. ``"sample"`` draws it with
@@ -26,6 +27,7 @@ def binarize(images: Images, how: Binarization, seed: int = 0) -> Images:
         seed: Seed of the draws of train and valid; the test split never depends on it.
 
     Raises:
+        TypeError: If the data are not images.
         ValueError: If ``how`` is another word.
 
     Reference:
@@ -42,11 +44,18 @@ def binarize(images: Images, how: Binarization, seed: int = 0) -> Images:
             f"binarize expects how as 'threshold' or 'sample'; got {how!r}. Choose one."
         )
 
+    if not isinstance(images, Images):
+        raise TypeError(
+            f"binarize expects images; got {images!r}. Leave it out, or choose other data."
+        )
+
+    levels = images.levels
+
     def bits(x: Tensor, seed: int) -> Tensor:
         if how == "threshold":
-            return (2 * x.int() > images.levels - 1).to(torch.uint8)
+            return (2 * x.int() > levels - 1).to(torch.uint8)
         generator = torch.Generator().manual_seed(seed)
-        probability = x.float() / (images.levels - 1)
+        probability = x.float() / (levels - 1)
         return torch.bernoulli(probability, generator=generator).to(torch.uint8)
 
     return replace(

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.checks import check_event, check_finite, check_floating, check_size
 from pyro_exact.distributions.flow import Flow
+from pyro_exact.distributions.mixture import Mixture
 from pyro_exact.models.classes import one_hot
 from pyro_exact.models.generative_model import GenerativeModel, checked_count, refuse_temperature
-from pyro_exact.models.initialization import initialize_flow
+from pyro_exact.models.initialization import initialize_flow, initialize_mixture
 from pyro_exact.models.noise_map import NoiseMap
 from pyro_exact.nn.finite import check_output
 from pyro_exact.nn.precision import cast as cast_to
@@ -125,6 +126,8 @@ class Density(GenerativeModel):
             self.net.initialize(x)
         elif isinstance(self.distribution, Flow):
             initialize_flow(self.distribution, self._cast(x), "Density", self._context)
+        elif isinstance(self.distribution, Mixture):
+            initialize_mixture(self.distribution, self._cast(x), "Density")
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None, progress: bool = False) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import pyro
 import pyro.poutine as poutine
 import torch
+from pyro.infer import Trace_ELBO
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
@@ -125,6 +126,25 @@ class GenerativeModel(Abilities, nn.Module, ABC):
     def initialize(self, x: Tensor) -> None:
         """Set the parameters that depend on data, using a batch; see `Bijection.initialize`."""
         self.check(x)
+
+    def prepare(self, x: Tensor) -> None:
+        """Create the parameters that depend on the shape of a batch; by default there are none.
+
+        `fit` calls it before it makes the optimiser.
+        """
+
+    def loss(self, x: Tensor, elbo: Trace_ELBO, size: int) -> Tensor:
+        """Return the training loss of a batch, differentiable: minus the ELBO in nats, summed.
+
+        Args:
+            x: A batch.
+            elbo: The estimator of the ELBO.
+            size: Rows of the training data, used by models with global latents.
+        """
+        # The negative ELBO: log q(z | x) - log p(x, z), with z from the guide q.
+        plate = pyro.plate("data", len(x))
+        loss: Tensor = elbo.differentiable_loss(plate(self.generate), plate(self.infer), x)
+        return loss
 
     def log_weight(self, x: Tensor, samples: int | None = None) -> Tensor:
         r"""Return a sample of log p(x, z) - log q(z | x) for each x, in nats, of shape (len(x),).

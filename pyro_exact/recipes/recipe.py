@@ -49,8 +49,9 @@ class Recipe:
 
     Attributes:
         name: Name of the recipe.
-        model: ``{"name": ..., setting: value, ...}``. The name must be in `recipes.models.MODELS`,
-            and the settings are the arguments of the builder. A recipe cannot name any other code,
+        model: ``{"name": ..., setting: value, ...}``. The name must be in `recipes.models.MODELS`
+            or registered (see `recipes.register`), and the settings are the arguments of the
+            builder. A recipe cannot name any other code,
             so a recipe from an unknown source is safe to load. For a flow, ``noise`` holds settings
             of `flows.flow_pp_dequantizer`; the default is uniform noise. When a flow has a
             ``context_dim``, the model is class-conditional, and this is the count of classes; with
@@ -128,16 +129,17 @@ class Recipe:
 
     def build(
         self,
-        shape: tuple[int, int, int],
-        levels: int,
+        shape: tuple[int, ...],
+        levels: int | None,
         limits: Limits = LARGEST_MODEL,
         check: Callable[[GenerativeModel], object] = lambda model: None,
     ) -> GenerativeModel:
-        """Return the model for images.
+        """Return the model for data of a shape.
 
         Args:
-            shape: Shape (C, H, W) of an image.
-            levels: Levels; the values of an element are 0, ..., levels - 1.
+            shape: Shape of a row of the data, (C, H, W) of an image.
+            levels: Levels; the values of an element are 0, ..., levels - 1. `None` for real
+                elements.
             limits: Limits of the resources for building the model.
             check: Called with the model before memory for the weights is allocated; this function
                 may raise an error because of the shapes of the weights.
@@ -153,11 +155,11 @@ class Recipe:
             )
 
         from pyro_exact.recipes.allowance import build_within
-        from pyro_exact.recipes.models import MODELS
+        from pyro_exact.recipes.models import entry_of
 
         source = f"recipe {self.name}"
         shape = check_image(shape, levels, source)
-        build = MODELS[self.model["name"]].build
+        build = entry_of(self.model, source).build
         settings = self._settings()
 
         try:

@@ -51,6 +51,10 @@ class Evaluation:
         bits = f"{self.bits_per_dim:.4f}{_error(self.standard_error, 4)}"
         return f"{bits} bits/dim ({self.bound}{k}, {images})"
 
+    def in_unit(self, unit: Unit) -> float:
+        """Return the score in a unit."""
+        return self.nats if unit == "nats" else self.bits_per_dim
+
     def in_nats(self) -> str:
         """Return the mean and the standard error in nats per image, as text."""
         return f"{self.nats:.2f}{_error(self.standard_error_nats, 2)} nats per image"
@@ -97,8 +101,8 @@ def evaluate(
         batch_size: Images or samples that are scored together; except for the noise, the
             result does not depend on it.
         seed: Seed of the guide's noise.
-        labels: The class of each image, for a class-conditional model; the score is then that of
-            -log p(x | class).
+        labels: The class or the context of each image, for a conditional model; the score is then
+            that of -log p(x | class).
 
     Raises:
         TypeError: If an argument has another type, for example an array instead of a tensor.
@@ -151,7 +155,12 @@ def _check_rows(images: Tensor, labels: Tensor | None) -> None:
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
 
     count = len(images)
-    if labels is not None and tuple(check_tensor("evaluate", "labels", labels).shape) != (count,):
+    if labels is None:
+        return
+
+    shape = tuple(check_tensor("evaluate", "labels", labels).shape)
+    contexts = labels.is_floating_point() and len(shape) == 2
+    if shape[:1] != (count,) or (len(shape) > 1 and not contexts):
         raise ValueError(
             f"evaluate expects labels of shape ({count},), one an image; got "
             f"{tuple(labels.shape)}. Pass the labels of these images."

@@ -25,6 +25,7 @@ from pyro_exact.transforms.householder import Householder
 from pyro_exact.transforms.interval import Interval
 from pyro_exact.transforms.inverse import Inverse
 from pyro_exact.transforms.lambert_w import LambertW
+from pyro_exact.transforms.limits import Limits
 from pyro_exact.transforms.linear_low_rank import LinearLowRank
 from pyro_exact.transforms.linear_lu import LinearLU
 from pyro_exact.transforms.linear_qr import LinearQR
@@ -58,6 +59,7 @@ from pyro_exact.transforms.sinh_arcsinh import SinhArcsinh
 from pyro_exact.transforms.soft_clip import SoftClip
 from pyro_exact.transforms.spline import Spline
 from pyro_exact.transforms.squeeze import Squeeze
+from pyro_exact.transforms.standardize import Standardize
 from pyro_exact.transforms.stock import Stock
 from pyro_exact.transforms.sum_of_squares import SumOfSquares
 from pyro_exact.transforms.sylvester import Sylvester
@@ -98,6 +100,7 @@ __all__ = [
     "Interval",
     "Inverse",
     "LambertW",
+    "Limits",
     "LinearLU",
     "LinearLowRank",
     "LinearQR",
@@ -125,6 +128,7 @@ __all__ = [
     "Softplus",
     "Spline",
     "Squeeze",
+    "Standardize",
     "Stock",
     "SumOfSquares",
     "Sylvester",

@@ -260,7 +260,7 @@ def test_train_and_sample_a_class_conditional_model(here, run, monkeypatch):
         ),
         (
             "evaluate out/checkpoint.ckpt --data toy.npz",
-            "toy, test expects a label for each image",
+            "toy, test expects a label for each row",
         ),
     ):
         code, _, err = run(*command.split())
