@@ -10,8 +10,8 @@ from pyro_exact.checks import LARGEST_COUNT, check_size, printable
 from pyro_exact.cli.data_args import SplitArgs
 from pyro_exact.cli.loading import (
     check_picture,
+    data_for,
     find_checkpoint,
-    images_for,
     load_checkpoint_file,
     random_images,
 )
@@ -59,7 +59,7 @@ def complete(
     given = _conditioned(checkpoint, model, run.recipe.model["name"], label)
 
     if image is None:
-        images = random_images(source, images_for(source, run), n, default=8)
+        images = random_images(source, data_for(source, run), n, default=8)
     else:
         images = _read_image(image, run)
         torch.manual_seed(source.seed)

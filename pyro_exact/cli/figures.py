@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_number, check_size
 from pyro_exact.cli.data_args import CheckpointArgs, SplitArgs
-from pyro_exact.cli.loading import check_picture, images_for, load_checkpoint, random_images
+from pyro_exact.cli.loading import check_picture, data_for, load_checkpoint, random_images
 from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def sample(
     import torch
 
     from pyro_exact.data import nearest as nearest_of
+    from pyro_exact.data.dataset import in_memory
     from pyro_exact.plots import check_grid, save_grids
 
     temperatures = _temperatures(temperature)
@@ -62,7 +63,7 @@ def sample(
     each = max(1, total // len(labels)) if labels else total
     columns = each if len(labels) > 1 else max(8, math.isqrt(total - 1) + 1)
     check_grid(each * max(1, len(labels)), run.image_shape, columns)
-    train = images_for(source, run).train if nearest else None
+    train = in_memory(data_for(source, run).split("train")) if nearest else None
 
     grids = {}
     for t in temperatures:
@@ -96,7 +97,7 @@ def interpolate(
     check_size("interpolate", "--steps", steps, 2, LARGEST_COUNT)
     check_picture(out)
     model, run = _load_flow(source)
-    images = random_images(source, images_for(source, run), n, default=8, each=2)
+    images = random_images(source, data_for(source, run), n, default=8, each=2)
     check_grid(len(images) // 2 * steps, run.image_shape, steps)
 
     z = model.encode(images.to(next(model.parameters()).device))
@@ -125,7 +126,7 @@ def reconstruct(
 
     check_picture(out)
     model, run = _load_flow(source)
-    images = random_images(source, images_for(source, run), n, default=64)
+    images = random_images(source, data_for(source, run), n, default=64)
     check_grid(len(images), run.image_shape)
 
     images = images.to(next(model.parameters()).device)

@@ -120,6 +120,7 @@ def test_annealed_loss_leaves_an_exact_model_alone(tmp_path):
     recipe = load_recipe("nade_mnist").changed({}, {"elbo": {"anneal": "kl"}})
     images = Images("bits", *(bits(4, (1, 4, 4)).byte() for _ in range(3)), levels=2)
     with pytest.raises(
-        ValueError, match=r"training\.elbo is for models with latents; this Density has an exact likelihood"
+        ValueError,
+        match=r"training\.elbo is for models with latents; this Density has an exact likelihood",
     ):
         fit(recipe, images, out=tmp_path)
