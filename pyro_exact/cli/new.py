@@ -27,8 +27,8 @@ def new(
     Args:
         name: Name of the new recipe.
         like: Name of a recipe to begin with (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, table, .npz file or folder of images; the default is the data set of the
-            recipe.
+        data: Name of a data set, table, .npz file or folder of images; the default is the data set
+            of the recipe.
         data_root: Folder of the torchvision data sets.
         columns: A YAML file that declares columns of a table, as in train.
         binarize: As in train.
