@@ -47,21 +47,12 @@ def diagnose_checkpoint(
 
     about = {"recipe": run.recipe.name, "split": source.split, "seed": source.seed}
     title = f"{run.recipe.name}, {len(images)} {source.split} images"
-    if _is_flow(model):
-        labels = labels_for(model, data, source.split)
-        _flow(model, images, None if labels is None else labels[index], about, title, out)
+    labels = labels_for(model, data, source.split)
+    conditions = None if labels is None else labels[index]
+    if model.noise_map(images.to(next(model.parameters()).device)) is not None:
+        _flow(model, images, conditions, about, title, out)
     else:
         _guide(model, images, k, run.image_levels, about, title, out)
-
-
-def _is_flow(model: GenerativeModel) -> bool:
-    """Return whether the likelihood of a model is computed using a flow."""
-    from pyro_exact.distributions import Flow
-    from pyro_exact.models import Density, Dequantized
-
-    if isinstance(model, Density):
-        return isinstance(model.distribution, Flow)
-    return isinstance(model, Dequantized)
 
 
 def _flow(

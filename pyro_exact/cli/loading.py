@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyro_exact.checks import check_size, printable
+from pyro_exact.cli.arrays import check_suffix
 from pyro_exact.cli.data_args import CheckpointArgs, SplitArgs
 from pyro_exact.cli.output import say, tell
 from pyro_exact.recipes.parsing import closest_match
@@ -162,13 +163,11 @@ def _kind(shape: tuple[int, ...], levels: int | None) -> str:
     return f"shape {shape} with {levels or 'no'} levels"
 
 
-def columns_of(run: RunRecord) -> list[Column] | None:
-    """Return the columns of the table that a model was trained on; `None` for other data."""
+def columns_of(run: RunRecord) -> list[Column]:
+    """Return the columns of the table that a model was trained on; none for other data."""
     from pyro_exact.data import Column
 
-    columns = (run.model or {}).get("columns")
-    if columns is None:
-        return None
+    columns = (run.model or {}).get("columns") or []
     return [Column(**{**column, "values": _tuple(column.get("values"))}) for column in columns]
 
 
@@ -185,8 +184,7 @@ def _source(args: CheckpointArgs, run: RunRecord) -> dict[str, Any]:
         source["root"] = args.data_root
 
     # A table is read by the columns of the model, whatever is in the file.
-    columns = columns_of(run)
-    if columns is not None:
+    if columns := columns_of(run):
         source["columns"] = columns
 
     if "name" not in source:
@@ -246,10 +244,4 @@ def random_index(
 
 def check_picture(out: Path) -> None:
     """Raise an error, before anything is computed, when a picture cannot be written to a path."""
-    from pyro_exact.files import check_writable
-
-    if out.suffix.lower() != ".png":
-        raise ValueError(
-            f"--out expects the name of a .png file; got {printable(out)!r}. Correct the suffix."
-        )
-    check_writable(out.parent)
+    check_suffix("--out", out, (".png",))

@@ -18,9 +18,10 @@ from pyro_exact.cli.demo import demo
 from pyro_exact.cli.diagnose import diagnose_checkpoint
 from pyro_exact.cli.evaluate import evaluate
 from pyro_exact.cli.export import export
-from pyro_exact.cli.figures import interpolate, reconstruct, sample
+from pyro_exact.cli.figures import interpolate, reconstruct
 from pyro_exact.cli.output import say
 from pyro_exact.cli.recipes import recipes
+from pyro_exact.cli.sample import sample
 from pyro_exact.cli.train import train
 from pyro_exact.recipes import Training
 from pyro_exact.recipes.limits import is_out_of_memory

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyro_exact.cli.data_args import Device
-from pyro_exact.cli.loading import load_data, portable_source
+from pyro_exact.cli.data_args import Device, Logger
+from pyro_exact.cli.loading import find_file, load_data, portable_source
 from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.results import result_of
 from pyro_exact.recipes import load_recipe
@@ -36,6 +36,8 @@ def train(
     device: Device = "auto",
     devices: int = 1,
     nodes: int = 1,
+    init_from: Path | None = None,
+    logger: Logger = "none",
     model: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
 ) -> None:
@@ -57,6 +59,9 @@ def train(
         device: Where to run; auto uses cuda if available.
         devices: How many devices to use on each machine; several devices train via DDP.
         nodes: How many machines to use, each started via torchrun.
+        init_from: A checkpoint of the same model, or the folder of a run, whose weights the run
+            begins with.
+        logger: tensorboard or csv to write the losses to the folder logs of the run, too.
         model: A setting of the model that differs from the recipe; to see all settings, use
             pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
@@ -70,6 +75,11 @@ def train(
     if (warning := caution(original.training, training or {})) is not None:
         say(f"Warning: {warning}")
 
+    if not (data or chosen.data):
+        raise ValueError(
+            f"train expects --data for the model {chosen.name}, because no recipe names its data; "
+            f"got none. Add --data."
+        )
     asked: dict[str, Any] = {
         "name": data or chosen.data,
         "root": data_root,
@@ -95,6 +105,8 @@ def train(
         device=device,
         devices=devices,
         nodes=nodes,
+        init_from=None if init_from is None else find_file(init_from),
+        logger=logger,
         finish=lambda trained, run: _write_results(
             trained, run, chosen.fitted(loaded), loaded, folder, device
         ),
@@ -123,7 +135,7 @@ def _write_results(
     )
 
     # Printed before anything is written, because a disk may be full.
-    tell(f"validation: {score}, {score.in_nats()}")
+    tell(f"validation: {score.in_words(run.unit)}".replace("\n", ", "))
     step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
     if step != run.step:
         shown = f"{run.reported(lowest):.4f} {run.reported_unit}"

@@ -18,7 +18,7 @@ from pyro_exact.transforms.parts import context_for
 
 
 @torch.no_grad()
-def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
+def initialize_flow(flow: Flow, x: Tensor, owner: str, context: Tensor | None = None) -> None:
     """Set the parameters of a flow that depend on data.
 
     Each layer is initialised in the direction of the layer. A layer with such parameters must
@@ -28,12 +28,17 @@ def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
         flow: The flow, which must go from noise to data.
         x: A batch of data.
         owner: Name of the owner of the flow, for errors.
+        context: The context of each datum, for a conditional flow.
 
     Raises:
         ValueError: If a layer with such parameters goes from noise to data, or if the noise of the
             data is not finite.
     """
-    noise = _initialize(flow.bijection.inv, cast(x, weight_of(flow)), None, owner)
+    weight = weight_of(flow)
+    if context is not None:
+        context = cast(context, weight)
+
+    noise = _initialize(flow.bijection.inv, cast(x, weight), context, owner)
     check_output(f"{owner}.initialize", "the noise", noise, flow)
     if isinstance(flow.base, Mixture):
         initialize_mixture(flow.base, noise, owner)

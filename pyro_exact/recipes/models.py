@@ -31,6 +31,7 @@ from pyro_exact.recipes.entries import (
     order_agnostic,
 )
 from pyro_exact.recipes.parsing import closest_match
+from pyro_exact.recipes.registry import find_builder, registered_names
 from pyro_exact.recipes.tables import mixture, mixture_of, table
 
 
@@ -77,7 +78,7 @@ MODELS: dict[str, ModelEntry] = {
 
 
 def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
-    """Return the entry that a model names.
+    """Return the entry that a model names: of the library, or of a registered builder.
 
     Args:
         model: ``{"name": ..., setting: value, ...}``.
@@ -87,13 +88,16 @@ def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
         ValueError: If there is no such model, with the most similar name.
     """
     name = model.get("name")
-    if not isinstance(name, str) or name not in MODELS:
-        hint = closest_match(name, MODELS) if isinstance(name, str) else ""
-        raise ValueError(
-            f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose "
-            "one."
-        )
-    return MODELS[name]
+    if isinstance(name, str) and name in MODELS:
+        return MODELS[name]
+    if isinstance(name, str) and (registered := find_builder(name)) is not None:
+        return builder(registered)
+
+    known = [*MODELS, *registered_names()]
+    hint = closest_match(name, known) if isinstance(name, str) else ""
+    raise ValueError(
+        f"{source}: name expects one of {', '.join(known)}; got {shown(name)}.{hint} Choose one."
+    )
 
 
 def parse_settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -107,12 +111,12 @@ def parse_settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def settings_from(model: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
     """Return the settings of a model that follow from the data; see `ModelEntry.settings_from`."""
-    return {**MODELS[model["name"]].settings_from(data), **_settings(model)}
+    return {**entry_of(model, "recipe").settings_from(data), **_settings(model)}
 
 
 def with_defaults(model: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model together with the defaults of the settings that it does not have."""
-    return {"name": model["name"], **MODELS[model["name"]].with_defaults(_settings(model))}
+    return {"name": model["name"], **entry_of(model, "a model").with_defaults(_settings(model))}
 
 
 def _settings(model: Mapping[str, Any]) -> dict[str, Any]:

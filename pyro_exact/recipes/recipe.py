@@ -49,8 +49,9 @@ class Recipe:
 
     Attributes:
         name: Name of the recipe.
-        model: ``{"name": ..., setting: value, ...}``. The name must be in `recipes.models.MODELS`,
-            and the settings are the arguments of the builder. A recipe cannot name any other code,
+        model: ``{"name": ..., setting: value, ...}``. The name must be in `recipes.models.MODELS`
+            or registered (see `recipes.register`), and the settings are the arguments of the
+            builder. A recipe cannot name any other code,
             so a recipe from an unknown source is safe to load. For a flow, ``noise`` holds settings
             of `flows.flow_pp_dequantizer`; the default is uniform noise. When a flow has a
             ``context_dim``, the model is class-conditional, and this is the count of classes.
@@ -139,11 +140,11 @@ class Recipe:
                 allocated.
         """
         from pyro_exact.recipes.allowance import build_within
-        from pyro_exact.recipes.models import MODELS
+        from pyro_exact.recipes.models import entry_of
 
         source = f"recipe {self.name}"
         shape = check_event(shape, levels, source)
-        build = MODELS[self.model["name"]].build
+        build = entry_of(self.model, source).build
         settings = self._settings()
 
         try:

@@ -89,51 +89,79 @@ def split_batch(batch: Batch) -> tuple[Tensor, Tensor | None]:
 
 
 def labels_for(model: GenerativeModel, data: Dataset, split: str) -> Tensor | None:
-    """Return the classes or the contexts of a split on which a model is conditioned, or `None`.
-
-    A class-conditional model is given the labels, and any other model the contexts if there are
-    any.
+    """Return what `GenerativeModel.condition` takes: classes or contexts, one for each row.
 
     Args:
-        model: A model; ``classes`` must be `None` if the model is not class-conditional.
+        model: A model; ``classes`` and ``context_dim`` must be `None` if it is not conditional.
         data: A data set.
         split: ``"train"``, ``"valid"`` or ``"test"``.
 
-    Raises:
-        ValueError: If the model is class-conditional and the data have no classes, or classes that
-            the model does not have.
-    """
-    if model.classes is None:
-        return data.context(split)
+    Returns:
+        Classes (N,), real contexts (N, context_dim), or `None` for a model that is not conditional.
 
-    labels, owner = data.labels(split), f"{data.name}, {split}"
+    Raises:
+        ValueError: If the model is conditional, and the data have no classes or contexts, or some
+            that do not fit the model.
+    """
+    owner = f"{data.name}, {split}"
+    if model.context_dim is not None:
+        return _contexts(data.context(split), model.context_dim, owner)
+    if model.classes is not None:
+        return _labels(data.labels(split), model.classes, owner)
+    return None
+
+
+def check_labels(model: GenerativeModel, data: Dataset) -> None:
+    """Raise an error before a run if the classes or contexts of a split do not fit the model.
+
+    The test split may lack them, because training does not use it.
+
+    Raises:
+        ValueError: As `labels_for`.
+    """
+    for split in SPLITS:
+        given = data.labels if model.context_dim is None else data.context
+        if split != "test" or given(split) is not None:
+            labels_for(model, data, split)
+
+
+def _labels(labels: Tensor | None, classes: int, owner: str) -> Tensor:
+    """Return the classes of a split, or raise an error if they do not fit the model."""
     if labels is None:
         raise ValueError(
-            f"{owner} expects a label for each row, for a model of {model.classes} classes; got "
+            f"{owner} expects a label for each row, for a model of {classes} classes; got "
             f"none. Choose data with labels, or a model without classes."
         )
 
     lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0 or highest >= model.classes:
+    if lowest < 0 or highest >= classes:
         raise ValueError(
-            f"{owner} expects classes from 0 to {model.classes - 1}, as the model has them; got "
+            f"{owner} expects classes from 0 to {classes - 1}, as the model has them; got "
             f"labels from {lowest} to {highest}. Number the classes 0, 1, ..., or build the model "
             f"with more classes."
         )
     return labels
 
 
-def check_labels(model: GenerativeModel, data: Dataset) -> None:
-    """Raise an error before a run if the classes of a split do not fit the model.
+def _contexts(context: Tensor | None, context_dim: int, owner: str) -> Tensor:
+    """Return the contexts of a split, or raise an error if they do not fit the model."""
+    if context is None:
+        raise ValueError(
+            f"{owner} expects a context for each row, for a model with context_dim={context_dim}; "
+            f"got none. Pass data with contexts, or use a model without a context."
+        )
 
-    The test split may lack labels, because training does not use it.
-
-    Raises:
-        ValueError: As `labels_for`.
-    """
-    for split in SPLITS:
-        if split != "test" or data.labels(split) is not None:
-            labels_for(model, data, split)
+    if context.dim() != 2 or context.shape[1] != context_dim:
+        raise ValueError(
+            f"{owner} expects contexts of shape (N, {context_dim}), as the model takes them; got "
+            f"{tuple(context.shape)}. Build the model for this context_dim."
+        )
+    if not bool(context.isfinite().all()):
+        raise ValueError(
+            f"{owner} expects finite contexts; got {int((~context.isfinite()).sum())} elements "
+            f"that are NaN or infinite. Repair these rows, or leave them out."
+        )
+    return context
 
 
 def _rows_of_each(training: Training, processes: int) -> int:

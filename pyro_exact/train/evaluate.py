@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class Evaluation:
         bound: ``"exact"``, or the bound of the likelihood: ``"elbo"`` or
             ``"importance-weighted"``.
         k: Samples of the guide per image.
+        each: The score of each image in nats, (n,), float64, on the CPU.
     """
 
     nats: float
@@ -42,6 +43,7 @@ class Evaluation:
     dims: int
     bound: str
     k: int
+    each: Tensor = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         k = "" if self.bound == "exact" else f", k = {self.k}"
@@ -56,6 +58,15 @@ class Evaluation:
     def in_nats(self) -> str:
         """Return the mean and the standard error in nats per image, as text."""
         return f"{self.nats:.2f}{_error(self.standard_error_nats, 2)} nats per image"
+
+    def in_words(self, unit: Unit) -> str:
+        """Return the score as text in a unit: nats of a row, or bits/dim and nats of an image."""
+        if unit == "bits/dim":
+            return f"{self}\n{self.in_nats()}"
+        k = "" if self.bound == "exact" else f", k = {self.k}"
+        rows = f"{self.images} row{'s' if self.images > 1 else ''}"
+        error = _error(self.standard_error_nats, 4)
+        return f"{self.nats:.4f}{error} nats per row ({self.bound}{k}, {rows})"
 
     def metric(self, unit: Unit) -> dict[str, Any]:
         """Return value, standard error and bound in a unit, for a result record."""
@@ -206,7 +217,7 @@ def _summary(nats: Tensor, dims: int, bound: str, k: int) -> Evaluation:
     mean = nats.mean().item()
     error = nats.std().item() / math.sqrt(n) if n > 1 else None
     error_bits = None if error is None else error / bits
-    return Evaluation(mean, mean / bits, error_bits, error, n, dims, bound, k)
+    return Evaluation(mean, mean / bits, error_bits, error, n, dims, bound, k, nats)
 
 
 def _bound_name(model: GenerativeModel, k: int) -> str:

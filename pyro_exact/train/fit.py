@@ -329,7 +329,7 @@ def _train(
     """Train, and turn an early end into an error that says how to continue."""
     last = module.last
     advice = (
-        f"{last} is the last checkpoint, if there is one; resume=True (--resume) goes on from it."
+        f"{last} is the last checkpoint, if there is one; --resume (resume=True) goes on from it."
     )
     try:
         with fail_together(trainer, advice):
@@ -341,8 +341,8 @@ def _train(
 
     if module.stopped:
         raise KeyboardInterrupt(
-            f"Stopped after {module.run.step} steps. {last} goes on from there with resume=True "
-            f"(--resume)."
+            f"Stopped after {module.run.step} steps. {last} goes on from there with --resume "
+            f"(resume=True)."
         )
 
 
