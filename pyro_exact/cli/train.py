@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pyro_exact.cli.data_args import Device, Logger
-from pyro_exact.cli.loading import load_images, portable_source
+from pyro_exact.cli.loading import find_file, load_images, portable_source
 from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.results import result_of
 from pyro_exact.recipes import load_recipe
@@ -99,7 +99,7 @@ def train(
         device=device,
         devices=devices,
         nodes=nodes,
-        init_from=None if init_from is None else find_checkpoint(init_from),
+        init_from=None if init_from is None else find_file(init_from),
         logger=logger,
         finish=lambda trained, run: _write_results(trained, run, chosen, images, folder, device),
     )

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from pyro.distributions import Normal
-from pyro_exact.train.data_module import check_labels, labels_for
 from torch import nn
 from torch.testing import assert_close
 
@@ -14,6 +13,7 @@ from pyro_exact.flows import maf
 from pyro_exact.likelihoods import GaussianLikelihood
 from pyro_exact.models import Density
 from pyro_exact.testing import check_model
+from pyro_exact.train.data_module import check_labels, labels_for
 
 DIM = 2
 
