@@ -46,8 +46,8 @@ def load(
     """Load a data set.
 
     Use this function to load training and test images, or tables. When a data set has no
-    validation split, a part of train is held out, using a permutation that depends on `seed`. The test split never
-    depends on `seed`, so results with different seeds can be compared.
+    validation split, a part of train is held out, using a permutation that depends on `seed`. The
+    test split never depends on `seed`, so results with different seeds can be compared.
 
     Args:
         name: One of
