@@ -45,10 +45,10 @@ def register(name: str, builder: Build) -> None:
 
     Example:
         >>> from pyro_exact import distributions, flows, models
-        >>> def my_flow(shape: tuple[int, ...], levels: int | None = None, layers: int = 3):
-        ...     flow = flows.maf(shape, layers=layers)
-        ...     noise = distributions.StandardNormal(shape)
-        ...     return models.Density(distributions.Flow(noise, flow.inv))
+        >>> def my_flow(shape: tuple[int, ...], levels: None, layers: int = 3) -> models.Density:
+        ...     base = distributions.StandardNormal(shape)
+        ...     flow = distributions.Flow(base, flows.maf(shape[0], layers=layers).inv)
+        ...     return models.Density(flow)
         >>> register("my_flow", my_flow)
     """
     from pyro_exact.recipes.models import MODELS
