@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyro_exact.train import RunRecord
 
 # The arguments of `load` that a checkpoint may carry.
-_SOURCE = ("name", "root", "valid_fraction", "seed", "columns")
+_SOURCE = ("name", "root", "valid_fraction", "seed", "columns", "binarize")
 
 
 def load_data(name: str, **options: Any) -> Dataset:

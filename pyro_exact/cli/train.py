@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -29,6 +29,7 @@ def train(
     data_root: Path | None = None,
     columns: Path | None = None,
     download: bool = False,
+    binarize: Literal["threshold", "sample"] | None = None,
     out: Path | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -51,6 +52,8 @@ def train(
         columns: A YAML file that declares columns of a table, for example `age: integer`; the
             remaining columns are inferred and printed.
         download: If true, download a torchvision data set that is not there.
+        binarize: How to make bits of images: threshold compares each pixel with the middle, sample
+            draws it with a probability in proportion to the level. By default levels stay.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Seed of the weights, the order of the images, the noise and the validation split.
         resume: If true, continue from the checkpoint in the output folder.
@@ -85,6 +88,7 @@ def train(
         "root": data_root,
         "valid_fraction": valid_fraction,
         "seed": seed,
+        "binarize": binarize,
         "columns": columns,
     }
     loaded = load_data(download=download, **asked)

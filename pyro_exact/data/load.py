@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from pyro_exact.checks import check_number, check_path, check_size, printable
+from pyro_exact.data.binarize import Binarization
+from pyro_exact.data.binarize import binarize as to_bits
 from pyro_exact.data.bundled import bundled_table, digits, photos
 from pyro_exact.data.columns import Column, read_columns
 from pyro_exact.data.dataset import Dataset
@@ -42,6 +44,7 @@ def load(
     valid_fraction: float | None = None,
     seed: int = 0,
     columns: str | Path | Sequence[Column] | None = None,
+    binarize: Binarization | None = None,
 ) -> Dataset:
     """Load a data set.
 
@@ -82,6 +85,8 @@ def load(
         seed: Seed of the choice of the images that are held out; ``photos`` has no random choice.
         columns: Columns of a table: a YAML file, in which the columns that are not inferred are
             declared, or all columns of a `Table`.
+        binarize: ``"threshold"`` or ``"sample"`` for images of bits; the default leaves the levels
+            as they are. See `pyro_exact.data.binarize`.
 
     Raises:
         FileNotFoundError: If there are no such data.
@@ -105,8 +110,10 @@ def load(
     complete = isinstance(columns, Sequence) and not isinstance(columns, str)
     options = Options(place, download, fraction, seed, _declared(columns), complete)
     if known is None:
-        return _load_path(str(name), options)
-    return READERS[known](options)
+        found = _load_path(str(name), options)
+    else:
+        found = READERS[known](options)
+    return found if binarize is None else to_bits(found, binarize, seed)
 
 
 def known_name(name: str | Path) -> str | None:

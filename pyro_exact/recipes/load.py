@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyro_exact.checks import check_path, printable, shown
 from pyro_exact.recipes.parsing import closest_match
@@ -81,10 +81,16 @@ def list_recipes() -> list[Entry]:
     """
     entries = []
     for name in recipe_names():
-        values = read_yaml(_read_recipe(name), f"recipe {name}")
+        values = read_recipe(name)
         paper = values.get("paper")
         entries.append(Entry(name, values["data"], None if paper is None else Paper(**paper)))
     return entries + [Entry(name, "", None) for name in registered_names()]
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Return the plain values of a recipe of the library. This does not import torch."""
+    values: dict[str, Any] = read_yaml(_read_recipe(name), f"recipe {name}")
+    return values
 
 
 def _read_recipe(name: str) -> bytes:

@@ -22,6 +22,7 @@ from pyro_exact.autoregressive import (
 )
 from pyro_exact.checks import shown
 from pyro_exact.data import Dataset
+from pyro_exact.likelihoods.names import AnyLikelihood
 from pyro_exact.models import conv_vae, dense_vae, hierarchical_pixel_vae, iaf_vae, pixel_vae
 from pyro_exact.recipes.entries import (
     ModelEntry,
@@ -42,10 +43,11 @@ def made(
     order: Literal["scans"] | None = None,
     seed: int = 0,
     dropout: float = 0.0,
+    likelihood: AnyLikelihood | None = None,
 ) -> MADE:
     """Build a `MADE` whose orders a recipe can name: random orders, or ``"scans"`` of the image."""
     orders = scans(shape)[:masks] if order == "scans" else None
-    return MADE(shape, hidden_dims, masks, orders, seed, dropout=dropout)
+    return MADE(shape, hidden_dims, masks, orders, seed, likelihood, dropout=dropout)
 
 
 MODELS: dict[str, ModelEntry] = {
@@ -111,7 +113,7 @@ def parse_settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def settings_from(model: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
     """Return the settings of a model that follow from the data; see `ModelEntry.settings_from`."""
-    return {**entry_of(model, "recipe").settings_from(data), **_settings(model)}
+    return {**entry_of(model, "a model").settings_from(data), **_settings(model)}
 
 
 def with_defaults(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from pyro_exact.recipes.plain import plain
 from pyro_exact.recipes.training import Training
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pyro_exact.data import Dataset
     from pyro_exact.models import GenerativeModel
 
@@ -54,7 +56,8 @@ class Recipe:
             builder. A recipe cannot name any other code,
             so a recipe from an unknown source is safe to load. For a flow, ``noise`` holds settings
             of `flows.flow_pp_dequantizer`; the default is uniform noise. When a flow has a
-            ``context_dim``, the model is class-conditional, and this is the count of classes.
+            ``context_dim``, the model is class-conditional, and this is the count of classes; with
+            ``classes: auto`` it is taken from the labels of the data.
         data: Name of the data set used by the recipe.
         training: See `Training`.
         paper: See `Paper`.
@@ -91,10 +94,36 @@ class Recipe:
         values["training"] |= training
         return Recipe.from_dict(values, f"recipe {self.name}")
 
+    def for_classes(self, labels: Tensor | None) -> Recipe:
+        """Return the recipe with the number of classes of some labels, where it says `auto`.
+
+        Args:
+            labels: The classes of the training data, integers; `None` if they have none.
+
+        Raises:
+            ValueError: If the recipe needs labels, and there are none.
+        """
+        if self.model.get("classes") != "auto":
+            return self
+
+        if labels is None:
+            raise ValueError(
+                f"recipe {self.name} expects data with labels, because it says `classes: auto`; "
+                "got none. Choose data with labels, or leave classes out."
+            )
+
+        from pyro_exact.recipes.models import entry_of
+
+        model = {key: value for key, value in self.model.items() if key != "classes"}
+        setting = entry_of(model, f"recipe {self.name}").context_setting
+        counts = {} if setting is None else {setting: int(labels.max()) + 1}
+        return dataclasses.replace(self, model={**model, **counts})
+
     def fitted(self, data: Dataset) -> Recipe:
         """Return the recipe with the settings of the model that follow from the data.
 
-        These are the columns of a table, unless the recipe has columns.
+        These are the columns of a table, unless the recipe has columns, and the number of classes
+        where it says `auto`.
 
         Args:
             data: The data set.
@@ -104,7 +133,9 @@ class Recipe:
         """
         from pyro_exact.recipes.models import settings_from
 
-        return dataclasses.replace(self, model={**self.model, **settings_from(self.model, data)})
+        recipe = self.for_classes(data.labels("train"))
+        model = {**recipe.model, **settings_from(recipe.model, data)}
+        return dataclasses.replace(recipe, model=model)
 
     def filled(self) -> Recipe:
         """Return the recipe with all defaults of the model, because defaults may change later."""
@@ -139,6 +170,12 @@ class Recipe:
             ValueError: If the model does not fit the shape, or exceeds the limits; then nothing was
                 allocated.
         """
+        if self.model.get("classes") == "auto":
+            raise ValueError(
+                f"recipe {self.name} expects a number of classes; got `auto`. Call "
+                "recipe.for_classes(labels) first."
+            )
+
         from pyro_exact.recipes.allowance import build_within
         from pyro_exact.recipes.models import entry_of
 

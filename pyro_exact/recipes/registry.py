@@ -46,8 +46,9 @@ def register(name: str, builder: Build) -> None:
     Example:
         >>> from pyro_exact import distributions, flows, models
         >>> def my_flow(shape: tuple[int, ...], levels: None, layers: int = 3) -> models.Density:
-        ...     flow = flows.maf(shape[0], layers=layers)
-        ...     return models.Density(distributions.Flow(distributions.StandardNormal(shape), flow.inv))
+        ...     base = distributions.StandardNormal(shape)
+        ...     flow = distributions.Flow(base, flows.maf(shape[0], layers=layers).inv)
+        ...     return models.Density(flow)
         >>> register("my_flow", my_flow)
     """
     from pyro_exact.recipes.models import MODELS

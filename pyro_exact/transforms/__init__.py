@@ -10,6 +10,7 @@ from pyro_exact.transforms.block_autoregressive import BlockAutoregressive
 from pyro_exact.transforms.circular_spline import CircularSpline
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.conditioned import Conditioned
+from pyro_exact.transforms.continuous_flow import ContinuousFlow
 from pyro_exact.transforms.conv1x1 import Conv1x1
 from pyro_exact.transforms.coupling import Coupling
 from pyro_exact.transforms.diagonal_affine import DiagonalAffine
@@ -80,6 +81,7 @@ __all__ = [
     "Columns",
     "Compose",
     "Conditioned",
+    "ContinuousFlow",
     "Conv1x1",
     "Coupling",
     "DeepSigmoidal",

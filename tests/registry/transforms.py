@@ -9,6 +9,7 @@ from pyro_exact.flows import (
     bnaf,
     bounded,
     circular_spline,
+    cnf,
     constrained,
     couplings,
     gaussianization,
@@ -42,6 +43,7 @@ from pyro_exact.transforms import (
     CircularSpline,
     Columns,
     Compose,
+    ContinuousFlow,
     Conv1x1,
     DeepSigmoidal,
     DenseSigmoidal,
@@ -345,8 +347,17 @@ TRANSFORMS |= {
         std=0.2,
     ),
     "gaussianization": Case(lambda c: gaussianization(3, 2, 3, c), (3,), True, std=0.2),
+    "maf of a graph": Case(
+        lambda c: maf(3, 2, (6,), c, adjacency=[[0, 0, 1], [1, 0, 1], [0, 0, 0]]), (3,), True
+    ),
     "naf": Case(lambda c: naf(3, 1, 4, 1, 1, (6,), c), (3,), True, std=0.2),
     "naf dense": Case(lambda c: naf(2, 1, 2, 2, 3, (6,), c), (2,), True, std=0.2),
     "sos": Case(lambda c: sos(3, 1, 2, 2, 3.0, (6,), c), (3,), True, std=0.2),
     "umnn": Case(lambda c: umnn(3, 1, 3, (4,), (6,), c), (3,), True, std=0.2),
+}
+
+# Exact only to the tolerance of a solver: tests/transforms/test_continuous_flow.py has the laws.
+TO_TOLERANCE: dict[str, Case] = {
+    "ContinuousFlow": Case(lambda c: ContinuousFlow(3, (6,), c), (3,), True),
+    "cnf": Case(lambda c: cnf(3, (6,), c), (3,), True),
 }

@@ -25,8 +25,10 @@ class NADE(CausalNet):
         a_1 = c, \quad a_{d+1} = a_d + W_d\, x_{o_d}
 
     The parameter of a bit is the logit. The input of a category, an element with more than two
-    levels, is one-hot, so that :math:`W_d` has a column for each level. The pre-activation :math:`a_d` is carried from each
-    dimension to the next, so that the probability of a vector, and a sample, cost :math:`O(D H)`.
+    levels, is one-hot, so that :math:`W_d` has a column for each level.
+
+    The pre-activation :math:`a_d` is carried from each dimension to the next, so that the
+    probability of a vector, and a sample, cost :math:`O(D H)`.
     The gradient carries it back: neither direction holds more than one hidden layer in memory.
     Second derivatives, and the transforms of `torch.func`, hold all D hidden layers.
 
