@@ -157,7 +157,8 @@ def fit(
     built = _built(model, recipe, dataset)
     loader = _prepare(built, dataset, training, seed, processes)
     if init_from is not None:
-        load_weights(built, init_from)
+        if not resume:
+            load_weights(built, init_from)
         # The weights of trained layers must not be set from data again.
         training = dataclasses.replace(training, initial_images=0)
 
