@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pyro_exact.checks import check_size, check_tensor
+from pyro_exact.data.dataset import Rows
+from pyro_exact.data.shuffle import Shuffle, order_of
 
 Batch = Tensor | tuple[Tensor, Tensor]
 
@@ -28,7 +30,10 @@ class Batches(IterableDataset[Batch]):
     left out of that epoch. Ranks share the permutation: the batches of all ranks at step t, in the
     order of the ranks, are the batch of one process with ``batch_size * world_size``. So a run
     that stops, and starts again with ``start``, gets the same batches as an uninterrupted run. In a
-    `DataLoader`, use ``batch_size=None`` and ``num_workers=0``: all data are in memory.
+    `DataLoader`, use ``batch_size=None``; worker w of W computes the batches w, w + W, ..., which
+    the loader yields in order, so that batches do not depend on the number of workers.
+
+    For more than a million rows, the permutation is a `Shuffle`, which takes no memory.
 
     Args:
         images: Pixel levels.
@@ -57,7 +62,7 @@ class Batches(IterableDataset[Batch]):
 
     def __init__(
         self,
-        images: Tensor,
+        images: Rows,
         batch_size: int,
         seed: int,
         start: int = 0,
@@ -81,7 +86,7 @@ class Batches(IterableDataset[Batch]):
 
         # The permutation of the last epoch that was used.
         self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order: Tensor | Shuffle = torch.empty(0, dtype=torch.int64)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,11 +94,9 @@ class Batches(IterableDataset[Batch]):
         return len(self.images) // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        if get_worker_info() is not None:
-            raise ValueError(
-                "Batches expects num_workers=0; got a worker process. Leave num_workers at 0."
-            )
-        return map(self.batch, count(self.start))
+        worker = get_worker_info()
+        first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        return map(self.batch, count(self.start + first, stride))
 
     def batch(self, step: int) -> Batch:
         """Return the batch of this rank at a step.
@@ -107,7 +110,7 @@ class Batches(IterableDataset[Batch]):
         step = check_size("Batches", "step", step, 0, _LARGEST_STEP)
         epoch, position = divmod(step, self.steps_per_epoch)
         begin = (position * self.world_size + self.rank) * self.batch_size
-        index = self._permutation(epoch)[begin : begin + self.batch_size]
+        index = self._permutation(epoch)[torch.arange(begin, begin + self.batch_size)]
 
         images = self.images[index]
         if self.flip:
@@ -115,10 +118,10 @@ class Batches(IterableDataset[Batch]):
             images = torch.where(mirrored, images.flip(-1), images)
         return images if self.labels is None else (images, self.labels[index])
 
-    def _permutation(self, epoch: int) -> Tensor:
+    def _permutation(self, epoch: int) -> Tensor | Shuffle:
         if epoch != self._epoch:
-            generator = _generator(self.seed, _ORDER, epoch)
-            self._order = torch.randperm(len(self.images), generator=generator)
+            key = self.seed, _ORDER, epoch
+            self._order = order_of(len(self.images), _generator(*key), *key)
             self._epoch = epoch
         return self._order
 
@@ -137,9 +140,8 @@ def _generator(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _check_tensors(images: Tensor, labels: Tensor | None, batch_size: int, world_size: int) -> None:
-    check_tensor("Batches", "images", images)
-    if images.ndim != 4:
+def _check_tensors(images: Rows, labels: Tensor | None, batch_size: int, world_size: int) -> None:
+    if len(images.shape) != 4:
         raise ValueError(
             f"Batches expects images of shape (N, C, H, W); got {tuple(images.shape)}. Reshape "
             f"them."

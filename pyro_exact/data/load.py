@@ -8,26 +8,42 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pyro_exact.checks import check_number, check_path, check_size, printable
+from pyro_exact.checks import check_choice, check_number, check_path, check_size, printable
 from pyro_exact.data.bundled import digits, photos
+from pyro_exact.data.dataset import Dataset
 from pyro_exact.data.folder import folder
-from pyro_exact.data.images import Images
+from pyro_exact.data.hugging_face import hugging_face
+from pyro_exact.data.image_files import LARGEST_SIDE
+from pyro_exact.data.imagenet import IMAGENET, imagenet
+from pyro_exact.data.levels import with_levels
+from pyro_exact.data.npy import is_npy, npy
 from pyro_exact.data.npz import npz
-from pyro_exact.data.options import Options
+from pyro_exact.data.options import FITS, Fit, Options
 from pyro_exact.data.vision import SOURCES, binarized_mnist, vision
 
 VALID_FRACTION = 0.1
 
+Reader = Callable[[Options], Dataset]
+FileReader = Callable[[Path, Options], Dataset]
+
 # A data set is a name and a reader: to add one, add a line here, and a line to the docstring of
 # `load`.
-READERS: dict[str, Callable[[Options], Images]] = {
+READERS: dict[str, Reader] = {
     "digits": digits,
     "photos": photos,
     "binarized_mnist": binarized_mnist,
     **{name: partial(vision, name) for name in SOURCES},
+    **{name: partial(imagenet, name) for name in IMAGENET},
+}
+
+# The readers of files, by suffix.
+FILES: dict[str, FileReader] = {
+    ".npz": lambda path, options: npz(path, printable(path.stem), options.fraction, options.seed),
+    ".npy": npy,
 }
 
 _ALIASES = {"lsun": "lsun_bedroom"}
+_HUGGING_FACE = "hf:"
 
 
 def load(
@@ -36,7 +52,10 @@ def load(
     download: bool = False,
     valid_fraction: float | None = None,
     seed: int = 0,
-) -> Images:
+    levels: int | None = None,
+    size: int | None = None,
+    fit: Fit = "crop",
+) -> Dataset:
     """Load a data set.
 
     Use this function to load training and test images. When a data set has no validation split, a
@@ -51,14 +70,22 @@ def load(
             - ``mnist``, ``fashion_mnist``, ``cifar10``, ``svhn``, ``celeba``, ``lsun_bedroom`` (or
               ``lsun``), ``lsun_tower``, ``lsun_church_outdoor``: data sets that torchvision reads
               from ``root``;
+            - ``imagenet32_oord``, ``imagenet64_oord``: the PNG files of van den Oord et al. (2016)
+              in ``root``; ``imagenet32_chrabaszcz``, ``imagenet64_chrabaszcz``: the batches of
+              Chrabaszcz et al. (2017). These images differ, so bits per dimension of the two
+              versions must not be compared;
             - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in the subfolder
               ``BinarizedMNIST``;
             - the path of an .npz file with uint8 arrays ``train``, ``test`` and the optional
               ``valid``, of shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); optionally
               ``train_labels``, ...; optionally ``levels``, which is required if it is neither 2 nor
               256;
+            - the path of an .npy file, or of a folder of .npy files, which may be larger than
+              memory: images of uint8, or rows of floats or of integers;
             - the path of a folder of images, with or without subfolders ``train``, ``valid`` and
-              ``test``.
+              ``test``;
+            - ``hf:`` and the path of a folder to which the package `datasets` of Hugging Face saved
+              a data set.
 
             Names may be written in upper or lower case, with or without ``-`` and ``_``. They come
             before paths: for a folder called ``mnist``, use ``./mnist``.
@@ -69,9 +96,16 @@ def load(
             subfolders) to hold out; the default is 0.1. It has no effect on data sets with a
             validation split.
         seed: Seed of the choice of the images that are held out; ``photos`` has no random choice.
+        levels: Levels of a pixel, if these should be fewer than the data have: 32 keeps the high 5
+            of 8 bits. They must divide the levels of the data.
+        size: Side in pixels to which files of a folder, or of Hugging Face, are brought; the
+            default takes images of the same size as they are.
+        fit: How an image gets this size: ``"crop"`` scales the shorter side and keeps the middle,
+            ``"pad"`` scales the longer side and adds black, ``"stretch"`` scales both sides.
 
     Raises:
         FileNotFoundError: If there are no such data.
+        ModuleNotFoundError: If a package that the reader needs is missing.
         TypeError: If an .npz file holds another type than uint8.
         ValueError: On an unknown name, no ``root`` when this is required, a fraction outside (0,
             1), or data that cannot be used; the message names the file. When data could be read in
@@ -88,10 +122,50 @@ def load(
     check_path("load", "name", name)
     place = None if root is None else check_path("load", "root", root)
 
+    check_choice("load", "fit", fit, FITS)
+    side = None if size is None else check_size("load", "size", size, 1, LARGEST_SIDE)
+    fewer = None if levels is None else check_size("load", "levels", levels, 2, 256)
+    options = Options(place, download, fraction, seed, side, fit, fewer)
+
+    read = _reader(str(name))
+    if side is not None and read not in SIZED:
+        raise ValueError(
+            f"load expects size for image files alone; got it for {printable(name)}. Leave size "
+            f"(--size) out."
+        )
+    data = read(str(name), options)
+    return data if fewer is None else with_levels(data, fewer)
+
+
+def _reader(name: str) -> Callable[[str, Options], Dataset]:
+    """Return the reader of a name or a path; raise an error if there is none."""
     known = known_name(name)
-    if known is None:
-        return _load_path(str(name), fraction, seed)
-    return READERS[known](Options(place, download, fraction, seed))
+    if known is not None:
+        return lambda _, options: READERS[known](options)
+    if name.startswith(_HUGGING_FACE):
+        return _hugging_face
+
+    path = Path(name)
+    if (read_file := FILES.get(path.suffix.lower())) is not None:
+        return lambda _, options: read_file(path, options)
+    if name and os.path.isdir(path):  # False for a name that is too long, where Path.is_dir raises
+        return _npy_folder if is_npy(path) else _image_folder
+    raise _unknown(name)
+
+
+def _hugging_face(name: str, options: Options) -> Dataset:
+    return hugging_face(Path(name.removeprefix(_HUGGING_FACE)), options)
+
+
+def _npy_folder(name: str, options: Options) -> Dataset:
+    return npy(Path(name), options)
+
+
+def _image_folder(name: str, options: Options) -> Dataset:
+    return folder(Path(name), options)
+
+
+SIZED = (_hugging_face, _image_folder)  # the readers that use a size
 
 
 def known_name(name: str | Path) -> str | None:
@@ -107,21 +181,23 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-def _load_path(name: str, fraction: float, seed: int) -> Images:
-    """Load an .npz file or a folder."""
-    path, shown = Path(name), printable(name)
-    if path.suffix.lower() == ".npz":
-        return npz(path, printable(path.stem), fraction, seed)
-    if name and os.path.isdir(path):  # False for a name that is too long, where Path.is_dir raises
-        return folder(path, fraction, seed)
-
-    if len(path.parts) > 1:
-        raise FileNotFoundError(
-            f"{shown}: load expects an .npz file or a folder of images; got neither. Correct it."
+def _unknown(name: str) -> Exception:
+    """Return the error for a name that is neither a data set nor a path."""
+    shown, plain = printable(name), _plain(name)
+    if len(Path(name).parts) > 1:
+        return FileNotFoundError(
+            f"{shown}: load expects a file ({', '.join(FILES)}) or a folder of images; got "
+            f"neither. Correct it."
         )
+    if plain in ("imagenet", "imagenet32", "imagenet64"):
+        return ValueError(
+            f"load expects a version of ImageNet, because there are two of each size, whose bits "
+            f"per dimension must not be compared; got '{shown}'. Use one of {', '.join(IMAGENET)}."
+        )
+
     near = difflib.get_close_matches(name.lower(), READERS, n=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise ValueError(
-        f"load expects the name of a data set, an .npz file or a folder; got '{shown}'.{hint} "
-        f"The names are {', '.join(READERS)}."
+    return ValueError(
+        f"load expects the name of a data set, a file ({', '.join(FILES)}) or a folder; got "
+        f"'{shown}'.{hint} The names are {', '.join(READERS)}."
     )

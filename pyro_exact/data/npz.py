@@ -16,6 +16,7 @@ from pyro_exact.data.dataset import SPLITS
 from pyro_exact.data.images import Images, is_channels_last
 from pyro_exact.data.note import listed, note
 from pyro_exact.data.split import ALIASES, Split, assemble
+from pyro_exact.data.views import highest
 
 Array = NDArray[np.generic]
 
@@ -179,7 +180,7 @@ def _labels(array: Array, count: int, subject: str) -> Tensor:
 
 def _levels(levels: Array | None, splits: list[Split], path: Path) -> int:
     if levels is None:
-        return 2 if all(split.images.max() <= 1 for split in splits) else 256
+        return 2 if all(highest(split.images, 2) <= 1 for split in splits) else 256
 
     integer = levels.dtype.kind in "iu" and levels.size == 1
     if not integer or not 2 <= levels.item() <= 256:

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader
 
 from pyro_exact.data import Batches, Images
 from pyro_exact.data.batches import Batch
+from pyro_exact.data.dataset import Rows
+from pyro_exact.data.views import selected, workers
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes import Training
 from pyro_exact.train.labels import labels_for
@@ -24,7 +26,7 @@ class ImageDataModule(lightning.LightningDataModule):
         valid: The validation images, or a pair of images and labels.
     """
 
-    def __init__(self, batches: Batches, valid: Batch) -> None:
+    def __init__(self, batches: Batches, valid: Rows | tuple[Rows, Tensor]) -> None:
         super().__init__()
         self.batches, self.valid = batches, valid
 
@@ -32,7 +34,7 @@ class ImageDataModule(lightning.LightningDataModule):
         trainer: Any = self.trainer
         self.batches.start = trainer.global_step
         self.batches.rank = trainer.global_rank
-        return DataLoader(self.batches, batch_size=None)
+        return DataLoader(self.batches, batch_size=None, num_workers=workers(self.batches.images))
 
     def val_dataloader(self) -> DataLoader[Any]:
         batches: Any = [self.valid]
@@ -65,7 +67,7 @@ def image_data_module(
 
     index = validation_subset(images, training)
     labels = labels_for(model, images, "valid")
-    valid = images.valid[index]
+    valid = selected(images.valid, index, 0, len(index))
     return ImageDataModule(batches, valid if labels is None else (valid, labels[index]))
 
 
@@ -76,15 +78,15 @@ def validation_subset(images: Images, training: Training) -> Tensor:
     """
     total = len(images.valid)
     count = min(training.validate_on or total, total)
-    return torch.linspace(0, total - 1, count).long()
+    return torch.linspace(0, total - 1, count, dtype=torch.float64).long()
 
 
 def split_batch(batch: Batch) -> tuple[Tensor, Tensor | None]:
     """Return the images of a batch, and the labels if it has any."""
-    if isinstance(batch, Tensor):
-        return batch, None
-    images, labels = batch
-    return images, labels
+    if isinstance(batch, (tuple, list)):  # a DataLoader turns pairs into lists
+        images, labels = batch
+        return images, labels
+    return batch, None
 
 
 def _batch_size_of_each(batch_size: int, processes: int) -> int:

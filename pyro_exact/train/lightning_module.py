@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.data.batches import Batch
+from pyro_exact.data.shuffle import order_of
 from pyro_exact.infer import AnnealedELBO
 from pyro_exact.models import GenerativeModel
 from pyro_exact.noise import SharedNoise
@@ -130,7 +131,7 @@ class TrainingModule(lightning.LightningModule):
     # Validation
     # ----------------------------------------------------------------------------------------------
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         if self.stopped and self.global_step % self.settings.validate_every:
             return  # the user waits, and a resumed run validates at the next multiple
 
@@ -198,7 +199,9 @@ class TrainingModule(lightning.LightningModule):
         trainer: Any = self.trainer
         batches = trainer.datamodule.batches
         _seed(self.run.seed, _INITIAL)
-        index = torch.randperm(len(batches.images))[: self.settings.initial_images]
+        total = len(batches.images)
+        order = order_of(total, torch.default_generator, self.run.seed, _INITIAL)
+        index = order[torch.arange(min(self.settings.initial_images, total))]
 
         model = self.model
         if batches.labels is not None:
