@@ -95,7 +95,7 @@ def _demo(recipe: Recipe, out: Path, seed: int) -> None:
         f"{images.levels} levels."
     )
     try:
-        fit(recipe, images, out, seed, source=source, device="cpu", locked=True)
+        fit(recipe, images, out=out, seed=seed, source=source, device="cpu", locked=True)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
             "Stopped. A demo does not go on from a checkpoint: run it again to start it anew."

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from pyro_exact.cli.data_args import Device
-from pyro_exact.cli.loading import load_images, portable_source
+from pyro_exact.cli.data_args import Device, Fit, Logger
+from pyro_exact.cli.loading import find_file, load_images, portable_source
 from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.results import result_of
 from pyro_exact.recipes import load_recipe
@@ -28,6 +27,10 @@ def train(
     data: str | None = None,
     data_root: Path | None = None,
     download: bool = False,
+    binarize: Literal["threshold", "sample"] | None = None,
+    levels: int | None = None,
+    size: int | None = None,
+    fit: Fit = "crop",
     out: Path | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -35,6 +38,8 @@ def train(
     device: Device = "auto",
     devices: int = 1,
     nodes: int = 1,
+    init_from: Path | None = None,
+    logger: Logger = "none",
     model: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
 ) -> None:
@@ -42,10 +47,18 @@ def train(
 
     Args:
         recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, an .npz file, or a folder of images; the default is the data set
-            of the recipe.
+        data: Name of a data set, an .npz or .npy file, a table, a folder, or hf:FOLDER for data
+            that the package datasets of Hugging Face saved; the default is the data set of the
+            recipe.
         data_root: Folder of the torchvision data sets.
         download: If true, download a torchvision data set that is not there.
+        binarize: How to make bits of images: threshold compares each pixel with the middle, sample
+            draws it with a probability in proportion to the level. By default levels stay.
+        levels: Fewer levels of a pixel than the data have: 32 keeps the high 5 of 8 bits.
+        size: Side in pixels to which image files are brought; by default files must have the same
+            size.
+        fit: How an image gets this size: crop scales the shorter side and keeps the middle, pad
+            scales the longer side and adds black, stretch scales both sides.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Seed of the weights, the order of the images, the noise and the validation split.
         resume: If true, continue from the checkpoint in the output folder.
@@ -54,6 +67,9 @@ def train(
         device: Where to run; auto uses cuda if available.
         devices: How many devices to use on each machine; several devices train via DDP.
         nodes: How many machines to use, each started via torchrun.
+        init_from: A checkpoint of the same model, or the folder of a run, whose weights the run
+            begins with.
+        logger: tensorboard or csv to write the losses to the folder logs of the run, too.
         model: A setting of the model that differs from the recipe; to see all settings, use
             pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
@@ -61,34 +77,46 @@ def train(
     # The recipe is read before torch is imported, so that a wrong name is reported at once.
     original = load_recipe(recipe)
 
-    from pyro_exact.train import fit
+    from pyro_exact.train import fit as fit_model
 
     chosen = original.changed(model or {}, training or {})
     if (warning := caution(original.training, training or {})) is not None:
         say(f"Warning: {warning}")
 
+    if not (data or chosen.data):
+        raise ValueError(
+            f"train expects --data for the model {chosen.name}, because no recipe names its data; "
+            f"got none. Add --data."
+        )
     asked: dict[str, Any] = {
         "name": data or chosen.data,
         "root": data_root,
         "valid_fraction": valid_fraction,
         "seed": seed,
+        "binarize": binarize,
+        "levels": levels or chosen.levels,
+        "size": size,
+        "fit": fit,
     }
     images = load_images(download=download, **asked)
     source = portable_source(asked)
+    chosen = chosen.for_classes(images.labels("train"))
 
     # The record names the data of this run, not the data that the recipe was made for.
     folder = out or Path("runs") / chosen.name
-    chosen = dataclasses.replace(chosen, data=source["name"])
-    fit(
+    chosen = chosen.on_data(source["name"], source["levels"])
+    fit_model(
         chosen,
         images,
-        folder,
-        seed,
-        resume,
-        source,
+        out=folder,
+        seed=seed,
+        resume=resume,
+        source=source,
         device=device,
         devices=devices,
         nodes=nodes,
+        init_from=None if init_from is None else find_file(init_from),
+        logger=logger,
         finish=lambda trained, run: _write_results(trained, run, chosen, images, folder, device),
     )
 
@@ -110,13 +138,16 @@ def _write_results(
 
     model = model.to(pick_device(device))
     index, labels = validation_subset(images, recipe.training), labels_for(model, images, "valid")
-    score = evaluate(model, images.valid[index], labels=None if labels is None else labels[index])
+    score = evaluate(
+        model, images.split("valid")[index], labels=None if labels is None else labels[index]
+    )
 
     # Printed before anything is written, because a disk may be full.
     tell(f"validation: {score}, {score.in_nats()}")
     step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
     if step != run.step:
-        tell(f"lowest: {lowest:.4f} bits/dim after {step} steps, in {BEST}")
+        shown = f"{run.reported(lowest):.4f} {run.reported_unit}"
+        tell(f"lowest: {shown} after {step} steps, in {BEST}")
 
     write_json(result_of(run, model, images, "valid", score), out / "train.json")
     with atomic_write(out / "recipe.yaml") as partial:

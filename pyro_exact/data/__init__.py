@@ -2,6 +2,7 @@
 
 from pyro_exact.data.arrays import ArrayDataset, as_dataset
 from pyro_exact.data.batches import Batches
+from pyro_exact.data.binarize import binarize
 from pyro_exact.data.check import check_images
 from pyro_exact.data.dataset import Dataset, Rows
 from pyro_exact.data.images import Images
@@ -17,6 +18,7 @@ __all__ = [
     "Images",
     "Rows",
     "as_dataset",
+    "binarize",
     "check_images",
     "load",
     "nearest",

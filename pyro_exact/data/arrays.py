@@ -124,8 +124,8 @@ def as_dataset(
             valid) or a triple (train, valid, test); or a `Dataset`, which is returned.
         name: Name of the data set in results.
         valid_fraction: Fraction of the rows of an array to hold out for validation.
-        test_fraction: Fraction of these rows to hold out for the test.
-        seed: Seed of the choice of these rows.
+        test_fraction: Fraction of these rows to hold out for the test, whatever the seed.
+        seed: Seed of the choice of the validation rows.
 
     Raises:
         TypeError: If the data are of another type.
@@ -168,13 +168,13 @@ def held_out(
 ) -> list[Tensor]:
     """Return the rows of train, valid and test, chosen by a permutation; at least one each.
 
-    The choice of the test rows does not depend on ``valid_fraction``.
+    The choice of the test rows depends on neither ``valid_fraction`` nor the seed.
 
     Args:
         rows: All rows.
         valid_fraction: Fraction to hold out for validation.
         test_fraction: Fraction to hold out for the test.
-        seed: Seed of the permutation.
+        seed: Seed of the choice of the validation rows.
         name: Name of the data in an error.
 
     Raises:
@@ -202,9 +202,11 @@ def held_out_index(
             f"validation and test; got {total}. Add rows, or lower the fractions."
         )
 
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    test, valid, train = order.split([tested, validated, total - tested - validated])
-    return [train, valid, test]
+    # The test rows do not depend on the seed, so that results with different seeds can be compared.
+    mixed = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(total - tested, generator=torch.Generator().manual_seed(seed))
+    rest = mixed[tested:][order]
+    return [rest[validated:], rest[:validated], mixed[:tested]]
 
 
 def _rows(data: object, subject: str) -> Tensor:

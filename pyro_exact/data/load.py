@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from pyro_exact.checks import check_choice, check_number, check_path, check_size, printable
-from pyro_exact.data.bundled import digits, photos
+from pyro_exact.data.binarize import Binarization
+from pyro_exact.data.binarize import binarize as to_bits
+from pyro_exact.data.bundled import bundled_table, digits, photos
+from pyro_exact.data.columns import Column, read_columns
 from pyro_exact.data.dataset import Dataset
 from pyro_exact.data.folder import folder
 from pyro_exact.data.hugging_face import hugging_face
@@ -19,31 +22,28 @@ from pyro_exact.data.levels import with_levels
 from pyro_exact.data.npy import is_npy, npy
 from pyro_exact.data.npz import npz
 from pyro_exact.data.options import FITS, Fit, Options
+from pyro_exact.data.paper_tables import PAPER_TABLES, paper_table
+from pyro_exact.data.table_files import SUFFIXES, read_table, split_files
 from pyro_exact.data.vision import SOURCES, binarized_mnist, vision
 
 VALID_FRACTION = 0.1
 
-Reader = Callable[[Options], Dataset]
-FileReader = Callable[[Path, Options], Dataset]
-
 # A data set is a name and a reader: to add one, add a line here, and a line to the docstring of
 # `load`.
-READERS: dict[str, Reader] = {
+READERS: dict[str, Callable[[Options], Dataset]] = {
     "digits": digits,
     "photos": photos,
     "binarized_mnist": binarized_mnist,
     **{name: partial(vision, name) for name in SOURCES},
     **{name: partial(imagenet, name) for name in IMAGENET},
-}
-
-# The readers of files, by suffix.
-FILES: dict[str, FileReader] = {
-    ".npz": lambda path, options: npz(path, printable(path.stem), options.fraction, options.seed),
-    ".npy": npy,
+    **{name: partial(bundled_table, name) for name in ("breast_cancer", "diabetes", "wine")},
+    **{name: partial(paper_table, read, name) for name, read in PAPER_TABLES.items()},
 }
 
 _ALIASES = {"lsun": "lsun_bedroom"}
 _HUGGING_FACE = "hf:"
+
+FileReader = Callable[[Path, Options], Dataset]
 
 
 def load(
@@ -52,15 +52,17 @@ def load(
     download: bool = False,
     valid_fraction: float | None = None,
     seed: int = 0,
+    columns: str | Path | Sequence[Column] | None = None,
+    binarize: Binarization | None = None,
     levels: int | None = None,
     size: int | None = None,
     fit: Fit = "crop",
 ) -> Dataset:
     """Load a data set.
 
-    Use this function to load training and test images. When a data set has no validation split, a
-    part of train is held out, using a permutation that depends on `seed`. The test split never
-    depends on `seed`, so results with different seeds can be compared.
+    Use this function to load training and test images, or tables. When a data set has no
+    validation split, a part of train is held out, using a permutation that depends on `seed`. The
+    test split never depends on `seed`, so results with different seeds can be compared.
 
     Args:
         name: One of
@@ -76,12 +78,17 @@ def load(
               versions must not be compared;
             - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in the subfolder
               ``BinarizedMNIST``;
+            - ``breast_cancer``, ``diabetes`` or ``wine``: tables that need no files; ``power``,
+              ``gas``, ``hepmass``, ``miniboone`` or ``bsds300``: the data sets of Papamakarios et
+              al. (2017), in the folders that their code reads, in ``root``;
+            - the path of a table: a .csv, .tsv, .parquet or .npy file, of which parts are held out,
+              or a folder with such files called train, test and, optionally, valid;
             - the path of an .npz file with uint8 arrays ``train``, ``test`` and the optional
               ``valid``, of shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); optionally
               ``train_labels``, ...; optionally ``levels``, which is required if it is neither 2 nor
               256;
-            - the path of an .npy file, or of a folder of .npy files, which may be larger than
-              memory: images of uint8, or rows of floats or of integers;
+            - the path of an .npy file, or of a folder of .npy files, of images of uint8, or of rows
+              of any shape; these may be larger than memory;
             - the path of a folder of images, with or without subfolders ``train``, ``valid`` and
               ``test``;
             - ``hf:`` and the path of a folder to which the package `datasets` of Hugging Face saved
@@ -96,6 +103,10 @@ def load(
             subfolders) to hold out; the default is 0.1. It has no effect on data sets with a
             validation split.
         seed: Seed of the choice of the images that are held out; ``photos`` has no random choice.
+        columns: Columns of a table: a YAML file, in which the columns that are not inferred are
+            declared, or all columns of a `Table`.
+        binarize: ``"threshold"`` or ``"sample"`` for images of bits; the default leaves the levels
+            as they are. See `pyro_exact.data.binarize`.
         levels: Levels of a pixel, if these should be fewer than the data have: 32 keeps the high 5
             of 8 bits. They must divide the levels of the data.
         size: Side in pixels to which files of a folder, or of Hugging Face, are brought; the
@@ -122,50 +133,23 @@ def load(
     check_path("load", "name", name)
     place = None if root is None else check_path("load", "root", root)
 
-    check_choice("load", "fit", fit, FITS)
-    side = None if size is None else check_size("load", "size", size, 1, LARGEST_SIDE)
-    fewer = None if levels is None else check_size("load", "levels", levels, 2, 256)
-    options = Options(place, download, fraction, seed, side, fit, fewer)
+    complete = isinstance(columns, Sequence) and not isinstance(columns, str)
+    options = Options(
+        place,
+        download,
+        fraction,
+        seed,
+        _declared(columns),
+        complete,
+        None if size is None else check_size("load", "size", size, 1, LARGEST_SIDE),
+        check_choice("load", "fit", fit, FITS),
+        None if levels is None else check_size("load", "levels", levels, 2, 256),
+    )
 
-    read = _reader(str(name))
-    if side is not None and read not in SIZED:
-        raise ValueError(
-            f"load expects size for image files alone; got it for {printable(name)}. Leave size "
-            f"(--size) out."
-        )
-    data = read(str(name), options)
-    return data if fewer is None else with_levels(data, fewer)
-
-
-def _reader(name: str) -> Callable[[str, Options], Dataset]:
-    """Return the reader of a name or a path; raise an error if there is none."""
-    known = known_name(name)
-    if known is not None:
-        return lambda _, options: READERS[known](options)
-    if name.startswith(_HUGGING_FACE):
-        return _hugging_face
-
-    path = Path(name)
-    if (read_file := FILES.get(path.suffix.lower())) is not None:
-        return lambda _, options: read_file(path, options)
-    if name and os.path.isdir(path):  # False for a name that is too long, where Path.is_dir raises
-        return _npy_folder if is_npy(path) else _image_folder
-    raise _unknown(name)
-
-
-def _hugging_face(name: str, options: Options) -> Dataset:
-    return hugging_face(Path(name.removeprefix(_HUGGING_FACE)), options)
-
-
-def _npy_folder(name: str, options: Options) -> Dataset:
-    return npy(Path(name), options)
-
-
-def _image_folder(name: str, options: Options) -> Dataset:
-    return folder(Path(name), options)
-
-
-SIZED = (_hugging_face, _image_folder)  # the readers that use a size
+    found = _read(str(name), options)
+    if options.levels is not None:
+        found = with_levels(found, options.levels)
+    return found if binarize is None else to_bits(found, binarize, seed)
 
 
 def known_name(name: str | Path) -> str | None:
@@ -181,13 +165,57 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
+def _declared(columns: str | Path | Sequence[Column] | None) -> dict[str, Column]:
+    """Return declared columns by name."""
+    if columns is None:
+        return {}
+    if isinstance(columns, (str, Path)):
+        return read_columns(check_path("load", "columns", columns))
+    return {column.name: column for column in columns}
+
+
+def _read(name: str, options: Options) -> Dataset:
+    """Read a data set by name or by path."""
+    known, path = known_name(name), Path(name)
+    if known is None and name.startswith(_HUGGING_FACE):
+        return hugging_face(Path(name.removeprefix(_HUGGING_FACE)), options)
+
+    reader = None if known is not None else _file_reader(path, bool(name) and os.path.isdir(path))
+    if options.size is not None and reader is not folder:
+        raise ValueError(
+            f"load expects size for image files alone; got it for {printable(name)}. Leave size "
+            f"(--size) out."
+        )
+    if known is not None:
+        return READERS[known](options)
+    if reader is None:
+        raise _unknown(name)
+    return reader(path, options)
+
+
+def _file_reader(path: Path, is_folder: bool) -> FileReader | None:
+    """Return the reader of a file or a folder, by its kind."""
+    if path.suffix.lower() == ".npy" or is_folder:
+        if is_npy(path):
+            return npy
+    if path.suffix.lower() in SUFFIXES or (is_folder and split_files(path)):
+        return read_table
+    if path.suffix.lower() == ".npz":
+        return _npz
+    return folder if is_folder else None
+
+
+def _npz(path: Path, options: Options) -> Dataset:
+    return npz(path, printable(path.stem), options)
+
+
 def _unknown(name: str) -> Exception:
     """Return the error for a name that is neither a data set nor a path."""
     shown, plain = printable(name), _plain(name)
     if len(Path(name).parts) > 1:
         return FileNotFoundError(
-            f"{shown}: load expects a file ({', '.join(FILES)}) or a folder of images; got "
-            f"neither. Correct it."
+            f"{shown}: load expects a table, an .npz or .npy file, or a folder of images; got none "
+            f"of these. Correct it."
         )
     if plain in ("imagenet", "imagenet32", "imagenet64"):
         return ValueError(
@@ -198,6 +226,6 @@ def _unknown(name: str) -> Exception:
     near = difflib.get_close_matches(name.lower(), READERS, n=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return ValueError(
-        f"load expects the name of a data set, a file ({', '.join(FILES)}) or a folder; got "
-        f"'{shown}'.{hint} The names are {', '.join(READERS)}."
+        f"load expects the name of a data set, a file or a folder; got '{shown}'.{hint} "
+        f"The names are {', '.join(READERS)}."
     )

@@ -25,6 +25,9 @@ from pyro_exact.data.views import changed, highest, pieces, turned, with_channel
 
 TEST_FRACTION = 0.1
 
+# Bytes of an array of vectors that is read as a table, with columns; a larger one is mapped.
+LARGEST_TABLE = 2**30
+
 
 class _Array(NamedTuple):
     """An array in a file: the file and the header."""
@@ -82,12 +85,27 @@ def npy(path: Path, options: Options) -> Dataset:
 
 
 def is_npy(path: Path) -> bool:
-    """Return whether a path is an .npy file, or a folder that holds such files."""
-    if path.suffix.lower() == ".npy":
-        return True
+    """Return whether a path holds arrays that this module reads.
+
+    These are .npy files and folders of them, except for small files of vectors of floats, or of
+    integers other than bytes, which are tables.
+
+    Args:
+        path: A file or a folder.
+    """
     if not os.path.isdir(path):
+        return path.suffix.lower() == ".npy" and not _is_table(path)
+
+    files = [file for place in (path, *_split_folders(path).values()) for file in _files(place)]
+    return bool(files) and not all(_is_table(file) for file in files)
+
+
+def _is_table(file: Path) -> bool:
+    """Return whether a file holds vectors other than bytes, and fits into memory."""
+    if not os.path.isfile(file) or file.stat().st_size > LARGEST_TABLE:
         return False
-    return any(_files(place) for place in (path, *_split_folders(path).values()))
+    header = _array(file).header
+    return len(header.shape) == 2 and header.dtype != np.uint8
 
 
 def _array_dataset(name: str, rows: dict[str, Rows], options: Options) -> ArrayDataset:
@@ -104,6 +122,8 @@ def _array_dataset(name: str, rows: dict[str, Rows], options: Options) -> ArrayD
         rows = {split: changed(part, _in_default_dtype) for split, part in rows.items()}
     else:
         levels = max(_highest_level(part, f"{name}: {split}") for split, part in rows.items()) + 1
+        if rows["train"].dtype == torch.uint8 and levels > 2:
+            levels = 256
     return ArrayDataset(name, rows["train"], rows["valid"], rows["test"], levels)
 
 

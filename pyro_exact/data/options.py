@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from pyro_exact.data.columns import Column
 
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
@@ -12,13 +15,15 @@ FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 
 @dataclass(frozen=True)
 class Options:
-    """The place of a data set, and the options of its reader.
+    """The place of a data set, and the options used to hold out a validation split.
 
     Args:
         root: Optional folder of the torchvision data sets.
         download: If true, download missing files.
         fraction: Fraction of the training images to hold out, for data without a validation split.
         seed: Seed of the choice of these images.
+        columns: Declared columns of a table; see `Column`.
+        complete: If true, the table has these columns alone, in this order.
         size: Side in pixels to which image files are brought; `None` (the default) takes files of
             the same size as they are.
         fit: How a file gets this size: ``"crop"`` scales the shorter side and keeps the middle,
@@ -30,6 +35,8 @@ class Options:
     download: bool
     fraction: float
     seed: int
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    complete: bool = False
     size: int | None = None
     fit: Fit = "crop"
     levels: int | None = None

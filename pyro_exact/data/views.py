@@ -110,6 +110,11 @@ def highest(rows: Rows, stop: int | None = None) -> int:
     return found
 
 
+def in_memory(rows: Rows) -> Tensor:
+    """Return all rows as a tensor."""
+    return rows if isinstance(rows, Tensor) else torch.cat([*pieces(rows)])
+
+
 def turned(rows: Tensor) -> Tensor:
     """Return images with channels last, (N, H, W, C), as (N, C, H, W)."""
     return rows.movedim(-1, 1).contiguous()

@@ -108,7 +108,7 @@ def binarized_mnist(options: Options) -> Images:
     places = [root / "binarized_mnist.npz", root / "BinarizedMNIST" / "binarized_mnist.npz"]
     for place in places:
         if place.is_file():
-            return npz(place, "binarized_mnist", options.fraction, options.seed)
+            return npz(place, "binarized_mnist", options)
 
     raise FileNotFoundError(
         f"binarized_mnist expects the file {printable(places[0])} or {printable(places[1])}; got "

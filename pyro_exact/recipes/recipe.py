@@ -14,6 +14,8 @@ from pyro_exact.recipes.plain import plain
 from pyro_exact.recipes.training import Training
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pyro_exact.models import GenerativeModel
 
 # A list of recipes must not import torch, which takes seconds. Therefore the methods that build a
@@ -47,14 +49,17 @@ class Recipe:
 
     Attributes:
         name: Name of the recipe.
-        model: ``{"name": ..., setting: value, ...}``. The name must be in `recipes.models.MODELS`,
-            and the settings are the arguments of the builder. A recipe cannot name any other code,
+        model: ``{"name": ..., setting: value, ...}``. The name must be in `recipes.models.MODELS`
+            or registered (see `recipes.register`), and the settings are the arguments of the
+            builder. A recipe cannot name any other code,
             so a recipe from an unknown source is safe to load. For a flow, ``noise`` holds settings
             of `flows.flow_pp_dequantizer`; the default is uniform noise. When a flow has a
-            ``context_dim``, the model is class-conditional, and this is the count of classes.
+            ``context_dim``, the model is class-conditional, and this is the count of classes; with
+            ``classes: auto`` it is taken from the labels of the data.
         data: Name of the data set used by the recipe.
         training: See `Training`.
         paper: See `Paper`.
+        levels: Levels of a pixel, if fewer than the data have, as in `pyro_exact.data.load`.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Recipe:
     data: str
     training: Training = field(default_factory=Training)
     paper: Paper | None = None
+    levels: int | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "a recipe")
@@ -88,11 +94,46 @@ class Recipe:
         values["training"] |= training
         return Recipe.from_dict(values, f"recipe {self.name}")
 
+    def for_classes(self, labels: Tensor | None) -> Recipe:
+        """Return the recipe with the number of classes of some labels, where it says `auto`.
+
+        Args:
+            labels: The classes of the training data, integers; `None` if they have none.
+
+        Raises:
+            ValueError: If the recipe needs labels, and there are none.
+        """
+        if self.model.get("classes") != "auto":
+            return self
+        if labels is None:
+            raise ValueError(
+                f"recipe {self.name} expects data with labels, because it says `classes: auto`; "
+                "got none. Choose data with labels, or leave classes out."
+            )
+
+        from pyro_exact.recipes.models import MODELS
+
+        model = {key: value for key, value in self.model.items() if key != "classes"}
+        setting = MODELS[model["name"]].context_setting
+        return dataclasses.replace(self, model={**model, setting: int(labels.max()) + 1})
+
     def filled(self) -> Recipe:
         """Return the recipe with all defaults of the model, because defaults may change later."""
         from pyro_exact.recipes.models import with_defaults
 
         return dataclasses.replace(self, model=with_defaults(self.model))
+
+    def on_data(self, data: str, levels: int | None) -> Recipe:
+        """Return the recipe with other data; the result of the paper stays only on its own data.
+
+        Args:
+            data: Name of the data set, or a path.
+            levels: Levels of a pixel, if fewer than the data have.
+        """
+        paper = self.paper
+        if paper is not None and (data, levels) != (self.data, self.levels):
+            paper = dataclasses.replace(paper, value=None)
+        return dataclasses.replace(self, data=data, levels=levels, paper=paper)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for YAML, JSON or a checkpoint."""
@@ -102,16 +143,17 @@ class Recipe:
 
     def build(
         self,
-        shape: tuple[int, int, int],
-        levels: int,
+        shape: tuple[int, ...],
+        levels: int | None,
         limits: Limits = LARGEST_MODEL,
         check: Callable[[GenerativeModel], object] = lambda model: None,
     ) -> GenerativeModel:
-        """Return the model for images.
+        """Return the model for data of a shape.
 
         Args:
-            shape: Shape (C, H, W) of an image.
-            levels: Levels; the values of an element are 0, ..., levels - 1.
+            shape: Shape of a row of the data, (C, H, W) of an image.
+            levels: Levels; the values of an element are 0, ..., levels - 1. `None` for real
+                elements.
             limits: Limits of the resources for building the model.
             check: Called with the model before memory for the weights is allocated; this function
                 may raise an error because of the shapes of the weights.
@@ -120,12 +162,18 @@ class Recipe:
             ValueError: If the model does not fit the shape, or exceeds the limits; then nothing was
                 allocated.
         """
+        if self.model.get("classes") == "auto":
+            raise ValueError(
+                f"recipe {self.name} expects a number of classes; got `auto`. Call "
+                "recipe.for_classes(labels) first."
+            )
+
         from pyro_exact.recipes.allowance import build_within
-        from pyro_exact.recipes.models import MODELS
+        from pyro_exact.recipes.models import entry_of
 
         source = f"recipe {self.name}"
         shape = check_image(shape, levels, source)
-        build = MODELS[self.model["name"]].build
+        build = entry_of(self.model, source).build
         settings = self._settings()
 
         try:

@@ -17,7 +17,7 @@ SHAPES = {
     "binarized_mnist": ((1, 28, 28), 2),
     "cifar10": ((3, 32, 32), 256),
     "digits": ((1, 8, 8), 17),
-    "imagenet64.npz": ((3, 64, 64), 256),
+    "imagenet64_oord": ((3, 64, 64), 256),
     "mnist": ((1, 28, 28), 256),
     "nltcs.npz": ((1, 1, 16), 2),
 }

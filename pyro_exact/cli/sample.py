@@ -1,0 +1,192 @@
+"""The command `pyro-exact sample`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyro_exact.checks import check_number, check_size
+from pyro_exact.cli.arrays import ARRAYS, check_suffix, write_arrays
+from pyro_exact.cli.data_args import CheckpointArgs
+from pyro_exact.cli.loading import images_for, load_checkpoint
+from pyro_exact.cli.output import tell
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyro_exact.models import GenerativeModel
+    from pyro_exact.train import RunRecord
+
+    Draws = Mapping[float | None, Tensor]
+
+
+def sample(
+    source: CheckpointArgs,
+    out: Path = Path("samples.png"),
+    n: int | None = None,
+    temperature: float | list[float] | None = None,
+    label: int | list[int] | None = None,
+    context: list[float] | None = None,
+    nearest: bool = False,
+) -> None:
+    """Draw from a trained model: pictures, or arrays.
+
+    Args:
+        source: The model, the training images, and where to compute.
+        out: The file to write: a .png file of pictures, or an .npz, .npy or .csv file of arrays.
+            Arrays of several temperatures or classes have them in columns of their own.
+        n: How many images to draw for each temperature, spread evenly over the classes if there are
+            any; by default 64, or 8 if there are several temperatures.
+        temperature: Standard deviation of a flow's base noise; the default, 1, is the model
+            itself, less gives smoother images. Each of several, for example "[0.5, 0.7, 1]", has a
+            row, using the same noise up to the scale. This must not be used with an autoregressive
+            model.
+        label: A class of a class-conditional model. Each of several, for example "[3, 5]", has a
+            row; the default is all classes.
+        context: The context of a model of p(x | context), for example "[0.5, -1]".
+        nearest: If true, show the nearest training images beside the samples, to see whether the
+            model has memorised training images.
+    """
+    temperatures = _temperatures(temperature)
+    pictures = out.suffix.lower() not in ARRAYS
+    _check_arguments(source, nearest, pictures)
+    total = 64 if len(temperatures) == 1 else 8
+    if n is not None:
+        total = check_size("sample", "--n", n)
+    check_suffix("--out", out, (".png", *ARRAYS) if pictures else ARRAYS)
+
+    model, run = load_checkpoint(source)
+    labels = _labels(model, label)
+    given = _conditioned(model, labels, context)
+    each = max(1, total // len(labels)) if labels else total
+    columns = each if len(labels) > 1 else max(8, math.isqrt(total - 1) + 1)
+
+    if pictures:
+        from pyro_exact.plots import check_grid
+
+        check_grid(each * max(1, len(labels)), run.shape, columns)
+        train = images_for(source, run).train if nearest else None
+        drawn = _draw(given, each, temperatures, source.seed, bool(labels))
+        _save_pictures(drawn, run, out, columns, train)
+    else:
+        drawn = _draw(given, each, temperatures, source.seed, bool(labels))
+        write_arrays(_arrays(drawn, labels, each), out)
+    tell(f"Wrote {out}.")
+
+
+def _check_arguments(source: CheckpointArgs, nearest: bool, pictures: bool) -> None:
+    """Raise an error if some flags do not go together."""
+    if source.data is not None and not nearest:
+        raise ValueError(
+            "sample expects --data together with --nearest only; got it alone. Add --nearest."
+        )
+    if nearest and not pictures:
+        raise ValueError(
+            "sample expects --nearest with a .png file; got a file of arrays. Leave it out."
+        )
+
+
+def _temperatures(temperature: float | list[float] | None) -> list[float | None]:
+    """Return the temperatures as a list; `None` stands for the default of the model."""
+    if not isinstance(temperature, list):
+        temperatures: list[float | None] = [temperature]
+    else:
+        temperatures = [*temperature]
+
+    if not temperatures:
+        raise ValueError(
+            "sample expects at least one temperature; got none. Leave --temperature out, or name "
+            "one."
+        )
+    for t in temperatures:
+        if t is not None:
+            check_number("sample", "--temperature", t, 0)
+    return temperatures
+
+
+def _labels(model: GenerativeModel, label: int | list[int] | None) -> list[int]:
+    """Return the classes to draw; none for a model without classes."""
+    if label is None:
+        return list(range(model.classes or 0))
+    if isinstance(label, int):
+        return [label]
+    if not label:
+        raise ValueError(
+            "sample expects at least one --label; got none. Leave it out for all classes."
+        )
+    return label
+
+
+def _conditioned(
+    model: GenerativeModel, labels: list[int], context: list[float] | None
+) -> GenerativeModel:
+    """Return a model under classes or a context, if it takes any."""
+    import torch
+
+    device = next(model.parameters()).device
+    if labels:
+        return model.condition(torch.tensor(labels, device=device))
+
+    if model.context_dim is None:
+        if context is not None:
+            raise ValueError(
+                "sample expects no --context, because the model takes none. Leave it out."
+            )
+        return model
+    if context is None:
+        raise ValueError(
+            f"sample expects --context of {model.context_dim} elements, as the model takes them; "
+            f"got none. Say it with --context."
+        )
+    return model.condition(torch.tensor(context, dtype=torch.get_default_dtype(), device=device))
+
+
+def _draw(
+    model: GenerativeModel,
+    n: int,
+    temperatures: list[float | None],
+    seed: int,
+    by_class: bool,
+) -> dict[float | None, Tensor]:
+    """Return n data for each temperature, or n of each class in the order of the classes."""
+    import torch
+
+    drawn = {}
+    for t in temperatures:
+        torch.manual_seed(seed)
+        x = model.sample_with_progress(n, t).cpu()
+        drawn[t] = x.transpose(0, 1).flatten(0, 1) if by_class else x
+    return drawn
+
+
+def _save_pictures(
+    drawn: Draws, run: RunRecord, out: Path, columns: int, train: Tensor | None
+) -> None:
+    """Write a grid for each temperature, with the nearest training images if there are any."""
+    from pyro_exact.data import nearest
+    from pyro_exact.plots import save_grids
+
+    grids = {}
+    for t, x in drawn.items():
+        title = "samples" if t is None else f"temperature {t:g}"
+        grids[title] = x
+        if train is not None:
+            grids[f"{title}: nearest training images"] = nearest(x, train)
+    save_grids(grids, run.image_levels, out, columns=columns, rows=len(drawn))
+
+
+def _arrays(drawn: Draws, labels: list[int], each: int) -> dict[str, Any]:
+    """Return the samples, with the temperature and the class of each if there are several."""
+    import numpy as np
+
+    columns: dict[str, Any] = {}
+    if len(drawn) > 1:
+        columns["temperature"] = np.repeat(
+            [float(t or 1) for t in drawn], each * max(1, len(labels))
+        )
+    if labels:
+        columns["label"] = np.tile(np.repeat(labels, each), len(drawn))
+    columns["x"] = np.concatenate([x.numpy() for x in drawn.values()])
+    return columns
