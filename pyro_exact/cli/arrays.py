@@ -59,7 +59,8 @@ def write_arrays(columns: Columns, out: Path) -> None:
     suffix = out.suffix.lower()
     with atomic_write(out) as partial, partial.open("wb") as file:
         if suffix == ".npz":
-            np.savez(file, **columns)
+            named: dict[str, Any] = {**columns}
+            np.savez(file, **named)
         elif suffix == ".npy":
             np.save(file, [*columns.values()][-1])
         else:

@@ -9,8 +9,8 @@ from pyro_exact.checks import LARGEST_COUNT, check_size, printable
 from pyro_exact.cli.data_args import SplitArgs
 from pyro_exact.cli.loading import (
     check_picture,
+    data_for,
     find_checkpoint,
-    images_for,
     load_checkpoint_file,
     random_images,
 )
@@ -58,7 +58,7 @@ def complete(
     given = _conditioned(checkpoint, model, label)
 
     if image is None:
-        images = random_images(source, images_for(source, run), n, default=8)
+        images = random_images(source, data_for(source, run), n, default=8)
     else:
         images = _read_image(image, run)
         torch.manual_seed(source.seed)

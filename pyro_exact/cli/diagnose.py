@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_exact.cli.data_args import SplitArgs
 from pyro_exact.cli.loading import (
+    data_for,
     find_checkpoint,
     folder_of,
-    images_for,
     load_checkpoint_file,
     random_index,
 )
@@ -41,7 +41,7 @@ def diagnose_checkpoint(
     check_writable(out)
     model, run = load_checkpoint_file(checkpoint, source.device)
 
-    data = images_for(source, run)
+    data = data_for(source, run)
     index = random_index(source, data, n, default=100)
     images = data.split(source.split)[index]
 

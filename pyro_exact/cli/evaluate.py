@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyro_exact.cli.arrays import check_suffix, write_arrays
 from pyro_exact.cli.data_args import SplitArgs
-from pyro_exact.cli.loading import find_checkpoint, folder_of, images_for, load_checkpoint_file
+from pyro_exact.cli.loading import data_for, find_checkpoint, folder_of, load_checkpoint_file
 from pyro_exact.cli.output import tell
 from pyro_exact.cli.results import result_of
 
@@ -40,6 +40,7 @@ def evaluate(
     """
     import torch
 
+    from pyro_exact.data.dataset import in_memory
     from pyro_exact.files import check_writable, write_json
     from pyro_exact.train import evaluate as score_of
     from pyro_exact.train import labels_for
@@ -52,14 +53,16 @@ def evaluate(
         check_suffix("--per-item", per_item, (".npz", ".csv"))
 
     model, run = load_checkpoint_file(checkpoint, source.device)
-    images = images_for(source, run)
+    images = data_for(source, run)
     labels = labels_for(model, images, source.split)
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-        score = score_of(model, images.split(source.split), k, batch_size, source.seed, labels)
+        score = score_of(
+            model, in_memory(images.split(source.split)), k, batch_size, source.seed, labels
+        )
 
     # Printed before it is written, because a disk may be full.
-    tell(f"{run.recipe.name} on {images.name}, {source.split}: {score}\n{score.in_nats()}")
+    tell(f"{run.recipe.name} on {images.name}, {source.split}: {score.in_words(run.unit)}")
     notes = [note, "networks in bfloat16" if low_precision else None]
     remark = "; ".join(filter(None, notes))
     write_json(result_of(run, model, images, source.split, score, remark), out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.cli.data_args import CheckpointArgs, SplitArgs
-from pyro_exact.cli.loading import check_picture, images_for, load_checkpoint, random_images
+from pyro_exact.cli.loading import check_picture, data_for, load_checkpoint, random_images
 from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def interpolate(
     check_size("interpolate", "--steps", steps, 2, LARGEST_COUNT)
     check_picture(out)
     model, run = _load(source)
-    images = random_images(source, images_for(source, run), n, default=8, each=2)
+    images = random_images(source, data_for(source, run), n, default=8, each=2)
     check_grid(len(images) // 2 * steps, run.image_shape, steps)
 
     z = model.encode(images.to(next(model.parameters()).device))
@@ -65,7 +65,7 @@ def reconstruct(
 
     check_picture(out)
     model, run = _load(source)
-    images = random_images(source, images_for(source, run), n, default=64)
+    images = random_images(source, data_for(source, run), n, default=64)
     check_grid(len(images), run.image_shape)
 
     images = images.to(next(model.parameters()).device)

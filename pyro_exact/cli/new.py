@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
-from pyro_exact.cli.loading import load_images, portable_source
+from pyro_exact.cli.loading import load_data, portable_source
 from pyro_exact.cli.output import tell
 from pyro_exact.recipes import load_recipe
 from pyro_exact.recipes.parsing import check_name
@@ -40,14 +40,14 @@ def new(
     from pyro_exact.files import atomic_write
     from pyro_exact.recipes.adapt import adapt
 
-    asked = {"name": data or original.data, "root": data_root}
-    images = load_images(**asked, binarize=binarize)
-    adapted = adapt(original, name, images, portable_source(asked)["name"])
+    asked: dict[str, Any] = {"name": data or original.data, "root": data_root}
+    found = load_data(**asked, binarize=binarize)
+    adapted = adapt(original, name, found, portable_source(asked)["name"])
 
     with atomic_write(path) as partial:
         partial.write_text(yaml.safe_dump(adapted.recipe.to_dict(), sort_keys=False))
 
-    tell(f"{path}: like {original.name}, for {images!r}")
+    tell(f"{path}: like {original.name}, for {found!r}")
     for setting, reason in adapted.choices:
         tell(f"  {setting}: {reason}")
     tell("All other settings are those of the recipe. Change any of them in the file. To train:")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from pyro_exact.cli.data_args import Device, Fit, Logger
-from pyro_exact.cli.loading import find_file, load_images, portable_source
+from pyro_exact.cli.loading import find_file, load_data, portable_source
 from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.results import result_of
 from pyro_exact.recipes import load_recipe
 from pyro_exact.recipes.training import caution
 
 if TYPE_CHECKING:
-    from pyro_exact.data import Images
+    from pyro_exact.data import Dataset
     from pyro_exact.models import GenerativeModel
     from pyro_exact.recipes import Recipe
     from pyro_exact.train import RunRecord
@@ -26,6 +26,7 @@ def train(
     recipe: str,
     data: str | None = None,
     data_root: Path | None = None,
+    columns: Path | None = None,
     download: bool = False,
     binarize: Literal["threshold", "sample"] | None = None,
     levels: int | None = None,
@@ -47,10 +48,12 @@ def train(
 
     Args:
         recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, an .npz or .npy file, a table, a folder, or hf:FOLDER for data
-            that the package datasets of Hugging Face saved; the default is the data set of the
-            recipe.
-        data_root: Folder of the torchvision data sets.
+        data: Name of a data set, a table (.csv, .tsv, .parquet or .npy), an .npz or .npy file, a
+            folder of images, arrays or tables, or hf:FOLDER for data that the package datasets of
+            Hugging Face saved; the default is the data set of the recipe.
+        data_root: Folder of the data sets that have a name.
+        columns: A YAML file that declares columns of a table, for example `age: integer`; the
+            remaining columns are inferred and printed.
         download: If true, download a torchvision data set that is not there.
         binarize: How to make bits of images: threshold compares each pixel with the middle, sample
             draws it with a probability in proportion to the level. By default levels stay.
@@ -97,17 +100,19 @@ def train(
         "levels": levels or chosen.levels,
         "size": size,
         "fit": fit,
+        "columns": columns,
     }
-    images = load_images(download=download, **asked)
+    loaded = load_data(download=download, **asked)
+    if (description := loaded.describe()) is not None:
+        tell(description)
     source = portable_source(asked)
-    chosen = chosen.for_classes(images.labels("train"))
 
     # The record names the data of this run, not the data that the recipe was made for.
     folder = out or Path("runs") / chosen.name
     chosen = chosen.on_data(source["name"], source["levels"])
     fit_model(
         chosen,
-        images,
+        loaded,
         out=folder,
         seed=seed,
         resume=resume,
@@ -117,7 +122,9 @@ def train(
         nodes=nodes,
         init_from=None if init_from is None else find_file(init_from),
         logger=logger,
-        finish=lambda trained, run: _write_results(trained, run, chosen, images, folder, device),
+        finish=lambda trained, run: _write_results(
+            trained, run, chosen.fitted(loaded), loaded, folder, device
+        ),
     )
 
 
@@ -125,7 +132,7 @@ def _write_results(
     model: GenerativeModel,
     run: RunRecord,
     recipe: Recipe,
-    images: Images,
+    data: Dataset,
     out: Path,
     device: str,
 ) -> None:
@@ -137,19 +144,19 @@ def _write_results(
     from pyro_exact.train.device import pick_device
 
     model = model.to(pick_device(device))
-    index, labels = validation_subset(images, recipe.training), labels_for(model, images, "valid")
+    index, labels = validation_subset(data, recipe.training), labels_for(model, data, "valid")
     score = evaluate(
-        model, images.split("valid")[index], labels=None if labels is None else labels[index]
+        model, data.split("valid")[index], labels=None if labels is None else labels[index]
     )
 
     # Printed before anything is written, because a disk may be full.
-    tell(f"validation: {score}, {score.in_nats()}")
+    tell(f"validation: {score.in_words(run.unit)}".replace("\n", ", "))
     step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
     if step != run.step:
         shown = f"{run.reported(lowest):.4f} {run.reported_unit}"
         tell(f"lowest: {shown} after {step} steps, in {BEST}")
 
-    write_json(result_of(run, model, images, "valid", score), out / "train.json")
+    write_json(result_of(run, model, data, "valid", score), out / "train.json")
     with atomic_write(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
     save_curve(run.curve, out / "curve.png")

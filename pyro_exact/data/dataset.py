@@ -92,10 +92,19 @@ class Dataset(ABC):
         check_split(self, name)
         return None
 
+    def describe(self) -> str | None:
+        """Return what was inferred when the data were read, in words, or `None`."""
+        return None
+
     def __repr__(self) -> str:
         levels = "" if self.levels is None else f", levels={self.levels}"
         counts = ", ".join(f"{split}={len(self.split(split))}" for split in SPLITS)
         return f"{type(self).__name__}({self.name!r}, shape={self.event_shape}{levels}, {counts})"
+
+
+def in_memory(rows: Rows) -> Tensor:
+    """Return all rows of a split as a tensor."""
+    return rows if isinstance(rows, Tensor) else rows[torch.arange(len(rows))]
 
 
 def check_split(dataset: Dataset, name: str) -> str:

@@ -62,8 +62,15 @@ def hugging_face(path: Path, options: Options) -> Images:
 
     if "all" in splits:
         splits = held_out_splits(splits["all"], TEST_FRACTION, options)
-    train, valid, test = (splits.get(split) for split in ("train", "valid", "test"))
-    return assemble(name, train, valid, test, pixels.levels, options.fraction, options.seed)
+    return assemble(
+        name,
+        splits["train"],
+        splits.get("valid"),
+        splits["test"],
+        pixels.levels,
+        options.fraction,
+        options.seed,
+    )
 
 
 def _tables(path: Path) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def _tables(path: Path) -> dict[str, Any]:
     loaded = load_from_disk(str(path))
     if not isinstance(loaded, Mapping):
         return {"all": loaded}
-    return {ALIASES.get(key, key): table for key, table in loaded.items()}
+    return {ALIASES.get(str(key), str(key)): table for key, table in loaded.items()}
 
 
 def _column(table: Any, kind: str) -> str | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyro_exact.checks import check_size, check_tensor
 from pyro_exact.data.dataset import SPLITS, Dataset, Rows, Unit, check_split
-from pyro_exact.data.views import highest
+from pyro_exact.data.views import check_rows, highest
 
 
 def is_channels_last(shape: Sequence[int]) -> bool:
@@ -114,8 +114,7 @@ class Images(Dataset):
     def _check_images(self, split: str) -> None:
         owner, name = f"Images {self.name}", f"{split} images"
         images = self.split(split)
-        if not hasattr(images, "dtype") or isinstance(images, Tensor):
-            check_tensor(owner, name, images)
+        check_rows(owner, name, images)
         if images.dtype != torch.uint8:
             raise TypeError(
                 f"{owner} expects {name} of uint8 pixel levels; got {images.dtype}. Pass the "

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyro_exact.checks import check_batch, check_finite, check_size
 from pyro_exact.data.dataset import Rows
+from pyro_exact.data.views import check_rows
 
 
 def nearest(x: Tensor, images: Rows, chunk: int = 4096) -> Tensor:
@@ -34,12 +35,14 @@ def nearest(x: Tensor, images: Rows, chunk: int = 4096) -> Tensor:
         tensor([3, 4])
     """
     chunk = check_size("nearest", "chunk", chunk)
-    total, shape = len(images), tuple(images.shape[1:])
-    if isinstance(images, Tensor) or total == 0:
+    check_rows("nearest", "images", images)
+    shape = tuple(images.shape[1:])
+    if isinstance(images, Tensor):
         check_batch("nearest", "images", images, shape)
     check_batch("nearest", "x", x, shape)
     check_finite("nearest", "x", x, "Leave those images out")
 
+    total = len(images)
     wanted = x.flatten(1).float()
     lowest, chosen = torch.full((len(x),), torch.inf), torch.zeros(len(x), dtype=torch.int64)
     for start in range(0, total, chunk):

@@ -281,7 +281,7 @@ def _from_buffer(content: Any, kind: Any, shape: Any, order: Any) -> StoredArray
 
 
 def _scalar(kind: _Type, content: bytes) -> int | float:
-    return np.frombuffer(content, kind.made(), count=1).item()  # type: ignore[no-any-return]
+    return np.frombuffer(content, kind.made(), count=1).item()
 
 
 def _encoded(content: Any, encoding: str) -> Any:

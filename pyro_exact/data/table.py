@@ -53,10 +53,11 @@ class Table(ArrayDataset):
     def describe(self) -> str:
         """Return a line for each column: name, kind, limits, and how many values are missing."""
         missing = self.missing
-        return "\n".join(
-            f"  {column}" + (f", {missing[column.name]} missing" if column.name in missing else "")
-            for column in self.columns
-        )
+        lines = [repr(self)]
+        for column in self.columns:
+            count = missing.get(column.name, 0)
+            lines.append(f"  {column}" + (f", {count} missing" if count else ""))
+        return "\n".join(lines)
 
 
 def make_table(
@@ -82,6 +83,7 @@ def make_table(
         >>> part = {"height": np.array([1.5, 1.75, 1.0]), "sex": np.array(["f", "m", "f"])}
         >>> table = make_table("people", [part, part, part])
         >>> print(table.describe())
+        Table('people', shape=(2,), train=3, valid=3, test=3)
           height: real
           sex: category of 2: f, m
     """

@@ -8,6 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from pyro_exact.checks import check_tensor
 from pyro_exact.data.dataset import Rows
 from pyro_exact.data.shuffle import Shuffle
 
@@ -72,6 +73,18 @@ class Changed:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         return self.change(self.rows[index])
+
+
+def check_rows(owner: str, name: str, rows: object) -> None:
+    """Raise TypeError unless a value is a dense tensor, or other rows with a dtype of torch.
+
+    Args:
+        owner: The function or class that has the argument.
+        name: The argument.
+        rows: The value.
+    """
+    if isinstance(rows, Tensor) or not isinstance(getattr(rows, "dtype", None), torch.dtype):
+        check_tensor(owner, name, rows)
 
 
 def workers(rows: Rows) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import printable
+from pyro_exact.data.dataset import Dataset
 from pyro_exact.data.images import Images
 from pyro_exact.data.npz import npz
 from pyro_exact.data.options import Options
@@ -95,7 +96,7 @@ def vision(name: str, options: Options) -> Images:
     return assemble(name, parts.train, parts.valid, parts.test, 256, options.fraction, options.seed)
 
 
-def binarized_mnist(options: Options) -> Images:
+def binarized_mnist(options: Options) -> Dataset:
     """Read the fixed binarization of MNIST by Larochelle, with a validation split, without labels.
 
     Args:

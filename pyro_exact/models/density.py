@@ -81,7 +81,8 @@ class Density(GenerativeModel):
     def event_shape(self) -> torch.Size:
         """Shape of a single datum."""
         known = isinstance(self.distribution, (Autoregressive, Flow))
-        shape: torch.Size = (self.distribution if known else self._distribution()).event_shape
+        distribution: Any = self.distribution if known else self._distribution()
+        shape: torch.Size = distribution.event_shape
         return shape
 
     @property

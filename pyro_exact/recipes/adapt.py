@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_exact.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    from pyro_exact.data import Images
+    from pyro_exact.data import Dataset
 
 LEAST_PIXELS = 4  # a side of the smallest scale of a flow
 FEW_LEVELS = 64  # up to here a network of bits can have a category for each level
@@ -30,43 +30,45 @@ class Adapted:
     choices: list[tuple[str, str]] = field(default_factory=list)
 
 
-def adapt(like: Recipe, name: str, images: Images, source: str) -> Adapted:
+def adapt(like: Recipe, name: str, data: Dataset, source: str) -> Adapted:
     """Return a recipe like another recipe that fits some data, and the reasons of each choice.
 
     Args:
         like: The recipe to begin with.
         name: Name of the new recipe.
-        images: The data.
+        data: The data.
         source: Name or path of the data, to be read by `pyro_exact.data.load`.
 
     Raises:
         ValueError: If no choice of these settings makes the model fit the data.
     """
-    from pyro_exact.recipes.models import MODELS
+    from pyro_exact.recipes.models import entry_of
 
-    entry = MODELS[like.model["name"]]
+    entry = entry_of(like.model, f"recipe {like.name}")
+    parameters = inspect.signature(entry.signature).parameters
     adapted = Adapted(dataclasses.replace(like, name=name, data=source, paper=None))
-    _fit_scales(adapted, inspect.signature(entry.signature).parameters, images)
-    _fit_likelihood(adapted, entry.likelihood, images)
-    _fit_classes(adapted, entry.context_setting, images)
-    _fit_training(adapted, images)
+    _fit_scales(adapted, parameters, data)
+    if entry.likelihood and "levels" not in parameters:
+        _fit_likelihood(adapted, data)
+    _fit_classes(adapted, entry.context_setting, data)
+    _fit_training(adapted, data)
 
     try:
-        adapted.recipe.build(images.shape, images.levels)
+        adapted.recipe.fitted(data).build(data.event_shape, data.levels)
     except ValueError as error:
         raise ValueError(
-            f"A recipe like {like.name} does not fit {images!r}: {error} Choose another recipe "
+            f"A recipe like {like.name} does not fit {data!r}: {error} Choose another recipe "
             "(--like), or other data."
         ) from error
     return adapted
 
 
-def _fit_scales(adapted: Adapted, parameters: Mapping[str, Any], images: Images) -> None:
+def _fit_scales(adapted: Adapted, parameters: Mapping[str, Any], data: Dataset) -> None:
     """Choose the number of scales of a model: the sides must be divisible, and not too small."""
-    if "scales" not in parameters:
+    if "scales" not in parameters or len(data.event_shape) != 3:
         return
 
-    _, height, width = images.shape
+    _, height, width = data.event_shape
     given = adapted.recipe.model.get("scales", parameters["scales"].default)
     scales = 1
     while scales < given and _divides(2 ** (scales + 1), height, width):
@@ -83,28 +85,28 @@ def _divides(factor: int, *sides: int) -> bool:
     return all(side % factor == 0 and side // factor >= LEAST_PIXELS // 2 for side in sides)
 
 
-def _fit_likelihood(adapted: Adapted, settable: bool, images: Images) -> None:
+def _fit_likelihood(adapted: Adapted, data: Dataset) -> None:
     """Choose the likelihood of a network that is for bits by default."""
-    from pyro_exact.recipes.models import MODELS
-
-    parameters = inspect.signature(MODELS[adapted.recipe.model["name"]].signature).parameters
-    if not settable or "levels" in parameters or images.levels == 2:
+    if data.levels is None:
+        _set(adapted, "likelihood", "gaussian", "the elements are real")
+        return
+    if data.levels == 2:
         return
 
-    if images.levels > FEW_LEVELS:
+    if data.levels > FEW_LEVELS:
         raise ValueError(
             f"A recipe with the model {adapted.recipe.model['name']} expects at most {FEW_LEVELS} "
-            f"levels; got {images.levels}. Use --binarize, or another recipe (--like)."
+            f"levels; got {data.levels}. Use --binarize, or another recipe (--like)."
         )
-    reason = f"a category for each of the {images.levels} levels, because the default is for bits"
+    reason = f"a category for each of the {data.levels} levels, because the default is for bits"
     _set(adapted, "likelihood", "categorical", reason)
 
 
-def _fit_classes(adapted: Adapted, setting: str | None, images: Images) -> None:
+def _fit_classes(adapted: Adapted, setting: str | None, data: Dataset) -> None:
     """Choose the number of classes of a class-conditional model."""
     model = adapted.recipe.model
     conditional = setting is not None and (model.get(setting) or model.get("classes"))
-    labels = images.labels("train")
+    labels = data.labels("train")
     if setting is None or not conditional:
         return
 
@@ -118,14 +120,14 @@ def _fit_classes(adapted: Adapted, setting: str | None, images: Images) -> None:
         _set(adapted, setting, int(labels.max()) + 1, "the number of classes of the labels")
 
 
-def _fit_training(adapted: Adapted, images: Images) -> None:
+def _fit_training(adapted: Adapted, data: Dataset) -> None:
     """Choose the size of a batch, and how many images are used for each validation."""
-    training, total = adapted.recipe.training, len(images.train)
+    training, total = adapted.recipe.training, len(data.split("train"))
     if training.batch_size > total:
         adapted.recipe = adapted.recipe.changed({}, {"batch_size": total})
         reason = f"there are {total} training images"
         adapted.choices.append((f"training.batch_size {total}", reason))
-    if training.flip and images.levels == 2:
+    if training.flip and data.levels == 2:
         adapted.recipe = adapted.recipe.changed({}, {"flip": False})
         adapted.choices.append(("training.flip false", "mirrored bits are rarely of the same kind"))
 

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import torch
 
 from pyro_exact.autoregressive import Autoregressive, CausalNet, OrderAgnosticNet
-from pyro_exact.checks import shown
+from pyro_exact.checks import printable, shown
+from pyro_exact.data import Dataset
+from pyro_exact.data.table import Table
 from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows import flow_pp_dequantizer
 from pyro_exact.likelihoods import LIKELIHOODS, make_likelihood
@@ -104,9 +106,32 @@ class ModelEntry:
             )
         return {name: value for name, value in values.items() if name != "classes"}
 
+    def settings_from(self, data: Dataset) -> dict[str, Any]:
+        """Return the settings that follow from the data.
+
+        Args:
+            data: The data set.
+
+        Raises:
+            ValueError: If values are missing, and the model cannot sum them out.
+        """
+        check_complete(data)
+        return {}
+
     def _defaults(self, function: Callable[..., object]) -> dict[str, Any]:
         parameters = inspect.signature(function).parameters
         return {name: p.default for name, p in parameters.items() if name not in self.provided}
+
+
+def check_complete(data: Dataset) -> None:
+    """Raise ValueError if values of a table are missing; the message counts them by column."""
+    if isinstance(data, Table) and data.missing:
+        counts = ", ".join(f"{name} {count}" for name, count in data.missing.items())
+        raise ValueError(
+            f"{data.name} expects no missing values for this model; got missing values in columns: "
+            f"{printable(counts)}. Fill them in or leave these rows or columns out; deep_nade and "
+            f"conv_nade sum them out, for columns of integers and categories."
+        )
 
 
 def builder(build: Build) -> ModelEntry:

@@ -21,6 +21,7 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.checks import shown
+from pyro_exact.data import Dataset
 from pyro_exact.likelihoods.names import AnyLikelihood
 from pyro_exact.models import conv_vae, dense_vae, hierarchical_pixel_vae, iaf_vae, pixel_vae
 from pyro_exact.recipes.entries import (
@@ -49,7 +50,7 @@ def made(
     return MADE(shape, hidden_dims, masks, orders, seed, likelihood, dropout=dropout)
 
 
-MODELS = {
+MODELS: dict[str, ModelEntry] = {
     "conv_nade": order_agnostic(ConvNADE),
     "conv_vae": builder(conv_vae),
     "deep_nade": order_agnostic(DeepNADE),
@@ -108,6 +109,11 @@ def parse_settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
         ValueError: As `entry_of`; if a setting is unknown, missing, or of another type.
     """
     return entry_of(model, source).parse(_settings(model), source)
+
+
+def settings_from(model: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
+    """Return the settings of a model that follow from the data; see `ModelEntry.settings_from`."""
+    return {**entry_of(model, "a model").settings_from(data), **_settings(model)}
 
 
 def with_defaults(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyro_exact.checks import check_size, check_sizes
@@ -16,13 +17,14 @@ from pyro_exact.recipes.training import Training
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pyro_exact.data import Dataset
     from pyro_exact.models import GenerativeModel
 
 # A list of recipes must not import torch, which takes seconds. Therefore the methods that build a
 # model import the table of models themselves.
 
 Unit = Literal["bits/dim", "nats"]
-LARGEST_IMAGE = 2**22  # elements of an image; a larger image is a mistake or an attack
+LARGEST_EVENT = 2**22  # elements of a row; a larger image is a mistake or an attack
 MOST_LEVELS = 2**16
 
 
@@ -105,17 +107,37 @@ class Recipe:
         """
         if self.model.get("classes") != "auto":
             return self
+
         if labels is None:
             raise ValueError(
                 f"recipe {self.name} expects data with labels, because it says `classes: auto`; "
                 "got none. Choose data with labels, or leave classes out."
             )
 
-        from pyro_exact.recipes.models import MODELS
+        from pyro_exact.recipes.models import entry_of
 
         model = {key: value for key, value in self.model.items() if key != "classes"}
-        setting = MODELS[model["name"]].context_setting
-        return dataclasses.replace(self, model={**model, setting: int(labels.max()) + 1})
+        setting = entry_of(model, f"recipe {self.name}").context_setting
+        counts = {} if setting is None else {setting: int(labels.max()) + 1}
+        return dataclasses.replace(self, model={**model, **counts})
+
+    def fitted(self, data: Dataset) -> Recipe:
+        """Return the recipe with the settings of the model that follow from the data.
+
+        These are the columns of a table, unless the recipe has columns, and the number of classes
+        where it says `auto`.
+
+        Args:
+            data: The data set.
+
+        Raises:
+            ValueError: If values are missing, and the model cannot sum them out.
+        """
+        from pyro_exact.recipes.models import settings_from
+
+        recipe = self.for_classes(data.labels("train"))
+        model = {**recipe.model, **settings_from(recipe.model, data)}
+        return dataclasses.replace(recipe, model=model)
 
     def filled(self) -> Recipe:
         """Return the recipe with all defaults of the model, because defaults may change later."""
@@ -172,7 +194,7 @@ class Recipe:
         from pyro_exact.recipes.models import entry_of
 
         source = f"recipe {self.name}"
-        shape = check_image(shape, levels, source)
+        shape = check_event(shape, levels, source)
         build = entry_of(self.model, source).build
         settings = self._settings()
 
@@ -185,7 +207,7 @@ class Recipe:
             # A builder checks each argument alone. Torch may refuse the combination.
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{source} does not build a model of images of shape {shape}: {reason}. Change its "
+                f"{source} does not build a model of data of shape {shape}: {reason}. Change its "
                 "settings."
             ) from error
 
@@ -195,14 +217,15 @@ class Recipe:
         return parse_settings(self.model, f"recipe {self.name}: model")
 
 
-def check_image(shape: object, levels: object, source: str) -> tuple[int, int, int]:
-    """Return the shape of an image; raise ValueError if the shape or ``levels`` is out of range."""
-    channels, height, width = check_sizes(source, "shape", shape, length=3)
-    check_size(source, "levels", levels, least=2, most=MOST_LEVELS)
+def check_event(shape: object, levels: object, source: str) -> tuple[int, ...]:
+    """Return the shape of a row; raise ValueError if the shape or ``levels`` is out of range."""
+    sizes = check_sizes(source, "shape", shape)
+    if levels is not None:
+        check_size(source, "levels", levels, least=2, most=MOST_LEVELS)
 
-    if channels * height * width > LARGEST_IMAGE:
+    if prod(sizes) > LARGEST_EVENT:
         raise ValueError(
-            f"{source} expects images of at most {LARGEST_IMAGE} elements; got {channels} x "
-            f"{height} x {width}. Scale them down."
+            f"{source} expects data of at most {LARGEST_EVENT} elements; got shape {sizes}. Scale "
+            f"images down."
         )
-    return channels, height, width
+    return sizes

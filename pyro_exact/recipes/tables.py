@@ -12,10 +12,12 @@ from torch import nn
 
 from pyro_exact import flows
 from pyro_exact.checks import check_shape, check_size, shown
+from pyro_exact.data import Dataset
 from pyro_exact.data.columns import Column
+from pyro_exact.data.table import Table
 from pyro_exact.distributions import Flow, Mixture, StandardNormal, UniformBox
 from pyro_exact.models import Density, GenerativeModel, Mixed
-from pyro_exact.recipes.entries import ModelEntry
+from pyro_exact.recipes.entries import ModelEntry, check_complete
 from pyro_exact.recipes.parsing import parse_kwargs
 from pyro_exact.transforms import (
     ActNorm,
@@ -45,6 +47,12 @@ class TableEntry(ModelEntry):
         if values.get("columns") is not None:
             settings["columns"] = _columns(values["columns"], f"{source}: columns")
         return settings
+
+    def settings_from(self, data: Dataset) -> dict[str, Any]:
+        check_complete(data)
+        if not isinstance(data, Table):
+            return {}
+        return {"columns": [column.to_dict() for column in data.columns]}
 
 
 def table(flow: Callable[..., Bijection]) -> TableEntry:

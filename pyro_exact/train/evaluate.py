@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_exact.checks import check_seed, check_size, check_tensor
 from pyro_exact.data.dataset import Rows
+from pyro_exact.data.views import check_rows
 from pyro_exact.models import GenerativeModel
 from pyro_exact.models.generative_model import evaluating
 from pyro_exact.recipes import Unit
@@ -59,6 +60,15 @@ class Evaluation:
     def in_nats(self) -> str:
         """Return the mean and the standard error in nats per image, as text."""
         return f"{self.nats:.2f}{_error(self.standard_error_nats, 2)} nats per image"
+
+    def in_words(self, unit: Unit) -> str:
+        """Return the score as text in a unit: nats of a row, or bits/dim and nats of an image."""
+        if unit == "bits/dim":
+            return f"{self}\n{self.in_nats()}"
+        k = "" if self.bound == "exact" else f", k = {self.k}"
+        rows = f"{self.images} row{'s' if self.images > 1 else ''}"
+        error = _error(self.standard_error_nats, 4)
+        return f"{self.nats:.4f}{error} nats per row ({self.bound}{k}, {rows})"
 
     def metric(self, unit: Unit) -> dict[str, Any]:
         """Return value, standard error and bound in a unit, for a result record."""
@@ -150,8 +160,7 @@ def evaluate(
 
 def _check_rows(images: Rows, labels: Tensor | None) -> None:
     """Raise an error unless there are images, and a label for each image if there are labels."""
-    if isinstance(images, Tensor) or not hasattr(images, "shape"):
-        check_tensor("evaluate", "images", images)
+    check_rows("evaluate", "images", images)
     if len(images.shape) == 0:
         raise ValueError(
             "evaluate expects images of shape (N, ...); got a single number, of shape (). Stack "

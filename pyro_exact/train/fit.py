@@ -145,19 +145,20 @@ def fit(
         KeyboardInterrupt: After Ctrl-C or another of these signals, with the step and how to
             continue.
     """
-    recipe = model.filled() if isinstance(model, Recipe) else None
     training = _settings(model, training)
     folder, device = check_path("fit", "out", out), pick_device(device)
     seed = check_size("fit", "seed", seed, least=0, most=LARGEST_SEED)
     processes = check_size("fit", "devices", devices) * check_size("fit", "nodes", nodes)
     _check_compile(training, processes)
     dataset = as_dataset(data, seed=seed)
+    recipe = model.fitted(dataset).filled() if isinstance(model, Recipe) else None
 
     pyro.set_rng_seed(seed)
-    built = model.build(dataset.event_shape, dataset.levels) if isinstance(model, Recipe) else model
+    built = _built(model, recipe, dataset)
     loader = _prepare(built, dataset, training, seed, processes)
     if init_from is not None:
-        load_weights(built, init_from)
+        if not resume:
+            load_weights(built, init_from)
         # The weights of trained layers must not be set from data again.
         training = dataclasses.replace(training, initial_images=0)
 
@@ -206,6 +207,15 @@ def fit(
             if finish is not None and trainer.is_global_zero:
                 finish(trained, run)
     return Run(trained, run, last, best)
+
+
+def _built(
+    model: GenerativeModel | Recipe, recipe: Recipe | None, data: Dataset
+) -> GenerativeModel:
+    """Return the model, or the model of the recipe, whose settings fit the data."""
+    if isinstance(model, GenerativeModel):
+        return model
+    return (recipe or model).build(data.event_shape, data.levels)
 
 
 def _settings(model: object, training: object) -> Training:

@@ -175,6 +175,8 @@ class TrainingModule(lightning.LightningModule):
         )
         self._log({"valid": shown})
 
+        if self.run.is_stuck():
+            self.trainer.should_stop = True
         if self.look is not None and self.trainer.is_global_zero:
             self.look(self.model, self.run)
 
