@@ -62,7 +62,7 @@ def evaluate(
         )
 
     # Printed before it is written, because a disk may be full.
-    tell(f"{run.recipe.name} on {images.name}, {source.split}: {score}\n{score.in_nats()}")
+    tell(f"{run.recipe.name} on {images.name}, {source.split}: {score.in_words(run.unit)}")
     notes = [note, "networks in bfloat16" if low_precision else None]
     remark = "; ".join(filter(None, notes))
     write_json(result_of(run, model, images, source.split, score, remark), out)

@@ -163,13 +163,11 @@ def _kind(shape: tuple[int, ...], levels: int | None) -> str:
     return f"shape {shape} with {levels or 'no'} levels"
 
 
-def columns_of(run: RunRecord) -> list[Column] | None:
-    """Return the columns of the table that a model was trained on; `None` for other data."""
+def columns_of(run: RunRecord) -> list[Column]:
+    """Return the columns of the table that a model was trained on; none for other data."""
     from pyro_exact.data import Column
 
-    columns = (run.model or {}).get("columns")
-    if columns is None:
-        return None
+    columns = (run.model or {}).get("columns") or []
     return [Column(**{**column, "values": _tuple(column.get("values"))}) for column in columns]
 
 
@@ -186,8 +184,7 @@ def _source(args: CheckpointArgs, run: RunRecord) -> dict[str, Any]:
         source["root"] = args.data_root
 
     # A table is read by the columns of the model, whatever is in the file.
-    columns = columns_of(run)
-    if columns is not None:
+    if columns := columns_of(run):
         source["columns"] = columns
 
     if "name" not in source:

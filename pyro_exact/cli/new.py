@@ -18,6 +18,7 @@ def new(
     like: str = "glow_cifar10_small",
     data: str | None = None,
     data_root: Path | None = None,
+    columns: Path | None = None,
     binarize: Literal["threshold", "sample"] | None = None,
     out: Path | None = None,
 ) -> None:
@@ -26,9 +27,10 @@ def new(
     Args:
         name: Name of the new recipe.
         like: Name of a recipe to begin with (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, .npz file or folder of images; the default is the data set of the
+        data: Name of a data set, table, .npz file or folder of images; the default is the data set of the
             recipe.
         data_root: Folder of the torchvision data sets.
+        columns: A YAML file that declares columns of a table, as in train.
         binarize: As in train.
         out: The YAML file to write; NAME.yaml by default.
     """
@@ -40,7 +42,7 @@ def new(
     from pyro_exact.files import atomic_write
     from pyro_exact.recipes.adapt import adapt
 
-    asked: dict[str, Any] = {"name": data or original.data, "root": data_root}
+    asked: dict[str, Any] = {"name": data or original.data, "root": data_root, "columns": columns}
     found = load_data(**asked, binarize=binarize)
     adapted = adapt(original, name, found, portable_source(asked)["name"])
 
@@ -52,5 +54,6 @@ def new(
         tell(f"  {setting}: {reason}")
     tell("All other settings are those of the recipe. Change any of them in the file. To train:")
     flags = "" if data_root is None else f" --data-root {data_root}"
+    flags += "" if columns is None else f" --columns {columns}"
     flags += "" if binarize is None else f" --binarize {binarize}"
     tell(f"  pyro-exact train {path}{flags}")

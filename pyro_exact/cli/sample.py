@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyro_exact.checks import check_number, check_size
 from pyro_exact.cli.arrays import ARRAYS, check_suffix, write_arrays
 from pyro_exact.cli.data_args import CheckpointArgs
-from pyro_exact.cli.loading import data_for, load_checkpoint
+from pyro_exact.cli.loading import columns_of, data_for, load_checkpoint
 from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pyro_exact.data import Column
     from pyro_exact.models import GenerativeModel
     from pyro_exact.train import RunRecord
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def sample(
     source: CheckpointArgs,
-    out: Path = Path("samples.png"),
+    out: Path | None = None,
     n: int | None = None,
     temperature: float | list[float] | None = None,
     label: int | list[int] | None = None,
@@ -35,8 +36,9 @@ def sample(
 
     Args:
         source: The model, the training images, and where to compute.
-        out: The file to write: a .png file of pictures, or an .npz, .npy or .csv file of arrays.
-            Arrays of several temperatures or classes have them in columns of their own.
+        out: The file to write: a .png file of pictures, or an .npz, .npy or .csv file of arrays;
+            samples.png by default, or samples.csv for a model of vectors. Arrays of several
+            temperatures or classes have them in columns of their own.
         n: How many images to draw for each temperature, spread evenly over the classes if there are
             any; by default 64, or 8 if there are several temperatures.
         temperature: Standard deviation of a flow's base noise; the default, 1, is the model
@@ -50,20 +52,22 @@ def sample(
             model has memorised training images.
     """
     temperatures = _temperatures(temperature)
-    pictures = out.suffix.lower() not in ARRAYS
-    _check_arguments(source, nearest, pictures)
     total = 64 if len(temperatures) == 1 else 8
     if n is not None:
         total = check_size("sample", "--n", n)
-    check_suffix("--out", out, (".png", *ARRAYS) if pictures else ARRAYS)
+    if out is not None:
+        _check_arguments(source, out, nearest)
 
     model, run = load_checkpoint(source)
+    if out is None:
+        out = Path("samples.png" if len(run.shape) == 3 else "samples.csv")
+        _check_arguments(source, out, nearest)
     labels = _labels(model, label)
     given = _conditioned(model, labels, context)
     each = max(1, total // len(labels)) if labels else total
     columns = each if len(labels) > 1 else max(8, math.isqrt(total - 1) + 1)
 
-    if pictures:
+    if out.suffix.lower() not in ARRAYS:
         from pyro_exact.data.dataset import in_memory
         from pyro_exact.plots import check_grid
 
@@ -73,12 +77,14 @@ def sample(
         _save_pictures(drawn, run, out, columns, train)
     else:
         drawn = _draw(given, each, temperatures, source.seed, bool(labels))
-        write_arrays(_arrays(drawn, labels, each), out)
+        named = [] if out.suffix.lower() == ".npy" else columns_of(run)
+        write_arrays(_arrays(drawn, labels, each, named), out)
     tell(f"Wrote {out}.")
 
 
-def _check_arguments(source: CheckpointArgs, nearest: bool, pictures: bool) -> None:
-    """Raise an error if some flags do not go together."""
+def _check_arguments(source: CheckpointArgs, out: Path, nearest: bool) -> None:
+    """Raise an error if some flags do not go together, or the file cannot be written."""
+    pictures = out.suffix.lower() not in ARRAYS
     if source.data is not None and not nearest:
         raise ValueError(
             "sample expects --data together with --nearest only; got it alone. Add --nearest."
@@ -87,6 +93,7 @@ def _check_arguments(source: CheckpointArgs, nearest: bool, pictures: bool) -> N
         raise ValueError(
             "sample expects --nearest with a .png file; got a file of arrays. Leave it out."
         )
+    check_suffix("--out", out, (".png", *ARRAYS) if pictures else ARRAYS)
 
 
 def _temperatures(temperature: float | list[float] | None) -> list[float | None]:
@@ -189,9 +196,14 @@ def _picture_shape(run: RunRecord) -> tuple[int, int, int]:
     return (1, 1, run.shape[0]) if len(run.shape) == 1 else run.image_shape
 
 
-def _arrays(drawn: Draws, labels: list[int], each: int) -> dict[str, Any]:
-    """Return the samples, with the temperature and the class of each if there are several."""
+def _arrays(drawn: Draws, labels: list[int], each: int, named: Sequence[Column]) -> dict[str, Any]:
+    """Return the samples, with the temperature and the class of each if there are several.
+
+    The samples of a table are in the columns of the table, with the texts of categories.
+    """
     import numpy as np
+
+    from pyro_exact.data.columns import decoded
 
     columns: dict[str, Any] = {}
     if len(drawn) > 1:
@@ -200,5 +212,8 @@ def _arrays(drawn: Draws, labels: list[int], each: int) -> dict[str, Any]:
         )
     if labels:
         columns["label"] = np.tile(np.repeat(labels, each), len(drawn))
-    columns["x"] = np.concatenate([x.numpy() for x in drawn.values()])
-    return columns
+    x = np.concatenate([x.numpy() for x in drawn.values()])
+    if not named:
+        return {**columns, "x": x}
+    values = zip(named, x.T, strict=True)
+    return columns | {column.name: decoded(column, each) for column, each in values}

@@ -139,7 +139,7 @@ def _write_results(
     )
 
     # Printed before anything is written, because a disk may be full.
-    tell(f"validation: {score}, {score.in_nats()}")
+    tell(f"validation: {score.in_words(run.unit)}".replace("\n", ", "))
     step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
     if step != run.step:
         shown = f"{run.reported(lowest):.4f} {run.reported_unit}"

@@ -249,6 +249,14 @@ def text_of(value: object) -> str | None:
     return str(value)
 
 
+def decoded(column: Column, values: Array) -> Array:
+    """Return the values of a column as a table has them: texts of categories, and integers."""
+    if column.values is not None:
+        last = len(column.values) - 1
+        return np.array([column.values[min(max(int(code), 0), last)] for code in values])
+    return values.astype(np.int64) if column.discrete else values
+
+
 def _hint(name: str, known: object) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)  # type: ignore[call-overload]
     return f" Did you mean {near[0]}?" if near else ""

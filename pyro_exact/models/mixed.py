@@ -15,6 +15,7 @@ from pyro_exact.distributions.dequantizer import UniformDequantizer
 from pyro_exact.distributions.flow import Flow
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.models.initialization import initialize_flow
+from pyro_exact.models.noise_map import NoiseMap
 from pyro_exact.nn.finite import check_output
 from pyro_exact.nn.precision import cast, weight_of
 
@@ -154,6 +155,14 @@ class Mixed(GenerativeModel):
         flow = self._flow_given(angles, temperature)
         v = flow.sample((n,)) if angles is None else flow.sample()
         return check_output("Mixed.sample", "the rows", self._joined(angles, self._rows(v)), self)
+
+    def noise_map(self, x: Tensor, condition: Tensor | None = None) -> NoiseMap | None:
+        self.check(x)
+        angles, rest = self._parts(x)
+        with torch.no_grad():
+            v = self.noise_of(rest).sample() if self.has_discrete else rest
+        context = None if angles is None else self._features(angles)
+        return NoiseMap(self.flow.bijection.inv, v, context)
 
     def _flow_given(
         self, angles: Tensor | None, temperature: float | None = None

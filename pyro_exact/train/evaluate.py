@@ -60,6 +60,15 @@ class Evaluation:
         """Return the mean and the standard error in nats per image, as text."""
         return f"{self.nats:.2f}{_error(self.standard_error_nats, 2)} nats per image"
 
+    def in_words(self, unit: Unit) -> str:
+        """Return the score as text in a unit: nats of a row, or bits/dim and nats of an image."""
+        if unit == "bits/dim":
+            return f"{self}\n{self.in_nats()}"
+        k = "" if self.bound == "exact" else f", k = {self.k}"
+        rows = f"{self.images} row{'s' if self.images > 1 else ''}"
+        error = _error(self.standard_error_nats, 4)
+        return f"{self.nats:.4f}{error} nats per row ({self.bound}{k}, {rows})"
+
     def metric(self, unit: Unit) -> dict[str, Any]:
         """Return value, standard error and bound in a unit, for a result record."""
         value, error = self.bits_per_dim, self.standard_error
