@@ -96,21 +96,21 @@ def _conditioned(checkpoint: Path, model: GenerativeModel, label: int | None) ->
 
 def _read_image(path: Path, run: RunRecord) -> Tensor:
     """Return an image file in the levels of a model, (1, C, H, W)."""
-    from pyro_exact.data.image_files import read_images
+    from pyro_exact.data.image_rows import read_image
 
-    images = read_images([path]).images
+    images = read_image(path).unsqueeze(0)
     _check_shape(path, tuple(images.shape[1:]), run.image_shape)
     return images.long() * run.image_levels // 256
 
 
 def _visible(mask: str, run: RunRecord) -> Tensor:
     """Return a mask that is true where an image is visible, (H, W)."""
-    from pyro_exact.data.image_files import read_images
+    from pyro_exact.data.image_rows import read_image
 
     if mask == "half":
         visible = _first_half(run.image_shape)
     else:
-        visible = read_images([Path(mask)]).images[0].amin(0) > 127
+        visible = read_image(Path(mask)).amin(0) > 127
         _check_shape(mask, (run.image_shape[0], *visible.shape), run.image_shape)
 
     if bool(visible.all()):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Fit = Literal["crop", "pad", "stretch"]
 Logger = Literal["tensorboard", "csv", "none"]
 Split = Literal["test", "valid", "train"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyro_exact.train import RunRecord
 
 # The arguments of `load` that a checkpoint may carry.
-_SOURCE = ("name", "root", "valid_fraction", "seed", "columns", "binarize")
+_SOURCE = ("name", "root", "valid_fraction", "seed", "columns", "binarize", "levels", "size", "fit")
 
 
 def load_data(name: str, **options: Any) -> Dataset:
@@ -47,9 +47,11 @@ def portable_source(asked: Mapping[str, Any]) -> dict[str, Any]:
     from pyro_exact.data.load import known_name
 
     name, root = asked["name"], asked["root"]
+    prefix = "hf:" if name.startswith("hf:") else ""
+    path = Path(name.removeprefix(prefix))
     return {
         **asked,
-        "name": name if known_name(name) else str(Path(name).resolve()),
+        "name": known_name(name) or f"{prefix}{path.resolve()}",
         "root": None if root is None else str(root.resolve()),
         "columns": None if asked["columns"] is None else str(asked["columns"].resolve()),
     }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from pyro_exact.cli.data_args import Device, Logger
+from pyro_exact.cli.data_args import Device, Fit, Logger
 from pyro_exact.cli.loading import find_file, load_data, portable_source
 from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.results import result_of
@@ -30,6 +29,9 @@ def train(
     columns: Path | None = None,
     download: bool = False,
     binarize: Literal["threshold", "sample"] | None = None,
+    levels: int | None = None,
+    size: int | None = None,
+    fit: Fit = "crop",
     out: Path | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -46,14 +48,20 @@ def train(
 
     Args:
         recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, a table (.csv, .tsv, .parquet or .npy), an .npz file, or a folder
-            of images or tables; the default is the data set of the recipe.
+        data: Name of a data set, a table (.csv, .tsv, .parquet or .npy), an .npz or .npy file, a
+            folder of images, arrays or tables, or hf:FOLDER for data that the package datasets of
+            Hugging Face saved; the default is the data set of the recipe.
         data_root: Folder of the data sets that have a name.
         columns: A YAML file that declares columns of a table, for example `age: integer`; the
             remaining columns are inferred and printed.
         download: If true, download a torchvision data set that is not there.
         binarize: How to make bits of images: threshold compares each pixel with the middle, sample
             draws it with a probability in proportion to the level. By default levels stay.
+        levels: Fewer levels of a pixel than the data have: 32 keeps the high 5 of 8 bits.
+        size: Side in pixels to which image files are brought; by default files must have the same
+            size.
+        fit: How an image gets this size: crop scales the shorter side and keeps the middle, pad
+            scales the longer side and adds black, stretch scales both sides.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Seed of the weights, the order of the images, the noise and the validation split.
         resume: If true, continue from the checkpoint in the output folder.
@@ -72,7 +80,7 @@ def train(
     # The recipe is read before torch is imported, so that a wrong name is reported at once.
     original = load_recipe(recipe)
 
-    from pyro_exact.train import fit
+    from pyro_exact.train import fit as fit_model
 
     chosen = original.changed(model or {}, training or {})
     if (warning := caution(original.training, training or {})) is not None:
@@ -89,6 +97,9 @@ def train(
         "valid_fraction": valid_fraction,
         "seed": seed,
         "binarize": binarize,
+        "levels": levels or chosen.levels,
+        "size": size,
+        "fit": fit,
         "columns": columns,
     }
     loaded = load_data(download=download, **asked)
@@ -98,8 +109,8 @@ def train(
 
     # The record names the data of this run, not the data that the recipe was made for.
     folder = out or Path("runs") / chosen.name
-    chosen = dataclasses.replace(chosen, data=source["name"])
-    fit(
+    chosen = chosen.on_data(source["name"], source["levels"])
+    fit_model(
         chosen,
         loaded,
         out=folder,

@@ -61,6 +61,7 @@ class Recipe:
         data: Name of the data set used by the recipe.
         training: See `Training`.
         paper: See `Paper`.
+        levels: Levels of a pixel, if fewer than the data have, as in `pyro_exact.data.load`.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Recipe:
     data: str
     training: Training = field(default_factory=Training)
     paper: Paper | None = None
+    levels: int | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "a recipe")
@@ -142,6 +144,18 @@ class Recipe:
         from pyro_exact.recipes.models import with_defaults
 
         return dataclasses.replace(self, model=with_defaults(self.model))
+
+    def on_data(self, data: str, levels: int | None) -> Recipe:
+        """Return the recipe with other data; the result of the paper stays only on its own data.
+
+        Args:
+            data: Name of the data set, or a path.
+            levels: Levels of a pixel, if fewer than the data have.
+        """
+        paper = self.paper
+        if paper is not None and (data, levels) != (self.data, self.levels):
+            paper = dataclasses.replace(paper, value=None)
+        return dataclasses.replace(self, data=data, levels=levels, paper=paper)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for YAML, JSON or a checkpoint."""

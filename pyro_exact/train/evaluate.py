@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, distributed
 
 from pyro_exact.checks import check_seed, check_size, check_tensor
+from pyro_exact.data.dataset import Rows
+from pyro_exact.data.views import check_rows
 from pyro_exact.models import GenerativeModel
 from pyro_exact.models.generative_model import evaluating
 from pyro_exact.recipes import Unit
@@ -86,7 +88,7 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: GenerativeModel,
-    images: Tensor,
+    images: Rows,
     k: int = 1,
     batch_size: int = 100,
     seed: int = 0,
@@ -106,7 +108,8 @@ def evaluate(
 
     Args:
         model: The model, on any device.
-        images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes.
+        images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes:
+            a tensor, or rows in files, of which one batch at a time is read.
         k: Samples of the guide per image; 1 gives the ELBO, more give the
             importance-weighted bound, which is tighter.
         batch_size: Images or samples that are scored together; except for the noise, the
@@ -136,7 +139,6 @@ def evaluate(
             f"VAE."
         )
     _check_rows(images, labels)
-    model.check(images)
     check_weights(model, "evaluate")
 
     device = next(model.parameters()).device
@@ -144,17 +146,20 @@ def evaluate(
 
     def log_p(first: int) -> Tensor:
         """Return the scores of a batch, starting at the first image."""
+        index = torch.arange(first, min(first + rows, len(images)))
+        batch = images[index]
+        model.check(batch)
+
         torch.manual_seed(batch_seed(seed, first))
-        batch = slice(first, first + rows)
-        given = model if labels is None else model.condition(labels[batch].to(device))
-        return _log_mean_weight(given, images[batch].to(device), k, batch_size)
+        given = model if labels is None else model.condition(labels[index].to(device))
+        return _log_mean_weight(given, batch.to(device), k, batch_size)
 
     generators = [device] if device.type == "cuda" else []
     with evaluating(model), torch.random.fork_rng(devices=generators):
         nats = -_scores(log_p, len(images), rows, device, shared)
         _check_scores(nats, model, log_p, rows)
 
-    return _summary(nats, images[0].numel(), _bound_name(model, k), k)
+    return _summary(nats, math.prod(images.shape[1:]), _bound_name(model, k), k)
 
 
 def batch_seed(seed: int, first: int) -> int:
@@ -177,9 +182,10 @@ def _scores(
     return scores.cpu()
 
 
-def _check_rows(images: Tensor, labels: Tensor | None) -> None:
+def _check_rows(images: Rows, labels: Tensor | None) -> None:
     """Raise an error unless there are images, and a label for each image if there are labels."""
-    if check_tensor("evaluate", "images", images).dim() == 0:
+    check_rows("evaluate", "images", images)
+    if len(images.shape) == 0:
         raise ValueError(
             "evaluate expects images of shape (N, ...); got a single number, of shape (). Stack "
             "them."

@@ -14,6 +14,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 from pyro_exact.data.batches import Batch
+from pyro_exact.data.shuffle import order_of
 from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
 from pyro_exact.models import GenerativeModel
 from pyro_exact.noise import SharedNoise
@@ -251,7 +252,9 @@ class TrainingModule(lightning.LightningModule):
         trainer: Any = self.trainer
         batches = trainer.datamodule.batches
         _seed(self.run.seed, _INITIAL)
-        index = torch.randperm(len(batches.rows))[: self.settings.initial_images]
+        total = len(batches.rows)
+        order = order_of(total, torch.default_generator, self.run.seed, _INITIAL)
+        index = order[torch.arange(min(self.settings.initial_images, total))]
 
         model = self.model
         if batches.conditions is not None:

@@ -18,7 +18,7 @@ SHAPES = {
     "binarized_mnist": ((1, 28, 28), 2),
     "cifar10": ((3, 32, 32), 256),
     "digits": ((1, 8, 8), 17),
-    "imagenet64.npz": ((3, 64, 64), 256),
+    "imagenet64_oord": ((3, 64, 64), 256),
     "mnist": ((1, 28, 28), 256),
     "nltcs.npz": ((16,), 2),
     **dict.fromkeys(["breast_cancer", "bsds300", "gas", "hepmass", "miniboone"], ((5,), None)),
