@@ -406,10 +406,8 @@ def test_evaluate_refuses_a_checkpoint_with_another_source(here, trained, run, m
     changed = dataclasses.replace(of_run, source={**of_run.source, "download": True})
     monkeypatch.setattr("pyro_exact.train.load_model", lambda *_: (model, changed))
     code, _, err = run("evaluate", "out/checkpoint.ckpt")
-    assert (
-        code,
-        "expects a source of name, root, valid_fraction, seed; got download too" in err,
-    ) == (1, True)
+    assert code == 1
+    assert re.search("expects a source of name, root, .*; got download too", err)
 
 
 def test_cli_needs_one_image_in_a_split_and_two_for_pairs(here, trained, run):
