@@ -129,5 +129,5 @@ def _write_results(
     write_json(result_of(run, model, data, "valid", score), out / "train.json")
     with atomic_write(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
-    save_curve(run.curve, out / "curve.png")
+    save_curve(run.curve, out / "curve.png", unit=run.unit)
     tell(f"{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")
