@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_exact.checks import check_number, check_size
 from pyro_exact.cli.arrays import ARRAYS, check_suffix, write_arrays
 from pyro_exact.cli.data_args import CheckpointArgs
-from pyro_exact.cli.loading import columns_of, data_for, load_checkpoint
+from pyro_exact.cli.loading import columns_of, data_for, load_checkpoint, picture_shape
 from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
