@@ -247,3 +247,17 @@ def random_index(
 def check_picture(out: Path) -> None:
     """Raise an error, before anything is computed, when a picture cannot be written to a path."""
     check_suffix("--out", out, (".png",))
+
+
+def picture_shape(run: RunRecord) -> tuple[int, int, int]:
+    """Return the shape of an image, or of a vector as an image of one row.
+
+    Raises:
+        ValueError: If the model is of real elements, or of other shapes.
+    """
+    if run.levels is None:
+        raise ValueError(
+            f"A picture expects a model of images with levels; got one of real elements of shape "
+            f"{run.shape}. Write arrays, with `pyro-exact sample --out samples.csv`."
+        )
+    return (1, 1, run.shape[0]) if len(run.shape) == 1 else run.image_shape

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyro_exact.cli.data_args import Device, Fit, Logger
+from pyro_exact.cli.data_args import DataArgs, Device, Logger
 from pyro_exact.cli.loading import find_file, load_data, portable_source
 from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.results import result_of
@@ -24,14 +24,7 @@ if TYPE_CHECKING:
 
 def train(
     recipe: str,
-    data: str | None = None,
-    data_root: Path | None = None,
-    columns: Path | None = None,
-    download: bool = False,
-    binarize: Literal["threshold", "sample"] | None = None,
-    levels: int | None = None,
-    size: int | None = None,
-    fit: Fit = "crop",
+    source: DataArgs,
     out: Path | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -48,20 +41,7 @@ def train(
 
     Args:
         recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, a table (.csv, .tsv, .parquet or .npy), an .npz or .npy file, a
-            folder of images, arrays or tables, or hf:FOLDER for data that the package datasets of
-            Hugging Face saved; the default is the data set of the recipe.
-        data_root: Folder of the data sets that have a name.
-        columns: A YAML file that declares columns of a table, for example `age: integer`; the
-            remaining columns are inferred and printed.
-        download: If true, download a torchvision data set that is not there.
-        binarize: How to make bits of images: threshold compares each pixel with the middle, sample
-            draws it with a probability in proportion to the level. By default levels stay.
-        levels: Fewer levels of a pixel than the data have: 32 keeps the high 5 of 8 bits.
-        size: Side in pixels to which image files are brought; by default files must have the same
-            size.
-        fit: How an image gets this size: crop scales the shorter side and keeps the middle, pad
-            scales the longer side and adds black, stretch scales both sides.
+        source: The data.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Seed of the weights, the order of the images, the noise and the validation split.
         resume: If true, continue from the checkpoint in the output folder.
@@ -80,43 +60,33 @@ def train(
     # The recipe is read before torch is imported, so that a wrong name is reported at once.
     original = load_recipe(recipe)
 
-    from pyro_exact.train import fit as fit_model
+    from pyro_exact.train import fit
 
     chosen = original.changed(model or {}, training or {})
     if (warning := caution(original.training, training or {})) is not None:
         say(f"Warning: {warning}")
 
-    if not (data or chosen.data):
+    if not (source.data or chosen.data):
         raise ValueError(
             f"train expects --data for the model {chosen.name}, because no recipe names its data; "
             f"got none. Add --data."
         )
-    asked: dict[str, Any] = {
-        "name": data or chosen.data,
-        "root": data_root,
-        "valid_fraction": valid_fraction,
-        "seed": seed,
-        "binarize": binarize,
-        "levels": levels or chosen.levels,
-        "size": size,
-        "fit": fit,
-        "columns": columns,
-    }
-    loaded = load_data(download=download, **asked)
+    asked = {**source.options(chosen), "valid_fraction": valid_fraction, "seed": seed}
+    loaded = load_data(download=source.download, **asked)
     if (description := loaded.describe()) is not None:
         tell(description)
-    source = portable_source(asked)
+    portable = portable_source(asked)
 
     # The record names the data of this run, not the data that the recipe was made for.
     folder = out or Path("runs") / chosen.name
-    chosen = chosen.on_data(source["name"], source["levels"])
-    fit_model(
+    chosen = chosen.on_data(portable["name"], portable["levels"])
+    fit(
         chosen,
         loaded,
         out=folder,
         seed=seed,
         resume=resume,
-        source=source,
+        source=portable,
         device=device,
         devices=devices,
         nodes=nodes,
@@ -159,5 +129,5 @@ def _write_results(
     write_json(result_of(run, model, data, "valid", score), out / "train.json")
     with atomic_write(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
-    save_curve(run.curve, out / "curve.png")
+    save_curve(run.curve, out / "curve.png", unit=run.unit)
     tell(f"{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")

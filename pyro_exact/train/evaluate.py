@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from pyro_exact.checks import check_seed, check_size, check_tensor
 from pyro_exact.data.dataset import Rows
@@ -92,6 +93,7 @@ def evaluate(
     batch_size: int = 100,
     seed: int = 0,
     labels: Tensor | None = None,
+    shared: bool = False,
 ) -> Evaluation:
     r"""Score a model on images, in nats and in bits per dimension.
 
@@ -115,6 +117,9 @@ def evaluate(
         seed: Seed of the guide's noise.
         labels: The class or the context of each image, for a conditional model; the score is then
             that of -log p(x | class).
+        shared: If true, the processes of ``torch.distributed`` divide the batches among them; all
+            must call this function. Each image is scored once, and the score is the same on any
+            number of processes, because the noise of a batch depends on its position alone.
 
     Raises:
         TypeError: If an argument has another type, for example an array instead of a tensor.
@@ -145,17 +150,36 @@ def evaluate(
         batch = images[index]
         model.check(batch)
 
+        torch.manual_seed(batch_seed(seed, first))
         given = model if labels is None else model.condition(labels[index].to(device))
         return _log_mean_weight(given, batch.to(device), k, batch_size)
 
     generators = [device] if device.type == "cuda" else []
     with evaluating(model), torch.random.fork_rng(devices=generators):
-        torch.manual_seed(seed)
-        scores = [log_p(first) for first in range(0, len(images), rows)]
-        nats = -torch.cat(scores).double().cpu()
-        _check_scores(nats, model, log_p, rows, seed)
+        nats = -_scores(log_p, len(images), rows, device, shared)
+        _check_scores(nats, model, log_p, rows)
 
     return _summary(nats, math.prod(images.shape[1:]), _bound_name(model, k), k)
+
+
+def batch_seed(seed: int, first: int) -> int:
+    """Return the seed of the noise of a batch, a hash of the seed and of the first image."""
+    return int(np.random.SeedSequence((seed, first)).generate_state(1)[0])
+
+
+def _scores(
+    log_p: Callable[[int], Tensor], total: int, rows: int, device: torch.device, shared: bool
+) -> Tensor:
+    """Return the scores of all images, of which this process computes each world-size-th batch."""
+    shared = shared and distributed.is_available() and distributed.is_initialized()
+    rank, processes = (distributed.get_rank(), distributed.get_world_size()) if shared else (0, 1)
+
+    scores = torch.zeros(total, dtype=torch.float64, device=device)
+    for first in range(rank * rows, total, processes * rows):
+        scores[first : first + rows] = log_p(first)
+    if shared:
+        distributed.all_reduce(scores)  # all processes but one have zero at each position
+    return scores.cpu()
 
 
 def _check_rows(images: Rows, labels: Tensor | None) -> None:
@@ -183,15 +207,14 @@ def _check_rows(images: Rows, labels: Tensor | None) -> None:
 
 
 def _check_scores(
-    nats: Tensor, model: GenerativeModel, log_p: Callable[[int], Tensor], rows: int, seed: int
+    nats: Tensor, model: GenerativeModel, log_p: Callable[[int], Tensor], rows: int
 ) -> None:
     """Raise an error if a score is not finite, after the same computation has found the layer."""
     bad = (~nats.isfinite()).nonzero().flatten().tolist()
     if not bad:
         return
 
-    torch.manual_seed(seed)
-    layer = first_non_finite(model, lambda: [log_p(i) for i in range(0, bad[0] + 1, rows)])
+    layer = first_non_finite(model, lambda: log_p(bad[0] // rows * rows))
     culprit = "its probability, although all layers are finite"
     if layer is not None:
         culprit = f"the output of {layer}"

@@ -157,12 +157,17 @@ class TrainingModule(lightning.LightningModule):
 
         x, condition = split_batch(batch)
         try:
-            score = evaluate(self.model, x, batch_size=self.settings.batch_size, labels=condition)
+            score = evaluate(
+                self.model,
+                x,
+                batch_size=self.settings.batch_size,
+                labels=condition,
+                shared=True,
+            )
         except NotFiniteError as error:
             self._diverged("validation loss", error.culprit)
 
-        # All ranks use the score of the first, so that they agree on the best checkpoint.
-        loss = self.trainer.strategy.broadcast(score.in_unit(self.run.unit))
+        loss = score.in_unit(self.run.unit)
         self.run.add_validation(self.global_step, loss)
         shown = self.run.reported(loss)
         self.log(
