@@ -26,7 +26,7 @@ def recipes(name: str | None = None, show: str | None = None) -> None:
 
     Args:
         name: Name of a recipe, or of a model such as nade, to describe: the paper, the settings,
-            the command that trains it, and what it took in our own runs.
+            the command for training, and our own runs.
         show: Name of a recipe to print with all settings, as YAML; this file can be changed and
             used in train.
     """
@@ -61,7 +61,7 @@ def _list(found: Sequence[Summary]) -> None:
             tell("\n".join(lines).replace(UNBROKEN, " "))
         tell("")
     tell(
-        "In brackets: the value of the paper, in bits per dimension or nats. To see one:\n"
+        "In brackets: the value of the paper, in bits per dimension or nats. To see a recipe:\n"
         "pyro-exact recipes NAME"
     )
 
@@ -132,7 +132,7 @@ def _published(paper: Paper | None) -> str:
 
 
 def _run(run: Mapping[str, Any]) -> str:
-    """Return what a run took, as text."""
+    """Return the score, the size and the time of a run, as text."""
     minutes = run["seconds"] / 60
     time = f"{minutes:.0f} minutes" if minutes >= 2 else f"{run['seconds']:.0f} seconds"
     digits = 3 if run["unit"] == "bits/dim" else 2

@@ -1,4 +1,4 @@
-"""Families of models, and what the recipes of the library took in our own runs, without torch."""
+"""Families of models, and the recorded runs of each recipe, read without torch."""
 
 from __future__ import annotations
 
