@@ -153,5 +153,5 @@ def _command(recipe: Summary) -> str:
     if recipe.data in TABLES_IN_PACKAGE:
         return f"{command} --data TABLE.csv"
     if recipe.data == "" or "." in recipe.data:  # a file of the user
-        return f"{command} --data {recipe.data or 'DATA'}"
+        return f"{command} --data {recipe.data or 'FILE'}"
     return f"{command} --data-root FOLDER{' --download' if recipe.data in DOWNLOADS else ''}"

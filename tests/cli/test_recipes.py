@@ -40,7 +40,7 @@ def test_recipes_have_a_family():
 def test_recipes_list_registered_builders(run, monkeypatch):
     monkeypatch.setattr(registry, "_builders", {"my_flow": lambda shape, levels: None})
     assert re.search(r"Other models\n +my_flow +my_flow\n", run("recipes")[1])
-    assert "pyro-exact train my_flow --data DATA" in run("recipes", "my_flow")[1]
+    assert "pyro-exact train my_flow --data FILE" in run("recipes", "my_flow")[1]
 
 
 @pytest.mark.parametrize(
