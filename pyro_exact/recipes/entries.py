@@ -161,9 +161,15 @@ def check_complete(data: Dataset) -> None:
         )
 
 
-def builder(build: Build) -> ModelEntry:
-    """Return the entry of a function that builds a model itself."""
-    return ModelEntry(build, build)
+def builder(build: Build, likelihood: bool = False) -> ModelEntry:
+    """Return the entry of a function that builds a model itself.
+
+    Args:
+        build: The function.
+        likelihood: As in `ModelEntry`.
+    """
+    provided = ("shape", "levels", "likelihood") if likelihood else ("shape", "levels")
+    return ModelEntry(build, build, provided, likelihood=likelihood)
 
 
 def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:

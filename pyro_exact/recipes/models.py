@@ -52,9 +52,9 @@ def made(
 
 MODELS: dict[str, ModelEntry] = {
     "conv_nade": order_agnostic(ConvNADE),
-    "conv_vae": builder(conv_vae),
+    "conv_vae": builder(conv_vae, likelihood=True),
     "deep_nade": order_agnostic(DeepNADE),
-    "dense_vae": builder(dense_vae),
+    "dense_vae": builder(dense_vae, likelihood=True),
     "diagonal_bilstm": autoregressive(DiagonalBiLSTM),
     "flow_pp": dequantized(flows.flow_pp),
     "gated_pixel_cnn": autoregressive(GatedPixelCNN),
