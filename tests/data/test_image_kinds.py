@@ -47,7 +47,9 @@ def test_class_subfolders_of_splits_share_their_numbers(tmp_path):
     assert images.test_labels.tolist() == [2, 2]
 
     write(tmp_path / "test" / "yak", Image.new("L", (6, 4)), 1)
-    with pytest.raises(ValueError, match="expects the classes of train, cat, dog, emu; got yak too"):
+    with pytest.raises(
+        ValueError, match="expects the classes of train, cat, dog, emu; got yak too"
+    ):
         load(tmp_path)
 
 
@@ -102,7 +104,7 @@ def test_16_bits_are_refused_or_cut_to_the_high_8(tmp_path, colours):
     tmp_path.mkdir(exist_ok=True)
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(png_16(x))
-    with pytest.raises(ValueError, match="8 bits a channel; got 16.*levels=256"):
+    with pytest.raises(ValueError, match=r"8 bits a channel; got 16.*levels=256"):
         load(tmp_path)
     image = load(tmp_path, levels=256).train[0].movedim(0, -1).numpy()
     assert np.array_equal(image.reshape(x.shape), x >> 8)
@@ -158,7 +160,9 @@ def test_size_takes_files_of_different_sizes_and_leaves_that_size(tmp_path):
     x = noise(6, 6)
     write(tmp_path, Image.fromarray(x))
     Image.fromarray(noise(9, 7)).save(tmp_path / "other.png")
-    with pytest.raises(ValueError, match=r"other.png expects 6x6 pixels.*or pass a size \(--size\)"):
+    with pytest.raises(
+        ValueError, match=r"other.png expects 6x6 pixels.*or pass a size \(--size\)"
+    ):
         load(tmp_path)
     images = load(tmp_path, size=6)
     found = torch.cat([in_memory(images.split(split)) for split in SPLITS])

@@ -94,14 +94,18 @@ def test_imagenet_folders(tmp_path, size):
         for i, row in enumerate(pixels(count, size, seed=count)):
             Image.fromarray(row.reshape(size, size, 3)).save(folder / f"{i:07}.png")
     images = load(f"imagenet{size}_oord", tmp_path)
-    assert repr(images).endswith(f"shape=(3, {size}, {size}), levels=256, train=6, valid=1, test=2)")
+    assert repr(images).endswith(
+        f"shape=(3, {size}, {size}), levels=256, train=6, valid=1, test=2)"
+    )
     test = pixels(2, size, seed=2).reshape(2, size, size, 3)
     assert np.array_equal(in_memory(images.test).movedim(1, -1).numpy(), test)
     assert images.train_labels is None
 
 
 def test_imagenet_needs_the_name_of_a_version(tmp_path):
-    with pytest.raises(ValueError, match="two of each size.*must not be compared.*imagenet32_oord"):
+    with pytest.raises(
+        ValueError, match=r"two of each size.*must not be compared.*imagenet32_oord"
+    ):
         load("ImageNet32", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"expects .*train_64x64; got none. Download"):
         load("imagenet64_oord", tmp_path)
@@ -140,7 +144,9 @@ def hostile():
     yield "a negative shape", good.replace(b"M\x00\x0c", b"J\xff\xff\xff\xff", 1), "damaged"
 
 
-@pytest.mark.parametrize(("content", "match"), [pytest.param(*rest, id=name) for name, *rest in hostile()])
+@pytest.mark.parametrize(
+    ("content", "match"), [pytest.param(*rest, id=name) for name, *rest in hostile()]
+)
 def test_imagenet_refuses_hostile_pickles(tmp_path, monkeypatch, content, match):
     monkeypatch.chdir(tmp_path)
     write_batches(tmp_path, 32, 4)
