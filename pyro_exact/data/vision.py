@@ -51,8 +51,8 @@ def vision(name: str, options: Options) -> Images:
       (2017), with a validation split.
     - lsun_bedroom (or lsun), lsun_tower, lsun_church_outdoor: shorter side resized to 96, then
       64x64 pixels at a random place, as in Dinh et al. (2017), who draw this place anew each time;
-      here it is drawn once for each image. Test is LSUN's "val", which has 300 images. This needs the
-      package lmdb. torchvision leaves an index named ``_cache_...`` in the current directory.
+      here it is drawn once for each image. Test is LSUN's "val", which has 300 images. This needs
+      the package lmdb. torchvision leaves an index named ``_cache_...`` in the current directory.
 
     CelebA and LSUN are decoded batch by batch, by worker processes, if they take more than 1 GB.
 
