@@ -75,8 +75,8 @@ def npy(path: Path, options: Options) -> Dataset:
     if "all" in splits:
         splits = held_out_splits(splits["all"], TEST_FRACTION, options)
     elif "valid" not in splits:
-        train, valid = splits["train"].hold_out(options.fraction, options.seed, name)
-        splits |= {"train": train, "valid": valid}
+        kept, held = splits["train"].hold_out(options.fraction, options.seed, name)
+        splits |= {"train": kept, "valid": held}
 
     train, valid, test = (splits[split].images for split in SPLITS)
     if levels is not None and train.dtype == torch.uint8 and len(train.shape) == 4:

@@ -104,7 +104,7 @@ def test_16_bits_are_refused_or_cut_to_the_high_8(tmp_path, colours):
     tmp_path.mkdir(exist_ok=True)
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(png_16(x))
-    with pytest.raises(ValueError, match="8 bits a channel; got 16.*levels=256"):
+    with pytest.raises(ValueError, match=r"8 bits a channel; got 16.*levels=256"):
         load(tmp_path)
     image = load(tmp_path, levels=256).train[0].movedim(0, -1).numpy()
     assert np.array_equal(image.reshape(x.shape), x >> 8)

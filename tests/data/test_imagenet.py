@@ -103,7 +103,9 @@ def test_imagenet_folders(tmp_path, size):
 
 
 def test_imagenet_needs_the_name_of_a_version(tmp_path):
-    with pytest.raises(ValueError, match="two of each size.*must not be compared.*imagenet32_oord"):
+    with pytest.raises(
+        ValueError, match=r"two of each size.*must not be compared.*imagenet32_oord"
+    ):
         load("ImageNet32", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"expects .*train_64x64; got none. Download"):
         load("imagenet64_oord", tmp_path)

@@ -108,7 +108,7 @@ def test_npy_refuses_files_that_are_cut_short(tmp_path):
     (tmp_path / "x.npy").write_bytes(content[:-1])
     with pytest.raises(ValueError, match=r"x.npy expects 288 bytes.*got 287\. Copy it again"):
         load(tmp_path / "x.npy")
-    with pytest.raises(ValueError, match="gone or shorter. Leave data alone during a run"):
+    with pytest.raises(ValueError, match=r"gone or shorter. Leave data alone during a run"):
         data.train[torch.arange(2)]
 
 
@@ -144,7 +144,7 @@ def test_levels_that_the_pixels_have_already_stay(tmp_path):
 
 
 def test_levels_must_divide_those_of_the_data(tmp_path):
-    with pytest.raises(ValueError, match="divide its 17 levels.*got 8"):
+    with pytest.raises(ValueError, match=r"divide its 17 levels.*got 8"):
         load("digits", levels=8)
     np.save(tmp_path / "x.npy", np.zeros((5, 2, 3)))
     with pytest.raises(ValueError, match="levels for images alone"):
