@@ -94,7 +94,7 @@ def _description(recipe: Summary) -> str:
     """Return the paper, settings, command and runs of a recipe, as text."""
     settings = {key: value for key, value in recipe.model.items() if key != "name"}
     lines = [
-        ("", f"{recipe.name}: {recipe.model['name']} on {recipe.data}"),
+        ("", f"{recipe.name}: {recipe.model['name']} on {recipe.data or 'your data'}"),
         ("paper", _published(recipe.paper)),
         ("model", _settings(settings) or "all settings by default"),
         ("training", _settings(recipe.training) or "all settings by default"),
@@ -147,6 +147,8 @@ def _command(recipe: Summary) -> str:
     command = f"pyro-exact train {recipe.name}"
     if recipe.data in WITHOUT_FILES:
         return command
+    if not recipe.data:
+        return f"{command} --data FILE"
     if "." in recipe.data:  # a file of the user
         return f"{command} --data {recipe.data}"
     download = "" if recipe.data == "binarized_mnist" else " --download"

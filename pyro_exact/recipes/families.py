@@ -10,6 +10,7 @@ from typing import Any
 
 from pyro_exact.recipes.load import read_recipe, recipe_names
 from pyro_exact.recipes.recipe import Paper
+from pyro_exact.recipes.registry import registered_names
 
 # The models of each family; `recipes.models.MODELS` has the code of each.
 FAMILIES: Mapping[str, Sequence[str]] = {
@@ -60,7 +61,7 @@ class Summary:
 
 
 def summaries() -> list[Summary]:
-    """Return all recipes of the library. This does not import torch."""
+    """Return all recipes of the library, and registered builders. This does not import torch."""
     measured = _measured()
     found = []
     for name in recipe_names():
@@ -76,7 +77,7 @@ def summaries() -> list[Summary]:
                 measured.get(name, []),
             )
         )
-    return found
+    return found + [Summary(name, {"name": name}, "", {}, None, []) for name in registered_names()]
 
 
 def by_family(recipes: Sequence[Summary]) -> dict[str, dict[str, list[Summary]]]:
