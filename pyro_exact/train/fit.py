@@ -140,13 +140,15 @@ def fit(
         KeyboardInterrupt: After Ctrl-C or another of these signals, with the step and how to
             continue.
     """
-    training = _settings(model, training)
+    asked, training = training, _settings(model, training)
     folder, device = check_path("fit", "out", out), pick_device(device)
     seed = check_size("fit", "seed", seed, least=0, most=LARGEST_SEED)
     processes = check_size("fit", "devices", devices) * check_size("fit", "nodes", nodes)
     _check_compile(training, processes)
     dataset = as_dataset(data, seed=seed)
     recipe = model.fitted(dataset).filled() if isinstance(model, Recipe) else None
+    if recipe is not None and asked is None:
+        training = recipe.training
 
     pyro.set_rng_seed(seed)
     built = _built(model, recipe, dataset)
