@@ -85,7 +85,8 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         if context is not None:
             batch = context_batch_shape(bijection, context)
             if batch != base.batch_shape:
-                base = base.expand(torch.broadcast_shapes(base.batch_shape, batch))
+                whole = base.batch_shape and torch.broadcast_shapes(base.batch_shape, batch)
+                base = base.expand(whole or batch)
 
         missing = bijection.domain.event_dim - len(base.event_shape)
         if 0 < missing <= len(base.batch_shape):

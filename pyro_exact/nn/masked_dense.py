@@ -181,8 +181,8 @@ class MaskedDense(CausalConditioner):
 
         h = x
         if self.context_shape is not None:
-            context = required(context, self.context_shape, x)
-            h = torch.cat((context.expand(*x.shape[:-1], -1), h), dim=-1)
+            context = required(context, self.context_shape, x, x.shape[:-1])
+            h = torch.cat((context, h), dim=-1)
 
         # Not `layer(h)`: the call of a module takes as long as a small product.
         for layer in hidden:

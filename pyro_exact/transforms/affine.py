@@ -108,7 +108,7 @@ class Affine(Elementwise):
         if self.shift_first:
             return (x + shift) * log_scale.exp(), log_scale
 
-        return torch.addcmul(shift, x, log_scale.exp()), log_scale  # x e^s + t
+        return x * log_scale.exp() + shift, log_scale  # x e^s + t
 
     def inverse_and_ladj(
         self,

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from pyro_exact.nn.abstract import AbstractModuleMeta
+from pyro_exact.ops.scalar import scalar
 
 
 class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
@@ -73,8 +74,12 @@ def tanh_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
     It is computed from the sigmoid, because `torch.tanh` is slower on some CPUs. The absolute
     error, which matters for a log-scale, is that of rounding.
     """
+    half = scalar(0.5, x)
+    rate = scalar(2 / bound, x)
+    height = scalar(2 * sign * bound, x)
+
     # b tanh(x / b) = 2 b (sigmoid(2 x / b) - 1/2)
-    return ((2 / bound * x).sigmoid() - 0.5) * (2 * sign * bound)
+    return ((rate * x).sigmoid() - half) * height
 
 
 def soft_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:

@@ -46,4 +46,7 @@ def common_context_shape(
 
 def sum_event(ladj: Tensor, event_dim: int) -> Tensor:
     """Sum the log-derivatives of the elements of an event."""
+    if event_dim == 1:
+        return ladj.sum(-1)
+
     return ladj.sum(tuple(range(-event_dim, 0))) if event_dim else ladj
