@@ -48,6 +48,9 @@ class StandardNormal(nn.Module):
         Raises:
             ValueError: If the temperature is out of range.
         """
+        if type(temperature) is float and temperature == 1:
+            return IsotropicNormal(self.origin)
+
         temperature = check_number("StandardNormal", "temperature", temperature, least=0)
 
         # A normal of zero width has no density.

@@ -29,6 +29,9 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
             (default) for any.
         context_shape: Shape of an optional context; `None` for a network without a
             context.
+        separable: True if ``forward`` takes ``separate=True``, to return a tuple of the parameters,
+            ``theta.unbind(-1)``, without putting them together first. A class with a ``forward`` of
+            its own must set this attribute, or it is false.
 
     Shape:
         - x: (\*batch, \*event); context: (\*batch, \*context_shape), or a shape that broadcasts to
@@ -45,6 +48,13 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
         >>> Coupling(Halves(4), Affine(), Constant())(torch.ones(3, 4)).shape
         torch.Size([3, 4])
     """
+
+    separable = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "forward" in cls.__dict__ and "separable" not in cls.__dict__:
+            cls.separable = False
 
     def __init__(
         self,
@@ -144,6 +154,8 @@ class DenseConditioner(Conditioner):
         - theta: (\*batch, out_features, num_params).
     """
 
+    separable = True
+
     def __init__(
         self,
         in_features: int,
@@ -160,23 +172,14 @@ class DenseConditioner(Conditioner):
             hidden_dims,
         )
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the parameters for the fixed part ``x``."""
+    def forward(self, x: Tensor, context: Tensor | None = None, separate: bool = False) -> Any:
+        """Return the parameters for the fixed part ``x``, or a tuple of them."""
         x = network_input("DenseConditioner", "x", x, cast(nn.Linear, self.net[-1]).weight)
         if self.context_shape is not None:
             context = required(context, self.context_shape, x, x.shape[:-1])
             x = torch.cat((x, context), dim=-1)
 
-        theta: Tensor = self.net(x)
-        batch = theta.shape[:-1]
-        size = theta.shape[-1] // self.num_params
-
-        # Two parameters are taken apart, many are summed over: each are neighbours in memory for
-        # the formula.
-        if self.num_params <= 2:
-            return theta.view(*batch, self.num_params, size).mT
-
-        return theta.view(*batch, size, self.num_params)
+        return arranged(self.net(x), self.num_params, separate)
 
 
 class ConvConditioner(Conditioner):
@@ -326,6 +329,28 @@ def required(
         context = context.expand(*batch, *shape)
 
     return context.to(like.dtype)
+
+
+def arranged(outputs: Tensor, num_params: int, separate: bool = False) -> Any:
+    """Return the outputs of a dense network as theta, or as a tuple of the parameters.
+
+    Two parameters are taken apart by a formula, and more are summed over. So the outputs hold the
+    first parameter of all elements and then the second, or all parameters of an element together.
+
+    Shape:
+        - outputs: (*batch, size * num_params); theta: (*batch, size, num_params).
+    """
+    batch = outputs.shape[:-1]
+    size = outputs.shape[-1] // num_params
+
+    if num_params > 2:
+        theta = outputs.view(*batch, size, num_params)
+        return theta.unbind(-1) if separate else theta
+
+    if separate:
+        return outputs.split_with_sizes([size] * num_params, -1)
+
+    return outputs.view(*batch, num_params, size).mT
 
 
 def split_params(theta: Tensor, num_params: int, x: Tensor) -> Tensor:
