@@ -97,7 +97,7 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
 
         # The base may have more event dimensions than the bijection, which then acts along them.
         self.extra_dims = len(base.event_shape) - bijection.domain.event_dim
-        shape = bijection.forward_shape(base.batch_shape + base.event_shape)
+        shape = bijection.output_shape(base.batch_shape + base.event_shape)
         cut = len(shape) - bijection.codomain.event_dim - self.extra_dims
 
         # A bijection whose context is already bound has another batch shape.

@@ -108,8 +108,8 @@ def tanh_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
     rate = scalar(2 / bound, x)
     height = scalar(2 * sign * bound, x)
 
-    # b tanh(x / b) = 2 b (sigmoid(2 x / b) - 1/2)
-    return ((rate * x).sigmoid() - half) * height
+    # b tanh(x / b) = 2 b (sigmoid(2 x / b) - 1/2). In place, where no gradient needs the operand.
+    return ((rate * x).sigmoid_() - half).mul_(height)
 
 
 def soft_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
