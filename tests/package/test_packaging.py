@@ -35,6 +35,7 @@ ORDER = [
     "flows",
     "data",
     "models",
+    "codec",  # codes what models score, and needs no training; the commands bring checkpoints
     "testing",
     "infer",
     "recipes",
@@ -60,6 +61,8 @@ LATE = [
     "sklearn",
     "arviz",
     "matplotlib",
+    "constriction",
+    "imagecodecs",
 ]  # loaded where they are used, not on import
 
 HEAVY = [
@@ -150,7 +153,7 @@ def python(code: str, folder: Path, *options: str, **environment: str) -> str:
         ("pyro_exact.checks, pyro_exact.files", HEAVY),
         ("pyro_exact.recipes, pyro_exact.cli", HEAVY),
         (
-            "pyro_exact.plots, pyro_exact.infer, pyro_exact.data, pyro_exact.models, pyro_exact.diagnostics",
+            "pyro_exact.plots, pyro_exact.infer, pyro_exact.data, pyro_exact.models, pyro_exact.codec, pyro_exact.diagnostics",
             LATE,
         ),
     ],
@@ -164,7 +167,7 @@ def test_imports_are_light(tmp_path, modules, late):
 SAID = [
     (
         "--help",
-        "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}",
+        "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,compress,decompress,recipes,demo}",
     ),
     ("--version", "0.1"),
     ("recipes", "glow_cifar10"),
