@@ -90,7 +90,7 @@ def compress(
 
 def decompress(
     file: Path,
-    out: Path,
+    out: Path = Path("images"),
     checkpoint: Path | None = None,
     device: Device = "auto",
     keep_going: bool = False,
@@ -203,9 +203,13 @@ def _save(decoded: Decoded, levels: int, out: Path) -> None:
     from pyro_exact.files import atomic_write
 
     if out.suffix.lower() == ".npz":
-        arrays = {"images": decoded.images.numpy(), "index": decoded.index.numpy()}
         with atomic_write(out) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, levels=np.array(levels), **arrays)
+            np.savez_compressed(
+                file,
+                images=decoded.images.numpy(),
+                index=decoded.index.numpy(),
+                levels=np.array(levels),
+            )
         return
 
     from PIL import Image

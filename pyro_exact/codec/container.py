@@ -163,34 +163,37 @@ def read_blocks(data: bytes, first: int, header: Header) -> Iterator[Block | Dam
         first: Position of the first block.
         header: The header.
     """
-    expected, position = 0, first
+    expected, position, whole = 0, first, first
     while (position := data.find(BLOCK, position)) >= 0:
         fields = data[position : position + _BLOCK.size]
         start = position + _BLOCK.size + _CRC.size
-        if not _has_crc(data[position:start], fields):
-            position += 1
-            continue
+        valid = _has_crc(data[position:start], fields)
 
-        _, index, size, checksum, pixels = _BLOCK.unpack(fields)
-        if not expected <= index < header.blocks:
+        _, index, size, checksum, pixels = _BLOCK.unpack(fields) if valid else (b"", 0, 0, 0, 0)
+        if not valid or not expected <= index < header.blocks:
             position += 1
             continue
 
         for missing in range(expected, index):
             yield _damaged(missing, header, "its fields are damaged or missing")
+        if position != whole and expected == index:
+            yield _stray(whole, position)
         expected = index + 1
 
         contents = data[start : start + size]
         if len(contents) == size and zlib.crc32(contents) == checksum:
             yield Block(index, contents, pixels)
-            position = start + size
+            position = whole = start + size
         else:
             reason = "it is truncated" if len(contents) < size else "its checksum does not fit"
             yield _damaged(index, header, reason)
-            position = start
+            position, whole = start, start + size
 
     for missing in range(expected, header.blocks):
         yield _damaged(missing, header, "it is missing")
+    last = len(data) - _END.size - _CRC.size
+    if expected == header.blocks and whole != last:
+        yield _stray(whole, last)
 
 
 def check_end(data: bytes, header: Header) -> None:
@@ -214,6 +217,14 @@ def _damaged(index: int, header: Header, reason: str) -> DamagedFileError:
     return DamagedFileError(
         f"Block {index} of {header.blocks} (counted from 0) cannot be decoded, because {reason}. "
         "Use another copy of the file, or decode the other blocks with keep_going (--keep-going)."
+    )
+
+
+def _stray(first: int, last: int) -> DamagedFileError:
+    return DamagedFileError(
+        f"A compressed file expects blocks without gaps; got other bytes between {first} and "
+        f"{last}. The file has been changed: use another copy, or decode what is whole with "
+        "keep_going (--keep-going)."
     )
 
 

@@ -197,9 +197,7 @@ def write_images(
 
     total = 8 * file.tell()
     by_pixel = torch.cat(bits) if bits else None
-    return Coding(
-        len(images), prod(shape), total, total - contents, method.initial_bits, by_pixel
-    )
+    return Coding(len(images), prod(shape), total, total - contents, method.initial_bits, by_pixel)
 
 
 def read_images(

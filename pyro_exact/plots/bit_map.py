@@ -35,15 +35,15 @@ def save_bit_map(
     bits = check_tensor("save_bit_map", "bits", bits)[:MOST_SHOWN]
     shown = images[:MOST_SHOWN].float() / (levels - 1)
 
-    picture = drawable_grid(shown, COLUMNS).movedim(0, -1).cpu()
-    heat = image_grid(bits.unsqueeze(1).double(), COLUMNS, fill=torch.nan)[0].cpu()
+    picture = drawable_grid(shown, COLUMNS).movedim(0, -1).expand(-1, -1, 3).cpu().numpy()
+    heat = image_grid(bits.unsqueeze(1).double(), COLUMNS, fill=torch.nan)[0].cpu().numpy()
 
     height, width = heat.shape
     size = 8.0, 2 * 8.0 * height / width + 1.2
     figure = Figure(figsize=size, layout="constrained")
     above, below = figure.subplots(2, 1)
 
-    above.imshow(picture.expand(-1, -1, 3), vmin=0, vmax=1, interpolation="nearest")
+    above.imshow(picture, vmin=0, vmax=1, interpolation="nearest")
     above.set_title("images")
     drawn = below.imshow(heat, cmap="magma", vmin=0, interpolation="nearest")
     below.set_title(f"bits of each pixel, {bits.sum((1, 2)).mean():.0f} an image in the mean")
