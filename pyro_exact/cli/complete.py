@@ -54,7 +54,7 @@ def complete(
 
     check_size("complete", "--completions", completions, 1, LARGEST_COUNT)
     check_picture(out)
-    checkpoint = find_checkpoint(source.checkpoint)
+    checkpoint = find_checkpoint(source)
     model, run = load_checkpoint_file(checkpoint, source.device)
     given = _conditioned(checkpoint, model, run.recipe.model["name"], label)
 

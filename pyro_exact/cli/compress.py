@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import check_size
-from pyro_exact.cli.data_args import Device, Split, SplitArgs
+from pyro_exact.cli.data_args import CheckpointArgs, Device, Split, SplitArgs
 from pyro_exact.cli.loading import (
     check_picture,
     find_checkpoint,
     images_for,
+    load_checkpoint,
     load_checkpoint_file,
 )
 from pyro_exact.cli.output import say, tell
@@ -31,6 +32,7 @@ def compress(
     split: Split = "test",
     n: int | None = None,
     data_root: Path | None = None,
+    download: bool = False,
     device: Device = "auto",
     block_size: int | None = None,
     verify: bool | None = None,
@@ -39,12 +41,15 @@ def compress(
     """Compress images without loss by a trained model, and compare with PNG, WebP and JPEG XL.
 
     Args:
-        checkpoint: The folder of a run, whose best checkpoint is used, or a checkpoint.
+        checkpoint: The folder of a run, whose best checkpoint is used; a checkpoint; or the name of
+            a model that comes with the package.
         data: Name of a data set, .npz file or folder of images.
         out: The compressed file.
         split: The split of the images.
         n: How many images to compress, from the first; the default is all.
         data_root: Folder of the torchvision data sets.
+        download: If true, download a torchvision data set, or the weights of a model that comes
+            with the package, if they are not there.
         device: Where to run; auto uses cuda if available.
         block_size: Images that are coded together, and lost together if the file is damaged; the
             default is 64, or 1,000 for a model with latents.
@@ -60,16 +65,16 @@ def compress(
     if map is not None:
         check_picture(map)
 
-    path = find_checkpoint(checkpoint)
+    source = SplitArgs(checkpoint, data, data_root, download, device=device, split=split)
+    path = find_checkpoint(source)
     model, run = load_checkpoint_file(path, device)
-    source = SplitArgs(checkpoint, data, data_root, device=device, split=split)
     every = images_for(source, run)
 
     rows = slice(_count(n, len(every.split(split)), every.name, split))
     images, labels = every.split(split)[rows], labels_for(model, every, split)
     labels = None if labels is None else labels[rows]
 
-    about = {"recipe": run.recipe.name, "checkpoint": str(path.resolve()), "data": every.name}
+    about = {"recipe": run.recipe.name, "checkpoint": _portable(checkpoint, path), "data": every.name}
     with atomic_write(out) as partial:
         with partial.open("wb") as file:
             coding = write_images(
@@ -116,7 +121,7 @@ def decompress(
     path = checkpoint or Path(header.about.get("checkpoint", ""))
     if checkpoint is None:
         tell(f"The file names the checkpoint {path}.")
-    model, run = load_checkpoint_file(find_checkpoint(path), device)
+    model, run = load_checkpoint(CheckpointArgs(path, device=device))
 
     decoded = read_images(model, data, keep_going, progress=True)
     for fault in decoded.faults:
@@ -131,6 +136,11 @@ def decompress(
             f"{file} expects {header.images} images; got {len(decoded.images)}. Use another copy "
             "of the file for the others."
         )
+
+
+def _portable(given: Path, found: Path) -> str:
+    """Return the name of a checkpoint that is valid in any working directory."""
+    return str(found.resolve()) if given.exists() else str(given)
 
 
 def _count(n: int | None, total: int, name: str, split: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_exact.cli.data_args import SplitArgs
 from pyro_exact.cli.loading import (
     find_checkpoint,
+    folder_of,
     images_for,
     load_checkpoint_file,
     random_index,
@@ -35,8 +36,8 @@ def diagnose_checkpoint(
     from pyro_exact.files import check_writable
     from pyro_exact.train import labels_for
 
-    checkpoint = find_checkpoint(source.checkpoint)
-    out = out or checkpoint.parent
+    checkpoint = find_checkpoint(source)
+    out = out or folder_of(source, checkpoint)
     check_writable(out)
     model, run = load_checkpoint_file(checkpoint, source.device)
 

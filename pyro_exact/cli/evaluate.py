@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from pyro_exact.cli.data_args import SplitArgs
-from pyro_exact.cli.loading import find_checkpoint, images_for, load_checkpoint_file
+from pyro_exact.cli.loading import find_checkpoint, folder_of, images_for, load_checkpoint_file
 from pyro_exact.cli.output import tell
 from pyro_exact.cli.results import result_of
 
 
 def evaluate(
     source: SplitArgs,
-    download: bool = False,
     k: int = 1,
     batch_size: int = 100,
     precision: Literal["float32", "bf16"] = "float32",
@@ -24,7 +23,6 @@ def evaluate(
 
     Args:
         source: The model, the images, and where to compute.
-        download: If true, download a torchvision data set that is not there.
         k: Samples per image: 1 is the ELBO, more the importance-weighted bound.
         batch_size: How many images are scored together.
         precision: bf16 runs the networks under autocast: faster on many devices, but the score
@@ -39,13 +37,13 @@ def evaluate(
     from pyro_exact.train import evaluate as score_of
     from pyro_exact.train import labels_for
 
-    checkpoint = find_checkpoint(source.checkpoint)
+    checkpoint = find_checkpoint(source)
     low_precision = precision == "bf16"
-    out = out or checkpoint.with_name(_name(checkpoint, source, k, low_precision))
+    out = out or folder_of(source, checkpoint) / _name(checkpoint, source, k, low_precision)
     check_writable(out.parent)
 
     model, run = load_checkpoint_file(checkpoint, source.device)
-    images = images_for(source, run, download)
+    images = images_for(source, run)
     labels = labels_for(model, images, source.split)
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):

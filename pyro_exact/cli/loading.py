@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_exact.checks import check_size, printable
 from pyro_exact.cli.data_args import CheckpointArgs, SplitArgs
 from pyro_exact.cli.output import say, tell
+from pyro_exact.recipes.parsing import closest_match
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,8 +53,30 @@ def portable_source(asked: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def find_checkpoint(given: Path) -> Path:
-    """Return a checkpoint; for the folder of a run, print and return the best checkpoint."""
+def find_checkpoint(args: CheckpointArgs) -> Path:
+    """Return the file of a trained model.
+
+    For the folder of a run, this is the best checkpoint, whose name is printed; for the name of a
+    model that comes with the package, the file of its weights.
+    """
+    given = args.checkpoint
+    if _is_name(given):
+        from pyro_exact.pretrained import file_of
+
+        return file_of(str(given), args.download)
+    if not given.exists():
+        from pyro_exact.pretrained import names
+
+        raise FileNotFoundError(
+            f"There is no checkpoint {printable(given)}, and no model of this name comes with the "
+            f"package.{closest_match(str(given), names())} `pyro-exact train` writes checkpoints; "
+            f"the names are {', '.join(names())}."
+        )
+    return find_file(given)
+
+
+def find_file(given: Path) -> Path:
+    """Return the best checkpoint in the folder of a run, or the file that is given."""
     from pyro_exact.train import BEST, LAST
 
     if not given.is_dir():
@@ -72,35 +95,50 @@ def find_checkpoint(given: Path) -> Path:
     )
 
 
+def folder_of(args: CheckpointArgs, checkpoint: Path) -> Path:
+    """Return the folder for output: that of the checkpoint, or the current folder for a name."""
+    return Path() if _is_name(args.checkpoint) else checkpoint.parent
+
+
 def load_checkpoint(args: CheckpointArgs) -> tuple[GenerativeModel, RunRecord]:
     """Load a model and the record of the run, and check that all weights are finite."""
-    return load_checkpoint_file(find_checkpoint(args.checkpoint), args.device)
+    return load_checkpoint_file(find_checkpoint(args), args.device)
 
 
 def load_checkpoint_file(path: Path, device: str) -> tuple[GenerativeModel, RunRecord]:
-    """Do the same for the path of a checkpoint."""
+    """Do the same for the path of a checkpoint, or of an exported file."""
+    from pyro_exact.pretrained import SUFFIX, load_file
     from pyro_exact.train import check_weights, load_model
 
-    model, run = load_model(path, device)
+    if path.suffix == SUFFIX:
+        model, run, _ = load_file(path, device)
+    else:
+        model, run = load_model(path, device)
     check_weights(model, str(path))
     return model, run
 
 
-def images_for(args: CheckpointArgs, run: RunRecord, download: bool = False) -> Images:
+def _is_name(given: Path) -> bool:
+    """Return whether an argument is the name of a model in the package, and not a path."""
+    from pyro_exact.pretrained import names
+
+    return str(given) in names() and not given.exists()
+
+
+def images_for(args: CheckpointArgs, run: RunRecord) -> Images:
     """Load the images of a run again, or other images that the model can score.
 
     Args:
         args: Arguments of the command; ``data`` and ``data_root`` are used instead of the data of
             the run.
         run: The record of the run.
-        download: If true, a torchvision data set may be downloaded.
 
     Raises:
         ValueError: If there is no such data set, or the model cannot score the images.
     """
     source = _source(args, run)
     try:
-        images = load_images(**source, download=download)
+        images = load_images(**source, download=args.download)
     except (OSError, ValueError, TypeError) as error:
         if args.data is not None:
             raise

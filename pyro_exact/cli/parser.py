@@ -18,6 +18,7 @@ from pyro_exact.cli.compress import compress, decompress
 from pyro_exact.cli.demo import demo
 from pyro_exact.cli.diagnose import diagnose_checkpoint
 from pyro_exact.cli.evaluate import evaluate
+from pyro_exact.cli.export import export
 from pyro_exact.cli.figures import interpolate, reconstruct, sample
 from pyro_exact.cli.output import say
 from pyro_exact.cli.recipes import recipes
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diagnose": diagnose_checkpoint,
     "compress": compress,
     "decompress": decompress,
+    "export": export,
     "recipes": recipes,
     "demo": demo,
 }
@@ -55,6 +57,7 @@ _LOWER = {
     "diagnose": "--n or --k",
     "compress": "--block_size or --n",
     "decompress": "--block_size when the file is compressed",
+    "export": "nothing: use a larger machine",
     "demo": "--training.batch_size",
 }
 

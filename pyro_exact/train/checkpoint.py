@@ -98,14 +98,35 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
         FileNotFoundError: If there is no such file.
         ValueError: As `read_checkpoint`, or if the weights do not fit the recipe.
     """
-    device = pick_device(device)
     checkpoint = read_checkpoint(path)
     run = RunRecord.from_dict(checkpoint[KEY], printable(path))
-    weights: Mapping[str, Tensor] = checkpoint["state_dict"]
+    weights = {
+        name.removeprefix(_PREFIX): weight for name, weight in checkpoint["state_dict"].items()
+    }
+    return rebuild(run, weights, path, device), run
+
+
+def rebuild(
+    run: RunRecord, weights: Mapping[str, Tensor], path: str | Path, device: str = "cpu"
+) -> GenerativeModel:
+    """Build the model of a run, and give it trained weights.
+
+    Args:
+        run: The record of the run.
+        weights: The weights by name, as in the state dict of the model.
+        path: The file that the weights come from; this name is used in errors.
+        device: ``"cuda"``, ``"cpu"``, or ``"auto"``, which uses CUDA if available.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        ValueError: If the weights do not fit the recipe.
+    """
+    device = pick_device(device)
 
     def check(model: GenerativeModel) -> None:
-        expected = {_PREFIX + name: weight for name, weight in model.state_dict().items()}
-        _check_fit(expected, weights)
+        _check_fit(model.state_dict(), weights)
 
     try:
         model = run.recipe.build(run.shape, run.levels, check=check)
@@ -116,8 +137,8 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, 
             f"{str(error).rstrip('.')}. It was written by another version, or edited; train again."
         ) from error
 
-    model.load_state_dict({name.removeprefix(_PREFIX): weight for name, weight in weights.items()})
-    return model.eval().to(device), run
+    model.load_state_dict(weights)
+    return model.eval().to(device)
 
 
 def _contents(path: Path) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pyro_exact.cli.parser import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 
 PACKAGE = ROOT / "pyro_exact"
@@ -42,6 +44,7 @@ ORDER = [
     "train",
     "plots",
     "diagnostics",
+    "pretrained",
     "cli",
 ]
 
@@ -167,7 +170,7 @@ def test_imports_are_light(tmp_path, modules, late):
 SAID = [
     (
         "--help",
-        "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,compress,decompress,recipes,demo}",
+        ",".join(COMMANDS),
     ),
     ("--version", "0.1"),
     ("recipes", "glow_cifar10"),
@@ -230,7 +233,7 @@ def test_wheel_carries_every_file(installed):
         return {
             str(f.relative_to(folder))
             for f in folder.rglob("*")
-            if f.suffix in {".py", ".yaml", ".typed"}
+            if f.suffix in {".py", ".yaml", ".typed", ".json", ".safetensors"}
         }
 
     assert files(installed / "pyro_exact") == files(PACKAGE)
