@@ -74,7 +74,11 @@ def compress(
     images, labels = every.split(split)[rows], labels_for(model, every, split)
     labels = None if labels is None else labels[rows]
 
-    about = {"recipe": run.recipe.name, "checkpoint": _portable(checkpoint, path), "data": every.name}
+    about = {
+        "recipe": run.recipe.name,
+        "checkpoint": _portable(checkpoint, path),
+        "data": every.name,
+    }
     with atomic_write(out) as partial:
         with partial.open("wb") as file:
             coding = write_images(

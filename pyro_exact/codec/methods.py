@@ -13,6 +13,8 @@ from pyro_exact.checks import check_size
 from pyro_exact.codec.autoregressive import code_autoregressive
 from pyro_exact.codec.bits_back import decode_image, encode_image
 from pyro_exact.codec.entropy import Coder, QueueDecoder, QueueEncoder, Stack, Words, uniform_code
+from pyro_exact.codec.values import code_sites
+from pyro_exact.distributions.discrete_flow import DiscreteFlow
 from pyro_exact.models.density import Density
 from pyro_exact.models.generative_model import GenerativeModel
 from pyro_exact.models.order_agnostic import OrderAgnostic
@@ -102,6 +104,34 @@ class Steps(Method):
         return code_autoregressive(_autoregressive(model), decoder, count, None)
 
 
+class Latents(Method):
+    """Codes the latents of an integer flow, from the last scale to the first."""
+
+    block_size = 64
+
+    def encode(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        bits: Tensor | None = None,
+    ) -> Words:
+        flow = _discrete_flow(self.model)
+        encoder = QueueEncoder()
+        x = images.to(weight_of(flow)).contiguous()
+        for z, theta in flow.latents(x):
+            code_sites(flow.likelihood, theta, encoder, z)
+        return encoder.words()
+
+    def decode(self, words: Words, count: int) -> Tensor:
+        flow = _discrete_flow(self.model)
+        decoder = QueueDecoder(words)
+
+        def draw(theta: Tensor) -> Tensor:
+            return code_sites(flow.likelihood, theta, decoder, None)
+
+        return flow.images(draw, count)
+
+
 class BitsBack(Method):
     """Codes a chain of images by a model with latents. All images of a block share a stack."""
 
@@ -145,6 +175,8 @@ def method_of(model: GenerativeModel) -> Method:
         return Steps(model)
     if isinstance(model, Density) and isinstance(model.distribution, Autoregressive):
         return Steps(model)
+    if isinstance(model, Density) and isinstance(model.distribution, DiscreteFlow):
+        return Latents(model)
     if isinstance(model, GenerativeModel) and not model.exact:
         return BitsBack(model)
 
@@ -168,6 +200,13 @@ def _autoregressive(model: GenerativeModel) -> Autoregressive:
     if isinstance(model, Density) and isinstance(model.distribution, Autoregressive):
         return model.distribution
     raise TypeError(f"Steps expects an autoregressive model; got {type(model).__name__}.")
+
+
+def _discrete_flow(model: GenerativeModel) -> DiscreteFlow:
+    """Return the integer flow of a model."""
+    if isinstance(model, Density) and isinstance(model.distribution, DiscreteFlow):
+        return model.distribution
+    raise TypeError(f"Latents expects an integer flow; got {type(model).__name__}.")
 
 
 def _initial_words() -> Words:

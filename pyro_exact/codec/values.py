@@ -17,6 +17,8 @@ BIN = 2.0**-4
 CELL = BIN / CELLS
 LARGEST_BIN = 2**8 - 1  # real values up to 16
 
+LARGEST_TABLE = 2**20  # probabilities that are computed together
+
 
 def code_sites(
     likelihood: Likelihood,
@@ -40,21 +42,49 @@ def code_sites(
     if likelihood.levels is None:
         return _code_real(likelihood, theta, coder, values)
 
-    sites = theta.shape[:-1]
+    site_shape = likelihood.site_shape
     rows = theta.reshape(-1, theta.shape[-1])
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     given = None if values is None else values.reshape(len(rows), -1)
+    spent = None if bits is None else torch.zeros(len(rows), dtype=torch.float64)
 
+    # Tables of all levels take memory, so large batches are coded in pieces.
+    pieces = []
+    size = max(1, LARGEST_TABLE // likelihood.levels)
+    for first in range(0, len(rows), size):
+        piece = slice(first, first + size)
+        part = None if spent is None else spent[piece]
+        pieces.append(
+            _code_levels(
+                likelihood, rows[piece], coder, None if given is None else given[piece], part
+            )
+        )
+
+    if bits is not None and spent is not None:
+        bits += spent.to(bits).view(bits.shape)
+    coded = torch.cat(pieces) if pieces else rows.new_empty(0, *site_shape)
+    return coded.reshape(*theta.shape[:-1], *site_shape)
+
+
+def _code_levels(
+    likelihood: Likelihood,
+    theta: Tensor,
+    coder: Coder,
+    values: Tensor | None,
+    bits: Tensor | None,
+) -> Tensor:
+    """Code sites with levels, (n, num_params), channel by channel; return them, (n, channels)."""
     channels = likelihood.site_shape[0] if likelihood.site_shape else 1
-    coded = rows.new_empty(len(rows), channels)
+    coded = theta.new_empty(len(theta), channels)
+
     for c in range(channels):
-        code = table_code(likelihood.level_probs(rows, coded[:, :c]))
-        symbols = coder.code(code, None if given is None else _symbols(given[:, c]))
+        code = table_code(likelihood.level_probs(theta, coded[:, :c]))
+        symbols = coder.code(code, None if values is None else _symbols(values[:, c]))
         coded[:, c] = torch.from_numpy(symbols).to(coded)
 
         if bits is not None:
-            bits += torch.from_numpy(code.bits(symbols)).to(bits).view(sites)
-    return coded.reshape(*sites, *likelihood.site_shape)
+            bits += torch.from_numpy(code.bits(symbols))
+    return coded
 
 
 def code_normal(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from pyro_exact.autoregressive import Autoregressive, CausalNet, OrderAgnosticNet
-from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
+from pyro_exact.distributions import DiscreteFlow, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows import flow_pp_dequantizer
 from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic
 from pyro_exact.recipes.parsing import parse_kwargs
@@ -98,6 +98,15 @@ def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:
 
     provided = "shape", "levels", "elementwise"
     return ModelEntry(build, flow, provided, nested={"noise": flow_pp_dequantizer})
+
+
+def discrete(flow: Callable[..., DiscreteFlow]) -> ModelEntry:
+    """Return the entry of a builder of integer flows."""
+
+    def build(shape: tuple[int, int, int], levels: int, **settings: Any) -> GenerativeModel:
+        return Density(flow(shape, levels=levels, **settings))
+
+    return ModelEntry(build, flow)
 
 
 def autoregressive(

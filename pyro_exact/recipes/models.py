@@ -27,6 +27,7 @@ from pyro_exact.recipes.entries import (
     autoregressive,
     builder,
     dequantized,
+    discrete,
     order_agnostic,
 )
 from pyro_exact.recipes.parsing import closest_match
@@ -56,6 +57,7 @@ MODELS = {
     "glow": dequantized(flows.glow),
     "hierarchical_pixel_vae": builder(hierarchical_pixel_vae),
     "iaf_vae": builder(iaf_vae),
+    "idf": discrete(flows.idf),
     "image_transformer": autoregressive(ImageTransformer),
     "made": autoregressive(made),
     "nade": autoregressive(NADE),
