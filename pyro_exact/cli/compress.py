@@ -9,8 +9,8 @@ from pyro_exact.checks import check_size
 from pyro_exact.cli.data_args import CheckpointArgs, Device, Split, SplitArgs
 from pyro_exact.cli.loading import (
     check_picture,
+    data_for,
     find_checkpoint,
-    images_for,
     load_checkpoint,
     load_checkpoint_file,
 )
@@ -58,6 +58,7 @@ def compress(
         map: Optional PNG file for a picture of the bits of each pixel.
     """
     from pyro_exact.codec import write_images
+    from pyro_exact.data.dataset import in_memory
     from pyro_exact.files import atomic_write, check_writable
     from pyro_exact.train import evaluate, labels_for
 
@@ -68,10 +69,11 @@ def compress(
     source = SplitArgs(checkpoint, data, data_root, download, device=device, split=split)
     path = find_checkpoint(source)
     model, run = load_checkpoint_file(path, device)
-    every = images_for(source, run)
+    levels = run.image_levels
+    every = data_for(source, run)
 
     rows = slice(_count(n, len(every.split(split)), every.name, split))
-    images, labels = every.split(split)[rows], labels_for(model, every, split)
+    images, labels = in_memory(every.split(split))[rows], labels_for(model, every, split)
     labels = None if labels is None else labels[rows]
 
     about = {
@@ -88,11 +90,11 @@ def compress(
             _verify(model, images, partial)
 
     score = evaluate(model, images, labels=labels)
-    _report(coding, f"{score.bits_per_dim:.4f} by likelihood ({score.bound})", images, run.levels)
+    _report(coding, f"{score.bits_per_dim:.4f} by likelihood ({score.bound})", images, levels)
     if map is not None and coding.pixel_bits is not None:
         from pyro_exact.plots import save_bit_map
 
-        save_bit_map(images, coding.pixel_bits, run.levels, map)
+        save_bit_map(images, coding.pixel_bits, levels, map)
         tell(f"Wrote {map}.")
     tell(f"Wrote {out}.")
 
@@ -133,7 +135,7 @@ def decompress(
     if len(decoded.images) == 0:
         raise ValueError(f"{file} expects a block that is whole; got none. Nothing was written.")
 
-    _save(decoded, run.levels, out)
+    _save(decoded, run.image_levels, out)
     tell(f"Wrote {len(decoded.images)} of {header.images} images to {out}.")
     if len(decoded.images) < header.images:
         raise ValueError(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Logger = Literal["tensorboard", "csv", "none"]
 Split = Literal["test", "valid", "train"]
 
 

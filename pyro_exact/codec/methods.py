@@ -171,6 +171,12 @@ class BitsBack(Method):
 
 def method_of(model: GenerativeModel) -> Method:
     """Return the method for a model."""
+    if isinstance(model, GenerativeModel) and model.context_dim is not None:
+        raise TypeError(
+            f"Compression expects a model of images alone, or of classes; got a "
+            f"{type(model).__name__} that needs a context of {model.context_dim} real elements. "
+            "Use another model."
+        )
     if isinstance(model, OrderAgnostic):
         return Steps(model)
     if isinstance(model, Density) and isinstance(model.distribution, Autoregressive):
@@ -198,7 +204,8 @@ def _autoregressive(model: GenerativeModel) -> Autoregressive:
     if isinstance(model, OrderAgnostic):
         return Autoregressive(model.net)
     if isinstance(model, Density) and isinstance(model.distribution, Autoregressive):
-        return model.distribution
+        distribution: Autoregressive = model._distribution()
+        return distribution
     raise TypeError(f"Steps expects an autoregressive model; got {type(model).__name__}.")
 
 

@@ -130,7 +130,7 @@ class DiscretizedLogisticMixture(Likelihood):
         earlier: Tensor,
     ) -> Tensor:
         c = earlier.shape[-1]
-        logits, means, log_scales, slopes = self._by_component(theta)
+        _, means, log_scales, slopes = self._by_component(theta)
         v = earlier.to(theta.dtype) * (2 / (self.levels - 1)) - 1
 
         # mean_c = mu_c + sum_{b < c} tanh(alpha_cb) v_b

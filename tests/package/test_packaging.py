@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A package or module imports only what stands before it in this list, the order of
 # docs/architecture.md: tensors, layers, distributions, networks, builders; then images, models of
-# them, what to train, how, and
+# them, what to train, pictures, how to train (with pictures of samples), and
 # how to look at it.
 ORDER = [
     "checks",
@@ -41,8 +41,8 @@ ORDER = [
     "testing",
     "infer",
     "recipes",
-    "train",
     "plots",
+    "train",
     "diagnostics",
     "pretrained",
     "cli",

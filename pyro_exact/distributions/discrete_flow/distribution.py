@@ -53,7 +53,8 @@ class DiscreteFlow(nn.Module):
     ) -> None:
         super().__init__()
         self.shape, self.likelihood = torch.Size(shape), likelihood
-        self.scales = nn.ModuleList(scales)
+        parts = nn.ModuleList(scales)
+        self.scales: Sequence[IntegerScale] = parts  # type: ignore[assignment]
 
     def forward(self, temperature: float | None = None) -> DiscreteFlowDistribution:
         """Return the distribution of the images.

@@ -35,7 +35,8 @@ class IntegerScale(nn.Module):
     ) -> None:
         super().__init__()
         self.squeeze = Squeeze()
-        self.couplings = nn.ModuleList(couplings)
+        parts = nn.ModuleList(couplings)
+        self.couplings: Sequence[IntegerCoupling] = parts  # type: ignore[assignment]
         self.kept, self.levels = kept, levels
         self.prior = prior
         self.start = nn.Parameter(start)
