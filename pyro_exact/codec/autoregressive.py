@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyro_exact.autoregressive.causal_net import CausalNet
 from pyro_exact.autoregressive.distribution import Autoregressive
+from pyro_exact.autoregressive.pixel_cnn import DiagonalPixelCNN, PixelCNN
 from pyro_exact.codec.entropy import Coder, uniform_code
 from pyro_exact.codec.values import code_sites
 from pyro_exact.nn.precision import weight_of
@@ -22,7 +23,8 @@ def code_autoregressive(
     """Code values by the steps of a network, and return them.
 
     The last bits of a matrix product depend on the size of the batch. Therefore an encoder takes
-    the same steps as a decoder, and does not use a whole pass of the network.
+    the same steps as a decoder, and does not use a whole pass of the network. A `PixelCNN` takes a
+    step for each diagonal of pixels.
 
     Under an ensemble, an encoder chooses the member with the highest probability for each value,
     and codes this choice first; this costs at most log2 K bits for K members.
@@ -37,7 +39,7 @@ def code_autoregressive(
     Returns:
         The values, (count, *event_shape).
     """
-    net = d.net
+    net = DiagonalPixelCNN(d.net) if isinstance(d.net, PixelCNN) else d.net
     weight = weight_of(net)
     context = d._expand_context(torch.Size([count]))
     values = None if x is None else net.to_sites(x.to(weight))
