@@ -46,7 +46,7 @@ def compress(
         data: Name of a data set, .npz file or folder of images.
         out: The compressed file.
         split: The split of the images.
-        n: How many images to compress, from the first; the default is all.
+        n: How many images to compress, spread evenly over the split; the default is all.
         data_root: Folder of the torchvision data sets.
         download: If true, download a torchvision data set, or the weights of a model that comes
             with the package, if they are not there.
@@ -72,7 +72,7 @@ def compress(
     levels = run.image_levels
     every = data_for(source, run)
 
-    rows = slice(_count(n, len(every.split(split)), every.name, split))
+    rows = _spread(n, len(every.split(split)), every.name, split)
     images, labels = in_memory(every.split(split))[rows], labels_for(model, every, split)
     labels = None if labels is None else labels[rows]
 
@@ -149,15 +149,17 @@ def _portable(given: Path, found: Path) -> str:
     return str(found.resolve()) if given.exists() else str(given)
 
 
-def _count(n: int | None, total: int, name: str, split: str) -> int:
-    """Return how many images to compress."""
+def _spread(n: int | None, total: int, name: str, split: str) -> Tensor:
+    """Return the indices of the images to compress."""
+    import torch
+
     wanted = total if n is None else check_size("compress", "--n", n)
     if wanted > total:
         raise ValueError(
             f"--n expects at most {total}, because the split {split} of {name} has no more images; "
             f"got {wanted}. Lower it, or choose another split (--split)."
         )
-    return wanted
+    return torch.arange(wanted) * total // wanted
 
 
 def _verify(model: GenerativeModel, images: Tensor, path: Path) -> None:
@@ -184,7 +186,7 @@ def _report(coding: Coding, likelihood: str, images: Tensor, levels: int) -> Non
 
     more = f"{coding.header_bits // 8} bytes of them are headers and checksums"
     if coding.initial_bits:
-        more += f", {coding.initial_bits // 8} initial bits of bits-back"
+        more += f", {coding.initial_bits // 8} initial bytes of bits-back"
     tell(f"{coding.images} images, {coding.total_bits // 8} bytes: {', '.join(parts)}")
     tell(f"{more}; other formats hold mosaics of 100 images")
 

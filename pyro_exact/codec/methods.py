@@ -13,9 +13,11 @@ from pyro_exact.checks import check_size
 from pyro_exact.codec.autoregressive import code_autoregressive
 from pyro_exact.codec.bits_back import decode_image, encode_image
 from pyro_exact.codec.entropy import Coder, QueueDecoder, QueueEncoder, Stack, Words, uniform_code
+from pyro_exact.codec.local_bits_back import LocalBitsBack
 from pyro_exact.codec.values import code_sites
 from pyro_exact.distributions.discrete_flow import DiscreteFlow
 from pyro_exact.models.density import Density
+from pyro_exact.models.dequantized import Dequantized
 from pyro_exact.models.generative_model import GenerativeModel
 from pyro_exact.models.order_agnostic import OrderAgnostic
 from pyro_exact.nn.precision import weight_of
@@ -169,6 +171,34 @@ class BitsBack(Method):
         return stack.words()[unused:]
 
 
+class LocalFlow(BitsBack):
+    """Codes a chain of images by a flow of real values."""
+
+    def __init__(self, model: Dequantized) -> None:
+        super().__init__(model)
+        self.code = LocalBitsBack(model)
+
+    def encode(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        bits: Tensor | None = None,
+    ) -> Words:
+        stack = Stack(_initial_words())
+        for position, image in enumerate(images):
+            self.code.encode(stack, image.cpu())
+            stack.scramble(position)
+        return self._used(stack)
+
+    def decode(self, words: Words, count: int) -> Tensor:
+        stack = Stack(words)
+        decoded = []
+        for position in reversed(range(count)):
+            stack.scramble(position, back=True)
+            decoded.append(self.code.decode(stack))
+        return torch.stack(decoded[::-1])
+
+
 def method_of(model: GenerativeModel) -> Method:
     """Return the method for a model."""
     if isinstance(model, GenerativeModel) and model.context_dim is not None:
@@ -183,6 +213,8 @@ def method_of(model: GenerativeModel) -> Method:
         return Steps(model)
     if isinstance(model, Density) and isinstance(model.distribution, DiscreteFlow):
         return Latents(model)
+    if isinstance(model, Dequantized):
+        return LocalFlow(model)
     if isinstance(model, GenerativeModel) and not model.exact:
         return BitsBack(model)
 

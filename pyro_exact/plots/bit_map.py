@@ -24,7 +24,7 @@ def save_bit_map(
     """Draw images, and below them the bits that the code of each pixel takes, as a heat map.
 
     Args:
-        images: Images, (N, C, H, W), of which up to 16 are shown.
+        images: Images, (N, C, H, W), of which up to 16 are shown, spread evenly.
         bits: Bits of each pixel, (N, H, W).
         levels: Levels of a pixel.
         path: The PNG file to write.
@@ -32,8 +32,10 @@ def save_bit_map(
     from matplotlib.figure import Figure
 
     check_drawable("save_bit_map", "images", images, levels)
-    bits = check_tensor("save_bit_map", "bits", bits)[:MOST_SHOWN]
-    shown = images[:MOST_SHOWN].float() / (levels - 1)
+    count = min(MOST_SHOWN, len(images))
+    index = torch.arange(count) * len(images) // count
+    bits = check_tensor("save_bit_map", "bits", bits)[index]
+    shown = images[index].float() / (levels - 1)
 
     picture = drawable_grid(shown, COLUMNS).movedim(0, -1).expand(-1, -1, 3).cpu().numpy()
     heat = image_grid(bits.unsqueeze(1).double(), COLUMNS, fill=torch.nan)[0].cpu().numpy()

@@ -104,10 +104,19 @@ def test_compress_writes_nothing_when_the_images_would_not_come_back(here, coder
     assert not (here / "a.pyx").exists()
 
 
-def test_compress_says_what_has_no_code(here, trained, run):
-    code, _, err = run("compress", trained, "toy.npz", "--out", "a.pyx")
+def test_flow_counts_its_initial_bits(here, trained, run):
+    code, out, err = run("compress", trained, "toy.npz", "--out", "a.pyx", "--n", "3")
+    assert (code, err) == (0, "")
+    assert re.search(r"by likelihood \(elbo\).*\n.* \d+ initial bytes of bits-back", out)
+    assert run("decompress", "a.pyx", "--out", "back.npz")[0] == 0
+    index = np.arange(3) * 10 // 3
+    assert (np.load("back.npz")["images"][:, 0] == np.load("toy.npz")["test"][index]).all()
+
+
+def test_map_of_a_flow_is_refused(here, trained, run):
+    code, _, err = run("compress", trained, "toy.npz", "--out", "a.pyx", "--map", "a.png")
     assert code == 1
-    assert "Bits-back coding expects normal latents" in err
+    assert "A map of bits expects a model that codes pixel by pixel; got Dequantized" in err
     assert not (here / "a.pyx").exists()
 
 
