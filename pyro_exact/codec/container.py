@@ -22,6 +22,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
+import torch
+from torch import Tensor
+
 from pyro_exact.checks import printable
 
 MAGIC = b"\x89PYX\r\n\x1a\n"
@@ -116,6 +119,11 @@ def write_block(file: BinaryIO, block: Block) -> None:
 def write_end(file: BinaryIO, header: Header) -> None:
     """Write the end of a file."""
     _write(file, _END.pack(END, header.blocks, header.images))
+
+
+def crc_of(images: Tensor) -> int:
+    """Return the CRC of pixels."""
+    return zlib.crc32(images.to("cpu", torch.uint8).contiguous().numpy().tobytes())
 
 
 def _write(file: BinaryIO, fields: bytes) -> None:
