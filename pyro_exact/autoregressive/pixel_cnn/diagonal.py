@@ -67,7 +67,8 @@ class DiagonalPixelCNN(CausalNet):
         self.diagonals = [part.tolist() for part in pixels.split(counts) if len(part)]
 
         size = net.height * net.width
-        sites, self._groups = [], []
+        sites: list[int] = []
+        self._groups: list[slice] = []
         for part in self.diagonals:
             for colour in range(net.colours):
                 start = len(sites)
@@ -122,7 +123,7 @@ class DiagonalPixelCNN(CausalNet):
             before, colour = divmod(state.done - 1, colours)
             pixels = self._pixels(before)
             channels = slice(colour * net.site_channels, (colour + 1) * net.site_channels)
-            values = net.scale(previous).reshape(cache.count, len(pixels), net.site_channels)
+            values = net.scale(previous).reshape(cache.batch, len(pixels), net.site_channels)
             cache.image.write(pixels, values, channels)
 
         diagonal, colour = divmod(state.done, colours)
@@ -208,7 +209,7 @@ class DiagonalCache(NamedTuple):
 
     Attributes:
         batch_shape: Batch shape of the images.
-        count: Images, N.
+        batch: Images, N.
         weights: Weights for each colour.
         image: The scaled image.
         middles: Input of the 3x3 convolution of each block.
@@ -218,7 +219,7 @@ class DiagonalCache(NamedTuple):
     """
 
     batch_shape: tuple[int, ...]
-    count: int
+    batch: int
     weights: list[Weights]
     image: FeatureMap
     middles: list[FeatureMap]
@@ -250,7 +251,7 @@ class DiagonalCache(NamedTuple):
             )
         return cls(
             batch_shape=batch_shape,
-            count=count,
+            batch=count,
             weights=[Weights.of(net, colour) for colour in range(net.colours)],
             image=FeatureMap.of(net.first, count, net.height, net.width),
             middles=middles,
@@ -286,6 +287,6 @@ class DiagonalCache(NamedTuple):
         narrow = update_pixel(features.narrow[:rows], x.relu(), weights.stream_channels)
         h = block.narrow(narrow).relu()
 
-        middle.write(pixels, h.view(self.count, len(pixels), h.shape[-1]), channels)
+        middle.write(pixels, h.view(self.batch, len(pixels), h.shape[-1]), channels)
         h = block.middle(middle.windows(pixels))
         return block.wide(update_pixel(features.wide[:rows], h.relu(), channels))
