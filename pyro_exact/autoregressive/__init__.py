@@ -13,7 +13,7 @@ from pyro_exact.autoregressive.order_agnostic import (
     DeepNADE,
     OrderAgnosticNet,
 )
-from pyro_exact.autoregressive.pixel_cnn import PixelCNN
+from pyro_exact.autoregressive.pixel_cnn import DiagonalPixelCNN, PixelCNN
 from pyro_exact.autoregressive.pixel_cnn_pp import PixelCNNpp
 from pyro_exact.autoregressive.pixel_net import PixelNet
 from pyro_exact.autoregressive.pixel_rnn import DiagonalBiLSTM, RowLSTM
@@ -30,6 +30,7 @@ __all__ = [
     "ConvNADE",
     "DeepNADE",
     "DiagonalBiLSTM",
+    "DiagonalPixelCNN",
     "GatedPixelCNN",
     "ImageTransformer",
     "OrderAgnosticNet",

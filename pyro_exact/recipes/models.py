@@ -29,6 +29,7 @@ from pyro_exact.recipes.entries import (
     autoregressive,
     builder,
     dequantized,
+    discrete,
     order_agnostic,
 )
 from pyro_exact.recipes.parsing import closest_match
@@ -61,6 +62,7 @@ MODELS: dict[str, ModelEntry] = {
     "glow": dequantized(flows.glow),
     "hierarchical_pixel_vae": builder(hierarchical_pixel_vae),
     "iaf_vae": builder(iaf_vae),
+    "idf": discrete(flows.idf),
     "image_transformer": autoregressive(ImageTransformer),
     "made": autoregressive(made),
     "maf": table(flows.maf),

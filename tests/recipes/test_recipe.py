@@ -57,6 +57,7 @@ SMALL = {
         "prior_width": 2,
     },
     "iaf_vae": {"latent_channels": 2, "width": 4, "depth": 1},
+    "idf": {"scales": 1, "steps": 2, "width": 4, "depth": 1},
     "image_transformer": {"width": 4, "depth": 1, "heads": 1, "head_dim": 2, "dense_width": 4},
     "made": {"hidden_dims": [4]},
     "maf": {"layers": 2, "hidden_dims": [8]},
