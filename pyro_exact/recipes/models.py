@@ -18,6 +18,7 @@ from pyro_exact.autoregressive import (
     PixelCNNpp,
     PixelSNAIL,
     RowLSTM,
+    multiscale_pixel_cnn,
     scans,
 )
 from pyro_exact.checks import shown
@@ -58,6 +59,7 @@ MODELS = {
     "iaf_vae": builder(iaf_vae),
     "image_transformer": autoregressive(ImageTransformer),
     "made": autoregressive(made),
+    "multiscale_pixel_cnn": autoregressive(multiscale_pixel_cnn),
     "nade": autoregressive(NADE),
     "nice": dequantized(flows.image_nice),
     "pixel_cnn": autoregressive(PixelCNN),

@@ -14,6 +14,7 @@ from pyro_exact.autoregressive import (
     DiagonalBiLSTM,
     GatedPixelCNN,
     ImageTransformer,
+    MultiscalePixelCNN,
     PixelCNN,
     PixelCNNpp,
     PixelSNAIL,
@@ -97,6 +98,26 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "MADE of an order": lambda: MADE(10, (12, 12), order=SHUFFLED),
     "MADE of one site": lambda: MADE(1, (3,)),
     "MADE scans": lambda: MADE((1, 2, 4), (9, 9), masks=8, order=scans((1, 2, 4))),
+    "MultiscalePixelCNN": lambda: MultiscalePixelCNN(
+        (1, 4, 4),
+        GatedPixelCNN((1, 2, 2), 2, width=4, depth=1, head_width=16),
+        width=6,
+        depth=1,
+        head_width=16,
+    ),
+    "MultiscalePixelCNN colours conditional": lambda: MultiscalePixelCNN(
+        (2, 2, 2), MADE((2, 1, 1), (9,), context_dim=2), width=6, depth=1, head_width=24
+    ),
+    "MultiscalePixelCNN of an ensemble": lambda: MultiscalePixelCNN(
+        (1, 2, 4), MADE((1, 1, 2), (9,), masks=2), width=6, depth=1, head_width=16
+    ),
+    "MultiscalePixelCNN whole pixels": lambda: MultiscalePixelCNN(
+        (2, 2, 4),
+        ImageTransformer((2, 1, 2), 2, width=4, depth=1, heads=2, components=2),
+        width=6,
+        depth=1,
+        head_width=16,
+    ),
     "NADE": lambda: NADE(10, 7),
     "NADE image": lambda: NADE((1, 2, 5), 7, SHUFFLED),
     "NADE of one site": lambda: NADE(1, 3),

@@ -16,6 +16,7 @@ from pyro_exact.autoregressive import (
     DiagonalBiLSTM,
     GatedPixelCNN,
     ImageTransformer,
+    MultiscalePixelCNN,
     PixelCNNpp,
     PixelSNAIL,
 )
@@ -182,6 +183,14 @@ MODELS: dict[str, ModelCase] = {
         bars,
     ),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), (20,)))), bars),
+    "Density multiscale_pixel_cnn": ModelCase(
+        lambda: Density(
+            Autoregressive(
+                MultiscalePixelCNN((1, 4, 4), NADE((1, 2, 2), 4), width=6, depth=1, head_width=6)
+            )
+        ),
+        bars,
+    ),
     "Density pixel_cnn_pp": ModelCase(
         lambda: Density(
             Autoregressive(PixelCNNpp((1, 4, 4), 4, width=4, depth=1, components=2, dropout=0.0))
