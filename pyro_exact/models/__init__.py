@@ -1,5 +1,6 @@
 """Generative models as Pyro model/guide pairs, and the builders of variational autoencoders."""
 
+from pyro_exact.models.conv_draw import ConvDRAW
 from pyro_exact.models.conv_vae import conv_vae
 from pyro_exact.models.dense_vae import dense_vae
 from pyro_exact.models.density import Density
@@ -13,6 +14,7 @@ from pyro_exact.models.vae import VAE
 
 __all__ = [
     "VAE",
+    "ConvDRAW",
     "Density",
     "Dequantized",
     "GenerativeModel",

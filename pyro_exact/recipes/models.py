@@ -22,7 +22,14 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.checks import shown
-from pyro_exact.models import conv_vae, dense_vae, hierarchical_pixel_vae, iaf_vae, pixel_vae
+from pyro_exact.models import (
+    ConvDRAW,
+    conv_vae,
+    dense_vae,
+    hierarchical_pixel_vae,
+    iaf_vae,
+    pixel_vae,
+)
 from pyro_exact.recipes.entries import (
     ModelEntry,
     autoregressive,
@@ -47,6 +54,7 @@ def made(
 
 
 MODELS = {
+    "conv_draw": builder(ConvDRAW),
     "conv_nade": order_agnostic(ConvNADE),
     "conv_vae": builder(conv_vae),
     "deep_nade": order_agnostic(DeepNADE),

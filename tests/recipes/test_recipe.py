@@ -24,6 +24,7 @@ SHAPES = {
 }
 
 SMALL = {
+    "conv_draw": {"steps": 2, "latent_channels": 2, "width": 2, "depth": 1},
     "conv_nade": {"width": 2, "hidden_dims": [4, 4], "orders": 1},
     "conv_vae": {
         "latent_dim": 2,

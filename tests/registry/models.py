@@ -38,6 +38,7 @@ from pyro_exact.likelihoods import (
 )
 from pyro_exact.models import (
     VAE,
+    ConvDRAW,
     Density,
     Dequantized,
     GenerativeModel,
@@ -163,6 +164,15 @@ def two_level_vae(levels: int, components: int | None = None) -> HierarchicalPix
 
 
 MODELS: dict[str, ModelCase] = {
+    "ConvDRAW": ModelCase(
+        lambda: ConvDRAW((1, 4, 4), 2, 2, latent_channels=2, width=4, kernel_size=3, stride=2), bars
+    ),
+    "ConvDRAW of levels": ModelCase(
+        lambda: ConvDRAW(
+            (1, 4, 4), 4, 2, latent_channels=2, width=3, depth=2, kernel_size=3, stride=2
+        ),
+        lambda: blobs().to(torch.get_default_dtype()),
+    ),
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density diagonal_bilstm": ModelCase(
         lambda: Density(
