@@ -18,7 +18,7 @@ from pyro_exact.train import LAST, fit, load_model
 def fit_step(recipe: Recipe, images: Images) -> float:
     """Return the milliseconds of a step of `train.fit`, by its own clock: the median over portions of ten steps."""
     with tempfile.TemporaryDirectory() as folder:
-        fit(recipe, images, folder, progress=False)
+        fit(recipe, images, out=folder, progress=False)
         _, run = load_model(f"{folder}/{LAST}")
     seconds = [second for _, second, _ in run.curve["train"]][1:]
     return 1e3 * statistics.median(b - a for a, b in pairwise(seconds)) / 10

@@ -167,7 +167,7 @@ class Gallery(NamedTuple):
         for title, run in runs.items():
             model, of_run = load_model(self._checkpoint(run))
             torch.manual_seed(0)
-            grids[title], levels = model.sample(36, temperature), of_run.levels
+            grids[title], levels = model.sample(36, temperature), of_run.image_levels
         save_grids(
             grids, levels, self.out / f"{name}.png", columns=6, rows=2 if len(grids) == 4 else 1
         )

@@ -158,7 +158,7 @@ def conditional(name: str, cases: Mapping[str, Any]) -> str:
 
 def page(cases: ModuleType) -> str:
     """The whole page."""
-    layers: Mapping[str, Any] = cases.TRANSFORMS
+    layers: Mapping[str, Any] = cases.TRANSFORMS | cases.TO_TOLERANCE
     head = {"": 30, "formula": 40, "forward": 15, "inverse": 15}
     layer_rows = ([*row(name), conditional(name, layers)] for name in names(layers))
     partitions = "".join(f"- {entry(name)}\n" for name in names(cases.PARTITIONS))

@@ -1,5 +1,7 @@
 """Write docs/results.md from the records that training and benchmark runs left under docs/results/.
 
+The table pyro_exact/recipes/measured.json, which `pyro-exact recipes NAME` prints, is written too.
+
     python docs/make_results.py            write the page
     python docs/make_results.py --check    exit with 1 if the page on disk is out of date
 
@@ -17,6 +19,7 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
+TABLE = DOCS.parent / "pyro_exact" / "recipes" / "measured.json"
 
 # A record's keys: a type or a tuple of types for a value, a dict for a table, a list for a list of tables.
 NUMBER, MAYBE = (int, float), (int, float, type(None))
@@ -480,6 +483,35 @@ def example(record: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def measured(folder: Path) -> str:
+    """The table of runs that ships with the package, for `pyro-exact recipes NAME`, as JSON.
+
+    It has our runs of each recipe; where a recipe was scored several times, the tightest bound.
+    """
+    table: dict[str, dict[str, dict[str, Any]]] = {}
+    for record in read(folder, RUN):
+        if record.get("peer"):
+            continue
+        metric, data = record["metric"], record["data"]
+        key = f"{data['name']}{noise(record)}, {record['steps']} steps"
+        row = {
+            "value": round(metric["value"], digits(metric["unit"])),
+            "unit": metric["unit"],
+            "bound": metric["bound"],
+            "data": f"{data['images']:,} {data['split']} images of {data['name']}{noise(record)}",
+            "steps": record["steps"],
+            "seconds": round(record["seconds"]),
+            "hardware": record["hardware"],
+            "parameters": record["parameters"],
+        }
+        best = table.setdefault(record["recipe"], {}).get(key)
+        if best is None or row["value"] < best["value"]:
+            table[record["recipe"]][key] = row
+
+    rows = {recipe: [*found.values()] for recipe, found in sorted(table.items())}
+    return json.dumps(rows, indent=1) + "\n"
+
+
 def page(folder: Path) -> str:
     """The whole page for the records of a folder."""
     benchmarks = [benchmark(record) for record in read(folder / "benchmarks", BENCHMARK)]
@@ -493,7 +525,7 @@ def page(folder: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None, docs: Path = DOCS) -> None:
-    """Write or check the page; exits with a message when a record or the page is wrong."""
+    """Write or check the page and the table of the package; exits with a message when a record or the page is wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -501,15 +533,19 @@ def main(arguments: Sequence[str] | None = None, docs: Path = DOCS) -> None:
         "--check", action="store_true", help="only compare; exit with 1 if the page is out of date"
     )
     check_only = parser.parse_args(arguments).check
-    target = docs / "results.md"
+    table = TABLE if docs == DOCS else docs / TABLE.name
     try:
-        text = page(docs / "results")
+        texts = {docs / "results.md": page(docs / "results"), table: measured(docs / "results")}
     except RecordError as error:
         sys.exit(str(error))
-    if not check_only:
-        target.write_text(text, encoding="utf-8")
-    elif not target.exists() or target.read_text(encoding="utf-8") != text:
-        sys.exit(f"{target.name} is not what its records say. Run `make results` and commit it.")
+
+    for target, text in texts.items():
+        if not check_only:
+            target.write_text(text, encoding="utf-8")
+        elif not target.exists() or target.read_text(encoding="utf-8") != text:
+            sys.exit(
+                f"{target.name} is not what its records say. Run `make results` and commit it."
+            )
 
 
 if __name__ == "__main__":

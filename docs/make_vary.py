@@ -32,7 +32,7 @@ def main(checkpoint: Path, out: Path = Path(__file__).parent / "images" / "vary.
         torch.manual_seed(0)
         rows = [model.eval().sample(COLUMNS, vary=level) for _ in range(ROWS)]
         grids[f"varied: {level}"] = torch.cat(rows)
-    save_grids(grids, run.levels, out, COLUMNS)
+    save_grids(grids, run.image_levels, out, COLUMNS)
 
 
 if __name__ == "__main__":

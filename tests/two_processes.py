@@ -26,7 +26,9 @@ def run(folder, devices, steps=5, resume=False):
     )
     digits = data.load("digits")
     images = data.Images("few", digits.train[:64], digits.valid[:8], digits.test[:8], digits.levels)
-    train.fit(recipe, images, folder, resume=resume, progress=False, device="cpu", devices=devices)
+    train.fit(
+        recipe, images, out=folder, resume=resume, progress=False, device="cpu", devices=devices
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,8 @@ from pyro_exact.checks import LARGEST_COUNT, check_size, printable
 from pyro_exact.cli.data_args import SplitArgs
 from pyro_exact.cli.loading import (
     check_picture,
+    data_for,
     find_checkpoint,
-    images_for,
     load_checkpoint_file,
     random_images,
 )
@@ -20,7 +19,7 @@ from pyro_exact.cli.output import tell
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pyro_exact.models import Density, OrderAgnostic
+    from pyro_exact.models import GenerativeModel
     from pyro_exact.train import RunRecord
 
 
@@ -33,7 +32,7 @@ def complete(
     image: Path | None = None,
     label: int | None = None,
 ) -> None:
-    """Draw the hidden part of real images from an autoregressive model.
+    """Draw the hidden part of real images from a model that can complete data.
 
     Args:
         source: The model, the images, and where to compute.
@@ -54,55 +53,45 @@ def complete(
 
     check_size("complete", "--completions", completions, 1, LARGEST_COUNT)
     check_picture(out)
-    checkpoint = find_checkpoint(source.checkpoint)
+    checkpoint = find_checkpoint(source)
     model, run = load_checkpoint_file(checkpoint, source.device)
-    given = _conditioned(checkpoint, model, run.recipe.model["name"], label)
+    given = _conditioned(checkpoint, model, label)
 
     if image is None:
-        images = random_images(source, images_for(source, run), n, default=8)
+        images = random_images(source, data_for(source, run), n, default=8)
     else:
         images = _read_image(image, run)
         torch.manual_seed(source.seed)
     visible = _lowres(checkpoint, given) if mask == "lowres" else _visible(mask, run)
     columns = completions + 2
-    check_grid(len(images) * columns, run.shape, columns)
+    check_grid(len(images) * columns, run.image_shape, columns)
 
     # Hidden pixels are grey in the first column.
-    grey = torch.tensor((run.levels - 1) / 2)
-    drawn = _draw(given, images, visible.expand(run.shape), completions)
+    grey = torch.tensor((run.image_levels - 1) / 2)
+    device = next(given.parameters()).device
+    observed = visible.expand(run.image_shape).to(device)
+    drawn = given.complete(images.to(device), observed, completions, progress=True).cpu()
     rows = torch.cat((images.where(visible, grey)[None], drawn, images[None]))
     pictures = rows.transpose(0, 1).flatten(0, 1)
-    save_grids({"seen, completions, image": pictures}, run.levels, out, columns=columns)
+    save_grids({"seen, completions, image": pictures}, run.image_levels, out, columns=columns)
     tell(f"Wrote {out}.")
 
 
-def _conditioned(
-    checkpoint: Path, model: object, name: str, label: int | None
-) -> Density | OrderAgnostic:
-    """Return a model that can complete images, given their class if it is class-conditional."""
+def _conditioned(checkpoint: Path, model: GenerativeModel, label: int | None) -> GenerativeModel:
+    """Return the model under the class of the images, if it is class-conditional."""
     import torch
 
-    from pyro_exact.autoregressive import Autoregressive
-    from pyro_exact.models import Density, OrderAgnostic
-
     owner = printable(checkpoint)
-    autoregressive = isinstance(model, Density) and isinstance(model.distribution, Autoregressive)
-    if not (autoregressive or isinstance(model, OrderAgnostic)):
-        raise ValueError(
-            f"{owner} expects an autoregressive model; got {name}. Choose another checkpoint."
-        )
-    able = typing.cast("Density | OrderAgnostic", model)
-
-    if able.classes is None:
+    if model.classes is None:
         if label is not None:
             raise ValueError(
                 f"{owner} expects no --label, because its model has no classes. Leave it out."
             )
-        return able
+        return model
+
     if label is None:
         raise ValueError(f"{owner} expects the class of the images; got none. Say it with --label.")
-    classes = torch.tensor([label], device=next(able.parameters()).device)
-    return typing.cast("Density", able.condition(classes))
+    return model.condition(torch.tensor([label], device=next(model.parameters()).device))
 
 
 def _read_image(path: Path, run: RunRecord) -> Tensor:
@@ -110,8 +99,8 @@ def _read_image(path: Path, run: RunRecord) -> Tensor:
     from pyro_exact.data.image_files import read_images
 
     images = read_images([path]).images
-    _check_shape(path, tuple(images.shape[1:]), run.shape)
-    return images.long() * run.levels // 256
+    _check_shape(path, tuple(images.shape[1:]), run.image_shape)
+    return images.long() * run.image_levels // 256
 
 
 def _visible(mask: str, run: RunRecord) -> Tensor:
@@ -119,10 +108,10 @@ def _visible(mask: str, run: RunRecord) -> Tensor:
     from pyro_exact.data.image_files import read_images
 
     if mask == "half":
-        visible = _first_half(run.shape)
+        visible = _first_half(run.image_shape)
     else:
         visible = read_images([Path(mask)]).images[0].amin(0) > 127
-        _check_shape(mask, (run.shape[0], *visible.shape), run.shape)
+        _check_shape(mask, (run.image_shape[0], *visible.shape), run.image_shape)
 
     if bool(visible.all()):
         raise ValueError(
@@ -132,14 +121,14 @@ def _visible(mask: str, run: RunRecord) -> Tensor:
     return visible
 
 
-def _lowres(checkpoint: Path, model: Density | OrderAgnostic) -> Tensor:
+def _lowres(checkpoint: Path, model: GenerativeModel) -> Tensor:
     """Return a mask of the smallest image of a multi-scale network, (H, W)."""
     from pyro_exact.autoregressive import MultiscaleNet
 
-    net = model.net
+    net = getattr(model, "net", model)
     if not isinstance(net, MultiscaleNet):
         raise ValueError(
-            f"{printable(checkpoint)} expects another mask than lowres, because its network has "
+            f"{printable(checkpoint)} expects another mask than lowres, because its model has "
             f"no small image; got {type(net).__name__}. Use --mask half, or a multi-scale network."
         )
     return net.smallest_mask()
@@ -161,24 +150,3 @@ def _first_half(shape: tuple[int, int, int]) -> Tensor:
     if height > 1:
         return (torch.arange(height) < height // 2)[:, None].expand(height, width)
     return (torch.arange(width) < width // 2)[None]
-
-
-def _draw(
-    model: Density | OrderAgnostic, images: Tensor, visible: Tensor, completions: int
-) -> Tensor:
-    """Return completions of each image, (completions, N, C, H, W)."""
-    from pyro_exact.autoregressive import Autoregressive
-    from pyro_exact.models import OrderAgnostic
-
-    device = next(model.parameters()).device
-    x, observed = images.to(device), visible.to(device)
-    if isinstance(model, OrderAgnostic):
-        # Draw the hidden sites given all visible ones, in orders that begin with the visible ones.
-        hidden = typing.cast(Autoregressive, model.net.condition_on(x, observed))
-        values = hidden.sample((completions,), progress=True)
-        drawn = x.to(values.dtype).repeat(completions, 1, 1, 1, 1)
-        drawn[..., ~observed] = values
-        return drawn.cpu()
-
-    distribution = typing.cast("Autoregressive", model.distribution)
-    return distribution.sample((completions,), observed=x, mask=observed, progress=True).cpu()

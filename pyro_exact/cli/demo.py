@@ -85,17 +85,19 @@ def _source(recipe: Recipe, seed: int) -> dict[str, Any]:
 
 def _demo(recipe: Recipe, out: Path, seed: int) -> None:
     """Train, score and draw, in a folder that must be held by this process."""
-    from pyro_exact.data import load
+    from pyro_exact.data import Images, load
     from pyro_exact.train import BEST, LAST, fit, load_model
 
     source = _source(recipe, seed)
     images = load(**source)
+    if not isinstance(images, Images):
+        raise ValueError(f"demo expects a recipe of images; got one of {images.name}.")
     tell(
         f"Training {recipe.name} on {len(images.train)} images of shape {images.shape}, "
         f"{images.levels} levels."
     )
     try:
-        fit(recipe, images, out, seed, source=source, device="cpu", locked=True)
+        fit(recipe, images, out=out, seed=seed, source=source, device="cpu", locked=True)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
             "Stopped. A demo does not go on from a checkpoint: run it again to start it anew."

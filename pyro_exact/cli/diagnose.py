@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_exact.cli.data_args import SplitArgs
 from pyro_exact.cli.loading import (
+    data_for,
     find_checkpoint,
-    images_for,
+    folder_of,
     load_checkpoint_file,
     random_index,
 )
@@ -35,32 +36,23 @@ def diagnose_checkpoint(
     from pyro_exact.files import check_writable
     from pyro_exact.train import labels_for
 
-    checkpoint = find_checkpoint(source.checkpoint)
-    out = out or checkpoint.parent
+    checkpoint = find_checkpoint(source)
+    out = out or folder_of(source, checkpoint)
     check_writable(out)
     model, run = load_checkpoint_file(checkpoint, source.device)
 
-    data = images_for(source, run)
+    data = data_for(source, run)
     index = random_index(source, data, n, default=100)
     images = data.split(source.split)[index]
 
     about = {"recipe": run.recipe.name, "split": source.split, "seed": source.seed}
     title = f"{run.recipe.name}, {len(images)} {source.split} images"
-    if _is_flow(model):
-        labels = labels_for(model, data, source.split)
-        _flow(model, images, None if labels is None else labels[index], about, title, out)
+    labels = labels_for(model, data, source.split)
+    conditions = None if labels is None else labels[index]
+    if model.noise_map(images.to(next(model.parameters()).device)) is not None:
+        _flow(model, images, conditions, about, title, out)
     else:
-        _guide(model, images, k, run.levels, about, title, out)
-
-
-def _is_flow(model: GenerativeModel) -> bool:
-    """Return whether the likelihood of a model is computed using a flow."""
-    from pyro_exact.distributions import Flow
-    from pyro_exact.models import Density, Dequantized
-
-    if isinstance(model, Density):
-        return isinstance(model.distribution, Flow)
-    return isinstance(model, Dequantized)
+        _guide(model, images, k, run.image_levels, about, title, out)
 
 
 def _flow(

@@ -17,9 +17,12 @@ from pyro_exact.cli.complete import complete
 from pyro_exact.cli.demo import demo
 from pyro_exact.cli.diagnose import diagnose_checkpoint
 from pyro_exact.cli.evaluate import evaluate
-from pyro_exact.cli.figures import interpolate, reconstruct, sample
+from pyro_exact.cli.export import export
+from pyro_exact.cli.figures import interpolate, reconstruct
+from pyro_exact.cli.new import new
 from pyro_exact.cli.output import say
 from pyro_exact.cli.recipes import recipes
+from pyro_exact.cli.sample import sample
 from pyro_exact.cli.train import train
 from pyro_exact.recipes import Training
 from pyro_exact.recipes.limits import is_out_of_memory
@@ -36,8 +39,18 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "interpolate": interpolate,
     "reconstruct": reconstruct,
     "diagnose": diagnose_checkpoint,
+    "export": export,
     "recipes": recipes,
+    "new": new,
     "demo": demo,
+}
+
+# Arguments without a flag that may be left out, and their help.
+OPTIONAL_POSITIONAL: dict[Callable[..., None], dict[str, str]] = {
+    recipes: {
+        "name": "Name of a recipe, or of a model such as nade, to describe: the paper, the "
+        "settings, the command that trains it, and what it took in our own runs."
+    },
 }
 
 # The flags to lower if a command needs too much memory.
@@ -50,6 +63,7 @@ _LOWER = {
     "interpolate": "--n or --steps",
     "reconstruct": "--n",
     "diagnose": "--n or --k",
+    "export": "nothing: use a larger machine",
     "demo": "--training.batch_size",
 }
 
@@ -138,8 +152,11 @@ def _add_arguments(command: ArgumentParser, function: Callable[..., None]) -> No
     )
     for group in groups.values():
         command.add_class_arguments(group, as_group=False, as_positional=True)
+    optional = OPTIONAL_POSITIONAL.get(function, {})
+    for name, text in optional.items():
+        command.add_argument(name, nargs="?", type=str, help=text)
     command.add_function_arguments(
-        function, as_group=False, as_positional=True, skip={"training", *groups}
+        function, as_group=False, as_positional=True, skip={"training", *optional, *groups}
     )
 
     if "training" in function.__annotations__:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import yaml
 
 from pyro_exact.cli.output import tell
-from pyro_exact.recipes import Paper, list_recipes, load_recipe
+from pyro_exact.recipes import Paper, load_recipe
+from pyro_exact.recipes.parsing import closest_match
+
+if TYPE_CHECKING:
+    from pyro_exact.recipes.families import Summary
+
+WIDTH = 100
+INDENT = 24  # columns of the names of models
+UNBROKEN = "\0"  # a space at which no line ends
+WITHOUT_FILES = ("digits", "photos")  # data sets that need no folder
 
 
-def recipes(show: str | None = None) -> None:
-    """List the recipes that ship with the library, with the result of the paper.
+def recipes(name: str | None = None, show: str | None = None) -> None:
+    """List the recipes that ship with the library, or describe some of them.
 
     Args:
+        name: Name of a recipe, or of a model such as nade, to describe: the paper, the settings,
+            the command that trains it, and what it took in our own runs.
         show: Name of a recipe to print with all settings, as YAML; this file can be changed and
             used in train.
     """
@@ -20,16 +35,119 @@ def recipes(show: str | None = None) -> None:
         tell(yaml.safe_dump(settings, sort_keys=False), end="")
         return
 
-    entries = list_recipes()
-    name_width = max(len(entry.name) for entry in entries)
-    data_width = max(len(entry.data) for entry in entries)
-    for entry in entries:
-        columns = f"{entry.name:<{name_width}}  {entry.data:<{data_width}}"
-        tell(f"{columns}  {_published(entry.paper)}")
+    from pyro_exact.recipes.families import summaries
+
+    found = summaries()
+    if name is None:
+        _list(found)
+    else:
+        tell("\n\n".join(_description(recipe) for recipe in _named(name, found)))
+
+
+def _list(found: Sequence[Summary]) -> None:
+    """Print all recipes by family, a paragraph for each model."""
+    from pyro_exact.recipes.families import by_family
+
+    for family, models in by_family(found).items():
+        tell(f"{family}")
+        for model, group in models.items():
+            lines = textwrap.wrap(
+                ", ".join(_entry(recipe) for recipe in group),
+                WIDTH,
+                initial_indent=f"  {model:<{INDENT}}",
+                subsequent_indent=" " * (INDENT + 2),
+                break_on_hyphens=False,
+            )
+            tell("\n".join(lines).replace(UNBROKEN, " "))
+        tell("")
+    tell(
+        "In brackets: the value of the paper, in bits per dimension or nats. To see one:\n"
+        "pyro-exact recipes NAME"
+    )
+
+
+def _entry(recipe: Summary) -> str:
+    """Return the name of a recipe, with the value of the paper for the settings of the paper."""
+    paper = recipe.paper
+    reduced = recipe.name.endswith("_small")
+    if paper is None or paper.value is None or reduced:
+        return recipe.name
+    unit = "" if paper.unit == "bits/dim" else " nats"
+    return f"{recipe.name} ({paper.value:g}{unit})".replace(" ", UNBROKEN)
+
+
+def _named(name: str, found: Sequence[Summary]) -> list[Summary]:
+    """Return the recipe with a name, or the recipes of a model."""
+    same = [recipe for recipe in found if recipe.name == name]
+    of_model = [recipe for recipe in found if recipe.model["name"] == name]
+    begun = [recipe for recipe in found if recipe.name.startswith(f"{name}_")]
+    if not (same or of_model or begun):
+        known = [*(recipe.name for recipe in found), *(recipe.model["name"] for recipe in found)]
+        raise ValueError(
+            f"There is no recipe {name!r}.{closest_match(name, known)} `pyro-exact recipes` lists "
+            "all."
+        )
+    return same or of_model or begun
+
+
+def _description(recipe: Summary) -> str:
+    """Return the paper, settings, command and runs of a recipe, as text."""
+    settings = {key: value for key, value in recipe.model.items() if key != "name"}
+    lines = [
+        ("", f"{recipe.name}: {recipe.model['name']} on {recipe.data}"),
+        ("paper", _published(recipe.paper)),
+        ("model", _settings(settings) or "all settings by default"),
+        ("training", _settings(recipe.training) or "all settings by default"),
+        *(("our run", _run(run)) for run in recipe.runs),
+        ("train", _command(recipe)),
+        ("settings", f"pyro-exact recipes --show {recipe.name}"),
+    ]
+    if not recipe.runs:
+        lines.insert(-2, ("our run", "none is recorded"))
+
+    return "\n".join(
+        textwrap.fill(
+            text,
+            WIDTH,
+            initial_indent=f"  {head:<10}" if head else "",
+            subsequent_indent=" " * 12,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        for head, text in lines
+    )
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def _published(paper: Paper | None) -> str:
     """Return the result of a paper and the reference, as text."""
-    if paper is None or paper.value is None:
-        return "no published number"
-    return f"{paper.value} {paper.unit}  {paper.reference}"
+    if paper is None:
+        return "none"
+    value = "no value" if paper.value is None else f"{paper.value:g} {paper.unit}"
+    budget = f" ({paper.budget})" if paper.budget else ""
+    return f"{value}: {paper.reference}{budget}"
+
+
+def _run(run: Mapping[str, Any]) -> str:
+    """Return what a run took, as text."""
+    minutes = run["seconds"] / 60
+    time = f"{minutes:.0f} minutes" if minutes >= 2 else f"{run['seconds']:.0f} seconds"
+    digits = 3 if run["unit"] == "bits/dim" else 2
+    return (
+        f"{run['value']:.{digits}f} {run['unit']} ({run['bound']}) on {run['data']}; "
+        f"{run['parameters']:,} parameters, {run['steps']:,} steps, {time} on {run['hardware']}"
+    )
+
+
+def _command(recipe: Summary) -> str:
+    """Return the command that trains a recipe."""
+    command = f"pyro-exact train {recipe.name}"
+    if recipe.data in WITHOUT_FILES:
+        return command
+    if "." in recipe.data:  # a file of the user
+        return f"{command} --data {recipe.data}"
+    download = "" if recipe.data == "binarized_mnist" else " --download"
+    return f"{command} --data-root FOLDER{download}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyro_exact.data import Images
+    from pyro_exact.data import Dataset
     from pyro_exact.models import GenerativeModel
     from pyro_exact.train import Evaluation, RunRecord
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def result_of(
     run: RunRecord,
     model: GenerativeModel,
-    images: Images,
+    data: Dataset,
     split: str,
     score: Evaluation,
     note: str = "",
@@ -23,14 +23,14 @@ def result_of(
     Args:
         run: The record of the run that trained the model.
         model: The model.
-        images: The data set.
+        data: The data set.
         split: The split that was scored.
         score: The score.
         note: A remark on the data.
     """
-    data: dict[str, Any] = {"name": images.name, "split": split, "images": score.images}
+    about: dict[str, Any] = {"name": data.name, "split": split, "images": score.images}
     if note:
-        data["note"] = note
+        about["note"] = note
 
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return run.result(data, score, parameters)
+    return run.result(about, score, parameters)

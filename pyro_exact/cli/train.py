@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from pyro_exact.cli.data_args import Device
-from pyro_exact.cli.loading import load_images, portable_source
+from pyro_exact.cli.data_args import Device, Logger
+from pyro_exact.cli.loading import find_file, load_data, portable_source
 from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.results import result_of
 from pyro_exact.recipes import load_recipe
 from pyro_exact.recipes.training import caution
 
 if TYPE_CHECKING:
-    from pyro_exact.data import Images
+    from pyro_exact.data import Dataset
     from pyro_exact.models import GenerativeModel
     from pyro_exact.recipes import Recipe
     from pyro_exact.train import RunRecord
@@ -27,7 +27,9 @@ def train(
     recipe: str,
     data: str | None = None,
     data_root: Path | None = None,
+    columns: Path | None = None,
     download: bool = False,
+    binarize: Literal["threshold", "sample"] | None = None,
     out: Path | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -35,6 +37,8 @@ def train(
     device: Device = "auto",
     devices: int = 1,
     nodes: int = 1,
+    init_from: Path | None = None,
+    logger: Logger = "none",
     model: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
 ) -> None:
@@ -42,10 +46,14 @@ def train(
 
     Args:
         recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, an .npz file, or a folder of images; the default is the data set
-            of the recipe.
-        data_root: Folder of the torchvision data sets.
+        data: Name of a data set, a table (.csv, .tsv, .parquet or .npy), an .npz file, or a folder
+            of images or tables; the default is the data set of the recipe.
+        data_root: Folder of the data sets that have a name.
+        columns: A YAML file that declares columns of a table, for example `age: integer`; the
+            remaining columns are inferred and printed.
         download: If true, download a torchvision data set that is not there.
+        binarize: How to make bits of images: threshold compares each pixel with the middle, sample
+            draws it with a probability in proportion to the level. By default levels stay.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Seed of the weights, the order of the images, the noise and the validation split.
         resume: If true, continue from the checkpoint in the output folder.
@@ -54,6 +62,9 @@ def train(
         device: Where to run; auto uses cuda if available.
         devices: How many devices to use on each machine; several devices train via DDP.
         nodes: How many machines to use, each started via torchrun.
+        init_from: A checkpoint of the same model, or the folder of a run, whose weights the run
+            begins with.
+        logger: tensorboard or csv to write the losses to the folder logs of the run, too.
         model: A setting of the model that differs from the recipe; to see all settings, use
             pyro-exact recipes --show RECIPE.
         training: Settings of the training that differ from the recipe.
@@ -67,13 +78,22 @@ def train(
     if (warning := caution(original.training, training or {})) is not None:
         say(f"Warning: {warning}")
 
+    if not (data or chosen.data):
+        raise ValueError(
+            f"train expects --data for the model {chosen.name}, because no recipe names its data; "
+            f"got none. Add --data."
+        )
     asked: dict[str, Any] = {
         "name": data or chosen.data,
         "root": data_root,
         "valid_fraction": valid_fraction,
         "seed": seed,
+        "binarize": binarize,
+        "columns": columns,
     }
-    images = load_images(download=download, **asked)
+    loaded = load_data(download=download, **asked)
+    if (description := loaded.describe()) is not None:
+        tell(description)
     source = portable_source(asked)
 
     # The record names the data of this run, not the data that the recipe was made for.
@@ -81,15 +101,19 @@ def train(
     chosen = dataclasses.replace(chosen, data=source["name"])
     fit(
         chosen,
-        images,
-        folder,
-        seed,
-        resume,
-        source,
+        loaded,
+        out=folder,
+        seed=seed,
+        resume=resume,
+        source=source,
         device=device,
         devices=devices,
         nodes=nodes,
-        finish=lambda trained, run: _write_results(trained, run, chosen, images, folder, device),
+        init_from=None if init_from is None else find_file(init_from),
+        logger=logger,
+        finish=lambda trained, run: _write_results(
+            trained, run, chosen.fitted(loaded), loaded, folder, device
+        ),
     )
 
 
@@ -97,7 +121,7 @@ def _write_results(
     model: GenerativeModel,
     run: RunRecord,
     recipe: Recipe,
-    images: Images,
+    data: Dataset,
     out: Path,
     device: str,
 ) -> None:
@@ -109,16 +133,19 @@ def _write_results(
     from pyro_exact.train.device import pick_device
 
     model = model.to(pick_device(device))
-    index, labels = validation_subset(images, recipe.training), labels_for(model, images, "valid")
-    score = evaluate(model, images.valid[index], labels=None if labels is None else labels[index])
+    index, labels = validation_subset(data, recipe.training), labels_for(model, data, "valid")
+    score = evaluate(
+        model, data.split("valid")[index], labels=None if labels is None else labels[index]
+    )
 
     # Printed before anything is written, because a disk may be full.
-    tell(f"validation: {score}, {score.in_nats()}")
+    tell(f"validation: {score.in_words(run.unit)}".replace("\n", ", "))
     step, _, lowest = min(run.curve["valid"], key=itemgetter(2))
     if step != run.step:
-        tell(f"lowest: {lowest:.4f} bits/dim after {step} steps, in {BEST}")
+        shown = f"{run.reported(lowest):.4f} {run.reported_unit}"
+        tell(f"lowest: {shown} after {step} steps, in {BEST}")
 
-    write_json(result_of(run, model, images, "valid", score), out / "train.json")
+    write_json(result_of(run, model, data, "valid", score), out / "train.json")
     with atomic_write(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
     save_curve(run.curve, out / "curve.png")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pyro_exact.checks import check_size, check_tensor
+from pyro_exact.data.dataset import Rows
 
 Batch = Tensor | tuple[Tensor, Tensor]
 
@@ -24,30 +25,32 @@ _LARGEST_STEP = 2**63 - 1
 class Batches(IterableDataset[Batch]):
     """An endless source of training batches, in which batch t is a function of the seed and t.
 
-    An epoch is a permutation of the images, cut into batches; images that do not fill a batch are
-    left out of that epoch. Ranks share the permutation: the batches of all ranks at step t, in the
+    An epoch is a permutation of the rows, cut into batches; rows that do not fill a batch are left
+    out of that epoch. Ranks share the permutation: the batches of all ranks at step t, in the
     order of the ranks, are the batch of one process with ``batch_size * world_size``. So a run
     that stops, and starts again with ``start``, gets the same batches as an uninterrupted run. In a
-    `DataLoader`, use ``batch_size=None`` and ``num_workers=0``: all data are in memory.
+    `DataLoader`, use ``batch_size=None`` and ``num_workers=0``.
 
     Args:
-        images: Pixel levels.
-        batch_size: Images in a batch, on each rank.
-        seed: Seed of the order of the images and of the flips; not negative.
+        rows: The data: a tensor, or another `Rows`.
+        batch_size: Rows in a batch, on each rank.
+        seed: Seed of the order of the rows and of the flips; not negative.
         start: Step of the first batch; it may be set until iteration begins.
         rank: Rank of this process, from 0 to ``world_size - 1``.
         world_size: How many processes train together.
         flip: If true, mirror each image left to right with probability 1/2.
-        labels: Optional classes of the images; a batch is then a pair (images, labels).
+        conditions: Optional classes or contexts of the rows; a batch is then a pair.
+        parts: Parts of a batch that each rank yields one after another, ``batch_size`` rows each;
+            the ranks and parts at step t share the batch of that step.
 
     Shape:
-        - images: (N, C, H, W); a batch is (B, C, H, W), of the same dtype.
-        - labels: (N,); a batch has (B,).
+        - rows: (N, *event_shape); a batch is (B, *event_shape), of the same dtype.
+        - conditions: (N,) or (N, context_dim); a batch has B of these.
 
     Raises:
-        TypeError: If a size is not an integer, or images or labels are not a tensor.
-        ValueError: If a size is out of range, ``batch_size * world_size`` is above N, or shapes do
-            not fit.
+        TypeError: If a size is not an integer.
+        ValueError: If a size is out of range, a whole batch is larger than N, ``flip`` is used for
+            rows that are not images, or shapes do not fit.
 
     Example:
         >>> batches = Batches(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), batch_size=4, seed=0)
@@ -57,7 +60,7 @@ class Batches(IterableDataset[Batch]):
 
     def __init__(
         self,
-        images: Tensor,
+        rows: Rows,
         batch_size: int,
         seed: int,
         start: int = 0,
@@ -65,7 +68,8 @@ class Batches(IterableDataset[Batch]):
         world_size: int = 1,
         *,
         flip: bool = False,
-        labels: Tensor | None = None,
+        conditions: Tensor | None = None,
+        parts: int = 1,
     ) -> None:
         super().__init__()
         self.batch_size = check_size("Batches", "batch_size", batch_size)
@@ -74,10 +78,11 @@ class Batches(IterableDataset[Batch]):
         self.world_size = check_size("Batches", "world_size", world_size)
         self.rank = check_size("Batches", "rank", rank, 0, self.world_size - 1)
 
-        _check_tensors(images, labels, self.batch_size, self.world_size)
-        self.images = images
-        self.labels = labels
+        self.parts = check_size("Batches", "parts", parts)
+
+        self.rows, self.conditions = rows, conditions
         self.flip = flip
+        self._check_rows()
 
         # The permutation of the last epoch that was used.
         self._epoch = -1
@@ -86,48 +91,77 @@ class Batches(IterableDataset[Batch]):
     @property
     def steps_per_epoch(self) -> int:
         """Steps in an epoch."""
-        return len(self.images) // (self.batch_size * self.world_size)
+        return len(self.rows) // self._whole
 
     def __iter__(self) -> Iterator[Batch]:
         if get_worker_info() is not None:
             raise ValueError(
                 "Batches expects num_workers=0; got a worker process. Leave num_workers at 0."
             )
-        return map(self.batch, count(self.start))
+        return (self.batch(step, part) for step in count(self.start) for part in range(self.parts))
 
-    def batch(self, step: int) -> Batch:
-        """Return the batch of this rank at a step.
+    def batch(self, step: int, part: int = 0) -> Batch:
+        """Return the batch of this rank at a step, or a part of this batch.
 
         Args:
             step: The step, from 0.
+            part: The part, from 0.
 
         Raises:
             ValueError: If ``step`` is negative.
         """
         step = check_size("Batches", "step", step, 0, _LARGEST_STEP)
         epoch, position = divmod(step, self.steps_per_epoch)
-        begin = (position * self.world_size + self.rank) * self.batch_size
+        share = part * self.world_size + self.rank
+        begin = position * self._whole + share * self.batch_size
         index = self._permutation(epoch)[begin : begin + self.batch_size]
 
-        images = self.images[index]
+        rows = self.rows[index]
         if self.flip:
-            mirrored = self._mirrored(step).to(images.device)
-            images = torch.where(mirrored, images.flip(-1), images)
-        return images if self.labels is None else (images, self.labels[index])
+            mirrored = self._mirrored(step, share).to(rows.device)
+            rows = torch.where(mirrored, rows.flip(-1), rows)
+        return rows if self.conditions is None else (rows, self.conditions[index])
+
+    @property
+    def _whole(self) -> int:
+        """Rows of the batch of all ranks and parts."""
+        return self.batch_size * self.world_size * self.parts
 
     def _permutation(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
             generator = _generator(self.seed, _ORDER, epoch)
-            self._order = torch.randperm(len(self.images), generator=generator)
+            self._order = torch.randperm(len(self.rows), generator=generator)
             self._epoch = epoch
         return self._order
 
-    def _mirrored(self, step: int) -> Tensor:
-        """Return a mask of the images of this rank's batch that are mirrored, (B, 1, 1, 1)."""
-        # Drawn for all ranks together, so that it does not depend on how many there are.
-        total = self.batch_size * self.world_size
-        mirrored = torch.rand(total, generator=_generator(self.seed, _FLIP, step)) < 0.5
-        return mirrored.view(self.world_size, -1, 1, 1, 1)[self.rank]
+    def _mirrored(self, step: int, share: int) -> Tensor:
+        """Return a mask of the images of a share of a batch that are mirrored, (B, 1, 1, 1)."""
+        # Drawn for the whole batch, so that it does not depend on the number of shares.
+        mirrored = torch.rand(self._whole, generator=_generator(self.seed, _FLIP, step)) < 0.5
+        return mirrored.view(-1, self.batch_size, 1, 1, 1)[share]
+
+    def _check_rows(self) -> None:
+        total, conditions = len(self.rows), self.conditions
+        if self.flip and len(self.rows.shape) != 4:
+            raise ValueError(
+                f"Batches expects images of shape (N, C, H, W) for flip; got "
+                f"{tuple(self.rows.shape)}. Leave flip out."
+            )
+        if self._whole > total:
+            shares = f" * {self.parts}" if self.parts > 1 else ""
+            raise ValueError(
+                f"Batches expects batch_size * world_size of at most {total}, the number of rows; "
+                f"got {self.batch_size} * {self.world_size}{shares}. Lower batch_size, or pass "
+                f"more rows."
+            )
+        if conditions is None:
+            return
+
+        if len(check_tensor("Batches", "conditions", conditions)) != total:
+            raise ValueError(
+                f"Batches expects {total} conditions, one a row; got shape "
+                f"{tuple(conditions.shape)}. Pass those of these rows."
+            )
 
 
 def _generator(*key: int) -> torch.Generator:
@@ -135,25 +169,3 @@ def _generator(*key: int) -> torch.Generator:
     # key is hashed first.
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     return torch.Generator().manual_seed(seed)
-
-
-def _check_tensors(images: Tensor, labels: Tensor | None, batch_size: int, world_size: int) -> None:
-    check_tensor("Batches", "images", images)
-    if images.ndim != 4:
-        raise ValueError(
-            f"Batches expects images of shape (N, C, H, W); got {tuple(images.shape)}. Reshape "
-            f"them."
-        )
-
-    total = len(images)
-    if batch_size * world_size > total:
-        raise ValueError(
-            f"Batches expects batch_size * world_size of at most {total}, the number of images; "
-            f"got {batch_size} * {world_size}. Lower batch_size, or pass more images."
-        )
-
-    if labels is not None and tuple(check_tensor("Batches", "labels", labels).shape) != (total,):
-        raise ValueError(
-            f"Batches expects labels of shape ({total},), one an image; got {tuple(labels.shape)}. "
-            "Pass the labels of these images."
-        )

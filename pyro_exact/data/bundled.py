@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from pyro_exact.data.columns import Column
 from pyro_exact.data.images import Images
 from pyro_exact.data.options import Options
 from pyro_exact.data.split import Split, assemble
+from pyro_exact.data.table import Table, make_table
+from pyro_exact.data.table_files import hold_out_rows
 
 PATCH = 32
 TRAIN_STRIDE = 8
@@ -64,3 +69,24 @@ def _patches(pictures: list[Tensor], stride: int) -> Tensor:
         grid = picture.unfold(1, PATCH, stride).unfold(2, PATCH, stride)
         patches.append(grid.permute(1, 2, 0, 3, 4).flatten(0, 1))
     return torch.cat(patches)
+
+
+def bundled_table(name: str, options: Options) -> Table:
+    """Return a table of real columns: breast_cancer (569 rows), diabetes (442) or wine (178).
+
+    Args:
+        name: The table.
+        options: The fraction and the seed of the validation split.
+    """
+    from sklearn import datasets
+
+    load: dict[str, Any] = {
+        "breast_cancer": datasets.load_breast_cancer,
+        "diabetes": datasets.load_diabetes,
+        "wine": datasets.load_wine,
+    }
+    bunch = load[name]()
+    columns = dict(zip(map(str, bunch.feature_names), bunch.data.T, strict=True))
+
+    parts = hold_out_rows(columns, options.fraction, options.seed, name)
+    return make_table(name, parts, {key: Column(key) for key in columns})

@@ -10,8 +10,9 @@ from typing import NoReturn
 import torch
 
 from pyro_exact.checks import printable
+from pyro_exact.data.dataset import SPLITS
 from pyro_exact.data.image_files import read_images
-from pyro_exact.data.images import SPLITS, Images
+from pyro_exact.data.images import Images
 from pyro_exact.data.note import listed, note
 from pyro_exact.data.split import ALIASES, Split, assemble
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import check_size, check_tensor
+from pyro_exact.data.dataset import SPLITS, Dataset, Unit, check_split
 from pyro_exact.data.note import DataWarning
-
-SPLITS = ("train", "valid", "test")
 
 
 def is_channels_last(shape: Sequence[int]) -> bool:
@@ -25,7 +24,7 @@ def is_channels_last(shape: Sequence[int]) -> bool:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Images:
+class Images(Dataset):
     """A data set of images, split into train, valid and test.
 
     This type of data set is used to train a recipe. A pixel is an integer level in {0, ..., levels
@@ -86,13 +85,23 @@ class Images:
         _, channels, height, width = self.train.shape
         return channels, height, width
 
+    @property
+    def event_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of an image, as `shape`."""
+        return self.shape
+
+    @property
+    def unit(self) -> Unit:
+        """Unit of a score: bits per dimension."""
+        return "bits/dim"
+
     def split(self, name: str) -> Tensor:
         """Return the images of the split called ``name``, uint8 (N, C, H, W).
 
         Raises:
             ValueError: If ``name`` is not "train", "valid" or "test".
         """
-        images: Tensor = getattr(self, self._known(name))
+        images: Tensor = getattr(self, check_split(self, name))
         return images
 
     def labels(self, name: str) -> Tensor | None:
@@ -101,20 +110,8 @@ class Images:
         Raises:
             ValueError: If ``name`` is not "train", "valid" or "test".
         """
-        labels: Tensor | None = getattr(self, f"{self._known(name)}_labels")
+        labels: Tensor | None = getattr(self, f"{check_split(self, name)}_labels")
         return labels
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{split}={len(self.split(split))}" for split in SPLITS)
-        return f"Images({self.name!r}, shape={self.shape}, levels={self.levels}, {counts})"
-
-    def _known(self, name: str) -> str:
-        if name not in SPLITS:
-            raise ValueError(
-                f"Images {self.name} expects a split out of {', '.join(SPLITS)}; got {name!r}. Use "
-                f"one of them."
-            )
-        return name
 
     def _check_images(self, split: str) -> None:
         owner, name = f"Images {self.name}", f"{split} images"

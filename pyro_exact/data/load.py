@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from pyro_exact.checks import check_number, check_path, check_size, printable
-from pyro_exact.data.bundled import digits, photos
+from pyro_exact.data.binarize import Binarization
+from pyro_exact.data.binarize import binarize as to_bits
+from pyro_exact.data.bundled import bundled_table, digits, photos
+from pyro_exact.data.columns import Column, read_columns
+from pyro_exact.data.dataset import Dataset
 from pyro_exact.data.folder import folder
-from pyro_exact.data.images import Images
 from pyro_exact.data.npz import npz
 from pyro_exact.data.options import Options
+from pyro_exact.data.paper_tables import PAPER_TABLES, paper_table
+from pyro_exact.data.table_files import SUFFIXES, read_table, split_files
 from pyro_exact.data.vision import SOURCES, binarized_mnist, vision
 
 VALID_FRACTION = 0.1
 
 # A data set is a name and a reader: to add one, add a line here, and a line to the docstring of
 # `load`.
-READERS: dict[str, Callable[[Options], Images]] = {
+READERS: dict[str, Callable[[Options], Dataset]] = {
     "digits": digits,
     "photos": photos,
     "binarized_mnist": binarized_mnist,
     **{name: partial(vision, name) for name in SOURCES},
+    **{name: partial(bundled_table, name) for name in ("breast_cancer", "diabetes", "wine")},
+    **{name: partial(paper_table, read, name) for name, read in PAPER_TABLES.items()},
 }
 
 _ALIASES = {"lsun": "lsun_bedroom"}
@@ -36,12 +43,14 @@ def load(
     download: bool = False,
     valid_fraction: float | None = None,
     seed: int = 0,
-) -> Images:
+    columns: str | Path | Sequence[Column] | None = None,
+    binarize: Binarization | None = None,
+) -> Dataset:
     """Load a data set.
 
-    Use this function to load training and test images. When a data set has no validation split, a
-    part of train is held out, using a permutation that depends on `seed`. The test split never
-    depends on `seed`, so results with different seeds can be compared.
+    Use this function to load training and test images, or tables. When a data set has no
+    validation split, a part of train is held out, using a permutation that depends on `seed`. The
+    test split never depends on `seed`, so results with different seeds can be compared.
 
     Args:
         name: One of
@@ -53,6 +62,11 @@ def load(
               from ``root``;
             - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in the subfolder
               ``BinarizedMNIST``;
+            - ``breast_cancer``, ``diabetes`` or ``wine``: tables that need no files; ``power``,
+              ``gas``, ``hepmass``, ``miniboone`` or ``bsds300``: the data sets of Papamakarios et
+              al. (2017), in the folders that their code reads, in ``root``;
+            - the path of a table: a .csv, .tsv, .parquet or .npy file, of which parts are held out,
+              or a folder with such files called train, test and, optionally, valid;
             - the path of an .npz file with uint8 arrays ``train``, ``test`` and the optional
               ``valid``, of shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); optionally
               ``train_labels``, ...; optionally ``levels``, which is required if it is neither 2 nor
@@ -69,6 +83,10 @@ def load(
             subfolders) to hold out; the default is 0.1. It has no effect on data sets with a
             validation split.
         seed: Seed of the choice of the images that are held out; ``photos`` has no random choice.
+        columns: Columns of a table: a YAML file, in which the columns that are not inferred are
+            declared, or all columns of a `Table`.
+        binarize: ``"threshold"`` or ``"sample"`` for images of bits; the default leaves the levels
+            as they are. See `pyro_exact.data.binarize`.
 
     Raises:
         FileNotFoundError: If there are no such data.
@@ -89,9 +107,13 @@ def load(
     place = None if root is None else check_path("load", "root", root)
 
     known = known_name(name)
+    complete = isinstance(columns, Sequence) and not isinstance(columns, str)
+    options = Options(place, download, fraction, seed, _declared(columns), complete)
     if known is None:
-        return _load_path(str(name), fraction, seed)
-    return READERS[known](Options(place, download, fraction, seed))
+        found = _load_path(str(name), options)
+    else:
+        found = READERS[known](options)
+    return found if binarize is None else to_bits(found, binarize, seed)
 
 
 def known_name(name: str | Path) -> str | None:
@@ -107,21 +129,36 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-def _load_path(name: str, fraction: float, seed: int) -> Images:
-    """Load an .npz file or a folder."""
+def _declared(columns: str | Path | Sequence[Column] | None) -> dict[str, Column]:
+    """Return declared columns by name."""
+    if columns is None:
+        return {}
+    if isinstance(columns, (str, Path)):
+        return read_columns(check_path("load", "columns", columns))
+    return {column.name: column for column in columns}
+
+
+def _load_path(name: str, options: Options) -> Dataset:
+    """Load a table, an .npz file or a folder."""
     path, shown = Path(name), printable(name)
+    fraction, seed = options.fraction, options.seed
+    is_folder = bool(name) and os.path.isdir(path)  # False where Path.is_dir would raise an error
+
+    if path.suffix.lower() in SUFFIXES or (is_folder and split_files(path)):
+        return read_table(path, options)
     if path.suffix.lower() == ".npz":
-        return npz(path, printable(path.stem), fraction, seed)
-    if name and os.path.isdir(path):  # False for a name that is too long, where Path.is_dir raises
+        return npz(path, printable(path.stem), options)
+    if is_folder:
         return folder(path, fraction, seed)
 
     if len(path.parts) > 1:
         raise FileNotFoundError(
-            f"{shown}: load expects an .npz file or a folder of images; got neither. Correct it."
+            f"{shown}: load expects a table, an .npz file or a folder of images; got none of "
+            f"these. Correct it."
         )
     near = difflib.get_close_matches(name.lower(), READERS, n=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ValueError(
-        f"load expects the name of a data set, an .npz file or a folder; got '{shown}'.{hint} "
+        f"load expects the name of a data set, a file or a folder; got '{shown}'.{hint} "
         f"The names are {', '.join(READERS)}."
     )

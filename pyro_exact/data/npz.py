@@ -12,9 +12,14 @@ from torch import Tensor
 
 from pyro_exact.checks import printable
 from pyro_exact.data.archive import read_arrays
-from pyro_exact.data.images import SPLITS, Images, is_channels_last
+from pyro_exact.data.arrays import ArrayDataset
+from pyro_exact.data.dataset import SPLITS, Dataset
+from pyro_exact.data.images import Images, is_channels_last
 from pyro_exact.data.note import listed, note
+from pyro_exact.data.options import Options
 from pyro_exact.data.split import ALIASES, Split, assemble
+from pyro_exact.data.table import Table, make_table
+from pyro_exact.data.table_files import columns_of, hold_out_rows
 
 Array = NDArray[np.generic]
 
@@ -27,7 +32,7 @@ _LARGEST_LABEL = 2**31 - 1
 _AT_ONCE = 2**20  # elements that are checked together
 
 
-def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
+def npz(path: Path, name: str, options: Options) -> Dataset:
     """Read a data set from an .npz file.
 
     Args:
@@ -37,13 +42,14 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
             levels and all other images 256, so other levels must be stored. Other arrays are named
             in a `DataWarning`, and not used.
         name: Name of the data set.
-        fraction: Fraction of ``train`` that becomes the validation split, if the file has none.
-        seed: Seed of the choice of these images.
+        options: The fraction of ``train`` that becomes the validation split, if the file has none,
+            the seed of the choice of these images, and declared columns of a table.
 
     Shape:
-        - train, valid, test: (N, C, H, W); (N, H, W) for grey images; or (N, D) for vectors, which
-          become images of one row. Images of at least 5 x 5 pixels with 1, 3 or 4 channels in
-          the last dimension, (N, H, W, C), are transposed, and a `DataWarning` says so.
+        - train, valid, test: (N, C, H, W); (N, H, W) for grey images; or (N, D) for vectors of
+          uint8 levels. Floats and other integers of shape (N, D) are a table. Images of at least 5
+          x 5 pixels with 1, 3 or 4 channels in the last dimension, (N, H, W, C), are transposed,
+          and a `DataWarning` says so.
         - labels: (N,).
 
     Raises:
@@ -68,11 +74,54 @@ def npz(path: Path, name: str, fraction: float, seed: int) -> Images:
             f"{', '.join(_KNOWN)}."
         )
 
+    if _is_table(arrays):
+        return _table(arrays, name, options)
+
     splits = {split: _split(arrays, split, path) for split in SPLITS if split in arrays}
     levels = _levels(arrays.get("levels"), list(splits.values()), path)
-    return assemble(
-        name, splits["train"], splits.get("valid"), splits["test"], levels, fraction, seed
+    images = assemble(
+        name,
+        splits["train"],
+        splits.get("valid"),
+        splits["test"],
+        levels,
+        options.fraction,
+        options.seed,
     )
+    return _vectors(images) if arrays["train"].ndim == 2 else images
+
+
+def _vectors(images: Images) -> ArrayDataset:
+    """Return vectors (N, D) that were assembled as images of one row."""
+    labels = {split: images.labels(split) for split in SPLITS}
+    return ArrayDataset(
+        images.name,
+        images.train.flatten(1),
+        images.valid.flatten(1),
+        images.test.flatten(1),
+        images.levels,
+        labels_of={split: each for split, each in labels.items() if each is not None},
+    )
+
+
+def _is_table(arrays: Mapping[str, Array]) -> bool:
+    """Return whether all splits are vectors of numbers other than bytes."""
+    splits = [arrays[split] for split in SPLITS if split in arrays]
+    return all(array.ndim == 2 and array.dtype.kind in "if" for array in splits)
+
+
+def _table(arrays: Mapping[str, Array], name: str, options: Options) -> Table:
+    """Return the table of the arrays (N, D), with the columns x0, x1, ..."""
+    parts = {
+        split: columns_of(arrays[split], f"{name}: {split}") for split in SPLITS if split in arrays
+    }
+    if "valid" not in parts:
+        kept, valid, _ = hold_out_rows(
+            parts["train"], options.fraction, options.seed, f"{name}: train", test=False
+        )
+        parts |= {"train": kept, "valid": valid}
+    splits = [parts[split] for split in SPLITS]
+    return make_table(name, splits, options.columns, options.complete)
 
 
 def _renamed(arrays: Mapping[str, Array], path: Path) -> dict[str, Array]:

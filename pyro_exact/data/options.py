@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from pyro_exact.data.columns import Column
 
 
 @dataclass(frozen=True)
@@ -15,12 +18,16 @@ class Options:
         download: If true, download missing files.
         fraction: Fraction of the training images to hold out, for data without a validation split.
         seed: Seed of the choice of these images.
+        columns: Declared columns of a table; see `Column`.
+        complete: If true, the table has these columns alone, in this order.
     """
 
     root: Path | None
     download: bool
     fraction: float
     seed: int
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    complete: bool = False
 
     def need_root(self, name: str) -> Path:
         """Return the root; raise ValueError if there is none.

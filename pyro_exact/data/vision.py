@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import printable
+from pyro_exact.data.dataset import Dataset
 from pyro_exact.data.images import Images
 from pyro_exact.data.npz import npz
 from pyro_exact.data.options import Options
@@ -95,7 +96,7 @@ def vision(name: str, options: Options) -> Images:
     return assemble(name, parts.train, parts.valid, parts.test, 256, options.fraction, options.seed)
 
 
-def binarized_mnist(options: Options) -> Images:
+def binarized_mnist(options: Options) -> Dataset:
     """Read the fixed binarization of MNIST by Larochelle, with a validation split, without labels.
 
     Args:
@@ -108,7 +109,7 @@ def binarized_mnist(options: Options) -> Images:
     places = [root / "binarized_mnist.npz", root / "BinarizedMNIST" / "binarized_mnist.npz"]
     for place in places:
         if place.is_file():
-            return npz(place, "binarized_mnist", options.fraction, options.seed)
+            return npz(place, "binarized_mnist", options)
 
     raise FileNotFoundError(
         f"binarized_mnist expects the file {printable(places[0])} or {printable(places[1])}; got "

@@ -13,8 +13,7 @@ from pyro_exact.diagnostics.flow_summary import FlowReport, LayerReport
 from pyro_exact.diagnostics.flow_trace import Call, FlowTrace
 from pyro_exact.diagnostics.jacobian import EXACT_DIM, Stretch, stretch
 from pyro_exact.distributions import Flow
-from pyro_exact.models import Density, Dequantized
-from pyro_exact.models.classes import one_hot
+from pyro_exact.models import GenerativeModel
 from pyro_exact.nn.finite import first_non_finite_weight
 from pyro_exact.nn.precision import weight_of
 from pyro_exact.transforms import Bijection, Elementwise
@@ -40,8 +39,9 @@ def flow_report(
     uses copies in evaluation mode: the flow and the random state do not change.
 
     Args:
-        flow: A `Flow`, a `Density` of a flow, a `Dequantized` model, or a `Bijection` from data to
-            noise (use ``bijection.inv`` when a bijection goes from noise to data).
+        flow: A `Flow`, a model of a flow, such as `Density` or `Dequantized`, or a `Bijection` from
+            data to noise (use ``bijection.inv`` when a bijection goes from noise to data). A model
+            of your own must define `noise_map`.
         data: A batch of shape (N, \*event), at least 2; pixel levels for a `Dequantized` model.
         context: The context of a conditional flow, or the classes of a class-conditional model.
         jacobians: How many data are used to compute Jacobians; the default is 16, or 2 when
@@ -102,18 +102,13 @@ def _to_noise(
     if context is not None:
         context = check_tensor("flow_report", "context", context).to(x.device)
 
-    if isinstance(flow, Dequantized):
-        flow.check(data)
-        if flow.classes is not None and context is not None:
-            context = one_hot(context, flow.classes, "flow_report")
-        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []), torch.no_grad():
+    if isinstance(flow, GenerativeModel):
+        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
             torch.manual_seed(seed)
-            x = flow.noise_of(x).sample()
-        return flow.flow.bijection.inv, x, context
+            noise_map = flow.noise_map(x, context)
+        if noise_map is not None:
+            return noise_map.bijection, noise_map.x, noise_map.context
 
-    if isinstance(flow, Density):
-        flow.check(data)
-        flow = flow.distribution
     if isinstance(flow, Flow):
         return flow.bijection.inv, x, context
     if isinstance(flow, Bijection):

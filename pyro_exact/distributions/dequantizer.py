@@ -36,6 +36,7 @@ class UniformDequantizer(TorchDistribution):
     Args:
         x: Pixel levels, a floating-point tensor that holds integers, of shape (\*batch, C, H, W).
         event_dim: Dimensions of a single image.
+        discrete: Optional mask of an event; elements outside of it are real, and get no noise.
 
     Example:
         >>> x = torch.full((2, 1, 4, 4), 255.0)
@@ -46,8 +47,9 @@ class UniformDequantizer(TorchDistribution):
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = True
 
-    def __init__(self, x: Tensor, event_dim: int = 3) -> None:
+    def __init__(self, x: Tensor, event_dim: int = 3, discrete: Tensor | None = None) -> None:
         self.x = x = check_floating("UniformDequantizer", "x", x)
+        self.discrete = discrete
         event_dim = check_size("UniformDequantizer", "event_dim", event_dim, least=0, most=x.dim())
         cut = x.dim() - event_dim
         super().__init__(x.shape[:cut], x.shape[cut:], validate_args=False)
@@ -63,18 +65,21 @@ class UniformDequantizer(TorchDistribution):
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> UniformDequantizer:
         batch_shape = expanded("UniformDequantizer", self.batch_shape, batch_shape)
-        return UniformDequantizer(
-            self.x.expand(batch_shape + self.event_shape), len(self.event_shape)
-        )
+        x = self.x.expand(batch_shape + self.event_shape)
+        return UniformDequantizer(x, len(self.event_shape), self.discrete)
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:  # noqa: B008
         x = self.x.expand(checked_shape("UniformDequantizer.sample", sample_shape) + self.x.shape)
-        return torch.minimum(x + torch.rand_like(x), torch.nextafter(x + 1, x))
+        v = torch.minimum(x + torch.rand_like(x), torch.nextafter(x + 1, x))
+        return v if self.discrete is None else torch.where(self.discrete, v, x)
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""Return 0 nats in [x, x + 1), and minus infinity elsewhere, of shape (\*batch)."""
         _check_value(self, "UniformDequantizer.log_prob", value)
-        log_prob = (value.floor() == self.x).to(self.x.dtype).log().where(~value.isnan(), torch.nan)
+        cell = value.floor()
+        if self.discrete is not None:
+            cell = torch.where(self.discrete, cell, value)
+        log_prob = (cell == self.x).to(self.x.dtype).log().where(~value.isnan(), torch.nan)
         event = list(range(-len(self.event_shape), 0))
 
         return log_prob.sum(event) if event else log_prob

@@ -186,6 +186,16 @@ class Flow(nn.Module):
         self.base = base
         self.bijection = bijection
 
+    @property
+    def event_shape(self) -> torch.Size:
+        """Shape of the data, also of a conditional flow."""
+        base, bijection = self.noise(), self.bijection
+        shape = bijection.forward_shape(base.batch_shape + base.event_shape)
+
+        # A bijection that is conditioned on a batch of contexts adds the shape of the batch.
+        extra_dims = max(len(base.event_shape) - bijection.domain.event_dim, 0)
+        return shape[len(shape) - bijection.codomain.event_dim - extra_dims :]
+
     def forward(self, temperature: float | None = None) -> FlowDistribution:
         """Return the distribution of the data, a `TransformedDistribution`.
 

@@ -2,6 +2,7 @@
 
 from pyro_exact.flows.autoregressive import iaf, maf, nsf
 from pyro_exact.flows.circular_spline import circular_spline
+from pyro_exact.flows.cnf import cnf
 from pyro_exact.flows.constrained import bounded, constrained
 from pyro_exact.flows.couplings import couplings
 from pyro_exact.flows.flow_pp import flow_pp
@@ -22,6 +23,7 @@ __all__ = [
     "bnaf",
     "bounded",
     "circular_spline",
+    "cnf",
     "constrained",
     "couplings",
     "flow_pp",

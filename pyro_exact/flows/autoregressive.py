@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 from pyro_exact.flows.arguments import (
     LOG_SCALE_BOUND,
@@ -14,6 +15,8 @@ from pyro_exact.flows.arguments import (
     vector_dim,
 )
 from pyro_exact.flows.stack import dealt, stack
+from pyro_exact.nn.conditioner import CausalConditioner
+from pyro_exact.nn.graph_dense import GraphDense
 from pyro_exact.nn.masked_dense import MaskedDense
 from pyro_exact.transforms.act_norm import ActNorm
 from pyro_exact.transforms.affine import Affine
@@ -80,6 +83,7 @@ def maf(
     elementwise: Elementwise | None = None,
     act_norm: bool = True,
     shuffle: bool = True,
+    adjacency: Any | None = None,
 ) -> Bijection:
     r"""Build a masked autoregressive flow, from data to noise.
 
@@ -102,10 +106,13 @@ def maf(
             layers using data.
         shuffle: If true, each layer takes the dimensions in a new order. Otherwise the
             order of the layer before is reversed, as in the paper.
+        adjacency: Optional graph, as a matrix (dim, dim): dimension i depends on dimension j in
+            each layer only where element (i, j) is true; see `pyro_exact.nn.GraphDense`. Several
+            layers add the dependence on grandparents. There is nothing to shuffle then.
 
     Raises:
-        ValueError: If the dimension or ``layers`` is not positive, or a hidden layer is
-            too narrow.
+        ValueError: If the dimension or ``layers`` is not positive, a hidden layer is too narrow, or
+            the graph has a cycle or another size.
 
     Reference:
         Papamakarios, Pavlakou and Murray (2017), Masked Autoregressive Flow for Density Estimation,
@@ -117,7 +124,7 @@ def maf(
         torch.Size([5, 3])
     """
     formula = Affine(bound=LOG_SCALE_BOUND) if elementwise is None else elementwise
-    parts = _layers("maf", shape, layers, hidden_dims, context_dim, formula, shuffle)
+    parts = _layers("maf", shape, layers, hidden_dims, context_dim, formula, shuffle, adjacency)
 
     return stack(parts, vector_dim("maf", shape), act_norm, shuffle=False)
 
@@ -179,6 +186,7 @@ def _layers(
     context_dim: int | None,
     elementwise: Elementwise,
     shuffle: bool = False,
+    adjacency: Any | None = None,
 ) -> list[MaskedAutoregressive]:
     """Return the autoregressive layers, each with a new or a reversed order."""
     dim = vector_dim(builder, shape)
@@ -188,7 +196,12 @@ def _layers(
     formula = check_elementwise(builder, elementwise)
 
     def layer(order: list[int]) -> MaskedAutoregressive:
-        net = MaskedDense(dim, formula.num_params, hidden_dims, context_dim, order)
+        net: CausalConditioner
+        if adjacency is None:
+            net = MaskedDense(dim, formula.num_params, hidden_dims, context_dim, order)
+        else:
+            net = GraphDense(adjacency, formula.num_params, hidden_dims, context_dim)
+            _check_graph(builder, net, dim)
         return MaskedAutoregressive(deepcopy(formula), net)  # a formula may have parameters
 
     parts, order = [], list(range(dim))
@@ -199,3 +212,11 @@ def _layers(
         order = order[::-1]
 
     return parts
+
+
+def _check_graph(builder: str, net: GraphDense, dim: int) -> None:
+    if net.dim != dim:
+        raise ValueError(
+            f"{builder} expects adjacency of shape ({dim}, {dim}), a row for each dimension; got "
+            f"({net.dim}, {net.dim}). Pass the graph of these dimensions."
+        )

@@ -12,9 +12,11 @@ from torch.distributions import constraints
 from pyro_exact.checks import check_sizes
 from pyro_exact.flows.arguments import check_context_dim, check_layers, vector_dim
 from pyro_exact.nn.conditioner import Conditioner, DenseConditioner
+from pyro_exact.transforms.bijection import Bijection
 from pyro_exact.transforms.circular_spline import CircularSpline
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.coupling import Coupling
+from pyro_exact.transforms.marginal import Marginal
 from pyro_exact.transforms.partition import Halves
 
 
@@ -68,7 +70,12 @@ def circular_spline(
         net = DenseConditioner(*sizes, formula.num_params, hidden_dims, context_dim)
         return Coupling(halves, formula, OnCircle(net, formula.bound))
 
-    flow = Compose([coupling(swap=i % 2 == 1 and dim > 1) for i in range(layers)])
+    def layer(index: int) -> Bijection:
+        if dim == 1:  # there is no other half
+            return Marginal(CircularSpline(bins, bound), dim, context_dim)
+        return coupling(swap=index % 2 == 1)
+
+    flow = Compose([layer(index) for index in range(layers)])
     circle = constraints.interval(-bound, bound)
     flow.domain = flow.codomain = constraints.independent(circle, 1)
     return flow

@@ -8,7 +8,9 @@ from pyro_exact.models.dequantized import Dequantized
 from pyro_exact.models.generative_model import GenerativeModel
 from pyro_exact.models.hierarchical_pixel_vae import HierarchicalPixelVAE, hierarchical_pixel_vae
 from pyro_exact.models.iaf_vae import ResNetVAE, iaf_vae
+from pyro_exact.models.mixed import Mixed
 from pyro_exact.models.order_agnostic import OrderAgnostic
+from pyro_exact.models.pair import Pair
 from pyro_exact.models.pixel_vae import pixel_vae
 from pyro_exact.models.vae import VAE
 
@@ -19,7 +21,9 @@ __all__ = [
     "Dequantized",
     "GenerativeModel",
     "HierarchicalPixelVAE",
+    "Mixed",
     "OrderAgnostic",
+    "Pair",
     "ResNetVAE",
     "conv_vae",
     "dense_vae",

@@ -14,6 +14,7 @@ from pyro_exact.distributions.flow import Flow
 from pyro_exact.models.classes import one_hot
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.models.initialization import initialize_flow
+from pyro_exact.models.noise_map import NoiseMap
 from pyro_exact.nn.finite import check_output
 from pyro_exact.nn.precision import cast, weight_of
 
@@ -79,11 +80,7 @@ class Dequantized(GenerativeModel):
     @property
     def event_shape(self) -> torch.Size:
         """(C, H, W) of the images."""
-        bijection = self.flow.bijection
-        shape = bijection.forward_shape(self.flow.noise().event_shape)
-
-        # A bijection that is conditioned on a batch of contexts adds the shape of the batch.
-        return shape[len(shape) - bijection.codomain.event_dim :]
+        return self.flow.event_shape
 
     @property
     def classes(self) -> int | None:
@@ -162,6 +159,27 @@ class Dequantized(GenerativeModel):
         check_event("Dequantized.decode", "z", z, self.flow.noise().event_shape)
 
         return self._pixels(self.flow.bijection(cast(z, weight_of(self))), "decode")
+
+    @torch.no_grad()
+    def reconstruct_with_error(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images after the way to noise and back, and the error of the continuous v."""
+        self.check(x)
+        v = self.noise_of(x).sample()
+
+        # A copy of the noise: for the noise itself, the flow would return the cached image.
+        z = self.flow.bijection.inv(v).clone()
+        error = (self.flow.bijection(z) - v).abs()
+        return self.decode(z), error
+
+    def noise_map(self, x: Tensor, condition: Tensor | None = None) -> NoiseMap | None:
+        self.check(x)
+        context = condition
+        if condition is not None and self.classes is not None:
+            context = one_hot(condition, self.classes, "Dequantized")
+
+        with torch.no_grad():
+            v = self.noise_of(x).sample()
+        return NoiseMap(self.flow.bijection.inv, v, context)
 
     def _pixels(self, v: Tensor, method: str) -> Tensor:
         """Return the images of continuous v, or raise an error if v is not finite."""

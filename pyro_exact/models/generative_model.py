@@ -11,22 +11,25 @@ from typing import Any
 import pyro
 import pyro.poutine as poutine
 import torch
+from pyro.infer import Trace_ELBO
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from pyro_exact.checks import check_batch, check_finite, check_size, check_tensor
+from pyro_exact.models.abilities import Abilities
 from pyro_exact.models.registration import forget, register
 from pyro_exact.nn.finite import check_weights_for
 
 
-class GenerativeModel(nn.Module, ABC):
+class GenerativeModel(Abilities, nn.Module, ABC):
     """The base class of models p(x, z) with a guide q(z | x), trained by stock `SVI` or by `fit`.
 
     A subclass must implement `generate` and `infer` as ``pyro.sample`` statements for a batch
     inside the data plate, and `sample`. If `infer` is empty, the likelihood is exact, and
     `Trace_ELBO` is log p(x). A subclass should define `event_shape`; then `model`, `guide`,
-    `initialize` and `log_weight` check the data. Use `pyro_exact.testing.check_model` to check a
-    new model, and `pyro_exact.train.fit` to train it.
+    `initialize` and `log_weight` check the data. A model that can do more, for example complete
+    data, should define the corresponding method, such as `complete`. Use
+    `pyro_exact.testing.check_model` to check a new model, and `pyro_exact.train.fit` to train it.
     """
 
     # The data that `guide` has checked, for the `model` of the same step.
@@ -49,6 +52,11 @@ class GenerativeModel(nn.Module, ABC):
     @property
     def classes(self) -> int | None:
         """Classes of a class-conditional model; `None` for any other model."""
+        return None
+
+    @property
+    def context_dim(self) -> int | None:
+        """Size of the real context of a conditional model; `None` for any other model."""
         return None
 
     @abstractmethod
@@ -82,13 +90,14 @@ class GenerativeModel(nn.Module, ABC):
             self.infer(x)
 
     def condition(self, label: Tensor) -> GenerativeModel:
-        """Return a class-conditional model given the class of each datum, sharing parameters.
+        """Return a conditional model given the class or context of each datum, sharing parameters.
 
         Args:
-            label: Integers in {0, ..., classes - 1}, of shape (N,).
+            label: Of a model with ``classes``: integers in {0, ..., classes - 1}, of shape (N,).
+                Of a model with a ``context_dim``: real vectors, (N, context_dim).
 
         Raises:
-            ValueError: If the model is not class-conditional, or has no such class.
+            ValueError: If the model is not conditional, or has no such class.
         """
         raise ValueError(
             f"This {type(self).__name__} is not class-conditional; got labels. Use it without them."
@@ -117,6 +126,25 @@ class GenerativeModel(nn.Module, ABC):
     def initialize(self, x: Tensor) -> None:
         """Set the parameters that depend on data, using a batch; see `Bijection.initialize`."""
         self.check(x)
+
+    def prepare(self, x: Tensor) -> None:
+        """Create the parameters that depend on the shape of a batch; by default there are none.
+
+        `fit` calls it before it makes the optimiser.
+        """
+
+    def loss(self, x: Tensor, elbo: Trace_ELBO, size: int) -> Tensor:
+        """Return the training loss of a batch, differentiable: minus the ELBO in nats, summed.
+
+        Args:
+            x: A batch.
+            elbo: The estimator of the ELBO.
+            size: Rows of the training data, used by models with global latents.
+        """
+        # The negative ELBO: log q(z | x) - log p(x, z), with z from the guide q.
+        plate = pyro.plate("data", len(x))
+        loss: Tensor = elbo.differentiable_loss(plate(self.generate), plate(self.infer), x)
+        return loss
 
     def log_weight(self, x: Tensor, samples: int | None = None) -> Tensor:
         r"""Return a sample of log p(x, z) - log q(z | x) for each x, in nats, of shape (len(x),).

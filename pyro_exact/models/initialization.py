@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from pyro_exact.distributions.flow import Flow
+from pyro_exact.distributions.mixture import Mixture
+from pyro_exact.models.clusters import clusters
 from pyro_exact.nn.finite import check_output
 from pyro_exact.nn.precision import cast, weight_of
 from pyro_exact.transforms.bijection import Bijection
@@ -16,7 +18,7 @@ from pyro_exact.transforms.parts import context_for
 
 
 @torch.no_grad()
-def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
+def initialize_flow(flow: Flow, x: Tensor, owner: str, context: Tensor | None = None) -> None:
     """Set the parameters of a flow that depend on data.
 
     Each layer is initialised in the direction of the layer. A layer with such parameters must
@@ -26,13 +28,40 @@ def initialize_flow(flow: Flow, x: Tensor, owner: str) -> None:
         flow: The flow, which must go from noise to data.
         x: A batch of data.
         owner: Name of the owner of the flow, for errors.
+        context: The context of each datum, for a conditional flow.
 
     Raises:
         ValueError: If a layer with such parameters goes from noise to data, or if the noise of the
             data is not finite.
     """
-    noise = _initialize(flow.bijection.inv, cast(x, weight_of(flow)), None, owner)
+    weight = weight_of(flow)
+    if context is not None:
+        context = cast(context, weight)
+
+    noise = _initialize(flow.bijection.inv, cast(x, weight), context, owner)
     check_output(f"{owner}.initialize", "the noise", noise, flow)
+    if isinstance(flow.base, Mixture):
+        initialize_mixture(flow.base, noise, owner)
+
+
+@torch.no_grad()
+def initialize_mixture(mixture: Mixture, x: Tensor, owner: str) -> None:
+    """Set the parameters of each component using the rows of a cluster, and the weights.
+
+    Args:
+        mixture: The mixture, which needs no context.
+        x: A batch of data.
+        owner: Name of the owner of the mixture, for errors.
+    """
+    label = clusters(x.flatten(1), len(mixture.flows))
+    counts = label.bincount(minlength=len(mixture.flows))
+    mixture.logits.copy_((counts + 1.0).log())
+
+    parts = [part for part in mixture.flows if isinstance(part, Flow)]
+    for index, part in enumerate(parts):
+        rows = x[label == index]
+        enough = len(rows) > x[0].numel()  # a covariance needs more rows than elements
+        initialize_flow(part, rows if enough else x, owner)
 
 
 def _initialize(layer: Bijection, x: Tensor, context: Tensor | None, owner: str) -> Tensor:

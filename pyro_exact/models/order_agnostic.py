@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_exact.autoregressive.distribution import Autoregressive
+from pyro_exact.autoregressive.order_agnostic.completion import Completion
 from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet
 from pyro_exact.distributions.subset import Subset
 from pyro_exact.models.generative_model import GenerativeModel, checked_count, refuse_temperature
@@ -107,6 +108,21 @@ class OrderAgnostic(GenerativeModel):
         """
         refuse_temperature(temperature)
         return Autoregressive(self.net).sample((checked_count(self, n),), progress=progress)
+
+    def sample_with_progress(self, n: int, temperature: float | None = None) -> Tensor:
+        return self.sample(n, temperature, progress=True)
+
+    @torch.no_grad()
+    def complete(self, x: Tensor, observed: Tensor, n: int = 1, progress: bool = False) -> Tensor:
+        """Draw the hidden elements given all observed ones, in orders that begin with these."""
+        given = self.net.condition_on(x, observed)
+        if isinstance(given, Completion):  # each datum has a mask of its own
+            return given.sample((n,))
+
+        hidden = given.sample((n,), progress=progress)
+        drawn = x.to(hidden.dtype).repeat(n, *[1] * x.dim())
+        drawn[..., ~observed.expand(self.event_shape)] = hidden
+        return drawn
 
     def _known(self) -> Tensor:
         device = next(self.net.parameters()).device

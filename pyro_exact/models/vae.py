@@ -158,7 +158,3 @@ class VAE(GenerativeModel):
         check_finite(name, "z", check_floating(name, "z", z), "Look at what computed it")
         x: Tensor = self.likelihood_of(z).sample()
         return x
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Return a draw from p(x | z), using a draw of z from q(z | x)."""
-        return self.decode(self.encode(x))

@@ -11,6 +11,7 @@ from pyro_exact.nn.conditioner import (
 from pyro_exact.nn.convolution import ScaledConv2d
 from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
+from pyro_exact.nn.graph_dense import GraphDense
 from pyro_exact.nn.iaf_convolution import MaskedConvNet
 from pyro_exact.nn.masked_convolution import MaskedConv2d
 from pyro_exact.nn.masked_dense import MaskedDense
@@ -20,6 +21,7 @@ from pyro_exact.nn.residual import ResidualConditioner, WeightNormConv2d
 from pyro_exact.nn.statistics import channel_statistics
 from pyro_exact.nn.token_conditioner import TokenConditioner
 from pyro_exact.nn.transformer import CausalTransformer, TransformerConditioner
+from pyro_exact.nn.velocity import Velocity
 
 __all__ = [
     "AttentionConditioner",
@@ -33,6 +35,7 @@ __all__ = [
     "FlowPPContextNet",
     "GatedConvDecoder",
     "GatedConvEncoder",
+    "GraphDense",
     "MaskedConv2d",
     "MaskedConvNet",
     "MaskedDense",
@@ -43,6 +46,7 @@ __all__ = [
     "ScaledConv2d",
     "TokenConditioner",
     "TransformerConditioner",
+    "Velocity",
     "WeightNormConv2d",
     "channel_statistics",
 ]

@@ -1,13 +1,13 @@
 r"""The recursion of NADE, with a gradient that holds a single hidden layer in memory.
 
 .. math::
-    s_d = V_d\, \sigma(a_d), \qquad a_1 = c, \qquad a_{d+1} = a_d + W_d\, x_d
+    s_d = V_d\, \sigma(a_d), \qquad a_1 = c, \qquad a_{d+1} = a_d + W_d^\top x_d
 
 `nade_recursion_reference` is the plain formula, which holds the hidden layers of all D dimensions;
 `nade_recursion` computes the same.
 
 Shape (for both):
-    - x: (n, D); W: (D, H); V: (D, P, H); c: (H).
+    - x: (n, D, K), with K inputs of each dimension; W: (D, K, H); V: (D, P, H); c: (H).
     - result: (n, D, P).
 """
 
@@ -52,9 +52,9 @@ def nade_recursion_reference(
     c: Tensor,
 ) -> Tensor:
     """Compute `nade_recursion` by the plain formula."""
-    # a_d = c + sum of W_k x_k over k < d, (D, n, H)
-    columns = x.T[:-1, :, None]
-    added = columns * W[:-1, None]
+    # a_d = c + sum of W_k^T x_k over k < d, (D, n, H)
+    columns = x.transpose(0, 1)
+    added = columns[:-1] @ W[:-1]
     total = added.cumsum(0)
     a = c + F.pad(total, (0, 0, 0, 0, 1, 0))
 
@@ -83,9 +83,9 @@ class NADERecursion(torch.autograd.Function):
         c: Tensor,
     ) -> Tensor:
         """Return the sums."""
-        columns = x.T.contiguous()
-        changes: list[bool] = columns.any(1).tolist()
-        sums = x.new_empty(*columns.shape, V.shape[1])
+        columns = x.transpose(0, 1).contiguous()
+        changes: list[bool] = columns.flatten(1).any(1).tolist()
+        sums = x.new_empty(*columns.shape[:2], V.shape[1])
 
         a = c.repeat(len(x), 1)
         h = a.sigmoid()
@@ -93,10 +93,9 @@ class NADERecursion(torch.autograd.Function):
             # s_d = V_d h_d
             _product(h, V[d], out=sums[d])
 
-            # a_{d+1} = a_d + W_d x_d
+            # a_{d+1} = a_d + W_d^T x_d
             if change:
-                x_d = columns[d, :, None]
-                a.addcmul_(x_d, W[d])
+                _add_inputs(a, columns[d], W[d], 1)
                 torch.sigmoid(a, out=h)
 
         ctx.save_for_backward(x, W, V, c, a)
@@ -114,7 +113,7 @@ class NADERecursion(torch.autograd.Function):
             return _differentiable_gradient(inputs, grad)
 
         x, W, V, _ = inputs
-        columns = x.T.contiguous()
+        columns = x.transpose(0, 1).contiguous()
         a = a.clone()
         grad = grad.transpose(0, 1).contiguous()
         grad_x = torch.empty_like(columns) if ctx.needs_input_grad[0] else None
@@ -125,23 +124,22 @@ class NADERecursion(torch.autograd.Function):
         h = a.sigmoid()
         slope = h - h * h
         for d in reversed(range(len(W))):
-            # a_{d+1} = a_d + W_d x_d:  dx_d = W_d da,  dW_d = sum of x_d da
+            # a_{d+1} = a_d + W_d^T x_d:  dx_d = W_d da,  dW_d = sum of x_d da
             if grad_x is not None:
-                torch.mv(grad_a, W[d], out=grad_x[d])
+                _product(grad_a, W[d], out=grad_x[d])
 
             if ctx.changes[d]:
-                torch.mv(grad_a.T, columns[d], out=grad_W[d])
+                _sum_of_products(columns[d], grad_a, out=grad_W[d])
 
                 # Back to a_d, h_d = sigmoid(a_d), and its slope h_d - h_d^2.
-                x_d = columns[d, :, None]
-                a.addcmul_(x_d, W[d], value=-1)
+                _add_inputs(a, columns[d], W[d], -1)
                 torch.sigmoid(a, out=h)
                 torch.addcmul(h, h, h, value=-1, out=slope)
 
             # s_d = V_d h_d:  dV_d = sum of ds_d h_d,  da += slope * (V_d^T ds_d)
             _add_gradient(grad[d], h, slope, V[d], grad_V[d], grad_a)
 
-        rows = None if grad_x is None else grad_x.T
+        rows = None if grad_x is None else grad_x.transpose(0, 1)
         return rows, grad_W, grad_V, grad_a.sum(0)
 
 
@@ -153,6 +151,22 @@ def _product(h: Tensor, V: Tensor, out: Tensor) -> None:
         torch.mm(h, V.T, out=out)
 
 
+def _sum_of_products(x: Tensor, h: Tensor, out: Tensor) -> None:
+    """Write x^T h, (n, K) and (n, H) -> (K, H); a single column is faster as a vector."""
+    if x.shape[1] == 1:
+        torch.mv(h.T, x[:, 0], out=out[0])
+    else:
+        torch.mm(x.T, h, out=out)
+
+
+def _add_inputs(a: Tensor, x: Tensor, W: Tensor, sign: int) -> None:
+    """Add or subtract W^T x, (n, K) and (K, H); a single column is faster as a vector."""
+    if x.shape[1] == 1:
+        a.addcmul_(x, W, value=sign)
+    else:
+        a.addmm_(x, W, alpha=sign)
+
+
 def _add_gradient(
     d_s: Tensor,
     h: Tensor,
@@ -162,12 +176,12 @@ def _add_gradient(
     grad_a: Tensor,
 ) -> None:
     """Write dV = sum of ds h, and add slope * (V^T ds) to da, for s = V h."""
+    _sum_of_products(d_s, h, out=grad_V)
+
     # A single column is faster as a vector.
     if len(V) == 1:
-        torch.mv(h.T, d_s[:, 0], out=grad_V[0])
         grad_a.addcmul_(d_s, slope * V)
     else:
-        torch.mm(d_s.T, h, out=grad_V)
         grad_a.addcmul_(d_s @ V, slope)
 
 

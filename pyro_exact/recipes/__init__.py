@@ -2,6 +2,7 @@
 
 from pyro_exact.recipes.load import Entry, list_recipes, load_recipe, recipe_names
 from pyro_exact.recipes.recipe import Paper, Recipe, Unit
+from pyro_exact.recipes.registry import register, registered_names
 from pyro_exact.recipes.training import Elbo, Training
 
 __all__ = [
@@ -14,4 +15,6 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "recipe_names",
+    "register",
+    "registered_names",
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyro_exact.checks import check_path, printable, shown
 from pyro_exact.recipes.parsing import closest_match
 from pyro_exact.recipes.plain import LARGEST_FILE, read_yaml
 from pyro_exact.recipes.recipe import Paper, Recipe
+from pyro_exact.recipes.registry import registered_names
 
 
 class Entry(NamedTuple):
@@ -31,7 +32,8 @@ def load_recipe(name: str) -> Recipe:
     """Load a recipe of the library, or a recipe from a YAML file.
 
     Args:
-        name: A name that `recipe_names` returns, or the path of a YAML file.
+        name: A name that `recipe_names` returns, the path of a YAML file, or the name of a
+            registered builder, whose recipe has the default settings and no data.
 
     Raises:
         TypeError: If ``name`` is not a string or a path.
@@ -52,10 +54,12 @@ def load_recipe(name: str) -> Recipe:
             )
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)
+    elif name in registered_names():
+        return Recipe(name, {"name": name}, data="")
     else:
         raise ValueError(
             f"There is no recipe {shown(name)}.{closest_match(name, known)} "
-            f"Pass one of {', '.join(known)}, or the path of a .yaml file."
+            f"Pass one of {', '.join([*known, *registered_names()])}, or the path of a .yaml file."
         )
 
     source = f"recipe {printable(name)}"
@@ -71,13 +75,22 @@ def recipe_names() -> list[str]:
 
 
 def list_recipes() -> list[Entry]:
-    """Return name, data set and paper of each recipe of the library. This does not import torch."""
+    """Return name, data set and paper of each recipe, and the names of registered builders.
+
+    This does not import torch.
+    """
     entries = []
     for name in recipe_names():
-        values = read_yaml(_read_recipe(name), f"recipe {name}")
+        values = read_recipe(name)
         paper = values.get("paper")
         entries.append(Entry(name, values["data"], None if paper is None else Paper(**paper)))
-    return entries
+    return entries + [Entry(name, "", None) for name in registered_names()]
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Return the plain values of a recipe of the library. This does not import torch."""
+    values: dict[str, Any] = read_yaml(_read_recipe(name), f"recipe {name}")
+    return values
 
 
 def _read_recipe(name: str) -> bytes:

@@ -22,6 +22,8 @@ from pyro_exact.autoregressive import (
     scans,
 )
 from pyro_exact.checks import shown
+from pyro_exact.data import Dataset
+from pyro_exact.likelihoods.names import AnyLikelihood
 from pyro_exact.models import (
     ConvDRAW,
     conv_vae,
@@ -38,6 +40,8 @@ from pyro_exact.recipes.entries import (
     order_agnostic,
 )
 from pyro_exact.recipes.parsing import closest_match
+from pyro_exact.recipes.registry import find_builder, registered_names
+from pyro_exact.recipes.tables import mixture, mixture_of, table
 
 
 def made(
@@ -47,13 +51,14 @@ def made(
     order: Literal["scans"] | None = None,
     seed: int = 0,
     dropout: float = 0.0,
+    likelihood: AnyLikelihood | None = None,
 ) -> MADE:
     """Build a `MADE` whose orders a recipe can name: random orders, or ``"scans"`` of the image."""
     orders = scans(shape)[:masks] if order == "scans" else None
-    return MADE(shape, hidden_dims, masks, orders, seed, dropout=dropout)
+    return MADE(shape, hidden_dims, masks, orders, seed, likelihood, dropout=dropout)
 
 
-MODELS = {
+MODELS: dict[str, ModelEntry] = {
     "conv_draw": builder(ConvDRAW),
     "conv_nade": order_agnostic(ConvNADE),
     "conv_vae": builder(conv_vae),
@@ -67,21 +72,25 @@ MODELS = {
     "iaf_vae": builder(iaf_vae),
     "image_transformer": autoregressive(ImageTransformer),
     "made": autoregressive(made),
+    "maf": table(flows.maf),
+    "mixture": mixture_of(mixture),
     "multiscale_pixel_cnn": autoregressive(multiscale_pixel_cnn),
     "nade": autoregressive(NADE),
     "nice": dequantized(flows.image_nice),
+    "nsf": table(flows.nsf),
     "pixel_cnn": autoregressive(PixelCNN),
     "pixel_cnn_pp": autoregressive(PixelCNNpp),
     "pixel_snail": autoregressive(PixelSNAIL),
     "pixel_vae": builder(pixel_vae),
     "real_nvp": dequantized(flows.image_real_nvp),
+    "real_nvp_table": table(flows.real_nvp),
     "row_lstm": autoregressive(RowLSTM),
     "tarflow": dequantized(flows.tarflow),
 }
 
 
 def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
-    """Return the entry that a model names.
+    """Return the entry that a model names: of the library, or of a registered builder.
 
     Args:
         model: ``{"name": ..., setting: value, ...}``.
@@ -91,13 +100,16 @@ def entry_of(model: Mapping[str, Any], source: str) -> ModelEntry:
         ValueError: If there is no such model, with the most similar name.
     """
     name = model.get("name")
-    if not isinstance(name, str) or name not in MODELS:
-        hint = closest_match(name, MODELS) if isinstance(name, str) else ""
-        raise ValueError(
-            f"{source}: name expects one of {', '.join(MODELS)}; got {shown(name)}.{hint} Choose "
-            "one."
-        )
-    return MODELS[name]
+    if isinstance(name, str) and name in MODELS:
+        return MODELS[name]
+    if isinstance(name, str) and (registered := find_builder(name)) is not None:
+        return builder(registered)
+
+    known = [*MODELS, *registered_names()]
+    hint = closest_match(name, known) if isinstance(name, str) else ""
+    raise ValueError(
+        f"{source}: name expects one of {', '.join(known)}; got {shown(name)}.{hint} Choose one."
+    )
 
 
 def parse_settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -109,9 +121,14 @@ def parse_settings(model: Mapping[str, Any], source: str) -> dict[str, Any]:
     return entry_of(model, source).parse(_settings(model), source)
 
 
+def settings_from(model: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
+    """Return the settings of a model that follow from the data; see `ModelEntry.settings_from`."""
+    return {**entry_of(model, "a model").settings_from(data), **_settings(model)}
+
+
 def with_defaults(model: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model together with the defaults of the settings that it does not have."""
-    return {"name": model["name"], **MODELS[model["name"]].with_defaults(_settings(model))}
+    return {"name": model["name"], **entry_of(model, "a model").with_defaults(_settings(model))}
 
 
 def _settings(model: Mapping[str, Any]) -> dict[str, Any]:

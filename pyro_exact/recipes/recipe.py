@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyro_exact.checks import check_size, check_sizes
@@ -14,13 +15,16 @@ from pyro_exact.recipes.plain import plain
 from pyro_exact.recipes.training import Training
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyro_exact.data import Dataset
     from pyro_exact.models import GenerativeModel
 
 # A list of recipes must not import torch, which takes seconds. Therefore the methods that build a
 # model import the table of models themselves.
 
 Unit = Literal["bits/dim", "nats"]
-LARGEST_IMAGE = 2**22  # elements of an image; a larger image is a mistake or an attack
+LARGEST_EVENT = 2**22  # elements of a row; a larger image is a mistake or an attack
 MOST_LEVELS = 2**16
 
 
@@ -47,11 +51,13 @@ class Recipe:
 
     Attributes:
         name: Name of the recipe.
-        model: ``{"name": ..., setting: value, ...}``. The name must be in `recipes.models.MODELS`,
-            and the settings are the arguments of the builder. A recipe cannot name any other code,
+        model: ``{"name": ..., setting: value, ...}``. The name must be in `recipes.models.MODELS`
+            or registered (see `recipes.register`), and the settings are the arguments of the
+            builder. A recipe cannot name any other code,
             so a recipe from an unknown source is safe to load. For a flow, ``noise`` holds settings
             of `flows.flow_pp_dequantizer`; the default is uniform noise. When a flow has a
-            ``context_dim``, the model is class-conditional, and this is the count of classes.
+            ``context_dim``, the model is class-conditional, and this is the count of classes; with
+            ``classes: auto`` it is taken from the labels of the data.
         data: Name of the data set used by the recipe.
         training: See `Training`.
         paper: See `Paper`.
@@ -88,6 +94,49 @@ class Recipe:
         values["training"] |= training
         return Recipe.from_dict(values, f"recipe {self.name}")
 
+    def for_classes(self, labels: Tensor | None) -> Recipe:
+        """Return the recipe with the number of classes of some labels, where it says `auto`.
+
+        Args:
+            labels: The classes of the training data, integers; `None` if they have none.
+
+        Raises:
+            ValueError: If the recipe needs labels, and there are none.
+        """
+        if self.model.get("classes") != "auto":
+            return self
+
+        if labels is None:
+            raise ValueError(
+                f"recipe {self.name} expects data with labels, because it says `classes: auto`; "
+                "got none. Choose data with labels, or leave classes out."
+            )
+
+        from pyro_exact.recipes.models import entry_of
+
+        model = {key: value for key, value in self.model.items() if key != "classes"}
+        setting = entry_of(model, f"recipe {self.name}").context_setting
+        counts = {} if setting is None else {setting: int(labels.max()) + 1}
+        return dataclasses.replace(self, model={**model, **counts})
+
+    def fitted(self, data: Dataset) -> Recipe:
+        """Return the recipe with the settings of the model that follow from the data.
+
+        These are the columns of a table, unless the recipe has columns, and the number of classes
+        where it says `auto`.
+
+        Args:
+            data: The data set.
+
+        Raises:
+            ValueError: If values are missing, and the model cannot sum them out.
+        """
+        from pyro_exact.recipes.models import settings_from
+
+        recipe = self.for_classes(data.labels("train"))
+        model = {**recipe.model, **settings_from(recipe.model, data)}
+        return dataclasses.replace(recipe, model=model)
+
     def filled(self) -> Recipe:
         """Return the recipe with all defaults of the model, because defaults may change later."""
         from pyro_exact.recipes.models import with_defaults
@@ -102,16 +151,17 @@ class Recipe:
 
     def build(
         self,
-        shape: tuple[int, int, int],
-        levels: int,
+        shape: tuple[int, ...],
+        levels: int | None,
         limits: Limits = LARGEST_MODEL,
         check: Callable[[GenerativeModel], object] = lambda model: None,
     ) -> GenerativeModel:
-        """Return the model for images.
+        """Return the model for data of a shape.
 
         Args:
-            shape: Shape (C, H, W) of an image.
-            levels: Levels; the values of an element are 0, ..., levels - 1.
+            shape: Shape of a row of the data, (C, H, W) of an image.
+            levels: Levels; the values of an element are 0, ..., levels - 1. `None` for real
+                elements.
             limits: Limits of the resources for building the model.
             check: Called with the model before memory for the weights is allocated; this function
                 may raise an error because of the shapes of the weights.
@@ -120,12 +170,18 @@ class Recipe:
             ValueError: If the model does not fit the shape, or exceeds the limits; then nothing was
                 allocated.
         """
+        if self.model.get("classes") == "auto":
+            raise ValueError(
+                f"recipe {self.name} expects a number of classes; got `auto`. Call "
+                "recipe.for_classes(labels) first."
+            )
+
         from pyro_exact.recipes.allowance import build_within
-        from pyro_exact.recipes.models import MODELS
+        from pyro_exact.recipes.models import entry_of
 
         source = f"recipe {self.name}"
-        shape = check_image(shape, levels, source)
-        build = MODELS[self.model["name"]].build
+        shape = check_event(shape, levels, source)
+        build = entry_of(self.model, source).build
         settings = self._settings()
 
         try:
@@ -137,7 +193,7 @@ class Recipe:
             # A builder checks each argument alone. Torch may refuse the combination.
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{source} does not build a model of images of shape {shape}: {reason}. Change its "
+                f"{source} does not build a model of data of shape {shape}: {reason}. Change its "
                 "settings."
             ) from error
 
@@ -147,14 +203,15 @@ class Recipe:
         return parse_settings(self.model, f"recipe {self.name}: model")
 
 
-def check_image(shape: object, levels: object, source: str) -> tuple[int, int, int]:
-    """Return the shape of an image; raise ValueError if the shape or ``levels`` is out of range."""
-    channels, height, width = check_sizes(source, "shape", shape, length=3)
-    check_size(source, "levels", levels, least=2, most=MOST_LEVELS)
+def check_event(shape: object, levels: object, source: str) -> tuple[int, ...]:
+    """Return the shape of a row; raise ValueError if the shape or ``levels`` is out of range."""
+    sizes = check_sizes(source, "shape", shape)
+    if levels is not None:
+        check_size(source, "levels", levels, least=2, most=MOST_LEVELS)
 
-    if channels * height * width > LARGEST_IMAGE:
+    if prod(sizes) > LARGEST_EVENT:
         raise ValueError(
-            f"{source} expects images of at most {LARGEST_IMAGE} elements; got {channels} x "
-            f"{height} x {width}. Scale them down."
+            f"{source} expects data of at most {LARGEST_EVENT} elements; got shape {sizes}. Scale "
+            f"images down."
         )
-    return channels, height, width
+    return sizes

@@ -71,12 +71,20 @@ class Training:
         compile: If true, `torch.compile` makes one graph of the flow or the causal network for
             the training steps; the default is false. The first step then takes minutes, which is
             announced; this should be used for long runs (see the benchmark ``bench_compile``), and
-            requires one process.
-        initial_images: Training images used for the data-dependent initialisation.
+            requires one process and ``accumulate`` of 1.
+        accumulate: Parts into which each process divides a batch, one after another, to use less
+            memory; the gradient of all parts is that of the batch up to rounding.
+        initial_images: Training rows used for the data-dependent initialisation; 0 keeps the
+            weights as they are, for a model that is already trained.
         flip: If true, mirror training images at random.
         validate_every: Steps between validations, and between checkpoints.
         validate_on: Largest count of validation images used in a validation and at the end of a
             run; the default `None` uses all.
+        patience: Optional count of validations without a new lowest loss after which the run ends.
+        checkpoint_minutes: Optional training time between checkpoints, in addition to those after
+            each validation.
+        sample_every: Optional count of validations between pictures of samples, which `fit` writes
+            into the folder ``samples`` of the run.
         elbo: See `Elbo`.
     """
 
@@ -94,15 +102,29 @@ class Training:
     precision: Literal["float32", "bf16"] = "float32"
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     compile: bool = False
+    accumulate: int = 1
     initial_images: int = 256
     flip: bool = False
     validate_every: int = 500
     validate_on: int | None = 1000
+    patience: int | None = None
+    checkpoint_minutes: float | None = None
+    sample_every: int | None = None
     elbo: Elbo = field(default_factory=Elbo)
 
     def __post_init__(self) -> None:
         self._expect(
-            ("steps", "batch_size", "initial_images", "validate_every", "validate_on", "minutes"),
+            (
+                "steps",
+                "minutes",
+                "batch_size",
+                "accumulate",
+                "validate_every",
+                "validate_on",
+                "patience",
+                "checkpoint_minutes",
+                "sample_every",
+            ),
             lambda n: 0 < n <= MOST_STEPS,
             f"a positive number of at most {MOST_STEPS}",
         )
@@ -111,12 +133,40 @@ class Training:
         )
         self._expect(("weight_decay",), lambda n: 0 <= n < math.inf, "0 or more")
         self._expect(
-            ("warmup_steps",),
+            ("warmup_steps", "initial_images"),
             lambda n: 0 <= n <= MOST_STEPS,
             f"0 or more, and at most {MOST_STEPS}",
         )
         self._expect(("ema_decay",), lambda n: 0 <= n < 1, "a number in [0, 1)")
         self._expect(("betas",), lambda pair: all(0 <= n < 1 for n in pair), "numbers in [0, 1)")
+
+    def budget_fraction(self, step: int, seconds: float) -> float:
+        """Return the used fraction of the budget: of steps or of minutes, whichever is larger.
+
+        Args:
+            step: Optimiser steps taken.
+            seconds: Training time.
+        """
+        steps = step / self.steps
+        if self.minutes is None:
+            return steps
+        return max(steps, seconds / (60 * self.minutes))
+
+    def learning_rate_factor(self, step: int, seconds: float) -> float:
+        """Return the factor on the peak learning rate: warm-up, then decay over the budget.
+
+        Args:
+            step: Optimiser steps taken.
+            seconds: Training time.
+        """
+        warmup = 1.0
+        if self.warmup_steps:
+            warmup = min(1.0, (step + 1) / self.warmup_steps)
+        if self.decay == "constant":
+            return warmup
+
+        used = min(1.0, self.budget_fraction(step, seconds))
+        return warmup * 0.5 * (1 + math.cos(math.pi * used))
 
     def _expect(self, names: Iterable[str], holds: Callable[[Any], bool], expected: str) -> None:
         for name in names:

@@ -1,19 +1,33 @@
-"""Lightning callbacks for the user of a terminal: the progress bar, and signals that end a run."""
+"""The parts of a run that a person sees: sizes and times, progress, pictures, logs, signals."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import lightning.pytorch as lightning
+import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from pyro_exact.train.budget import budget_fraction
+from pyro_exact.checks import check_choice
+from pyro_exact.data import Dataset
+from pyro_exact.models import GenerativeModel
+from pyro_exact.models.generative_model import evaluating
+from pyro_exact.plots import save_grids
+from pyro_exact.recipes import Training
+from pyro_exact.train.run_record import RunRecord
+
+Logger = Literal["tensorboard", "csv", "none"]
+
+SAMPLES = 16  # images in a picture of samples
+MEASURED = 4  # steps whose time is measured
 
 _STOPPING = (
     b"\nStopping after this step. The same again stops at once, and loses what was not saved.\n"
@@ -41,13 +55,148 @@ class Progress(TQDMProgressBar):
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: Any) -> dict[str, Any]:
         # Called only when the bar is drawn. `LightningModule.log` would cost time in each step.
-        return {**super().get_metrics(trainer, pl_module), "bits/dim": pl_module.loss.item()}
+        run: RunRecord = pl_module.run
+        loss = run.reported(pl_module.loss.item())
+        metrics = {**super().get_metrics(trainer, pl_module), run.reported_unit: loss}
+        return {name: value for name, value in metrics.items() if name != "v_num"}
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *rest: Any) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         step = trainer.global_step
-        used = budget_fraction(pl_module.settings, step, pl_module.run.seconds)
+        if step == 0:  # the first parts of a batch
+            return
+        used = pl_module.settings.budget_fraction(step, pl_module.run.seconds)
         self.train_progress_bar.total = round(step / used)
-        super().on_train_batch_end(trainer, pl_module, *rest)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, step - 1)
+
+
+class Announcement(Callback):
+    """Prints the size of a model, then the time of a step, and the time that the budget takes.
+
+    The first step is not measured, because it allocates memory and may compile.
+    """
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._first, self._started = trainer.global_step, 0.0
+        if trainer.is_global_zero:
+            print(_size(pl_module.model, pl_module.run))
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
+        steps = trainer.global_step - self._first - 1
+        if steps == 0:
+            self._started = time.perf_counter()
+        elif steps == MEASURED and self._started and trainer.is_global_zero:
+            seconds = (time.perf_counter() - self._started) / steps
+            self._started = 0.0
+            print("\n" + _budget(seconds, trainer.global_step, pl_module.run))
+
+
+def _size(model: GenerativeModel, run: RunRecord) -> str:
+    """Return the parameters of a model, and the memory that they take in training, as text."""
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    count = sum(weight.numel() for weight in weights)
+    size = sum(weight.numel() * weight.element_size() for weight in weights)
+
+    # The weight, the gradient, two moments of the optimiser, and the average.
+    copies = 4 + (run.training.ema_decay is not None)
+    return (
+        f"{run.name}: {count:,} parameters, which take {_bytes(copies * size)} with gradients and "
+        f"optimiser. The layers of a batch of {run.training.batch_size} come on top."
+    )
+
+
+def _budget(seconds: float, step: int, run: RunRecord) -> str:
+    """Return the time of a step, and the time that is left of the budget, as text."""
+    left = seconds * (run.training.steps - step)
+    if run.training.minutes is not None:
+        left = min(left, 60 * run.training.minutes - run.seconds)
+
+    text = f"A step takes {_time(seconds)}: the run takes about {_time(max(left, 0))} more"
+    if torch.cuda.is_available():
+        text += f", and {_bytes(torch.cuda.max_memory_allocated())} of GPU memory"
+    return f"{text}. Validation comes on top."
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 2**20:,.1f} MiB" if size < 2**30 else f"{size / 2**30:,.1f} GiB"
+
+
+def _time(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{1000 * seconds:.1f} ms"
+
+
+def picture_of_samples(
+    data: Dataset, training: Training, folder: Path
+) -> Callable[[GenerativeModel, RunRecord], None] | None:
+    """Return a function that draws samples of a model every ``training.sample_every`` validations.
+
+    Args:
+        data: The training data, which must be images.
+        training: The settings; the result is `None` if they ask for no samples.
+        folder: The folder of the run; pictures are in its folder ``samples``.
+
+    Raises:
+        ValueError: If the data are not images.
+    """
+    every, levels = training.sample_every, data.levels
+    if every is None:
+        return None
+    if len(data.event_shape) != 3 or levels is None:
+        raise ValueError(
+            f"training.sample_every expects images with levels; got data of shape "
+            f"{data.event_shape}. Leave it out."
+        )
+
+    def look(model: GenerativeModel, run: RunRecord) -> None:
+        if len(run.curve["valid"]) % every:
+            return
+        with evaluating(model), torch.no_grad():
+            samples = _samples(model)
+        path = folder / "samples" / f"{run.curve['valid'][-1][0]:08d}.png"
+        save_grids({path.stem: samples.cpu()}, levels, path)
+
+    return look
+
+
+def _samples(model: GenerativeModel) -> torch.Tensor:
+    """Draw samples, in turn of each class of a class-conditional model."""
+    if model.classes is None:
+        return model.sample(SAMPLES)
+
+    device = next(model.parameters()).device
+    each = max(1, SAMPLES // model.classes)
+    drawn = model.condition(torch.arange(model.classes, device=device)).sample(each)
+    return drawn.flatten(0, 1)
+
+
+def make_logger(name: Logger, folder: Path) -> Any:
+    """Return a logger that writes into the folder ``logs`` of a run, or `False` for ``"none"``.
+
+    Args:
+        name: ``"tensorboard"``, ``"csv"`` or ``"none"``.
+        folder: The folder of the run.
+
+    Raises:
+        ValueError: If there is no such logger.
+        ModuleNotFoundError: If tensorboard is not installed.
+    """
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+    check_choice("fit", "logger", name, ("tensorboard", "csv", "none"))
+    if name == "csv":
+        return CSVLogger(folder, name="logs", flush_logs_every_n_steps=1)
+    if name == "tensorboard":
+        return TensorBoardLogger(folder, name="logs")
+    return False
 
 
 class Interrupts(Callback):

@@ -82,42 +82,106 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load_model(path: str | Path, device: str = "cpu") -> tuple[GenerativeModel, RunRecord]:
-    """Rebuild a model using a checkpoint alone.
+    """Rebuild a model of a recipe using a checkpoint alone.
 
     Use this function to load a trained model. When the run averaged the weights, the model has the
-    average.
+    average. For a model of one's own, use `load_weights`.
 
     Args:
         path: A checkpoint that `fit` wrote.
-        device: ``"cuda"``, ``"cpu"``, or ``"auto"``, which uses CUDA if available.
+        device: ``"cuda"``, ``"cpu"``, ``"mps"``, or ``"auto"``, which uses CUDA if available.
 
     Returns:
         The model in evaluation mode, and the record of the run.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: As `read_checkpoint`, or if the weights do not fit the recipe.
+        ValueError: As `read_checkpoint`, if the weights do not fit the recipe, or if the model is
+            not of a recipe.
+    """
+    run, weights = read_weights(path)
+    return rebuild(run, weights, path, device), run
+
+
+def rebuild(
+    run: RunRecord, weights: Mapping[str, Tensor], path: str | Path, device: str = "cpu"
+) -> GenerativeModel:
+    """Build the model of a run, and give it trained weights.
+
+    Args:
+        run: The record of the run.
+        weights: The weights by name, as in the state dict of the model.
+        path: The file that the weights come from; this name is used in errors.
+        device: ``"cuda"``, ``"cpu"``, ``"mps"``, or ``"auto"``, which uses CUDA if available.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        ValueError: If the weights do not fit the recipe, or the model is not of a recipe.
     """
     device = pick_device(device)
-    checkpoint = read_checkpoint(path)
-    run = RunRecord.from_dict(checkpoint[KEY], printable(path))
-    weights: Mapping[str, Tensor] = checkpoint["state_dict"]
-
-    def check(model: GenerativeModel) -> None:
-        expected = {_PREFIX + name: weight for name, weight in model.state_dict().items()}
-        _check_fit(expected, weights)
-
+    recipe = run.recipe
     try:
-        model = run.recipe.build(run.shape, run.levels, check=check)
-        check(model)
+        model = recipe.build(run.shape, run.levels, check=lambda model: _check_fit(model, weights))
+        _check_fit(model, weights)
     except (TooLargeError, DamagedError) as error:
         raise ValueError(
-            f"The weights in {printable(path)} do not fit its recipe {run.recipe.name!r}: "
+            f"The weights in {printable(path)} do not fit its recipe {recipe.name!r}: "
             f"{str(error).rstrip('.')}. It was written by another version, or edited; train again."
         ) from error
 
-    model.load_state_dict({name.removeprefix(_PREFIX): weight for name, weight in weights.items()})
-    return model.eval().to(device), run
+    model.load_state_dict(weights)
+    return model.eval().to(device)
+
+
+def load_weights(model: GenerativeModel, path: str | Path) -> RunRecord:
+    """Load the weights of a checkpoint into a model that was built by the same code.
+
+    Use this function for a model of one's own: a checkpoint holds weights and no code. When the run
+    averaged the weights, the model gets the average. If the weights do not fit, the model stays as
+    it is. A `Pair` has parameters after ``pair.prepare(batch)``.
+
+    Args:
+        model: The model, on any device.
+        path: A checkpoint that `fit` wrote.
+
+    Returns:
+        The record of the run.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: As `read_checkpoint`, or if the weights do not fit the model.
+    """
+    run, weights = read_weights(path)
+    check_fit(model, weights, f"The weights in {printable(path)}")
+    model.load_state_dict(weights)
+    return run
+
+
+def read_weights(path: str | Path) -> tuple[RunRecord, dict[str, Tensor]]:
+    """Return the record of a checkpoint, and the weights with the names that a model uses."""
+    checkpoint = read_checkpoint(path)
+    run = RunRecord.from_dict(checkpoint[KEY], printable(path))
+    weights = checkpoint["state_dict"]
+    return run, {name.removeprefix(_PREFIX): weight for name, weight in weights.items()}
+
+
+def check_fit(model: GenerativeModel, weights: Mapping[str, Tensor], source: str) -> None:
+    """Raise ValueError at the first weight that a model lacks, or has in another form.
+
+    Args:
+        model: The model.
+        weights: Names and tensors.
+        source: Description of the weights, used in the error.
+    """
+    try:
+        _check_fit(model, weights)
+    except DamagedError as error:
+        raise ValueError(
+            f"{source} expect the model of their run; got another {type(model).__name__}: {error}. "
+            f"Build the model with the code and the settings of the run."
+        ) from error
 
 
 def _contents(path: Path) -> dict[str, Any]:
@@ -152,8 +216,9 @@ def _unpickled(file: BinaryIO) -> object:
         raise DamagedError(f"it cannot be read ({reason})") from error
 
 
-def _check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+def _check_fit(model: GenerativeModel, weights: Mapping[str, Tensor]) -> None:
     """Raise DamagedError at the first weight that a model lacks, or has in another form."""
+    expected = model.state_dict()
     for name in [*expected, *weights]:
         field = printable(name)
         if name not in weights:

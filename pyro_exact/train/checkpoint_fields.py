@@ -59,9 +59,8 @@ def _check_all(checkpoint: dict[str, Any], fields: Mapping[str, Field]) -> None:
 
 
 def _is_averaged(run: Mapping[str, Any]) -> bool:
-    """Return whether the recipe of a run, which is not checked yet, asks for averaged weights."""
-    recipe = run.get("recipe")
-    training = recipe.get("training") if isinstance(recipe, Mapping) else None
+    """Return whether the settings of a run, which are not checked yet, ask for averaged weights."""
+    training = run.get("training")
     return isinstance(training, Mapping) and training.get("ema_decay") is not None
 
 

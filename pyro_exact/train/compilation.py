@@ -15,6 +15,7 @@ from pyro_exact.autoregressive import CausalNet
 from pyro_exact.transforms import Bijection
 from pyro_exact.transforms.inverse import Inverse
 
+_METHODS = ("transform", "invert", "forward")
 SECONDS_PER_MODULE = 0.5  # of compiling on one core: a rough value, only for the message
 
 
@@ -46,6 +47,12 @@ class Compilation(Callback):
             seconds = time.perf_counter() - self._started
             self.say(f"The first step, with compiling, took {seconds:.0f} s.")
             self._started = None
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Remove the compiled methods, so that the model can be copied and pickled."""
+        for part in compilable(pl_module.model):
+            for name in _METHODS:
+                vars(part).pop(name, None)
 
 
 def compile_parts(model: nn.Module) -> int:

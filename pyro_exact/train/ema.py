@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
@@ -30,6 +31,10 @@ class EMA(WeightAveraging):
 
     def on_train_end(self, *_: Any) -> None:
         """Keep the weights."""
+
+    def copy_to(self, module: lightning.LightningModule) -> None:
+        """Copy the average over the weights of a module, after training."""
+        self._copy_average_to_current(module)
 
 
 def ema_update(decay: float) -> Update:

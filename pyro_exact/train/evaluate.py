@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class Evaluation:
         bound: ``"exact"``, or the bound of the likelihood: ``"elbo"`` or
             ``"importance-weighted"``.
         k: Samples of the guide per image.
+        each: The score of each image in nats, (n,), float64, on the CPU.
     """
 
     nats: float
@@ -42,6 +43,7 @@ class Evaluation:
     dims: int
     bound: str
     k: int
+    each: Tensor = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         k = "" if self.bound == "exact" else f", k = {self.k}"
@@ -49,9 +51,22 @@ class Evaluation:
         bits = f"{self.bits_per_dim:.4f}{_error(self.standard_error, 4)}"
         return f"{bits} bits/dim ({self.bound}{k}, {images})"
 
+    def in_unit(self, unit: Unit) -> float:
+        """Return the score in a unit."""
+        return self.nats if unit == "nats" else self.bits_per_dim
+
     def in_nats(self) -> str:
         """Return the mean and the standard error in nats per image, as text."""
         return f"{self.nats:.2f}{_error(self.standard_error_nats, 2)} nats per image"
+
+    def in_words(self, unit: Unit) -> str:
+        """Return the score as text in a unit: nats of a row, or bits/dim and nats of an image."""
+        if unit == "bits/dim":
+            return f"{self}\n{self.in_nats()}"
+        k = "" if self.bound == "exact" else f", k = {self.k}"
+        rows = f"{self.images} row{'s' if self.images > 1 else ''}"
+        error = _error(self.standard_error_nats, 4)
+        return f"{self.nats:.4f}{error} nats per row ({self.bound}{k}, {rows})"
 
     def metric(self, unit: Unit) -> dict[str, Any]:
         """Return value, standard error and bound in a unit, for a result record."""
@@ -95,8 +110,8 @@ def evaluate(
         batch_size: Images or samples that are scored together; except for the noise, the
             result does not depend on it.
         seed: Seed of the guide's noise.
-        labels: The class of each image, for a class-conditional model; the score is then that of
-            -log p(x | class).
+        labels: The class or the context of each image, for a conditional model; the score is then
+            that of -log p(x | class).
 
     Raises:
         TypeError: If an argument has another type, for example an array instead of a tensor.
@@ -149,7 +164,12 @@ def _check_rows(images: Tensor, labels: Tensor | None) -> None:
         raise ValueError("evaluate expects at least one image; got none. Choose another split.")
 
     count = len(images)
-    if labels is not None and tuple(check_tensor("evaluate", "labels", labels).shape) != (count,):
+    if labels is None:
+        return
+
+    shape = tuple(check_tensor("evaluate", "labels", labels).shape)
+    contexts = labels.is_floating_point() and len(shape) == 2
+    if shape[:1] != (count,) or (len(shape) > 1 and not contexts):
         raise ValueError(
             f"evaluate expects labels of shape ({count},), one an image; got "
             f"{tuple(labels.shape)}. Pass the labels of these images."
@@ -197,7 +217,7 @@ def _summary(nats: Tensor, dims: int, bound: str, k: int) -> Evaluation:
     mean = nats.mean().item()
     error = nats.std().item() / math.sqrt(n) if n > 1 else None
     error_bits = None if error is None else error / bits
-    return Evaluation(mean, mean / bits, error_bits, error, n, dims, bound, k)
+    return Evaluation(mean, mean / bits, error_bits, error, n, dims, bound, k, nats)
 
 
 def _bound_name(model: GenerativeModel, k: int) -> str:

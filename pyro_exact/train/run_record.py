@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from pyro_exact.checks import check_number, check_size, shown
+from pyro_exact.checks import check_number, check_size, check_sizes, shown
 from pyro_exact.data import load
 from pyro_exact.provenance import commit, today
-from pyro_exact.recipes import Recipe
+from pyro_exact.recipes import Paper, Recipe, Training, Unit
 from pyro_exact.recipes.parsing import parse_kwargs
 from pyro_exact.recipes.plain import plain
-from pyro_exact.recipes.recipe import check_image
+from pyro_exact.recipes.recipe import MOST_LEVELS
 from pyro_exact.recipes.training import MOST_STEPS
 from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.evaluate import Evaluation
@@ -35,30 +35,43 @@ class RunRecord:
     callbacks and commands read it.
 
     Attributes:
-        recipe: The model, and the settings of the training.
-        shape: (C, H, W) of the images.
-        levels: Levels of a pixel.
-        data: Description of the images: name, shape and the size of each split.
-        seed: Seed of the weights, the order of the images and the noise.
+        name: Name of the recipe, or of the class of a model of one's own.
+        model: The registered builder and its settings, from which `load_model` rebuilds the model;
+            `None` for a model of one's own.
+        training: The settings of the training.
+        shape: Shape of a row of the data; (C, H, W) of an image.
+        levels: Values that an element can take; `None` for real elements.
+        unit: Unit of the loss and of the curve.
+        dataset: Name of the data set.
+        data: Description of the data: name, shape and the size of each split.
+        seed: Seed of the weights, the order of the rows and the noise.
         hardware: Name of the device.
-        source: Arguments of `pyro_exact.data.load` that load these images again; `None` for images
-            that came from elsewhere.
+        paper: The paper of the recipe.
+        source: Arguments of `pyro_exact.data.load` that load these data again; `None` for data that
+            came from elsewhere.
+        init_from: The checkpoint whose weights the run began with; `None` for new weights.
         commit: Commit of the checkout that contains this package.
         torch_version: Version of torch.
         step: Optimiser steps taken.
         seconds: Training time, including validation.
         clock: The clock of ``seconds``: ``"computing"`` or ``"wall"``; see `Training`.
-        curve: ``train`` and ``valid``: lists of (step, seconds, bits/dim).
+        curve: ``train`` and ``valid``: lists of (step, seconds, loss).
         recent: Losses of the last steps, which are not in the curve yet.
     """
 
-    recipe: Recipe
-    shape: tuple[int, int, int]
-    levels: int
+    name: str
+    model: Mapping[str, Any] | None
+    training: Training
+    shape: tuple[int, ...]
+    levels: int | None
+    unit: Unit
+    dataset: str
     data: str
     seed: int
     hardware: str
+    paper: Paper | None = None
     source: Mapping[str, Any] | None = None
+    init_from: str | None = None
     commit: str = field(default_factory=commit)
     torch_version: str = str(torch.__version__)
     step: int = 0
@@ -69,7 +82,9 @@ class RunRecord:
     recent: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        check_image(self.shape, self.levels, "a run")
+        check_sizes("a run", "shape", self.shape, length=len(self.shape))
+        if self.levels is not None:
+            check_size("a run", "levels", self.levels, least=2, most=MOST_LEVELS)
         check_size("a run", "seed", self.seed, least=0, most=LARGEST_SEED)
         check_size("a run", "step", self.step, least=0, most=MOST_STEPS)
         check_number("a run", "seconds", self.seconds, least=0)
@@ -78,22 +93,88 @@ class RunRecord:
                 f"a run expects clock as one of {', '.join(CLOCKS)}; got {shown(self.clock)}. "
                 f"Choose one."
             )
+        if self.model is not None:
+            self.recipe  # noqa: B018 (checks the settings of the model)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the run; ValueError for a model of one's own."""
+        if self.model is None:
+            raise ValueError(
+                f"A checkpoint of your own model, {self.name}, holds weights and no code; got a "
+                f"request for its recipe. Build the model in Python, and call "
+                f"train.load_weights(model, path)."
+            )
+        return Recipe(self.name, self.model, self.dataset, self.training, self.paper)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of the images; ValueError for other data."""
+        if len(self.shape) != 3:
+            raise ValueError(
+                f"This command expects a model of images; got one of data of shape {self.shape}. "
+                f"Use another checkpoint."
+            )
+        channels, height, width = self.shape
+        return channels, height, width
+
+    @property
+    def image_levels(self) -> int:
+        """Levels of a pixel; ValueError for real elements."""
+        if self.levels is None:
+            raise ValueError(
+                "This command expects a model of images with levels; got one of real elements. Use "
+                "another checkpoint."
+            )
+        return self.levels
+
+    @property
+    def nats_of_unit(self) -> float:
+        """Nats of a row for 1 in the unit of the loss: D log 2 for bits/dim."""
+        return prod(self.shape) * log(2) if self.unit == "bits/dim" else 1.0
+
+    @property
+    def reported_unit(self) -> Unit:
+        """The unit of the paper of the recipe, or that of the data."""
+        return self.unit if self.paper is None else self.paper.unit
+
+    def reported(self, loss: float) -> float:
+        """Return a loss in the unit that is reported."""
+        if self.reported_unit == self.unit:
+            return loss
+
+        per_bit = prod(self.shape) * log(2)
+        return loss * per_bit if self.reported_unit == "nats" else loss / per_bit
 
     # Training
     # ----------------------------------------------------------------------------------------------
 
-    def add_step(self, step: int, loss: float) -> None:
-        """Add the loss of a step; every tenth step, add the mean of the last ten to the curve."""
+    def add_step(self, step: int, loss: float) -> float | None:
+        """Add the loss of a step; every tenth step, add the mean of the last ten to the curve.
+
+        Returns:
+            The mean that was added to the curve, if any.
+        """
         self.step = step
         self.recent.append(loss)
-        if step % CURVE_EVERY == 0:
-            mean = sum(self.recent) / len(self.recent)
-            self.curve["train"].append([step, self.seconds, mean])
-            self.recent.clear()
+        if step % CURVE_EVERY:
+            return None
 
-    def add_validation(self, step: int, bits_per_dim: float) -> None:
+        mean = sum(self.recent) / len(self.recent)
+        self.curve["train"].append([step, self.seconds, mean])
+        self.recent.clear()
+        return mean
+
+    def add_validation(self, step: int, loss: float) -> None:
         """Add a validation loss to the curve."""
-        self.curve["valid"].append([step, self.seconds, bits_per_dim])
+        self.curve["valid"].append([step, self.seconds, loss])
+
+    def is_stuck(self) -> bool:
+        """Return whether the last validations, ``training.patience`` of them, found no new best."""
+        losses = [loss for _, _, loss in self.curve["valid"]]
+        if self.training.patience is None or not losses:
+            return False
+        return len(losses) - 1 - losses.index(min(losses)) >= self.training.patience
 
     def continue_from(self, earlier: RunRecord) -> None:
         """Take over the progress of the run that is continued."""
@@ -134,8 +215,10 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        shape, recipe = list(self.shape), self.recipe.to_dict()
-        return {**dataclasses.asdict(self), "shape": shape, "recipe": recipe}
+        values = dataclasses.asdict(self)
+        values["shape"] = list(self.shape)
+        values["training"]["betas"] = list(self.training.betas)
+        return values
 
     def result(self, data: Mapping[str, Any], score: Evaluation, parameters: int) -> dict[str, Any]:
         """Return the record of a result: a score, and everything that produced it.
@@ -149,14 +232,14 @@ class RunRecord:
             score: The score of these images.
             parameters: How many parameters were trained.
         """
-        recipe = self.recipe.to_dict()
-        unit = self.recipe.paper.unit if self.recipe.paper else "bits/dim"
+        values, model = self.to_dict(), self.model or {"name": self.name}
         return {
-            "recipe": self.recipe.name,
-            "model": recipe["model"]["name"],
-            "settings": recipe["model"],
-            "training": recipe["training"],
-            "paper": recipe["paper"],
+            "recipe": self.name,
+            "model": model["name"],
+            "settings": dict(model),
+            "training": values["training"],
+            "paper": values["paper"],
+            **({} if self.init_from is None else {"init_from": self.init_from}),
             "commit": self.commit,
             "seed": self.seed,
             "data": dict(data),
@@ -166,22 +249,18 @@ class RunRecord:
             "seconds": round(self.seconds, 1),
             "clock": self.clock,
             "parameters": parameters,
-            "metric": score.metric(unit),
-            "valid": self._validation_curve(unit),
-            "ema": self.recipe.training.ema_decay is not None,
+            "metric": score.metric(self.reported_unit),
+            "valid": [
+                [step, round(seconds, 1), self.reported(loss)]
+                for step, seconds, loss in self.curve["valid"]
+            ],
+            "ema": self.training.ema_decay is not None,
             "date": today(),
         }
 
-    def _validation_curve(self, unit: str) -> list[list[float]]:
-        # 1 bit/dim is D log 2 nats an image.
-        scale = prod(self.shape) * log(2) if unit == "nats" else 1.0
-        return [
-            [step, round(seconds, 1), bits * scale] for step, seconds, bits in self.curve["valid"]
-        ]
-
 
 def _check_curve(curve: object, name: str) -> None:
-    """Raise ValueError unless a curve is lists of (step, seconds, bits/dim) for both splits."""
+    """Raise ValueError unless a curve is lists of (step, seconds, loss) for both splits."""
     if not isinstance(curve, dict) or {*curve} != {"train", "valid"}:
         raise ValueError(
             f"{name} expects train and valid; got {shown(curve)}. Use another checkpoint."
@@ -189,7 +268,7 @@ def _check_curve(curve: object, name: str) -> None:
     for split, points in curve.items():
         if not isinstance(points, list) or not all(_is_point(point) for point in points):
             raise ValueError(
-                f"{name}: {split} expects a list of (step, seconds, bits/dim); got "
+                f"{name}: {split} expects a list of (step, seconds, loss); got "
                 f"{shown(points)}. Use another checkpoint."
             )
 

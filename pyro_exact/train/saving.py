@@ -1,8 +1,10 @@
-"""The callback that saves the last and the best state of a run."""
+"""The files of a run: checks before the start, and the last and the best checkpoint."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -12,8 +14,79 @@ import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
 
 from pyro_exact.files import atomic_write
-from pyro_exact.train.checkpoint import BEST, KEY, LAST, read_checkpoint
+from pyro_exact.models import GenerativeModel
+from pyro_exact.train.checkpoint import BEST, KEY, LAST, check_fit, read_checkpoint, read_weights
 from pyro_exact.train.run_record import RunRecord
+
+_BUDGET = (
+    "steps",
+    "minutes",
+    "validate_every",
+    "validate_on",
+    "patience",
+    "checkpoint_minutes",
+    "sample_every",
+)
+
+
+def check_start(run: RunRecord, model: GenerativeModel, last: Path, resume: bool) -> None:
+    """Raise an error if a run cannot start, or cannot continue from a checkpoint.
+
+    Args:
+        run: The record of the run.
+        model: The model to train.
+        last: Path of the last checkpoint.
+        resume: If true, the run should continue from this checkpoint. Budgets may differ;
+            everything else must agree.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint to continue from.
+        ValueError: If a new run would overwrite another run, or the checkpoint belongs to another
+            run; the differences are named.
+    """
+    if resume:
+        _check_same_run(run, model, last)
+        return
+
+    best = last.with_name(BEST)
+    if os.path.exists(last):
+        raise ValueError(
+            f"{last} exists. Continue from it with resume=True (--resume), or choose another "
+            f"folder (--out)."
+        )
+    if os.path.exists(best):
+        raise ValueError(
+            f"{best} exists, of a run whose last state is gone. Choose another folder (--out)."
+        )
+
+
+def _check_same_run(run: RunRecord, model: GenerativeModel, last: Path) -> None:
+    earlier, weights = read_weights(last)
+    found, wanted = _identity(earlier), _identity(run)
+    differences = [
+        f"{key} ({found.get(key)!r} there, {wanted.get(key)!r} here)"
+        for key in sorted({*found, *wanted})
+        if found.get(key) != wanted.get(key)
+    ]
+    if differences:
+        raise ValueError(
+            f"{last} is the checkpoint of another run, whose settings differ: "
+            f"{', '.join(differences)}. Resume with the same recipe, data and seed, or "
+            f"choose another folder (--out)."
+        )
+    check_fit(model, weights, f"The weights in {last}")
+
+
+def _identity(run: RunRecord) -> dict[str, Any]:
+    """Return the settings that must agree when a run continues another run."""
+    training = dataclasses.asdict(run.training)
+    for setting in _BUDGET:
+        del training[setting]
+
+    settings = {f"model.{name}": value for name, value in (run.model or {"name": run.name}).items()}
+    settings |= {f"training.{name}": value for name, value in training.items()}
+    settings |= {"data": run.data, "levels": run.levels, "seed": run.seed}
+    return {**settings, "init_from": run.init_from}
 
 
 class Checkpoints(Callback):
@@ -25,10 +98,13 @@ class Checkpoints(Callback):
 
     Args:
         folder: Folder of the two files, ``checkpoint.ckpt`` and ``best.ckpt``.
+        minutes: Optional training time after which the last state is saved again.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, minutes: float | None = None) -> None:
         self.last, self.best = folder / LAST, folder / BEST
+        self.seconds = math.inf if minutes is None else 60 * minutes
+        self._saved_at = 0.0  # training time of the last checkpoint
         self._saved: int | None = None  # step of the last checkpoint
         self._lowest = math.inf  # validation loss of the best checkpoint
 
@@ -36,7 +112,7 @@ class Checkpoints(Callback):
         run: RunRecord = pl_module.run
         if run.step == 0:
             return
-        self._saved = run.step
+        self._saved, self._saved_at = run.step, run.seconds
         self._lowest = _loss_of_best(self.best, run)
 
         loss = run.validation_loss(run.step)
@@ -45,11 +121,16 @@ class Checkpoints(Callback):
                 with atomic_write(self.best) as partial:
                     shutil.copyfile(self.last, partial)
             self._lowest = loss
-        elif self._lowest == math.inf:
+        elif self._lowest == math.inf and run.curve["valid"]:
             warnings.warn(
                 f"There is no {self.best} of this run: the best state from here on is kept.",
                 stacklevel=2,
             )
+
+    def save_when_due(self, trainer: lightning.Trainer, run: RunRecord) -> None:
+        """Save the last state if enough training time has passed; called after each step."""
+        if run.seconds - self._saved_at >= self.seconds:
+            self._save_last(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._save_last(trainer)
@@ -67,7 +148,8 @@ class Checkpoints(Callback):
     def _save_last(self, trainer: lightning.Trainer) -> None:
         if trainer.global_step != self._saved:
             trainer.save_checkpoint(self.last)
-            self._saved = trainer.global_step
+            module: Any = trainer.lightning_module
+            self._saved, self._saved_at = trainer.global_step, module.run.seconds
 
 
 def _loss_of_best(path: Path, run: RunRecord) -> float:
@@ -78,7 +160,7 @@ def _loss_of_best(path: Path, run: RunRecord) -> float:
         return math.inf
 
     loss = best.validation_loss(best.step)
-    of_this_run = [[step, bits] for step, _, bits in run.curve["valid"]]
+    of_this_run = [[step, loss] for step, _, loss in run.curve["valid"]]
     if loss is None or [best.step, loss] not in of_this_run:
         return math.inf
     return loss

@@ -10,6 +10,7 @@ from pyro_exact.transforms.block_autoregressive import BlockAutoregressive
 from pyro_exact.transforms.circular_spline import CircularSpline
 from pyro_exact.transforms.compose import Compose
 from pyro_exact.transforms.conditioned import Conditioned
+from pyro_exact.transforms.continuous_flow import ContinuousFlow
 from pyro_exact.transforms.conv1x1 import Conv1x1
 from pyro_exact.transforms.coupling import Coupling
 from pyro_exact.transforms.diagonal_affine import DiagonalAffine
@@ -24,6 +25,7 @@ from pyro_exact.transforms.householder import Householder
 from pyro_exact.transforms.interval import Interval
 from pyro_exact.transforms.inverse import Inverse
 from pyro_exact.transforms.lambert_w import LambertW
+from pyro_exact.transforms.limits import Limits
 from pyro_exact.transforms.linear_low_rank import LinearLowRank
 from pyro_exact.transforms.linear_lu import LinearLU
 from pyro_exact.transforms.linear_qr import LinearQR
@@ -57,6 +59,7 @@ from pyro_exact.transforms.sinh_arcsinh import SinhArcsinh
 from pyro_exact.transforms.soft_clip import SoftClip
 from pyro_exact.transforms.spline import Spline
 from pyro_exact.transforms.squeeze import Squeeze
+from pyro_exact.transforms.standardize import Standardize
 from pyro_exact.transforms.stock import Stock
 from pyro_exact.transforms.sum_of_squares import SumOfSquares
 from pyro_exact.transforms.sylvester import Sylvester
@@ -78,6 +81,7 @@ __all__ = [
     "Columns",
     "Compose",
     "Conditioned",
+    "ContinuousFlow",
     "Conv1x1",
     "Coupling",
     "DeepSigmoidal",
@@ -96,6 +100,7 @@ __all__ = [
     "Interval",
     "Inverse",
     "LambertW",
+    "Limits",
     "LinearLU",
     "LinearLowRank",
     "LinearQR",
@@ -123,6 +128,7 @@ __all__ = [
     "Softplus",
     "Spline",
     "Squeeze",
+    "Standardize",
     "Stock",
     "SumOfSquares",
     "Sylvester",

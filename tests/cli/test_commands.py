@@ -94,7 +94,7 @@ def test_train_leaves_what_the_other_commands_need(here, trained, run):
         ),
         (
             "sample out/checkpoint.ckpt --out samples.jpg",
-            "--out expects the name of a .png file; got 'samples.jpg'",
+            "--out expects the name of a .png, .npz, .npy or .csv file; got 'samples.jpg'",
         ),
     ],
 )
@@ -260,7 +260,7 @@ def test_train_and_sample_a_class_conditional_model(here, run, monkeypatch):
         ),
         (
             "evaluate out/checkpoint.ckpt --data toy.npz",
-            "toy, test expects a label for each image",
+            "toy, test expects a label for each row",
         ),
     ):
         code, _, err = run(*command.split())

@@ -74,7 +74,7 @@ def test_batches_of_all_ranks_partition_the_global_batch(plan, step, flip):
 def test_batches_keep_labels_beside_images_and_flips_mirror(plan, step):
     images, batch_size, _, seed = plan
     x, labels = Batches(
-        images, batch_size, seed, flip=True, labels=torch.arange(len(images))
+        images, batch_size, seed, flip=True, conditions=torch.arange(len(images))
     ).batch(step)
     assert x.dtype == torch.uint8
     for image, label in zip(x, labels, strict=True):
@@ -116,21 +116,24 @@ def test_batches_refuse_workers(monkeypatch):
     [
         (
             {"batch_size": 11},
-            r"batch_size \* world_size of at most 10, the number of images; got 11 \* 1. Lower",
+            r"batch_size \* world_size of at most 10, the number of rows; got 11 \* 1. Lower",
         ),
-        ({"batch_size": 6, "world_size": 2}, r"at most 10, the number of images; got 6 \* 2"),
+        ({"batch_size": 6, "world_size": 2}, r"at most 10, the number of rows; got 6 \* 2"),
         ({"batch_size": 0}, r"expects batch_size from 1 to .*; got 0"),
         ({"seed": -1}, r"expects seed from 0 to .*; got -1"),
         ({"start": -1}, r"expects start from 0 to .*; got -1"),
         ({"world_size": 0}, r"expects world_size from 1 to .*; got 0"),
         ({"rank": 2, "world_size": 2}, r"expects rank from 0 to 1; got 2"),
-        ({"images": pixels(10, 2, 2)}, r"expects images of shape \(N, C, H, W\); got \(10, 2, 2\)"),
-        ({"labels": torch.arange(9)}, r"expects labels of shape \(10,\), one an image; got \(9,\)"),
+        (
+            {"rows": pixels(10, 2, 2), "flip": True},
+            r"expects images of shape \(N, C, H, W\) for flip; got \(10, 2, 2\)",
+        ),
+        ({"conditions": torch.arange(9)}, r"expects 10 conditions, one a row; got shape \(9,\)"),
     ],
 )
 def test_batches_name_what_is_wrong(change, match):
     with pytest.raises(ValueError, match=match):
-        Batches(**({"images": pixels(10, 1, 2, 2), "batch_size": 2, "seed": 0} | change))
+        Batches(**({"rows": pixels(10, 1, 2, 2), "batch_size": 2, "seed": 0} | change))
 
 
 def test_batches_refuse_a_start_set_below_zero():

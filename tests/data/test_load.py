@@ -20,12 +20,12 @@ from pyro_exact.data import load
         (
             {"name": ""},
             ValueError,
-            r"load expects the name of a data set, an .npz file or a folder; got ''",
+            r"load expects the name of a data set, a file or a folder; got ''",
         ),
         (
             {"name": "no/such/folder"},
             FileNotFoundError,
-            r"no/such/folder: load expects an .npz file or a folder of images; got neither",
+            r"no/such/folder: load expects a table, an .npz file or a folder of images; got none",
         ),
         ({"name": "absent.npz"}, FileNotFoundError, r"absent.npz: no such file"),
         ({"name": "mnist"}, ValueError, r"mnist expects root, the folder .* \(--data-root\)"),

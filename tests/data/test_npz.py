@@ -50,8 +50,8 @@ def test_npz_of_vectors(tmp_path):
             test=rows_of_bits[8:],
         )
     )
-    assert repr(images) == "Images('bits', shape=(1, 1, 5), levels=2, train=6, valid=2, test=2)"
-    assert np.array_equal(images.train.flatten(1), rows_of_bits[:6])
+    assert repr(images) == "ArrayDataset('bits', shape=(5,), levels=2, train=6, valid=2, test=2)"
+    assert np.array_equal(images.train, rows_of_bits[:6])
 
 
 def test_npz_keeps_valid_and_labels(tmp_path):

@@ -38,7 +38,25 @@ def recipe(model=None, **training):
 
 
 def fit(settings, folder, **options):
-    return train.fit(settings, images(), folder, **{"progress": False, "device": "cpu", **options})
+    options = {"progress": False, "device": "cpu", **options}
+    return train.fit(settings, images(), out=folder, **options)
+
+
+def record(settings, shape=(1, 4, 4), levels=LEVELS, seed=0):
+    """The record of a run of a recipe that has not begun."""
+    return train.RunRecord(
+        name=settings.name,
+        model=settings.filled().model,
+        training=settings.training,
+        shape=shape,
+        levels=levels,
+        unit="bits/dim",
+        dataset=settings.data,
+        data="",
+        seed=seed,
+        hardware="",
+        paper=settings.paper,
+    )
 
 
 def contents(folder, name=train.LAST):

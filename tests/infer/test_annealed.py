@@ -12,7 +12,7 @@ from pyro_exact.data import Images
 from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
 from pyro_exact.recipes import Elbo, Recipe, Training, load_recipe
 from pyro_exact.train import fit
-from pyro_exact.train.elbo import training_elbo
+from pyro_exact.train.lightning_module import training_elbo
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -97,9 +97,11 @@ def test_annealed_weight_goes_on_in_a_resumed_run(tmp_path):
         )
         for steps in (4, 2)
     )
-    expected = fit(whole, images, tmp_path / "whole", progress=False).state_dict()
-    fit(half, images, tmp_path / "parts", progress=False)
-    found = fit(whole, images, tmp_path / "parts", resume=True, progress=False).state_dict()
+    expected = fit(whole, images, out=tmp_path / "whole", progress=False).model.state_dict()
+    fit(half, images, out=tmp_path / "parts", progress=False)
+    found = fit(
+        whole, images, out=tmp_path / "parts", resume=True, progress=False
+    ).model.state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
@@ -118,6 +120,7 @@ def test_annealed_loss_leaves_an_exact_model_alone(tmp_path):
     recipe = load_recipe("nade_mnist").changed({}, {"elbo": {"anneal": "kl"}})
     images = Images("bits", *(bits(4, (1, 4, 4)).byte() for _ in range(3)), levels=2)
     with pytest.raises(
-        ValueError, match=r"training\.elbo is for models with latents; nade has an exact likelihood"
+        ValueError,
+        match=r"training\.elbo is for models with latents; this Density has an exact likelihood",
     ):
-        fit(recipe, images, tmp_path)
+        fit(recipe, images, out=tmp_path)

@@ -12,7 +12,7 @@ from pyro_exact.infer.free_bits import by_channel
 from pyro_exact.models import iaf_vae
 from pyro_exact.recipes import Elbo, Recipe, Training
 from pyro_exact.train import evaluate, fit
-from pyro_exact.train.elbo import training_elbo
+from pyro_exact.train.lightning_module import training_elbo
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -96,7 +96,7 @@ def test_free_bits_train_by_fit(tmp_path):
     model = fit(
         Recipe("toy", settings, "toy", training),
         Images("toy", *splits, levels=LEVELS),
-        tmp_path,
+        out=tmp_path,
         progress=False,
-    )
+    ).model
     assert evaluate(model, splits[2]).bits_per_dim < 10

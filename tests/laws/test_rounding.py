@@ -27,6 +27,7 @@ from pyro_exact.transforms import (
     Exponential,
     Halves,
     Interval,
+    Limits,
     LinearLU,
     LinearQR,
     LinearSVD,
@@ -150,7 +151,7 @@ def bearable(case, layer, context_dim, std, size):
         return min(std, 1.0), size  # three layers in a row scale their outputs by exp(3 l)
     if any(isinstance(part, (MatrixExponential, PeriodicConv)) for part in parts):
         return min(std, case.std), size  # the condition of an exponential is exponential too
-    if any(isinstance(part, (Exponential, Interval, Softplus)) for part in parts):
+    if any(isinstance(part, (Exponential, Interval, Limits, Softplus)) for part in parts):
         return std, min(size, 1.0)  # an exponential overflows, and the ends of a range are exact
     if any(isinstance(part, (Conv1x1, LinearLU, LinearQR, LinearSVD)) for part in parts):
         return min(

@@ -102,14 +102,14 @@ def test_conv_draw_recurrence_is_that_of_the_paper():
 
     pixels = 2 * x / (LEVELS - 1) - 1
     r = mine.first_canvas.expand(4, 6, 4, 6)
-    h_e = c_e = h_d = c_d = torch.zeros(4, 4, 2, 3)
+    h_e = c_e = h_d = c_d = torch.zeros(4, 4, 2, 3)  # of four images
     for step in range(1, 4):
         site = f"z{step}_1"
         z = guide.nodes[site]["value"]
         prior = joint.nodes[site]["fn"].base_dist
         mean, log_std = layer.to_prior(h_d).chunk(2, dim=1)
-        assert_close(prior.loc, mean.expand_as(prior.loc))
-        assert_close(prior.scale.log(), log_std.expand_as(prior.scale))
+        assert_close(prior.loc.expand_as(mean), mean)
+        assert_close(prior.scale.log().expand_as(mean), log_std)
 
         error = pixels - r[:, :3]
         seen = mine.read_image(torch.cat((pixels, error), 1)).relu()

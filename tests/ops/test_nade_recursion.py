@@ -10,9 +10,9 @@ pytestmark = pytest.mark.usefixtures("double")
 
 
 def inputs(num_params):
-    x = (torch.rand(6, 5) < 0.5).double()
-    x[:, 2] = 0  # a column that changes no hidden unit
-    sizes = (5, 7), (5, num_params, 7), (7,)
+    x = (torch.rand(6, 5, num_params) < 0.5).double()
+    x[:, 2] = 0  # a dimension that changes no hidden unit
+    sizes = (5, num_params, 7), (5, num_params, 7), (7,)
     return [part.requires_grad_() for part in (x, *(torch.randn(size) for size in sizes))]
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pyro_exact.cli.parser import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 
 PACKAGE = ROOT / "pyro_exact"
@@ -19,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A package or module imports only what stands before it in this list, the order of
 # docs/architecture.md: tensors, layers, distributions, networks, builders; then images, models of
-# them, what to train, how, and
+# them, what to train, pictures, how to train (with pictures of samples), and
 # how to look at it.
 ORDER = [
     "checks",
@@ -38,9 +40,10 @@ ORDER = [
     "testing",
     "infer",
     "recipes",
-    "train",
     "plots",
+    "train",
     "diagnostics",
+    "pretrained",
     "cli",
 ]
 
@@ -164,7 +167,7 @@ def test_imports_are_light(tmp_path, modules, late):
 SAID = [
     (
         "--help",
-        "{train,evaluate,sample,complete,interpolate,reconstruct,diagnose,recipes,demo}",
+        ",".join(COMMANDS),
     ),
     ("--version", "0.1"),
     ("recipes", "glow_cifar10"),
@@ -227,7 +230,7 @@ def test_wheel_carries_every_file(installed):
         return {
             str(f.relative_to(folder))
             for f in folder.rglob("*")
-            if f.suffix in {".py", ".yaml", ".typed"}
+            if f.suffix in {".py", ".yaml", ".typed", ".json", ".safetensors"}
         }
 
     assert files(installed / "pyro_exact") == files(PACKAGE)

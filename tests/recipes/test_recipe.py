@@ -11,6 +11,7 @@ from pyro_exact.recipes import Recipe, Training, load_recipe, recipe_names
 from pyro_exact.recipes.allowance import rehearse
 from pyro_exact.recipes.models import MODELS
 from pyro_exact.recipes.parsing import parse_kwargs
+from pyro_exact.recipes.tables import TableEntry
 from pyro_exact.recipes.training import caution
 
 SHAPES = {
@@ -20,7 +21,9 @@ SHAPES = {
     "imagenet32.npz": ((3, 32, 32), 256),
     "imagenet64.npz": ((3, 64, 64), 256),
     "mnist": ((1, 28, 28), 256),
-    "nltcs.npz": ((1, 1, 16), 2),
+    "nltcs.npz": ((16,), 2),
+    **dict.fromkeys(["breast_cancer", "bsds300", "gas", "hepmass", "miniboone"], ((5,), None)),
+    "power": ((6,), None),
 }
 
 SMALL = {
@@ -58,6 +61,8 @@ SMALL = {
     "iaf_vae": {"latent_channels": 2, "width": 4, "depth": 1},
     "image_transformer": {"width": 4, "depth": 1, "heads": 1, "head_dim": 2, "dense_width": 4},
     "made": {"hidden_dims": [4]},
+    "maf": {"layers": 2, "hidden_dims": [8]},
+    "mixture": {"components": 2, "layers": 1, "hidden_dims": [8]},
     "multiscale_pixel_cnn": {
         "width": 2,
         "depth": 1,
@@ -68,6 +73,7 @@ SMALL = {
     },
     "nade": {"width": 4},
     "nice": {},
+    "nsf": {"layers": 1, "hidden_dims": [8]},
     "pixel_cnn": {"width": 2, "depth": 1, "head_width": 2},
     "pixel_cnn_pp": {"width": 2, "depth": 1, "components": 1},
     "pixel_vae": {
@@ -80,6 +86,7 @@ SMALL = {
     },
     "pixel_snail": {"width": 4, "depth": 1, "resnets": 1, "key_dim": 2, "components": 1},
     "real_nvp": {"width": 4, "depth": 1},
+    "real_nvp_table": {"layers": 2, "hidden_dims": [4]},
     "row_lstm": {"width": 2, "depth": 1, "head_width": 2},
     "tarflow": {"layers": 1, "depth": 1, "width": 4, "heads": 1},
 }
@@ -307,7 +314,8 @@ def test_parse_kwargs_of_a_function():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_recipe_of_every_model_can_be_rehearsed_without_a_trace(name):
-    build = functools.partial(MODELS[name].build, (1, 24, 24), 2, **SMALL[name])
+    shape = (5,) if isinstance(MODELS[name], TableEntry) else (1, 24, 24)
+    build = functools.partial(MODELS[name].build, shape, 2, **SMALL[name])
     torch.manual_seed(0)
     _, taken = rehearse(build, name)
     torch.manual_seed(0)

@@ -38,7 +38,7 @@ from registry.models import (
     two_level_vae,
     vae,
 )
-from registry.transforms import TRANSFORMS
+from registry.transforms import TO_TOLERANCE, TRANSFORMS
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -48,6 +48,7 @@ __all__ = [
     "NETS",
     "PARTITIONS",
     "SHUFFLED",
+    "TO_TOLERANCE",
     "TRANSFORMS",
     "Case",
     "ModelCase",

@@ -66,8 +66,12 @@ NETS: dict[str, Callable[[], CausalNet]] = {
         DeepNADE(13, (20, 20), orders=2), torch.arange(13) % 4 == 2
     ),
     "ConvNADE": lambda: ConvNADE((1, 2, 5), 4, [2], (15,)),
+    "ConvNADE categorical": lambda: ConvNADE(
+        (1, 2, 2), 4, [2], (15,), likelihood=CategoricalLikelihood(4)
+    ),
     "ConvNADE ensemble": lambda: ConvNADE((1, 3, 3), 4, [2, 2], (15, 15), orders=2),
     "DeepNADE": lambda: DeepNADE(10, (20, 20)),
+    "DeepNADE categorical": lambda: DeepNADE(3, (9, 9), likelihood=CategoricalLikelihood(4)),
     "DeepNADE ensemble": lambda: DeepNADE(10, (20, 20, 20), orders=3, seed=5),
     "DeepNADE image": lambda: DeepNADE((1, 2, 5), (20,)),
     "DeepNADE of one site": lambda: DeepNADE(1, (3, 3)),
@@ -119,6 +123,7 @@ NETS: dict[str, Callable[[], CausalNet]] = {
         head_width=16,
     ),
     "NADE": lambda: NADE(10, 7),
+    "NADE categorical": lambda: NADE(3, 7, [1, 2, 0], CategoricalLikelihood(4)),
     "NADE image": lambda: NADE((1, 2, 5), 7, SHUFFLED),
     "NADE of one site": lambda: NADE(1, 3),
     "PixelCNN": lambda: PixelCNN((1, 5, 2), 2, width=4, depth=2, head_width=5),

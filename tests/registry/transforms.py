@@ -9,6 +9,7 @@ from pyro_exact.flows import (
     bnaf,
     bounded,
     circular_spline,
+    cnf,
     constrained,
     couplings,
     gaussianization,
@@ -42,6 +43,7 @@ from pyro_exact.transforms import (
     CircularSpline,
     Columns,
     Compose,
+    ContinuousFlow,
     Conv1x1,
     DeepSigmoidal,
     DenseSigmoidal,
@@ -57,6 +59,7 @@ from pyro_exact.transforms import (
     Householder,
     Interval,
     LambertW,
+    Limits,
     LinearLowRank,
     LinearLU,
     LinearQR,
@@ -82,6 +85,7 @@ from pyro_exact.transforms import (
     Softplus,
     Spline,
     Squeeze,
+    Standardize,
     Stock,
     SumOfSquares,
     Sylvester,
@@ -104,6 +108,12 @@ from registry.layers import (
     small_real_nvp,
     small_spline_coupling,
     stack,
+)
+
+# Limits on both sides, on one side, and none.
+ENDS = (
+    torch.tensor([-1.0, -0.5, -torch.inf, -torch.inf]),
+    torch.tensor([2.0, torch.inf, 3.0, torch.inf]),
 )
 
 TRANSFORMS: dict[str, Case] = {
@@ -184,6 +194,9 @@ TRANSFORMS: dict[str, Case] = {
     "Radial": Case(lambda c: Radial(4, c), (4,), True),
     "Radial long": Case(lambda c: Radial(3, c, layers=3), (3,), True),
     "Radial of one number": Case(lambda c: Radial(1, c), (1,), True),
+    "Standardize": Case(
+        lambda c: Standardize(torch.tensor([-1.0, 0.0, 4.0]), torch.tensor([0.5, 1.0, 3.0])), (3,)
+    ),
     "FixedAffine": Case(lambda c: FixedAffine(-0.25, 0.5), (1, 2, 2)),
     "Squeeze": Case(lambda c: Squeeze(), (2, 4, 2)),
     "Squeeze by 3": Case(lambda c: Squeeze(3), (1, 3, 6)),
@@ -273,6 +286,8 @@ TRANSFORMS |= {
     "HaarSqueeze": Case(lambda c: HaarSqueeze(), (2, 4, 2)),
     "Interval": Case(lambda c: Interval(-1.0, 2.0, 3), (3,)),
     "Interval inv": Case(lambda c: Interval(0.0, 1.0, (1, 2)).inv, (1, 2), draw=torch.rand),
+    "Limits": Case(lambda c: Limits(*ENDS), (4,)),
+    "Limits inv": Case(lambda c: Limits(*ENDS).inv, (4,), draw=torch.rand),
     "LinearLowRank": Case(lambda c: LinearLowRank(5, 2, c), (5,), True),
     "LinearLowRank of full rank": Case(lambda c: LinearLowRank(3, 3, c), (3,), True),
     "LinearQR": Case(lambda c: LinearQR(4, context_dim=c), (4,), True),
@@ -332,8 +347,17 @@ TRANSFORMS |= {
         std=0.2,
     ),
     "gaussianization": Case(lambda c: gaussianization(3, 2, 3, c), (3,), True, std=0.2),
+    "maf of a graph": Case(
+        lambda c: maf(3, 2, (6,), c, adjacency=[[0, 0, 1], [1, 0, 1], [0, 0, 0]]), (3,), True
+    ),
     "naf": Case(lambda c: naf(3, 1, 4, 1, 1, (6,), c), (3,), True, std=0.2),
     "naf dense": Case(lambda c: naf(2, 1, 2, 2, 3, (6,), c), (2,), True, std=0.2),
     "sos": Case(lambda c: sos(3, 1, 2, 2, 3.0, (6,), c), (3,), True, std=0.2),
     "umnn": Case(lambda c: umnn(3, 1, 3, (4,), (6,), c), (3,), True, std=0.2),
+}
+
+# Exact only to the tolerance of a solver: tests/transforms/test_continuous_flow.py has the laws.
+TO_TOLERANCE: dict[str, Case] = {
+    "ContinuousFlow": Case(lambda c: ContinuousFlow(3, (6,), c), (3,), True),
+    "cnf": Case(lambda c: cnf(3, (6,), c), (3,), True),
 }

@@ -31,7 +31,11 @@ def whole(tmp_path_factory):
     pixels = torch.randint(4, (32, 1, 4, 4), dtype=torch.uint8)
     images = data.Images("toy", train=pixels, valid=pixels[:8], test=pixels[:8], levels=4)
     train.fit(
-        recipes.Recipe.from_dict(RECIPE, "the test"), images, folder, progress=False, device="cpu"
+        recipes.Recipe.from_dict(RECIPE, "the test"),
+        images,
+        out=folder,
+        progress=False,
+        device="cpu",
     )
     return folder / train.LAST
 
@@ -154,19 +158,19 @@ def holding_itself():
         (lambda c: run_of(c).update(data=holding_itself()), r"pyro_exact\.data holds more values"),
         (lambda c: run_of(c).update(data="x" * 10**6), "data expects at most 10000 characters"),
         (
-            lambda c: run_of(c)["recipe"].update(name="../../escape"),
+            lambda c: run_of(c).update(name="../../escape"),
             "a name that a folder can have|a folder can have",
         ),
         (
-            lambda c: run_of(c)["recipe"]["model"].update(width=10**4),
+            lambda c: run_of(c)["model"].update(width=10**4),
             "state_dict expects .* of shape .*10000.*; got",
         ),
         (
-            lambda c: run_of(c)["recipe"]["model"].update(width=10**6),
+            lambda c: run_of(c)["model"].update(width=10**6),
             "expects a weight of at most",
         ),
         (
-            lambda c: run_of(c)["recipe"]["model"].update(scales=10**9),
+            lambda c: run_of(c)["model"].update(scales=10**9),
             r"expects scales from 1 to \d+; got 10{9}\. Choose",
         ),
         (

@@ -38,7 +38,7 @@ def state(folder):
 def test_compiled_training_is_the_same_run(tmp_path, capsys, ema_decay):
     for name in ("plain", "compiled"):
         chosen = recipe(compile=name == "compiled", ema_decay=ema_decay)
-        fit(chosen, images(), tmp_path / name, progress=False)
+        fit(chosen, images(), out=tmp_path / name, progress=False)
     plain, compiled = state(tmp_path / "plain"), state(tmp_path / "compiled")
     assert list(plain) == list(compiled)
     torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)
@@ -48,9 +48,9 @@ def test_compiled_training_is_the_same_run(tmp_path, capsys, ema_decay):
 
 
 def test_compiled_training_resumes(tmp_path):
-    fit(recipe(compile=True), images(), tmp_path / "whole", progress=False)
-    fit(recipe(compile=True, steps=3), images(), tmp_path / "parts", progress=False)
-    fit(recipe(compile=True), images(), tmp_path / "parts", progress=False, resume=True)
+    fit(recipe(compile=True), images(), out=tmp_path / "whole", progress=False)
+    fit(recipe(compile=True, steps=3), images(), out=tmp_path / "parts", progress=False)
+    fit(recipe(compile=True), images(), out=tmp_path / "parts", progress=False, resume=True)
     whole, parts = state(tmp_path / "whole"), state(tmp_path / "parts")
     assert all(whole[name].equal(parts[name]) for name in whole)
 
@@ -78,4 +78,4 @@ def test_a_model_without_flow_or_causal_network_is_refused():
 
 def test_compilation_in_several_processes_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"training\.compile expects one process"):
-        fit(recipe(compile=True), images(), tmp_path, devices=2, device="cpu")
+        fit(recipe(compile=True), images(), out=tmp_path, devices=2, device="cpu")

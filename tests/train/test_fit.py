@@ -13,14 +13,13 @@ import pyro
 import pytest
 import torch
 import two_processes
-from helpers.runs import LEVELS, contents, curve, fit, images, recipe, same
+from helpers.runs import LEVELS, contents, curve, fit, images, recipe, record, same
 from pyro.distributions import Categorical
 from torch import nn
 
 from pyro_exact import data, models, recipes, train
 from pyro_exact.files import UnwritableError
 from pyro_exact.train import callbacks, data_module, lightning_module
-from pyro_exact.train.budget import learning_rate_factor
 from pyro_exact.train.lightning_module import TrainingModule
 from pyro_exact.transforms import Conv1x1
 
@@ -77,7 +76,7 @@ def test_run_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path, interr
     for key in ("state_dict", "current_model_state", "averaging_state"):
         assert same(a.get(key), b.get(key)), key
     assert same(a["optimizer_states"][0]["state"], b["optimizer_states"][0]["state"])
-    assert same(straight.state_dict(), resumed.state_dict())
+    assert same(straight.model.state_dict(), resumed.model.state_dict())
 
 
 def test_run_that_is_finished_is_resumed_with_a_larger_budget(tmp_path):
@@ -91,7 +90,7 @@ def test_run_that_is_finished_is_resumed_with_a_larger_budget(tmp_path):
 
 def test_run_that_is_finished_stays_as_it_is_when_resumed(copied):
     before = contents(copied)
-    model = fit(recipe(ema_decay=0.9), copied, resume=True)
+    model = fit(recipe(ema_decay=0.9), copied, resume=True).model
     assert same(
         before["state_dict"], {f"model.{name}": value for name, value in model.state_dict().items()}
     )
@@ -159,7 +158,7 @@ def test_run_keeps_the_average_of_the_weights(tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(TrainingModule, "on_train_batch_end", on_train_batch_end)
-    model = fit(recipe(ema_decay=0.9, steps=12), tmp_path)
+    model = fit(recipe(ema_decay=0.9, steps=12), tmp_path).model
     for name, value in model.state_dict().items():
         expected = seen[0][name]
         if name in dict(model.named_parameters()):
@@ -212,7 +211,7 @@ def labelled(labels=True):
 def test_class_conditional_model_learns_its_classes(tmp_path):
     images = labelled()
     settings = recipe({"context_dim": 2}, steps=40)
-    model = train.fit(settings, images, tmp_path, progress=False, device="cpu")
+    model = train.fit(settings, images, out=tmp_path, progress=False, device="cpu").model
     labels = train.labels_for(model, images, "valid")
     right, wrong = (
         train.evaluate(model, images.valid, labels=given) for given in (labels, 1 - labels)
@@ -225,12 +224,12 @@ def test_class_conditional_model_learns_its_classes(tmp_path):
 
 def test_class_conditional_model_needs_labels(tmp_path):
     with pytest.raises(
-        ValueError, match="toy, train expects a label for each image, for a model of 2 classes"
+        ValueError, match="toy, train expects a label for each row, for a model of 2 classes"
     ):
         train.fit(
             recipe({"context_dim": 2}),
             labelled(labels=False),
-            tmp_path,
+            out=tmp_path,
             progress=False,
             device="cpu",
         )
@@ -305,12 +304,12 @@ def test_run_in_bf16_stays_close_to_float32(tmp_path):
 def test_precision_of_products_is_that_of_the_recipe_while_it_trains(tmp_path, monkeypatch):
     found = set()
 
-    def bits_per_dim(task, batch):
+    def mean_loss(task, batch):
         found.add(torch.get_float32_matmul_precision())
         return loss(task, batch)
 
-    loss = TrainingModule.bits_per_dim
-    monkeypatch.setattr(TrainingModule, "bits_per_dim", bits_per_dim)
+    loss = TrainingModule.mean_loss
+    monkeypatch.setattr(TrainingModule, "mean_loss", mean_loss)
     fit(recipe(matmul_precision="medium", steps=2), tmp_path)
     assert found == {"medium"}
     assert torch.get_float32_matmul_precision() == "highest"
@@ -373,23 +372,21 @@ def test_run_goes_on_on_two_processes_as_on_one(tmp_path):
     ],
 )
 def test_learning_rate(settings, step, seconds, factor):
-    assert learning_rate_factor(recipes.Training(**settings), step, seconds) == pytest.approx(
-        factor
-    )
+    assert recipes.Training(**settings).learning_rate_factor(step, seconds) == pytest.approx(factor)
 
 
 @pytest.mark.parametrize(
     ("settings", "found", "message"),
     [
         (recipe(), images(size=5), r"multiples of 2\^scales = 2; got .*\(1, 5, 5\)"),
-        (recipe(batch_size=65), images(), "at most 64, the number of images; got 65"),
+        (recipe(batch_size=65), images(), "at most 64, the number of rows; got 65"),
     ],
 )
 def test_run_refuses_what_does_not_fit_the_recipe_before_anything_is_written(
     tmp_path, settings, found, message
 ):
     with pytest.raises(ValueError, match=message):
-        train.fit(settings, found, tmp_path / "out", progress=False)
+        train.fit(settings, found, out=tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -416,7 +413,7 @@ def test_run_has_nothing_to_resume(tmp_path):
 def test_run_does_not_resume_the_checkpoint_of_another(copied, settings, found, seed, message):
     before = (copied / train.LAST).read_bytes()
     with pytest.raises(ValueError, match=f"another run.*{message}"):
-        train.fit(settings, found, copied, seed, resume=True, progress=False)
+        train.fit(settings, found, out=copied, seed=seed, resume=True, progress=False)
     assert (copied / train.LAST).read_bytes() == before
 
 
@@ -439,7 +436,7 @@ def test_run_refuses_a_folder_without_permission(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["gpu", "tpu", pytest.param("cuda", id="absent")])
 def test_run_refuses_a_device_that_is_not_there(tmp_path, monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"device (expects auto, cpu or cuda|is cuda, but)"):
+    with pytest.raises(ValueError, match=r"device (expects auto, cpu, cuda or mps|is cuda, but)"):
         fit(recipe(), tmp_path / "out", device=name)
 
 
@@ -528,17 +525,20 @@ SEEDS = [{"seed": seed} for seed in ("a", None, 2**70, 1.5)]
     ("arguments", "message"),
     [
         *((seed, "fit expects seed .*; got") for seed in [*SEEDS, {"seed": -1}]),
-        ({"recipe": "glow_digits"}, "fit expects a Recipe; got str. Read one with load_recipe"),
-        ({"images": torch.zeros(3, 1, 4, 4)}, "fit expects Images; got Tensor. Use data.load"),
+        ({"model": "glow_digits"}, "fit expects a GenerativeModel or a Recipe; got str. Wrap"),
+        (
+            {"data": "digits"},
+            r"expects a tensor, an array, \(train, valid\), or a Dataset; got str",
+        ),
         ({"out": None}, "fit expects out as a string or a path; got None"),
         ({"devices": 0}, "fit expects devices from 1"),
         ({"nodes": 1.5}, "fit expects nodes as an integer"),
-        ({"device": "tpu"}, "device expects auto, cpu or cuda; got 'tpu'. Choose one"),
+        ({"device": "tpu"}, "device expects auto, cpu, cuda or mps; got 'tpu'. Choose one"),
     ],
 )
 def test_run_with_wrong_arguments_does_not_begin(tmp_path, arguments, message):
     with pytest.raises((TypeError, ValueError), match=message):
-        train.fit(**{"recipe": recipe(), "images": images(), "out": tmp_path, **arguments})
+        train.fit(**{"model": recipe(), "data": images(), "out": tmp_path, **arguments})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -546,11 +546,11 @@ def test_stock_svi_trains_the_same_loss(tmp_path):
     """The other door: one step of `SVI` and one of `fit` see the same loss for the same noise."""
     model = recipe().build((1, 4, 4), LEVELS)
     x = images().train[:8]
-    loss = TrainingModule(model, train.RunRecord(recipe(), (1, 4, 4), LEVELS, "", 0, ""), tmp_path)
+    loss = TrainingModule(model, record(recipe()), tmp_path)
     torch.manual_seed(1)
     stock = pyro.infer.Trace_ELBO().loss(model.model, model.guide, x) / (x.numel() * math.log(2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lightning_module, "_seed", lambda *_: torch.manual_seed(1))
         patch.setattr(TrainingModule, "global_step", 0)
         patch.setattr(TrainingModule, "global_rank", 0)
-        assert loss.bits_per_dim(x).item() == pytest.approx(stock, rel=1e-5)
+        assert loss.mean_loss(x).item() == pytest.approx(stock, rel=1e-5)

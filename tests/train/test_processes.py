@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.runs import fit, images, recipe
+from helpers.runs import fit, images, recipe, record
 
-from pyro_exact import recipes, train
+from pyro_exact import recipes
 from pyro_exact.models import GenerativeModel
 from pyro_exact.train.lightning_module import TrainingModule
 from pyro_exact.train.processes import fail_together
@@ -28,12 +28,12 @@ def an_order_agnostic_net() -> GenerativeModel:
 @pytest.mark.parametrize("make", [a_glow, an_order_agnostic_net])
 def test_processes_share_the_mean_loss_of_the_parts_of_a_batch(tmp_path, monkeypatch, make):
     model, x = make().train(), images().train[:8].clamp(max=1)
-    run = train.RunRecord(recipe(), (1, 4, 4), 4, "", 0, "")
-    whole = TrainingModule(model, run, tmp_path).bits_per_dim(x)
+    run = record(recipe())
+    whole = TrainingModule(model, run, tmp_path).mean_loss(x)
     parts = []
     for rank, part in enumerate(x.chunk(4)):
         monkeypatch.setattr(TrainingModule, "global_rank", rank)
-        parts.append(TrainingModule(model, run, tmp_path, processes=4).bits_per_dim(part))
+        parts.append(TrainingModule(model, run, tmp_path, processes=4).mean_loss(part))
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
 
 

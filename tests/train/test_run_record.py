@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import LEVELS, fit, images, recipe
+from helpers.runs import LEVELS, fit, images, recipe, record
 from pyro.distributions import Categorical
 from torch import nn
 
 from pyro_exact import models, recipes, train
 from pyro_exact.files import write_json
 from pyro_exact.provenance import commit, hardware
-from pyro_exact.train.run_record import RunRecord
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +70,10 @@ def test_run_record_is_what_the_page_of_results_wants(finished, tmp_path, make_r
 
 
 def test_run_record_curve_has_the_unit_of_its_metric(exact):
-    run = RunRecord(
-        recipes.load_recipe("nade_mnist"),
-        (1, 2, 3),
-        2,
-        "toy",
-        0,
-        "a machine",
-        curve={"valid": [[5, 1.23, 0.5]]},
-    )
-    record = run.result({}, train.evaluate(exact, images().test), 7)
-    assert record["valid"] == [[5, 1.2, pytest.approx(0.5 * 6 * math.log(2))]]
+    run = record(recipes.load_recipe("nade_mnist"), (1, 2, 3), 2)
+    run.curve["valid"].append([5, 1.23, 0.5])
+    result = run.result({}, train.evaluate(exact, images().test), 7)
+    assert result["valid"] == [[5, 1.2, pytest.approx(0.5 * 6 * math.log(2))]]
 
 
 def test_run_record_unit_is_that_of_the_paper(exact):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.causal_net import CausalNet, check_scalar_sites
+from pyro_exact.autoregressive.site_inputs import inputs_of_site, rows_of_levels, site_inputs
 from pyro_exact.checks import check_elements, check_size
 from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.orders import permutations
@@ -23,8 +24,11 @@ class NADE(CausalNet):
         \theta_{o_d} = b_d + V_d\, h_d, \qquad h_d = \sigma(a_d), \qquad
         a_1 = c, \quad a_{d+1} = a_d + W_d\, x_{o_d}
 
-    The parameter of a bit is the logit. The pre-activation :math:`a_d` is carried from each
-    dimension to the next, so that the probability of a vector, and a sample, cost :math:`O(D H)`.
+    The parameter of a bit is the logit. The input of a category, an element with more than two
+    levels, is one-hot, so that :math:`W_d` has a column for each level.
+
+    The pre-activation :math:`a_d` is carried from each dimension to the next, so that the
+    probability of a vector, and a sample, cost :math:`O(D H)`.
     The gradient carries it back: neither direction holds more than one hidden layer in memory.
     Second derivatives, and the transforms of `torch.func`, hold all D hidden layers.
 
@@ -37,6 +41,7 @@ class NADE(CausalNet):
         order: The order :math:`o`, a permutation of 0, ..., D - 1; by default the identity. Row
             :math:`d` of W, V and b belongs to the dimension at place d of the order.
         likelihood: Distribution of an element, as an object or by name; the default is Bernoulli.
+            Use `CategoricalLikelihood` for categories.
 
     Shape:
         - x: (\*batch, \*shape); theta: (\*batch, \*shape, likelihood.num_params).
@@ -70,14 +75,16 @@ class NADE(CausalNet):
         super().__init__(shape, check_scalar_sites("NADE", likelihood))
         num_params = likelihood.num_params
         width = check_size("NADE", "width", width)
-        check_elements("NADE", self.sites, num_params, width)
+        inputs = inputs_of_site(likelihood)
+        check_elements("NADE", self.sites, max(num_params, inputs), width)
 
         orders = permutations(range(self.sites) if order is None else order, self.sites, "NADE")
         if len(orders) > 1:
             raise ValueError(f"NADE expects one order; got {len(orders)}. MADE takes several.")
         self.register_buffer("order", orders[0])
 
-        self.W = nn.Parameter(0.01 * torch.randn(self.sites, width))
+        levels = () if inputs == 1 else (inputs,)
+        self.W = nn.Parameter(0.01 * torch.randn(self.sites, *levels, width))
         self.V = nn.Parameter(0.01 * torch.randn(self.sites, num_params, width))
         self.b = nn.Parameter(torch.zeros(self.sites, num_params))
         self.c = nn.Parameter(torch.zeros(width))
@@ -96,8 +103,10 @@ class NADE(CausalNet):
         inputs = flat.reshape(-1, self.sites).index_select(-1, self.order)
 
         # theta_d = b_d + V_d h_d, in the order of the network
+        one_hot = site_inputs(inputs, self.likelihood)
+        W = self.W.view(self.sites, one_hot.shape[-1], -1)
         with torch.autocast(x.device.type, enabled=False):
-            theta = nade_recursion(inputs, self.W, self.V, self.c) + self.b
+            theta = nade_recursion(one_hot, W, self.V, self.c) + self.b
 
         theta = theta.index_select(-2, self.order.argsort())
         return theta.view(*x.shape, self.likelihood.num_params)
@@ -119,7 +128,11 @@ class NADE(CausalNet):
 
         # a_d = a_{d-1} + W_{d-1} x_{d-1}
         if previous is not None:
-            a = torch.addcmul(a, previous, self.W[d - 1])
+            W = self.W[d - 1]
+            if W.dim() == 1:
+                a = torch.addcmul(a, previous, W)
+            else:
+                a = a + rows_of_levels(W, previous.squeeze(-1))
 
         # theta_d = b_d + V_d sigmoid(a_d)
         theta = F.linear(a.sigmoid(), self.V[d], self.b[d])

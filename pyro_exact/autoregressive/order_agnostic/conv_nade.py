@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_exact.autoregressive.order_agnostic.deep_nade import DeepNADE
 from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet, Orders
+from pyro_exact.autoregressive.site_inputs import inputs_of_site, site_inputs
 from pyro_exact.checks import LARGEST_COUNT, check_elements, check_size, check_sizes
 from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.conditioner import split_params
@@ -21,7 +22,8 @@ class ConvNADE(OrderAgnosticNet):
 
     .. math:: \theta_i = f([x \odot m; m])_i + g([x \odot m, m])_i
 
-    The convolutions :math:`f` see the mask :math:`m` as a second image. Valid convolutions make the
+    The convolutions :math:`f` see the mask :math:`m` as a second image, and an image for each level
+    of a category. Valid convolutions make the
     image smaller, and full convolutions with the same kernels bring it back; all but the last are
     followed by a ReLU. The companion :math:`g` is a `DeepNADE`. A step is a whole pass.
 
@@ -72,7 +74,7 @@ class ConvNADE(OrderAgnosticNet):
         check_elements(
             "ConvNADE",
             width,
-            max(width, 2 * self.event_shape[0]),
+            max(width, (inputs_of_site(likelihood) + 1) * self.event_shape[0]),
             *[max(kernels, default=1)] * 2,
         )
         shrunk = sum(kernel - 1 for kernel in kernels)
@@ -87,7 +89,8 @@ class ConvNADE(OrderAgnosticNet):
                 "convolutions."
             )
         channels, num_params = self.event_shape[0], likelihood.num_params
-        down = [2 * channels, *[width] * len(kernels)]
+        inputs = (inputs_of_site(likelihood) + 1) * channels
+        down = [inputs, *[width] * len(kernels)]
         up = [*[width] * len(kernels), channels * num_params]
 
         layers: list[nn.Module] = []
@@ -107,8 +110,9 @@ class ConvNADE(OrderAgnosticNet):
         x: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        known = mask.expand_as(x).to(x.dtype)
-        images = torch.cat((x * known, known), dim=-3)
+        known = mask.expand_as(x).to(x.dtype).unsqueeze(-4)
+        values = site_inputs(x, self.likelihood, dim=-4)
+        images = torch.cat((values * known, known), dim=-4).flatten(-4, -3)
         images = channels_last(images.reshape(-1, *images.shape[-3:]))
 
         # f + g

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.autoregressive.order_agnostic.net import Features, OrderAgnosticNet, Orders
+from pyro_exact.autoregressive.site_inputs import inputs_of_site, rows_of_levels, site_inputs
 from pyro_exact.checks import check_elements, check_sizes
 from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.dropout import Dropout
@@ -26,7 +28,8 @@ class DeepNADE(OrderAgnosticNet):
         \theta_i = b_i + V_i h^L, \qquad h^l = \mathrm{relu}(c^l + W^l h^{l-1}),
         \qquad h^0 = [x \odot m,\, 0.1\, m]
 
-    The parameter of a bit is the logit. The mask :math:`m` distinguishes an unknown zero from a
+    The parameter of a bit is the logit. The input of a category, an element with more than two
+    levels, is one-hot. The mask :math:`m` distinguishes an unknown zero from a
     known zero. Along an order, a new value adds a column of the weights to the first layer, and
     only the layers above are computed again. An ensemble of orders is the EoNADE of the paper.
 
@@ -80,14 +83,17 @@ class DeepNADE(OrderAgnosticNet):
                 "DeepNADE expects hidden_dims of at least one layer; got (). Give a width or more."
             )
         num_params = self.likelihood.num_params
-        for below, above in pairwise((2 * self.sites, *hidden_dims, self.sites * num_params)):
+        inputs = inputs_of_site(self.likelihood) + 1
+        sizes = inputs * self.sites, *hidden_dims, self.sites * num_params
+        for below, above in pairwise(sizes):
             check_elements("DeepNADE", below, above)
         self.hidden_dims = tuple(hidden_dims)
 
-        # W[0] is for the values, W[1] for the mask.
-        first = nn.Linear(2 * self.sites, hidden_dims[0])
-        by_input = first.weight.detach().T.unflatten(0, (2, self.sites))
-        self.W = nn.Parameter(by_input.contiguous())
+        # W[:-1] is for the values, W[-1] for the mask. Of the inputs of a site two at most are not
+        # zero, so that the scale is the scale of a layer of two inputs.
+        first = nn.Linear(inputs * self.sites, hidden_dims[0])
+        by_input = first.weight.detach().T.unflatten(0, (inputs, self.sites))
+        self.W = nn.Parameter((by_input * math.sqrt(inputs / 2)).contiguous())
         self.c = nn.Parameter(first.bias.detach())
         self.upper = nn.ModuleList(nn.Linear(*widths) for widths in pairwise(hidden_dims))
         self.dropout = Dropout(dropout)
@@ -110,9 +116,10 @@ class DeepNADE(OrderAgnosticNet):
         mask: Tensor,
     ) -> Features:
         # c^1 + W^1 [x * m, 0.1 m]
-        known = mask.expand_as(x).to(x.dtype)
-        inputs = torch.cat((x * known, MASK_SCALE * known), dim=-1)
-        return (F.linear(inputs, self.W.flatten(0, 1).T, self.c),)
+        known = mask.expand_as(x).to(x.dtype).unsqueeze(-2)
+        values = site_inputs(x, self.likelihood, dim=-2)
+        inputs = torch.cat((values * known, MASK_SCALE * known), dim=-2)
+        return (F.linear(inputs.flatten(-2), self.W.flatten(0, 1).T, self.c),)
 
     def observe(
         self,
@@ -121,9 +128,12 @@ class DeepNADE(OrderAgnosticNet):
         value: Tensor,
     ) -> Features:
         # One more value adds one column of W^1 for the value, and one for the mask.
-        of_value, of_mask = self.W.index_select(1, site).squeeze(1)
+        column = self.W.index_select(1, site).squeeze(1)
+        of_value, of_mask = column[:-1], column[-1]
         a = features[0] + MASK_SCALE * of_mask
-        return (torch.addcmul(a, value.unsqueeze(-1), of_value),)
+        if len(of_value) == 1:
+            return (torch.addcmul(a, value.unsqueeze(-1), of_value[0]),)
+        return (a + rows_of_levels(of_value, value),)
 
     def predict(
         self,

@@ -150,15 +150,13 @@ class HierarchicalPixelVAE(GenerativeModel):
         return self.likelihood_of(z1).sample(shared_noise=share_pixels)
 
     @torch.no_grad()
-    def decode(self, z1: Tensor) -> Tensor:
-        """Return a draw of x from p(x | z1) for each map."""
-        return self.likelihood_of(z1).sample()
-
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Return a draw from p(x | z1), using a draw of z1 from q(z1 | x)."""
+    def encode(self, x: Tensor) -> Tensor:
+        """Return a draw of the map z1 from q(z1 | x) for each datum."""
         self.check(x)
         z1 = self.posteriors_of(x)[1].sample()
-        z1 = check_output("HierarchicalPixelVAE.reconstruct", "the latent map", z1, self)
+        return check_output("HierarchicalPixelVAE.encode", "the latent map", z1, self)
 
-        return self.decode(z1)
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Return a draw of x from p(x | z1) for each map z1."""
+        return self.likelihood_of(z).sample()

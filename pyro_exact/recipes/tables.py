@@ -1,0 +1,205 @@
+"""Entries of the models of vectors and tables: a distribution, behind a layer for the columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyro_exact import flows
+from pyro_exact.checks import check_shape, check_size, shown
+from pyro_exact.data import Dataset
+from pyro_exact.data.columns import Column
+from pyro_exact.data.table import Table
+from pyro_exact.distributions import Flow, Mixture, StandardNormal, UniformBox
+from pyro_exact.models import Density, GenerativeModel, Mixed
+from pyro_exact.recipes.entries import ModelEntry, check_complete
+from pyro_exact.recipes.parsing import parse_kwargs
+from pyro_exact.transforms import (
+    ActNorm,
+    Bijection,
+    Compose,
+    Limits,
+    LinearTriangular,
+    Standardize,
+)
+
+MOST_COLUMNS = 2**16
+
+
+@dataclass(frozen=True)
+class TableEntry(ModelEntry):
+    """The entry of a model of vectors; besides the settings of the builder it takes ``columns``.
+
+    The columns of a table, as `pyro_exact.data.Table` has them, are a setting of the model, so that
+    a checkpoint rebuilds their layers. Without columns all elements are real, or dequantised
+    integers if the data have levels.
+    """
+
+    def parse(self, values: Mapping[str, Any], source: str) -> dict[str, Any]:
+        own = {name: value for name, value in values.items() if name != "columns"}
+        settings = super().parse(own, source)
+
+        if values.get("columns") is not None:
+            settings["columns"] = _columns(values["columns"], f"{source}: columns")
+        return settings
+
+    def settings_from(self, data: Dataset) -> dict[str, Any]:
+        check_complete(data)
+        if not isinstance(data, Table):
+            return {}
+        return {"columns": [column.to_dict() for column in data.columns]}
+
+
+def table(flow: Callable[..., Bijection]) -> TableEntry:
+    """Return the entry of a flow of vectors, from data to noise."""
+
+    def build(
+        shape: int | Sequence[int],
+        levels: int | None = None,
+        columns: Sequence[Column] | None = None,
+        **settings: Any,
+    ) -> GenerativeModel:
+        def distribution(dim: int, context_dim: int | None) -> tuple[nn.Module, list[Bijection]]:
+            return StandardNormal(dim), [flow(dim, context_dim=context_dim, **settings)]
+
+        return _model(shape, levels, columns, distribution)
+
+    return TableEntry(build, flow, ("shape", "levels", "context_dim", "elementwise"))
+
+
+def mixture_of(signature: Callable[..., Mixture]) -> TableEntry:
+    """Return the entry of a mixture of vectors."""
+
+    def build(
+        shape: int | Sequence[int],
+        levels: int | None = None,
+        columns: Sequence[Column] | None = None,
+        **settings: Any,
+    ) -> GenerativeModel:
+        def distribution(dim: int, context_dim: int | None) -> tuple[nn.Module, list[Bijection]]:
+            if context_dim is not None:
+                raise ValueError(
+                    "mixture expects no periodic columns; got some. Use maf or nsf for this table."
+                )
+            return signature(dim, **settings), []
+
+        return _model(shape, levels, columns, distribution)
+
+    return TableEntry(build, signature, ("shape", "levels"))
+
+
+def mixture(
+    shape: int | Sequence[int],
+    components: int = 10,
+    layers: int = 0,
+    hidden_dims: Sequence[int] = (32, 32),
+) -> Mixture:
+    """Build a mixture of normals with full covariances, or of masked autoregressive flows.
+
+    Args:
+        shape: Shape (dim,) of the vectors, or the integer dim.
+        components: Components of the mixture.
+        layers: Layers of a `flows.maf` for each component; 0 for normals.
+        hidden_dims: Widths of the hidden layers of each flow.
+    """
+    (dim,) = check_shape("mixture", "shape", shape)
+    components = check_size("mixture", "components", components)
+    layers = check_size("mixture", "layers", layers, 0)
+
+    def component() -> Flow:
+        normal = Compose([ActNorm(dim), LinearTriangular(dim)])
+        bijection = flows.maf(dim, layers, hidden_dims) if layers else normal
+        return Flow(StandardNormal(dim), bijection.inv)
+
+    return Mixture([component() for _ in range(components)])
+
+
+def _model(
+    shape: int | Sequence[int],
+    levels: int | None,
+    columns: Sequence[Column] | None,
+    distribution: Callable[[int, int | None], tuple[nn.Module, list[Bijection]]],
+) -> GenerativeModel:
+    """Return the model of rows with these columns.
+
+    Args:
+        shape: Shape of a row.
+        levels: Levels of integers without columns.
+        columns: The columns, or `None`.
+        distribution: A function of dimension and size of the context, which returns the base and
+            the bijections from standardised elements to this base.
+    """
+    (dim,) = check_shape("A model of vectors", "shape", shape)
+    if columns is None and levels is not None:
+        columns = [Column(f"x{i}", "integer", 0, levels - 1) for i in range(dim)]
+    if columns is None:
+        base, parts = distribution(dim, None)
+        return Density(Flow(base, _inverse(parts, dim)))
+    if len(columns) != dim:
+        raise ValueError(
+            f"A model of vectors expects a column for each of {dim} elements; got {len(columns)}. "
+            f"Compare the columns of the recipe with the data."
+        )
+
+    angles = [column for column in columns if column.kind == "periodic"]
+    rest = [column for column in columns if column.kind != "periodic"]
+    if not rest:
+        return Density(_torus(angles))
+
+    base, parts = distribution(len(rest), 2 * len(angles) or None)
+    flow = Flow(base, _inverse([*_input(rest), *parts], len(rest)))
+    if not angles and not any(column.discrete for column in rest):
+        return Density(flow)
+
+    return Mixed(
+        flow,
+        [column.discrete for column in columns],
+        [column.kind == "periodic" for column in columns],
+        _torus(angles) if angles else None,
+        [_period(column)[1] for column in angles],
+    )
+
+
+def _input(columns: Sequence[Column]) -> list[Bijection]:
+    """Return the layers from the units of the columns to standardised elements."""
+    low, high = (torch.tensor(ends) for ends in zip(*(c.limits for c in columns), strict=True))
+    mean = torch.tensor([column.mean for column in columns])
+    standardize = Standardize(mean, torch.tensor([column.std for column in columns]))
+
+    limited = any(math.isfinite(end) for column in columns for end in column.limits)
+    return [Limits(low, high).inv, standardize] if limited else [standardize]
+
+
+def _inverse(parts: Sequence[Bijection], dim: int) -> Bijection:
+    """Return the map from noise to data; a distribution without layers keeps an `ActNorm`."""
+    return Compose(parts or [ActNorm(dim)]).inv
+
+
+def _torus(columns: Sequence[Column]) -> Flow:
+    """Return a flow of angles, in the units of the columns."""
+    ends = [_period(column) for column in columns]
+    middle = torch.tensor([low + period / 2 for low, period in ends])
+    radian = torch.tensor([period / (2 * math.pi) for _, period in ends])
+
+    parts = [Standardize(middle, radian), flows.circular_spline(len(columns))]
+    return Flow(UniformBox(len(columns)), Compose(parts).inv)
+
+
+def _period(column: Column) -> tuple[float, float]:
+    """Return the lower end and the length of the period."""
+    low, high = column.limits
+    return low, high - low
+
+
+def _columns(values: object, source: str) -> list[Column]:
+    if not isinstance(values, Sequence) or not 0 < len(values) <= MOST_COLUMNS:
+        raise ValueError(f"{source} expects a list of columns; got {shown(values)}. Write one.")
+    columns = []
+    for index, value in enumerate(values):
+        columns.append(Column(**parse_kwargs(Column, value, f"{source}: {index}")))
+    return columns
