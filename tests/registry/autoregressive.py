@@ -36,6 +36,12 @@ NETS: dict[str, Callable[[], CausalNet]] = {
         (1, 2, 2), 4, width=4, depth=1, head_width=8
     ),
     "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, width=6, depth=2, head_width=24),
+    "DiagonalBiLSTM conditional": lambda: DiagonalBiLSTM(
+        (1, 3, 2), 2, width=4, depth=1, head_width=8, context_shape=2
+    ),
+    "DiagonalBiLSTM conditional on a map": lambda: DiagonalBiLSTM(
+        (1, 2, 4), 2, width=4, depth=2, head_width=8, context_shape=(3, 2, 4)
+    ),
     "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, width=5, depth=2, head_width=8),
     "GatedPixelCNN categorical": lambda: GatedPixelCNN(
         (1, 2, 2), 4, width=4, depth=1, kernel_size=3, head_width=5
@@ -144,6 +150,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
         (2, 2, 2), 2, width=4, depth=1, resnets=0, key_dim=2, components=2
     ).eval(),
     "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, width=4, depth=2, head_width=8),
+    "RowLSTM conditional on a map": lambda: RowLSTM(
+        (1, 2, 4), 2, width=4, depth=2, head_width=8, context_shape=(3, 2, 4)
+    ),
     "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, width=4, depth=1, head_width=8),
     "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, width=6, depth=2, head_width=24),
 }
