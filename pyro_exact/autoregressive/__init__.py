@@ -5,6 +5,10 @@ from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from pyro_exact.autoregressive.image_transformer import ImageTransformer
 from pyro_exact.autoregressive.made import MADE
+from pyro_exact.autoregressive.multi_scale_pixel_rnn import (
+    MultiScalePixelRNN,
+    multi_scale_pixel_rnn,
+)
 from pyro_exact.autoregressive.multiscale_net import MultiscaleNet
 from pyro_exact.autoregressive.multiscale_pixel_cnn import (
     MultiscalePixelCNN,
@@ -37,6 +41,7 @@ __all__ = [
     "DiagonalBiLSTM",
     "GatedPixelCNN",
     "ImageTransformer",
+    "MultiScalePixelRNN",
     "MultiscaleNet",
     "MultiscalePixelCNN",
     "OrderAgnosticNet",
@@ -45,6 +50,7 @@ __all__ = [
     "PixelNet",
     "PixelSNAIL",
     "RowLSTM",
+    "multi_scale_pixel_rnn",
     "multiscale_pixel_cnn",
     "scans",
 ]

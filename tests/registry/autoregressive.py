@@ -15,6 +15,7 @@ from pyro_exact.autoregressive import (
     GatedPixelCNN,
     ImageTransformer,
     MultiscalePixelCNN,
+    MultiScalePixelRNN,
     PixelCNN,
     PixelCNNpp,
     PixelSNAIL,
@@ -108,6 +109,14 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "MADE of an order": lambda: MADE(10, (12, 12), order=SHUFFLED),
     "MADE of one site": lambda: MADE(1, (3,)),
     "MADE scans": lambda: MADE((1, 2, 4), (9, 9), masks=8, order=scans((1, 2, 4))),
+    "MultiScalePixelRNN": lambda: MultiScalePixelRNN(
+        RowLSTM((1, 2, 2), 2, width=4, depth=1, head_width=8),
+        DiagonalBiLSTM((1, 4, 4), 2, width=4, depth=1, head_width=8, context_shape=(2, 4, 4)),
+    ),
+    "MultiScalePixelRNN colours conditional": lambda: MultiScalePixelRNN(
+        MADE((2, 1, 1), (9,), context_dim=2),
+        GatedPixelCNN((2, 2, 2), 2, width=6, depth=1, head_width=16, context_shape=(3, 2, 2)),
+    ),
     "MultiscalePixelCNN": lambda: MultiscalePixelCNN(
         (1, 4, 4),
         GatedPixelCNN((1, 2, 2), 2, width=4, depth=1, head_width=16),
