@@ -12,6 +12,7 @@ from pyro_exact.models.mixed import Mixed
 from pyro_exact.models.order_agnostic import OrderAgnostic
 from pyro_exact.models.pair import Pair
 from pyro_exact.models.pixel_vae import pixel_vae
+from pyro_exact.models.repredicting_multi_scale import RepredictingMultiScale
 from pyro_exact.models.vae import VAE
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Mixed",
     "OrderAgnostic",
     "Pair",
+    "RepredictingMultiScale",
     "ResNetVAE",
     "conv_vae",
     "dense_vae",

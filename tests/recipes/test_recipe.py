@@ -63,6 +63,15 @@ SMALL = {
     "made": {"hidden_dims": [4]},
     "maf": {"layers": 2, "hidden_dims": [8]},
     "mixture": {"components": 2, "layers": 1, "hidden_dims": [8]},
+    "multi_scale_pixel_rnn": {
+        "width": 3,
+        "depth": 1,
+        "head_width": 3,
+        "map_width": 2,
+        "base_width": 3,
+        "base_depth": 1,
+        "base_head_width": 3,
+    },
     "multiscale_pixel_cnn": {
         "width": 2,
         "depth": 1,
@@ -88,6 +97,15 @@ SMALL = {
     "real_nvp": {"width": 4, "depth": 1},
     "real_nvp_table": {"layers": 2, "hidden_dims": [4]},
     "row_lstm": {"width": 2, "depth": 1, "head_width": 2},
+    "repredicting_multi_scale": {
+        "width": 3,
+        "depth": 1,
+        "head_width": 3,
+        "map_width": 2,
+        "base_width": 3,
+        "base_depth": 1,
+        "base_head_width": 3,
+    },
     "tarflow": {"layers": 1, "depth": 1, "width": 4, "heads": 1},
 }
 

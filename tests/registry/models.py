@@ -17,8 +17,10 @@ from pyro_exact.autoregressive import (
     GatedPixelCNN,
     ImageTransformer,
     MultiscalePixelCNN,
+    MultiScalePixelRNN,
     PixelCNNpp,
     PixelSNAIL,
+    RowLSTM,
 )
 from pyro_exact.distributions import (
     Flow,
@@ -44,6 +46,7 @@ from pyro_exact.models import (
     GenerativeModel,
     HierarchicalPixelVAE,
     OrderAgnostic,
+    RepredictingMultiScale,
     ResNetVAE,
     conv_vae,
     dense_vae,
@@ -163,6 +166,14 @@ def two_level_vae(levels: int, components: int | None = None) -> HierarchicalPix
     )
 
 
+def two_row_lstms() -> MultiScalePixelRNN:
+    """One of images (1, 4, 4) of bits."""
+    return MultiScalePixelRNN(
+        RowLSTM((1, 2, 2), 2, width=4, depth=1, head_width=6),
+        RowLSTM((1, 4, 4), 2, width=4, depth=1, head_width=6, context_shape=(3, 4, 4)),
+    )
+
+
 MODELS: dict[str, ModelCase] = {
     "ConvDRAW": ModelCase(
         lambda: ConvDRAW((1, 4, 4), 2, 2, latent_channels=2, width=4, kernel_size=3, stride=2), bars
@@ -200,6 +211,9 @@ MODELS: dict[str, ModelCase] = {
             )
         ),
         bars,
+    ),
+    "Density multi_scale_pixel_rnn": ModelCase(
+        lambda: Density(Autoregressive(two_row_lstms())), bars
     ),
     "Density pixel_cnn_pp": ModelCase(
         lambda: Density(
@@ -240,6 +254,7 @@ MODELS: dict[str, ModelCase] = {
     "OrderAgnostic conv": ModelCase(
         lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], (20, 20))), bars
     ),
+    "RepredictingMultiScale": ModelCase(lambda: RepredictingMultiScale(two_row_lstms()), bars),
     "ResNetVAE": ModelCase(
         lambda: ResNetVAE((1, 4, 4), 2, [StochasticLayer(2, 4, flow=False, top=True)], 4), bars
     ),
