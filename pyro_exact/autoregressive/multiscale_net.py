@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -93,12 +93,14 @@ class MultiscaleNet(CausalNet):
                 f"{base_shape}. Choose another base, or pad the images."
             )
 
-    def set_order(self, groups: Sequence[Tensor]) -> None:
+    def set_order(self, groups: Sequence[Sequence[int]]) -> None:
         """Register the order: the sites of the base, then these groups of sites, one each step."""
         sites = self.site_indices()
         small = sites[:, :: self.factor, :: self.factor].flatten()
         self.register_buffer("base_sites", small, persistent=False)
-        self.register_buffer("rest_sites", torch.cat(list(groups)), persistent=False)
+        self.register_buffer(
+            "rest_sites", torch.tensor(list(chain.from_iterable(groups))), persistent=False
+        )
 
         ends = accumulate((len(group) for group in groups), initial=self.base.sites)
         self._slices = [self.base.group(index) for index in range(self.base.num_steps)]

@@ -179,18 +179,19 @@ class MultiScalePixelRNN(MultiscaleNet):
         group = self.large.group(done)
         return group.stop - group.start
 
-    def _plan(self) -> tuple[list[RestStep], list[Tensor]]:
+    def _plan(self) -> tuple[list[RestStep], list[list[int]]]:
         """Return the steps after the base, and the sites that each predicts."""
-        known = self.smallest_mask().expand(self.colours, -1, -1).flatten()
+        order = self.large_order.tolist()
+        known = self.smallest_mask().expand(self.colours, -1, -1).flatten().tolist()
         steps, groups, first = [], [], 0
 
         for done in range(self.large.num_steps):
-            sites = self.large_order[self.large.group(done)]
-            new = ~known[sites]
-            if bool(new.any()):
-                keep = None if bool(new.all()) else tuple(new.nonzero().flatten().tolist())
+            sites = order[self.large.group(done)]
+            places = [place for place, site in enumerate(sites) if not known[site]]
+            if places:
+                keep = None if len(places) == len(sites) else tuple(places)
                 steps.append(RestStep(first, done, keep))
-                groups.append(sites[new])
+                groups.append([sites[place] for place in places])
                 first = done + 1
         return steps, groups
 

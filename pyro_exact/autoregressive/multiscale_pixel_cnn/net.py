@@ -184,11 +184,12 @@ class MultiscalePixelCNN(MultiscaleNet):
         scale, group = divmod(by_group, GROUPS)
         return Group(1 + scale, 1 + group, colour)
 
-    def _sites_of(self, index: int) -> Tensor:
+    def _sites_of(self, index: int) -> list[int]:
         """Return the sites that a step after the base predicts."""
         scale, place, colour = self._position(index)
         cells = self._resolution(self.site_indices(), scale)
-        return pixels_at(cells, place)[colour].flatten()
+        sites: list[int] = pixels_at(cells, place)[colour].flatten().tolist()
+        return sites
 
     def _group_net(self, scale: int, place: int) -> GroupNet:
         first = 0 if self.shared else (scale - 1) * GROUPS
