@@ -100,7 +100,10 @@ EXAMPLES = {
 # Scripts that write their picture where it belongs.
 SCRIPTS = {
     "blind_spot": "docs/make_blind_spot.py",
-    "curves": "docs/make_curves.py",
+    "curves_flows": "docs/make_curves.py",
+    "curves_pixels": "docs/make_curves.py",
+    "curves_vaes": "docs/make_curves.py",
+    "curves_vectors": "docs/make_curves.py",
     "vae_planar": "docs/make_vae_figure.py",
     "recompute_memory": "benchmarks/bench_recompute.py",
 }
