@@ -183,16 +183,21 @@ class ConvDRAW(GenerativeModel):
         marginal = self.pixels.marginal(x.to(self.first_canvas.dtype))
         self.first_canvas.copy_(marginal[:, None, None])
 
+    def sample(self, n: int, temperature: float | None = None) -> Tensor:
+        """Draw ``n`` images, using ``temperature`` to scale standard deviations of the priors."""
+        return self.sample_steps(n, self.steps, temperature)
+
     @torch.no_grad()
-    def sample(self, n: int, temperature: float | None = None, steps: int | None = None) -> Tensor:
-        """Draw ``n`` images, using ``temperature`` to scale standard deviations of the priors.
+    def sample_steps(self, n: int, steps: int, temperature: float | None = None) -> Tensor:
+        """Draw ``n`` images, with the latents of the first steps alone.
+
+        With few steps the images show what the first latents tell. The random numbers of these
+        latents are the same for any ``steps``.
 
         Args:
             n: How many images to draw.
+            steps: Steps whose latents are drawn; all later latents are the means of their priors.
             temperature: Factor of the standard deviations; by default 1.
-            steps: Steps whose latents are drawn; the latents of later steps are the means of their
-                priors. By default all steps. With few steps the images show what the first latents
-                tell; the random numbers of these steps are the same for any ``steps``.
         """
         n = checked_count(self, n)
         steps = self._checked_steps(steps)
@@ -220,7 +225,7 @@ class ConvDRAW(GenerativeModel):
                 of their priors, as if they were not transmitted. By default all steps.
         """
         self.check(x)
-        steps = self._checked_steps(steps)
+        steps = self._checked_steps(self.steps if steps is None else steps)
         kept: dict[str, Tensor] = {}
 
         def draw(name: str, posterior: Normal) -> Tensor:
@@ -340,9 +345,7 @@ class ConvDRAW(GenerativeModel):
         canvas = self.first_canvas.expand(*batch, -1, *self.shape[1:])
         return Decoder(tuple(self._first_state(batch) for _ in self.layers), canvas)
 
-    def _checked_steps(self, steps: int | None) -> int:
-        if steps is None:
-            return self.steps
+    def _checked_steps(self, steps: int) -> int:
         return check_size("ConvDRAW", "steps", steps, least=0, most=self.steps)
 
 
