@@ -4,6 +4,7 @@ from pyro_exact.distributions.bases import LowRankNormal, NormalMixture, Student
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
+from pyro_exact.distributions.flow_with_angles import FlowWithAngles
 from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.distributions.inverse_autoregressive import InverseAutoregressive
 from pyro_exact.distributions.mixture import Mixture
@@ -13,6 +14,7 @@ __all__ = [
     "Flow",
     "FlowDequantizer",
     "FlowPosterior",
+    "FlowWithAngles",
     "IndependentSites",
     "InverseAutoregressive",
     "LowRankNormal",
