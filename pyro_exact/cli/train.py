@@ -107,6 +107,7 @@ def _write_results(
     device: str,
 ) -> None:
     """Score the last state, and write the files beside the checkpoints."""
+    from pyro_exact.data.views import selected
     from pyro_exact.files import atomic_write, write_json
     from pyro_exact.plots import save_curve
     from pyro_exact.train import BEST, LAST, evaluate, labels_for
@@ -115,9 +116,8 @@ def _write_results(
 
     model = model.to(pick_device(device))
     index, labels = validation_subset(data, recipe.training), labels_for(model, data, "valid")
-    score = evaluate(
-        model, data.split("valid")[index], labels=None if labels is None else labels[index]
-    )
+    rows = selected(data.split("valid"), index, 0, len(index))
+    score = evaluate(model, rows, labels=None if labels is None else labels[index])
 
     # Printed before anything is written, because a disk may be full.
     tell(f"validation: {score.in_words(run.unit)}".replace("\n", ", "))

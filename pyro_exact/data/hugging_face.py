@@ -40,7 +40,7 @@ def hugging_face(path: Path, options: Options) -> Images:
     """
     if find_spec("datasets") is None:
         raise ModuleNotFoundError(
-            "hf: expects the package datasets; got none. Run pip install 'pyro-exact[hf]'."
+            "hf: expects the package datasets; got none. Run pip install 'pyro_exact[hf]'."
         )
     name, tables = printable(path.resolve().name), _tables(path)
     if "test" not in tables and "valid" in tables:

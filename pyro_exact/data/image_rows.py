@@ -72,8 +72,8 @@ class ImageFiles:
 
     @property
     def workers(self) -> int:
-        """Processes that should decode: one for each core but one, from 1 to 8."""
-        return min(max(len(os.sched_getaffinity(0)) - 1, 1), MOST_WORKERS)
+        """Processes that should decode."""
+        return decoding_workers()
 
     def __len__(self) -> int:
         return len(self._files)
@@ -88,6 +88,12 @@ class ImageFiles:
                 raise _other_size(file, pixels.shape, self._shape, "the other files")
             batch[place] = pixels // self._step
         return torch.from_numpy(batch)
+
+
+def decoding_workers() -> int:
+    """Return how many processes should decode images: one for each core but one, from 1 to 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(max((cores or 1) - 1, 1), MOST_WORKERS)
 
 
 class Pixels(NamedTuple):

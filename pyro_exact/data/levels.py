@@ -8,7 +8,8 @@ from torch import Tensor
 
 from pyro_exact.data.dataset import SPLITS, Dataset
 from pyro_exact.data.images import Images
-from pyro_exact.data.views import changed
+from pyro_exact.data.note import note
+from pyro_exact.data.views import changed, highest
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,14 @@ def with_levels(data: Dataset, levels: int) -> Dataset:
             f"levels are equally wide; got {levels}. Choose another number (--levels)."
         )
 
-    coarser = _Coarser(data.levels // levels)
-    train, valid, test = (changed(data.split(split), coarser) for split in SPLITS)
+    factor = data.levels // levels
+    if all(highest(data.split(split), levels) < levels for split in SPLITS):
+        note(
+            f"{data.name}: all pixels are below {levels}: read as {levels} levels already, and not "
+            f"as the dark part of {data.levels}."
+        )
+        factor = 1
+
+    train, valid, test = (changed(data.split(split), _Coarser(factor)) for split in SPLITS)
     name = f"{data.name}_{levels}_levels"
     return replace(data, name=name, train=train, valid=valid, test=test, levels=levels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,11 @@ from pyro_exact.checks import printable
 from pyro_exact.data.archive import NpyHeader, read_npy_header
 from pyro_exact.data.arrays import ArrayDataset
 from pyro_exact.data.dataset import SPLITS, Dataset, Rows
-from pyro_exact.data.images import is_channels_last
+from pyro_exact.data.images import Images, is_channels_last
 from pyro_exact.data.mapped import Joined, Mapped
 from pyro_exact.data.note import note
 from pyro_exact.data.options import Options
-from pyro_exact.data.split import ALIASES, Split, assemble, held_out_splits
+from pyro_exact.data.split import ALIASES, Split, held_out_splits
 from pyro_exact.data.views import changed, highest, pieces, turned, with_channel
 
 TEST_FRACTION = 0.1
@@ -60,28 +60,28 @@ def npy(path: Path, options: Options) -> Dataset:
     found = _splits(path)
     rows = {split: _rows(arrays, f"{printable(path)}: {split}") for split, arrays in found.items()}
 
-    if {*rows} == {"all"}:
-        parts = held_out_splits(Split(rows["all"]), TEST_FRACTION, options)
-        rows = {split: part.images for split, part in parts.items()}
-    elif not {"train", "test"} <= {*rows}:
+    if {*rows} != {"all"} and not {"train", "test"} <= {*rows}:
         raise ValueError(
             f"{printable(path)} expects train.npy and test.npy (valid.npy is optional), or parts "
             f"of one array; got {' and '.join(rows)}. Add or rename files."
         )
 
-    if rows["train"].dtype == torch.uint8 and len(rows["train"].shape) == 4:
-        levels = 2 if all(highest(part, 2) < 2 for part in rows.values()) else 256
-        splits = {split: Split(part) for split, part in rows.items()}
-        return assemble(
-            name,
-            splits["train"],
-            splits.get("valid"),
-            splits["test"],
-            levels,
-            options.fraction,
-            options.seed,
-        )
-    return _array_dataset(name, rows, options)
+    # Elements are checked in the order of the files, before splits choose rows at random.
+    levels = _levels(rows, name)
+    if levels is None:
+        rows = {split: changed(part, _in_default_dtype) for split, part in rows.items()}
+
+    splits = {split: Split(part) for split, part in rows.items()}
+    if "all" in splits:
+        splits = held_out_splits(splits["all"], TEST_FRACTION, options)
+    elif "valid" not in splits:
+        kept, held = splits["train"].hold_out(options.fraction, options.seed, name)
+        splits |= {"train": kept, "valid": held}
+
+    train, valid, test = (splits[split].images for split in SPLITS)
+    if levels is not None and train.dtype == torch.uint8 and len(train.shape) == 4:
+        return Images(name, train, valid, test, levels)
+    return ArrayDataset(name, train, valid, test, levels)
 
 
 def is_npy(path: Path) -> bool:
@@ -106,25 +106,6 @@ def _is_table(file: Path) -> bool:
         return False
     header = _array(file).header
     return len(header.shape) == 2 and header.dtype != np.uint8
-
-
-def _array_dataset(name: str, rows: dict[str, Rows], options: Options) -> ArrayDataset:
-    """Return rows of floats, or of levels."""
-    if "valid" not in rows:
-        train, valid = Split(rows["train"]).hold_out(options.fraction, options.seed, name)
-        rows = {**rows, "train": train.images, "valid": valid.images}
-
-    floats = rows["train"].dtype.is_floating_point
-    levels = None
-    if floats:
-        for split, part in rows.items():
-            _check_finite(part, f"{name}: {split}")
-        rows = {split: changed(part, _in_default_dtype) for split, part in rows.items()}
-    else:
-        levels = max(_highest_level(part, f"{name}: {split}") for split, part in rows.items()) + 1
-        if rows["train"].dtype == torch.uint8 and levels > 2:
-            levels = 256
-    return ArrayDataset(name, rows["train"], rows["valid"], rows["test"], levels)
 
 
 def _splits(path: Path) -> dict[str, list[_Array]]:
@@ -216,6 +197,21 @@ def _as_images(rows: Rows, subject: str) -> Rows:
         )
         return changed(rows, turned)
     return rows
+
+
+def _levels(rows: Mapping[str, Rows], name: str) -> int | None:
+    """Return the levels of integers, and `None` for floats, which must be finite.
+
+    Bytes have 2 levels if all are 0 or 1, and otherwise 256; other integers as many as needed.
+    """
+    if next(iter(rows.values())).dtype.is_floating_point:
+        for split, part in rows.items():
+            _check_finite(part, f"{name}: {split}")
+        return None
+
+    if next(iter(rows.values())).dtype == torch.uint8:
+        return 2 if all(highest(part, 2) < 2 for part in rows.values()) else 256
+    return max(_highest_level(part, f"{name}: {split}") for split, part in rows.items()) + 1
 
 
 def _check_finite(rows: Rows, subject: str) -> None:

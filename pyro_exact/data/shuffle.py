@@ -44,7 +44,10 @@ class Shuffle:
 
     def __init__(self, total: int, *key: int) -> None:
         self.total = check_size("Shuffle", "total", total, 1, 2**62)
-        self._keys = np.random.SeedSequence(key).generate_state(_ROUNDS, np.uint64)
+
+        # Two words for each integer: SeedSequence drops zeros at the end of a larger integer.
+        words = [word for integer in key for word in (integer % 2**32, integer >> 32)]
+        self._keys = np.random.SeedSequence(words).generate_state(_ROUNDS, np.uint64)
 
         bits = max((total - 1).bit_length(), 2)
         self._low, self._high = bits // 2, bits - bits // 2

@@ -49,10 +49,11 @@ class FlowWithAngles(nn.Module):
         super().__init__()
         periods = torch.tensor([float(length) for length in period])
         count = int((periods > 0).sum())
-        if flow.bijection.context_shape != (2 * count,) or count == len(periods):
+        given = flow.bijection.context_shape
+        if given != (2 * count,) or count == len(periods):
             raise ValueError(
                 f"FlowWithAngles expects a flow with a context of {2 * count} elements, for "
-                f"{count} angles of {len(periods)} elements; got {flow.bijection.context_shape}. Compare "
+                f"{count} angles of {len(periods)} elements; got {given}. Compare "
                 f"context_dim and period."
             )
         self.flow, self.angles = flow, angles

@@ -1,4 +1,4 @@
-"""Families of models, and what the recipes of the library took in our own runs, without torch."""
+"""Families of models, and the recorded runs of each recipe, read without torch."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ OTHERS = "Other models"
 
 @dataclass(frozen=True)
 class Summary:
-    """A recipe of the library, as plain values.
+    """A recipe of the library, or a registered builder, as plain values.
 
     Attributes:
         name: Name of the recipe.
         model: The model and the settings.
-        data: Name of the data set.
+        data: Name of the data set; empty for a registered builder.
         training: Settings of the training that the recipe gives.
         paper: See `Paper`.
         runs: Our committed records of runs: value, unit, bound, data, steps, seconds, hardware and
@@ -61,7 +61,7 @@ class Summary:
 
 
 def summaries() -> list[Summary]:
-    """Return all recipes of the library, and registered builders. This does not import torch."""
+    """Return all recipes, and the names of registered builders. This does not import torch."""
     measured = _measured()
     found = []
     for name in recipe_names():

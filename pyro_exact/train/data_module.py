@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -33,7 +34,12 @@ class DataModule(lightning.LightningDataModule):
         trainer: Any = self.trainer
         self.batches.start = trainer.global_step
         self.batches.rank = trainer.global_rank
-        return DataLoader(self.batches, batch_size=None, num_workers=workers(self.batches.rows))
+        return DataLoader(
+            self.batches,
+            batch_size=None,
+            num_workers=workers(self.batches.rows),
+            worker_init_fn=ignore_interrupts,
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         batches: Any = [self.valid]
@@ -79,6 +85,18 @@ def validation_subset(data: Dataset, training: Training) -> Tensor:
     total = len(data.split("valid"))
     count = min(training.validate_on or total, total)
     return torch.linspace(0, total - 1, count, dtype=torch.float64).long()
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Leave the signals that end a run to the main process, which saves the run before it ends.
+
+    A terminal and a job scheduler send these signals to the workers too.
+
+    Args:
+        worker: Number of the worker process, which calls this function.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def split_batch(batch: Batch) -> tuple[Tensor, Tensor | None]:

@@ -75,7 +75,7 @@ def test_table_columns_survive_a_recipe_of_plain_values():
     again = Recipe.from_dict(recipe.to_dict(), "again")
     assert again == recipe
     assert again.model["columns"][1]["kind"] == "bounded"
-    with pytest.raises(ValueError, match="columns: 0 has an unknown key colour"):
+    with pytest.raises(ValueError, match="columns: 0 has an unknown key 'colour'"):
         recipe.changed({"columns": [{"name": "a", "colour": 1}]}, {})
 
 
