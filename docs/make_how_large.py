@@ -25,18 +25,18 @@ This page shows which sizes work for which data and which budget, on a single co
 values in the tables are from records of our runs; the [results](results.md) have the details of
 each. Read a row as a starting point, and not as an optimum: no row is the result of a search.
 
-Before you train, let the library measure your own case. `pyro-exact recipes NAME` shows what a
-recipe took here, and `pyro-exact new my_recipe --like NAME --data DATA` fits a recipe to your data.
+Before you train, let the library measure your own case. `pyro-exact recipes NAME` shows the
+runs of a recipe, and `pyro-exact new my_recipe --like NAME --data DATA` fits a recipe to your data.
 """
 
 RULES = """
 ## Rules of thumb
 
 - **Begin with the defaults of a builder.** They are the sizes of the tables of vectors below.
-- **Few rows, few weights.** With a few hundred rows the number of steps matters more than the size:
+- **Few rows, few weights.** With a few hundred rows the steps matter more than the size:
   stop early on validation (`Training(patience=...)`), and keep the best checkpoint. Small flows
   such as `planar` and `sylvester` can be as good as large ones there.
-- **Double one size at a time.** Layers first, then the width, and compare the validation loss at
+- **Double a single size at a time.** Layers first, then the width, and compare the validation loss at
   equal *time*, not at equal steps.
 - **A decaying learning rate uses the whole budget.** The recipes for a CPU use a cosine decay to
   zero at the end of the budget, so that a run of 6 minutes and a run of an hour have different

@@ -18,7 +18,7 @@ Split = Literal["test", "valid", "train"]
 
 @dataclass(frozen=True)
 class DataArgs:
-    """Data to train on, and how to read them.
+    """The training data, and the options used to read these data.
 
     Args:
         data: Name of a data set, a table (.csv, .tsv, .parquet or .npy), an .npz or .npy file, a
@@ -47,7 +47,7 @@ class DataArgs:
     fit: Fit = "crop"
 
     def options(self, recipe: Recipe) -> dict[str, Any]:
-        """Return arguments of `pyro_exact.data.load`; those not given are those of the recipe."""
+        """Return arguments of `pyro_exact.data.load`; the defaults are from the recipe."""
         return {
             "name": self.data or recipe.data,
             "root": self.data_root,

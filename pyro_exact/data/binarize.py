@@ -20,7 +20,7 @@ def binarize(images: Dataset, how: Binarization, seed: int = 0) -> Images:
 
     ``"threshold"`` sets a pixel x of L levels to 1 if x > (L - 1) / 2. ``"sample"`` draws it with
     probability x / (L - 1), once for each pixel of the data set, as in the published binarised
-    MNIST. These are different data sets, and scores on them must not be compared.
+    MNIST. These are different data sets, whose scores must not be compared.
 
     Args:
         images: Images of any levels.

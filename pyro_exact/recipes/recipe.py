@@ -122,10 +122,10 @@ class Recipe:
         return dataclasses.replace(self, model={**model, **counts})
 
     def fitted(self, data: Dataset) -> Recipe:
-        """Return the recipe with the settings of the model that follow from the data.
+        """Return the recipe with the settings that follow from the data.
 
         These are the columns of a table, unless the recipe has columns, and the number of classes
-        where it says `auto`.
+        where it says `auto`. A batch of vectors is at most the whole of the training rows.
 
         Args:
             data: The data set.
@@ -137,7 +137,11 @@ class Recipe:
 
         recipe = self.for_classes(data.labels("train"))
         model = {**recipe.model, **settings_from(recipe.model, data)}
-        return dataclasses.replace(recipe, model=model)
+        training = recipe.training
+        if len(data.event_shape) == 1:
+            rows = min(training.batch_size, len(data.split("train")))
+            training = dataclasses.replace(training, batch_size=rows)
+        return dataclasses.replace(recipe, model=model, training=training)
 
     def filled(self) -> Recipe:
         """Return the recipe with all defaults of the model, because defaults may change later."""

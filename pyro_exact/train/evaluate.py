@@ -174,7 +174,7 @@ def _scores(
     shared = shared and distributed.is_available() and distributed.is_initialized()
     rank, processes = (distributed.get_rank(), distributed.get_world_size()) if shared else (0, 1)
 
-    scores = torch.zeros(total, dtype=torch.float64, device=device)
+    scores = torch.zeros(total, dtype=torch.float64, device=device if shared else "cpu")
     for first in range(rank * rows, total, processes * rows):
         scores[first : first + rows] = log_p(first)
     if shared:
@@ -234,7 +234,10 @@ def _log_mean_weight(model: GenerativeModel, x: Tensor, k: int, batch_size: int)
     together = max(1, batch_size // len(x))
     sums = []
     for done in range(0, k, together):
-        log_weight = model.log_weight(x, min(together, k - done)).double()
+        log_weight = model.log_weight(x, min(together, k - done))
+        if log_weight.device.type == "mps":
+            log_weight = log_weight.cpu()  # an Apple GPU has no float64
+        log_weight = log_weight.double()
         sums.append(log_weight.logsumexp(0))
 
     # log (1/k) sum_i w_i

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import pyro
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from pyro_exact.checks import check_path, check_size
@@ -30,7 +29,7 @@ from pyro_exact.train.callbacks import (
 )
 from pyro_exact.train.checkpoint import BEST, LAST, AtomicCheckpointIO, load_weights
 from pyro_exact.train.compilation import Compilation
-from pyro_exact.train.data_module import DataModule, check_labels, data_module
+from pyro_exact.train.data_module import DataModule, check_labels, data_module, split_batch
 from pyro_exact.train.device import matmul_precision, pick_device, quiet_lightning
 from pyro_exact.train.ema import EMA
 from pyro_exact.train.lightning_module import TrainingModule
@@ -141,13 +140,15 @@ def fit(
         KeyboardInterrupt: After Ctrl-C or another of these signals, with the step and how to
             continue.
     """
-    training = _settings(model, training)
+    asked, training = training, _settings(model, training)
     folder, device = check_path("fit", "out", out), pick_device(device)
     seed = check_size("fit", "seed", seed, least=0, most=LARGEST_SEED)
     processes = check_size("fit", "devices", devices) * check_size("fit", "nodes", nodes)
     _check_compile(training, processes)
     dataset = as_dataset(data, seed=seed)
     recipe = model.fitted(dataset).filled() if isinstance(model, Recipe) else None
+    if recipe is not None and asked is None:
+        training = recipe.training
 
     pyro.set_rng_seed(seed)
     built = _built(model, recipe, dataset)
@@ -233,7 +234,8 @@ def _prepare(
     check_labels(model, data)
 
     loader = data_module(model, data, training, seed, processes)
-    model.prepare(loader.batches.rows[torch.arange(loader.batches.batch_size)])
+    x, condition = split_batch(loader.batches.batch(0))
+    (model if condition is None else model.condition(condition)).prepare(x)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
             f"fit expects a model with parameters to train; got a {type(model).__name__} without. "

@@ -1,5 +1,6 @@
 """Builders of other packages: registered in a script, or installed with an entry point."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from pyro_exact import distributions, flows, models, recipes, train
+from pyro_exact.cli import main
 from pyro_exact.recipes import registry
 
 CODE = """
@@ -55,6 +57,14 @@ def test_registry_is_listed_without_torch(installed):
     path = {"PYTHONPATH": f"{installed}:{':'.join(sys.path)}"}
     done = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True)
     assert "'tiny'" in done.stdout, done.stderr
+
+
+def test_registry_is_shown_by_the_command(installed, capsys):
+    main(["recipes"])
+    main(["recipes", "tiny"])
+    said = capsys.readouterr().out
+    assert re.search(r"Other models\n  broken +broken\n  tiny +tiny\n", said)
+    assert "pyro-exact train tiny --data FILE" in said
 
 
 def test_registry_says_that_a_package_is_broken(installed):

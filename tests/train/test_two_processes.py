@@ -26,7 +26,6 @@ def launched(tmp_path_factory):
     for name in NAMES:
         two_processes.run(name, folder, steps=2)
 
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, two_processes.__file__, str(folder)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -35,7 +34,7 @@ def launched(tmp_path_factory):
         check=False,
         timeout=300,
     )
-    return folder, done, time.monotonic() - started
+    return folder, done, time.time()
 
 
 @pytest.fixture(autouse=True)
@@ -86,11 +85,11 @@ def test_two_processes_begin_as_one(launched, tmp_path):
 
 
 def test_process_ends_with_an_error_soon_after_another_has_died(launched):
-    folder, done, seconds = launched
+    folder, done, ended = launched
     assert done.returncode != 0
     assert "Another process of this run has died" in done.stderr
     assert "checkpoint.ckpt is the last checkpoint" in done.stderr
-    assert seconds < 90  # with all runs before
+    assert ended - (folder / "died").stat().st_mtime < 60
 
     assert contents(folder / "killed" / "own")["global_step"] == 2
     run = two_processes.run("own", folder / "killed", resume=True)
