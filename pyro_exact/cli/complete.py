@@ -41,10 +41,10 @@ def complete(
         n: How many images to use, drawn at random; by default 8, or as many as there are.
         completions: Completions of each image.
         mask: The visible part: half for the upper half (of a vector, the first half), or an image
-            file that is white where the image is visible. An order-agnostic network, such as
-            DeepNADE, uses all visible pixels; any other network uses only the pixels that come
-            first in the order of the network: for images, the pixels above or to the left of a
-            hidden pixel.
+            file that is white where the image is visible, or lowres for the smallest image of a
+            multi-scale network. An order-agnostic network, such as DeepNADE, uses all visible
+            pixels; any other network uses only the pixels that come first in the order of the
+            network: for images, the pixels above or to the left of a hidden pixel.
         image: An image file to complete, instead of images of the split.
         label: The class of the images, for a class-conditional model.
     """
@@ -64,7 +64,7 @@ def complete(
     else:
         images = _read_image(image, run)
         torch.manual_seed(source.seed)
-    visible = _visible(mask, shape)
+    visible = _lowres(checkpoint, given) if mask == "lowres" else _visible(mask, shape)
     columns = completions + 2
     check_grid(len(images) * columns, shape, columns)
 
@@ -123,6 +123,19 @@ def _visible(mask: str, shape: tuple[int, int, int]) -> Tensor:
             f"black."
         )
     return visible
+
+
+def _lowres(checkpoint: Path, model: GenerativeModel) -> Tensor:
+    """Return a mask of the smallest image of a multi-scale network, (H, W)."""
+    from pyro_exact.autoregressive import MultiscaleNet
+
+    net = getattr(model, "net", model)
+    if not isinstance(net, MultiscaleNet):
+        raise ValueError(
+            f"{printable(checkpoint)} expects another mask than lowres, because its model has "
+            f"no small image; got {type(net).__name__}. Use --mask half, or a multi-scale network."
+        )
+    return net.smallest_mask()
 
 
 def _check_shape(name: object, shape: tuple[int, ...], expected: tuple[int, int, int]) -> None:

@@ -31,6 +31,7 @@ def sample(
     label: int | list[int] | None = None,
     context: list[float] | None = None,
     nearest: bool = False,
+    steps: list[int] | None = None,
 ) -> None:
     """Draw from a trained model: pictures, or arrays.
 
@@ -50,6 +51,9 @@ def sample(
         context: The context of a model of p(x | context), for example "[0.5, -1]".
         nearest: If true, show the nearest training images beside the samples, to see whether the
             model has memorised training images.
+        steps: For a model that draws an image step by step, such as ConvDRAW: a row for each count
+            of steps, for example "[1, 2, 4, 8]", using the same noise. The latents of all later
+            steps are the means of their priors, so that the rows show the images grow.
     """
     temperatures = _temperatures(temperature)
     total = 64 if len(temperatures) == 1 else 8
@@ -67,7 +71,11 @@ def sample(
     each = max(1, total // len(labels)) if labels else total
     columns = each if len(labels) > 1 else max(8, math.isqrt(total - 1) + 1)
 
-    if out.suffix.lower() not in ARRAYS:
+    if steps is not None:
+        _save_steps(
+            given, steps, total if n is not None else 8, temperatures, source.seed, run, out
+        )
+    elif out.suffix.lower() not in ARRAYS:
         from pyro_exact.data.dataset import in_memory
         from pyro_exact.plots import check_grid
 
@@ -184,6 +192,35 @@ def _save_pictures(
             found = nearest(x, train)
             grids[f"{title}: nearest training images"] = found.view(-1, *shape)
     save_grids(grids, run.image_levels, out, columns=columns, rows=len(drawn))
+
+
+def _save_steps(
+    model: GenerativeModel,
+    steps: list[int],
+    n: int,
+    temperatures: list[float | None],
+    seed: int,
+    run: RunRecord,
+    out: Path,
+) -> None:
+    """Write a grid for each count of steps whose latents are drawn."""
+    import torch
+
+    from pyro_exact.plots import check_grid, save_grids
+
+    if not steps or len(temperatures) > 1 or out.suffix.lower() in ARRAYS:
+        raise ValueError(
+            f"sample expects --steps of at least one count, with one temperature and a .png file; "
+            f"got {steps}, {len(temperatures)} temperatures and {out.name}. Change one of them."
+        )
+    check_grid(n * len(steps), picture_shape(run), n)
+
+    grids = {}
+    for count in steps:
+        torch.manual_seed(seed)
+        drawn = model.sample_steps(n, count, temperatures[0])
+        grids[f"{count} steps"] = drawn.cpu().view(-1, *picture_shape(run))
+    save_grids(grids, run.image_levels, out, columns=n, rows=len(steps))
 
 
 def _arrays(drawn: Draws, labels: list[int], each: int, named: Sequence[Column]) -> dict[str, Any]:

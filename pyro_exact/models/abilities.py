@@ -63,6 +63,19 @@ class Abilities(ABC):
         """Draw as `sample` does, with a progress bar if there is any."""
         return self.sample(n, temperature)
 
+    def sample_steps(self, n: int, steps: int, temperature: float | None = None) -> Tensor:
+        """Draw as `sample` does, with the latents of the first ``steps`` steps alone.
+
+        Args:
+            n: How many data to draw.
+            steps: Steps whose latents are drawn; all later latents are the means of their priors.
+            temperature: As for `sample`.
+
+        Raises:
+            ValueError: If the model does not draw step by step.
+        """
+        raise self._cannot("sample_steps", "a ConvDRAW, which draws an image step by step")
+
     def noise_map(self, x: Tensor, condition: Tensor | None = None) -> NoiseMap | None:
         """Return the bijection to noise of a flow, with the input; `None` for any other model.
 

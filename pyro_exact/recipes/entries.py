@@ -14,7 +14,7 @@ from pyro_exact.autoregressive import Autoregressive, CausalNet, OrderAgnosticNe
 from pyro_exact.checks import printable, shown
 from pyro_exact.data import Column, Dataset
 from pyro_exact.data.table import Table
-from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
+from pyro_exact.distributions import DiscreteFlow, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows import flow_pp_dequantizer
 from pyro_exact.likelihoods import LIKELIHOODS, make_likelihood
 from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic
@@ -161,9 +161,15 @@ def check_complete(data: Dataset) -> None:
         )
 
 
-def builder(build: Build) -> ModelEntry:
-    """Return the entry of a function that builds a model itself."""
-    return ModelEntry(build, build)
+def builder(build: Build, likelihood: bool = False) -> ModelEntry:
+    """Return the entry of a function that builds a model itself.
+
+    Args:
+        build: The function.
+        likelihood: As in `ModelEntry`.
+    """
+    provided = ("shape", "levels", "likelihood") if likelihood else ("shape", "levels")
+    return ModelEntry(build, build, provided, likelihood=likelihood)
 
 
 def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:
@@ -185,6 +191,15 @@ def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:
 
     provided = "shape", "levels", "elementwise"
     return ModelEntry(build, flow, provided, nested={"noise": flow_pp_dequantizer})
+
+
+def discrete(flow: Callable[..., DiscreteFlow]) -> ModelEntry:
+    """Return the entry of a builder of integer flows."""
+
+    def build(shape: tuple[int, int, int], levels: int, **settings: Any) -> GenerativeModel:
+        return Density(flow(shape, levels=levels, **settings))
+
+    return ModelEntry(build, flow)
 
 
 def autoregressive(
