@@ -18,7 +18,7 @@ from pyro_exact.data.arrays import ArrayDataset
 from pyro_exact.data.dataset import SPLITS, Dataset, Rows
 from pyro_exact.data.images import Images, is_channels_last
 from pyro_exact.data.mapped import Joined, Mapped
-from pyro_exact.data.note import note
+from pyro_exact.data.note import listed, note
 from pyro_exact.data.options import Options
 from pyro_exact.data.split import ALIASES, Split, held_out_splits
 from pyro_exact.data.views import changed, highest, pieces, turned, with_channel
@@ -96,7 +96,9 @@ def is_npy(path: Path) -> bool:
     if not os.path.isdir(path):
         return path.suffix.lower() == ".npy" and not _is_table(path)
 
-    files = [file for place in (path, *_split_folders(path).values()) for file in _files(place)]
+    files = _files(path)
+    for folder in _split_folders(path).values():
+        files += _files(folder)
     return bool(files) and not all(_is_table(file) for file in files)
 
 
@@ -114,13 +116,37 @@ def _splits(path: Path) -> dict[str, list[_Array]]:
         return {"all": [_array(path)]}
 
     files = _files(path)
-    named = {ALIASES.get(file.stem.lower(), file.stem.lower()): [file] for file in files}
-    groups = {split: _files(place) for split, place in _split_folders(path).items()}
-    groups |= {split: files for split, files in named.items() if split in SPLITS}
+    groups = {}
+    for split, folder in _split_folders(path).items():
+        groups[split] = _files(folder)
+    for file in files:
+        split = _split_name(file)
+        if split in SPLITS:
+            groups[split] = [file]
 
+    _note_others(path, groups, files)
     if not groups:
-        return {"all": [_array(file) for file in files]}
-    return {split: [_array(file) for file in groups[split]] for split in SPLITS if split in groups}
+        groups = {"all": files}
+    return {split: [_array(file) for file in some] for split, some in groups.items()}
+
+
+def _note_others(path: Path, groups: Mapping[str, Sequence[Path]], files: Sequence[Path]) -> None:
+    """Say which files of a folder are not read."""
+    used = {*files} if not groups else {file for some in groups.values() for file in some}
+    used |= {*_split_folders(path).values()}
+
+    visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    others = sorted(entry.name for entry in visible if entry not in used)
+    if others:
+        note(
+            f"{printable(path)}: not read, because it is not an array of a split: {listed(others)}."
+        )
+
+
+def _split_name(entry: Path) -> str:
+    """Return the name of a file without its suffix, in lower case; a split under its usual name."""
+    name = entry.stem.lower()
+    return ALIASES.get(name, name)
 
 
 def _files(path: Path) -> list[Path]:
@@ -130,8 +156,9 @@ def _files(path: Path) -> list[Path]:
 
 def _split_folders(path: Path) -> dict[str, Path]:
     """Return the subfolders that are splits."""
-    named = {ALIASES.get(entry.name.lower(), entry.name.lower()): entry for entry in path.iterdir()}
-    return {split: entry for split, entry in named.items() if split in SPLITS and entry.is_dir()}
+    folders = [entry for entry in sorted(path.iterdir()) if entry.is_dir()]
+    named = {_split_name(folder): folder for folder in folders}
+    return {split: named[split] for split in SPLITS if split in named}
 
 
 def _array(path: Path) -> _Array:
@@ -147,8 +174,9 @@ def _array(path: Path) -> _Array:
             f"is damaged, or of another kind: {printable(error)}. Write it with numpy.save."
         ) from error
 
+    size = path.stat().st_size
     declared = header.offset + prod(header.shape) * header.dtype.itemsize
-    if declared != (size := path.stat().st_size):
+    if declared != size:
         raise ValueError(
             f"{printable(path)} expects {declared:,} bytes, for shape {header.shape} of "
             f"{header.dtype}; got {size:,}. Copy it again."

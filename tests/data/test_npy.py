@@ -33,7 +33,9 @@ def test_npy_folders_join_parts_or_hold_splits(tmp_path):
     x = images(30, 5, 5, high=2)
     for name, part in (("a", x[:7]), ("b", x[7:8]), ("c", x[8:])):
         np.save(tmp_path / f"{name}.npy", part)
-    data = load(tmp_path)
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.warns(DataWarning, match=r"not an array of a split: notes.txt"):
+        data = load(tmp_path)
     assert (data.shape, data.levels, rows_of(data)) == (
         (1, 5, 5),
         2,
