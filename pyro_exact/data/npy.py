@@ -21,7 +21,7 @@ from pyro_exact.data.mapped import Joined, Mapped
 from pyro_exact.data.note import listed, note
 from pyro_exact.data.options import Options
 from pyro_exact.data.split import ALIASES, Split, held_out_splits
-from pyro_exact.data.views import changed, highest, pieces, turned, with_channel
+from pyro_exact.data.views import changed, highest, in_memory, pieces, turned, with_channel
 
 TEST_FRACTION = 0.1
 
@@ -42,7 +42,8 @@ def npy(path: Path, options: Options) -> Dataset:
     No file is read into memory, so files may be of any size. A file holds all rows, of which a
     tenth is test, whatever the seed, and a part is valid. A folder holds either ``train.npy``,
     ``test.npy`` and optionally ``valid.npy`` (or subfolders of these names), or parts of a single
-    array, which are joined in the order of their names.
+    array, which are joined in the order of their names. Beside splits there may be classes in
+    ``train_labels.npy``, ``valid_labels.npy`` and ``test_labels.npy``.
 
     Arrays of uint8 and of shape (N, C, H, W), (N, H, W, C) or (N, H, W) are images, of 2 levels if
     all pixels are 0 or 1, and otherwise of 256. All other arrays are rows of any shape: floats, or
@@ -71,7 +72,7 @@ def npy(path: Path, options: Options) -> Dataset:
     if levels is None:
         rows = {split: changed(part, _in_default_dtype) for split, part in rows.items()}
 
-    splits = {split: Split(part) for split, part in rows.items()}
+    splits = {split: Split(part, _labels(path, split, part)) for split, part in rows.items()}
     if "all" in splits:
         splits = held_out_splits(splits["all"], TEST_FRACTION, options)
     elif "valid" not in splits:
@@ -79,9 +80,28 @@ def npy(path: Path, options: Options) -> Dataset:
         splits |= {"train": kept, "valid": held}
 
     train, valid, test = (splits[split].images for split in SPLITS)
+    labels = [splits[split].labels for split in SPLITS]
     if levels is not None and train.dtype == torch.uint8 and len(train.shape) == 4:
-        return Images(name, train, valid, test, levels)
-    return ArrayDataset(name, train, valid, test, levels)
+        return Images(name, train, valid, test, levels, *labels)
+
+    present = {split: each for split, each in zip(SPLITS, labels, strict=True) if each is not None}
+    return ArrayDataset(name, train, valid, test, levels, present)
+
+
+def _labels(path: Path, split: str, rows: Rows) -> Tensor | None:
+    """Return the classes of a split, or `None` if there is no file of them."""
+    file = path / f"{split}_labels.npy"
+    if not os.path.isfile(file):
+        return None
+
+    header = _array(file).header
+    if header.shape != (len(rows),) or header.dtype.kind not in "iu":
+        raise ValueError(
+            f"{printable(file)} expects {len(rows)} integers, one class a row; got shape "
+            f"{header.shape} of {header.dtype}. Store the labels of these rows."
+        )
+    labels = Mapped(file, header.offset, header.shape, header.dtype)
+    return in_memory(labels).long()
 
 
 def is_npy(path: Path) -> bool:
@@ -134,6 +154,7 @@ def _note_others(path: Path, groups: Mapping[str, Sequence[Path]], files: Sequen
     """Say which files of a folder are not read."""
     used = {*files} if not groups else {file for some in groups.values() for file in some}
     used |= {*_split_folders(path).values()}
+    used |= {path / f"{split}_labels.npy" for split in groups}
 
     visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     others = sorted(entry.name for entry in visible if entry not in used)
