@@ -1,4 +1,4 @@
-"""The parts of a run that a person sees: sizes and times, progress, pictures, logs, signals."""
+"""The parts of a run that a person sees: progress, pictures of samples, logs, and signals."""
 
 from __future__ import annotations
 

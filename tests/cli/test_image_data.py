@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from pyro_exact.data import image_rows
+from pyro_exact.recipes import load_recipe
 from pyro_exact.train import read_checkpoint
 from tests.cli.conftest import SMALL
 
@@ -74,3 +76,14 @@ def test_train_leaves_the_result_of_the_paper_to_the_data_of_the_paper(run, here
     paper = json.loads(open("o/train.json").read())["paper"]
     assert paper["value"] is None
     assert "Glow" in paper["reference"]
+
+
+def test_train_takes_the_levels_of_a_recipe(run, here):
+    np.save("x.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8))
+    recipe = load_recipe("glow_digits").to_dict() | {"data": "x.npy", "levels": 32}
+    (here / "coarse.yaml").write_text(yaml.safe_dump(recipe))
+    code, _, err = run("train", "coarse.yaml", "--out", "o", "--training.steps", "2", *SMALL)
+    assert code == 0, err
+    record = json.loads(open("o/train.json").read())
+    assert record["data"]["name"] == "x_32_levels"
+    assert run("evaluate", "o")[0] == 0
