@@ -39,6 +39,12 @@ def test_train_on_photographs_of_any_size(run, photos):
     code, out, err = run("evaluate", "o", "--split", "test")
     assert (code, "2 images" in out) == (0, True), err
 
+    # A file of arrays has a size of its own.
+    pixels = np.random.default_rng(0).integers(0, 32, (6, 3, 4, 4), dtype=np.uint8)
+    np.savez("others.npz", train=pixels, test=pixels, levels=32)
+    code, out, err = run("evaluate", "o", "--data", "others.npz")
+    assert (code, "6 images" in out) == (0, True), err
+
 
 def test_train_on_files_resumes_exactly(run, photos, monkeypatch):
     """Images that workers decode: 4 steps at once, and 2 and 2 steps."""
