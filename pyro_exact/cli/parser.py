@@ -52,7 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 OPTIONAL_POSITIONAL: dict[Callable[..., None], dict[str, str]] = {
     recipes: {
         "name": "Name of a recipe, or of a model such as nade, to describe: the paper, the "
-        "settings, the command that trains it, and what it took in our own runs."
+        "settings, the command for training, and our own runs."
     },
 }
 

@@ -118,7 +118,8 @@ class Likelihood(ABC):
         name = type(self).__name__
         possible = self.support.check(check_numbers(name, "values", x)) & x.isfinite()
 
-        bad = x[~possible if where is None else where & ~possible]
+        wrong = ~possible if where is None else where & ~possible
+        bad = x.expand(wrong.shape)[wrong]
         if len(bad):
             raise ValueError(
                 f"{name} expects {self.values}; got {bad[0].item():g}, and {len(bad)} of "
