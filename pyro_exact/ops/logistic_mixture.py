@@ -129,6 +129,7 @@ def log_interval(
     return torch.where(level == levels - 1, above, log_p)
 
 
+@torch.no_grad()
 def interval_probs(
     weight: Tensor,
     mean: Tensor,
@@ -137,7 +138,8 @@ def interval_probs(
 ) -> Tensor:
     """Return the probabilities of all levels under mixtures of discretised logistics, (*, L).
 
-    It is faster than `log_interval` of all levels, and as exact far into the tails.
+    It is faster than `log_interval` of all levels, as exact far into the tails, and carries no
+    gradient.
 
     Args:
         weight: Probability of each component, (*, K).
@@ -148,20 +150,21 @@ def interval_probs(
     half = (levels - 1) / 2
     rate = (-log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)).exp() / half
 
-    # The ends between two levels, on each logistic: (*, L - 1, K).
+    # The ends between two levels, on each logistic: (*, K, L - 1).
     ends = torch.arange(levels - 1, dtype=mean.dtype, device=mean.device) + 0.5
-    p = (ends.unsqueeze(-1) - ((mean + 1) * half).unsqueeze(-2)).mul_(rate.unsqueeze(-2))
+    p = (ends - ((mean + 1) * half).unsqueeze(-1)).mul_(rate.unsqueeze(-1))
     below = p.sigmoid()
     above = p.neg_().sigmoid_()
 
+    # The first interval reaches down to minus infinity, and the last up to infinity.
+    first = (below[..., 0] * weight).sum(-1, keepdim=True)
+    last = (above[..., -1] * weight).sum(-1, keepdim=True)
+
     # sigmoid(p) - sigmoid(q) = sigmoid(p) sigmoid(-q) (1 - e^{q - p}), with equal p - q
     inside = weight * -torch.expm1(-rate)
-    inner = (below[..., 1:, :] * above[..., :-1, :]) @ inside.unsqueeze(-1)
-
-    # The first interval reaches down to minus infinity, and the last up to infinity.
-    first = (below[..., 0, :] * weight).sum(-1, keepdim=True)
-    last = (above[..., -1, :] * weight).sum(-1, keepdim=True)
-    return torch.cat((first, inner.squeeze(-1), last), dim=-1)
+    below[..., 1:].mul_(above[..., :-1])
+    inner = (inside.unsqueeze(-2) @ below).squeeze(-2)[..., 1:]
+    return torch.cat((first, inner, last), dim=-1)
 
 
 class LogisticMixture(torch.autograd.Function):
