@@ -63,10 +63,10 @@ def test_commands_bring_the_images_back(here, coder, run):
 
 def test_folder_of_images_comes_back(here, coder, run):
     pixels = np.load("toy.npz")["train"][:5]
-    (here / "photos").mkdir()
+    (here / "pictures").mkdir()
     for index, image in enumerate(pixels):
-        Image.fromarray(image).save(here / "photos" / f"{index}.png")
-    code, _, err = run("compress", coder, "photos", "--split", "all", "--out", "a.pyx")
+        Image.fromarray(image).save(here / "pictures" / f"{index}.png")
+    code, _, err = run("compress", coder, "pictures", "--split", "all", "--out", "a.pyx")
     assert (code, err) == (0, "")
     assert run("decompress", "a.pyx", "--out", "back")[0] == 0
     back = [np.array(Image.open(file)).tobytes() for file in sorted((here / "back").iterdir())]
