@@ -54,8 +54,8 @@ def write_images(
     shape = _check_images(model, images, labels)
     if pixel_bits and len(shape) != 3:
         raise ValueError(
-            f"A map of bits expects images of shape (C, H, W); got data of shape {shape}. Leave the "
-            "map out."
+            f"A map of bits expects images of shape (C, H, W); got data of shape {shape}. Leave "
+            "the map out."
         )
     check_weights_for("compress", model)
 
