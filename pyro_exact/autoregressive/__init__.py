@@ -22,7 +22,7 @@ from pyro_exact.autoregressive.order_agnostic import (
     DeepNADE,
     OrderAgnosticNet,
 )
-from pyro_exact.autoregressive.pixel_cnn import PixelCNN
+from pyro_exact.autoregressive.pixel_cnn import DiagonalPixelCNN, PixelCNN
 from pyro_exact.autoregressive.pixel_cnn_pp import PixelCNNpp
 from pyro_exact.autoregressive.pixel_net import PixelNet
 from pyro_exact.autoregressive.pixel_rnn import DiagonalBiLSTM, RowLSTM
@@ -39,6 +39,7 @@ __all__ = [
     "ConvNADE",
     "DeepNADE",
     "DiagonalBiLSTM",
+    "DiagonalPixelCNN",
     "GatedPixelCNN",
     "ImageTransformer",
     "MultiScalePixelRNN",

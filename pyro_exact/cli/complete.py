@@ -12,6 +12,7 @@ from pyro_exact.cli.loading import (
     data_for,
     find_checkpoint,
     load_checkpoint_file,
+    picture_shape,
     random_images,
 )
 from pyro_exact.cli.output import tell
@@ -57,20 +58,23 @@ def complete(
     model, run = load_checkpoint_file(checkpoint, source.device)
     given = _conditioned(checkpoint, model, label)
 
+    shape = picture_shape(run)
     if image is None:
-        images = random_images(source, data_for(source, run), n, default=8)
+        images = random_images(source, data_for(source, run), n, default=8).view(-1, *shape)
     else:
         images = _read_image(image, run)
         torch.manual_seed(source.seed)
-    visible = _lowres(checkpoint, given) if mask == "lowres" else _visible(mask, run)
+    visible = _lowres(checkpoint, given) if mask == "lowres" else _visible(mask, shape)
     columns = completions + 2
-    check_grid(len(images) * columns, run.image_shape, columns)
+    check_grid(len(images) * columns, shape, columns)
 
     # Hidden pixels are grey in the first column.
     grey = torch.tensor((run.image_levels - 1) / 2)
     device = next(given.parameters()).device
-    observed = visible.expand(run.image_shape).to(device)
-    drawn = given.complete(images.to(device), observed, completions, progress=True).cpu()
+    x = images.view(-1, *run.shape).to(device)
+    observed = visible.expand(shape).reshape(run.shape).to(device)
+    drawn = given.complete(x, observed, completions, progress=True).cpu()
+    drawn = drawn.view(completions, -1, *shape)
     rows = torch.cat((images.where(visible, grey)[None], drawn, images[None]))
     pictures = rows.transpose(0, 1).flatten(0, 1)
     save_grids({"seen, completions, image": pictures}, run.image_levels, out, columns=columns)
@@ -96,22 +100,22 @@ def _conditioned(checkpoint: Path, model: GenerativeModel, label: int | None) ->
 
 def _read_image(path: Path, run: RunRecord) -> Tensor:
     """Return an image file in the levels of a model, (1, C, H, W)."""
-    from pyro_exact.data.image_files import read_images
+    from pyro_exact.data.image_rows import read_image
 
-    images = read_images([path]).images
-    _check_shape(path, tuple(images.shape[1:]), run.image_shape)
+    images = read_image(path).unsqueeze(0)
+    _check_shape(path, tuple(images.shape[1:]), picture_shape(run))
     return images.long() * run.image_levels // 256
 
 
-def _visible(mask: str, run: RunRecord) -> Tensor:
+def _visible(mask: str, shape: tuple[int, int, int]) -> Tensor:
     """Return a mask that is true where an image is visible, (H, W)."""
-    from pyro_exact.data.image_files import read_images
+    from pyro_exact.data.image_rows import read_image
 
     if mask == "half":
-        visible = _first_half(run.image_shape)
+        visible = _first_half(shape)
     else:
-        visible = read_images([Path(mask)]).images[0].amin(0) > 127
-        _check_shape(mask, (run.image_shape[0], *visible.shape), run.image_shape)
+        visible = read_image(Path(mask)).amin(0) > 127
+        _check_shape(mask, (shape[0], *visible.shape), shape)
 
     if bool(visible.all()):
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_exact.checks import check_number, check_size
 from pyro_exact.cli.arrays import ARRAYS, check_suffix, write_arrays
 from pyro_exact.cli.data_args import CheckpointArgs
-from pyro_exact.cli.loading import columns_of, data_for, load_checkpoint
+from pyro_exact.cli.loading import columns_of, data_for, load_checkpoint, picture_shape
 from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def sample(
         from pyro_exact.data.dataset import in_memory
         from pyro_exact.plots import check_grid
 
-        check_grid(each * max(1, len(labels)), _picture_shape(run), columns)
+        check_grid(each * max(1, len(labels)), picture_shape(run), columns)
         train = in_memory(data_for(source, run).split("train")) if nearest else None
         drawn = _draw(given, each, temperatures, source.seed, bool(labels))
         _save_pictures(drawn, run, out, columns, train)
@@ -184,7 +184,7 @@ def _save_pictures(
     from pyro_exact.data import nearest
     from pyro_exact.plots import save_grids
 
-    grids, shape = {}, _picture_shape(run)
+    grids, shape = {}, picture_shape(run)
     for t, x in drawn.items():
         title = "samples" if t is None else f"temperature {t:g}"
         grids[title] = x.view(-1, *shape)
@@ -213,24 +213,14 @@ def _save_steps(
             f"sample expects --steps of at least one count, with one temperature and a .png file; "
             f"got {steps}, {len(temperatures)} temperatures and {out.name}. Change one of them."
         )
-    check_grid(n * len(steps), _picture_shape(run), n)
+    check_grid(n * len(steps), picture_shape(run), n)
 
     grids = {}
     for count in steps:
         torch.manual_seed(seed)
         drawn = model.sample_steps(n, count, temperatures[0])
-        grids[f"{count} steps"] = drawn.cpu().view(-1, *_picture_shape(run))
+        grids[f"{count} steps"] = drawn.cpu().view(-1, *picture_shape(run))
     save_grids(grids, run.image_levels, out, columns=n, rows=len(steps))
-
-
-def _picture_shape(run: RunRecord) -> tuple[int, int, int]:
-    """Return the shape of an image, or of a vector as an image of one row."""
-    if run.levels is None:
-        raise ValueError(
-            f"sample draws pictures of images with levels; this model is of real elements of shape "
-            f"{run.shape}. Write arrays with --out samples.csv, .npz or .npy."
-        )
-    return (1, 1, run.shape[0]) if len(run.shape) == 1 else run.image_shape
 
 
 def _arrays(drawn: Draws, labels: list[int], each: int, named: Sequence[Column]) -> dict[str, Any]:

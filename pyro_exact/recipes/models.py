@@ -39,6 +39,7 @@ from pyro_exact.recipes.entries import (
     autoregressive,
     builder,
     dequantized,
+    discrete,
     order_agnostic,
 )
 from pyro_exact.recipes.parsing import closest_match
@@ -70,15 +71,16 @@ def repredicting_multi_scale(
 MODELS: dict[str, ModelEntry] = {
     "conv_draw": builder(ConvDRAW),
     "conv_nade": order_agnostic(ConvNADE),
-    "conv_vae": builder(conv_vae),
+    "conv_vae": builder(conv_vae, likelihood=True),
     "deep_nade": order_agnostic(DeepNADE),
-    "dense_vae": builder(dense_vae),
+    "dense_vae": builder(dense_vae, likelihood=True),
     "diagonal_bilstm": autoregressive(DiagonalBiLSTM),
     "flow_pp": dequantized(flows.flow_pp),
     "gated_pixel_cnn": autoregressive(GatedPixelCNN),
     "glow": dequantized(flows.glow),
     "hierarchical_pixel_vae": builder(hierarchical_pixel_vae),
     "iaf_vae": builder(iaf_vae),
+    "idf": discrete(flows.idf),
     "image_transformer": autoregressive(ImageTransformer),
     "made": autoregressive(made),
     "maf": table(flows.maf),

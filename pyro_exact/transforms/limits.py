@@ -102,11 +102,7 @@ class Limits(Bijection):
         )
         return y, log_slope.sum(-1)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         low, high, width = self._ends(y)
         has_low, has_high = self.has_low, self.has_high

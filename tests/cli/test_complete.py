@@ -71,7 +71,7 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
         (["--completions", "0"], "complete expects --completions from 1 to .*; got 0"),
         (
             ["--n", "11"],
-            "--n expects at most 10, because the split test of toy has 10 images; got 11",
+            "--n expects at most 10, because the split test of toy has 10 rows; got 11",
         ),
         (["--label", "1"], "expects no --label, because its model has no classes"),
     ]:

@@ -12,6 +12,7 @@ from pyro_exact.autoregressive import (
     ConvNADE,
     DeepNADE,
     DiagonalBiLSTM,
+    DiagonalPixelCNN,
     GatedPixelCNN,
     ImageTransformer,
     MultiscalePixelCNN,
@@ -37,6 +38,12 @@ NETS: dict[str, Callable[[], CausalNet]] = {
         (1, 2, 2), 4, width=4, depth=1, head_width=8
     ),
     "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, width=6, depth=2, head_width=24),
+    "DiagonalPixelCNN": lambda: DiagonalPixelCNN(
+        PixelCNN((1, 2, 4), 2, width=4, depth=2, head_width=5)
+    ),
+    "DiagonalPixelCNN colours": lambda: DiagonalPixelCNN(
+        PixelCNN((3, 3, 1), 2, width=7, depth=2, head_width=17)
+    ),
     "DiagonalBiLSTM conditional": lambda: DiagonalBiLSTM(
         (1, 3, 2), 2, width=4, depth=1, head_width=8, context_shape=2
     ),

@@ -31,6 +31,7 @@ from pyro_exact.distributions import (
 from pyro_exact.flows import (
     flow_pp_dequantizer,
     iaf,
+    idf,
     planar,
     sylvester,
     tarflow,
@@ -202,6 +203,10 @@ MODELS: dict[str, ModelCase] = {
             Autoregressive(ImageTransformer((1, 4, 4), 2, width=8, depth=1, heads=2, local=8))
         ),
         bars,
+    ),
+    "Density idf": ModelCase(
+        lambda: Density(idf((1, 4, 4), 4, scales=1, steps=2, width=4, depth=1, components=2)),
+        lambda: blobs().to(torch.get_default_dtype()),
     ),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), (20,)))), bars),
     "Density multiscale_pixel_cnn": ModelCase(

@@ -27,11 +27,7 @@ def elements_that_are_not_finite_are_refused(trial: ModelTrial) -> None:
         _is_refused(trial, f"data with {value}", x)
 
 
-def _is_refused(
-    trial: ModelTrial,
-    subject: str,
-    x: Tensor,
-) -> None:
+def _is_refused(trial: ModelTrial, subject: str, x: Tensor) -> None:
     for method in ("model", "guide", "log_weight"):
         try:
             getattr(trial.model, method)(x)
