@@ -79,7 +79,11 @@ class MultiScalePixelRNN(MultiscaleNet):
 
     large_order: Tensor
 
-    def __init__(self, base: CausalNet, large: CausalNet) -> None:
+    def __init__(
+        self,
+        base: CausalNet,
+        large: CausalNet,
+    ) -> None:
         name = type(self).__name__
         check_large(name, large)
         super().__init__(tuple(large.event_shape), base)
@@ -96,7 +100,11 @@ class MultiScalePixelRNN(MultiscaleNet):
         self._steps, groups = self._plan()
         self.set_order(groups)
 
-    def map_of(self, small: Tensor, context: Tensor | None) -> Tensor:
+    def map_of(
+        self,
+        small: Tensor,
+        context: Tensor | None,
+    ) -> Tensor:
         """Return the map of the large network, (N, channels, H, W), from a small image."""
         levels = self.likelihood.levels
         scaled = small if levels is None else small * (2 / (levels - 1)) - 1
@@ -106,7 +114,12 @@ class MultiScalePixelRNN(MultiscaleNet):
             enlarged = enlarged + self.context(context)[..., None, None]
         return enlarged
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         x = self.check_input(x)
         batch = x.shape[:-3]
         context = self.flatten_context(context, batch)
@@ -115,7 +128,12 @@ class MultiScalePixelRNN(MultiscaleNet):
 
         # theta of all pixels, then that of the small image in its place
         theta = self.large(images, self.map_of(small, context))
-        theta = theta.reshape(-1, self.colours, *self.event_shape[1:], self.likelihood.num_params)
+        theta = theta.reshape(
+            -1,
+            self.colours,
+            *self.event_shape[1:],
+            self.likelihood.num_params,
+        )
         theta = theta.clone()
         theta[:, :, :: self.factor, :: self.factor] = self.base_params(small, context, member)
         return theta.reshape(*batch, *self.grid, self.likelihood.num_params)
@@ -130,7 +148,11 @@ class MultiScalePixelRNN(MultiscaleNet):
     # Steps
     # ---------------------------------------------------------------------------------------------
 
-    def rest_params(self, index: int, cache: MultiscaleCache) -> tuple[Tensor, RestCache]:
+    def rest_params(
+        self,
+        index: int,
+        cache: MultiscaleCache,
+    ) -> tuple[Tensor, RestCache]:
         step = self._steps[index]
         rest: RestCache = self._start(cache) if index == 0 else cache.rest
 
@@ -164,7 +186,12 @@ class MultiScalePixelRNN(MultiscaleNet):
         state = self.large.init_state((len(small),), self.map_of(small, cache.context))
         return RestCache(state.cache, torch.zeros_like(cache.place))
 
-    def _read(self, done: int, rest: RestCache, values: Tensor) -> Tensor | None:
+    def _read(
+        self,
+        done: int,
+        rest: RestCache,
+        values: Tensor,
+    ) -> Tensor | None:
         """Return the values of the step before ``done``, and move on behind them."""
         if done == 0:
             return None
@@ -196,7 +223,10 @@ class MultiScalePixelRNN(MultiscaleNet):
         return steps, groups
 
 
-def check_large(name: str, large: CausalNet) -> None:
+def check_large(
+    name: str,
+    large: CausalNet,
+) -> None:
     """Raise an error if a network cannot be the large one."""
     if not isinstance(large, CausalNet):
         raise TypeError(
@@ -219,7 +249,11 @@ def check_large(name: str, large: CausalNet) -> None:
         )
 
 
-def _check_likelihoods(name: str, base: CausalNet, large: CausalNet) -> None:
+def _check_likelihoods(
+    name: str,
+    base: CausalNet,
+    large: CausalNet,
+) -> None:
     """Raise ValueError if the sites of both networks have different likelihoods."""
     found = [
         (type(net.likelihood).__name__, net.likelihood.num_params, net.likelihood.levels)
