@@ -71,11 +71,7 @@ class MultiscaleNet(CausalNet):
     base_sites: Tensor
     rest_sites: Tensor
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        base: CausalNet,
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], base: CausalNet) -> None:
         name = type(self).__name__
         base_shape = check_base(name, base)
         self._check_shape(shape, base_shape)
@@ -85,11 +81,7 @@ class MultiscaleNet(CausalNet):
         self.factor = shape[1] // base_shape[1]
         self.colours = shape[0] // prod(self.likelihood.site_shape)
 
-    def _check_shape(
-        self,
-        shape: tuple[int, ...],
-        base_shape: tuple[int, int, int],
-    ) -> None:
+    def _check_shape(self, shape: tuple[int, ...], base_shape: tuple[int, int, int]) -> None:
         """Raise ValueError if the shape of the image is no multiple of the shape of the base."""
         channels, height, width = base_shape
         factor = shape[1] // height
@@ -138,22 +130,13 @@ class MultiscaleNet(CausalNet):
     ) -> Tensor:
         """Return the parameters of a small image, (N, colours, h, w, num_params)."""
         theta = self.base(small, context, member)
-        return theta.reshape(
-            -1,
-            self.colours,
-            *small.shape[-2:],
-            self.likelihood.num_params,
-        )
+        return theta.reshape(-1, self.colours, *small.shape[-2:], self.likelihood.num_params)
 
     # Steps
     # ---------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def rest_params(
-        self,
-        index: int,
-        cache: MultiscaleCache,
-    ) -> tuple[Tensor, Any]:
+    def rest_params(self, index: int, cache: MultiscaleCache) -> tuple[Tensor, Any]:
         """Return the parameters of a step after the base, (N, group, num_params), and the cache.
 
         Args:
@@ -189,11 +172,7 @@ class MultiscaleNet(CausalNet):
         return StepState(member, 0, cache)
 
     @torch.no_grad()
-    def step(
-        self,
-        state: StepState,
-        previous: Tensor | None = None,
-    ) -> tuple[Tensor, StepState]:
+    def step(self, state: StepState, previous: Tensor | None = None) -> tuple[Tensor, StepState]:
         cache: MultiscaleCache = state.cache
         if previous is not None:
             drawn = self._size(state.done - 1)
@@ -218,10 +197,7 @@ class MultiscaleNet(CausalNet):
         return group.stop - group.start
 
 
-def check_base(
-    name: str,
-    base: CausalNet,
-) -> tuple[int, int, int]:
+def check_base(name: str, base: CausalNet) -> tuple[int, int, int]:
     """Return the shape of the images of a base network, or raise an error if it does not fit.
 
     Raises:

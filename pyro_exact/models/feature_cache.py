@@ -66,9 +66,5 @@ class FeatureCache(Generic[Features]):
     def __reduce__(self) -> tuple[type[FeatureCache[Any]], tuple[()]]:
         return FeatureCache, ()
 
-    def _stamp(
-        self,
-        z: Tensor,
-        weights: State,
-    ) -> tuple[Any, ...]:
+    def _stamp(self, z: Tensor, weights: State) -> tuple[Any, ...]:
         return memory.Memory.steps, torch.is_grad_enabled(), weights, states((z,))

@@ -84,11 +84,7 @@ class RepredictingMultiScale(GenerativeModel):
         self.net.initialize(x)
 
     @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        temperature: float | None = None,
-    ) -> Tensor:
+    def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` images; there is no temperature."""
         refuse_temperature(temperature)
         n = checked_count(self, n)

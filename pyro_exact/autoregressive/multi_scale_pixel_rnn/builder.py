@@ -50,33 +50,11 @@ def multi_scale_pixel_rnn(
         torch.Size([1, 2, 2])
     """
     name = "multi_scale_pixel_rnn"
-    channels, height, image_width = check_sizes(
-        name,
-        "shape",
-        shape,
-        length=3,
-    )
-    levels = check_size(
-        name,
-        "levels",
-        levels,
-        least=2,
-    )
-    factor = check_size(
-        name,
-        "factor",
-        factor,
-        least=2,
-    )
+    channels, height, image_width = check_sizes(name, "shape", shape, length=3)
+    levels = check_size(name, "levels", levels, least=2)
+    factor = check_size(name, "factor", factor, least=2)
     map_width = check_size(name, "map_width", map_width)
-    kind = LAYERS[
-        check_choice(
-            name,
-            "layers",
-            layers,
-            list(LAYERS),
-        )
-    ]
+    kind = LAYERS[check_choice(name, "layers", layers, list(LAYERS))]
 
     if height % factor or image_width % factor:
         raise ValueError(
@@ -85,13 +63,7 @@ def multi_scale_pixel_rnn(
         )
 
     small = channels, height // factor, image_width // factor
-    base = kind(
-        small,
-        levels,
-        base_width,
-        base_depth,
-        base_head_width,
-    )
+    base = kind(small, levels, base_width, base_depth, base_head_width)
     large = kind(
         (channels, height, image_width),
         levels,

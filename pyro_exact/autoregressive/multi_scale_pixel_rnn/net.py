@@ -79,11 +79,7 @@ class MultiScalePixelRNN(MultiscaleNet):
 
     large_order: Tensor
 
-    def __init__(
-        self,
-        base: CausalNet,
-        large: CausalNet,
-    ) -> None:
+    def __init__(self, base: CausalNet, large: CausalNet) -> None:
         name = type(self).__name__
         check_large(name, large)
         super().__init__(tuple(large.event_shape), base)
@@ -100,11 +96,7 @@ class MultiScalePixelRNN(MultiscaleNet):
         self._steps, groups = self._plan()
         self.set_order(groups)
 
-    def map_of(
-        self,
-        small: Tensor,
-        context: Tensor | None,
-    ) -> Tensor:
+    def map_of(self, small: Tensor, context: Tensor | None) -> Tensor:
         """Return the map of the large network, (N, channels, H, W), from a small image."""
         levels = self.likelihood.levels
         scaled = small if levels is None else small * (2 / (levels - 1)) - 1
@@ -128,12 +120,7 @@ class MultiScalePixelRNN(MultiscaleNet):
 
         # theta of all pixels, then that of the small image in its place
         theta = self.large(images, self.map_of(small, context))
-        theta = theta.reshape(
-            -1,
-            self.colours,
-            *self.event_shape[1:],
-            self.likelihood.num_params,
-        )
+        theta = theta.reshape(-1, self.colours, *self.event_shape[1:], self.likelihood.num_params)
         theta = theta.clone()
         theta[:, :, :: self.factor, :: self.factor] = self.base_params(small, context, member)
         return theta.reshape(*batch, *self.grid, self.likelihood.num_params)
@@ -148,11 +135,7 @@ class MultiScalePixelRNN(MultiscaleNet):
     # Steps
     # ---------------------------------------------------------------------------------------------
 
-    def rest_params(
-        self,
-        index: int,
-        cache: MultiscaleCache,
-    ) -> tuple[Tensor, RestCache]:
+    def rest_params(self, index: int, cache: MultiscaleCache) -> tuple[Tensor, RestCache]:
         step = self._steps[index]
         rest: RestCache = self._start(cache) if index == 0 else cache.rest
 
@@ -223,10 +206,7 @@ class MultiScalePixelRNN(MultiscaleNet):
         return steps, groups
 
 
-def check_large(
-    name: str,
-    large: CausalNet,
-) -> None:
+def check_large(name: str, large: CausalNet) -> None:
     """Raise an error if a network cannot be the large one."""
     if not isinstance(large, CausalNet):
         raise TypeError(

@@ -35,36 +35,15 @@ class Upsampler(nn.Module):
     ) -> None:
         super().__init__()
         name = "Upsampler"
-        factor = check_size(
-            name,
-            "factor",
-            factor,
-            least=2,
-        )
+        factor = check_size(name, "factor", factor, least=2)
         width = check_size(name, "width", width)
-        check_elements(
-            name,
-            width,
-            width,
-            2 * factor,
-            2 * factor,
-        )
+        check_elements(name, width, width, 2 * factor, 2 * factor)
 
         # An odd factor needs one row and column of padding more on one side.
         odd = factor % 2
-        self.first = nn.Conv2d(
-            channels,
-            width,
-            3,
-            padding=1,
-        )
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.last = nn.ConvTranspose2d(
-            width,
-            width,
-            2 * factor,
-            factor,
-            padding=(factor + odd) // 2,
-            output_padding=odd,
+            width, width, 2 * factor, factor, padding=(factor + odd) // 2, output_padding=odd
         )
 
     def forward(self, small: Tensor) -> Tensor:

@@ -55,24 +55,9 @@ def multiscale_pixel_cnn(
         10
     """
     name = "multiscale_pixel_cnn"
-    channels, height, image_width = check_sizes(
-        name,
-        "shape",
-        shape,
-        length=3,
-    )
-    levels = check_size(
-        name,
-        "levels",
-        levels,
-        least=2,
-    )
-    scales = check_size(
-        name,
-        "scales",
-        scales,
-        most=MOST_SCALES,
-    )
+    channels, height, image_width = check_sizes(name, "shape", shape, length=3)
+    levels = check_size(name, "levels", levels, least=2)
+    scales = check_size(name, "scales", scales, most=MOST_SCALES)
 
     factor = 2**scales
     if height % factor or image_width % factor:
@@ -98,10 +83,7 @@ def multiscale_pixel_cnn(
     )
 
 
-def _advice(
-    height: int,
-    width: int,
-) -> str:
+def _advice(height: int, width: int) -> str:
     """Return how many scales the sides of an image allow."""
     sides = height | width
     most = (sides & -sides).bit_length() - 1  # trailing zeros: how often 2 divides both sides

@@ -12,19 +12,13 @@ CELL = ((0, 0), (0, 1), (1, 0), (1, 1))
 GROUPS = len(CELL) - 1
 
 
-def pixels_at(
-    images: Tensor,
-    place: int,
-) -> Tensor:
+def pixels_at(images: Tensor, place: int) -> Tensor:
     """Return the pixel at a place of each cell, (*, H / 2, W / 2)."""
     row, column = CELL[place]
     return images[..., row::2, column::2]
 
 
-def first_pixels(
-    images: Tensor,
-    count: int,
-) -> Tensor:
+def first_pixels(images: Tensor, count: int) -> Tensor:
     """Return the first pixels of each cell as channels, (N, count C, H / 2, W / 2)."""
     return torch.cat([pixels_at(images, place) for place in range(count)], dim=1)
 

@@ -31,23 +31,11 @@ class GroupSizes(NamedTuple):
         """Return the sizes as integers, or raise an error that names the network."""
         sizes = GroupSizes(
             width=check_size(name, "width", self.width),
-            depth=check_size(
-                name,
-                "depth",
-                self.depth,
-                least=0,
-                most=LARGEST_COUNT,
-            ),
+            depth=check_size(name, "depth", self.depth, least=0, most=LARGEST_COUNT),
             kernel_size=check_kernel(name, "kernel_size", self.kernel_size),
             head_width=check_size(name, "head_width", self.head_width),
         )
-        check_elements(
-            name,
-            sizes.width,
-            sizes.width,
-            sizes.kernel_size,
-            sizes.kernel_size,
-        )
+        check_elements(name, sizes.width, sizes.width, sizes.kernel_size, sizes.kernel_size)
         check_elements(name, sizes.head_width, sizes.width)
         return sizes
 
@@ -71,29 +59,15 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         padding = kernel_size // 2
-        self.first = nn.Conv2d(
-            width,
-            width,
-            kernel_size,
-            padding=padding,
-        )
-        self.second = nn.Conv2d(
-            width,
-            width,
-            kernel_size,
-            padding=padding,
-        )
+        self.first = nn.Conv2d(width, width, kernel_size, padding=padding)
+        self.second = nn.Conv2d(width, width, kernel_size, padding=padding)
         nn.init.zeros_(self.second.weight)
 
         self.context: nn.Linear | None = None
         if context_dim is not None:
             self.context = nn.Linear(context_dim, width, bias=False)
 
-    def forward(
-        self,
-        h: Tensor,
-        context: Tensor | None,
-    ) -> Tensor:
+    def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
         """Return y."""
         inner = self.first(h.relu())
         if self.context is not None and context is not None:
@@ -138,12 +112,7 @@ class GroupNet(nn.Module):
         super().__init__()
         self.colours = colours
         width, kernel_size = sizes.width, sizes.kernel_size
-        self.first = nn.Conv2d(
-            known * channels,
-            width,
-            kernel_size,
-            padding=kernel_size // 2,
-        )
+        self.first = nn.Conv2d(known * channels, width, kernel_size, padding=kernel_size // 2)
         self.scale_bias: nn.Parameter | None = None
         if scales > 1:
             self.scale_bias = nn.Parameter(torch.zeros(scales, width))
@@ -157,12 +126,7 @@ class GroupNet(nn.Module):
         self.head = nn.Conv2d(width, sizes.head_width, 1)  # A
         self.own: MaskedConv2d | None = None  # B
         if colours > 1:
-            self.own = MaskedConv2d(
-                groups(channels, colours),
-                head,
-                strict=True,
-                bias=False,
-            )
+            self.own = MaskedConv2d(groups(channels, colours), head, strict=True, bias=False)
         self.last = MaskedConv2d(head, params)  # W
 
     def features(
@@ -181,11 +145,7 @@ class GroupNet(nn.Module):
         features: Tensor = self.head(h.relu())
         return features
 
-    def theta(
-        self,
-        features: Tensor,
-        own: Tensor,
-    ) -> Tensor:
+    def theta(self, features: Tensor, own: Tensor) -> Tensor:
         """Return the parameters, each from the features and earlier colours of the same pixel."""
         if self.own is not None:
             features = features + self.own(own)

@@ -95,19 +95,9 @@ class MultiscalePixelCNN(MultiscaleNet):
         shared: bool = False,
     ) -> None:
         name = type(self).__name__
-        shape = check_sizes(
-            name,
-            "shape",
-            shape,
-            length=3,
-        )
+        shape = check_sizes(name, "shape", shape, length=3)
         super().__init__(shape, base)
-        sizes = GroupSizes(
-            width,
-            depth,
-            kernel_size,
-            head_width,
-        ).checked(name)
+        sizes = GroupSizes(width, depth, kernel_size, head_width).checked(name)
 
         self.scales = self.factor.bit_length() - 1
         self.shared = shared
@@ -132,11 +122,7 @@ class MultiscalePixelCNN(MultiscaleNet):
             [self._sites_of(index) for index in range(self.scales * GROUPS * self.colours)]
         )
 
-    def _check_shape(
-        self,
-        shape: tuple[int, ...],
-        base_shape: tuple[int, int, int],
-    ) -> None:
+    def _check_shape(self, shape: tuple[int, ...], base_shape: tuple[int, int, int]) -> None:
         channels, height, width = base_shape
         scales = (shape[1] // height).bit_length() - 1
         if scales < 1 or tuple(shape) != (channels, height << scales, width << scales):
@@ -182,11 +168,7 @@ class MultiscalePixelCNN(MultiscaleNet):
                 pixels = x.to(net.last.bias.dtype).movedim(-3, -1).flatten(0, -2)
                 net.last.bias.copy_(self.likelihood.marginal(pixels).flatten())
 
-    def rest_params(
-        self,
-        index: int,
-        cache: MultiscaleCache,
-    ) -> tuple[Tensor, Tensor]:
+    def rest_params(self, index: int, cache: MultiscaleCache) -> tuple[Tensor, Tensor]:
         scale, place, colour = self._position(index)
         net = self._group_net(scale, place)
         images = self.from_sites(cache.values)
@@ -214,19 +196,11 @@ class MultiscalePixelCNN(MultiscaleNet):
         sites: list[int] = pixels_at(cells, place)[colour].flatten().tolist()
         return sites
 
-    def _group_net(
-        self,
-        scale: int,
-        place: int,
-    ) -> GroupNet:
+    def _group_net(self, scale: int, place: int) -> GroupNet:
         first = 0 if self.shared else (scale - 1) * GROUPS
         return self.group_nets[first + place - 1]
 
-    def _resolution(
-        self,
-        images: Tensor,
-        scale: int,
-    ) -> Tensor:
+    def _resolution(self, images: Tensor, scale: int) -> Tensor:
         """Return x^scale, from the base (0) up to the whole image."""
         step = 2 ** (self.scales - scale)
         return images[..., ::step, ::step]

@@ -62,11 +62,7 @@ class BernoulliCanvas(Canvas):
 class LogisticCanvas(Canvas):
     """A canvas of the means and log-scales of discretised logistics, independent of each other."""
 
-    def __init__(
-        self,
-        channels: int,
-        levels: int,
-    ) -> None:
+    def __init__(self, channels: int, levels: int) -> None:
         self.maps = 2 * channels
         self.likelihood: DiscretizedLogisticMixture = DiscretizedLogisticMixture(
             channels, levels, components=1

@@ -49,11 +49,7 @@ class ConvLSTM(nn.Module):
             _, forget, _, _ = self.gates.bias.chunk(4)  # type: ignore[union-attr]
             forget.fill_(1)  # remember at first
 
-    def forward(
-        self,
-        inputs: list[Tensor],
-        state: LSTMState,
-    ) -> LSTMState:
+    def forward(self, inputs: list[Tensor], state: LSTMState) -> LSTMState:
         """Return the state after a step."""
         i, f, o, g = of_maps(self.gates, *inputs, state.h).chunk(4, dim=-3)
         c = f.sigmoid() * state.c + i.sigmoid() * g.tanh()
@@ -96,11 +92,7 @@ class DrawLayer(nn.Module):
         """Return q(z_t | h^e_t)."""
         return _normal(of_maps(self.to_posterior, encoder.h))
 
-    def prior(
-        self,
-        decoder: LSTMState,
-        above: list[Tensor],
-    ) -> Normal:
+    def prior(self, decoder: LSTMState, above: list[Tensor]) -> Normal:
         """Return p(z_t | h^d_{t-1}, above)."""
         return _normal(of_maps(self.to_prior, decoder.h, *above))
 
@@ -111,19 +103,8 @@ def convolution(
     kernel_size: int,
 ) -> nn.Conv2d:
     """Return a convolution that keeps the size of a map."""
-    check_elements(
-        "ConvDRAW",
-        out_channels,
-        in_channels,
-        kernel_size,
-        kernel_size,
-    )
-    return nn.Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size,
-        padding=kernel_size // 2,
-    )
+    check_elements("ConvDRAW", out_channels, in_channels, kernel_size, kernel_size)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
 
 def of_maps(layer: nn.Module, *maps: Tensor) -> Tensor:

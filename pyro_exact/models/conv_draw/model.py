@@ -88,32 +88,12 @@ class ConvDRAW(GenerativeModel):
     ) -> None:
         super().__init__()
         name = "ConvDRAW"
-        self.shape = channels, height, breadth = check_sizes(
-            name,
-            "shape",
-            shape,
-            length=3,
-        )
-        self.levels = check_size(
-            name,
-            "levels",
-            levels,
-            least=2,
-        )
-        self.steps = check_size(
-            name,
-            "steps",
-            steps,
-            most=MOST_STEPS,
-        )
+        self.shape = channels, height, breadth = check_sizes(name, "shape", shape, length=3)
+        self.levels = check_size(name, "levels", levels, least=2)
+        self.steps = check_size(name, "steps", steps, most=MOST_STEPS)
         latent_channels = check_size(name, "latent_channels", latent_channels)
         width = check_size(name, "width", width)
-        depth = check_size(
-            name,
-            "depth",
-            depth,
-            most=MOST_LAYERS,
-        )
+        depth = check_size(name, "depth", depth, most=MOST_LAYERS)
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
         _check_stride(height, breadth, stride)
 
@@ -162,10 +142,7 @@ class ConvDRAW(GenerativeModel):
         return sample
 
     def infer(self, x: Tensor) -> None:
-        def draw(
-            name: str,
-            posterior: Normal,
-        ) -> Tensor:
+        def draw(name: str, posterior: Normal) -> Tensor:
             z: Tensor = pyro.sample(name, posterior.to_event(3))
             return z
 
@@ -178,11 +155,7 @@ class ConvDRAW(GenerativeModel):
         marginal = self.pixels.marginal(x.to(self.recurrence.first_canvas.dtype))
         self.recurrence.first_canvas.copy_(marginal[:, None, None])
 
-    def sample(
-        self,
-        n: int,
-        temperature: float | None = None,
-    ) -> Tensor:
+    def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` images, using ``temperature`` to scale standard deviations of the priors."""
         return self.sample_steps(n, self.steps, temperature)
 
@@ -207,12 +180,7 @@ class ConvDRAW(GenerativeModel):
         steps = self._checked_steps(steps)
         scale = 1.0
         if temperature is not None:
-            scale = check_number(
-                "ConvDRAW",
-                "temperature",
-                temperature,
-                least=0,
-            )
+            scale = check_number("ConvDRAW", "temperature", temperature, least=0)
 
         def draw(
             name: str,
@@ -230,11 +198,7 @@ class ConvDRAW(GenerativeModel):
         return x
 
     @torch.no_grad()
-    def reconstruct(
-        self,
-        x: Tensor,
-        steps: int | None = None,
-    ) -> Tensor:
+    def reconstruct(self, x: Tensor, steps: int | None = None) -> Tensor:
         """Return draws from p(x | z), where the first latents are drawn from q(z | x).
 
         Args:
@@ -246,10 +210,7 @@ class ConvDRAW(GenerativeModel):
         steps = self._checked_steps(self.steps if steps is None else steps)
         kept: dict[str, Tensor] = {}
 
-        def draw(
-            name: str,
-            posterior: Normal,
-        ) -> Tensor:
+        def draw(name: str, posterior: Normal) -> Tensor:
             kept[name] = posterior.sample()
             return kept[name]
 
@@ -271,27 +232,12 @@ class ConvDRAW(GenerativeModel):
         """Return p(x | z), given the last canvas."""
         return self.pixels.distribution(canvas)
 
-    def _infer(
-        self,
-        x: Tensor,
-        draw: Callable[[str, Normal], Tensor],
-    ) -> None:
-        images = scaled(
-            x,
-            self.shape,
-            self.levels,
-            self.recurrence.first_canvas,
-        )
+    def _infer(self, x: Tensor, draw: Callable[[str, Normal], Tensor]) -> None:
+        images = scaled(x, self.shape, self.levels, self.recurrence.first_canvas)
         self.recurrence.infer(images, draw)
 
     def _checked_steps(self, steps: int) -> int:
-        return check_size(
-            "ConvDRAW",
-            "steps",
-            steps,
-            least=0,
-            most=self.steps,
-        )
+        return check_size("ConvDRAW", "steps", steps, least=0, most=self.steps)
 
 
 def _check_stride(

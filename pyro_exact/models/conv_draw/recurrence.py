@@ -65,13 +65,7 @@ class Recurrence(nn.Module):
 
         # The reading and writing kernels overlap, and are twice as wide as the stride.
         maps, sides = pixels.maps, (2 * stride, stride, stride // 2)
-        check_elements(
-            "ConvDRAW",
-            width,
-            max(2 * channels, maps),
-            2 * stride,
-            2 * stride,
-        )
+        check_elements("ConvDRAW", width, max(2 * channels, maps), 2 * stride, 2 * stride)
         self.read_image = nn.Conv2d(2 * channels, width, *sides)
         self.read_canvas = nn.Conv2d(maps, width, *sides)
         self.write = nn.ConvTranspose2d(width, maps, *sides)
@@ -81,25 +75,14 @@ class Recurrence(nn.Module):
             seen = width if index == 0 else 2 * width  # the image, and the encoder below
             above = 0 if index == depth - 1 else width
             given = above + (width if index == 0 else 0)  # the canvas
-            return DrawLayer(
-                seen,
-                above,
-                given,
-                latent_channels,
-                width,
-                kernel_size,
-            )
+            return DrawLayer(seen, above, given, latent_channels, width, kernel_size)
 
         self.layers: Sequence[DrawLayer] = nn.ModuleList(  # type: ignore[assignment]
             layer(index) for index in range(depth)
         )
         self._cache: FeatureCache[Decoder] = FeatureCache()
 
-    def draw(
-        self,
-        draw: Draw,
-        batch: Sequence[int] = (),
-    ) -> Tensor:
+    def draw(self, draw: Draw, batch: Sequence[int] = ()) -> Tensor:
         """Run all steps of the decoder, and return the last canvas, (*batch, maps, H, W).
 
         Args:
@@ -110,20 +93,10 @@ class Recurrence(nn.Module):
         weights = states(tuple(self.parameters()))
         with torch.autocast(self.first_canvas.device.type, enabled=False):
             for step in range(1, self.steps + 1):
-                decoder = above = self._step(
-                    step,
-                    decoder,
-                    above,
-                    draw,
-                    weights,
-                )
+                decoder = above = self._step(step, decoder, above, draw, weights)
         return decoder.canvas
 
-    def infer(
-        self,
-        images: Tensor,
-        draw: Callable[[str, Normal], Tensor],
-    ) -> None:
+    def infer(self, images: Tensor, draw: Callable[[str, Normal], Tensor]) -> None:
         """Run all steps of encoder and decoder.
 
         Args:
@@ -145,13 +118,7 @@ class Recurrence(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             for step in range(1, self.steps + 1):
                 encoders[:] = self._encode(images, encoders, decoder)
-                decoder = above = self._step(
-                    step,
-                    decoder,
-                    above,
-                    from_posterior,
-                    weights,
-                )
+                decoder = above = self._step(step, decoder, above, from_posterior, weights)
 
     def _encode(
         self, images: Tensor, encoders: Sequence[LSTMState], decoder: Decoder
@@ -162,12 +129,7 @@ class Recurrence(nn.Module):
         seen = of_maps(self.read_image, images, error).relu()
 
         after: list[LSTMState] = []
-        for layer, encoder, state in zip(
-            self.layers,
-            encoders,
-            decoder.layers,
-            strict=True,
-        ):
+        for layer, encoder, state in zip(self.layers, encoders, decoder.layers, strict=True):
             # h^e_t = LSTM_e([x, e_t], h^e_t of the layer below, h^d_{t-1}; h^e_{t-1})
             inputs = [seen, *(below.h for below in after[-1:]), state.h]
             after.append(layer.encoder(inputs, encoder))
@@ -194,27 +156,12 @@ class Recurrence(nn.Module):
             # z_t ~ p(z_t | h^d_{t-1}, h^d_t of the layer above), or from the posterior
             upper = [layer.h for layer in decoder.layers[index + 1 : index + 2]]
             prior = self.layers[index].prior(decoder.layers[index], upper)
-            z = draw(
-                f"z{step}_{index + 1}",
-                step,
-                index,
-                prior,
-            )
+            z = draw(f"z{step}_{index + 1}", step, index, prior)
 
             below = self._cache.find(z, above, weights)
             if below is None:
-                below = self._decode(
-                    index,
-                    z,
-                    upper,
-                    decoder,
-                )
-                self._cache.write(
-                    z,
-                    above,
-                    weights,
-                    below,
-                )
+                below = self._decode(index, z, upper, decoder)
+                self._cache.write(z, above, weights, below)
             decoder = above = below
         return decoder
 
