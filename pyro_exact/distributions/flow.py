@@ -178,7 +178,7 @@ class Flow(nn.Module):
         super().__init__()
         if not isinstance(bijection, Bijection):
             raise TypeError(
-                "Flow expects a Bijection, such as those of pyro_exact.flows; got "
+                "Flow expects a Bijection, for example from pyro_exact.flows; got "
                 f"{type(bijection).__name__}. Put several layers into transforms.Compose; "
                 "transforms.Stock makes a layer of a stock transform."
             )
@@ -230,9 +230,7 @@ class Flow(nn.Module):
 
         distribution = self._distribution(temperature, context)
         if distribution._validate_args:
-            check_finite(
-                "Flow.condition", "context", context, "Repair it, or look at what computed it"
-            )
+            check_finite("Flow.condition", "context", context, "Check the code that computes it")
 
         return distribution
 

@@ -208,7 +208,7 @@ def test_causal_net_in_float32_is_close_to_float64(each):
         ),
         (
             lambda: Autoregressive(NADE(3, 4), torch.zeros(2)),
-            r"expects no context for this network; got one of shape",
+            r"expects no context for this network; got a context of shape",
         ),
         (
             lambda: Autoregressive(MADE(3, (4,), context_dim=2)),

@@ -389,7 +389,7 @@ def test_autoregressive_site_may_be_a_pixel_with_all_its_channels():
     )
     observed = d.sample((2,), observed=x[5], mask=torch.tensor([True, True, False]))
     assert torch.equal(observed[..., :2], x[5, ..., :2].expand(2, -1, -1, -1))
-    with pytest.raises(ValueError, match="the same for all channels of a pixel"):
+    with pytest.raises(ValueError, match="equal in all channels of a pixel"):
         d.sample(observed=x[5], mask=torch.tensor([True, False])[:, None, None])
     with pytest.raises(
         ValueError, match=r"begins with that of the values of its likelihood, \(2,\); got \(3, 4\)"

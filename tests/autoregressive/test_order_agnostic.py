@@ -187,7 +187,7 @@ def test_order_agnostic_ensemble_is_the_mixture_of_joint_probabilities(small):
         ),
         (lambda: ConvNADE((28, 28)), r"expects images \(C, H, W\)"),
         (lambda: ConvNADE((1, 4, 4), 0, [2]), r"expects width from 1 to \d+; got 0"),
-        (lambda: ConvNADE((1, 4, 4), 2, []), "expects a kernel or more; got none"),
+        (lambda: ConvNADE((1, 4, 4), 2, []), "expects at least one kernel; got none"),
         (
             lambda: OrderAgnostic(net("DeepNADE")).sample(2, temperature=0.5),
             "no base noise to scale",

@@ -94,7 +94,7 @@ def test_gated_pixel_cnn_is_conditioned_on_classes_by_a_vector():
     assert given.sample(4).shape == (4, 5, 1, 3, 3)
     with pytest.raises(ValueError, match=r"integer classes from 0 to 2; got 3, and 1 of 1 labels"):
         model.condition(torch.tensor([3]))
-    with pytest.raises(ValueError, match="This Density is not class-conditional"):
+    with pytest.raises(ValueError, match="Density expects no labels"):
         Density(Autoregressive(PixelCNN((1, 3, 3), 2))).condition(label)
 
 

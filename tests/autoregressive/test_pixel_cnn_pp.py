@@ -206,7 +206,7 @@ def test_pixel_cnn_pp_likelihood_is_computed_in_full_precision(dtype):
             lambda: PixelCNNpp((1, 7, 8)),
             r"height and width that 4 divides; got \(1, 7, 8\)\. Pad the images",
         ),
-        (lambda: PixelCNNpp((1, 8, 6)), "that 4 divides"),
+        (lambda: PixelCNNpp((1, 8, 6)), "multiples of 4"),
         (lambda: PixelCNNpp((8, 8)), r"expects 3 sizes in shape; got \(8, 8\)"),
         (lambda: PixelCNNpp((1, 8, 8), depth=0), r"expects depth from 1 to \d+; got 0"),
         (lambda: PixelCNNpp((1, 8, 8), width=0), r"expects width from 1 to \d+; got 0"),

@@ -184,7 +184,7 @@ def test_sample_takes_one_step_a_pixel():
         ({"shape": (16,)}, "3 sizes in shape"),
         ({"levels": 1}, "levels from 2"),
         ({"depth": 0}, "depth from 1"),
-        ({"dropout": 1.0}, "dropout as a share"),
+        ({"dropout": 1.0}, "dropout as a fraction"),
         ({"likelihood": CategoricalLikelihood(4)}, "whole pixels of 1 channels and 3 levels"),
         (
             {"shape": (2, 4, 6), "likelihood": CategoricalLikelihood(3)},

@@ -287,7 +287,7 @@ def test_diagnosis_is_read_back_by_arviz(found, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Density", "likelihood is exact. Use evaluate"),
+        ("Density", "an exact likelihood. Use evaluate"),
         ("Dequantized", "got dequantisation noise. Use evaluate"),
     ],
 )
@@ -300,7 +300,7 @@ def test_diagnosis_refuses_models_without_latents(name, message):
 @pytest.mark.parametrize(
     ("data", "samples", "message"),
     [
-        (lambda: torch.tensor(1.0), 200, r"\(N, \.\.\.\); got .*\. Stack them"),
+        (lambda: torch.tensor(1.0), 200, r"\(N, \.\.\.\); got .*\. Stack the data"),
         (lambda: bits(5), 10, r"100 samples \(k\) and 2 data \(n\) at least; got 10 and 5"),
         (lambda: bits(1), 200, "got 200 and 1"),
         (lambda: bits(5) / 2 + 0.25, 200, "values 0 and 1"),

@@ -204,5 +204,5 @@ def test_flow_that_goes_the_other_way_says_so():
 
 
 def test_flow_refuses_what_is_no_bijection():
-    with pytest.raises(TypeError, match=r"Flow expects a Bijection, such as .*; got list"):
+    with pytest.raises(TypeError, match=r"Flow expects a Bijection, .*; got list"):
         Flow(StandardNormal(2), [ActNorm(2)])

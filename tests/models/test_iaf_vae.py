@@ -377,7 +377,7 @@ def test_iaf_vae_moves_to_a_gpu():
             lambda: iaf_vae((3, 8, 7), 16, 2, 4, depth=1),
             r"that 2 divides; got 1 layers and shape \(3, 8, 7\)",
         ),
-        (lambda: ResNetVAE(SHAPE, LEVELS, [], 4), "expects a layer or more"),
+        (lambda: ResNetVAE(SHAPE, LEVELS, [], 4), "expects at least one layer"),
         (lambda: iaf_vae(SHAPE, 1, 2, 4), r"expects levels from 2 to \d+; got 1"),
         (
             lambda: iaf_vae(SHAPE, LEVELS, latent_channels=5, width=4),
@@ -403,7 +403,7 @@ def test_iaf_vae_moves_to_a_gpu():
         (lambda: FreeBitsELBO(1.0, per="level"), "per 'site' or 'channel'; got 'level'"),
         (
             lambda: by_channel(Gamma(torch.ones(3), 1.0), torch.ones(3)),
-            "made by to_event.*Use per='site'",
+            "made using to_event.*Use per='site'",
         ),
         (
             lambda: load_recipe("iaf_vae_cifar10").changed({}, {"elbo": {"per": "level"}}),

@@ -456,7 +456,7 @@ def test_vae_refuses_what_does_not_fit(act, message):
 
 def test_vae_refuses_a_flow_of_pyro():
     with pytest.raises(
-        TypeError, match=r"a Bijection, such as those of pyro_exact.flows; got Planar"
+        TypeError, match=r"a Bijection, for example from pyro_exact.flows; got Planar"
     ):
         FlowPosterior(6, 2, pyro.distributions.transforms.planar(2))
 

@@ -173,7 +173,7 @@ def test_sinusoids_are_those_of_the_formula():
         ({"activation": "elu"}, "activation 'gelu' or 'relu'; got 'elu'"),
         ({"positions": "none"}, "positions 'learned' or 'sinusoidal'; got 'none'"),
         ({"depth": 0}, "depth from 1 to"),
-        ({"dropout": 1}, "dropout as a share"),
+        ({"dropout": 1}, "dropout as a fraction"),
         ({"order": torch.arange(9)}, r"an order of 10 positions; got shape \(9,\)"),
     ],
 )
