@@ -307,7 +307,7 @@ CONSTRUCTORS = {
     "Compose": (
         lambda: Compose([torch.nn.ReLU()]),
         TypeError,
-        r"parts of type Bijection; got ReLU. Derive it from Bij",
+        r"parts of type Bijection; got ReLU. Derive the part from Bij",
     ),
     "FactorOut": (
         lambda: FactorOut((4, 2), Flatten((2, 2))),

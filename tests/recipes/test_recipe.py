@@ -278,7 +278,7 @@ def test_recipe_that_is_unknown_is_refused(name, message):
             "nade_mnist",
             (1, 28, 28),
             256,
-            "NADE expects images of 2 levels, 0 and 1; got 256. Use binarized_mnist",
+            "NADE expects images of 2 levels, 0 and 1; got 256. Use --binarize",
         ),
     ],
 )
