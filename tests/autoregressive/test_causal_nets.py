@@ -153,7 +153,7 @@ def test_causal_net_in_float32_is_close_to_float64(each):
     [
         (
             lambda: NADE(3, 4, [0, 1, 1]),
-            r"NADE expects an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]",
+            r"NADE expects an order that contains each of 0, \.\.\., 2 once; got \[0, 1, 1\]",
         ),
         (lambda: NADE(3, 4, [1, 2, 3]), "NADE expects an order"),
         (lambda: MADE(3, (4,), order=[0, 1]), "MADE expects an order"),
@@ -204,7 +204,7 @@ def test_causal_net_in_float32_is_close_to_float64(each):
         ),
         (
             lambda: MaskedDense(3, 1, masks=2),
-            "one mask, or several and a seed; got dim 3, 2 masks and seed None",
+            "a single mask, or several masks with a seed; got dim 3, 2 masks and seed None",
         ),
         (
             lambda: Autoregressive(NADE(3, 4), torch.zeros(2)),
@@ -252,7 +252,7 @@ def test_causal_net_dropout_is_for_training_only(kind):
     assert (theta(made) != theta(made)).any(1).all()
     assert_close(by_steps(made, x, None, 0), by_steps(plain, x, None, 0))
     assert_close(theta(made.eval()), theta(plain))
-    with pytest.raises(ValueError, match=r"share in \[0, 1\); got 1"):
+    with pytest.raises(ValueError, match=r"fraction in \[0, 1\); got 1"):
         kind(10, (50,), dropout=1.0)
 
 

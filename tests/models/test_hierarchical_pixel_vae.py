@@ -226,7 +226,7 @@ def test_hierarchical_recipe_has_the_size_of_the_official_code():
     [
         (lambda: small(decoder_depth=0), r"expects decoder_depth from 1 to \d+; got 0"),
         (lambda: small(latent_dim=0), r"expects latent_dim from 1 to \d+; got 0"),
-        (lambda: small((1, 6, 8)), r"that 4 divides; got \(1, 6, 8\)"),
+        (lambda: small((1, 6, 8)), r"multiples of 4; got \(1, 6, 8\)"),
         (lambda: small(levels=1), r"expects levels from 2 to \d+; got 1"),
         (lambda: small().model(bits() + 1), "values 0 and 1; got 2"),
         (

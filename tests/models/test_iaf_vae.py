@@ -371,11 +371,11 @@ def test_iaf_vae_moves_to_a_gpu():
     [
         (
             lambda: iaf_vae((3, 6, 8), 16, 2, 4, scales=2, depth=1),
-            r"that 4 divides; got 2 layers and shape \(3, 6, 8\)",
+            r"multiples of 4; got 2 layers and shape \(3, 6, 8\)",
         ),
         (
             lambda: iaf_vae((3, 8, 7), 16, 2, 4, depth=1),
-            r"that 2 divides; got 1 layers and shape \(3, 8, 7\)",
+            r"multiples of 2; got 1 layers and shape \(3, 8, 7\)",
         ),
         (lambda: ResNetVAE(SHAPE, LEVELS, [], 4), "expects at least one layer"),
         (lambda: iaf_vae(SHAPE, 1, 2, 4), r"expects levels from 2 to \d+; got 1"),

@@ -383,8 +383,8 @@ class Squashing(nn.Module):
             lambda: vae().model(bits(0)),
             r"expects x of shape \(N, 1, 4, 4\), N of at least 1; got \(0, 1, 4, 4\)",
         ),
-        (lambda: GatedConvEncoder((1, 6, 8)), r"that 4 divides; got \(1, 6, 8\)"),
-        (lambda: GatedConvDecoder(2, (1, 8, 6)), r"that 4 divides; got \(1, 8, 6\)"),
+        (lambda: GatedConvEncoder((1, 6, 8)), r"multiples of 4; got \(1, 6, 8\)"),
+        (lambda: GatedConvDecoder(2, (1, 8, 6)), r"multiples of 4; got \(1, 8, 6\)"),
         (
             lambda: (
                 load_recipe("vae_mnist")

@@ -123,10 +123,9 @@ class ImageTransformer(CausalNet):
             context_dim = check_size(name, "context_dim", context_dim)
 
         likelihood = _likelihood(channels, levels, likelihood)
-        whole_pixels = bool(likelihood.site_shape)
         super().__init__((channels, height, image_width), likelihood, context_dim)
         self.levels = levels
-        self.colours = 1 if whole_pixels else channels  # colours that come in sequence
+        self.colours = channels // prod(likelihood.site_shape)  # colours that come in sequence
 
         rectangle = _rectangle(height, image_width, block_shape)
         order = site_order(self.colours, height, image_width, rectangle)
@@ -134,7 +133,7 @@ class ImageTransformer(CausalNet):
         if local is None and block_shape is not None:
             local = prod(rectangle) * self.colours
 
-        embedding = PixelEmbedding if whole_pixels else LevelEmbedding
+        embedding = PixelEmbedding if likelihood.site_shape else LevelEmbedding
         self.embed = embedding(channels, levels, width)
         self.transformer = CausalTransformer(
             (height, image_width * self.colours),
