@@ -97,10 +97,10 @@ def make_table(
 
     together = {key: np.concatenate([part[key] for part in named]) for key in named[0]}
     columns = completed(together, declared or {}, name, complete)
-    coded = [
-        {column.name: encoded(column, part[column.name], name) for column in columns}
-        for part in named
-    ]
+    ends = np.cumsum([len(next(iter(part.values()))) for part in named])[:-1]
+    parts = [np.split(encoded(column, together[column.name], name), ends) for column in columns]
+    keys = [column.name for column in columns]
+    coded = [dict(zip(keys, part, strict=True)) for part in zip(*parts, strict=True)]
     columns = [_with_statistics(column, coded[0][column.name], name) for column in columns]
 
     discrete = all(column.discrete for column in columns)

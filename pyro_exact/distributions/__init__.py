@@ -2,6 +2,7 @@
 
 from pyro_exact.distributions.bases import LowRankNormal, NormalMixture, StudentNoise, UniformBox
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
+from pyro_exact.distributions.discrete_flow import DiscreteFlow
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
 from pyro_exact.distributions.independent_sites import IndependentSites
@@ -10,6 +11,7 @@ from pyro_exact.distributions.mixture import Mixture
 from pyro_exact.distributions.subset import Subset
 
 __all__ = [
+    "DiscreteFlow",
     "Flow",
     "FlowDequantizer",
     "FlowPosterior",

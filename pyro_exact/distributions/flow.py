@@ -48,6 +48,9 @@ class StandardNormal(nn.Module):
         Raises:
             ValueError: If the temperature is out of range.
         """
+        if type(temperature) is float and temperature == 1:
+            return IsotropicNormal(self.origin)
+
         temperature = check_number("StandardNormal", "temperature", temperature, least=0)
 
         # A normal of zero width has no density.
@@ -85,7 +88,8 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
         if context is not None:
             batch = context_batch_shape(bijection, context)
             if batch != base.batch_shape:
-                base = base.expand(torch.broadcast_shapes(base.batch_shape, batch))
+                whole = base.batch_shape and torch.broadcast_shapes(base.batch_shape, batch)
+                base = base.expand(whole or batch)
 
         missing = bijection.domain.event_dim - len(base.event_shape)
         if 0 < missing <= len(base.batch_shape):
@@ -93,7 +97,7 @@ class FlowDistribution(TransformedDistribution):  # type: ignore[misc]
 
         # The base may have more event dimensions than the bijection, which then acts along them.
         self.extra_dims = len(base.event_shape) - bijection.domain.event_dim
-        shape = bijection.forward_shape(base.batch_shape + base.event_shape)
+        shape = bijection.output_shape(base.batch_shape + base.event_shape)
         cut = len(shape) - bijection.codomain.event_dim - self.extra_dims
 
         # A bijection whose context is already bound has another batch shape.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from pyro.distributions import Independent, Normal
 from torch import Tensor
+from torch.distributions import Distribution
 
 from pyro_exact.checks import check_tensor
+from pyro_exact.ops.scalar import scalar
 
 
 class IsotropicNormal(Independent):
@@ -24,10 +27,32 @@ class IsotropicNormal(Independent):
         scale: Standard deviation :math:`s`.
     """
 
+    has_rsample = True
+    _validate_args = False
+
     def __init__(self, origin: Tensor, scale: float = 1.0) -> None:
+        self.origin = origin
         self.scale = scale
-        normal = Normal(origin, torch.full_like(origin, scale), validate_args=False)
-        super().__init__(normal, 1)
+        self.reinterpreted_batch_ndims = 1
+
+        # The constructor of the base class would build the stock normal.
+        Distribution.__init__(self, origin.shape[:-1], origin.shape[-1:])
+
+    @cached_property
+    def base_dist(self) -> Normal:
+        """The normal of each element."""
+        width = torch.full_like(self.origin, self.scale)
+        return Normal(self.origin, width, validate_args=False)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        shape = (*sample_shape, *self.batch_shape, *self.event_shape)
+        noise = torch.randn(shape, dtype=self.origin.dtype, device=self.origin.device)
+
+        return noise if self.scale == 1 else noise * self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:
         check_tensor("A normal", "value", value)
@@ -38,8 +63,9 @@ class IsotropicNormal(Independent):
         z = value if self.scale == 1 else value / self.scale
         constant = shape[-1] * math.log(self.scale * math.sqrt(2 * math.pi))
 
-        return z.square().sum(-1) * -0.5 - constant
+        # Not a square, whose gradient takes three times as long.
+        squares = (z * z).sum(-1)
+        return squares * scalar(-0.5, squares) - scalar(constant, squares)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> IsotropicNormal:
-        origin = self.base_dist.loc
-        return IsotropicNormal(origin.expand(*batch_shape, origin.shape[-1]), self.scale)
+        return IsotropicNormal(self.origin.expand(*batch_shape, -1), self.scale)

@@ -29,6 +29,9 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
             (default) for any.
         context_shape: Shape of an optional context; `None` for a network without a
             context.
+        separable: True if ``forward`` takes ``separate=True``, to return a tuple of the parameters,
+            ``theta.unbind(-1)``, without putting them together first. A class with a ``forward`` of
+            its own must set this attribute, or it is false.
 
     Shape:
         - x: (\*batch, \*event); context: (\*batch, \*context_shape), or a shape that broadcasts to
@@ -45,6 +48,13 @@ class Conditioner(nn.Module, metaclass=AbstractModuleMeta):
         >>> Coupling(Halves(4), Affine(), Constant())(torch.ones(3, 4)).shape
         torch.Size([3, 4])
     """
+
+    separable = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "forward" in cls.__dict__ and "separable" not in cls.__dict__:
+            cls.separable = False
 
     def __init__(
         self,
@@ -144,6 +154,8 @@ class DenseConditioner(Conditioner):
         - theta: (\*batch, out_features, num_params).
     """
 
+    separable = True
+
     def __init__(
         self,
         in_features: int,
@@ -160,23 +172,14 @@ class DenseConditioner(Conditioner):
             hidden_dims,
         )
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the parameters for the fixed part ``x``."""
+    def forward(self, x: Tensor, context: Tensor | None = None, separate: bool = False) -> Any:
+        """Return the parameters for the fixed part ``x``, or a tuple of them."""
         x = network_input("DenseConditioner", "x", x, cast(nn.Linear, self.net[-1]).weight)
         if self.context_shape is not None:
-            context = required(context, self.context_shape, x)
-            x = torch.cat((x, context.expand(*x.shape[:-1], -1)), dim=-1)
+            context = required(context, self.context_shape, x, x.shape[:-1])
+            x = torch.cat((x, context), dim=-1)
 
-        theta: Tensor = self.net(x)
-        batch = theta.shape[:-1]
-        size = theta.shape[-1] // self.num_params
-
-        # Two parameters are taken apart, many are summed over: each are neighbours in memory for
-        # the formula.
-        if self.num_params <= 2:
-            return theta.view(*batch, self.num_params, size).mT
-
-        return theta.view(*batch, size, self.num_params)
+        return arranged(self.net(x), self.num_params, separate)
 
 
 class ConvConditioner(Conditioner):
@@ -253,7 +256,7 @@ class ConvConditioner(Conditioner):
         # Channels last: the convolutions are up to twice as fast on a CPU, and no slower on a GPU.
         h = first(x.reshape(-1, *x.shape[-3:]).contiguous(memory_format=torch.channels_last))
         if self.shift is not None and self.context_shape is not None:
-            context = required(context, self.context_shape, x).expand(*batch, -1)
+            context = required(context, self.context_shape, x, batch)
             context = context.reshape(-1, *self.context_shape)
             h = h + self.shift(context)[..., None, None]
 
@@ -305,8 +308,12 @@ def required(
     context: Tensor | None,
     shape: tuple[int, ...],
     like: Tensor,
+    batch: Sequence[int] | None = None,
 ) -> Tensor:
-    """Return the context in the precision of ``like``, if it has the required shape."""
+    """Return the context in the precision of ``like``, if it has the required shape.
+
+    With a batch shape, the context is expanded to it.
+    """
     if context is None or context.shape[context.dim() - len(shape) :] != shape:
         got = (
             "none. Pass one, or call layer.condition(context) first"
@@ -318,7 +325,32 @@ def required(
             f"{', '.join(map(str, shape))}); got {got}."
         )
 
+    if batch is not None and context.shape != (*batch, *shape):
+        context = context.expand(*batch, *shape)
+
     return context.to(like.dtype)
+
+
+def arranged(outputs: Tensor, num_params: int, separate: bool = False) -> Any:
+    """Return the outputs of a dense network as theta, or as a tuple of the parameters.
+
+    Two parameters are taken apart by a formula, and more are summed over. So the outputs hold the
+    first parameter of all elements and then the second, or all parameters of an element together.
+
+    Shape:
+        - outputs: (*batch, size * num_params); theta: (*batch, size, num_params).
+    """
+    batch = outputs.shape[:-1]
+    size = outputs.shape[-1] // num_params
+
+    if num_params > 2:
+        theta = outputs.view(*batch, size, num_params)
+        return theta.unbind(-1) if separate else theta
+
+    if separate:
+        return outputs.split_with_sizes([size] * num_params, -1)
+
+    return outputs.view(*batch, num_params, size).mT
 
 
 def split_params(theta: Tensor, num_params: int, x: Tensor) -> Tensor:

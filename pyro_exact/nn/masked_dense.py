@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_exact.checks import check_elements, check_seed, check_tensor
-from pyro_exact.nn.conditioner import CausalConditioner, required
+from pyro_exact.nn.conditioner import CausalConditioner, arranged, required
 from pyro_exact.nn.dropout import Dropout
 from pyro_exact.nn.masked_linear import MaskedLinear
 from pyro_exact.nn.orders import permutations
@@ -72,6 +72,8 @@ class MaskedDense(CausalConditioner):
         >>> theta.shape
         torch.Size([5, 3, 2])
     """
+
+    separable = True
 
     orders: Tensor
 
@@ -140,10 +142,9 @@ class MaskedDense(CausalConditioner):
         context = torch.zeros(len(places), context_dim, dtype=torch.long)
         inputs = torch.cat((context, places), dim=-1)
 
-        if self._grouped:
-            outputs = (places - 1).repeat(1, self.num_params)
-        else:
-            outputs = (places - 1).repeat_interleave(self.num_params, -1)
+        # The degrees of the outputs, arranged as the outputs are.
+        outputs = torch.empty(len(places), self.dim * self.num_params, dtype=torch.long)
+        arranged(outputs, self.num_params).copy_((places - 1).unsqueeze(-1))
 
         self.layers: Sequence[MaskedLinear] = nn.ModuleList(  # type: ignore[assignment]
             MaskedLinear(below, above, saved=saved)
@@ -168,8 +169,12 @@ class MaskedDense(CausalConditioner):
         x: Tensor,
         context: Tensor | None = None,
         member: int = 0,
-    ) -> Tensor:
-        """Return the outputs of all dimensions, using a mask of the ensemble."""
+        separate: bool = False,
+    ) -> Any:
+        """Return the outputs of all dimensions, using a mask of the ensemble.
+
+        With ``separate``, return a tuple of the parameters.
+        """
         *hidden, last = self.layers
         check_tensor("MaskedDense", "x", x)
         if x.dtype != last.weight.dtype:
@@ -181,8 +186,8 @@ class MaskedDense(CausalConditioner):
 
         h = x
         if self.context_shape is not None:
-            context = required(context, self.context_shape, x)
-            h = torch.cat((context.expand(*x.shape[:-1], -1), h), dim=-1)
+            context = required(context, self.context_shape, x, x.shape[:-1])
+            h = torch.cat((context, h), dim=-1)
 
         # Not `layer(h)`: the call of a module takes as long as a small product.
         for layer in hidden:
@@ -195,10 +200,14 @@ class MaskedDense(CausalConditioner):
         if self.direct is not None:
             theta = theta + self.direct(x, member)
 
-        theta = self._by_dimension(theta)
+        if not permuted:
+            return arranged(theta, self.num_params, separate)
 
         # The gradient of `index_copy` is a selection, that of `index_select` would be a sum.
-        return torch.empty_like(theta).index_copy(-2, self.orders[0], theta) if permuted else theta
+        theta = arranged(theta, self.num_params)
+        theta = torch.empty_like(theta).index_copy(-2, self.orders[0], theta)
+
+        return theta.unbind(-1) if separate else theta
 
     def start(
         self,
@@ -251,7 +260,7 @@ class MaskedDense(CausalConditioner):
             received[i + 1] = received[i + 1] + F.linear(new, weight)
 
         column = column_of[degree : degree + 1]
-        theta = self._by_dimension(received[-1])
+        theta = arranged(received[-1], self.num_params)
         theta = theta.index_select(-2, column).squeeze(-2)
 
         return theta, state.next(received)
@@ -260,7 +269,7 @@ class MaskedDense(CausalConditioner):
     def set_output_bias(self, theta: Tensor) -> None:
         """Set the outputs of a network without weights, (dim, num_params)."""
         by_column = theta.index_select(0, self.orders[0]) if self.sorted else theta
-        self._by_dimension(self.layers[-1].bias).copy_(by_column)
+        arranged(self.layers[-1].bias, self.num_params).copy_(by_column)
 
     def _columns(self) -> Tensor:
         """Return the columns of the inputs, and of the outputs, in order, (masks, dim)."""
@@ -275,22 +284,6 @@ class MaskedDense(CausalConditioner):
             return True  # these may swap the order itself, which Python then does not see
 
         return self.order != list(range(self.dim))
-
-    @property
-    def _grouped(self) -> bool:
-        """True if the outputs hold the first parameter of all dimensions, then the second.
-
-        This layout is quicker to take apart.
-        """
-        return self.num_params <= 2
-
-    def _by_dimension(self, theta: Tensor) -> Tensor:
-        """View the outputs as (*batch, dim, num_params)."""
-        batch = theta.shape[:-1]
-        if self._grouped:
-            return theta.view(*batch, self.num_params, self.dim).mT
-
-        return theta.view(*batch, self.dim, self.num_params)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, num_params={self.num_params}"

@@ -1,4 +1,4 @@
-"""Families of models, and what the recipes of the library took in our own runs, without torch."""
+"""Families of models, and the recorded runs of each recipe, read without torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from pyro_exact.recipes.load import read_recipe, recipe_names
 from pyro_exact.recipes.recipe import Paper
+from pyro_exact.recipes.registry import registered_names
 
 # The models of each family; `recipes.models.MODELS` has the code of each.
 FAMILIES: Mapping[str, Sequence[str]] = {
@@ -39,12 +40,12 @@ OTHERS = "Other models"
 
 @dataclass(frozen=True)
 class Summary:
-    """A recipe of the library, as plain values.
+    """A recipe of the library, or a registered builder, as plain values.
 
     Attributes:
         name: Name of the recipe.
         model: The model and the settings.
-        data: Name of the data set.
+        data: Name of the data set; empty for a registered builder.
         training: Settings of the training that the recipe gives.
         paper: See `Paper`.
         runs: Our committed records of runs: value, unit, bound, data, steps, seconds, hardware and
@@ -60,7 +61,7 @@ class Summary:
 
 
 def summaries() -> list[Summary]:
-    """Return all recipes of the library. This does not import torch."""
+    """Return all recipes, and the names of registered builders. This does not import torch."""
     measured = _measured()
     found = []
     for name in recipe_names():
@@ -76,7 +77,7 @@ def summaries() -> list[Summary]:
                 measured.get(name, []),
             )
         )
-    return found
+    return found + [Summary(name, {"name": name}, "", {}, None, []) for name in registered_names()]
 
 
 def by_family(recipes: Sequence[Summary]) -> dict[str, dict[str, list[Summary]]]:

@@ -8,12 +8,13 @@ from math import prod
 import torch
 from torch import Tensor
 
-from pyro_exact.checks import check_number, check_size
+from pyro_exact.checks import check_number
 from pyro_exact.nn.parameters import Parameters
 from pyro_exact.nn.precision import full_precision
 from pyro_exact.nn.statistics import channel_statistics
 from pyro_exact.transforms.bijection import Bijection
-from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM, limited
+from pyro_exact.transforms.numerics import limited
+from pyro_exact.transforms.parts import check_channels
 
 SMALLEST_FLOOR = 1e-12
 
@@ -76,7 +77,7 @@ class ActNorm(Bijection):
         context_dim: int | None = None,
         floor: float = 1e-6,
     ) -> None:
-        channels, event_dim = has_channels(self, channels, event_dim)
+        channels, event_dim = check_channels(type(self).__name__, channels, event_dim)
         super().__init__((channels, *[None] * (event_dim - 1)), context_dim=context_dim)
         self.channels = channels
         self.floor = check_number("ActNorm", "floor", floor, SMALLEST_FLOOR, 1)
@@ -144,15 +145,3 @@ class ActNorm(Bijection):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, event_dim={self.domain.event_dim}"
-
-
-def has_channels(
-    layer: Bijection,
-    channels: int,
-    event_dim: int,
-) -> tuple[int, int]:
-    """Return the channels and the event_dim of a layer, or raise an error."""
-    owner = type(layer).__name__
-    channels = check_size(owner, "channels", channels)
-    event_dim = check_size(owner, "event_dim", event_dim, most=LARGEST_EVENT_DIM)
-    return channels, event_dim

@@ -77,6 +77,7 @@ class Affine(Elementwise):
     """
 
     num_params = 2
+    separate = True
 
     def __init__(
         self,
@@ -101,23 +102,25 @@ class Affine(Elementwise):
         self,
         x: Tensor,
         theta: Tensor,
+        raw: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        x, theta = at_least_float32(x, theta)
-        shift, raw = _parts(theta)
+        shift, raw = _parts(theta) if raw is None else (theta, raw)
+        x, shift, raw = at_least_float32(x, shift, raw)
         log_scale = self._log_scale(raw, 1)
 
         if self.shift_first:
             return (x + shift) * log_scale.exp(), log_scale
 
-        return torch.addcmul(shift, x, log_scale.exp()), log_scale  # x e^s + t
+        return x * log_scale.exp() + shift, log_scale  # x e^s + t
 
     def inverse_and_ladj(
         self,
         y: Tensor,
         theta: Tensor,
+        raw: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        y, theta = at_least_float32(y, theta)
-        shift, raw = _parts(theta)
+        shift, raw = _parts(theta) if raw is None else (theta, raw)
+        y, shift, raw = at_least_float32(y, shift, raw)
         ladj = self._log_scale(raw, -1)
 
         if self.shift_first:

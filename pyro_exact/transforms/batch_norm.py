@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pyro_exact.checks import check_number
 from pyro_exact.nn.statistics import channel_statistics
-from pyro_exact.transforms.act_norm import has_channels
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.parts import check_channels
 
 
 class BatchNorm(Bijection):
@@ -74,7 +74,7 @@ class BatchNorm(Bijection):
         momentum: float = 0.1,
         epsilon: float = 1e-4,
     ) -> None:
-        channels, event_dim = has_channels(self, channels, event_dim)
+        channels, event_dim = check_channels(type(self).__name__, channels, event_dim)
         super().__init__((channels, *[None] * (event_dim - 1)))
         self.channels = channels
         self.momentum = check_number("BatchNorm", "momentum", momentum, 0, 1)

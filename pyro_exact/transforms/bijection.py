@@ -82,8 +82,10 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
         self.codomain = _reals(len(self.output))
         self._memory = Memory()
 
-        # Shapes of events that have been checked, each after its direction.
+        # Shapes of events that have been checked, each after its direction, and the last shape of x
+        # with that of y.
         self._fitting: set[tuple[int, ...]] = set()
+        self._last_shapes: tuple[torch.Size, torch.Size] | None = None
 
         # The output and the record of the last call that a compiler has traced.
         self._traced: tuple[Tensor, Record] | None = None
@@ -242,6 +244,13 @@ class Bijection(TransformModule, ConditionalTransform, metaclass=AbstractModuleM
             return self.inverse_and_ladj(y, context)
 
         return record.source, -record.ladj
+
+    def output_shape(self, shape: torch.Size) -> torch.Size:
+        """Return `forward_shape`, which a step of training asks for again and again."""
+        if self._last_shapes is None or self._last_shapes[0] != shape:
+            self._last_shapes = shape, self.forward_shape(shape)
+
+        return self._last_shapes[1]
 
     # The two methods that Transform calls
     # ----------------------------------------------------------------------------

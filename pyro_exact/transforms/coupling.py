@@ -80,8 +80,8 @@ class Coupling(Bijection):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(x)
-        theta = self.elementwise.check_theta(self.conditioner(fixed, context), free)
-        free, ladj = self.elementwise.forward_and_ladj(free, theta)
+        theta = self.elementwise.theta_from(self.conditioner, fixed, context, free)
+        free, ladj = self.elementwise.forward_and_ladj(free, *theta)
         return self.partition.join(fixed, free), sum_event(ladj, self.partition.event_dim)
 
     def invert(
@@ -90,8 +90,8 @@ class Coupling(Bijection):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(y)
-        theta = self.elementwise.check_theta(self.conditioner(fixed, context), free)
-        free, ladj = self.elementwise.inverse_and_ladj(free, theta)
+        theta = self.elementwise.theta_from(self.conditioner, fixed, context, free)
+        free, ladj = self.elementwise.inverse_and_ladj(free, *theta)
         return self.partition.join(fixed, free), sum_event(ladj, self.partition.event_dim)
 
     def data_init(self, x: Tensor, context: Tensor | None = None) -> Tensor:

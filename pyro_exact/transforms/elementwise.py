@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from pyro_exact.nn.abstract import AbstractModuleMeta
+from pyro_exact.nn.conditioner import Conditioner
+from pyro_exact.ops.scalar import scalar
 
 
 class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
@@ -17,6 +20,9 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
 
     Attributes:
         num_params: Count of parameters of each element.
+        separate: True if the two methods also take the parameters one by one, in place of theta
+            (default false). A formula of few parameters should: in a small flow, it takes longer to
+            put them together and apart than to evaluate the formula.
 
     Shape:
         - x, y, ladj: any shape and floating-point type.
@@ -25,6 +31,7 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
     """
 
     num_params: int
+    separate = False
 
     @abstractmethod
     def forward_and_ladj(
@@ -48,6 +55,30 @@ class Elementwise(nn.Module, metaclass=AbstractModuleMeta):
         `pyro_exact.diagnostics.flow_report` shows the shares. By default a formula has no limits.
         """
         return {}
+
+    def theta_from(
+        self,
+        conditioner: Conditioner,
+        given: Tensor,
+        context: Tensor | None,
+        x: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Return the parameters of each element of ``x``, as arguments of the two methods.
+
+        Args:
+            conditioner: The network.
+            given: The input of the network.
+            context: The context of the network.
+            x: The elements.
+        """
+        if not (self.separate and conditioner.separable):
+            return (self.check_theta(conditioner(given, context), x),)
+
+        theta: tuple[Tensor, ...] = conditioner(given, context, separate=True)
+        if len(theta) != self.num_params or theta[0].shape != x.shape:
+            self.check_theta(torch.stack(theta, dim=-1), x)
+
+        return theta if theta[0].dtype == x.dtype else tuple(part.to(x.dtype) for part in theta)
 
     def check_theta(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return the parameters in the precision of ``x``, also under autocast.
@@ -73,8 +104,12 @@ def tanh_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:
     It is computed from the sigmoid, because `torch.tanh` is slower on some CPUs. The absolute
     error, which matters for a log-scale, is that of rounding.
     """
-    # b tanh(x / b) = 2 b (sigmoid(2 x / b) - 1/2)
-    return ((2 / bound * x).sigmoid() - 0.5) * (2 * sign * bound)
+    half = scalar(0.5, x)
+    rate = scalar(2 / bound, x)
+    height = scalar(2 * sign * bound, x)
+
+    # b tanh(x / b) = 2 b (sigmoid(2 x / b) - 1/2). In place, where no gradient needs the operand.
+    return ((rate * x).sigmoid_() - half).mul_(height)
 
 
 def soft_bounded(x: Tensor, bound: float, sign: int = 1) -> Tensor:

@@ -78,8 +78,8 @@ class MaskedAutoregressive(Bijection):
         context: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         with full_precision(x):
-            theta = self.elementwise.check_theta(self.conditioner(x, context), x)
-            y, ladj = self.elementwise.forward_and_ladj(x, theta)
+            theta = self.elementwise.theta_from(self.conditioner, x, context, x)
+            y, ladj = self.elementwise.forward_and_ladj(x, *theta)
 
         return y, ladj.sum(-1)
 

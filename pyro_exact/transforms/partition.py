@@ -46,13 +46,11 @@ class _HalfOfAxis(Partition):
         size = check_size(type(self).__name__, "size", size)
         self.size = size
         self.swap = swap
-        sizes = (size // 2, size - size // 2)
-        self.fixed_size, self.free_size = sizes[::-1] if swap else sizes
+        self.sizes = (size // 2, size - size // 2)
+        self.fixed_size, self.free_size = self.sizes[::-1] if swap else self.sizes
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        cut = self.size // 2
-        axis = x.dim() - self.event_dim
-        first, second = x.split((cut, self.size - cut), dim=axis)
+        first, second = x.split_with_sizes(self.sizes, dim=-self.event_dim)
         return (second, first) if self.swap else (first, second)
 
     def join(self, fixed: Tensor, free: Tensor) -> Tensor:

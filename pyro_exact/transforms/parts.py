@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from pyro_exact.checks import check_size
+from pyro_exact.transforms.numerics import LARGEST_EVENT_DIM
+
 if TYPE_CHECKING:
     from pyro_exact.transforms.bijection import Bijection
 
@@ -23,6 +26,17 @@ def check_conditioner(
             f"{type(conditioner).__name__}. "
             f"Derive it from pyro_exact.nn.{expected.__name__}."
         )
+
+
+def check_channels(
+    owner: str,
+    channels: int,
+    event_dim: int,
+) -> tuple[int, int]:
+    """Return the channels and the event_dim of a layer, or raise an error."""
+    channels = check_size(owner, "channels", channels)
+    event_dim = check_size(owner, "event_dim", event_dim, most=LARGEST_EVENT_DIM)
+    return channels, event_dim
 
 
 def context_for(part: Bijection, context: Tensor | None) -> Tensor | None:
@@ -46,4 +60,7 @@ def common_context_shape(
 
 def sum_event(ladj: Tensor, event_dim: int) -> Tensor:
     """Sum the log-derivatives of the elements of an event."""
+    if event_dim == 1:
+        return ladj.sum(-1)
+
     return ladj.sum(tuple(range(-event_dim, 0))) if event_dim else ladj

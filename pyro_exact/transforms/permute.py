@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pyro_exact.checks import check_sizes
-from pyro_exact.transforms.act_norm import has_channels
 from pyro_exact.transforms.bijection import Bijection
+from pyro_exact.transforms.parts import check_channels
 
 
 class Permute(Bijection):
@@ -59,7 +59,7 @@ class Permute(Bijection):
                 f"torch.randperm(n)."
             )
 
-        _, event_dim = has_channels(self, len(places), event_dim)
+        _, event_dim = check_channels(type(self).__name__, len(places), event_dim)
         super().__init__((len(places), *[None] * (event_dim - 1)))
         indices = torch.tensor(places)
         self.register_buffer("order", indices)

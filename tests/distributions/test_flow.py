@@ -110,3 +110,10 @@ def test_isotropic_normal_is_the_stock_normal(scale):
         z = scale * torch.randn(shape)
         assert_close(ours.log_prob(z), stock.log_prob(z))
     assert_close(ours.expand((5, 2)).log_prob(z[0]), stock.expand((5, 2)).log_prob(z[0]))
+    for draw in ("sample", "rsample"):
+        draws = []
+        for distribution in (ours, stock):
+            torch.manual_seed(0)
+            draws.append(getattr(distribution, draw)((4,)))
+        assert_close(*draws)
+    assert_close(ours.variance, stock.variance)

@@ -42,3 +42,11 @@ def test_formulas_refuse_parameters_of_another_shape(formula):
     x, theta = numbers(formula, 4)
     with pytest.raises(ValueError, match="expects its conditioner to return parameters of shape"):
         formula.check_theta(theta[:1], x)
+
+
+def test_formulas_take_the_parameters_one_by_one_if_they_say_so(formula):
+    x, theta = numbers(formula, 4, 5)
+    parts = theta.unbind(-1) if formula.separate else (theta,)
+    for method in (formula.forward_and_ladj, formula.inverse_and_ladj):
+        for value, expected in zip(method(x, *parts), method(x, theta), strict=True):
+            assert_close(value, expected)

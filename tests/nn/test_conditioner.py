@@ -11,6 +11,7 @@ from pyro_exact.nn import (
     MaskedDense,
     PriorConditioner,
 )
+from pyro_exact.transforms import Affine, Coupling, Halves
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -133,3 +134,29 @@ def test_conditioners_take_a_context_of_another_dtype(kind, dtype):
     perturb(net)
     one_hot = torch.eye(4, 3)
     assert_close(net(x, one_hot.to(dtype)), net(x, one_hot))
+
+
+@pytest.mark.parametrize("num_params", [1, 2, 3])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda params: DenseConditioner(3, 5, params, (4,)),
+        lambda params: MaskedDense(3, params),
+        lambda params: MaskedDense(3, params, (400, 800), order=[2, 0, 1]),
+    ],
+    ids=["dense", "masked", "masked large"],
+)
+def test_conditioners_return_the_parameters_one_by_one(make, num_params):
+    net, x = perturb(make(num_params)), torch.randn(6, 3)
+    for separate, column in zip(net(x, separate=True), net(x).unbind(-1), strict=True):
+        assert_close(separate, column)
+
+
+def test_conditioner_with_a_forward_of_its_own_returns_theta():
+    class Shifted(DenseConditioner):
+        def forward(self, x, context=None):
+            return super().forward(x, context) + 1
+
+    layer = Coupling(Halves(4), Affine(), Shifted(2, 2, 2, (4,)))
+    x = torch.randn(6, 4)
+    assert_close(layer(x)[:, 2:], Affine().forward_and_ladj(x[:, 2:], torch.ones(6, 2, 2))[0])

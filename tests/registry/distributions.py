@@ -25,6 +25,7 @@ from pyro_exact.distributions import (
     UniformDequantizer,
 )
 from pyro_exact.flows import (
+    idf,
     planar,
 )
 from pyro_exact.likelihoods import (
@@ -67,6 +68,7 @@ def iaf_step(*batch: int) -> InverseAutoregressive:
 
 
 DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
+    "DiscreteFlow": lambda: idf((1, 4, 4), 4, scales=2, steps=2, width=4, depth=1)(),
     "Autoregressive": lambda: Autoregressive(net("NADE image")),
     "Autoregressive conditional": lambda: Autoregressive(
         net("MADE conditional"), torch.randn(3, 2)

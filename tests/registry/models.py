@@ -16,8 +16,11 @@ from pyro_exact.autoregressive import (
     DiagonalBiLSTM,
     GatedPixelCNN,
     ImageTransformer,
+    MultiscalePixelCNN,
+    MultiScalePixelRNN,
     PixelCNNpp,
     PixelSNAIL,
+    RowLSTM,
 )
 from pyro_exact.distributions import (
     Flow,
@@ -28,6 +31,7 @@ from pyro_exact.distributions import (
 from pyro_exact.flows import (
     flow_pp_dequantizer,
     iaf,
+    idf,
     planar,
     sylvester,
     tarflow,
@@ -37,11 +41,13 @@ from pyro_exact.likelihoods import (
 )
 from pyro_exact.models import (
     VAE,
+    ConvDRAW,
     Density,
     Dequantized,
     GenerativeModel,
     HierarchicalPixelVAE,
     OrderAgnostic,
+    RepredictingMultiScale,
     ResNetVAE,
     conv_vae,
     dense_vae,
@@ -161,7 +167,24 @@ def two_level_vae(levels: int, components: int | None = None) -> HierarchicalPix
     )
 
 
+def two_row_lstms() -> MultiScalePixelRNN:
+    """One of images (1, 4, 4) of bits."""
+    return MultiScalePixelRNN(
+        RowLSTM((1, 2, 2), 2, width=4, depth=1, head_width=6),
+        RowLSTM((1, 4, 4), 2, width=4, depth=1, head_width=6, context_shape=(3, 4, 4)),
+    )
+
+
 MODELS: dict[str, ModelCase] = {
+    "ConvDRAW": ModelCase(
+        lambda: ConvDRAW((1, 4, 4), 2, 2, latent_channels=2, width=4, kernel_size=3, stride=2), bars
+    ),
+    "ConvDRAW of levels": ModelCase(
+        lambda: ConvDRAW(
+            (1, 4, 4), 4, 2, latent_channels=2, width=3, depth=2, kernel_size=3, stride=2
+        ),
+        lambda: blobs().to(torch.get_default_dtype()),
+    ),
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density diagonal_bilstm": ModelCase(
         lambda: Density(
@@ -181,7 +204,22 @@ MODELS: dict[str, ModelCase] = {
         ),
         bars,
     ),
+    "Density idf": ModelCase(
+        lambda: Density(idf((1, 4, 4), 4, scales=1, steps=2, width=4, depth=1, components=2)),
+        lambda: blobs().to(torch.get_default_dtype()),
+    ),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), (20,)))), bars),
+    "Density multiscale_pixel_cnn": ModelCase(
+        lambda: Density(
+            Autoregressive(
+                MultiscalePixelCNN((1, 4, 4), NADE((1, 2, 2), 4), width=6, depth=1, head_width=6)
+            )
+        ),
+        bars,
+    ),
+    "Density multi_scale_pixel_rnn": ModelCase(
+        lambda: Density(Autoregressive(two_row_lstms())), bars
+    ),
     "Density pixel_cnn_pp": ModelCase(
         lambda: Density(
             Autoregressive(PixelCNNpp((1, 4, 4), 4, width=4, depth=1, components=2, dropout=0.0))
@@ -221,6 +259,7 @@ MODELS: dict[str, ModelCase] = {
     "OrderAgnostic conv": ModelCase(
         lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], (20, 20))), bars
     ),
+    "RepredictingMultiScale": ModelCase(lambda: RepredictingMultiScale(two_row_lstms()), bars),
     "ResNetVAE": ModelCase(
         lambda: ResNetVAE((1, 4, 4), 2, [StochasticLayer(2, 4, flow=False, top=True)], 4), bars
     ),
