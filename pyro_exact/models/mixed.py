@@ -70,7 +70,10 @@ class Mixed(GenerativeModel):
         super().__init__()
         periodic = [False] * len(discrete) if periodic is None else periodic
         if any(d and p for d, p in zip(discrete, periodic, strict=True)):
-            raise ValueError("Mixed expects elements of one kind; got one of two. Choose a kind.")
+            raise ValueError(
+                "Mixed expects a single kind for each element; got an element of "
+                "two kinds. Choose a kind."
+            )
         if len(period) != sum(periodic) or (angles is not None) != any(periodic):
             raise ValueError(
                 f"Mixed expects angles, and the period of each of {sum(periodic)} periodic "
@@ -118,8 +121,8 @@ class Mixed(GenerativeModel):
         if bool(fractional.any()):
             place = int(self.discrete.nonzero()[fractional][0])
             raise ValueError(
-                f"Mixed expects integers in the discrete elements; got others in element {place}. "
-                f"Compare the order of the columns with that of the training data."
+                "Mixed expects integers in the discrete elements; got other values in element "
+                f"{place}. Compare the order of the columns with that of the training data."
             )
 
     @torch.no_grad()

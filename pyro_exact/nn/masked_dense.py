@@ -307,8 +307,8 @@ def _orders(
     orders = permutations(range(dim) if order is None else order, dim, "MaskedDense")
     if len(orders) not in (1, masks):
         raise ValueError(
-            f"MaskedDense expects one order, or one for each of {masks} masks; got {len(orders)} "
-            f"orders."
+            f"MaskedDense expects a single order, or an order for each of {masks} masks; got "
+            f"{len(orders)} orders."
         )
 
     return orders.repeat(masks // len(orders), 1)

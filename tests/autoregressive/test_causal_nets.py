@@ -167,7 +167,7 @@ def test_causal_net_in_float32_is_close_to_float64(each):
         ),
         (
             lambda: MADE(2, (4,), masks=3, order=[[0, 1], [1, 0]]),
-            "one order, or one for each of 3 masks; got 2",
+            "a single order, or an order for each of 3 masks; got 2",
         ),
         (
             lambda: scans((3, 2, 2)),

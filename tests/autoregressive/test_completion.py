@@ -193,5 +193,5 @@ def test_completion_refuses_what_cannot_be_missing(x, known, wanted):
 
 @pytest.mark.parametrize("mask", ["a", None, [[1], [1, 0]]])
 def test_completion_refuses_what_is_no_mask(mask):
-    with pytest.raises(TypeError, match="expects mask of True and False; got"):
+    with pytest.raises(TypeError, match="expects mask as a boolean tensor; got"):
         net("DeepNADE").condition_on(torch.zeros(10), mask)

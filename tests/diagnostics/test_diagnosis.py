@@ -323,7 +323,7 @@ def test_diagnosis_refuses_what_cannot_be_diagnosed(data, samples, message):
         ({"ks": (0, 1)}, "expects each of ks from 1 to .*; got 0"),
         ({"data": None}, "expects data as a tensor; got NoneType"),
         ({"data": [[1.0]]}, "expects data as a tensor; got list"),
-        ({"model": None}, "expects a GenerativeModel; got NoneType. Pass one"),
+        ({"model": None}, "expects a GenerativeModel; got NoneType. Pass a model"),
     ],
 )
 def test_diagnosis_refuses_arguments_of_other_types(arguments, message):

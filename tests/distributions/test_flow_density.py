@@ -111,7 +111,7 @@ def test_flow_refuses_a_missing_context():
 
 def test_flow_refuses_a_context_that_is_not_needed():
     with pytest.raises(
-        ValueError, match=r"takes no context; got one of shape \(5, 2\). Call flow\(\)"
+        ValueError, match=r"expects no context; got a context of shape \(5, 2\). Call flow\(\)"
     ):
         flow().condition(torch.randn(5, 2))
 

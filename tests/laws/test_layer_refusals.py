@@ -312,7 +312,7 @@ CONSTRUCTORS = {
     "FactorOut": (
         lambda: FactorOut((4, 2), Flatten((2, 2))),
         ValueError,
-        r"FactorOut expects 3 sizes in shape; got \(4, 2\). Pass 3 of them",
+        r"FactorOut expects 3 sizes in shape; got \(4, 2\). Pass 3 sizes",
     ),
 }
 

@@ -346,7 +346,7 @@ class Squashing(nn.Module):
     [
         (
             lambda: FlowPosterior(6, 2, flows.planar(2, 3, context_dim=5)),
-            r"context is the 6 features; got .*\(5,\)",
+            r"a context of 6 features; got .*\(5,\)",
         ),
         (lambda: FlowPosterior(6, 2, flows.planar(3, 3)), "Planar expects 3 dimensions; got 2"),
         (

@@ -139,7 +139,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     ),
     "MultiscalePixelCNN whole pixels": lambda: MultiscalePixelCNN(
         (2, 2, 4),
-        ImageTransformer((2, 1, 2), 2, width=4, depth=1, heads=2, components=2),
+        ImageTransformer(
+            (2, 1, 2), 2, width=4, depth=1, heads=2, likelihood=DiscretizedLogisticMixture(2, 2, 2)
+        ),
         width=6,
         depth=1,
         head_width=16,
