@@ -53,7 +53,7 @@ def test_causal_net_steps_give_what_forward_gives(each, kind, batches):
 
 @torch.no_grad()
 def test_causal_net_recorded_step_is_every_step_of_its_phase(each):
-    """What a CUDA graph relies on: operations that were recorded at one place give theta at the others."""
+    """A CUDA graph requires that operations recorded at one step give theta at other steps."""
     x, context = data(each, (3,))
     values, theta = each.to_sites(x), each(x, context).flatten(1, -2)
     state, previous, recorded = each.init_state((3,), context), None, {}

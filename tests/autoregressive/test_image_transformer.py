@@ -23,7 +23,7 @@ def transformer(shape=(2, 4, 4), levels=3, depth=1, **settings):
 
 
 def seen(net):
-    """Which sites change which parameters, in the order of the sites, (sites, sites)."""
+    """Return True where a site changes the parameters of a site, in the order of the sites, (sites, sites)."""
     order = net.orders[0]
     x = torch.randint(net.levels, net.event_shape).double()
     before = net(x).flatten(0, -2)[order]

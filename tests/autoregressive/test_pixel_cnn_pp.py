@@ -59,7 +59,7 @@ def test_pixel_cnn_pp_pixels_do_not_see_themselves_or_a_later_one(seed, training
 
 
 def test_pixel_cnn_pp_does_not_leak_nan():
-    """What is multiplied by zero would pass the test by perturbation."""
+    """A value that is multiplied by zero would pass the test by perturbation."""
     net, x = small(), images(1)
     for site in (0, 13, 40, 95):
         poisoned = net.to_sites(x).clone()

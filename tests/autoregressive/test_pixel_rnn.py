@@ -67,7 +67,7 @@ def test_conv_lstm_cell_of_a_step_is_a_cell_of_the_loop():
 
 
 def places(height, width):
-    """How many rows up, and how many columns on the right, each pixel (second dimension) lies from each (first)."""
+    """Offsets of each pixel (second dimension) from each pixel (first): rows up, and columns to the right."""
     row, column = torch.arange(height * width) // width, torch.arange(height * width) % width
     return row[:, None] - row, column - column[:, None]
 

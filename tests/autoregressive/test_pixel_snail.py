@@ -20,7 +20,7 @@ def snail(shape=(1, 4, 6), levels=3, depth=1, **settings):
 
 
 def seen(net):
-    """Which pixels change the parameters of which pixel, (pixels, pixels)."""
+    """Return True where a pixel changes the parameters of a pixel, (pixels, pixels)."""
     x = torch.randint(net.levels, net.event_shape).double()
     before = net(x).flatten(0, -2)
 

@@ -1,4 +1,4 @@
-"""What is not finite never becomes an ordinary number: samples and codes say which weights are to blame."""
+"""Non-finite values never become finite: errors of samples and codes name the non-finite weights."""
 
 import math
 

@@ -228,7 +228,7 @@ def test_layers_refuse_bad_input(case, context_dim, mistakes):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", [name for name in PLAIN if name.split()[0] not in ANY_EVENT])
 def test_layers_refuse_an_event_of_another_shape(name, method):
-    """At least one of the shapes that are off by one does not fit, and the message names what came."""
+    """At least one of the shapes that are off by one is an error, and the message contains this shape."""
     made, refused = Input(*PLAIN[name]), 0
     shape = made.source(method).shape
     for axis in range(1, len(shape)):

@@ -135,7 +135,7 @@ def test_iaf_vae_weights_average_to_the_same_likelihood_without_the_step():
 
 @pytest.fixture
 def looks(monkeypatch):
-    """Which layers have looked at the way down."""
+    """Return the layers that have used the top-down pass."""
     found, look = [], StochasticLayer.down_features
     monkeypatch.setattr(
         StochasticLayer, "down_features", lambda layer, h: found.append(layer) or look(layer, h)

@@ -41,7 +41,7 @@ def by_steps(net, x, context=None):
 
 
 def seen(net, x):
-    """Which inputs change which outputs, (outputs, inputs)."""
+    """Return True where an input changes an output, (outputs, inputs)."""
     jacobian = torch.autograd.functional.jacobian(lambda x: net(x[None])[0], x)
     return (jacobian != 0).any(-1).any(1)
 

@@ -1,4 +1,4 @@
-"""How many files a reader opens on the way from a call of the library to the code that does the work."""
+"""Number of files from a call of the library to the code that does the work."""
 
 import sys
 from pathlib import Path

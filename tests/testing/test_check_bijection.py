@@ -293,7 +293,7 @@ class ReplacesItsShift(InitializesItsShift):
 
 
 class InitializesOneDirection(Bent):
-    """What it finds in the data, its inverse does not know."""
+    """The inverse does not use the statistics of the data."""
 
     def __init__(self):
         super().__init__()
@@ -517,7 +517,7 @@ class Softplus(Bijection):
 
 
 class LeakyReLU(Bijection):
-    """Without parameters; it may have a context that it does not use, to stand among layers that have one."""
+    """A layer without parameters, which may have a context that it does not use."""
 
     def transform(self, x, context=None):
         return torch.where(x > 0, x, x / 2), torch.where(x > 0, 0.0, -math.log(2)).to(x).sum(-1)

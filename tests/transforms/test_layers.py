@@ -1,4 +1,4 @@
-"""What the layers of Glow refuse, and how the data-dependent initialisation walks through a whole Glow."""
+"""Errors of the layers of Glow, and the data-dependent initialisation of a whole Glow."""
 
 import math
 
