@@ -14,7 +14,7 @@ from pyro_exact.recipes.registry import registered_names
 
 # The models of each family; `recipes.models.MODELS` has the code of each.
 FAMILIES: Mapping[str, Sequence[str]] = {
-    "Flows of images": ("nice", "real_nvp", "glow", "flow_pp", "tarflow"),
+    "Flows of images": ("nice", "real_nvp", "glow", "flow_pp", "tarflow", "idf"),
     "Flows and mixtures of tables": ("maf", "nsf", "real_nvp_table", "mixture"),
     "Autoregressive networks of images": (
         "pixel_cnn",
@@ -22,6 +22,8 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         "pixel_cnn_pp",
         "row_lstm",
         "diagonal_bilstm",
+        "multi_scale_pixel_rnn",
+        "multiscale_pixel_cnn",
         "pixel_snail",
         "image_transformer",
     ),
@@ -33,6 +35,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         "iaf_vae",
         "pixel_vae",
         "hierarchical_pixel_vae",
+        "conv_draw",
     ),
 }
 OTHERS = "Other models"

@@ -364,7 +364,7 @@ def test_reconstruct_prints_its_error(here, trained, run):
         ),
         (
             ["reconstruct", "--n", "11"],
-            "--n expects at most 10, because the split test of toy has 10 images; got 11",
+            "--n expects at most 10, because the split test of toy has 10 rows; got 11",
         ),
         (
             ["sample", "--temperature", "-1"],
