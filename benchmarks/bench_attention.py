@@ -128,7 +128,7 @@ def sample_rows() -> dict[str, float]:
             norm="pre",
             activation="gelu",
             positions="learned",
-            components=5,
+            likelihood={"name": "discretized_logistic_mixture", "components": 5},
         ),
         "PixelSNAIL": PixelSNAIL(
             SHAPE, width=32, depth=3, resnets=2, key_dim=8, value_dim=16, components=5

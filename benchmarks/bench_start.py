@@ -1,4 +1,4 @@
-"""What the command line computes before it does anything: `--help`, the list of recipes, and `import torch` beside."""
+"""Start-up time of the command line: `--help` and the list of recipes, beside `import torch`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every benchmark shares: contenders measured in turn in one process, peak memory, and the record."""
+"""Tools of all benchmarks: time contenders in turn in one process, measure peak memory, write the record."""
 
 from __future__ import annotations
 

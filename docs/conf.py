@@ -33,6 +33,8 @@ autodoc_inherit_docstrings = False
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 default_role = "py:obj"
+# Attributes are a field list, so that a field of a named tuple is described once.
+napoleon_use_ivar = True
 napoleon_custom_sections = ["Cost", "Shape", "Reference"]
 
 

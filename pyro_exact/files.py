@@ -46,8 +46,8 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except (OSError, ValueError) as error:
         raise UnwritableError(
-            f"The output folder {folder} cannot be written: {_reason(error)}. Choose another one "
-            f"(--out)."
+            f"The output folder {folder} cannot be written: {_reason(error)}. Choose another "
+            "folder (--out)."
         ) from error
 
 

@@ -34,7 +34,7 @@ DRAWS = {
     "base": lambda x: StandardNormal(6)().sample((len(x),)),
     "dequantizer": lambda x: UniformDequantizer(x, event_dim=1).sample(),
     "subset": lambda x: Subset((1, 2, 3)).sample((len(x),)),
-    "one for all": lambda x: x + torch.randn(()) + torch.randint(3, ()),
+    "a single context": lambda x: x + torch.randn(()) + torch.randint(3, ()),
     "one after another": lambda x: torch.rand_like(x) + F.dropout(torch.randn(len(x), 4), 0.5),
 }
 

@@ -64,8 +64,8 @@ class CausalNet(nn.Module, ABC):
         name = type(self).__name__
         if not isinstance(likelihood, Likelihood):
             raise TypeError(
-                f"{name} expects a Likelihood, such as those of pyro_exact.likelihoods; got "
-                f"{type(likelihood).__name__}. Pass an instance, not its class."
+                f"{name} expects a Likelihood, for example from pyro_exact.likelihoods; got "
+                f"{type(likelihood).__name__}. Pass an instance, not the class."
             )
 
         self.event_shape = torch.Size(check_shape(name, "shape", shape))
@@ -77,9 +77,9 @@ class CausalNet(nn.Module, ABC):
         dims = self._site_dims
         if self.event_shape[:dims] != likelihood.site_shape:
             raise ValueError(
-                f"{name} expects a shape that begins with that of the values of its likelihood, "
-                f"{likelihood.site_shape}; got {tuple(self.event_shape)}. Build the likelihood for "
-                "that shape."
+                f"{name} expects a shape that begins with the site shape of the likelihood, "
+                f"{likelihood.site_shape}; got {tuple(self.event_shape)}. Build the likelihood "
+                "for this shape."
             )
         self.grid = self.event_shape[dims:]
         self.sites = self.grid.numel()
@@ -244,8 +244,8 @@ class CausalNet(nn.Module, ABC):
         name, batch = type(self).__name__, torch.Size(batch_shape)
         if check_broadcast(name, "context", rows, "x", batch) != batch:
             raise ValueError(
-                f"{name} expects x of the batch shape of its context, {tuple(rows)}; got "
-                f"{tuple(batch_shape)}. Expand x to it."
+                f"{name} expects x with the batch shape of the context, {tuple(rows)}; got "
+                f"{tuple(batch_shape)}. Expand x to this shape."
             )
         return context.expand(*batch, *self.context_shape).reshape(-1, *self.context_shape)
 

@@ -104,7 +104,7 @@ class Autoregressive(TorchDistribution):
         super().__init__(batch, net.event_shape, validate_args=validate_args)
 
         if self._validate_args and self.context is not None:
-            check_finite(name, "context", self.context, "Repair it, or look at what computed it")
+            check_finite(name, "context", self.context, "Check the code that computes it")
 
     def __repr__(self) -> str:
         member = "" if self.member is None else f", member={self.member}"
@@ -221,7 +221,7 @@ class Autoregressive(TorchDistribution):
         name = "Autoregressive.sample"
         if (observed is None) != (mask is None):
             raise ValueError(
-                f"{name} expects observed and mask together; got one of them. Pass both, or none."
+                f"{name} expects observed and mask together; got only one. Pass both, or neither."
             )
         check_weights_for(name, self.net)
 
@@ -355,9 +355,9 @@ class Autoregressive(TorchDistribution):
             pixels = self.net.to_sites(mask).flatten(-len(site_shape))
             if not torch.equal(pixels.all(-1), pixels.any(-1)):
                 raise ValueError(
-                    "Autoregressive.sample expects a mask that is the same for all channels of a "
-                    "pixel, which this network draws at once; got one that divides a pixel. Take "
-                    "all of its channels, or none."
+                    "Autoregressive.sample expects a mask that is equal in all channels of a "
+                    "pixel, because this network draws whole pixels; got a mask that differs "
+                    "between channels. Observe all channels of a pixel, or none."
                 )
         return cast(observed, _weight(self.net)), mask
 
@@ -384,14 +384,14 @@ def _checked_context(net: CausalNet, context: Tensor | None) -> Tensor | None:
             return None
         expected = ", ".join(map(str, shape))
         raise ValueError(
-            f"{name} expects a context of shape (*batch, {expected}); got none. Pass one."
+            f"{name} expects a context of shape (*batch, {expected}); got none. Pass a context."
         )
 
     check_tensor(name, "context", context)
     if shape is None:
         raise ValueError(
-            f"{name} expects no context for this network; got one of shape {tuple(context.shape)}. "
-            "Leave it out."
+            f"{name} expects no context for this network; got a context of shape "
+            f"{tuple(context.shape)}. Omit it."
         )
     return cast(context, _weight(net))
 

@@ -211,8 +211,8 @@ def check_base(name: str, base: CausalNet) -> tuple[int, int, int]:
         )
     if len(base.event_shape) != 3:
         raise ValueError(
-            f"{name} expects a base of images (C, h, w); got {tuple(base.event_shape)}. Give the "
-            "base the shape of the smallest image."
+            f"{name} expects a base of images (C, h, w); got {tuple(base.event_shape)}. Pass a "
+            "base of the shape of the smallest image."
         )
     if base.context_shape is not None and len(base.context_shape) != 1:
         raise ValueError(

@@ -115,8 +115,9 @@ class PixelNet(CausalNet):
             )
         if likelihood.levels != levels:
             raise ValueError(
-                f"{name} expects as many levels as its likelihood; got levels={levels} and a "
-                f"{type(likelihood).__name__} of {likelihood.values}. Give both the same number."
+                f"{name} expects the levels of the likelihood; got levels={levels} and a "
+                f"{type(likelihood).__name__} of {likelihood.values}. Pass the same levels to "
+                "both."
             )
 
         self.levels = levels
@@ -275,6 +276,6 @@ def of_levels(levels: int | None) -> Likelihood:
     """
     if levels is None:
         raise ValueError(
-            "A network of real numbers expects a likelihood; got none. Give a GaussianLikelihood."
+            "A network of real values expects a likelihood; got none. Pass a GaussianLikelihood."
         )
     return BernoulliLikelihood() if levels == 2 else CategoricalLikelihood(levels)

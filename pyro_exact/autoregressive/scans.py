@@ -32,7 +32,7 @@ def scans(shape: Sequence[int]) -> list[list[int]]:
     *channels, height, width = shape if len(shape) > 1 else (0, 0, 0)
     if channels not in ([], [1]) or min(height, width) < 1:
         raise ValueError(
-            f"scans expects the shape (H, W) or (1, H, W) of an image; got {shape}. Scan one "
+            f"scans expects the shape (H, W) or (1, H, W) of an image; got {shape}. Use a single "
             "channel."
         )
     image = torch.arange(height * width).view(height, width)

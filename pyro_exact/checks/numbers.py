@@ -38,7 +38,7 @@ def check_number(
     if not (math.isfinite(value) and inside):
         raise ValueError(
             f"{owner} expects {name} as a finite number{_range(least, most, open_ends)}; got "
-            f"{value}. Choose another one."
+            f"{value}. Choose another value."
         )
     return value
 
@@ -72,6 +72,6 @@ def check_share(owner: str, name: str, share: object) -> float:
     value = check_number(owner, name, share)
     if not 0 <= value < 1:
         raise ValueError(
-            f"{owner} expects {name} as a share in [0, 1); got {value}. Use 0 to drop nothing."
+            f"{owner} expects {name} as a fraction in [0, 1); got {value}. Use 0 to drop nothing."
         )
     return value

@@ -37,7 +37,8 @@ def check_size(
 
     if not least <= value <= most:
         raise ValueError(
-            f"{owner} expects {name} from {least} to {most}; got {value}. Choose one in that range."
+            f"{owner} expects {name} from {least} to {most}; got {value}. Choose a value in this "
+            "range."
         )
     return value
 
@@ -72,7 +73,7 @@ def check_sizes(
     checked = tuple(check_size(owner, f"each of {name}", size, least, most) for size in sizes)
     if length is not None and len(checked) != length:
         raise ValueError(
-            f"{owner} expects {length} sizes in {name}; got {checked}. Pass {length} of them."
+            f"{owner} expects {length} sizes in {name}; got {checked}. Pass {length} sizes."
         )
     return checked
 
@@ -92,7 +93,7 @@ def check_shape(owner: str, name: str, shape: object) -> tuple[int, ...]:
     sizes = check_sizes(owner, name, shape if _is_sequence(shape) else (shape,))
     if not sizes:
         raise ValueError(
-            f"{owner} expects {name} of at least one size; got (). Use (1,) for a single number."
+            f"{owner} expects {name} of at least one size; got (). Use (1,) for a single element."
         )
     check_size(owner, f"the number of elements of {name}", math.prod(sizes))
     return sizes

@@ -39,13 +39,13 @@ def check_tensor(owner: str, name: str, value: object) -> Tensor:
 
     if value.is_complex():
         raise TypeError(
-            f"{owner} expects {name} of real numbers; got {value.dtype}. Pass its .real, or its "
-            f".abs()."
+            f"{owner} expects {name} of real numbers; got {value.dtype}. Pass {name}.real or "
+            f"{name}.abs()."
         )
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
         kind, convert = _storage(value)
         raise TypeError(
-            f"{owner} expects {name} as a dense tensor; got a {kind} one. Convert it with "
+            f"{owner} expects {name} as a dense tensor; got a {kind} tensor. Convert it with "
             f"{convert}."
         )
     return value
@@ -93,8 +93,8 @@ def check_numbers(owner: str, name: str, value: Tensor) -> Tensor:
     """
     if value.is_meta:
         raise TypeError(
-            f"{owner} expects {name} with numbers; got a meta tensor. Move data and model to a "
-            f"device."
+            f"{owner} expects {name} with values; got a meta tensor. Move data and model to a "
+            "device."
         )
     return value
 
@@ -180,8 +180,8 @@ def check_mask(owner: str, name: str, value: object) -> Tensor:
 
     if bool(((mask != 0) & (mask != 1)).any()):
         raise ValueError(
-            f"{owner} expects {name} of True and False; got other numbers. Compare with a "
-            f"threshold."
+            f"{owner} expects {name} with the values True and False; got other values. Compare "
+            "with a threshold."
         )
     return mask.bool()
 
@@ -207,8 +207,9 @@ def check_broadcast(
         return torch.broadcast_shapes(tuple(shape), tuple(others))
     except RuntimeError:
         raise ValueError(
-            f"{owner} expects a batch shape of {name} that broadcasts with that of {other}, "
-            f"{tuple(others)}; got {tuple(shape)}. Add dimensions of size 1, or pass as many."
+            f"{owner} expects {name} with a batch shape that broadcasts with the batch shape of "
+            f"{other}, {tuple(others)}; got {tuple(shape)}. Add dimensions of size 1, or use "
+            "equal batch shapes."
         ) from None
 
 

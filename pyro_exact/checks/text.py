@@ -84,5 +84,7 @@ def check_choice(owner: str, name: str, value: Choice, choices: Sequence[Choice]
     """Return a value that must be in several choices; otherwise raise ValueError."""
     if value not in choices:
         expected = " or ".join(map(repr, choices))
-        raise ValueError(f"{owner} expects {name} {expected}; got {shown(value)}. Choose one.")
+        raise ValueError(
+            f"{owner} expects {name} {expected}; got {shown(value)}. Choose one of these values."
+        )
     return value

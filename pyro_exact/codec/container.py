@@ -158,8 +158,8 @@ def read_header(data: bytes) -> tuple[Header, int]:
     fields = data[:end]
     if size > LARGEST_HEADER or not _has_crc(data, fields):
         raise DamagedFileError(
-            "A compressed file expects a header that fits its checksum; got a damaged one. Use "
-            "another copy of the file."
+            "A compressed file expects a header that matches the checksum; got a damaged header. "
+            "Use another copy of the file."
         )
     return _parsed(fields[_START.size :]), end + _CRC.size
 
@@ -211,8 +211,8 @@ def check_end(data: bytes, header: Header) -> None:
     if not data.endswith(fields + _CRC.pack(zlib.crc32(fields))):
         raise DamagedFileError(
             "A compressed file expects an end record after the last block; got other bytes. The "
-            "file is truncated or has been changed: use another copy, or decode what is whole with "
-            "keep_going (--keep-going)."
+            "file is truncated or has been changed: use another copy, or decode the undamaged "
+            "blocks with keep_going (--keep-going)."
         )
 
 
@@ -232,8 +232,8 @@ def _damaged(index: int, header: Header, reason: str) -> DamagedFileError:
 def _stray(first: int, last: int) -> DamagedFileError:
     return DamagedFileError(
         f"A compressed file expects blocks without gaps; got other bytes between {first} and "
-        f"{last}. The file has been changed: use another copy, or decode what is whole with "
-        "keep_going (--keep-going)."
+        f"{last}. The file has been changed: use another copy, or decode the undamaged blocks "
+        "with keep_going (--keep-going)."
     )
 
 

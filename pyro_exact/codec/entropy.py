@@ -71,7 +71,7 @@ def table_code(probs: Tensor) -> Code:
     total = p.sum(-1, keepdims=True)
     if not (np.isfinite(total) & (total > 0)).all():
         raise ValueError(
-            "A code expects finite probabilities; got others. Check the weights of the model."
+            "A code expects finite probabilities; got other values. Check the weights of the model."
         )
 
     # 1 + floor(p (2^24 - L)), and the remainder to the largest
@@ -104,8 +104,8 @@ def normal_code(
     """
     if not (np.isfinite(mean) & np.isfinite(std)).all():
         raise ValueError(
-            "A code expects finite means and deviations; got others. Check the weights of the "
-            "model."
+            "A code expects finite means and standard deviations; got other values. Check the "
+            "weights of the model."
         )
     family = library().stream.model.QuantizedGaussian(lowest, highest)
     return Code(family, (mean.astype(np.float64), std.astype(np.float64)))
@@ -222,5 +222,5 @@ class Stack(Coder):
 
 def _given(symbols: Symbols | None) -> Symbols:
     if symbols is None:
-        raise ValueError("An encoder expects symbols; got none. Pass them, or use a decoder.")
+        raise ValueError("An encoder expects symbols; got none. Pass symbols, or use a decoder.")
     return symbols

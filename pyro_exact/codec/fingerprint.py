@@ -78,8 +78,8 @@ def check_system(system: Mapping[str, str], header: Header) -> None:
         there = header.system.get(name, "none")
         if here != there:
             raise DamagedFileError(
-                f"A compressed file expects the same computer and libraries, because the last bits "
-                f"of a probability differ between others: {name} {there}; got {here}. Decode it "
-                "there, or try with keep_going (--keep-going): each block is compared with its "
-                "checksum."
+                "A compressed file expects the same computer and libraries, because the last "
+                f"bits of a probability differ between computers: {name} {there}; got {here}. "
+                "Decode it there, or try with keep_going (--keep-going): each block is compared "
+                "with its checksum."
             )

@@ -52,8 +52,9 @@ def read_images(
     method = method_of(model)
     if tuple(model.event_shape or ()) != header.shape:
         raise DamagedFileError(
-            f"A compressed file of images of shape {header.shape} expects a model of them; got one "
-            f"of {tuple(model.event_shape or ())}. Use the same checkpoint (--checkpoint)."
+            f"A compressed file of images of shape {header.shape} expects a model of the same "
+            f"shape; got a model of shape {tuple(model.event_shape or ())}. Use the same "
+            "checkpoint (--checkpoint)."
         )
     check_weights_of(model, header)
 

@@ -176,7 +176,7 @@ def _check_weights(log_weights: Tensor) -> None:
     if not bool(finite.all()):
         bad = (~finite).nonzero().flatten().tolist()
         raise ValueError(
-            "diagnose expects weights p(x, z) / q(z | x) that are finite, and not all zero; those "
-            f"of {len(bad)} of {log_weights.shape[1]} data are not so, first of datum {bad[0]}. "
-            "Look there at the guide's distribution."
+            "diagnose expects finite weights p(x, z) / q(z | x) that are not all zero; got other "
+            f"weights for {len(bad)} of {log_weights.shape[1]} data, first for datum {bad[0]}. "
+            "Check the distribution of the guide for this datum."
         )

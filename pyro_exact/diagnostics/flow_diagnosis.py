@@ -65,7 +65,7 @@ def flow_report(
     bound = _to_noise(flow, data, context, seed)
     bijection, x, context = _unbound(*bound)
     if len(x) < 2:
-        raise ValueError(f"flow_report expects at least 2 data; got {len(x)}. Pass more.")
+        raise ValueError(f"flow_report expects at least 2 data; got {len(x)}. Pass more data.")
 
     # In float32, as the flow is used.
     single = _copy(bijection, torch.float32)
@@ -114,8 +114,8 @@ def _to_noise(
     if isinstance(flow, Bijection):
         return flow, x, context
     raise TypeError(
-        f"flow_report expects a Flow, a model of one, or a Bijection; got {type(flow).__name__}. "
-        f"For a VAE, use diagnose."
+        "flow_report expects a Flow, a model of a Flow, or a Bijection; got "
+        f"{type(flow).__name__}. For a VAE, use diagnose."
     )
 
 

@@ -97,12 +97,13 @@ def _check_model(model: object) -> None:
     """Raise an error if a model has no guide with latents."""
     if not isinstance(model, GenerativeModel):
         raise TypeError(
-            f"diagnose expects a GenerativeModel; got {type(model).__name__}. Pass one, such as a "
-            "VAE."
+            f"diagnose expects a GenerativeModel; got {type(model).__name__}. Pass a model, such "
+            "as a VAE."
         )
     if type(model).infer is GenerativeModel.infer:
         raise ValueError(
-            "diagnose expects a model with a guide; this one's likelihood is exact. Use evaluate."
+            "diagnose expects a model with a guide; got a model with an exact likelihood. Use "
+            "evaluate."
         )
     if isinstance(model, Dequantized):
         raise ValueError(
@@ -113,12 +114,10 @@ def _check_model(model: object) -> None:
 def _check_data(model: GenerativeModel, data: Tensor, samples: int) -> None:
     """Raise an error if there are too few data or samples, or data that the model cannot score."""
     if check_tensor("diagnose", "data", data).dim() == 0:
-        raise ValueError(
-            "diagnose expects data of shape (N, ...); got a single number, of shape (). Stack them."
-        )
+        raise ValueError("diagnose expects data of shape (N, ...); got shape (). Stack the data.")
     if samples < 100 or len(data) < 2:
         raise ValueError(
-            f"diagnose expects 100 samples (k) and 2 data (n) at least; got {samples} and "
-            f"{len(data)}. Raise them."
+            f"diagnose expects at least 100 samples (k) and 2 data (n); got {samples} and "
+            f"{len(data)}. Increase k or n."
         )
     model.check(data)

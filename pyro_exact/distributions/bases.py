@@ -46,7 +46,7 @@ class UniformBox(nn.Module):
 
         if not low < high:
             raise ValueError(
-                f"UniformBox expects low below high; got {low} and {high}. Exchange them."
+                f"UniformBox expects low below high; got {low} and {high}. Exchange low and high."
             )
 
         self.register_buffer("low", torch.full((dim,), low), persistent=False)
@@ -86,8 +86,7 @@ class StudentNoise(nn.Module):
 
         if not df > self.least:
             raise ValueError(
-                f"StudentNoise expects df above least = {self.least}; got {df}. Choose a larger "
-                "one."
+                f"StudentNoise expects df above least = {self.least}; got {df}. Choose a larger df."
             )
 
         self.log_df = nn.Parameter(torch.full((dim,), math.log(df - self.least)))

@@ -38,7 +38,8 @@ def expanded(owner: str, batch: Sequence[int], shape: Any) -> torch.Size:
     ):
         raise ValueError(
             f"{owner}.expand expects a shape to which the batch shape {tuple(batch)} broadcasts; "
-            f"got {tuple(new)}. Only dimensions of size 1, and new ones on the left, can grow."
+            f"got {tuple(new)}. Only dimensions of size 1, and new dimensions on the left, can be "
+            "expanded."
         )
 
     return new

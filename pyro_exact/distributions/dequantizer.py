@@ -139,8 +139,9 @@ class FlowDequantizer(nn.Module):
         super().__init__()
         if bijection.context_shape is None:
             raise ValueError(
-                "FlowDequantizer expects a bijection whose context is the image; got one without "
-                "context. Build it with context_shape, or by flows.flow_pp_dequantizer."
+                "FlowDequantizer expects a bijection whose context is the image; got a bijection "
+                "without context. Build it with a context_shape, or use "
+                "flows.flow_pp_dequantizer."
             )
 
         self.flow = Flow(StandardNormal(prod(bijection.context_shape)), bijection)

@@ -182,7 +182,7 @@ class Flow(nn.Module):
         super().__init__()
         if not isinstance(bijection, Bijection):
             raise TypeError(
-                "Flow expects a Bijection, such as those of pyro_exact.flows; got "
+                "Flow expects a Bijection, for example from pyro_exact.flows; got "
                 f"{type(bijection).__name__}. Put several layers into transforms.Compose; "
                 "transforms.Stock makes a layer of a stock transform."
             )
@@ -229,14 +229,13 @@ class Flow(nn.Module):
         check_tensor("Flow.condition", "context", context)
         if self.bijection.context_shape is None:
             raise ValueError(
-                f"This flow takes no context; got one of shape {tuple(context.shape)}. Call flow()."
+                f"This flow expects no context; got a context of shape {tuple(context.shape)}. "
+                "Call flow()."
             )
 
         distribution = self._distribution(temperature, context)
         if distribution._validate_args:
-            check_finite(
-                "Flow.condition", "context", context, "Repair it, or look at what computed it"
-            )
+            check_finite("Flow.condition", "context", context, "Check the code that computes it")
 
         return distribution
 
@@ -250,9 +249,9 @@ class Flow(nn.Module):
         except ValueError as error:
             shape = tuple(base.batch_shape + base.event_shape)
             raise ValueError(
-                f"Flow expects a bijection from noise, here of shape {shape}, to data; got one "
-                f"that does not take it: {error} A flow of images, such as glow, goes from data to "
-                "noise: pass glow.inv."
+                f"Flow expects a bijection from noise, here of shape {shape}, to data; got a "
+                f"bijection that does not accept this shape: {error} A flow of images, such as "
+                "glow, goes from data to noise: pass glow.inv."
             ) from None
 
     def noise(self, temperature: float | None = None) -> Any:

@@ -55,19 +55,19 @@ class FlowPosterior(nn.Module):
         if flow is not None:
             if not isinstance(flow, Bijection):
                 raise TypeError(
-                    "FlowPosterior expects a Bijection, such as those of pyro_exact.flows; got "
+                    "FlowPosterior expects a Bijection, for example from pyro_exact.flows; got "
                     f"{type(flow).__name__}."
                 )
             if flow.context_shape not in (None, (features,)):
                 raise ValueError(
-                    f"FlowPosterior expects a flow whose context is the {features} features; got "
-                    f"one whose context has shape {flow.context_shape}. Build the flow with "
-                    f"context_dim={features}, or without one."
+                    f"FlowPosterior expects a flow with a context of {features} features; got a "
+                    f"context of shape {flow.context_shape}. Build the flow with "
+                    f"context_dim={features}, or without context."
                 )
             if tuple(flow.forward_shape((dim,))) != (dim,):
                 raise ValueError(
-                    f"FlowPosterior expects a flow from {dim} numbers to as many; got {flow}. "
-                    "Build it for that dimension."
+                    f"FlowPosterior expects a flow that maps {dim} elements to {dim} elements; "
+                    f"got {flow}. Build it for this dimension."
                 )
 
         self.normal = nn.Linear(features, 2 * dim)

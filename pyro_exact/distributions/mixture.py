@@ -91,7 +91,7 @@ class MixtureDistribution(TorchDistribution):
         for part in self.parts:
             if (part.batch_shape, part.event_shape) != (first.batch_shape, first.event_shape):
                 raise ValueError(
-                    f"Mixture expects components of one shape; got {tuple(first.shape())} and "
+                    f"Mixture expects components of equal shapes; got {tuple(first.shape())} and "
                     f"{tuple(part.shape())}. Build all flows for the same data."
                 )
 

@@ -103,7 +103,7 @@ def check_elementwise(builder: str, elementwise: object) -> Elementwise:
     """
     if not isinstance(elementwise, Elementwise):
         raise TypeError(
-            f"{builder} expects elementwise as an Elementwise; got {shown(elementwise)}. Pass one, "
-            f"such as Affine()."
+            f"{builder} expects elementwise as an Elementwise; got {shown(elementwise)}. Pass a "
+            "formula, such as Affine()."
         )
     return elementwise

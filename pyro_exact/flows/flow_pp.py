@@ -125,7 +125,7 @@ def coupling_steps(
     """Return the steps of `flow_pp` on images of ``shape``."""
     if formula not in get_args(Formula):
         raise ValueError(
-            f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}. Choose one of them."
+            f"Flow++ expects formula 'mixture' or 'affine'; got {formula!r}. Choose one of these."
         )
     steps = check_size("Flow++", "steps", steps, most=LARGEST_COUNT)
     depth = check_size("Flow++", "depth", depth, most=LARGEST_COUNT)

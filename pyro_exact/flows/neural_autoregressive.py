@@ -78,10 +78,9 @@ def umnn(
         layers: Autoregressive layers.
         embedding_dim: Size of the embedding that the integrand takes from the dimensions before.
         integrand_dims: Widths of the hidden layers of the integrand.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
-            the network choose.
-        context_dim: Size of a context vector used by every network.
-        act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
+        hidden_dims: See `naf`.
+        context_dim: See `naf`.
+        act_norm: See `naf`.
 
     Raises:
         ValueError: If a size is not positive, or a hidden layer is too narrow.
@@ -117,10 +116,9 @@ def sos(
         polynomials: Squares in each formula.
         degree: Degree of each squared polynomial.
         bound: The formulas are polynomials on [-bound, bound], and linear outside.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
-            the network choose.
-        context_dim: Size of a context vector used by every network.
-        act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
+        hidden_dims: See `naf`.
+        context_dim: See `naf`.
+        act_norm: See `naf`.
 
     Raises:
         ValueError: If a size is not positive, or a hidden layer is too narrow.
@@ -154,10 +152,9 @@ def bernstein(
         layers: Autoregressive layers.
         degree: Degree of the polynomials.
         bound: The formulas are polynomials on [-bound, bound], and linear outside.
-        hidden_dims: Widths of the hidden layers of each `pyro_exact.nn.MaskedDense`; `None` to let
-            the network choose.
-        context_dim: Size of a context vector used by every network.
-        act_norm: If true, an `ActNorm` precedes each layer, as in `maf`.
+        hidden_dims: See `naf`.
+        context_dim: See `naf`.
+        act_norm: See `naf`.
 
     Raises:
         ValueError: If a size is not positive, or a hidden layer is too narrow.

@@ -128,10 +128,8 @@ def image_real_nvp(
     def row(
         partition: Callable[[int, bool], Partition], channels: int, width: int, layers: int
     ) -> list[Bijection]:
-        parts: list[Bijection] = []
-        for i in range(layers):
-            parts += step(partition(channels, i % 2 == 1), width)
-        return parts
+        splits = [partition(channels, i % 2 == 1) for i in range(layers)]
+        return [part for split in splits for part in step(split, width)]
 
     def from_scale(index: int, shape: tuple[int, int, int]) -> Compose:
         channels, height, breadth = shape
@@ -140,7 +138,6 @@ def image_real_nvp(
             return Compose([*row(Checkerboard, channels, inner, 4), Flatten(shape)])
 
         squeezed = 4 * channels, height // 2, breadth // 2
-        even_first = [4 * c + position for position in (0, 3, 1, 2) for c in range(channels)]
         rest = from_scale(index + 1, (2 * channels, *squeezed[1:]))
 
         return Compose(
@@ -148,9 +145,15 @@ def image_real_nvp(
                 *row(Checkerboard, channels, inner, 3),
                 Squeeze(),
                 *row(Channels, 4 * channels, 2 * inner, 3),
-                Permute(even_first, event_dim=3),
+                _even_positions_first(channels),
                 FactorOut(squeezed, rest),
             ]
         )
 
     return Compose([Logit(levels, logit_margin), *from_scale(0, shape).parts])
+
+
+def _even_positions_first(channels: int) -> Permute:
+    """Reorder squeezed channels: first the positions of one colour of a checkerboard."""
+    order = [4 * c + position for position in (0, 3, 1, 2) for c in range(channels)]
+    return Permute(order, event_dim=3)

@@ -95,7 +95,7 @@ def by_channel(distribution: Any, value: Tensor) -> Tensor:
     """
     if not (isinstance(distribution, Independent) and distribution.event_shape):
         raise ValueError(
-            f"Free bits of channels expect distributions that were made by to_event, such as "
+            "Free bits of channels expect distributions that are made using to_event, such as "
             f"Normal(mean, std).to_event(3); got {distribution}. Use per='site'."
         )
 

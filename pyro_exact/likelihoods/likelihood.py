@@ -123,5 +123,5 @@ class Likelihood(ABC):
         if len(bad):
             raise ValueError(
                 f"{name} expects {self.values}; got {bad[0].item():g}, and {len(bad)} of "
-                f"{x.numel()} elements are such. Compare the data with the levels of the model."
+                f"{x.numel()} elements are invalid. Compare the data with the levels of the model."
             )

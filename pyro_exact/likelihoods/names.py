@@ -60,7 +60,7 @@ def make_likelihood(
     if not isinstance(name, str) or name not in LIKELIHOODS:
         raise ValueError(
             f"A likelihood expects a name, one of {', '.join(LIKELIHOODS)}; got {name!r}. Choose "
-            "one."
+            "one of these names."
         )
 
     parameters = _parameters(LIKELIHOODS[name])
@@ -112,4 +112,4 @@ def _check_complete(name: str, given: Mapping[str, Any], parameters: Parameters)
         if parameter.default is parameter.empty and argument not in given
     ]
     if missing:
-        raise ValueError(f"The likelihood {name} expects {missing[0]}; got none. Give it a value.")
+        raise ValueError(f"The likelihood {name} expects {missing[0]}; got none. Pass a value.")

@@ -100,7 +100,8 @@ class GenerativeModel(Abilities, nn.Module, ABC):
             ValueError: If the model is not conditional, or has no such class.
         """
         raise ValueError(
-            f"This {type(self).__name__} is not class-conditional; got labels. Use it without them."
+            f"{type(self).__name__} expects no labels, because it is not class-conditional; got "
+            "labels. Omit the labels."
         )
 
     def check(self, x: Tensor) -> None:
@@ -121,7 +122,7 @@ class GenerativeModel(Abilities, nn.Module, ABC):
                 "Add the batch dimension."
             )
 
-        check_finite(name, "x", x, "Repair these data, or leave them out")
+        check_finite(name, "x", x, "Repair or remove these data")
 
     def initialize(self, x: Tensor) -> None:
         """Set the parameters that depend on data, using a batch; see `Bijection.initialize`."""

@@ -90,8 +90,8 @@ def _initialize(layer: Bijection, x: Tensor, context: Tensor | None, owner: str)
     if _depends_on_data(original, output, context):
         raise ValueError(
             f"{owner}.initialize expects layers that go from data to noise; got "
-            f"{type(original).__name__} from noise to data, which cannot be set from data. Turn "
-            "it around: use flow.inv in place of flow, or flow in place of flow.inv."
+            f"{type(original).__name__} from noise to data, which cannot be initialised from "
+            "data. Reverse it: use flow.inv instead of flow, or flow instead of flow.inv."
         )
     return output
 

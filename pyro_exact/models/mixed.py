@@ -83,8 +83,8 @@ class Mixed(GenerativeModel):
         if bool(fractional.any()):
             place = int(fractional.nonzero()[0])
             raise ValueError(
-                f"Mixed expects integers in the discrete elements; got others in element {place}. "
-                f"Compare the order of the columns with that of the training data."
+                "Mixed expects integers in the discrete elements; got other values in element "
+                f"{place}. Compare the order of the columns with that of the training data."
             )
 
     @torch.no_grad()

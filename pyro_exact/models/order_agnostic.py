@@ -51,7 +51,7 @@ class OrderAgnostic(GenerativeModel):
         if not isinstance(net, OrderAgnosticNet):
             raise TypeError(
                 f"OrderAgnostic expects an order-agnostic network; got {type(net).__name__}. Use "
-                "DeepNADE or ConvNADE, or train this one as Density(Autoregressive(net))."
+                "DeepNADE or ConvNADE, or train this network as Density(Autoregressive(net))."
             )
         self.net = net
 

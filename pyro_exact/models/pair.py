@@ -102,7 +102,8 @@ class Pair(GenerativeModel):
         """
         if self.context_dim is None:
             raise ValueError(
-                "This Pair expects no context; got one. Build it with context_dim, or leave it out."
+                "This Pair expects no context; got a context. Build the Pair with context_dim, "
+                "or omit the context."
             )
         check_batch("Pair", "the context", label, (self.context_dim,))
 
@@ -111,10 +112,14 @@ class Pair(GenerativeModel):
         return conditioned
 
     def generate(self, x: Tensor | None = None) -> Tensor:
-        raise NotImplementedError("A Pair has a plate of its own. Call its `model` with a batch.")
+        raise NotImplementedError(
+            "A Pair already contains the plate. Call its `model` with a batch."
+        )
 
     def infer(self, x: Tensor) -> None:
-        raise NotImplementedError("A Pair has a plate of its own. Call its `guide` with a batch.")
+        raise NotImplementedError(
+            "A Pair already contains the plate. Call its `guide` with a batch."
+        )
 
     def model(self, x: Tensor) -> Any:
         """Call the model with the parameters of this pair."""
@@ -201,8 +206,8 @@ class Pair(GenerativeModel):
         shape = self.event_shape
         if shape is None or self.context_dim is not None:
             raise ValueError(
-                "Pair.sample expects a pair that has seen a batch, and a context if it has one; "
-                "got none. Call prepare(x), and condition(context)."
+                "Pair.sample expects a prepared pair, and a context if it is conditional; got "
+                "none. Call prepare(x), and condition(context)."
             )
         if not self._context:
             return self._draw(torch.zeros(n, *shape, device=self._device))

@@ -38,7 +38,7 @@ def register(model: nn.Module) -> None:
         if not parameter.is_contiguous():
             raise ValueError(
                 f"{type(model).__name__} expects contiguous parameters under stock SVI, which "
-                f"trains a copy of any other; got {name}. Call "
+                f"trains a copy of a non-contiguous parameter; got {name}. Call "
                 "model.to(memory_format=torch.contiguous_format)."
             )
         key = pyro.params.param_with_module_name(module, name)

@@ -116,8 +116,8 @@ class VAE(GenerativeModel):
             raise ValueError(
                 f"VAE expects a posterior with batch shape {tuple(expected[0])} and event shape "
                 f"{tuple(expected[1])}, one latent of the prior for each row of data; got "
-                f"{tuple(posterior.batch_shape)} and {tuple(posterior.event_shape)}. Give encoder, "
-                "posterior and prior sizes that fit, and the data a batch dimension."
+                f"{tuple(posterior.batch_shape)} and {tuple(posterior.event_shape)}. Use matching "
+                "sizes for encoder, posterior and prior, and data with a batch dimension."
             )
         return posterior
 
@@ -133,7 +133,8 @@ class VAE(GenerativeModel):
         if output.shape[: len(batch)] != batch:
             raise ValueError(
                 f"VAE expects a decoder that keeps the batch shape of z, {tuple(batch)}; got "
-                f"output of shape {tuple(output.shape)}. Let it take a z with any batch shape."
+                f"output of shape {tuple(output.shape)}. The decoder must accept a z of any batch "
+                "shape."
             )
 
         return IndependentSites(output, self.likelihood, output.dim() - 1 - len(batch))
@@ -155,6 +156,6 @@ class VAE(GenerativeModel):
     def decode(self, z: Tensor) -> Tensor:
         """Return a draw of x from p(x | z) for each z."""
         name = f"{type(self).__name__}.decode"
-        check_finite(name, "z", check_floating(name, "z", z), "Look at what computed it")
+        check_finite(name, "z", check_floating(name, "z", z), "Check the code that computes it")
         x: Tensor = self.likelihood_of(z).sample()
         return x

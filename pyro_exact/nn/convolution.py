@@ -59,9 +59,9 @@ class ScaledConv2d(nn.Module):
         kernel_size = check_kernel("ScaledConv2d", "kernel_size", kernel_size)
         if in_channels == 0 or out_channels == 0:
             raise ValueError(
-                f"ScaledConv2d expects channels on both sides; got {in_channels} in and "
-                f"{out_channels} out. "
-                f"One channel has no halves: start with Squeeze."
+                "ScaledConv2d expects at least one input and one output channel; got "
+                f"{in_channels} and {out_channels}. A single channel cannot be split: start with "
+                "Squeeze."
             )
 
         in_channels = check_size("ScaledConv2d", "in_channels", in_channels)

@@ -43,8 +43,8 @@ def check_weights_for(owner: str, net: Weighted) -> None:
     weight = first_non_finite_weight(net)
     if weight is not None:
         raise ValueError(
-            f"{owner} expects finite weights; got {weight}. Load a checkpoint from before, or "
-            f"train anew."
+            f"{owner} expects finite weights; got {weight}. Load an earlier checkpoint, or train "
+            "again."
         )
 
 

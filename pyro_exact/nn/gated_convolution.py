@@ -229,9 +229,9 @@ def quarter_size(shape: tuple[int, int, int]) -> tuple[int, int]:
     )
     if height % 4 or width % 4:
         raise ValueError(
-            f"A gated convolutional network expects a shape (C, H, W) of images with height and "
-            f"width that 4 divides; "
-            f"got {tuple(shape)}. Pad the images, or use the dense networks."
+            "A gated convolutional network expects a shape (C, H, W) of images with a height and "
+            f"a width that are multiples of 4; got {tuple(shape)}. Pad the images, or use the "
+            "dense networks."
         )
 
     return height // 4, width // 4

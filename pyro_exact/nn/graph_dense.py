@@ -138,8 +138,8 @@ def _topological_order(parents: Tensor) -> list[int]:
         ready = [i for i in left if not parents[i, left].any()]
         if not ready:
             raise ValueError(
-                f"GraphDense expects a graph without cycles; got one among the dimensions {left}. "
-                f"Remove an edge."
+                "GraphDense expects a graph without cycles; got a cycle among the dimensions "
+                f"{left}. Remove an edge."
             )
         order += ready
         left = [i for i in left if i not in ready]

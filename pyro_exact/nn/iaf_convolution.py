@@ -191,9 +191,8 @@ class MaskedConvNet(nn.Module):
         context = network_input("MaskedConvNet", "context", context, self.last.magnitude)
         if context.shape[-1] != self.width:
             raise ValueError(
-                f"MaskedConvNet expects a context of {self.width} channels, its last dimension; "
-                f"got shape "
-                f"{tuple(context.shape)}. Build the network with that width."
+                f"MaskedConvNet expects a context with {self.width} channels in the last "
+                f"dimension; got shape {tuple(context.shape)}. Build the network with this width."
             )
 
         h = elu(self.first(x.movedim(-3, -1)) + context)

@@ -27,8 +27,8 @@ def groups(channels: int, colours: int) -> Tensor:
     channels = check_size("Masked convolutions", "channels", channels)
     if channels < colours:
         raise ValueError(
-            f"Masked convolutions expect a channel for each of {colours} colours; got {channels}. "
-            f"Widen the layer."
+            f"Masked convolutions expect at least {colours} channels, one for each colour; got "
+            f"{channels}. Use a wider layer."
         )
 
     return torch.arange(channels) * colours // channels

@@ -92,8 +92,8 @@ class MaskedDense(CausalConditioner):
         super().__init__(dim, context_dim)
         if dim < 1 or masks < 1 or (masks > 1 and seed is None):
             raise ValueError(
-                f"MaskedDense expects dim >= 1, and one mask, or several and a seed; got "
-                f"dim {dim}, {masks} masks and seed {seed}."
+                "MaskedDense expects dim >= 1, and a single mask, or several masks with a seed; "
+                f"got dim {dim}, {masks} masks and seed {seed}."
             )
 
         self.num_params = num_params
@@ -307,8 +307,8 @@ def _orders(
     orders = permutations(range(dim) if order is None else order, dim, "MaskedDense")
     if len(orders) not in (1, masks):
         raise ValueError(
-            f"MaskedDense expects one order, or one for each of {masks} masks; got {len(orders)} "
-            f"orders."
+            f"MaskedDense expects a single order, or an order for each of {masks} masks; got "
+            f"{len(orders)} orders."
         )
 
     return orders.repeat(masks // len(orders), 1)
@@ -319,8 +319,8 @@ def _check_widths(hidden_dims: Sequence[int], dim: int, least: int) -> None:
     if min(hidden_dims, default=dim) < dim - least:
         raise ValueError(
             f"MaskedDense expects hidden widths of at least {dim - least} for {dim} dimensions; "
-            f"got "
-            f"{hidden_dims}, with which some inputs would reach no output. Widen the layers."
+            f"got {hidden_dims}, which would disconnect some inputs from all outputs. Use wider "
+            "layers."
         )
 
 

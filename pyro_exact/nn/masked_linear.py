@@ -105,9 +105,7 @@ class MaskedLinear(nn.Linear):
 
     def _degrees(self) -> tuple[Tensor, Tensor]:
         if self.in_degrees is None or self.out_degrees is None:
-            raise RuntimeError(
-                "The degrees of this layer have been taken away. Build the layer anew."
-            )
+            raise RuntimeError("This layer has lost the degrees of the units. Build a new layer.")
 
         return self.in_degrees, self.out_degrees
 

@@ -27,8 +27,8 @@ def permutations(orders: Iterable[Any], sites: int, owner: str) -> Tensor:
     for row in rows:
         if not _is_permutation(row, sites):
             raise ValueError(
-                f"{owner} expects an order that holds each of 0, ..., {sites - 1} once; got {row}. "
-                f"Give a permutation."
+                f"{owner} expects an order that contains each of 0, ..., {sites - 1} once; got "
+                f"{row}. Pass a permutation."
             )
 
     return torch.tensor(rows, dtype=torch.long)

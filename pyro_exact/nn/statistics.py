@@ -36,9 +36,8 @@ def channel_statistics(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
     variance = _sum_over_ranks((values - mean[:, None]).square().sum(1)) / count
     if not bool(variance.isfinite().all()):
         raise ValueError(
-            "Data-dependent initialisation expects finite values; got NaN or infinity. Look at the "
-            "data, and at the "
-            "layers before."
+            "Data-dependent initialisation expects finite values; got NaN or infinity. Check the "
+            "data and the preceding layers."
         )
 
     shape = (-1, *[1] * (event_dim - 1))

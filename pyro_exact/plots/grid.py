@@ -112,8 +112,8 @@ def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
     if math.prod(size) > LARGEST_PICTURE or max(size) >= LARGEST_SIDE:
         raise ValueError(
             f"A picture expects at most {LARGEST_PICTURE:,} pixels, and {LARGEST_SIDE:,} on a "
-            f"side; {n} images of shape {tuple(shape)} take {size[0]:,} x {size[1]:,}. Lower their "
-            "number (--n)."
+            f"side; got {n} images of shape {tuple(shape)}, which need {size[0]:,} x {size[1]:,}. "
+            "Use fewer images (--n)."
         )
 
 
@@ -138,7 +138,7 @@ def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
             f"{tuple(images.shape)}. Reshape them."
         )
 
-    check_finite(owner, name, images, "Look for the layer that made them so")
+    check_finite(owner, name, images, "Find the layer that computes them")
     lowest = images.min().item()
     highest = images.max().item()
     if lowest < 0 or highest > levels - 1:

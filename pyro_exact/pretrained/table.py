@@ -120,8 +120,8 @@ def file_of(name: str, download: bool = False) -> Path:
         _download(name, shipped, path, download)
     if _sha256(path) != shipped.sha256:
         raise ValueError(
-            f"{path} expects the hash {shipped.sha256} of the table; got another one, so the file "
-            f"has changed. Delete it, and install or download it again."
+            f"{path} expects the hash {shipped.sha256} of the table; got another hash, so the "
+            "file has changed. Delete it, and install or download it again."
         )
     return path
 

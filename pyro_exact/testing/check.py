@@ -79,7 +79,7 @@ def _check_arguments(
     if not isinstance(layer, Bijection):
         raise TypeError(
             f"check_bijection expects a Bijection; got {type(layer).__name__}. Derive your layer "
-            f"from it."
+            "from Bijection."
         )
     if not isinstance(event_shape, Sequence):
         raise TypeError(
@@ -91,12 +91,12 @@ def _check_arguments(
     if layer.context_shape != expected:
         raise ValueError(
             f"check_bijection expects a layer with context_shape {expected}; got "
-            f"{layer.context_shape}. Pass its context_dim, or let the layer tell its context_dim "
-            f"to Bijection.__init__."
+            f"{layer.context_shape}. Pass the context_dim of the layer, which the layer must pass "
+            "to Bijection.__init__."
         )
     if layer.domain.event_dim != len(event_shape):
         raise ValueError(
             f"check_bijection expects an event_shape of {layer.domain.event_dim} dimensions, as "
-            f"the layer says; got {tuple(event_shape)}. Pass the shape of one event, without a "
-            f"batch."
+            f"declared by the layer; got {tuple(event_shape)}. Pass the shape of one event, "
+            "without a batch."
         )

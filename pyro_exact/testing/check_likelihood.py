@@ -31,7 +31,7 @@ def check_likelihood(likelihood: Likelihood) -> None:
     if not isinstance(likelihood, Likelihood):
         raise TypeError(
             f"check_likelihood expects a Likelihood; got {type(likelihood).__name__}. Pass an "
-            f"instance of it."
+            "instance."
         )
 
     with torch.random.fork_rng(devices=[]):

@@ -37,7 +37,7 @@ def check_causal_net(net: CausalNet, std: float = 0.5) -> None:
     if not isinstance(net, CausalNet):
         raise TypeError(
             f"check_causal_net expects a CausalNet; got {type(net).__name__}. Derive your network "
-            f"from it."
+            "from CausalNet."
         )
 
     with torch.random.fork_rng(devices=[]):

@@ -72,7 +72,7 @@ def _equals(layer: Bijection, trial: Trial, y: Tensor) -> None:
     parameters = zip(layer.parameters(), trial.layer.parameters(), strict=True)
     if any(p is q for p, q in parameters):
         raise AssertionError(
-            "the parameters of the copy: expected tensors of its own; got those of the layer."
+            "the parameters of the copy: expected separate tensors; got the tensors of the layer."
         )
 
     t = replace(trial, layer=layer).bound

@@ -92,7 +92,7 @@ def the_context_matters(trial: Trial) -> None:
 
     if torch.equal(y, other):
         raise AssertionError(
-            "the outputs for two contexts: expected different ones; got the same. Build a layer "
-            "that should use none without a context: a plain layer may stand among conditional "
-            "ones."
+            "the outputs for two contexts: expected different outputs; got equal outputs. Build "
+            "a layer without context_dim if it does not use the context; plain and conditional "
+            "layers can be combined."
         )

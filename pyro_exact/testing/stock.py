@@ -92,7 +92,7 @@ def equal_contexts_get_noise_of_their_own(trial: Trial) -> None:
 
     if torch.equal(first, second):
         raise AssertionError(
-            "samples for two equal contexts: expected different ones; got the same."
+            "samples for two equal contexts: expected different samples; got equal samples."
         )
 
 

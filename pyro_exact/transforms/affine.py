@@ -88,7 +88,8 @@ class Affine(Elementwise):
         super().__init__()
         if scale not in get_args(Scale):
             raise ValueError(
-                f"Affine expects scale 'tanh', 'softsign', 'sigmoid' or 'learned'; got {scale!r}."
+                f"Affine expects scale 'tanh', 'softsign', 'sigmoid' or 'learned'; got {scale!r}. "
+                "Choose one of these."
             )
 
         self.scale = scale

@@ -80,7 +80,10 @@ class Bernstein(Monotone):
     ) -> None:
         super().__init__()
         if tails not in ("linear", "identity"):
-            raise ValueError(f"Bernstein expects tails 'linear' or 'identity'; got {tails!r}.")
+            raise ValueError(
+                f"Bernstein expects tails 'linear' or 'identity'; got {tails!r}. "
+                "Choose one of these."
+            )
 
         self.degree = degree = check_size("Bernstein", "degree", degree, 5, LARGEST_DEGREE)
         self.bound = check_number("Bernstein", "bound", bound, 1e-6, LARGEST_BOUND)

@@ -68,7 +68,7 @@ def other_shape(
 
     raise ValueError(
         f"{name} expects events of shape {tuple(event)}; got {tuple(shape)}. Build the layer for "
-        f"that shape."
+        "this shape."
     )
 
 
@@ -78,7 +78,8 @@ def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
     expected = layer.context_shape
     if expected is None:
         raise ValueError(
-            f"{name} takes no context; got a {type(context).__name__}. Build it with a context."
+            f"{name} expects no context; got a {type(context).__name__}. Build it with a "
+            "context_dim."
         )
 
     tensor = check_tensor(name, "context", context)
@@ -86,8 +87,8 @@ def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
     if cut < 0 or tuple(tensor.shape[cut:]) != expected:
         raise ValueError(
             f"{name} expects a context of shape (*batch, {', '.join(map(str, expected))}); got "
-            f"{tuple(tensor.shape)}. "
-            f"Pass a context of that size, or build the layer for yours."
+            f"{tuple(tensor.shape)}. Pass a context of this size, or build the layer for your "
+            "context."
         )
 
     return tensor.shape[:cut]
@@ -108,8 +109,8 @@ def check_context(layer: Bijection, context: Tensor | None, batch: torch.Size) -
     ):
         raise ValueError(
             f"{type(layer).__name__} expects an input with the batch shape of its context; got "
-            f"{tuple(batch)} and "
-            f"{tuple(found)}. Expand the input, or call layer.condition(context), which does."
+            f"{tuple(batch)} and {tuple(found)}. Expand the input, or call "
+            "layer.condition(context), which expands it."
         )
 
 
@@ -120,8 +121,9 @@ def precise(layer: Bijection, dtype: torch.dtype) -> torch.dtype:
     """
     if dtype in HALF:
         raise TypeError(
-            f"{type(layer).__name__} expects weights in float32 or float64; got {dtype}. "
-            f"Keep them there, and use torch.autocast to run its networks in half precision."
+            f"{type(layer).__name__} expects weights in float32 or float64; got {dtype}. Keep the "
+            "weights in this precision, and use torch.autocast to run the networks in half "
+            "precision."
         )
 
     return dtype

@@ -56,23 +56,22 @@ class Compose(Bijection):
     def __init__(self, parts: Sequence[Bijection], recompute: bool = False) -> None:
         parts = list(parts)
         if not parts:
-            raise ValueError("Compose expects at least one part; got none. Leave it out instead.")
+            raise ValueError("Compose expects at least one part; got none. Omit the Compose.")
 
         for part in parts:
             if not isinstance(part, Bijection):
                 raise TypeError(
                     f"Compose expects parts of type Bijection; got {type(part).__name__}. Derive "
-                    f"it from Bijection."
+                    "the part from Bijection."
                 )
 
         for first, second in pairwise(parts):
             if first.codomain.event_dim != second.domain.event_dim:
                 raise ValueError(
-                    f"Compose expects neighbours with equal event dimensions; got "
-                    f"{type(first).__name__} "
-                    f"with {first.codomain.event_dim} before {type(second).__name__} with "
-                    f"{second.domain.event_dim}. "
-                    f"Put a Flatten between them, or build one of them with another event_dim."
+                    "Compose expects neighbours with equal event dimensions; got "
+                    f"{type(first).__name__} with {first.codomain.event_dim} before "
+                    f"{type(second).__name__} with {second.domain.event_dim}. Insert a Flatten, "
+                    "or build a part with another event_dim."
                 )
 
         if recompute and any(

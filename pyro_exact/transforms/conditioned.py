@@ -103,9 +103,8 @@ class Conditioned(Bijection):
         except RuntimeError:
             raise ValueError(
                 f"{type(self.bijection).__name__} expects batch shapes of input and context that "
-                f"broadcast; got "
-                f"{tuple(shape[:cut])} and {tuple(self.context_batch)}. Pass a context for each "
-                f"input, or one for all."
+                f"broadcast; got {tuple(shape[:cut])} and {tuple(self.context_batch)}. Pass a "
+                "context for each input, or a single context."
             ) from None
 
         return torch.Size((*batch, *shape[cut:]))

@@ -69,9 +69,9 @@ class Coupling(Bijection):
 
         if conditioner.in_size not in (None, partition.fixed_size):
             raise ValueError(
-                f"Coupling expects a conditioner that takes the fixed part of {partition}, of size "
-                f"{partition.fixed_size}; got one that takes {conditioner.in_size}. Build it for "
-                f"that size."
+                f"Coupling expects a conditioner that takes the fixed part of {partition}, of "
+                f"size {partition.fixed_size}; got a conditioner of size {conditioner.in_size}. "
+                "Build it for this size."
             )
 
     def transform(

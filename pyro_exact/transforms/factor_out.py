@@ -89,10 +89,9 @@ class FactorOut(Bijection):
         self.rest_dim = prod(kept)
         if tuple(rest.forward_shape(kept)) != (self.rest_dim,):
             raise ValueError(
-                f"FactorOut expects a rest that maps {kept} to a vector of {self.rest_dim}; got "
-                f"one that maps it to "
-                f"{tuple(rest.forward_shape(kept))}. End the rest with Flatten or another "
-                f"FactorOut."
+                f"FactorOut expects a rest that maps {kept} to a vector of {self.rest_dim}; got a "
+                f"rest that maps it to {tuple(rest.forward_shape(kept))}. End the rest with "
+                "Flatten or another FactorOut."
             )
 
     def transform(

@@ -57,7 +57,7 @@ class FixedAffine(Bijection):
         if abs(self.scale) < 1 / LARGEST_SCALE:
             raise ValueError(
                 f"FixedAffine expects a scale that is not 0 in float32; got {scale}. Choose a "
-                f"larger one."
+                "larger scale."
             )
 
     def transform(

@@ -72,8 +72,8 @@ class GIN(Bijection):
         if conditioner.in_size not in (None, partition.fixed_size):
             raise ValueError(
                 f"GIN expects a conditioner that takes the fixed part of {partition}, of size "
-                f"{partition.fixed_size}; got one that takes {conditioner.in_size}. Build it for "
-                f"that size."
+                f"{partition.fixed_size}; got a conditioner of size {conditioner.in_size}. Build "
+                "it for this size."
             )
 
     def transform(

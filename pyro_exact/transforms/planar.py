@@ -80,7 +80,8 @@ class Planar(Bijection):
         super().__init__((dim,), context_dim=context_dim)
         if parametrization not in ("shifted", "paper"):
             raise ValueError(
-                f"Planar expects parametrization 'shifted' or 'paper'; got {parametrization!r}."
+                f"Planar expects parametrization 'shifted' or 'paper'; got {parametrization!r}. "
+                "Choose one of these."
             )
 
         self.dim = dim

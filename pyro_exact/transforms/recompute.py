@@ -110,7 +110,7 @@ def _check_backward(ctx: Any) -> None:
 
     if ctx.versions != [weight._version for weight in ctx.weights]:
         raise RuntimeError(
-            "Compose with recompute expects the weights that forward had; some have changed since."
+            "Compose with recompute expects the weights of the forward pass; got changed weights."
         )
 
 

@@ -276,6 +276,6 @@ def _check_room(bins: int, name: str, least: float) -> None:
     """Check that the least size leaves room for all bins."""
     if not least * bins < 1:
         raise ValueError(
-            f"Spline expects {name} below 1 / bins; got {least} with {bins} bins. "
-            f"Lower it, or take fewer bins."
+            f"Spline expects {name} below 1 / bins; got {least} with {bins} bins. Decrease "
+            f"{name}, or use fewer bins."
         )

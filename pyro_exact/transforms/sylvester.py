@@ -88,8 +88,8 @@ class Sylvester(Bijection):
         super().__init__((dim,), context_dim=context_dim)
         if variant not in ("orthogonal", "householder", "triangular"):
             raise ValueError(
-                f"Sylvester expects variant 'orthogonal', 'householder' or 'triangular'; got "
-                f"{variant!r}."
+                "Sylvester expects variant 'orthogonal', 'householder' or 'triangular'; got "
+                f"{variant!r}. Choose one of these."
             )
 
         self.dim = dim

@@ -90,7 +90,7 @@ class TokenAutoregressive(Bijection):
         if solver not in get_args(Solver):
             raise ValueError(
                 f"TokenAutoregressive expects solver 'auto', 'steps' or 'passes'; got {solver!r}. "
-                f"Choose one of them."
+                "Choose one of these."
             )
 
         event = conditioner.tokens, conditioner.token_dim

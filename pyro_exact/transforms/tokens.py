@@ -44,8 +44,8 @@ class Tokens(Bijection):
         patch = check_size("Tokens", "patch", patch)
         if len(sizes) not in (1, 3):
             raise ValueError(
-                f"Tokens expects a shape (dim,) of a vector or (C, H, W) of an image; got {sizes}. "
-                f"Pass one of them."
+                "Tokens expects a shape (dim,) of a vector or (C, H, W) of an image; got "
+                f"{sizes}. Pass one of these shapes."
             )
 
         # The sides are cut; the channels of an image are not.

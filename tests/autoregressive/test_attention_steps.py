@@ -4,11 +4,19 @@ import pytest
 import torch
 
 from pyro_exact.autoregressive import ImageTransformer, PixelSNAIL
+from pyro_exact.likelihoods import DiscretizedLogisticMixture
 
 NETS = {
     "ImageTransformer": lambda: ImageTransformer((2, 2, 3), 3, 4, 2, 2, local=4),
     "ImageTransformer whole pixels": lambda: ImageTransformer(
-        (2, 2, 3), 3, 4, 2, 2, local=4, components=2, context_dim=2
+        (2, 2, 3),
+        3,
+        4,
+        2,
+        2,
+        local=4,
+        context_dim=2,
+        likelihood=DiscretizedLogisticMixture(2, 3, 2),
     ),
     "PixelSNAIL": lambda: PixelSNAIL((2, 2, 3), 3, 4, 2, 1, key_dim=2, components=2),
     "PixelSNAIL of squares": lambda: PixelSNAIL(

@@ -53,7 +53,7 @@ def test_causal_net_steps_give_what_forward_gives(each, kind, batches):
 
 @torch.no_grad()
 def test_causal_net_recorded_step_is_every_step_of_its_phase(each):
-    """What a CUDA graph relies on: operations that were recorded at one place give theta at the others."""
+    """A CUDA graph requires that operations recorded at one step give theta at other steps."""
     x, context = data(each, (3,))
     values, theta = each.to_sites(x), each(x, context).flatten(1, -2)
     state, previous, recorded = each.init_state((3,), context), None, {}
@@ -157,7 +157,7 @@ def test_causal_net_in_float32_is_close_to_float64(each):
     [
         (
             lambda: NADE(3, 4, [0, 1, 1]),
-            r"NADE expects an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]",
+            r"NADE expects an order that contains each of 0, \.\.\., 2 once; got \[0, 1, 1\]",
         ),
         (lambda: NADE(3, 4, [1, 2, 3]), "NADE expects an order"),
         (lambda: MADE(3, (4,), order=[0, 1]), "MADE expects an order"),
@@ -167,7 +167,7 @@ def test_causal_net_in_float32_is_close_to_float64(each):
         ),
         (
             lambda: MADE(2, (4,), masks=3, order=[[0, 1], [1, 0]]),
-            "one order, or one for each of 3 masks; got 2",
+            "a single order, or an order for each of 3 masks; got 2",
         ),
         (
             lambda: scans((3, 2, 2)),
@@ -208,11 +208,11 @@ def test_causal_net_in_float32_is_close_to_float64(each):
         ),
         (
             lambda: MaskedDense(3, 1, masks=2),
-            "one mask, or several and a seed; got dim 3, 2 masks and seed None",
+            "a single mask, or several masks with a seed; got dim 3, 2 masks and seed None",
         ),
         (
             lambda: Autoregressive(NADE(3, 4), torch.zeros(2)),
-            r"expects no context for this network; got one of shape",
+            r"expects no context for this network; got a context of shape",
         ),
         (
             lambda: Autoregressive(MADE(3, (4,), context_dim=2)),
@@ -256,7 +256,7 @@ def test_causal_net_dropout_is_for_training_only(kind):
     assert (theta(made) != theta(made)).any(1).all()
     assert_close(by_steps(made, x, None, 0), by_steps(plain, x, None, 0))
     assert_close(theta(made.eval()), theta(plain))
-    with pytest.raises(ValueError, match=r"share in \[0, 1\); got 1"):
+    with pytest.raises(ValueError, match=r"fraction in \[0, 1\); got 1"):
         kind(10, (50,), dropout=1.0)
 
 

@@ -70,7 +70,7 @@ def test_condition_on_sums_out_what_is_neither_known_nor_wanted(small, known, wa
 @pytest.mark.parametrize("wanted", [torch.zeros(10), torch.ones(10), torch.ones(9)], ids=str)
 def test_condition_on_refuses_what_cannot_be_wanted(wanted):
     with pytest.raises(
-        ValueError, match=r"as wanted a mask of shape \(10,\) with sites that are not observed"
+        ValueError, match=r"wanted as a mask of shape \(10,\) with unobserved sites only"
     ):
         net("DeepNADE").condition_on(torch.zeros(10), torch.arange(10) < 3, wanted)
 
@@ -89,7 +89,7 @@ def test_condition_on_can_be_a_pyro_site(small):
         (
             torch.zeros(10),
             torch.ones(10),
-            r"leaves a site unknown; got one of shape \(10,\) and 10 observed sites",
+            r"at least one unobserved site; got shape \(10,\) and 10 observed sites",
         ),
         (torch.zeros(10), torch.zeros(9), r"expects a mask of shape \(10,\)"),
         (torch.zeros(9), torch.zeros(10), r"expects x of shape \(\*batch, 10\); got \(9,\)"),
@@ -193,5 +193,5 @@ def test_completion_refuses_what_cannot_be_missing(x, known, wanted):
 
 @pytest.mark.parametrize("mask", ["a", None, [[1], [1, 0]]])
 def test_completion_refuses_what_is_no_mask(mask):
-    with pytest.raises(TypeError, match="expects mask of True and False; got"):
+    with pytest.raises(TypeError, match="expects mask as a boolean tensor; got"):
         net("DeepNADE").condition_on(torch.zeros(10), mask)

@@ -308,7 +308,7 @@ def test_autoregressive_model_has_no_temperature():
     [
         (
             torch.full((3, 10), 0.5),
-            r"expects values 0 and 1; got 0\.5, and 30 of 30 elements are such",
+            r"expects values 0 and 1; got 0\.5, and 30 of 30 elements are invalid",
         ),
         (torch.tensor([0.0] * 9 + [2.0]), "got 2, and 1 of 10"),
         (torch.tensor([torch.nan] + [0.0] * 9), "got nan, and 1 of 10"),
@@ -389,10 +389,10 @@ def test_autoregressive_site_may_be_a_pixel_with_all_its_channels():
     )
     observed = d.sample((2,), observed=x[5], mask=torch.tensor([True, True, False]))
     assert torch.equal(observed[..., :2], x[5, ..., :2].expand(2, -1, -1, -1))
-    with pytest.raises(ValueError, match="the same for all channels of a pixel"):
+    with pytest.raises(ValueError, match="equal in all channels of a pixel"):
         d.sample(observed=x[5], mask=torch.tensor([True, False])[:, None, None])
     with pytest.raises(
-        ValueError, match=r"begins with that of the values of its likelihood, \(2,\); got \(3, 4\)"
+        ValueError, match=r"begins with the site shape of the likelihood, \(2,\); got \(3, 4\)"
     ):
         CausalNet.__init__(made, (3, 4), Pairs())
 

@@ -6,8 +6,13 @@ from torch.testing import assert_close
 
 from pyro_exact.autoregressive import Autoregressive, ImageTransformer
 from pyro_exact.autoregressive.image_transformer.site_order import site_order
+from pyro_exact.likelihoods import CategoricalLikelihood
 
 pytestmark = pytest.mark.usefixtures("double")
+
+
+def mixture(components):
+    return {"name": "discretized_logistic_mixture", "components": components}
 
 
 def transformer(shape=(2, 4, 4), levels=3, depth=1, **settings):
@@ -18,7 +23,7 @@ def transformer(shape=(2, 4, 4), levels=3, depth=1, **settings):
 
 
 def seen(net):
-    """Which sites change which parameters, in the order of the sites, (sites, sites)."""
+    """Return True where a site changes the parameters of a site, in the order of the sites, (sites, sites)."""
     order = net.orders[0]
     x = torch.randint(net.levels, net.event_shape).double()
     before = net(x).flatten(0, -2)[order]
@@ -40,7 +45,7 @@ def seen(net):
         {"local": 32},
         {"block_shape": (2, 2)},
         {"block_shape": (1, 4), "positions": "learned"},
-        {"local": 4, "components": 1},
+        {"local": 4, "likelihood": mixture(1)},
     ],
 )
 def test_receptive_field_is_the_rule_of_the_blocks(settings):
@@ -120,7 +125,7 @@ def blocks(depth, width, inner, hidden):
 def test_official_settings_have_the_official_sizes():
     with torch.device("meta"):
         categorical = ImageTransformer((3, 32, 32), dense_width=2048, local=256)
-        mixture = ImageTransformer(
+        whole_pixels = ImageTransformer(
             (3, 32, 32),
             width=256,
             heads=8,
@@ -128,14 +133,14 @@ def test_official_settings_have_the_official_sizes():
             dense_width=512,
             local=256,
             positions="learned",
-            components=10,
+            likelihood=mixture(10),
         )
     expected = blocks(12, 512, 512, 2048) + 768 * 512 + dense(512, 256)
     assert sum(p.numel() for p in categorical.parameters()) == expected
 
     tables = 2 * 32 * 256
     expected = blocks(12, 256, 512, 512) + dense(3, 256) + dense(256, 100) + tables
-    assert sum(p.numel() for p in mixture.parameters()) == expected
+    assert sum(p.numel() for p in whole_pixels.parameters()) == expected
 
 
 def test_sample_takes_one_step_a_site():
@@ -155,7 +160,9 @@ def test_sample_takes_one_step_a_site():
         ({"shape": (16,)}, "3 sizes in shape"),
         ({"levels": 1}, "levels from 2"),
         ({"context_dim": 0}, "context_dim from 1"),
-        ({"components": 0}, "components from 1"),
+        ({"likelihood": mixture(0)}, "components from 1"),
+        ({"likelihood": CategoricalLikelihood(4)}, "levels=3 .* integers from 0 to 3"),
+        ({"likelihood": "gaussian"}, "expects the levels of the likelihood"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -91,5 +91,5 @@ def test_networks_of_elements_refuse_likelihoods_of_pixels(name):
 
 
 def test_pixel_cnn_pp_refuses_likelihoods_of_elements_for_colours():
-    with pytest.raises(ValueError, match="expects a likelihood of pixels with 3 channels"):
+    with pytest.raises(ValueError, match="expects a likelihood of whole pixels with 3 channels"):
         PixelCNNpp((3, 4, 4), 4, likelihood=CategoricalLikelihood(4))

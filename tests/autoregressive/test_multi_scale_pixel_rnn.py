@@ -175,7 +175,10 @@ def large(shape=(1, 4, 4), levels=2, context=(3, 4, 4), **settings):
             ),
             "expects the same likelihood",
         ),
-        (lambda: multi_scale_pixel_rnn((1, 6, 6), 2, 4), r"factor divides, 4; got \(6, 6\)"),
+        (
+            lambda: multi_scale_pixel_rnn((1, 6, 6), 2, 4),
+            r"multiples of the factor 4; got \(6, 6\)",
+        ),
         (lambda: multi_scale_pixel_rnn((1, 6, 6), 2, 1), "expects factor from 2"),
         (lambda: multi_scale_pixel_rnn((1, 8, 8), 2, 4, "lstm"), "expects layers 'diagonal"),
         (lambda: RowLSTM((1, 4, 4), 2, **TINY, context_shape=(3, 4, 5)), "Resize the map"),

@@ -196,7 +196,7 @@ def test_multiscale_pixel_cnn_builder_makes_whole_pixels():
     [
         (
             lambda: multiscale_pixel_cnn((1, 28, 28), 2),
-            r"divides, 8 for scales=3; got \(28, 28\)\. Use at most 2 scales",
+            r"multiples of 2\^scales = 8; got \(28, 28\)\. Use at most 2 scales",
         ),
         (
             lambda: multiscale_pixel_cnn((1, 27, 28), 2),

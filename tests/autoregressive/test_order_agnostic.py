@@ -150,7 +150,7 @@ def test_order_agnostic_orders_can_be_given_and_set():
     for impossible in ([[0, 0, 1]], [[0, 1]], torch.zeros(1, 3).long(), []):
         with pytest.raises(
             ValueError,
-            match=r"DeepNADE expects (an order that holds each of 0, \.\.\., 2|at least one)",
+            match=r"DeepNADE expects (an order that contains each of 0, \.\.\., 2|at least one)",
         ):
             made.orders = impossible
         with pytest.raises(ValueError, match="DeepNADE expects"):
@@ -183,11 +183,11 @@ def test_order_agnostic_ensemble_is_the_mixture_of_joint_probabilities(small):
         (lambda: DeepNADE(0), r"expects each of shape from 1 to \d+; got 0"),
         (
             lambda: ConvNADE((1, 21, 40)),
-            r"of more than 21 pixels a side for kernels \[8, 4, 6, 7\]; got \(1, 21, 40\)",
+            r"of more than 21 pixels on each side for kernels \[8, 4, 6, 7\]; got \(1, 21, 40\)",
         ),
         (lambda: ConvNADE((28, 28)), r"expects images \(C, H, W\)"),
         (lambda: ConvNADE((1, 4, 4), 0, [2]), r"expects width from 1 to \d+; got 0"),
-        (lambda: ConvNADE((1, 4, 4), 2, []), "expects a kernel or more; got none"),
+        (lambda: ConvNADE((1, 4, 4), 2, []), "expects at least one kernel; got none"),
         (
             lambda: OrderAgnostic(net("DeepNADE")).sample(2, temperature=0.5),
             "no base noise to scale",

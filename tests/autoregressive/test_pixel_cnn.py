@@ -94,7 +94,7 @@ def test_gated_pixel_cnn_is_conditioned_on_classes_by_a_vector():
     assert given.sample(4).shape == (4, 5, 1, 3, 3)
     with pytest.raises(ValueError, match=r"integer classes from 0 to 2; got 3, and 1 of 1 labels"):
         model.condition(torch.tensor([3]))
-    with pytest.raises(ValueError, match="This Density is not class-conditional"):
+    with pytest.raises(ValueError, match="Density expects no labels"):
         Density(Autoregressive(PixelCNN((1, 3, 3), 2))).condition(label)
 
 
@@ -105,7 +105,7 @@ def test_gated_pixel_cnn_is_conditioned_on_classes_by_a_vector():
         (lambda kind: kind((8, 8)), r"expects a shape \(C, H, W\); got \(8, 8\)"),
         (lambda kind: kind((1, 0, 8)), r"expects each of shape from 1 to \d+; got 0"),
         (lambda kind: kind((1, 8, 8), levels=1), r"expects levels from 2 to \d+; got 1"),
-        (lambda kind: kind((3, 8, 8), width=2), "a channel for each of 3 colours; got 2"),
+        (lambda kind: kind((3, 8, 8), width=2), "at least 3 channels, one for each colour; got 2"),
         (
             lambda kind: kind((1, 8, 8), 2)(torch.zeros(5, 1, 8, 9)),
             r"expects x of shape \(\*batch, 1, 8, 8\); got \(5, 1, 8, 9\)",
@@ -122,7 +122,7 @@ def test_gated_pixel_cnn_is_conditioned_on_classes_by_a_vector():
             lambda kind: Autoregressive(kind((1, 2, 2), 4)).sample(
                 observed=torch.zeros(1, 2, 2), mask=torch.ones(3, 3, dtype=torch.bool)
             ),
-            r"expects a batch shape of mask that broadcasts with that of observed, \(1, 2, 2\); got \(3, 3\)",
+            r"expects mask with a batch shape that broadcasts with the batch shape of observed, \(1, 2, 2\); got \(3, 3\)",
         ),
     ],
 )
@@ -149,7 +149,7 @@ def test_pixel_cnn_has_a_layer_and_a_context_of_the_size_of_the_image():
     ):
         GatedPixelCNN((1, 4, 4), context_shape=(2, 3, 3))
     with pytest.raises(
-        ValueError, match=r"as many levels as its likelihood; got levels=256 and .* 0, \.\.\., 3"
+        ValueError, match=r"the levels of the likelihood; got levels=256 and .* 0, \.\.\., 3"
     ):
         GatedPixelCNN((3, 4, 4), likelihood=DiscretizedLogisticMixture(3, 4, 2))
     with pytest.raises(ValueError, match="an odd kernel_size; got 4"):

@@ -59,7 +59,7 @@ def test_pixel_cnn_pp_pixels_do_not_see_themselves_or_a_later_one(seed, training
 
 
 def test_pixel_cnn_pp_does_not_leak_nan():
-    """What is multiplied by zero would pass the test by perturbation."""
+    """A value that is multiplied by zero would pass the test by perturbation."""
     net, x = small(), images(1)
     for site in (0, 13, 40, 95):
         poisoned = net.to_sites(x).clone()
@@ -204,14 +204,14 @@ def test_pixel_cnn_pp_likelihood_is_computed_in_full_precision(dtype):
     [
         (
             lambda: PixelCNNpp((1, 7, 8)),
-            r"height and width that 4 divides; got \(1, 7, 8\)\. Pad the images",
+            r"a height and a width that are multiples of 4; got \(1, 7, 8\)\. Pad the images",
         ),
-        (lambda: PixelCNNpp((1, 8, 6)), "that 4 divides"),
+        (lambda: PixelCNNpp((1, 8, 6)), "multiples of 4"),
         (lambda: PixelCNNpp((8, 8)), r"expects 3 sizes in shape; got \(8, 8\)"),
         (lambda: PixelCNNpp((1, 8, 8), depth=0), r"expects depth from 1 to \d+; got 0"),
         (lambda: PixelCNNpp((1, 8, 8), width=0), r"expects width from 1 to \d+; got 0"),
         (lambda: PixelCNNpp((1, 8, 8), levels=1), r"expects levels from 2 to \d+; got 1"),
-        (lambda: PixelCNNpp((1, 8, 8), dropout=1.0, width=2), r"a share in \[0, 1\); got 1\.0"),
+        (lambda: PixelCNNpp((1, 8, 8), dropout=1.0, width=2), r"a fraction in \[0, 1\); got 1\.0"),
         (
             lambda: small()(torch.zeros(2, 3, 8, 8)),
             r"expects x of shape \(\*batch, 3, 8, 12\); got \(2, 3, 8, 8\)",

@@ -67,7 +67,7 @@ def test_conv_lstm_cell_of_a_step_is_a_cell_of_the_loop():
 
 
 def places(height, width):
-    """How many rows up, and how many columns on the right, each pixel (second dimension) lies from each (first)."""
+    """Offsets of each pixel (second dimension) from each pixel (first): rows up, and columns to the right."""
     row, column = torch.arange(height * width) // width, torch.arange(height * width) % width
     return row[:, None] - row, column - column[:, None]
 
@@ -181,7 +181,7 @@ def test_pixel_rnn_keeps_the_precision_of_the_recurrence_under_autocast(kind):
         (lambda kind: kind((1, 8, 8), levels=1), r"expects levels from 2 to \d+; got 1"),
         (
             lambda kind: kind((3, 8, 8), width=2, head_width=3),
-            "a channel for each of 3 colours; got 2",
+            "at least 3 channels, one for each colour; got 2",
         ),
         (lambda kind: kind((1, 8, 8), depth=0), r"expects depth from 1 to \d+; got 0"),
         (

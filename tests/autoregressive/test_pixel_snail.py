@@ -20,7 +20,7 @@ def snail(shape=(1, 4, 6), levels=3, depth=1, **settings):
 
 
 def seen(net):
-    """Which pixels change the parameters of which pixel, (pixels, pixels)."""
+    """Return True where a pixel changes the parameters of a pixel, (pixels, pixels)."""
     x = torch.randint(net.levels, net.event_shape).double()
     before = net(x).flatten(0, -2)
 
@@ -184,7 +184,7 @@ def test_sample_takes_one_step_a_pixel():
         ({"shape": (16,)}, "3 sizes in shape"),
         ({"levels": 1}, "levels from 2"),
         ({"depth": 0}, "depth from 1"),
-        ({"dropout": 1.0}, "dropout as a share"),
+        ({"dropout": 1.0}, "dropout as a fraction"),
         ({"likelihood": CategoricalLikelihood(4)}, "whole pixels of 1 channels and 3 levels"),
         (
             {"shape": (2, 4, 6), "likelihood": CategoricalLikelihood(3)},

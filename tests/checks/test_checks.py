@@ -118,13 +118,14 @@ def test_check_mask_takes_zeros_and_ones_of_any_type():
 def test_check_broadcast_returns_the_common_shape():
     assert checks.check_broadcast("d", "value", (3, 1), "x", (5,)) == (3, 5)
     with pytest.raises(
-        ValueError, match=r"of value that broadcasts with that of x, \(5,\); got \(3,\)"
+        ValueError,
+        match=r"value with a batch shape that broadcasts with the batch shape of x, \(5,\); got \(3,\)",
     ):
         checks.check_broadcast("d", "value", (3,), "x", (5,))
 
 
 def test_check_numbers_refuses_a_tensor_that_holds_none():
-    with pytest.raises(TypeError, match="expects x with numbers; got a meta tensor"):
+    with pytest.raises(TypeError, match="expects x with values; got a meta tensor"):
         checks.check_finite("Glow", "x", torch.zeros(3, device="meta"), "Move it")
 
 

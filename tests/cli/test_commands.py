@@ -271,7 +271,8 @@ def test_sample_refuses_a_label_for_a_model_without_classes(trained, run):
     code, _, err = run("sample", "out/checkpoint.ckpt", "--label", "1")
     assert (code, err) == (
         1,
-        "pyro-exact: This Dequantized is not class-conditional; got labels. Use it without them.\n",
+        "pyro-exact: Dequantized expects no labels, because it is not class-conditional; got labels. "
+        "Omit the labels.\n",
     )
 
 
@@ -370,7 +371,7 @@ def test_reconstruct_prints_its_error(here, trained, run):
             "--temperature as a finite number that is at least 0; got -1.0",
         ),
         (["sample", "--n", "100000000"], "--n from 1 to"),
-        (["sample", "--n", "10000000"], "Lower their number"),
+        (["sample", "--n", "10000000"], "Use fewer images"),
         (["sample", "--data", "toy.npz"], "Add --nearest"),
         (["reconstruct", "--out", "r.jpg"], "expects the name of a .png file"),
     ],

@@ -94,7 +94,7 @@ def test_own_model_works_in_every_command_whose_method_it_has(coins, run):
         ("complete", "complete expects an autoregressive or .*; got Coins, which has no such meth"),
         ("interpolate", "encode expects a flow or a VAE, .*; got Coins"),
         ("reconstruct", "encode expects a flow or a VAE, .*; got Coins"),
-        ("diagnose", "diagnose expects a model with a guide; this one's likelihood is exact"),
+        ("diagnose", "diagnose expects a model with a guide; got a model with an exact likelihood"),
         ("sample --context [1]", "expects no --context, because the model takes none"),
     ],
 )

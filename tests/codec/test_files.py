@@ -106,7 +106,7 @@ def test_damage_names_the_block_and_leaves_the_others(coded):
         (lambda data: b"\x89PNG" + data[4:], "expects the magic number"),
         (lambda data: data.replace(b"\r\n", b"\n"), "expects the magic number"),
         (lambda data: data[:8] + b"\x02\x00" + data[10:], "expects version 1; got 2"),
-        (lambda data: data[:20] + b"?" + data[21:], "expects a header that fits its checksum"),
+        (lambda data: data[:20] + b"?" + data[21:], "expects a header that matches the checksum"),
         (lambda data: data[:-1], "expects an end record"),
         (lambda data: data + b"\x00", "expects an end record"),
     ],
@@ -154,7 +154,9 @@ def test_other_weights_are_refused(coded):
 
 def test_other_shape_is_refused(coded):
     other = Density(Autoregressive(NADE((1, 3, 3), 3)))
-    with pytest.raises(DamagedFileError, match=r"shape \(1, 2, 3\) expects a model of them"):
+    with pytest.raises(
+        DamagedFileError, match=r"shape \(1, 2, 3\) expects a model of the same shape"
+    ):
         decompress(other, coded[2])
 
 

@@ -49,7 +49,7 @@ def test_load_names_what_is_wrong(arguments, error, match):
 
 
 def test_data_import_is_light():
-    """Checked on the modules of the package itself: what its parents import is not its concern."""
+    """Checked on the modules of the package itself, without the imports of the parents."""
     code = (
         "import sys, types; parent = types.ModuleType('pyro_exact'); parent.__path__ = [sys.argv[1]]; "
         "sys.modules['pyro_exact'] = parent; import pyro_exact.data; "

@@ -15,7 +15,7 @@ def columns(table):
 
 
 def both_standardised(table):
-    """Whether train and valid together have mean 0 and deviation 1."""
+    """Return True if train and valid together have mean 0 and standard deviation 1."""
     seen = np.concatenate([table.train.numpy(), table.valid.numpy()])
     assert np.allclose(seen.mean(0), 0, atol=1e-5)
     assert np.allclose(seen.std(0), 1, atol=1e-5)

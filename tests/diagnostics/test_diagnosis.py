@@ -201,7 +201,7 @@ def test_diagnosis_refuses_weights_that_are_not_finite(known, bad):
     model.posterior.normal.bias.data[0] = bad  # of the mean of every datum
     with (
         pyro.validation_enabled(False),
-        pytest.raises(ValueError, match="those of 50 of 50 data are not so, first of"),
+        pytest.raises(ValueError, match="got other weights for 50 of 50 data, first for"),
     ):
         diagnose(model, x, samples=100)
 
@@ -287,7 +287,7 @@ def test_diagnosis_is_read_back_by_arviz(found, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Density", "likelihood is exact. Use evaluate"),
+        ("Density", "an exact likelihood. Use evaluate"),
         ("Dequantized", "got dequantisation noise. Use evaluate"),
     ],
 )
@@ -300,8 +300,8 @@ def test_diagnosis_refuses_models_without_latents(name, message):
 @pytest.mark.parametrize(
     ("data", "samples", "message"),
     [
-        (lambda: torch.tensor(1.0), 200, r"\(N, \.\.\.\); got .*\. Stack them"),
-        (lambda: bits(5), 10, r"100 samples \(k\) and 2 data \(n\) at least; got 10 and 5"),
+        (lambda: torch.tensor(1.0), 200, r"\(N, \.\.\.\); got .*\. Stack the data"),
+        (lambda: bits(5), 10, r"at least 100 samples \(k\) and 2 data \(n\); got 10 and 5"),
         (lambda: bits(1), 200, "got 200 and 1"),
         (lambda: bits(5) / 2 + 0.25, 200, "values 0 and 1"),
         (lambda: bits(5, (1, 4, 5)), 200, r"got \(5, 1, 4, 5\)"),
@@ -323,7 +323,7 @@ def test_diagnosis_refuses_what_cannot_be_diagnosed(data, samples, message):
         ({"ks": (0, 1)}, "expects each of ks from 1 to .*; got 0"),
         ({"data": None}, "expects data as a tensor; got NoneType"),
         ({"data": [[1.0]]}, "expects data as a tensor; got list"),
-        ({"model": None}, "expects a GenerativeModel; got NoneType. Pass one"),
+        ({"model": None}, "expects a GenerativeModel; got NoneType. Pass a model"),
     ],
 )
 def test_diagnosis_refuses_arguments_of_other_types(arguments, message):

@@ -154,7 +154,7 @@ def test_weight_that_is_not_finite_is_named():
     assert [layer.bad_weights is None for layer in found.layers] == [True, False]
     assert found.non_finite == 9
     assert "Layer 2 (ActNorm) has NaN in log_scale" in found.verdict
-    assert "Load a checkpoint from before" in found.verdict
+    assert "Load an earlier checkpoint" in found.verdict
     assert found.summary()["condition"] is None
 
 
@@ -254,7 +254,7 @@ def test_command_writes_a_report_of_a_flow(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"flow": nn.Linear(2, 2)}, TypeError, "a model of one, or a Bijection; got Linear"),
+        ({"flow": nn.Linear(2, 2)}, TypeError, "a model of a Flow, or a Bijection; got Linear"),
         ({"flow": MODELS["VAE"].make()}, TypeError, "got VAE. For a VAE, use diagnose"),
         ({"data": np.zeros((3, 2))}, TypeError, "expects data as a tensor; got ndarray"),
         ({"data": torch.zeros(1, 2)}, ValueError, "at least 2 data; got 1"),

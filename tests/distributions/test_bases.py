@@ -106,7 +106,7 @@ def test_mixture_of_conditional_flows_takes_a_batch_of_contexts():
         (
             lambda: Mixture([Flow(StandardNormal(n), maf(n).inv) for n in (2, 3)])(),
             ValueError,
-            "Mixture expects components of one shape",
+            "Mixture expects components of equal shapes",
         ),
         (lambda: StudentNoise(2, df=1.0), ValueError, "StudentNoise expects df above least"),
         (lambda: LowRankNormal(2, 3), ValueError, "LowRankNormal expects rank from 1 to 2"),

@@ -111,7 +111,7 @@ def test_flow_refuses_a_missing_context():
 
 def test_flow_refuses_a_context_that_is_not_needed():
     with pytest.raises(
-        ValueError, match=r"takes no context; got one of shape \(5, 2\). Call flow\(\)"
+        ValueError, match=r"expects no context; got a context of shape \(5, 2\). Call flow\(\)"
     ):
         flow().condition(torch.randn(5, 2))
 
@@ -204,5 +204,5 @@ def test_flow_that_goes_the_other_way_says_so():
 
 
 def test_flow_refuses_what_is_no_bijection():
-    with pytest.raises(TypeError, match=r"Flow expects a Bijection, such as .*; got list"):
+    with pytest.raises(TypeError, match=r"Flow expects a Bijection, .*; got list"):
         Flow(StandardNormal(2), [ActNorm(2)])

@@ -1,4 +1,4 @@
-"""Every script in examples/ runs, as a reader would run it, in a moment, and leaves a picture and finite numbers."""
+"""Every script in examples/ runs within seconds, and writes a picture and finite numbers."""
 
 import json
 import math

@@ -47,6 +47,6 @@ def test_flows_refuse_weights_in_half_precision(build):
     flow = build().bfloat16()
     with pytest.raises(
         TypeError,
-        match=r"expects weights in float32 or float64; got torch.bfloat16. Keep them there",
+        match=r"expects weights in float32 or float64; got torch.bfloat16. Keep the weights",
     ):
         flow(torch.randn(5, 3).bfloat16())

@@ -84,6 +84,6 @@ NO_FORMULA = {
 def test_builders_refuse_what_is_no_formula(make):
     for formula in (Affine, 3, torch.nn.Tanh()):  # the class has `num_params` as well
         with pytest.raises(
-            TypeError, match=r"expects elementwise as an Elementwise; got .*\. Pass one"
+            TypeError, match=r"expects elementwise as an Elementwise; got .*\. Pass a formula"
         ):
             make(formula)

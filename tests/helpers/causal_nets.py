@@ -11,7 +11,7 @@ BATCHES = [(), (3,), (3, 4), (0,)]
 
 
 def levels(likelihood):
-    """How many values a number can take; none if it is real."""
+    """Number of values that an element can take; none if it is real."""
     support = likelihood.support
     if support is constraints.boolean:
         return 2

@@ -11,7 +11,7 @@ def randomised(net, seed):
 
 
 def dependence(make, seeds=3, train=False):
-    """Which sites theta of each site depends on, (sites, sites) in the order of the network, by moving one at a time.
+    """Return the sites on which theta of each site depends, (sites, sites), found by changing one site at a time.
 
     A ReLU can hide a dependence for some weights and values, so that several of both are tried.
     """

@@ -70,7 +70,7 @@ def curve(checkpoint):
 
 
 def same(a, b):
-    """Whether two nests of tensors are equal bit for bit."""
+    """Return True if two nested structures of tensors are equal bit for bit."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b

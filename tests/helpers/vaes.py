@@ -58,7 +58,7 @@ def marginal(model):
 
 
 def use_exact_posterior(model):
-    """Give the guide the mean of the exact posterior, and the variances of its best diagonal normal."""
+    """Set the guide to the mean of the exact posterior and the variances of the best diagonal normal."""
     weight, bias = model.decoder.mean.weight.detach(), model.decoder.mean.bias.detach()
     precision = torch.eye(weight.shape[1]) + weight.T @ weight / 0.25
     gain = torch.linalg.solve(precision, weight.T / 0.25)

@@ -1,4 +1,4 @@
-"""What is not finite never becomes an ordinary number: samples and codes say which weights are to blame."""
+"""Non-finite values never become finite: errors of samples and codes name the non-finite weights."""
 
 import math
 
@@ -76,7 +76,9 @@ def test_likelihoods_draw_nan_from_nan(name):
 
 def test_decoders_with_nan_draw_nothing():
     theta = torch.tensor([[0.0], [math.nan]])
-    with pytest.raises(ValueError, match=r"got 1 of 2 elements NaN\. Look at theta"):
+    with pytest.raises(
+        ValueError, match=r"got 1 of 2 elements NaN\. Check the network that computes theta"
+    ):
         IndependentSites(theta, LIKELIHOODS["BernoulliLikelihood"](), grid_dim=1).sample()
 
 

@@ -131,12 +131,12 @@ OF_PLAIN = {
     "a context": (
         context(ROWS, 5),
         ValueError,
-        r"takes no context; got a Tensor. Build it with a context",
+        r"expects no context; got a Tensor. Build it with a context",
     ),
     "a list as context": (
         given([0.0]),
         ValueError,
-        r"takes no context; got a list. Build it with a context",
+        r"expects no context; got a list. Build it with a context",
     ),
 }
 
@@ -228,7 +228,7 @@ def test_layers_refuse_bad_input(case, context_dim, mistakes):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", [name for name in PLAIN if name.split()[0] not in ANY_EVENT])
 def test_layers_refuse_an_event_of_another_shape(name, method):
-    """At least one of the shapes that are off by one does not fit, and the message names what came."""
+    """At least one of the shapes that are off by one is an error, and the message contains this shape."""
     made, refused = Input(*PLAIN[name]), 0
     shape = made.source(method).shape
     for axis in range(1, len(shape)):
@@ -297,22 +297,22 @@ CONSTRUCTORS = {
     "a context of no size": (
         lambda: Planar(3, context_dim=0),
         ValueError,
-        r"Planar expects context_dim from 1 to \d+; got 0. Choose one",
+        r"Planar expects context_dim from 1 to \d+; got 0. Choose a value",
     ),
     "a negative context": (
         lambda: Householder(3, 2, -1),
         ValueError,
-        r"Householder expects context_dim from 1 to \d+; got -1. Choose one",
+        r"Householder expects context_dim from 1 to \d+; got -1. Choose a value",
     ),
     "Compose": (
         lambda: Compose([torch.nn.ReLU()]),
         TypeError,
-        r"parts of type Bijection; got ReLU. Derive it from Bij",
+        r"parts of type Bijection; got ReLU. Derive the part from Bij",
     ),
     "FactorOut": (
         lambda: FactorOut((4, 2), Flatten((2, 2))),
         ValueError,
-        r"FactorOut expects 3 sizes in shape; got \(4, 2\). Pass 3 of them",
+        r"FactorOut expects 3 sizes in shape; got \(4, 2\). Pass 3 sizes",
     ),
 }
 
@@ -330,6 +330,6 @@ def test_act_norm_is_not_initialised_by_a_refused_batch():
         (torch.randn(5, 3), None),
         (torch.randn(5, 2),) * 2,
     ):
-        with pytest.raises((TypeError, ValueError), match=r"expects|takes no context"):
+        with pytest.raises((TypeError, ValueError), match="expects"):
             layer.initialize(x, context)
     assert not any(p.any() for p in layer.parameters())

@@ -126,7 +126,7 @@ def test_layers_with_context_start_equal_to_plain_ones(case, context_dim):
 
 @over_all
 def test_layers_built_anew_load_the_state_dict(case, context_dim):
-    """What the constructor draws at random is saved."""
+    """Random values that a constructor draws are saved."""
     trial = on_trial(case, context_dim)
     torch.manual_seed(5)
     other = case.make(context_dim).eval()

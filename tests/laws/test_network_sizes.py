@@ -1,4 +1,4 @@
-"""Sizes of networks and models: any integer type is an integer, and none of them is NaN, infinite, negative or huge."""
+"""Sizes of networks and models: every integer type is accepted; NaN, infinite, negative and huge sizes are errors."""
 
 import math
 from functools import partial

@@ -109,7 +109,7 @@ def sensitivity(outputs, source, weights):
 
 
 def rounding(layer, x, y, context):
-    """How far a computed f(f^-1(y)), and the sum of both log-determinants, may lie from y and 0, over eps."""
+    """Bound of the errors of f(f^-1(y)) and of the sum of both log-determinants, divided by eps."""
     weights = [p for p in layer.parameters() if p.numel()]
     sizes = {}
     for name, direction, source in (
@@ -139,7 +139,7 @@ def stress(draw):
 
 
 def bearable(case, layer, context_dim, std, size):
-    """How large the weights and the inputs may be before the layer overflows, as its paper defines it."""
+    """Largest weights and inputs before the layer of the paper overflows."""
     parts = list(layer.modules())
     if context_dim is not None:
         std = (

@@ -101,5 +101,5 @@ def test_class_conditional_model_refuses_classes_that_it_does_not_have(by_class,
 def test_dequantized_without_classes_cannot_be_given_any(by_class):
     given = by_class[0].condition(torch.tensor([0]))
     assert given.classes is None
-    with pytest.raises(ValueError, match="This Dequantized is not class-conditional"):
+    with pytest.raises(ValueError, match="Dequantized expects no labels"):
         given.condition(torch.tensor([0]))

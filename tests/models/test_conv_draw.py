@@ -339,7 +339,7 @@ def test_conv_draw_under_autocast_keeps_latents_and_canvas_in_full_precision():
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda: ConvDRAW((1, 4, 6), 2, stride=4), r"stride divides, 4; got \(4, 6\)"),
+        (lambda: ConvDRAW((1, 4, 6), 2, stride=4), r"multiples of the stride 4; got \(4, 6\)"),
         (lambda: ConvDRAW((1, 9, 9), 2, stride=3), "a stride of 2, 4 or 8; got 3"),
         (lambda: ConvDRAW((1, 8, 8), 2, stride=None), "a stride of 2, 4 or 8; got None"),
         (lambda: ConvDRAW((8, 8), 2), "3 sizes in shape"),

@@ -54,7 +54,7 @@ def test_density_initialize_says_which_way_round_a_flow_goes(inverse):
         model.initialize(x)
         assert model.log_weight(x).mean() > before + 1
     else:
-        with pytest.raises(ValueError, match=r"from data to noise; .* Turn it around"):
+        with pytest.raises(ValueError, match=r"from data to noise; .* Reverse it"):
             model.initialize(x)
 
 

@@ -37,7 +37,7 @@ def bits(n=5, shape=(1, 8, 12)):
 
 
 def test_hierarchical_prior_of_the_map_is_a_product_of_normals():
-    """What comes later is drawn anew for each position, and must not matter."""
+    """Later values are drawn again for each position, and must have no influence."""
     model = small()
     z1, context = torch.randn(4, 2, 2, 3), model.from_top(torch.randn(4, 2, 1, 1))
     log_p = torch.zeros(4)
@@ -96,7 +96,7 @@ def test_hierarchical_mass_of_all_images_given_the_map_is_one():
 
 
 def differs(images):
-    """Whether not all images are the same."""
+    """Return True if the images differ."""
     return bool((images != images[:1]).any())
 
 
@@ -226,7 +226,7 @@ def test_hierarchical_recipe_has_the_size_of_the_official_code():
     [
         (lambda: small(decoder_depth=0), r"expects decoder_depth from 1 to \d+; got 0"),
         (lambda: small(latent_dim=0), r"expects latent_dim from 1 to \d+; got 0"),
-        (lambda: small((1, 6, 8)), r"that 4 divides; got \(1, 6, 8\)"),
+        (lambda: small((1, 6, 8)), r"multiples of 4; got \(1, 6, 8\)"),
         (lambda: small(levels=1), r"expects levels from 2 to \d+; got 1"),
         (lambda: small().model(bits() + 1), "values 0 and 1; got 2"),
         (

@@ -135,7 +135,7 @@ def test_iaf_vae_weights_average_to_the_same_likelihood_without_the_step():
 
 @pytest.fixture
 def looks(monkeypatch):
-    """Which layers have looked at the way down."""
+    """Return the layers that have used the top-down pass."""
     found, look = [], StochasticLayer.down_features
     monkeypatch.setattr(
         StochasticLayer, "down_features", lambda layer, h: found.append(layer) or look(layer, h)
@@ -383,13 +383,13 @@ def test_iaf_vae_moves_to_a_gpu():
     [
         (
             lambda: iaf_vae((3, 6, 8), 16, 2, 4, scales=2, depth=1),
-            r"that 4 divides; got 2 layers and shape \(3, 6, 8\)",
+            r"multiples of 4; got 2 layers and shape \(3, 6, 8\)",
         ),
         (
             lambda: iaf_vae((3, 8, 7), 16, 2, 4, depth=1),
-            r"that 2 divides; got 1 layers and shape \(3, 8, 7\)",
+            r"multiples of 2; got 1 layers and shape \(3, 8, 7\)",
         ),
-        (lambda: ResNetVAE(SHAPE, LEVELS, [], 4), "expects a layer or more"),
+        (lambda: ResNetVAE(SHAPE, LEVELS, [], 4), "expects at least one layer"),
         (lambda: iaf_vae(SHAPE, 1, 2, 4), r"expects levels from 2 to \d+; got 1"),
         (
             lambda: iaf_vae(SHAPE, LEVELS, latent_channels=5, width=4),
@@ -415,7 +415,7 @@ def test_iaf_vae_moves_to_a_gpu():
         (lambda: FreeBitsELBO(1.0, per="level"), "per 'site' or 'channel'; got 'level'"),
         (
             lambda: by_channel(Gamma(torch.ones(3), 1.0), torch.ones(3)),
-            "made by to_event.*Use per='site'",
+            "made using to_event.*Use per='site'",
         ),
         (
             lambda: load_recipe("iaf_vae_cifar10").changed({}, {"elbo": {"per": "level"}}),

@@ -170,7 +170,7 @@ def test_pair_needs_a_plate_of_the_data():
         TypeError, match="Pair expects a guide that is called with a batch; got Tensor"
     ):
         models.Pair(model, torch.zeros(3))
-    with pytest.raises(ValueError, match=r"a pair that has seen a batch.*Call prepare"):
+    with pytest.raises(ValueError, match=r"a prepared pair.*Call prepare"):
         models.Pair(model, lambda x: None).sample(3)
 
 
@@ -203,7 +203,7 @@ def test_pair_of_a_regression_takes_contexts(tmp_path):
 
     drawn = run.model.condition(context[:7]).sample(2)
     assert (drawn - context[:7] @ slope).abs().max() < 1
-    with pytest.raises(ValueError, match="expects a pair that has seen a batch, and a context"):
+    with pytest.raises(ValueError, match="expects a prepared pair, and a context"):
         run.model.sample(2)
-    with pytest.raises(ValueError, match="This Pair expects no context; got one"):
+    with pytest.raises(ValueError, match="This Pair expects no context; got a context"):
         models.Pair(model, model).condition(context)

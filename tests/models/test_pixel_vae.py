@@ -208,9 +208,12 @@ def test_pixel_vae_recipe_has_the_size_of_the_official_code():
             r"expects decoder_depth from 0 to \d+; got -1",
         ),
         (lambda: pixel_vae((1, 4, 4), latent_dim=0), r"expects latent_dim from 1 to \d+; got 0"),
-        (lambda: pixel_vae((1, 6, 4)), r"that 4 divides; got \(1, 6, 4\)"),
+        (lambda: pixel_vae((1, 6, 4)), r"multiples of 4; got \(1, 6, 4\)"),
         (lambda: pixel_vae((1, 4, 4), levels=1), r"expects levels from 2 to \d+; got 1"),
-        (lambda: pixel_vae((3, 4, 4), decoder_width=2), "a channel for each of 3 colours; got 2"),
+        (
+            lambda: pixel_vae((3, 4, 4), decoder_width=2),
+            "at least 3 channels, one for each colour; got 2",
+        ),
         (lambda: pixel_vae((1, 4, 4), kernel_size=4), "expects an odd kernel_size; got 4"),
         (lambda: small().model(bits() + 1), "values 0 and 1; got 2"),
         (

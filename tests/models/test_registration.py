@@ -24,7 +24,7 @@ def made():
 
 
 def trains(model):
-    """Whether a step of stock SVI moves every parameter."""
+    """Return True if a step of stock SVI changes every parameter."""
     before = [p.clone() for p in model.parameters()]
     SVI(model.model, model.guide, pyro.optim.SGD({"lr": 0.1}), Trace_ELBO()).step(bits())
     return all(not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))

@@ -346,7 +346,7 @@ class Squashing(nn.Module):
     [
         (
             lambda: FlowPosterior(6, 2, flows.planar(2, 3, context_dim=5)),
-            r"context is the 6 features; got .*\(5,\)",
+            r"a context of 6 features; got .*\(5,\)",
         ),
         (lambda: FlowPosterior(6, 2, flows.planar(3, 3)), "Planar expects 3 dimensions; got 2"),
         (
@@ -383,8 +383,8 @@ class Squashing(nn.Module):
             lambda: vae().model(bits(0)),
             r"expects x of shape \(N, 1, 4, 4\), N of at least 1; got \(0, 1, 4, 4\)",
         ),
-        (lambda: GatedConvEncoder((1, 6, 8)), r"that 4 divides; got \(1, 6, 8\)"),
-        (lambda: GatedConvDecoder(2, (1, 8, 6)), r"that 4 divides; got \(1, 8, 6\)"),
+        (lambda: GatedConvEncoder((1, 6, 8)), r"multiples of 4; got \(1, 6, 8\)"),
+        (lambda: GatedConvDecoder(2, (1, 8, 6)), r"multiples of 4; got \(1, 8, 6\)"),
         (
             lambda: (
                 load_recipe("vae_mnist")
@@ -456,7 +456,7 @@ def test_vae_refuses_what_does_not_fit(act, message):
 
 def test_vae_refuses_a_flow_of_pyro():
     with pytest.raises(
-        TypeError, match=r"a Bijection, such as those of pyro_exact.flows; got Planar"
+        TypeError, match=r"a Bijection, for example from pyro_exact.flows; got Planar"
     ):
         FlowPosterior(6, 2, pyro.distributions.transforms.planar(2))
 

@@ -53,7 +53,7 @@ def test_maf_of_a_graph_has_the_jacobian_of_the_graph():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GraphDense([[0, 1], [1, 0]], 1), r"without cycles; got one among .*\[0, 1\]"),
+        (lambda: GraphDense([[0, 1], [1, 0]], 1), r"without cycles; got a cycle among .*\[0, 1\]"),
         (lambda: GraphDense(torch.ones(2, 3), 1), "square matrix"),
         (lambda: GraphDense([], 1), "square matrix"),
         (lambda: GraphDense(GRAPH, 1, (2,)), "at least 3"),

@@ -78,5 +78,5 @@ def test_masked_convolution_keeps_hidden_weights_without_gradient():
 def test_masked_convolution_kernel_has_a_centre_and_a_colour_has_channels():
     with pytest.raises(ValueError, match="an odd side of the kernel; got 2"):
         MaskedConv2d(groups(1, 1), groups(4, 1), (3, 2))
-    with pytest.raises(ValueError, match="a channel for each of 3 colours; got 2"):
+    with pytest.raises(ValueError, match="at least 3 channels, one for each colour; got 2"):
         groups(2, 3)

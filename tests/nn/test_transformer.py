@@ -41,7 +41,7 @@ def by_steps(net, x, context=None):
 
 
 def seen(net, x):
-    """Which inputs change which outputs, (outputs, inputs)."""
+    """Return True where an input changes an output, (outputs, inputs)."""
     jacobian = torch.autograd.functional.jacobian(lambda x: net(x[None])[0], x)
     return (jacobian != 0).any(-1).any(1)
 
@@ -173,7 +173,7 @@ def test_sinusoids_are_those_of_the_formula():
         ({"activation": "elu"}, "activation 'gelu' or 'relu'; got 'elu'"),
         ({"positions": "none"}, "positions 'learned' or 'sinusoidal'; got 'none'"),
         ({"depth": 0}, "depth from 1 to"),
-        ({"dropout": 1}, "dropout as a share"),
+        ({"dropout": 1}, "dropout as a fraction"),
         ({"order": torch.arange(9)}, r"an order of 10 positions; got shape \(9,\)"),
     ],
 )

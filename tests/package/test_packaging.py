@@ -1,4 +1,4 @@
-"""What the package promises as a whole: who imports whom, a light import, a complete wheel, no asserts."""
+"""Rules of the whole package: order of imports, a light import, a complete wheel, no asserts."""
 
 import ast
 import os

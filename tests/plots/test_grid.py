@@ -131,7 +131,7 @@ def test_titles_fit(tmp_path, title):
         (
             torch.zeros(1).expand(9000, 1, 32, 32),
             2,
-            r"9000 images of shape \(1, 32, 32\) take .*Lower their number",
+            r"9000 images of shape \(1, 32, 32\),.*Use fewer images",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the laws run over, one line a case. The first word of a name is the exported name that it tests.
+"""Cases of the laws, each on one line. The first word of a name is the exported name that it tests.
 
 A new layer, formula, distribution or model needs a line in the file of its room, and gets every law
 of its kind; a test compares the names with what the packages export.

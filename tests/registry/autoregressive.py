@@ -100,7 +100,7 @@ NETS: dict[str, Callable[[], CausalNet]] = {
         (1, 2, 4), 2, width=4, depth=1, heads=2, block_shape=(2, 2), activation="gelu"
     ),
     "ImageTransformer whole pixels": lambda: ImageTransformer(
-        (2, 2, 2), 2, width=4, depth=1, heads=2, local=3, components=2
+        (2, 2, 2), 2, 4, 1, 2, local=3, likelihood=DiscretizedLogisticMixture(2, 2, 2)
     ),
     "MADE": lambda: MADE(10, (9,)),
     "MADE categorical": lambda: MADE(3, (9,), likelihood=CategoricalLikelihood(4)),
@@ -139,7 +139,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     ),
     "MultiscalePixelCNN whole pixels": lambda: MultiscalePixelCNN(
         (2, 2, 4),
-        ImageTransformer((2, 1, 2), 2, width=4, depth=1, heads=2, components=2),
+        ImageTransformer(
+            (2, 1, 2), 2, width=4, depth=1, heads=2, likelihood=DiscretizedLogisticMixture(2, 2, 2)
+        ),
         width=6,
         depth=1,
         head_width=16,

@@ -83,7 +83,7 @@ def by_tokens(
 
 
 def stack(context_dim: int | None, recompute: bool = False) -> Compose:
-    """Every kind of layer for vectors of 3 numbers, the conditional ones between plain ones."""
+    """Every kind of layer for vectors of 3 elements, conditional layers between plain layers."""
     couplings = (
         dense(Halves(3), Affine(), context_dim),
         dense(Halves(3, swap=True), Affine("sigmoid"), context_dim),
@@ -107,7 +107,7 @@ def small_glow(context_dim: int | None, **settings: object) -> Bijection:
 
 
 def small_flow_pp(**settings: object) -> Bijection:
-    """One that has seen data, in evaluation: its dropout would change from one call to the next."""
+    """An initialised layer in evaluation mode, because dropout would change from call to call."""
     options = {"levels": 4, "width": 4, "depth": 1, "components": 2, "heads": 2, **settings}
     made = flow_pp((1, 4, 4), **options).eval()
     made.initialize(pixels((50, 1, 4, 4)))
@@ -146,14 +146,14 @@ def small_spline_coupling(context_dim: int | None) -> Bijection:
 
 
 def evaluated_real_nvp(**settings: object) -> Bijection:
-    """One with batch normalisation that has seen data, in evaluation."""
+    """A layer with batch normalisation, initialised and in evaluation mode."""
     made = small_real_nvp(None, batch_norm=True, **settings)
     made.initialize(pixels((50, 1, 4, 4)))
     return made.eval()
 
 
 def batch_norm(channels: int, event_dim: int) -> BatchNorm:
-    """One that has seen data, in evaluation: in training it is no bijection of one event."""
+    """An initialised layer in evaluation mode, because in training it is no bijection of a single event."""
     layer = BatchNorm(channels, event_dim).eval()
     layer.running_mean.normal_()
     layer.running_variance.uniform_(0.5, 2)

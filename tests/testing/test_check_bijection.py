@@ -293,7 +293,7 @@ class ReplacesItsShift(InitializesItsShift):
 
 
 class InitializesOneDirection(Bent):
-    """What it finds in the data, its inverse does not know."""
+    """The inverse does not use the statistics of the data."""
 
     def __init__(self):
         super().__init__()
@@ -517,7 +517,7 @@ class Softplus(Bijection):
 
 
 class LeakyReLU(Bijection):
-    """Without parameters; it may have a context that it does not use, to stand among layers that have one."""
+    """A layer without parameters, which may have a context that it does not use."""
 
     def transform(self, x, context=None):
         return torch.where(x > 0, x, x / 2), torch.where(x > 0, 0.0, -math.log(2)).to(x).sum(-1)
@@ -559,7 +559,7 @@ def test_check_bijection_checks_a_layer_on_a_gpu_on_the_cpu():
             (3,),
             None,
             TypeError,
-            "expects a Bijection; got Planar. Derive your layer from it",
+            "expects a Bijection; got Planar. Derive your layer from Bijection",
         ),
         (
             Bent(),
@@ -573,21 +573,21 @@ def test_check_bijection_checks_a_layer_on_a_gpu_on_the_cpu():
             (3,),
             2,
             ValueError,
-            r"a layer with context_shape \(2,\); got None. Pass its context_dim, or let",
+            r"a layer with context_shape \(2,\); got None. Pass the context_dim of the layer",
         ),
         (
             Bent(2),
             (3,),
             None,
             ValueError,
-            r"a layer with context_shape None; got \(2,\). Pass its context_dim, or let",
+            r"a layer with context_shape None; got \(2,\). Pass the context_dim of the layer",
         ),
         (
             Bent(),
             (5, 3),
             None,
             ValueError,
-            r"an event_shape of 1 dimensions, as the layer says; got \(5, 3\). Pass the",
+            r"an event_shape of 1 dimensions, as declared by the layer; got \(5, 3\). Pass the",
         ),
     ],
 )

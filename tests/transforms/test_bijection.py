@@ -41,7 +41,7 @@ class Scaled(Bijection):
     ("context_shape", "shape", "context", "message"),
     [
         (None, (1,), None, r"Scaled expects 3 dimensions; got 1 in shape \(1,\)"),
-        (None, (3,), (2,), "takes no context; got a Tensor. Build it with a context"),
+        (None, (3,), (2,), "expects no context; got a Tensor. Build it with a context"),
         (
             (2,),
             (3,),
@@ -52,7 +52,7 @@ class Scaled(Bijection):
             (2,),
             (3,),
             (3,),
-            r"expects a context of shape \(\*batch, 2\); got \(3,\). Pass a context of that size",
+            r"expects a context of shape \(\*batch, 2\); got \(3,\). Pass a context of this size",
         ),
         (
             (2,),
@@ -99,7 +99,7 @@ def test_conditioned_initialises_its_layer():
 
 
 def test_bijection_refuses_a_context_that_it_does_not_take():
-    with pytest.raises(ValueError, match="Permute takes no context"):
+    with pytest.raises(ValueError, match="Permute expects no context"):
         Conditioned(Permute([1, 0]), torch.zeros(2))
 
 

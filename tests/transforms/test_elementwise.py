@@ -176,7 +176,7 @@ class Method(nn.Module):
         (lambda: MaskedDense(0, 1), "MaskedDense expects dim >= 1"),
         (
             lambda: MaskedDense(3, 1, order=[0, 1, 1]),
-            r"an order that holds each of 0, \.\.\., 2 once; got \[0, 1, 1\]",
+            r"an order that contains each of 0, \.\.\., 2 once; got \[0, 1, 1\]",
         ),
         (
             lambda: MaskedDense(9, 1, (20, 7)),

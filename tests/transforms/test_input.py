@@ -1,4 +1,4 @@
-"""What enters a layer: casts, empty batches, contexts that broadcast."""
+"""Inputs of a layer: casts, empty batches, contexts that broadcast."""
 
 import pytest
 import torch

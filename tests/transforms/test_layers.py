@@ -1,4 +1,4 @@
-"""What the layers of Glow refuse, and how the data-dependent initialisation walks through a whole Glow."""
+"""Errors of the layers of Glow, and the data-dependent initialisation of a whole Glow."""
 
 import math
 
@@ -111,7 +111,7 @@ def test_coupling_refuses_a_conditioner_of_another_size(layer):
 def test_coupling_refuses_a_conditioner_that_takes_another_part():
     conditioner = DenseConditioner(2, 3, 2)
     Coupling(Halves(5), Affine(), conditioner)
-    message = r"takes the fixed part of Halves\(5, swap=True\), of size 3; got one that takes 2. Build it for that size"
+    message = r"takes the fixed part of Halves\(5, swap=True\), of size 3; got a conditioner of size 2. Build it for this size"
     with pytest.raises(ValueError, match=message):
         Coupling(Halves(5, swap=True), Affine(), conditioner)
 

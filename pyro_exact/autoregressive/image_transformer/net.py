@@ -15,8 +15,8 @@ from pyro_exact.autoregressive.image_transformer.embedding import LevelEmbedding
 from pyro_exact.autoregressive.image_transformer.site_order import site_order
 from pyro_exact.autoregressive.pixel_net import of_levels
 from pyro_exact.checks import check_elements, check_size, check_sizes
-from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.nn.step_state import StepState
 from pyro_exact.nn.transformer import CausalTransformer, TransformerState
 from pyro_exact.nn.transformer.block import Activation, Norm
@@ -40,9 +40,9 @@ class ImageTransformer(CausalNet):
 
     .. math:: \theta_{o_k} = W\, \mathrm{transformer}(0, e(x_{o_1}), \dots, e(x_{o_{k-1}}))_k
 
-    A site is an element of a pixel, with an embedding :math:`e` for each level of each colour and a
-    logit for each level. When ``components`` is given, a site is a pixel with all channels, with a
-    linear embedding, and the likelihood is a mixture of discretised logistics.
+    By default a site is an element of a pixel, with an embedding :math:`e` for each level of each
+    colour and a logit for each level. When the likelihood is that of a pixel with all channels, for
+    example a mixture of discretised logistics, a site is a pixel, with a linear embedding.
 
     In every layer a site sees the sites of the same block and of the block before. By default
     the sites come pixel by pixel and a block is a sequence of ``local`` sites in this order. With
@@ -69,8 +69,8 @@ class ImageTransformer(CausalNet):
         dropout: Share of elements that are dropped in training.
         context_dim: Size of a context vector, for example a one-hot class or a latent vector, which
             enters every block.
-        components: Logistics of the mixture over whole pixels; by default a site is a single
-            element.
+        likelihood: Distribution of a site, an element or a whole pixel, as an object or by name;
+            the default is Bernoulli for two levels, otherwise categorical.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; context: (\*batch, context_dim).
@@ -79,7 +79,8 @@ class ImageTransformer(CausalNet):
 
     Raises:
         ValueError: If the shape is not that of images, the heads do not divide the width, a block
-            is larger than the image, or the rectangles do not divide the image.
+            is larger than the image, the rectangles do not divide the image, or the likelihood has
+            other levels.
 
     Reference:
         Parmar, Vaswani, Uszkoreit, Kaiser, Shazeer, Ku and Tran (2018), Image Transformer, and
@@ -111,7 +112,7 @@ class ImageTransformer(CausalNet):
         positions: Kind = "sinusoidal",
         dropout: float = 0.0,
         context_dim: int | None = None,
-        components: int | None = None,
+        likelihood: AnyLikelihood | None = None,
     ) -> None:
         name = type(self).__name__
         channels, height, image_width = check_sizes(name, "shape", shape, length=3)
@@ -121,10 +122,10 @@ class ImageTransformer(CausalNet):
         if context_dim is not None:
             context_dim = check_size(name, "context_dim", context_dim)
 
-        likelihood = _likelihood(channels, levels, components)
+        likelihood = _likelihood(channels, levels, likelihood)
         super().__init__((channels, height, image_width), likelihood, context_dim)
         self.levels = levels
-        self.colours = channels if components is None else 1  # colours that come in sequence
+        self.colours = channels // prod(likelihood.site_shape)  # colours that come in sequence
 
         rectangle = _rectangle(height, image_width, block_shape)
         order = site_order(self.colours, height, image_width, rectangle)
@@ -132,7 +133,7 @@ class ImageTransformer(CausalNet):
         if local is None and block_shape is not None:
             local = prod(rectangle) * self.colours
 
-        embedding = LevelEmbedding if components is None else PixelEmbedding
+        embedding = PixelEmbedding if likelihood.site_shape else LevelEmbedding
         self.embed = embedding(channels, levels, width)
         self.transformer = CausalTransformer(
             (height, image_width * self.colours),
@@ -228,11 +229,18 @@ class ImageTransformer(CausalNet):
         return f"{tuple(self.event_shape)}, levels={self.levels}"
 
 
-def _likelihood(channels: int, levels: int, components: int | None) -> Likelihood:
-    """Return the likelihood of an element, or, with components, of a pixel."""
-    if components is None:
+def _likelihood(channels: int, levels: int, likelihood: AnyLikelihood | None) -> Likelihood:
+    """Return the likelihood of an element or a pixel, or raise an error if it has other levels."""
+    if likelihood is None:
         return of_levels(levels)
-    return DiscretizedLogisticMixture(channels, levels, components)
+
+    likelihood = make_likelihood(likelihood, channels, levels)
+    if isinstance(likelihood, Likelihood) and likelihood.levels != levels:
+        raise ValueError(
+            f"ImageTransformer expects the levels of the likelihood; got levels={levels} and a "
+            f"{type(likelihood).__name__} of {likelihood.values}. Pass the same levels to both."
+        )
+    return likelihood
 
 
 def _rectangle(height: int, width: int, block_shape: Sequence[int] | None) -> tuple[int, int]:

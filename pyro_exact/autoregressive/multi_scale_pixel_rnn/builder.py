@@ -58,8 +58,8 @@ def multi_scale_pixel_rnn(
 
     if height % factor or image_width % factor:
         raise ValueError(
-            f"{name} expects sides that the factor divides, {factor}; got {(height, image_width)}. "
-            "Choose another factor, or pad the images."
+            f"{name} expects sides that are multiples of the factor {factor}; got "
+            f"{(height, image_width)}. Choose another factor, or pad the images."
         )
 
     small = channels, height // factor, image_width // factor

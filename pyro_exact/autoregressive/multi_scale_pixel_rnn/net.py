@@ -219,13 +219,13 @@ def check_large(name: str, large: CausalNet) -> None:
     if len(shape) != 3 or context is None or context[1:] != shape[1:]:
         raise ValueError(
             f"{name} expects a large network of images whose context is a map (channels, H, W) of "
-            f"their size; got images of shape {shape} and a context of shape {context}. Set "
+            f"the same size; got images of shape {shape} and a context of shape {context}. Set "
             "context_shape."
         )
     if len(large.orders) > 1:
         raise ValueError(
             f"{name} expects a large network with one order; got {len(large.orders)}. Use an "
-            "ensemble for the small image, or none."
+            "ensemble only for the small image."
         )
 
 

@@ -62,7 +62,7 @@ def multiscale_pixel_cnn(
     factor = 2**scales
     if height % factor or image_width % factor:
         raise ValueError(
-            f"{name} expects sides that 2^scales divides, {factor} for scales={scales}; got "
+            f"{name} expects sides that are multiples of 2^scales = {factor}; got "
             f"{(height, image_width)}. {_advice(height, image_width)}"
         )
 

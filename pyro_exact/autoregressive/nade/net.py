@@ -80,7 +80,9 @@ class NADE(CausalNet):
 
         orders = permutations(range(self.sites) if order is None else order, self.sites, "NADE")
         if len(orders) > 1:
-            raise ValueError(f"NADE expects one order; got {len(orders)}. MADE takes several.")
+            raise ValueError(
+                f"NADE expects one order; got {len(orders)}. Use MADE for several orders."
+            )
         self.register_buffer("order", orders[0])
 
         levels = () if inputs == 1 else (inputs,)

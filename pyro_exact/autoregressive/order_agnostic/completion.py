@@ -87,8 +87,8 @@ class Completion(TorchDistribution):
         )
         if bool((mask & wanted).any()):
             raise ValueError(
-                "condition_on expects as wanted sites that are not observed; got some that are. "
-                "Leave them out."
+                "condition_on expects only unobserved sites in wanted; got observed sites. "
+                "Remove them from wanted."
             )
 
         self.net, self.known, self.wanted = net, mask.expand(shape), wanted.expand(shape)

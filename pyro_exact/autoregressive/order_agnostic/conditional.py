@@ -51,16 +51,16 @@ class ConditionalNet(CausalNet):
         mask = mask_of("mask", mask)
         if mask.shape != net.event_shape or mask.all():
             raise ValueError(
-                f"ConditionalNet expects a mask of shape {tuple(net.event_shape)} that leaves a "
-                f"site unknown; got one of shape {tuple(mask.shape)} and {int(mask.sum())} "
-                "observed sites. Hide a site or more."
+                f"ConditionalNet expects a mask of shape {tuple(net.event_shape)} with at least "
+                f"one unobserved site; got shape {tuple(mask.shape)} and {int(mask.sum())} "
+                "observed sites. Leave at least one site unobserved."
             )
         chosen = ~mask if wanted is None else mask_of("wanted", wanted).to(mask.device)
         if chosen.shape != mask.shape or not chosen.any() or (chosen & mask).any():
             raise ValueError(
-                f"ConditionalNet expects as wanted a mask of shape {tuple(mask.shape)} with sites "
-                f"that are not observed; got one of shape {tuple(chosen.shape)} and "
-                f"{int(chosen.sum())} sites. Leave out what is observed."
+                f"ConditionalNet expects wanted as a mask of shape {tuple(mask.shape)} with "
+                f"unobserved sites only; got shape {tuple(chosen.shape)} and {int(chosen.sum())} "
+                "sites. Remove the observed sites from wanted."
             )
 
         mask, chosen = mask.flatten(), chosen.flatten()
@@ -131,7 +131,7 @@ def mask_of(name: str, mask: Tensor | Sequence[Any]) -> Tensor:
             mask = torch.as_tensor(mask)
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(
-                f"condition_on expects {name} of True and False; got {type(mask).__name__}. Pass a "
-                "tensor of booleans."
+                f"condition_on expects {name} as a boolean tensor; got {type(mask).__name__}. "
+                "Pass a tensor of True and False."
             ) from None
     return check_mask("condition_on", name, mask)

@@ -80,12 +80,12 @@ class ConvNADE(OrderAgnosticNet):
         shrunk = sum(kernel - 1 for kernel in kernels)
         if len(self.event_shape) != 3 or shrunk >= min(self.event_shape[1:]):
             raise ValueError(
-                f"ConvNADE expects images (C, H, W) of more than {shrunk} pixels a side for "
+                f"ConvNADE expects images (C, H, W) of more than {shrunk} pixels on each side for "
                 f"kernels {list(kernels)}; got {tuple(self.event_shape)}. Choose smaller kernels."
             )
         if not kernels:
             raise ValueError(
-                "ConvNADE expects a kernel or more; got none. Use DeepNADE, which has no "
+                "ConvNADE expects at least one kernel; got none. Use DeepNADE, which has no "
                 "convolutions."
             )
         channels, num_params = self.event_shape[0], likelihood.num_params

@@ -80,7 +80,8 @@ class DeepNADE(OrderAgnosticNet):
         hidden_dims = check_sizes("DeepNADE", "hidden_dims", hidden_dims)
         if not hidden_dims:
             raise ValueError(
-                "DeepNADE expects hidden_dims of at least one layer; got (). Give a width or more."
+                "DeepNADE expects hidden_dims of at least one layer; got (). Pass at least one "
+                "width."
             )
         num_params = self.likelihood.num_params
         inputs = inputs_of_site(self.likelihood) + 1

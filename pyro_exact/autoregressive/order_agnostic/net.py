@@ -227,7 +227,7 @@ class OrderAgnosticNet(CausalNet):
         seen = flat[..., conditioned.mask]
         if not (self.likelihood.support.check(seen) & seen.isfinite()).all():
             raise ValueError(
-                f"condition_on expects {self.likelihood.values} where the mask is True; got "
-                "others. Compare the data with the mask."
+                f"condition_on expects {self.likelihood.values} where the mask is True; got other "
+                "values. Compare the data with the mask."
             )
         return Autoregressive(conditioned, flat.where(conditioned.mask, 0))

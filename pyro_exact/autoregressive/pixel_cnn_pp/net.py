@@ -86,8 +86,8 @@ class PixelCNNpp(CausalNet):
         channels, height, image_width = check_sizes(name, "shape", shape, length=3)
         if height % 4 or image_width % 4:
             raise ValueError(
-                f"{name} expects a shape (C, H, W) with height and width that 4 divides; got "
-                f"{(channels, height, image_width)}. Pad the images."
+                f"{name} expects a shape (C, H, W) with a height and a width that are multiples "
+                f"of 4; got {(channels, height, image_width)}. Pad the images."
             )
         depth = check_size(name, "depth", depth, most=LARGEST_COUNT)
         width = check_size(name, "width", width)
@@ -196,7 +196,7 @@ def _of_pixels(
     if likelihood is None:
         if levels is None:
             raise ValueError(
-                f"{name} of real numbers expects a likelihood; got none. Give a GaussianLikelihood."
+                f"{name} of real values expects a likelihood; got none. Pass a GaussianLikelihood."
             )
         return DiscretizedLogisticMixture(channels, levels, components)
 
@@ -204,14 +204,15 @@ def _of_pixels(
     if isinstance(likelihood, Likelihood):
         if not likelihood.site_shape and channels > 1:
             raise ValueError(
-                f"{name} expects a likelihood of pixels with {channels} channels, which it "
-                f"predicts at once; got a {type(likelihood).__name__} of single elements. Use "
-                "DiscretizedLogisticMixture, or GatedPixelCNN."
+                f"{name} expects a likelihood of whole pixels with {channels} channels; got a "
+                f"{type(likelihood).__name__} of single elements. Use DiscretizedLogisticMixture, "
+                "or GatedPixelCNN."
             )
         if likelihood.levels != levels:
             raise ValueError(
-                f"{name} expects as many levels as its likelihood; got levels={levels} and a "
-                f"{type(likelihood).__name__} of {likelihood.values}. Give both the same number."
+                f"{name} expects the levels of the likelihood; got levels={levels} and a "
+                f"{type(likelihood).__name__} of {likelihood.values}. Pass the same levels to "
+                "both."
             )
     return likelihood
 

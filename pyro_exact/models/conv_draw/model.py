@@ -248,11 +248,11 @@ def _check_stride(
     """Raise ValueError if the stride does not fit."""
     if stride not in STRIDES:
         raise ValueError(
-            f"ConvDRAW expects a stride of 2, 4 or 8; got {stride!r}. Choose one that divides the "
+            f"ConvDRAW expects a stride of 2, 4 or 8; got {stride!r}. Choose a divisor of the "
             "sides of the images."
         )
     if height % stride or breadth % stride:
         raise ValueError(
-            f"ConvDRAW expects sides that the stride divides, {stride}; got {(height, breadth)}. "
-            "Choose another stride, or pad the images."
+            f"ConvDRAW expects sides that are multiples of the stride {stride}; got "
+            f"{(height, breadth)}. Choose another stride, or pad the images."
         )

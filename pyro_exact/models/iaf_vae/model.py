@@ -78,9 +78,9 @@ class ResNetVAE(GenerativeModel):
         factor = 2 * math.prod(layer.stride for layer in layers)
         if not layers or height % factor or breadth % factor:
             raise ValueError(
-                f"ResNetVAE expects a layer or more, and height and width that {factor} divides; "
-                f"got {len(layers)} layers and shape {tuple(shape)}. Pad the images, or halve them "
-                "less often."
+                "ResNetVAE expects at least one layer, and a height and a width that are "
+                f"multiples of {factor}; got {len(layers)} layers and shape {tuple(shape)}. Pad "
+                "the images, or halve the resolution less often."
             )
         self.top_size = height // factor, breadth // factor
 

@@ -212,7 +212,7 @@ def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         wanted = " or ".join(map(repr, choices))
         raise ValueError(
-            f"CausalTransformer expects {option} {wanted}; got {value!r}. Choose one of them."
+            f"CausalTransformer expects {option} {wanted}; got {value!r}. Choose one of these."
         )
 
 
@@ -240,8 +240,7 @@ def _block(length: int, local: int | None) -> int:
     if size > length:
         raise ValueError(
             f"CausalTransformer expects blocks of at most the {length} positions; got "
-            f"local={size}. "
-            f"Leave it out for dense attention."
+            f"local={size}. Omit it for dense attention."
         )
 
     return size

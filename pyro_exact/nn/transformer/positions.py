@@ -52,7 +52,7 @@ class Positions(nn.Module):
         if order is not None and order.shape != (prod(grid),):
             raise ValueError(
                 f"CausalTransformer expects an order of {prod(grid)} positions; got shape "
-                f"{tuple(order.shape)}. Give a permutation."
+                f"{tuple(order.shape)}. Pass a permutation."
             )
 
         self.register_buffer("order", order, persistent=False)

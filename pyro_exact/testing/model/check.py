@@ -71,8 +71,8 @@ def _untouched_state() -> Iterator[None]:
 def _check_arguments(model: GenerativeModel, data: Tensor) -> None:
     if not isinstance(model, GenerativeModel):
         raise TypeError(
-            f"check_model expects a GenerativeModel; got {type(model).__name__}. Derive your model "
-            f"from it."
+            f"check_model expects a GenerativeModel; got {type(model).__name__}. Derive your "
+            "model from GenerativeModel."
         )
     if check_tensor("check_model", "data", data).dim() == 0 or len(data) < ROWS:
         raise ValueError(

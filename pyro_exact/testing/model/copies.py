@@ -46,7 +46,7 @@ def _has_the_same_scores(
 ) -> None:
     parameters = zip(other.parameters(), trial.model.parameters(), strict=True)
     if any(p is q for p, q in parameters):
-        raise AssertionError(f"{subject}: expected parameters of its own; got shared ones.")
+        raise AssertionError(f"{subject}: expected separate parameters; got shared parameters.")
 
     found = trial.with_model(other).log_weights()
     agree(f"the scores of {subject}", found, trial.log_weights(), 0)

@@ -73,7 +73,7 @@ def initialization_leaves_finite_scores(trial: ModelTrial) -> None:
     for name, value in trial.model.state_dict().items():
         if not value.isfinite().all():
             raise AssertionError(
-                f"{name} after initialize(x): expected finite elements; got others."
+                f"{name} after initialize(x): expected finite elements; got other values."
             )
 
     scores = trial.log_weights()
