@@ -31,6 +31,7 @@ def installed(tmp_path, monkeypatch):
         "[pyro_exact.models]\ntiny = tiny_package:tiny\nbroken = tiny_package:missing\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_builders", {})  # those of other tests
     registry._installed.cache_clear()
     yield tmp_path
     registry._installed.cache_clear()
