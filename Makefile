@@ -46,6 +46,8 @@ test: .venv/.test  ## lint, types, all tests with their coverage, and the genera
 	$(call heading,generated pages)
 	$(BIN)/python docs/make_results.py --check
 	$(BIN)/python docs/make_layers.py --check
+	$(BIN)/python docs/make_how_large.py --check
+	$(BIN)/python docs/make_notebooks.py --check
 
 slow: .venv/.test  ## measure all tests, and write the list of slow ones, tests/slow.txt
 	$(BIN)/pytest --junitxml=.matrix/durations.xml
@@ -62,6 +64,8 @@ results: .venv/.run  ## write docs/results.md and its curves from the records, a
 	$(BIN)/python docs/make_results.py
 	$(BIN)/python docs/make_curves.py
 	$(BIN)/python docs/make_layers.py
+	$(BIN)/python docs/make_how_large.py
+	$(BIN)/python docs/make_notebooks.py
 
 gallery: .venv/.bench  ## draw the pictures of docs/ again, from the runs in runs/ (RUNS, DATA_ROOT), after code that draws changed
 	$(BIN)/python docs/make_gallery.py --runs $(RUNS) --data_root $(DATA_ROOT)

@@ -40,7 +40,14 @@ WHAT = (
 Result = dict[str, Any]
 
 
-def fit(density: Density, data: Splits, steps: int, rate: float, seed: int) -> Result:
+def fit(
+    density: Density,
+    data: Splits,
+    steps: int,
+    rate: float,
+    seed: int,
+    most_seconds: float = math.inf,
+) -> Result:
     """Train a flow, and return its nats on the test rows at the best step on validation."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(density.parameters(), lr=rate)
@@ -49,7 +56,7 @@ def fit(density: Density, data: Splits, steps: int, rate: float, seed: int) -> R
     best, best_step = nats(density, data.validation).mean().item(), 0
     best_state = copy.deepcopy(density.state_dict())
     seconds, step, waited = 0.0, 0, 0
-    while step < steps and waited < PATIENCE:
+    while step < steps and waited < PATIENCE and seconds < most_seconds:
         start = time.process_time()
         for _ in range(min(EVERY, steps - step)):
             rows = torch.randint(len(data.train), (BATCH,), generator=generator)

@@ -100,11 +100,14 @@ EXAMPLES = {
 # Scripts that write their picture where it belongs.
 SCRIPTS = {
     "blind_spot": "docs/make_blind_spot.py",
-    "curves": "docs/make_curves.py",
+    "curves_flows": "docs/make_curves.py",
+    "curves_pixels": "docs/make_curves.py",
+    "curves_vaes": "docs/make_curves.py",
+    "curves_vectors": "docs/make_curves.py",
     "vae_planar": "docs/make_vae_figure.py",
     "recompute_memory": "benchmarks/bench_recompute.py",
 }
-OTHERS = ["demo", "diagnosis_pixel_vae", "inpainting", "orders", "vary"]
+OTHERS = ["bits", "demo", "diagnosis_pixel_vae", "inpainting", "orders", "vary"]
 NAMES = sorted([*COMMANDS, *TOGETHER, *EXAMPLES, *SCRIPTS, *OTHERS])
 
 
@@ -140,6 +143,12 @@ class Gallery(NamedTuple):
     def _demo(self) -> None:
         self._cli("demo", "--out", str(self.work / "demo"))
         shutil.copy(self.work / "demo" / "samples.png", self.out / "demo.png")
+
+    def _bits(self) -> None:
+        model, data = "diagonal_bilstm_mnist", "binarized_mnist"
+        picture, file = self.out / "bits.png", self.work / "digits.pyx"
+        arguments = ["--n", "16", "--map", str(picture), "--out", str(file)]
+        self._cli("compress", model, data, *arguments)
 
     def _diagnosis_pixel_vae(self) -> None:
         checkpoint = self._checkpoint("pixel_vae_mnist_small")
@@ -180,7 +189,8 @@ class Gallery(NamedTuple):
 
     def _cli(self, *arguments: str) -> None:
         needs_data = (
-            arguments[0] in ("complete", "interpolate", "diagnose") or "--nearest" in arguments
+            arguments[0] in ("complete", "compress", "interpolate", "diagnose")
+            or "--nearest" in arguments
         )
         root = (
             ["--data-root", str(self.data_root)]

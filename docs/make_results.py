@@ -19,6 +19,7 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
+README = DOCS.parent / "README.md"
 TABLE = DOCS.parent / "pyro_exact" / "recipes" / "measured.json"
 
 # A record's keys: a type or a tuple of types for a value, a dict for a table, a list for a list of tables.
@@ -106,6 +107,7 @@ records, which are written by the code that made the run. The last column links 
 
 - Bits per dimension and nats are means over all images of the split, with the standard error of the
   mean. Lower is better.
+- Each row shows the best record of a model. The other records have links with their values.
 - `exact` means the likelihood itself. `elbo` and `importance-weighted` are bounds, using k samples
   for each image: the exact value is lower.
 - Times `of computing` are CPU times of the training thread. All other times are wall times.
@@ -188,16 +190,6 @@ def ours(metric: dict[str, Any], ema: bool) -> str:
     return f"{number} ({metric['bound']}{k}{', EMA' if ema else ''})"
 
 
-def paper(reference: dict[str, Any] | None) -> str:
-    """The value in the paper with source and budget."""
-    if reference is None:
-        return "none"
-    value = (
-        "no value" if reference["value"] is None else f"{reference['value']:g} {reference['unit']}"
-    )
-    return f"{value}: {reference['reference']} ({reference['budget']})"
-
-
 def split(data: dict[str, Any]) -> str:
     """The split, the size, and the optional remark of the record."""
     note = f"; {data['note']}" if data.get("note") else ""
@@ -214,18 +206,23 @@ def link(record: dict[str, Any], folder: str) -> str:
     return f"[{record['file']}]({folder}/{record['file']})"
 
 
-RUN_HEAD = [
-    "model",
-    "split",
-    "paper",
-    "measured",
-    "steps",
-    "time",
-    "hardware",
-    "parameters",
-    "commit",
-    "record",
+RUN_HEAD = ["model", "paper", "measured", "time", "parameters", "record"]
+FRONT_HEAD = ["model", "data", "paper", "ours", "time of one CPU core"]
+
+# The recipes in the table of README.md; each shows its best record.
+FRONT = [
+    "nade_mnist",
+    "made_mnist",
+    "deep_nade_mnist",
+    "pixel_cnn_mnist_small",
+    "row_lstm_mnist_small",
+    "diagonal_bilstm_mnist_small",
+    "gated_pixel_cnn_mnist_small",
+    "pixel_cnn_pp_cifar10_small",
+    "glow_cifar10_small",
+    "iaf_vae_cifar10_small",
 ]
+FRONT_MARKS = "<!-- from the records, by docs/make_results.py -->\n", "<!-- end -->\n"
 
 
 def noise(record: dict[str, Any]) -> str:
@@ -236,37 +233,100 @@ def noise(record: dict[str, Any]) -> str:
     return ", uniform noise" if settings["noise"] is None else ", variational noise"
 
 
-def run_row(record: dict[str, Any]) -> list[str]:
-    """The row of a run, in the order of RUN_HEAD; runs of other libraries have a label."""
+def time_of(record: dict[str, Any]) -> str:
+    """The time of a run, and whether it is time of computing or wall time."""
+    return duration(record["seconds"]) + (" of computing" if record["clock"] == "computing" else "")
+
+
+def model(record: dict[str, Any]) -> str:
+    """The recipe, and the library where it is not ours."""
     peer = f", **peer: {record['peer']}**" if record.get("peer") else ""
+    return f"`{record['recipe']}`{noise(record)}{peer}"
+
+
+def value_of(reference: dict[str, Any] | None) -> str:
+    """The value in the paper."""
+    if reference is None or reference["value"] is None:
+        return "none"
+    return f"{reference['value']:g} {reference['unit']}"
+
+
+def run_row(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The row of a model, in the order of RUN_HEAD: the best record, and links to the others."""
+    best, *others = sorted(records, key=lambda record: float(record["metric"]["value"]))
+
+    def other(record: dict[str, Any]) -> str:
+        metric = record["metric"]
+        value = f"{metric['value']:.{digits(metric['unit'])}f}"
+        k = "" if metric["k"] == 1 else f", k = {metric['k']:,}"
+        return f"[{value} ({metric['bound']}{k}, {time_of(record)})](results/{record['file']})"
+
     return [
-        f"{record['model']}{noise(record)} (`{record['recipe']}`{peer})",
-        split(record["data"]),
-        paper(record["paper"]),
-        ours(record["metric"], record["ema"]),
-        f"{record['steps']:,}",
-        duration(record["seconds"]) + (" of computing" if record["clock"] == "computing" else ""),
-        f"{record['hardware']}, torch {record['torch']}",
-        f"{record['parameters']:,}",
-        commit(record),
-        link(record, "results"),
+        model(best),
+        value_of(best["paper"]),
+        f"{ours(best['metric'], best['ema'])}, {split(best['data'])}",
+        f"{time_of(best)}, {best['steps']:,} steps",
+        f"{best['parameters']:,}",
+        "; ".join([f"{link(best, 'results')}, {commit(best)}", *map(other, others)]),
     ]
 
 
+def references(records: Sequence[dict[str, Any]]) -> str:
+    """A line for each paper, with the recipes that have the settings of the paper."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if record["paper"]:
+            source = f"{record['paper']['reference']} ({record['paper']['budget']})"
+            if model(record) not in found.setdefault(source, []):
+                found[source].append(model(record))
+    return "".join(f"- {', '.join(names)}: {source}\n" for source, names in found.items())
+
+
 def runs(records: list[dict[str, Any]]) -> str:
-    """A section for each data set, our runs first."""
+    """A section for each data set, our runs first, with a row for each model."""
 
     def data_set(record: dict[str, Any]) -> str:
         return str(record["data"]["name"])
 
-    records = sorted(
-        records, key=lambda r: (data_set(r), bool(r.get("peer")), r["recipe"], r["file"])
-    )
-    sections = [
-        f"## {name}\n\n{table(RUN_HEAD, map(run_row, group))}"
-        for name, group in groupby(records, data_set)
-    ]
+    records = sorted(records, key=lambda r: (data_set(r), bool(r.get("peer")), model(r), r["file"]))
+    sections = []
+    for name, group in groupby(records, data_set):
+        own = [*group]
+        rows = [run_row([*same]) for _, same in groupby(own, model)]
+        sections.append(f"## {name}\n\n{table(RUN_HEAD, rows)}")
+        if cited := references(own):
+            sections.append(f"The papers:\n\n{cited}")
     return "\n".join(sections) or "No run is recorded yet.\n"
+
+
+def front(records: list[dict[str, Any]]) -> str:
+    """The table of README.md: the best record of each recipe in FRONT."""
+    rows = []
+    for recipe in FRONT:
+        found = [r for r in records if r["recipe"] == recipe and not r.get("peer")]
+        if not found:
+            continue
+        best = min(found, key=lambda record: float(record["metric"]["value"]))
+        metric = best["metric"]
+        value = f"{metric['value']:.{digits(metric['unit'])}f} {metric['unit']}"
+        rows.append(
+            [
+                f"`{recipe}`",
+                best["data"]["name"],
+                value_of(best["paper"]),
+                f"[{value}](docs/results/{best['file']})",
+                duration(best["seconds"]),
+            ]
+        )
+    return table(FRONT_HEAD, rows)
+
+
+def readme(text: str, records: list[dict[str, Any]]) -> str:
+    """The text of README.md with the table between the marks."""
+    begin, end = FRONT_MARKS
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{front(records)}\n{end}{after}"
 
 
 def benchmark(record: dict[str, Any]) -> str:
@@ -536,6 +596,9 @@ def main(arguments: Sequence[str] | None = None, docs: Path = DOCS) -> None:
     table = TABLE if docs == DOCS else docs / TABLE.name
     try:
         texts = {docs / "results.md": page(docs / "results"), table: measured(docs / "results")}
+        if docs == DOCS:
+            text = README.read_text(encoding="utf-8")
+            texts[README] = readme(text, read(docs / "results", RUN))
     except RecordError as error:
         sys.exit(str(error))
 

@@ -5,6 +5,15 @@ from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.autoregressive.gated_pixel_cnn import GatedPixelCNN
 from pyro_exact.autoregressive.image_transformer import ImageTransformer
 from pyro_exact.autoregressive.made import MADE
+from pyro_exact.autoregressive.multi_scale_pixel_rnn import (
+    MultiScalePixelRNN,
+    multi_scale_pixel_rnn,
+)
+from pyro_exact.autoregressive.multiscale_net import MultiscaleNet
+from pyro_exact.autoregressive.multiscale_pixel_cnn import (
+    MultiscalePixelCNN,
+    multiscale_pixel_cnn,
+)
 from pyro_exact.autoregressive.nade import NADE
 from pyro_exact.autoregressive.order_agnostic import (
     Completion,
@@ -13,7 +22,7 @@ from pyro_exact.autoregressive.order_agnostic import (
     DeepNADE,
     OrderAgnosticNet,
 )
-from pyro_exact.autoregressive.pixel_cnn import PixelCNN
+from pyro_exact.autoregressive.pixel_cnn import DiagonalPixelCNN, PixelCNN
 from pyro_exact.autoregressive.pixel_cnn_pp import PixelCNNpp
 from pyro_exact.autoregressive.pixel_net import PixelNet
 from pyro_exact.autoregressive.pixel_rnn import DiagonalBiLSTM, RowLSTM
@@ -30,13 +39,19 @@ __all__ = [
     "ConvNADE",
     "DeepNADE",
     "DiagonalBiLSTM",
+    "DiagonalPixelCNN",
     "GatedPixelCNN",
     "ImageTransformer",
+    "MultiScalePixelRNN",
+    "MultiscaleNet",
+    "MultiscalePixelCNN",
     "OrderAgnosticNet",
     "PixelCNN",
     "PixelCNNpp",
     "PixelNet",
     "PixelSNAIL",
     "RowLSTM",
+    "multi_scale_pixel_rnn",
+    "multiscale_pixel_cnn",
     "scans",
 ]

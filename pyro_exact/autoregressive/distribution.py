@@ -119,11 +119,7 @@ class Autoregressive(TorchDistribution):
         """Members of the network whose mixture this is."""
         return range(len(self.net.orders)) if self.member is None else [self.member]
 
-    def expand(
-        self,
-        batch_shape: Shape,
-        _instance: object = None,
-    ) -> Autoregressive:
+    def expand(self, batch_shape: Shape, _instance: object = None) -> Autoregressive:
         new: Autoregressive = self._get_checked_instance(Autoregressive, _instance)
         batch_shape = expanded("Autoregressive", self.batch_shape, batch_shape)
         new.net, new.member, new.context = self.net, self.member, self._expand_context(batch_shape)
@@ -144,11 +140,7 @@ class Autoregressive(TorchDistribution):
         single = Autoregressive(self.net, self.context, member, self._validate_args)
         return single.expand(self.batch_shape)
 
-    def check_value(
-        self,
-        value: Tensor,
-        mask: Tensor | None = None,
-    ) -> None:
+    def check_value(self, value: Tensor, mask: Tensor | None = None) -> None:
         """Raise an error if a value has another shape, or is outside of the support.
 
         Args:

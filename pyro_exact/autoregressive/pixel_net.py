@@ -142,6 +142,30 @@ class PixelNet(CausalNet):
     ) -> Tensor:
         """Return the parameters of all sites, (N, colours * num_params, H, W), of scaled images."""
 
+    def flatten_context(
+        self,
+        context: Tensor | None,
+        batch_shape: Sequence[int],
+    ) -> Tensor | None:
+        """Return the context as maps; a vector becomes a map of one pixel."""
+        context = super().flatten_context(context, batch_shape)
+        return context if context is None or context.dim() == 4 else context[..., None, None]
+
+    def context_channels(self) -> int | None:
+        """Return the channels of the context, or raise an error if it has another shape.
+
+        Raises:
+            ValueError: If the context is neither a vector nor a map of the size of the image.
+        """
+        if self.context_shape is None:
+            return None
+        if self.context_shape[1:] not in ((), (self.height, self.width)):
+            raise ValueError(
+                f"{type(self).__name__} expects a context vector, or a map of shape (channels, "
+                f"{self.height}, {self.width}); got the shape {self.context_shape}. Resize the map."
+            )
+        return self.context_shape[0]
+
     @abstractmethod
     def init_cache(
         self,

@@ -65,12 +65,7 @@ class Sampler:
         captures: True if steps are recorded and replayed.
     """
 
-    def __init__(
-        self,
-        net: CausalNet,
-        member: int,
-        inputs: SamplingInputs,
-    ) -> None:
+    def __init__(self, net: CausalNet, member: int, inputs: SamplingInputs) -> None:
         self.net, self.member, self.inputs = net, member, inputs
         n, sites, _ = inputs.noise.shape
 

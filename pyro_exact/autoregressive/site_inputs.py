@@ -1,4 +1,4 @@
-"""Values of sites as inputs of a network: elements as they are, and categories as one-hot."""
+"""Values of sites as inputs of a network: elements unchanged, and categories as indicators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyro_exact.likelihoods.likelihood import Likelihood
 
 
 def inputs_of_site(likelihood: Likelihood) -> int:
-    """Return the inputs of a site: one for each level of a category, and otherwise a single one.
+    """Return how many inputs a site has: an input for each level of a category, otherwise 1.
 
     A category has more than two levels. A bit and a real element are their own input.
     """
@@ -37,7 +37,7 @@ def site_inputs(x: Tensor, likelihood: Likelihood, dim: int = -1) -> Tensor:
 
 
 def rows_of_levels(weight: Tensor, value: Tensor) -> Tensor:
-    r"""Return the row of a weight for each value: the product of one-hot inputs and the weight.
+    r"""Return the row of a weight for each value: the product of one-hot inputs with the weight.
 
     Args:
         weight: (levels, width).

@@ -27,7 +27,7 @@ def check_suffix(flag: str, out: Path, suffixes: Sequence[str]) -> None:
         suffixes: The suffixes that can be written.
 
     Raises:
-        ValueError: If the file has another suffix, or its folder cannot be written.
+        ValueError: If the file has another suffix, or the folder cannot be written.
     """
     from pyro_exact.files import check_writable
 
@@ -42,7 +42,7 @@ def check_suffix(flag: str, out: Path, suffixes: Sequence[str]) -> None:
 
 
 def write_arrays(columns: Columns, out: Path) -> None:
-    """Write arrays with the same number of rows to a file, whose suffix is the format.
+    """Write arrays of equal length to a file, whose suffix is the format.
 
     An .npz file holds all arrays by name. A .csv file has a column for each element of a row, named
     after the array; an array of several elements a row has numbered columns. An .npy file can hold

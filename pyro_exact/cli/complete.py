@@ -12,6 +12,7 @@ from pyro_exact.cli.loading import (
     data_for,
     find_checkpoint,
     load_checkpoint_file,
+    picture_shape,
     random_images,
 )
 from pyro_exact.cli.output import tell
@@ -40,10 +41,10 @@ def complete(
         n: How many images to use, drawn at random; by default 8, or as many as there are.
         completions: Completions of each image.
         mask: The visible part: half for the upper half (of a vector, the first half), or an image
-            file that is white where the image is visible. An order-agnostic network, such as
-            DeepNADE, uses all visible pixels; any other network uses only the pixels that come
-            first in the order of the network: for images, the pixels above or to the left of a
-            hidden pixel.
+            file that is white where the image is visible, or lowres for the smallest image of a
+            multi-scale network. An order-agnostic network, such as DeepNADE, uses all visible
+            pixels; any other network uses only the pixels that come first in the order of the
+            network: for images, the pixels above or to the left of a hidden pixel.
         image: An image file to complete, instead of images of the split.
         label: The class of the images, for a class-conditional model.
     """
@@ -57,20 +58,23 @@ def complete(
     model, run = load_checkpoint_file(checkpoint, source.device)
     given = _conditioned(checkpoint, model, label)
 
+    shape = picture_shape(run)
     if image is None:
-        images = random_images(source, data_for(source, run), n, default=8)
+        images = random_images(source, data_for(source, run), n, default=8).view(-1, *shape)
     else:
         images = _read_image(image, run)
         torch.manual_seed(source.seed)
-    visible = _visible(mask, run)
+    visible = _lowres(checkpoint, given) if mask == "lowres" else _visible(mask, shape)
     columns = completions + 2
-    check_grid(len(images) * columns, run.image_shape, columns)
+    check_grid(len(images) * columns, shape, columns)
 
     # Hidden pixels are grey in the first column.
     grey = torch.tensor((run.image_levels - 1) / 2)
     device = next(given.parameters()).device
-    observed = visible.expand(run.image_shape).to(device)
-    drawn = given.complete(images.to(device), observed, completions, progress=True).cpu()
+    x = images.view(-1, *run.shape).to(device)
+    observed = visible.expand(shape).reshape(run.shape).to(device)
+    drawn = given.complete(x, observed, completions, progress=True).cpu()
+    drawn = drawn.view(completions, -1, *shape)
     rows = torch.cat((images.where(visible, grey)[None], drawn, images[None]))
     pictures = rows.transpose(0, 1).flatten(0, 1)
     save_grids({"seen, completions, image": pictures}, run.image_levels, out, columns=columns)
@@ -96,22 +100,22 @@ def _conditioned(checkpoint: Path, model: GenerativeModel, label: int | None) ->
 
 def _read_image(path: Path, run: RunRecord) -> Tensor:
     """Return an image file in the levels of a model, (1, C, H, W)."""
-    from pyro_exact.data.image_files import read_images
+    from pyro_exact.data.image_rows import read_image
 
-    images = read_images([path]).images
-    _check_shape(path, tuple(images.shape[1:]), run.image_shape)
+    images = read_image(path).unsqueeze(0)
+    _check_shape(path, tuple(images.shape[1:]), picture_shape(run))
     return images.long() * run.image_levels // 256
 
 
-def _visible(mask: str, run: RunRecord) -> Tensor:
+def _visible(mask: str, shape: tuple[int, int, int]) -> Tensor:
     """Return a mask that is true where an image is visible, (H, W)."""
-    from pyro_exact.data.image_files import read_images
+    from pyro_exact.data.image_rows import read_image
 
     if mask == "half":
-        visible = _first_half(run.image_shape)
+        visible = _first_half(shape)
     else:
-        visible = read_images([Path(mask)]).images[0].amin(0) > 127
-        _check_shape(mask, (run.image_shape[0], *visible.shape), run.image_shape)
+        visible = read_image(Path(mask)).amin(0) > 127
+        _check_shape(mask, (shape[0], *visible.shape), shape)
 
     if bool(visible.all()):
         raise ValueError(
@@ -119,6 +123,19 @@ def _visible(mask: str, run: RunRecord) -> Tensor:
             f"black."
         )
     return visible
+
+
+def _lowres(checkpoint: Path, model: GenerativeModel) -> Tensor:
+    """Return a mask of the smallest image of a multi-scale network, (H, W)."""
+    from pyro_exact.autoregressive import MultiscaleNet
+
+    net = getattr(model, "net", model)
+    if not isinstance(net, MultiscaleNet):
+        raise ValueError(
+            f"{printable(checkpoint)} expects another mask than lowres, because its model has "
+            f"no small image; got {type(net).__name__}. Use --mask half, or a multi-scale network."
+        )
+    return net.smallest_mask()
 
 
 def _check_shape(name: object, shape: tuple[int, ...], expected: tuple[int, int, int]) -> None:

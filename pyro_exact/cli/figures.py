@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_size
 from pyro_exact.cli.data_args import CheckpointArgs, SplitArgs
-from pyro_exact.cli.loading import check_picture, data_for, load_checkpoint, random_images
+from pyro_exact.cli.loading import (
+    check_picture,
+    data_for,
+    load_checkpoint,
+    picture_shape,
+    random_images,
+)
 from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
@@ -37,7 +43,8 @@ def interpolate(
     check_picture(out)
     model, run = _load(source)
     images = random_images(source, data_for(source, run), n, default=8, each=2)
-    check_grid(len(images) // 2 * steps, run.image_shape, steps)
+    shape = picture_shape(run)
+    check_grid(len(images) // 2 * steps, shape, steps)
 
     z = model.encode(images.to(next(model.parameters()).device))
     weights = torch.linspace(0, 1, steps, device=z.device).view(-1, *[1] * (z.dim() - 1))
@@ -45,7 +52,8 @@ def interpolate(
     for first, last in zip(*z.chunk(2), strict=True):
         rows.append(model.decode(torch.lerp(first, last, weights)))
 
-    save_grids({"real, between, real": torch.cat(rows)}, run.image_levels, out, columns=steps)
+    drawn = torch.cat(rows).view(-1, *shape)
+    save_grids({"real, between, real": drawn}, run.image_levels, out, columns=steps)
     tell(f"Wrote {out}.")
 
 
@@ -66,7 +74,8 @@ def reconstruct(
     check_picture(out)
     model, run = _load(source)
     images = random_images(source, data_for(source, run), n, default=64)
-    check_grid(len(images), run.image_shape)
+    shape = picture_shape(run)
+    check_grid(len(images), shape)
 
     images = images.to(next(model.parameters()).device)
     with torch.no_grad():
@@ -82,7 +91,8 @@ def reconstruct(
             (run.image_levels - 1) * (error / largest.clamp(min=1e-30))
         ),
     }
-    save_grids(grids, run.image_levels, out)
+    pictures = {title: x.view(-1, *shape) for title, x in grids.items()}
+    save_grids(pictures, run.image_levels, out)
     tell(f"Wrote {out}.")
 
 

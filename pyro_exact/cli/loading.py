@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyro_exact.train import RunRecord
 
 # The arguments of `load` that a checkpoint may carry.
-_SOURCE = ("name", "root", "valid_fraction", "seed", "columns", "binarize")
+_SOURCE = ("name", "root", "valid_fraction", "seed", "columns", "binarize", "levels", "size", "fit")
 
 
 def load_data(name: str, **options: Any) -> Dataset:
@@ -47,9 +47,11 @@ def portable_source(asked: Mapping[str, Any]) -> dict[str, Any]:
     from pyro_exact.data.load import known_name
 
     name, root = asked["name"], asked["root"]
+    prefix = "hf:" if name.startswith("hf:") else ""
+    path = Path(name.removeprefix(prefix))
     return {
         **asked,
-        "name": name if known_name(name) else str(Path(name).resolve()),
+        "name": known_name(name) or f"{prefix}{path.resolve()}",
         "root": None if root is None else str(root.resolve()),
         "columns": None if asked["columns"] is None else str(asked["columns"].resolve()),
     }
@@ -177,9 +179,13 @@ def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def _source(args: CheckpointArgs, run: RunRecord) -> dict[str, Any]:
     """Return the arguments of `load`, from a run and the arguments of a command."""
+    from pyro_exact.data.load import takes_size
+
     source = dict(run.source or {})
     if args.data is not None:
         source["name"] = args.data
+        if source.get("size") is not None and not takes_size(args.data):
+            source["size"] = None
     if args.data_root is not None:
         source["root"] = args.data_root
 
@@ -245,3 +251,17 @@ def random_index(
 def check_picture(out: Path) -> None:
     """Raise an error, before anything is computed, when a picture cannot be written to a path."""
     check_suffix("--out", out, (".png",))
+
+
+def picture_shape(run: RunRecord) -> tuple[int, int, int]:
+    """Return the shape of an image, or of a vector as an image of one row.
+
+    Raises:
+        ValueError: If the model is of real elements, or of other shapes.
+    """
+    if run.levels is None:
+        raise ValueError(
+            f"A picture expects a model of images with levels; got one of real elements of shape "
+            f"{run.shape}. Write arrays, with `pyro-exact sample --out samples.csv`."
+        )
+    return (1, 1, run.shape[0]) if len(run.shape) == 1 else run.image_shape

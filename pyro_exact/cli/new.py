@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
 
 import yaml
 
+from pyro_exact.cli.data_args import DataArgs
 from pyro_exact.cli.loading import load_data, portable_source
 from pyro_exact.cli.output import tell
 from pyro_exact.recipes import load_recipe
@@ -15,23 +16,16 @@ from pyro_exact.recipes.parsing import check_name
 
 def new(
     name: str,
+    source: DataArgs,
     like: str = "glow_cifar10_small",
-    data: str | None = None,
-    data_root: Path | None = None,
-    columns: Path | None = None,
-    binarize: Literal["threshold", "sample"] | None = None,
     out: Path | None = None,
 ) -> None:
     """Write a recipe that is fitted to your data, and print each choice with the reason.
 
     Args:
         name: Name of the new recipe.
+        source: The data.
         like: Name of a recipe to begin with (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, table, .npz file or folder of images; the default is the data set of the
-            recipe.
-        data_root: Folder of the torchvision data sets.
-        columns: A YAML file that declares columns of a table, as in train.
-        binarize: As in train.
         out: The YAML file to write; NAME.yaml by default.
     """
     original = load_recipe(like)
@@ -42,8 +36,8 @@ def new(
     from pyro_exact.files import atomic_write
     from pyro_exact.recipes.adapt import adapt
 
-    asked: dict[str, Any] = {"name": data or original.data, "root": data_root, "columns": columns}
-    found = load_data(**asked, binarize=binarize)
+    asked = source.options(original)
+    found = load_data(download=source.download, **asked)
     adapted = adapt(original, name, found, portable_source(asked)["name"])
 
     with atomic_write(path) as partial:
@@ -53,7 +47,15 @@ def new(
     for setting, reason in adapted.choices:
         tell(f"  {setting}: {reason}")
     tell("All other settings are those of the recipe. Change any of them in the file. To train:")
-    flags = "" if data_root is None else f" --data-root {data_root}"
-    flags += "" if columns is None else f" --columns {columns}"
-    flags += "" if binarize is None else f" --binarize {binarize}"
-    tell(f"  pyro-exact train {path}{flags}")
+    tell(f"  pyro-exact train {path}{_flags(source)}")
+
+
+def _flags(source: DataArgs) -> str:
+    """Return the flags of the data that a recipe does not hold, as they were given."""
+    flags = ""
+    for field in fields(source):
+        value = getattr(source, field.name)
+        if field.name != "data" and value != field.default:
+            name = field.name.replace("_", "-")
+            flags += f" --{name}" if value is True else f" --{name} {value}"
+    return flags

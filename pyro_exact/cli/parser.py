@@ -14,6 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from pyro_exact import __version__
 from pyro_exact.cli.complete import complete
+from pyro_exact.cli.compress import compress, decompress
 from pyro_exact.cli.demo import demo
 from pyro_exact.cli.diagnose import diagnose_checkpoint
 from pyro_exact.cli.evaluate import evaluate
@@ -39,6 +40,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "interpolate": interpolate,
     "reconstruct": reconstruct,
     "diagnose": diagnose_checkpoint,
+    "compress": compress,
+    "decompress": decompress,
     "export": export,
     "recipes": recipes,
     "new": new,
@@ -49,7 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 OPTIONAL_POSITIONAL: dict[Callable[..., None], dict[str, str]] = {
     recipes: {
         "name": "Name of a recipe, or of a model such as nade, to describe: the paper, the "
-        "settings, the command that trains it, and what it took in our own runs."
+        "settings, the command for training, and our own runs."
     },
 }
 
@@ -63,6 +66,8 @@ _LOWER = {
     "interpolate": "--n or --steps",
     "reconstruct": "--n",
     "diagnose": "--n or --k",
+    "compress": "--block_size or --n",
+    "decompress": "--block_size when the file is compressed",
     "export": "nothing: use a larger machine",
     "demo": "--training.batch_size",
 }

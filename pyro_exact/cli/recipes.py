@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 INDENT = 24  # columns of the names of models
+SMALL = "_small"  # the ending of a recipe at a size for a CPU
 UNBROKEN = "\0"  # a space at which no line ends
-WITHOUT_FILES = ("digits", "photos")  # data sets that need no folder
+# Data sets that come with scikit-learn, and data sets that torchvision can download.
+IMAGES_IN_PACKAGE = ("digits", "photos")
+TABLES_IN_PACKAGE = ("breast_cancer", "diabetes", "wine")
+DOWNLOADS = ("mnist", "fashion_mnist", "cifar10", "svhn", "celeba")
 
 
 def recipes(name: str | None = None, show: str | None = None) -> None:
@@ -26,7 +30,7 @@ def recipes(name: str | None = None, show: str | None = None) -> None:
 
     Args:
         name: Name of a recipe, or of a model such as nade, to describe: the paper, the settings,
-            the command that trains it, and what it took in our own runs.
+            the command for training, and our own runs.
         show: Name of a recipe to print with all settings, as YAML; this file can be changed and
             used in train.
     """
@@ -52,7 +56,7 @@ def _list(found: Sequence[Summary]) -> None:
         tell(f"{family}")
         for model, group in models.items():
             lines = textwrap.wrap(
-                ", ".join(_entry(recipe) for recipe in group),
+                ", ".join(_entries(group)),
                 WIDTH,
                 initial_indent=f"  {model:<{INDENT}}",
                 subsequent_indent=" " * (INDENT + 2),
@@ -61,19 +65,30 @@ def _list(found: Sequence[Summary]) -> None:
             tell("\n".join(lines).replace(UNBROKEN, " "))
         tell("")
     tell(
-        "In brackets: the value of the paper, in bits per dimension or nats. To see one:\n"
-        "pyro-exact recipes NAME"
+        "(value of the paper, in bits per dimension or nats); [_small]: also at a size for a CPU.\n"
+        "To see a recipe: pyro-exact recipes NAME"
     )
 
 
-def _entry(recipe: Summary) -> str:
-    """Return the name of a recipe, with the value of the paper for the settings of the paper."""
-    paper = recipe.paper
-    reduced = recipe.name.endswith("_small")
-    if paper is None or paper.value is None or reduced:
-        return recipe.name
-    unit = "" if paper.unit == "bits/dim" else " nats"
-    return f"{recipe.name} ({paper.value:g}{unit})".replace(" ", UNBROKEN)
+def _entries(group: Sequence[Summary]) -> list[str]:
+    """Return the names of recipes, with the value of the paper for the settings of the paper.
+
+    A recipe and the small version are a single entry.
+    """
+    names = {recipe.name for recipe in group}
+    entries = []
+    for recipe in group:
+        if recipe.name.endswith(SMALL) and recipe.name.removesuffix(SMALL) in names:
+            continue
+
+        entry, paper = recipe.name, recipe.paper
+        if entry + SMALL in names:
+            entry += f"[{SMALL}]"
+        if paper is not None and paper.value is not None and not entry.endswith(SMALL):
+            unit = "" if paper.unit == "bits/dim" else f"{UNBROKEN}nats"
+            entry += f"{UNBROKEN}({paper.value:g}{unit})"
+        entries.append(entry)
+    return entries
 
 
 def _named(name: str, found: Sequence[Summary]) -> list[Summary]:
@@ -94,7 +109,7 @@ def _description(recipe: Summary) -> str:
     """Return the paper, settings, command and runs of a recipe, as text."""
     settings = {key: value for key, value in recipe.model.items() if key != "name"}
     lines = [
-        ("", f"{recipe.name}: {recipe.model['name']} on {recipe.data}"),
+        ("", f"{recipe.name}: {recipe.model['name']} on {recipe.data or 'your data'}"),
         ("paper", _published(recipe.paper)),
         ("model", _settings(settings) or "all settings by default"),
         ("training", _settings(recipe.training) or "all settings by default"),
@@ -119,7 +134,7 @@ def _description(recipe: Summary) -> str:
 
 
 def _settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items())
+    return ", ".join(f"{key} {'null' if v is None else v}" for key, v in values.items())
 
 
 def _published(paper: Paper | None) -> str:
@@ -132,7 +147,7 @@ def _published(paper: Paper | None) -> str:
 
 
 def _run(run: Mapping[str, Any]) -> str:
-    """Return what a run took, as text."""
+    """Return the score, the size and the time of a run, as text."""
     minutes = run["seconds"] / 60
     time = f"{minutes:.0f} minutes" if minutes >= 2 else f"{run['seconds']:.0f} seconds"
     digits = 3 if run["unit"] == "bits/dim" else 2
@@ -145,9 +160,10 @@ def _run(run: Mapping[str, Any]) -> str:
 def _command(recipe: Summary) -> str:
     """Return the command that trains a recipe."""
     command = f"pyro-exact train {recipe.name}"
-    if recipe.data in WITHOUT_FILES:
+    if recipe.data in IMAGES_IN_PACKAGE:
         return command
-    if "." in recipe.data:  # a file of the user
-        return f"{command} --data {recipe.data}"
-    download = "" if recipe.data == "binarized_mnist" else " --download"
-    return f"{command} --data-root FOLDER{download}"
+    if recipe.data in TABLES_IN_PACKAGE:
+        return f"{command} --data TABLE.csv"
+    if recipe.data == "" or "." in recipe.data:  # a file of the user
+        return f"{command} --data {recipe.data or 'FILE'}"
+    return f"{command} --data-root FOLDER{' --download' if recipe.data in DOWNLOADS else ''}"

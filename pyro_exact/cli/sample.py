@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_exact.checks import check_number, check_size
 from pyro_exact.cli.arrays import ARRAYS, check_suffix, write_arrays
 from pyro_exact.cli.data_args import CheckpointArgs
-from pyro_exact.cli.loading import columns_of, data_for, load_checkpoint
+from pyro_exact.cli.loading import columns_of, data_for, load_checkpoint, picture_shape
 from pyro_exact.cli.output import tell
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def sample(
     label: int | list[int] | None = None,
     context: list[float] | None = None,
     nearest: bool = False,
+    steps: list[int] | None = None,
 ) -> None:
     """Draw from a trained model: pictures, or arrays.
 
@@ -50,6 +51,9 @@ def sample(
         context: The context of a model of p(x | context), for example "[0.5, -1]".
         nearest: If true, show the nearest training images beside the samples, to see whether the
             model has memorised training images.
+        steps: For a model that draws an image step by step, such as ConvDRAW: a row for each count
+            of steps, for example "[1, 2, 4, 8]", using the same noise. The latents of all later
+            steps are the means of their priors, so that the rows show the images grow.
     """
     temperatures = _temperatures(temperature)
     total = 64 if len(temperatures) == 1 else 8
@@ -67,11 +71,15 @@ def sample(
     each = max(1, total // len(labels)) if labels else total
     columns = each if len(labels) > 1 else max(8, math.isqrt(total - 1) + 1)
 
-    if out.suffix.lower() not in ARRAYS:
+    if steps is not None:
+        _save_steps(
+            given, steps, total if n is not None else 8, temperatures, source.seed, run, out
+        )
+    elif out.suffix.lower() not in ARRAYS:
         from pyro_exact.data.dataset import in_memory
         from pyro_exact.plots import check_grid
 
-        check_grid(each * max(1, len(labels)), _picture_shape(run), columns)
+        check_grid(each * max(1, len(labels)), picture_shape(run), columns)
         train = in_memory(data_for(source, run).split("train")) if nearest else None
         drawn = _draw(given, each, temperatures, source.seed, bool(labels))
         _save_pictures(drawn, run, out, columns, train)
@@ -176,7 +184,7 @@ def _save_pictures(
     from pyro_exact.data import nearest
     from pyro_exact.plots import save_grids
 
-    grids, shape = {}, _picture_shape(run)
+    grids, shape = {}, picture_shape(run)
     for t, x in drawn.items():
         title = "samples" if t is None else f"temperature {t:g}"
         grids[title] = x.view(-1, *shape)
@@ -186,14 +194,33 @@ def _save_pictures(
     save_grids(grids, run.image_levels, out, columns=columns, rows=len(drawn))
 
 
-def _picture_shape(run: RunRecord) -> tuple[int, int, int]:
-    """Return the shape of an image, or of a vector as an image of one row."""
-    if run.levels is None:
+def _save_steps(
+    model: GenerativeModel,
+    steps: list[int],
+    n: int,
+    temperatures: list[float | None],
+    seed: int,
+    run: RunRecord,
+    out: Path,
+) -> None:
+    """Write a grid for each count of steps whose latents are drawn."""
+    import torch
+
+    from pyro_exact.plots import check_grid, save_grids
+
+    if not steps or len(temperatures) > 1 or out.suffix.lower() in ARRAYS:
         raise ValueError(
-            f"sample draws pictures of images with levels; this model is of real elements of shape "
-            f"{run.shape}. Write arrays with --out samples.csv, .npz or .npy."
+            f"sample expects --steps of at least one count, with one temperature and a .png file; "
+            f"got {steps}, {len(temperatures)} temperatures and {out.name}. Change one of them."
         )
-    return (1, 1, run.shape[0]) if len(run.shape) == 1 else run.image_shape
+    check_grid(n * len(steps), picture_shape(run), n)
+
+    grids = {}
+    for count in steps:
+        torch.manual_seed(seed)
+        drawn = model.sample_steps(n, count, temperatures[0])
+        grids[f"{count} steps"] = drawn.cpu().view(-1, *picture_shape(run))
+    save_grids(grids, run.image_levels, out, columns=n, rows=len(steps))
 
 
 def _arrays(drawn: Draws, labels: list[int], each: int, named: Sequence[Column]) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pyro_exact.cli.data_args import Device, Logger
+from pyro_exact.cli.data_args import DataArgs, Device, Logger
 from pyro_exact.cli.loading import find_file, load_data, portable_source
 from pyro_exact.cli.output import say, tell
 from pyro_exact.cli.results import result_of
@@ -25,11 +24,7 @@ if TYPE_CHECKING:
 
 def train(
     recipe: str,
-    data: str | None = None,
-    data_root: Path | None = None,
-    columns: Path | None = None,
-    download: bool = False,
-    binarize: Literal["threshold", "sample"] | None = None,
+    source: DataArgs,
     out: Path | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -46,14 +41,7 @@ def train(
 
     Args:
         recipe: Name of a recipe (see `pyro-exact recipes`), or a YAML file.
-        data: Name of a data set, a table (.csv, .tsv, .parquet or .npy), an .npz file, or a folder
-            of images or tables; the default is the data set of the recipe.
-        data_root: Folder of the data sets that have a name.
-        columns: A YAML file that declares columns of a table, for example `age: integer`; the
-            remaining columns are inferred and printed.
-        download: If true, download a torchvision data set that is not there.
-        binarize: How to make bits of images: threshold compares each pixel with the middle, sample
-            draws it with a probability in proportion to the level. By default levels stay.
+        source: The data.
         out: Output folder; runs/NAME OF THE RECIPE by default.
         seed: Seed of the weights, the order of the images, the noise and the validation split.
         resume: If true, continue from the checkpoint in the output folder.
@@ -78,34 +66,27 @@ def train(
     if (warning := caution(original.training, training or {})) is not None:
         say(f"Warning: {warning}")
 
-    if not (data or chosen.data):
+    if not (source.data or chosen.data):
         raise ValueError(
             f"train expects --data for the model {chosen.name}, because no recipe names its data; "
             f"got none. Add --data."
         )
-    asked: dict[str, Any] = {
-        "name": data or chosen.data,
-        "root": data_root,
-        "valid_fraction": valid_fraction,
-        "seed": seed,
-        "binarize": binarize,
-        "columns": columns,
-    }
-    loaded = load_data(download=download, **asked)
+    asked = {**source.options(chosen), "valid_fraction": valid_fraction, "seed": seed}
+    loaded = load_data(download=source.download, **asked)
     if (description := loaded.describe()) is not None:
         tell(description)
-    source = portable_source(asked)
+    portable = portable_source(asked)
 
     # The record names the data of this run, not the data that the recipe was made for.
     folder = out or Path("runs") / chosen.name
-    chosen = dataclasses.replace(chosen, data=source["name"])
+    chosen = chosen.on_data(portable["name"], portable["levels"])
     fit(
         chosen,
         loaded,
         out=folder,
         seed=seed,
         resume=resume,
-        source=source,
+        source=portable,
         device=device,
         devices=devices,
         nodes=nodes,
@@ -126,6 +107,7 @@ def _write_results(
     device: str,
 ) -> None:
     """Score the last state, and write the files beside the checkpoints."""
+    from pyro_exact.data.views import selected
     from pyro_exact.files import atomic_write, write_json
     from pyro_exact.plots import save_curve
     from pyro_exact.train import BEST, LAST, evaluate, labels_for
@@ -134,9 +116,9 @@ def _write_results(
 
     model = model.to(pick_device(device))
     index, labels = validation_subset(data, recipe.training), labels_for(model, data, "valid")
-    score = evaluate(
-        model, data.split("valid")[index], labels=None if labels is None else labels[index]
-    )
+    rows = selected(data.split("valid"), index, 0, len(index))
+    given = None if labels is None else labels[index]
+    score = evaluate(model, rows, labels=given, batch_size=run.training.batch_size)
 
     # Printed before anything is written, because a disk may be full.
     tell(f"validation: {score.in_words(run.unit)}".replace("\n", ", "))
@@ -148,5 +130,5 @@ def _write_results(
     write_json(result_of(run, model, data, "valid", score), out / "train.json")
     with atomic_write(out / "recipe.yaml") as partial:
         partial.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
-    save_curve(run.curve, out / "curve.png")
+    save_curve(run.curve, out / "curve.png", unit=run.unit)
     tell(f"{out}: {LAST}, {BEST}, recipe.yaml, train.json, curve.png")

@@ -77,14 +77,62 @@ def read_arrays(path: Path, names: Collection[str]) -> Arrays:
             _check_total(archive, wanted, path.stat().st_size)
             arrays = {name: _array(archive, info) for name, info in wanted.items()}
     except _DAMAGED as error:
-        raise ValueError(
-            f"{printable(path)}: load expects an .npz file of arrays of numbers; got one that is "
-            f"damaged, or of another kind: {printable(error)[:_LONGEST]}. Write it with "
-            f"numpy.savez."
-        ) from error
+        raise _damaged(path, error) from error
 
     found = [name.removesuffix(".npy") for name in members]
     return Arrays(arrays, [name for name in found if name not in wanted])
+
+
+class StoredMember(NamedTuple):
+    """An array in an archive that is not compressed.
+
+    Attributes:
+        header: The header of the array.
+        offset: Position of the first element in the file.
+    """
+
+    header: NpyHeader
+    offset: int
+
+
+def array_in_archive(path: Path, name: str) -> StoredMember | None:
+    """Return the place of an array in an .npz file, so that it can be mapped.
+
+    Args:
+        path: The file.
+        name: The array.
+
+    Returns:
+        The place; `None` if the array is compressed, in Fortran order, or not there.
+
+    Raises:
+        ValueError: If the file is damaged, or holds objects.
+    """
+    try:
+        with _Guarded(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+            info = _members(archive).get(f"{name}.npy")
+            if info is None or info.compress_type != zipfile.ZIP_STORED:
+                return None
+            _declared(archive, name, info)
+            with archive.open(info) as stream:
+                header = read_npy_header(stream, name)
+
+            # The local header: 30 bytes, of which the last four are the lengths of two fields.
+            file.seek(info.header_offset + 26)
+            lengths = file.read(4)
+    except _DAMAGED as error:
+        raise _damaged(path, error) from error
+
+    fields = int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+    offset = info.header_offset + 30 + fields + header.offset
+    return None if header.columns_first else StoredMember(header, offset)
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{printable(path)}: load expects an .npz file of arrays of numbers; got one that is "
+        f"damaged, or of another kind: {printable(error)[:_LONGEST]}. Write it with numpy.savez."
+    )
 
 
 class _Guarded(io.BufferedReader):
@@ -131,19 +179,48 @@ def _declared(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> int
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name} is compressed by a method that numpy does not write")
     with archive.open(info) as stream:
-        header = _header(stream, name)
+        header = read_npy_header(stream, name)
 
-    shape, dtype = _parsed(io.BytesIO(header), name)
-    if dtype.hasobject:
-        raise ValueError(f"{name} holds Python objects, and loading data never runs code")
-
-    declared = math.prod(shape) * dtype.itemsize
-    fits = len(header) + declared == info.file_size
-    if min(shape, default=0) < 0 or dtype.itemsize == 0 or not fits:
+    declared = math.prod(header.shape) * header.dtype.itemsize
+    if header.offset + declared != info.file_size:
         raise ValueError(
-            f"{name} declares shape {shape} of {dtype}, which is not the size that follows"
+            f"{name} declares shape {header.shape} of {header.dtype}, which is not the size that "
+            f"follows"
         )
     return declared
+
+
+class NpyHeader(NamedTuple):
+    """The header of an array in the format of numpy.
+
+    Attributes:
+        shape: Shape of the array.
+        dtype: Type of the elements.
+        columns_first: Whether the first index varies fastest (Fortran order).
+        offset: Bytes of the header, after which the elements follow.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    columns_first: bool
+    offset: int
+
+
+def read_npy_header(stream: IO[bytes], name: str) -> NpyHeader:
+    """Read the header of an array; raise ValueError if it is damaged or declares objects.
+
+    Args:
+        stream: A file at the start of the array.
+        name: The array, for the error.
+    """
+    header = _header(stream, name)
+    shape, dtype, columns_first = _parsed(io.BytesIO(header), name)
+
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects, and loading data never runs code")
+    if min(shape, default=0) < 0 or dtype.itemsize == 0:
+        raise ValueError(f"{name} declares shape {shape} of {dtype}, which has no size")
+    return NpyHeader(shape, dtype, columns_first, len(header))
 
 
 def _header(stream: IO[bytes], name: str) -> bytes:
@@ -164,16 +241,16 @@ def _header(stream: IO[bytes], name: str) -> bytes:
     return start + stream.read(max(0, length_end + length - len(start)))
 
 
-def _parsed(header: io.BytesIO, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Return shape and dtype from the header of an array."""
+def _parsed(header: io.BytesIO, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic], bool]:
+    """Return shape, dtype and order from the header of an array."""
     read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
     try:
         major, _ = np.lib.format.read_magic(header)
-        shape, _, dtype = read[major](header, LARGEST_HEADER)
+        shape, columns_first, dtype = read[major](header, LARGEST_HEADER)
     except Exception as error:
         # numpy parses the header as Python, and damaged text may fail anywhere in the parser.
         raise ValueError(f"the header of {name} cannot be read") from error
-    return shape, dtype
+    return shape, dtype, columns_first
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[np.generic]:

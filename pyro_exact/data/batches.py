@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pyro_exact.checks import check_size, check_tensor
 from pyro_exact.data.dataset import Rows
+from pyro_exact.data.shuffle import Shuffle, order_of
 
 Batch = Tensor | tuple[Tensor, Tensor]
 
@@ -29,7 +30,9 @@ class Batches(IterableDataset[Batch]):
     out of that epoch. Ranks share the permutation: the batches of all ranks at step t, in the
     order of the ranks, are the batch of one process with ``batch_size * world_size``. So a run
     that stops, and starts again with ``start``, gets the same batches as an uninterrupted run. In a
-    `DataLoader`, use ``batch_size=None`` and ``num_workers=0``.
+    `DataLoader`, use ``batch_size=None``; worker w of W computes the batches w, w + W, ..., which
+    the loader yields in order, so that batches do not depend on the number of workers. For more
+    than a million rows, the permutation is a `Shuffle`, which takes no memory.
 
     Args:
         rows: The data: a tensor, or another `Rows`.
@@ -86,7 +89,7 @@ class Batches(IterableDataset[Batch]):
 
         # The permutation of the last epoch that was used.
         self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order: Tensor | Shuffle = torch.empty(0, dtype=torch.int64)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -94,11 +97,12 @@ class Batches(IterableDataset[Batch]):
         return len(self.rows) // self._whole
 
     def __iter__(self) -> Iterator[Batch]:
-        if get_worker_info() is not None:
-            raise ValueError(
-                "Batches expects num_workers=0; got a worker process. Leave num_workers at 0."
-            )
-        return (self.batch(step, part) for step in count(self.start) for part in range(self.parts))
+        worker = get_worker_info()
+        first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+
+        # The parts of all steps are one sequence, which the workers share.
+        numbers = count(self.start * self.parts + first, stride)
+        return (self.batch(*divmod(number, self.parts)) for number in numbers)
 
     def batch(self, step: int, part: int = 0) -> Batch:
         """Return the batch of this rank at a step, or a part of this batch.
@@ -114,7 +118,7 @@ class Batches(IterableDataset[Batch]):
         epoch, position = divmod(step, self.steps_per_epoch)
         share = part * self.world_size + self.rank
         begin = position * self._whole + share * self.batch_size
-        index = self._permutation(epoch)[begin : begin + self.batch_size]
+        index = self._permutation(epoch)[torch.arange(begin, begin + self.batch_size)]
 
         rows = self.rows[index]
         if self.flip:
@@ -127,10 +131,10 @@ class Batches(IterableDataset[Batch]):
         """Rows of the batch of all ranks and parts."""
         return self.batch_size * self.world_size * self.parts
 
-    def _permutation(self, epoch: int) -> Tensor:
+    def _permutation(self, epoch: int) -> Tensor | Shuffle:
         if epoch != self._epoch:
-            generator = _generator(self.seed, _ORDER, epoch)
-            self._order = torch.randperm(len(self.rows), generator=generator)
+            key = self.seed, _ORDER, epoch
+            self._order = order_of(len(self.rows), _generator(*key), *key)
             self._epoch = epoch
         return self._order
 

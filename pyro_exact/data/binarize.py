@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pyro_exact.data.dataset import Dataset
+from pyro_exact.data.dataset import Dataset, Rows
 from pyro_exact.data.images import Images
+from pyro_exact.data.views import changed, in_memory
 
 Binarization = Literal["threshold", "sample"]
 
@@ -19,7 +20,7 @@ def binarize(images: Dataset, how: Binarization, seed: int = 0) -> Images:
 
     ``"threshold"`` sets a pixel x of L levels to 1 if x > (L - 1) / 2. ``"sample"`` draws it with
     probability x / (L - 1), once for each pixel of the data set, as in the published binarised
-    MNIST. These are different data sets, and scores on them must not be compared.
+    MNIST. These are different data sets, whose scores must not be compared.
 
     Args:
         images: Images of any levels.
@@ -51,11 +52,11 @@ def binarize(images: Dataset, how: Binarization, seed: int = 0) -> Images:
 
     levels = images.levels
 
-    def bits(x: Tensor, seed: int) -> Tensor:
+    def bits(x: Rows, seed: int) -> Rows:
         if how == "threshold":
-            return (2 * x.int() > levels - 1).to(torch.uint8)
+            return changed(x, _Threshold(levels))
         generator = torch.Generator().manual_seed(seed)
-        probability = x.float() / (levels - 1)
+        probability = in_memory(x).float() / (levels - 1)
         return torch.bernoulli(probability, generator=generator).to(torch.uint8)
 
     return replace(
@@ -66,3 +67,13 @@ def binarize(images: Dataset, how: Binarization, seed: int = 0) -> Images:
         test=bits(images.test, 0),
         levels=2,
     )
+
+
+@dataclass(frozen=True)
+class _Threshold:
+    """Whether each pixel is above the middle of the levels."""
+
+    levels: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (2 * x.int() > self.levels - 1).to(torch.uint8)

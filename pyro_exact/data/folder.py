@@ -10,42 +10,48 @@ from typing import NoReturn
 import torch
 
 from pyro_exact.checks import printable
+from pyro_exact.data.class_folders import class_labels
 from pyro_exact.data.dataset import SPLITS
-from pyro_exact.data.image_files import read_images
+from pyro_exact.data.image_rows import Names, read_images
 from pyro_exact.data.images import Images
 from pyro_exact.data.note import listed, note
-from pyro_exact.data.split import ALIASES, Split, assemble
+from pyro_exact.data.options import Options
+from pyro_exact.data.split import ALIASES, Split, assemble, held_out_splits
+from pyro_exact.data.views import selected
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 TEST_FRACTION = 0.1
 
 
-def folder(path: Path, fraction: float, seed: int) -> Images:
+def folder(path: Path, options: Options) -> Images:
     """Read the images in a folder and in subfolders (png, jpg, jpeg, webp, bmp), sorted by path.
 
     Subfolders ``train`` and ``test``, and the optional ``valid`` (or ``val``), in upper or lower
     case, are the splits. Without subfolders, a tenth of the images is test, whatever the seed,
     ``fraction`` of the images is valid and the rest is train. When all files are grey, images have
-    one channel, otherwise three; transparency is dropped. They have 256 levels, or 2, 4 or 16
-    if no file has more than 1, 2 or 4 bits a pixel.
+    one channel, otherwise three. They have 256 levels, or 2, 4 or 16 if no file has more than 1, 2
+    or 4 bits a pixel. Images that take more than 1 GB are decoded batch by batch.
+
+    If all files of each split are in subfolders, of which train has at least two, the first
+    subfolder of a file is its class. Classes are numbered 0, 1, ... by name, and a `DataWarning`
+    names them.
 
     Names that start with a dot are skipped. Files with other suffixes are skipped too, and counted
     in a `DataWarning`. Links to folders are refused, because a link could lead anywhere.
 
     Args:
         path: The folder.
-        fraction: Fraction of the images that becomes valid (of the images in ``train``, if there
-            are subfolders without ``valid``).
-        seed: Seed of the choice of these images.
+        options: The size of the images; the seed, and the fraction of the images that becomes valid
+            (of the images in ``train``, if there are subfolders without ``valid``).
 
     Raises:
         ValueError: If there are no or too few images, an image is refused by `read_images`, a
-            subfolder is a link, or only some of the splits are there.
+            subfolder is a link, only some of the splits are there, or a class is not in train.
     """
     name = printable(path.resolve().name)
     found = _splits(path)
     if not found:
-        return _without_splits(path, name, fraction, seed)
+        return _without_splits(path, name, options)
     if not {"train", "test"} <= set(found):
         raise ValueError(
             f"{printable(path)} expects subfolders train and test (valid is optional), or none of "
@@ -54,9 +60,15 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
 
     # All splits are read together, because they share size, levels and channels.
     files = {split: _files(found[split]) for split in found}
-    pixels = read_images([file for some in files.values() for file in some])
-    parts = torch.split(pixels.in_levels(), [len(some) for some in files.values()])
-    splits = {split: Split(part) for split, part in zip(files, parts, strict=True)}
+    together = Names([file for some in files.values() for file in some])
+    pixels = read_images(together, options, printable(path))
+    labels = class_labels(files, found)
+
+    start, splits = 0, {}
+    for split, some in files.items():
+        part = selected(pixels.images, torch.arange(len(pixels.images)), start, len(some))
+        splits[split] = Split(part, labels.get(split))
+        start += len(some)
 
     visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     beside = sorted(entry.name for entry in visible if entry not in found.values())
@@ -66,11 +78,17 @@ def folder(path: Path, fraction: float, seed: int) -> Images:
             f"{listed(beside)}."
         )
     return assemble(
-        name, splits["train"], splits.get("valid"), splits["test"], pixels.levels, fraction, seed
+        name,
+        splits["train"],
+        splits.get("valid"),
+        splits["test"],
+        pixels.levels,
+        options.fraction,
+        options.seed,
     )
 
 
-def _without_splits(path: Path, name: str, fraction: float, seed: int) -> Images:
+def _without_splits(path: Path, name: str, options: Options) -> Images:
     files = _files(path)
     if len(files) < len(SPLITS):
         raise ValueError(
@@ -78,9 +96,10 @@ def _without_splits(path: Path, name: str, fraction: float, seed: int) -> Images
             f"Add images."
         )
 
-    pixels = read_images(files)
-    train, test = Split(pixels.in_levels()).hold_out(TEST_FRACTION, seed=0)
-    return assemble(name, train, None, test, pixels.levels, fraction / (1 - TEST_FRACTION), seed)
+    pixels = read_images(Names(files), options, printable(path))
+    labels = class_labels({"train": files}, {"train": path})
+    splits = held_out_splits(Split(pixels.images, labels.get("train")), TEST_FRACTION, options)
+    return assemble(name, **splits, levels=pixels.levels, fraction=0.0, seed=0)
 
 
 def _splits(path: Path) -> dict[str, Path]:

@@ -1,36 +1,37 @@
-"""Read image files from any source: 8-bit, still, complete and of a bounded size, or refused."""
+"""Read an image file from any source: still, complete and of a bounded size, or refused."""
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pyro_exact.checks import printable
+from pyro_exact.data.options import Fit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Result = TypeVar("Result")
 
 # No other parser of Pillow is used, whatever the name of a file is.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 LARGEST_IMAGE = 2**24  # pixels of an image
+LARGEST_SIDE = 2**12  # pixels of a side to which images are brought
 
-# All images together may take this much more memory than their files, and this many times as much.
-SPARE_BYTES = 2**28
-LARGEST_RATIO = 100
-
-# Pillow's names for pixels of 8 bits or fewer.
+# Pillow's names for pixels of 8 bits or fewer, and for grey pixels of 16 bits.
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _PALETTE = ("P", "PA")
+_GREY_16 = ("I;16", "I;16B", "I;16L")
+_ALPHA = ("LA", "La", "RGBA", "RGBa", "PA")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -38,128 +39,158 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _DEPTH, _KIND = 24, 25
 
 
-class Pixels(NamedTuple):
-    """Images of the same size.
+class Form(NamedTuple):
+    """The form in which image files are decoded.
 
     Attributes:
-        images: uint8, (N, C, H, W), with one channel if all files are grey, otherwise three;
-            white is 255.
-        levels: Grey levels that the files can distinguish: 2, 4 or 16 if no file has more
-            than 1, 2 or 4 bits, otherwise 256.
+        grey: Whether images have one channel; otherwise they have three.
+        side: Side in pixels to which images are brought; `None` leaves the size.
+        fit: The way in which images get this size; see `Options`.
+        high_bits: Whether files of 16 bits a channel are cut to the high 8 bits, or refused.
     """
 
-    images: Tensor
-    levels: int
-
-    def in_levels(self) -> Tensor:
-        """Return the images as whole levels from 0 to ``levels - 1``."""
-        return self.images if self.levels == 256 else self.images // (255 // (self.levels - 1))
+    grey: bool = False
+    side: int | None = None
+    fit: Fit = "crop"
+    high_bits: bool = False
 
 
-def read_images(files: Sequence[Path]) -> Pixels:
-    """Read images of the same size, using the EXIF orientation, without transparency.
+class Header(NamedTuple):
+    """The properties of an image file that its data set depends on.
+
+    Attributes:
+        width: Pixels in a row of the file.
+        height: Rows of the file.
+        grey: Whether all pixels are grey.
+        bits: Bits of a channel: 1, 2, 4 or 8.
+        alpha: Whether pixels may be transparent.
+        cmyk: Whether the colours are those of a printer.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    bits: int
+    alpha: bool
+    cmyk: bool
+
+
+def read_header(file: Path | bytes, form: Form) -> Header:
+    """Return the properties of an image file, of which only palettes need the pixels.
 
     Args:
-        files: PNG, JPEG, WebP or BMP files, at least 1.
+        file: A PNG, JPEG, WebP or BMP file, or its contents.
+        form: The form in which it is decoded later.
 
     Raises:
-        ValueError: If a file is not a complete, still image of at most 8 bits a channel and 4096 x
-            4096 pixels, has another size than the first, or the images take far more memory than
-            expected for these files.
+        ValueError: If the file is no still image of at most 4096 x 4096 pixels, or has more than 8
+            bits a channel and these are not cut.
     """
-    images, bits = torch.empty(0), 1
-    for index, file in enumerate(files):
-        array, depth = _read(file)
-        height, width, *colours = array.shape
-        bits = max(bits, depth)
 
-        if index == 0:
-            _check_total(files, array)
-            images = torch.empty(len(files), 3 if colours else 1, height, width, dtype=torch.uint8)
-        if (height, width) != tuple(images.shape[-2:]):
-            raise ValueError(
-                f"{printable(file)} expects {images.shape[-1]}x{images.shape[-2]} pixels (width x "
-                f"height), as in {printable(files[0].name)}; got {width}x{height}. Crop or resize "
-                f"the images to one size."
-            )
+    def header(picture: Image, start: bytes) -> Header:
+        _check(picture, start, form)
+        grey, bits = _depth(picture, start)
+        if form.side not in (None, picture.width) or form.side not in (None, picture.height):
+            bits = 8  # scaling makes new levels
 
-        # At the first file in colour, the grey images before it get three channels.
-        if colours and images.shape[1] == 1:
-            images = images.repeat(1, 3, 1, 1)
+        alpha = picture.mode in _ALPHA or "transparency" in picture.info
+        if alpha:
+            bits = 8
+        return Header(*picture.size, grey, bits, alpha, picture.mode == "CMYK")
 
-        images[index] = torch.from_numpy(array).view(height, width, -1).movedim(-1, 0)
-    return Pixels(images, 2**bits)
+    return _opened(file, header)
 
 
-def _check_total(files: Sequence[Path], first: NDArray[np.uint8]) -> None:
-    """Raise ValueError if images of the size of the first take too much memory for their files."""
-    total = len(files) * first.size
-    file_sizes = sum(file.stat().st_size for file in files if os.path.isfile(file))
-    limit = SPARE_BYTES + LARGEST_RATIO * file_sizes
-    if total > limit:
-        raise ValueError(
-            f"{printable(files[0].parent)} expects images that take at most {limit:,} bytes, for "
-            f"files of this size; got {len(files)} of {first.shape[1]}x{first.shape[0]} pixels. "
-            f"Crop or resize them."
-        )
+def decode(file: Path | bytes, form: Form) -> NDArray[np.uint8]:
+    """Return the pixels of an image file, (1, H, W) or (3, H, W); white is 255.
+
+    The EXIF orientation is applied. Transparent pixels are shown on white. Colours of a printer
+    (CMYK) are converted without a colour profile.
+
+    Args:
+        file: A PNG, JPEG, WebP or BMP file, or its contents.
+        form: The form of the pixels.
+
+    Raises:
+        ValueError: As `read_header`, or if the file is not complete.
+    """
+
+    def verify(picture: Image, start: bytes) -> None:
+        _check(picture, start, form)
+        picture.verify()  # the checksums of a PNG, which decoding does not verify
+
+    def pixels(picture: Image, start: bytes) -> NDArray[np.uint8]:
+        from PIL import ImageOps
+
+        upright = ImageOps.exif_transpose(_in_8_bits(picture))
+        fitted = _fitted(_opaque(upright).convert("L" if form.grey else "RGB"), form)
+        array = np.array(fitted, np.uint8)
+        return array.reshape(*array.shape[:2], -1).transpose(2, 0, 1)
+
+    _opened(file, verify)
+    return _opened(file, pixels)
 
 
-class _Decoded(NamedTuple):
-    """An image, (H, W) or (H, W, 3), and the bits of a channel."""
-
-    array: NDArray[np.uint8]
-    bits: int
+def shown_file(file: Path | bytes) -> str:
+    """Return the name of an image file for an error."""
+    return "An image" if isinstance(file, bytes) else printable(file)
 
 
-def _read(file: Path) -> _Decoded:
-    """Check the header of an image file, and decode it."""
+def _opened(file: Path | bytes, use: Callable[[Image, bytes], Result]) -> Result:
+    """Call a function of an open image file and its first bytes; all errors name the file."""
     from PIL import Image
 
-    if not os.path.isfile(file):
+    name = shown_file(file)
+    if not isinstance(file, bytes) and not os.path.isfile(file):
         raise ValueError(
-            f"{printable(file)} expects a regular file; got a pipe, a device or a dead link. "
-            f"Remove it."
+            f"{name} expects a regular file; got a pipe, a device or a dead link. Remove it."
         )
 
     try:
-        with file.open("rb") as stream, warnings.catch_warnings():
+        with _stream(file) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images, which are refused here
             start = stream.read(_KIND + 1)
 
             stream.seek(0)
             with Image.open(stream, formats=FORMATS) as picture:
-                _check(picture, start)
-                picture.verify()  # the checksums of a PNG, which decoding does not verify
-
-            stream.seek(0)
-            with Image.open(stream, formats=FORMATS) as picture:
-                return _decoded(picture, start)
+                return use(picture, start)
     except _RefusedError as error:
-        raise ValueError(f"{printable(file)} expects {error}") from None
+        raise ValueError(f"{name} expects {error}") from None
     except Exception as error:
         # A damaged file may fail anywhere in Pillow, with almost any error.
         raise ValueError(
-            f"{printable(file)} expects an image ({', '.join(FORMATS)}); got a file that is "
-            f"damaged or of another kind. Repair or remove it."
+            f"{name} expects an image ({', '.join(FORMATS)}); got a file that is damaged or of "
+            f"another kind. Repair or remove it."
         ) from error
+
+
+def _stream(file: Path | bytes) -> IO[bytes]:
+    return io.BytesIO(file) if isinstance(file, bytes) else file.open("rb")
 
 
 class _RefusedError(Exception):
     """An image that is complete but cannot be used; this text is the end of the message."""
 
 
-def _check(picture: Image, start: bytes) -> None:
+def _check(picture: Image, start: bytes, form: Form) -> None:
     width, height = picture.size
     if width * height > LARGEST_IMAGE:
         raise _RefusedError(
             f"at most {LARGEST_IMAGE:,} pixels; got {width}x{height}. Crop or resize the image."
         )
-    if picture.mode not in _GREY + _COLOUR + _PALETTE:
+
+    grey_16 = picture.mode in _GREY_16
+    if not grey_16 and picture.mode not in _GREY + _COLOUR + _PALETTE:
         raise _RefusedError(
             f"8 bits a channel; got Pillow mode {picture.mode!r}. Convert the image to 8 bits."
         )
-    if _is_png(start) and start[_DEPTH] == 16:  # Pillow would cut it to 8 bits
-        raise _RefusedError("8 bits a channel; got 16. Convert the image to 8 bits.")
+
+    # Pillow would cut colours of 16 bits to 8 bits without a word.
+    if not form.high_bits and (grey_16 or (_is_png(start) and start[_DEPTH] == 16)):
+        raise _RefusedError(
+            "8 bits a channel; got 16. Convert the image to 8 bits, or keep the high 8 bits with "
+            "levels=256 (--levels 256)."
+        )
 
     # A photograph with a preview (MPO) has several frames too; the first one is the image.
     frames = getattr(picture, "n_frames", 1)
@@ -169,25 +200,56 @@ def _check(picture: Image, start: bytes) -> None:
         )
 
 
-def _decoded(picture: Image, start: bytes) -> _Decoded:
-    from PIL import ImageOps
-
-    upright = ImageOps.exif_transpose(picture)
+def _depth(picture: Image, start: bytes) -> tuple[bool, int]:
+    """Return whether an image is grey, and the bits of a channel; Pillow expands 2 or 4 bits."""
     if picture.mode not in _PALETTE:
-        grey = picture.mode in _GREY
-        return _Decoded(np.array(upright.convert("L" if grey else "RGB")), _bits(picture, start))
+        is_grey = picture.mode in _GREY + _GREY_16
+        few = _is_png(start) and start[_KIND] == 0
+        bits = 1 if picture.mode == "1" else start[_DEPTH] if few else 8
+        return is_grey, min(bits, 8)
 
-    colours = np.array(upright.convert("RGB"))
+    colours = np.array(_opaque(picture).convert("RGB"))
     if (colours != colours[..., :1]).any():
-        return _Decoded(colours, 8)
-    return _Decoded(colours[..., 0], 1 if np.isin(colours, (0, 255)).all() else 8)
+        return False, 8
+    return True, 1 if np.isin(colours, (0, 255)).all() else 8
 
 
-def _bits(picture: Image, start: bytes) -> int:
-    """Return the bits of a channel in the file; Pillow expands 2 or 4 bits to 8."""
-    if picture.mode == "1":
-        return 1
-    return start[_DEPTH] if _is_png(start) and start[_KIND] == 0 else 8
+def _in_8_bits(picture: Image) -> Image:
+    """Return an image with the high 8 bits of each grey pixel of 16 bits."""
+    from PIL import Image
+
+    if picture.mode not in _GREY_16:
+        return picture
+    cut = Image.fromarray((np.array(picture) >> 8).astype(np.uint8))
+    cut.info = picture.info  # it holds the EXIF orientation
+    return cut
+
+
+def _opaque(picture: Image) -> Image:
+    """Return an image with its transparent pixels on white."""
+    from PIL import Image
+
+    if picture.mode not in _ALPHA and "transparency" not in picture.info:
+        return picture
+
+    layered = picture.convert("RGBA")
+    white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, layered)
+
+
+def _fitted(picture: Image, form: Form) -> Image:
+    """Return an image of the side of a form."""
+    from PIL import Image, ImageOps
+
+    if form.side is None or picture.size == (form.side, form.side):
+        return picture
+
+    size, smooth = (form.side, form.side), Image.Resampling.BICUBIC
+    if form.fit == "crop":
+        return ImageOps.fit(picture, size, smooth)
+    if form.fit == "pad":
+        return ImageOps.pad(picture, size, smooth)
+    return picture.resize(size, smooth)
 
 
 def _is_png(start: bytes) -> bool:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
 from pyro_exact.checks import check_size, check_tensor
-from pyro_exact.data.dataset import SPLITS, Dataset, Unit, check_split
-from pyro_exact.data.note import DataWarning
+from pyro_exact.data.dataset import SPLITS, Dataset, Rows, Unit, check_split
+from pyro_exact.data.views import check_rows, highest
 
 
 def is_channels_last(shape: Sequence[int]) -> bool:
@@ -32,9 +32,9 @@ class Images(Dataset):
 
     Args:
         name: Name of the data set in results.
-        train: Training images, uint8.
-        valid: Validation images, uint8.
-        test: Test images, uint8.
+        train: Training images, uint8: a tensor, or images in files that are read batch by batch.
+        valid: Validation images, of the same kind.
+        test: Test images, of the same kind.
         levels: Values that a pixel can take, from 2 (binary) to 256 (8-bit).
         train_labels: Classes of the training images, int64, or ``None``.
         valid_labels: Classes of the validation images, int64, or ``None``.
@@ -45,9 +45,9 @@ class Images(Dataset):
         - labels: (N,), with the N of their split.
 
     Raises:
-        TypeError: If a split is not a uint8 tensor, or labels are not an int64 tensor.
-        ValueError: If a split is empty, shapes differ or a pixel is outside the levels, or labels
-            do not match the images or are negative.
+        TypeError: If a split is not of uint8, or labels are not an int64 tensor.
+        ValueError: If a split is empty, shapes differ, channels come last, a pixel is outside the
+            levels, or labels do not match the images or are negative.
 
     Example:
         >>> x = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
@@ -57,9 +57,9 @@ class Images(Dataset):
     """
 
     name: str
-    train: Tensor
-    valid: Tensor
-    test: Tensor
+    train: Rows
+    valid: Rows
+    test: Rows
     levels: int
     train_labels: Tensor | None = None
     valid_labels: Tensor | None = None
@@ -72,17 +72,15 @@ class Images(Dataset):
             self._check_labels(split)
 
         if is_channels_last(self.shape):
-            warnings.warn(
-                f"Images {self.name}: shape {self.shape} means {self.shape[0]} channels. If these "
-                f"come last, turn the images with x.movedim(-1, 1).",
-                DataWarning,
-                stacklevel=3,
+            raise ValueError(
+                f"Images {self.name} expects images of shape (N, C, H, W); got {self.shape}, which "
+                f"would be {self.shape[0]} channels. Turn them with x.movedim(-1, 1)."
             )
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape (C, H, W) of an image."""
-        _, channels, height, width = self.train.shape
+        _, channels, height, width = tuple(self.train.shape)
         return channels, height, width
 
     @property
@@ -95,13 +93,13 @@ class Images(Dataset):
         """Unit of a score: bits per dimension."""
         return "bits/dim"
 
-    def split(self, name: str) -> Tensor:
+    def split(self, name: str) -> Rows:
         """Return the images of the split called ``name``, uint8 (N, C, H, W).
 
         Raises:
             ValueError: If ``name`` is not "train", "valid" or "test".
         """
-        images: Tensor = getattr(self, check_split(self, name))
+        images: Rows = getattr(self, check_split(self, name))
         return images
 
     def labels(self, name: str) -> Tensor | None:
@@ -115,19 +113,20 @@ class Images(Dataset):
 
     def _check_images(self, split: str) -> None:
         owner, name = f"Images {self.name}", f"{split} images"
-        images = check_tensor(owner, name, self.split(split))
+        images = self.split(split)
+        check_rows(owner, name, images)
         if images.dtype != torch.uint8:
             raise TypeError(
                 f"{owner} expects {name} of uint8 pixel levels; got {images.dtype}. Pass the "
                 f"integers of the image file: models scale them themselves."
             )
 
-        if images.ndim != 4:
+        if len(images.shape) != 4:
             raise ValueError(
                 f"{owner} expects {name} of shape (N, C, H, W); got {tuple(images.shape)}. Grey "
                 f"images have C = 1."
             )
-        if images.numel() == 0:
+        if prod(images.shape) == 0:
             raise ValueError(
                 f"{owner} expects {name}, at least one; got an empty batch of shape "
                 f"{tuple(images.shape)}. Add images."
@@ -138,10 +137,11 @@ class Images(Dataset):
                 f"{tuple(images.shape[1:])}. Crop or resize them to one size."
             )
 
-        if (highest := int(images.max())) >= self.levels:
+        # A byte is always below 256, so that images in files need not be read.
+        if self.levels < 256 and (found := highest(images)) >= self.levels:
             raise ValueError(
                 f"{owner} expects {name} with pixels from 0 to {self.levels - 1} ({self.levels} "
-                f"levels); got {highest}. Correct the number of levels."
+                f"levels); got {found}. Correct the number of levels."
             )
 
     def _check_labels(self, split: str) -> None:

@@ -8,15 +8,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from pyro_exact.checks import check_number, check_path, check_size, printable
+from pyro_exact.checks import check_choice, check_number, check_path, check_size, printable
 from pyro_exact.data.binarize import Binarization
 from pyro_exact.data.binarize import binarize as to_bits
 from pyro_exact.data.bundled import bundled_table, digits, photos
 from pyro_exact.data.columns import Column, read_columns
 from pyro_exact.data.dataset import Dataset
 from pyro_exact.data.folder import folder
+from pyro_exact.data.hugging_face import hugging_face
+from pyro_exact.data.image_files import LARGEST_SIDE
+from pyro_exact.data.imagenet import IMAGENET, imagenet
+from pyro_exact.data.levels import with_levels
+from pyro_exact.data.npy import is_npy, npy
 from pyro_exact.data.npz import npz
-from pyro_exact.data.options import Options
+from pyro_exact.data.options import FITS, Fit, Options
 from pyro_exact.data.paper_tables import PAPER_TABLES, paper_table
 from pyro_exact.data.table_files import SUFFIXES, read_table, split_files
 from pyro_exact.data.vision import SOURCES, binarized_mnist, vision
@@ -30,11 +35,15 @@ READERS: dict[str, Callable[[Options], Dataset]] = {
     "photos": photos,
     "binarized_mnist": binarized_mnist,
     **{name: partial(vision, name) for name in SOURCES},
+    **{name: partial(imagenet, name) for name in IMAGENET},
     **{name: partial(bundled_table, name) for name in ("breast_cancer", "diabetes", "wine")},
     **{name: partial(paper_table, read, name) for name, read in PAPER_TABLES.items()},
 }
 
 _ALIASES = {"lsun": "lsun_bedroom"}
+_HUGGING_FACE = "hf:"
+
+FileReader = Callable[[Path, Options], Dataset]
 
 
 def load(
@@ -45,6 +54,9 @@ def load(
     seed: int = 0,
     columns: str | Path | Sequence[Column] | None = None,
     binarize: Binarization | None = None,
+    levels: int | None = None,
+    size: int | None = None,
+    fit: Fit = "crop",
 ) -> Dataset:
     """Load a data set.
 
@@ -60,6 +72,10 @@ def load(
             - ``mnist``, ``fashion_mnist``, ``cifar10``, ``svhn``, ``celeba``, ``lsun_bedroom`` (or
               ``lsun``), ``lsun_tower``, ``lsun_church_outdoor``: data sets that torchvision reads
               from ``root``;
+            - ``imagenet32_oord``, ``imagenet64_oord``: the PNG files of van den Oord et al. (2016)
+              in ``root``; ``imagenet32_chrabaszcz``, ``imagenet64_chrabaszcz``: the batches of
+              Chrabaszcz et al. (2017). These images differ, so bits per dimension of the two
+              versions must not be compared;
             - ``binarized_mnist``: the file ``binarized_mnist.npz`` in ``root`` or in the subfolder
               ``BinarizedMNIST``;
             - ``breast_cancer``, ``diabetes`` or ``wine``: tables that need no files; ``power``,
@@ -71,8 +87,12 @@ def load(
               ``valid``, of shape (N, C, H, W), (N, H, W) or, for vectors, (N, D); optionally
               ``train_labels``, ...; optionally ``levels``, which is required if it is neither 2 nor
               256;
+            - the path of an .npy file, or of a folder of .npy files, of images of uint8, or of rows
+              of any shape; these may be larger than memory;
             - the path of a folder of images, with or without subfolders ``train``, ``valid`` and
-              ``test``.
+              ``test``;
+            - ``hf:`` and the path of a folder to which the package `datasets` of Hugging Face saved
+              a data set.
 
             Names may be written in upper or lower case, with or without ``-`` and ``_``. They come
             before paths: for a folder called ``mnist``, use ``./mnist``.
@@ -87,9 +107,16 @@ def load(
             declared, or all columns of a `Table`.
         binarize: ``"threshold"`` or ``"sample"`` for images of bits; the default leaves the levels
             as they are. See `pyro_exact.data.binarize`.
+        levels: Levels of a pixel, if these should be fewer than the data have: 32 keeps the high 5
+            of 8 bits. They must divide the levels of the data.
+        size: Side in pixels to which files of a folder, or of Hugging Face, are brought; the
+            default takes images of the same size as they are.
+        fit: How an image gets this size: ``"crop"`` scales the shorter side and keeps the middle,
+            ``"pad"`` scales the longer side and adds black, ``"stretch"`` scales both sides.
 
     Raises:
         FileNotFoundError: If there are no such data.
+        ModuleNotFoundError: If a package that the reader needs is missing.
         TypeError: If an .npz file holds another type than uint8.
         ValueError: On an unknown name, no ``root`` when this is required, a fraction outside (0,
             1), or data that cannot be used; the message names the file. When data could be read in
@@ -106,13 +133,22 @@ def load(
     check_path("load", "name", name)
     place = None if root is None else check_path("load", "root", root)
 
-    known = known_name(name)
     complete = isinstance(columns, Sequence) and not isinstance(columns, str)
-    options = Options(place, download, fraction, seed, _declared(columns), complete)
-    if known is None:
-        found = _load_path(str(name), options)
-    else:
-        found = READERS[known](options)
+    options = Options(
+        place,
+        download,
+        fraction,
+        seed,
+        _declared(columns),
+        complete,
+        None if size is None else check_size("load", "size", size, 1, LARGEST_SIDE),
+        check_choice("load", "fit", fit, FITS),
+        None if levels is None else check_size("load", "levels", levels, 2, 256),
+    )
+
+    found = _read(str(name), options)
+    if options.levels is not None:
+        found = with_levels(found, options.levels)
     return found if binarize is None else to_bits(found, binarize, seed)
 
 
@@ -138,27 +174,69 @@ def _declared(columns: str | Path | Sequence[Column] | None) -> dict[str, Column
     return {column.name: column for column in columns}
 
 
-def _load_path(name: str, options: Options) -> Dataset:
-    """Load a table, an .npz file or a folder."""
-    path, shown = Path(name), printable(name)
-    fraction, seed = options.fraction, options.seed
-    is_folder = bool(name) and os.path.isdir(path)  # False where Path.is_dir would raise an error
-
-    if path.suffix.lower() in SUFFIXES or (is_folder and split_files(path)):
-        return read_table(path, options)
-    if path.suffix.lower() == ".npz":
-        return npz(path, printable(path.stem), options)
-    if is_folder:
-        return folder(path, fraction, seed)
-
-    if len(path.parts) > 1:
-        raise FileNotFoundError(
-            f"{shown}: load expects a table, an .npz file or a folder of images; got none of "
-            f"these. Correct it."
+def _read(name: str, options: Options) -> Dataset:
+    """Read a data set by name or by path."""
+    if options.size is not None and not takes_size(name):
+        raise ValueError(
+            f"load expects size for image files alone; got it for {printable(name)}. Leave size "
+            f"(--size) out."
         )
+
+    known = known_name(name)
+    if known is not None:
+        return READERS[known](options)
+    if name.startswith(_HUGGING_FACE):
+        return hugging_face(Path(name.removeprefix(_HUGGING_FACE)), options)
+
+    reader = _file_reader(name)
+    if reader is None:
+        raise _unknown(name)
+    return reader(Path(name), options)
+
+
+def takes_size(name: str) -> bool:
+    """Return whether the data of a name are image files, which `load` can bring to a size."""
+    if known_name(name) is not None:
+        return False
+    return name.startswith(_HUGGING_FACE) or _file_reader(name) is folder
+
+
+def _file_reader(name: str) -> FileReader | None:
+    """Return the reader of a file or a folder, by its kind."""
+    path = Path(name)
+    is_folder = name != "" and os.path.isdir(path)  # Path.is_dir may raise an error
+
+    if path.suffix.lower() == ".npy" or is_folder:
+        if is_npy(path):
+            return npy
+    if path.suffix.lower() in SUFFIXES or (is_folder and split_files(path)):
+        return read_table
+    if path.suffix.lower() == ".npz":
+        return _npz
+    return folder if is_folder else None
+
+
+def _npz(path: Path, options: Options) -> Dataset:
+    return npz(path, printable(path.stem), options)
+
+
+def _unknown(name: str) -> Exception:
+    """Return the error for a name that is neither a data set nor a path."""
+    shown, plain = printable(name), _plain(name)
+    if len(Path(name).parts) > 1:
+        return FileNotFoundError(
+            f"{shown}: load expects a table, an .npz or .npy file, or a folder of images; got none "
+            f"of these. Correct it."
+        )
+    if plain in ("imagenet", "imagenet32", "imagenet64"):
+        return ValueError(
+            f"load expects a version of ImageNet, because there are two of each size, whose bits "
+            f"per dimension must not be compared; got '{shown}'. Use one of {', '.join(IMAGENET)}."
+        )
+
     near = difflib.get_close_matches(name.lower(), READERS, n=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise ValueError(
+    return ValueError(
         f"load expects the name of a data set, a file or a folder; got '{shown}'.{hint} "
         f"The names are {', '.join(READERS)}."
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_exact.checks import check_batch, check_finite, check_size, check_tensor
+from pyro_exact.checks import check_batch, check_finite, check_size
+from pyro_exact.data.dataset import Rows
+from pyro_exact.data.views import check_rows
 
 
-def nearest(x: Tensor, images: Tensor, chunk: int = 4096) -> Tensor:
+def nearest(x: Tensor, images: Rows, chunk: int = 4096) -> Tensor:
     """Return the nearest image of a data set for each of some images.
 
     The distance is the sum of squared differences.
 
     Args:
         x: Pixel levels.
-        images: Pixel levels of the images to choose from.
+        images: Pixel levels of the images to choose from: a tensor, or rows in files.
         chunk: Images that are compared at once.
 
     Shape:
@@ -33,11 +35,27 @@ def nearest(x: Tensor, images: Tensor, chunk: int = 4096) -> Tensor:
         tensor([3, 4])
     """
     chunk = check_size("nearest", "chunk", chunk)
-    shape = check_tensor("nearest", "images", images).shape[1:]
-    for name, batch in (("images", images), ("x", x)):
-        check_batch("nearest", name, batch, shape)
-        check_finite("nearest", name, batch, "Leave those images out")
+    check_rows("nearest", "images", images)
+    shape = tuple(images.shape[1:])
+    if isinstance(images, Tensor):
+        check_batch("nearest", "images", images, shape)
+    check_batch("nearest", "x", x, shape)
+    check_finite("nearest", "x", x, "Leave those images out")
 
+    total = len(images)
     wanted = x.flatten(1).float()
-    distances = [torch.cdist(wanted, some.flatten(1).float()) for some in images.split(chunk)]
-    return images[torch.cat(distances, dim=1).argmin(dim=1)]
+    lowest = torch.full((len(x),), torch.inf)
+    chosen = torch.zeros(len(x), dtype=torch.int64)
+
+    for start in range(0, total, chunk):
+        end = min(start + chunk, total)
+        some = images[torch.arange(start, end)]
+        check_finite("nearest", "images", some, "Leave those images out")
+
+        distances = torch.cdist(wanted, some.flatten(1).float())
+        distance, index = distances.min(dim=1)
+
+        nearer = distance < lowest
+        lowest = torch.where(nearer, distance, lowest)
+        chosen = torch.where(nearer, start + index, chosen)
+    return images[chosen]

@@ -20,6 +20,7 @@ from pyro_exact.data.options import Options
 from pyro_exact.data.split import ALIASES, Split, assemble
 from pyro_exact.data.table import Table, make_table
 from pyro_exact.data.table_files import columns_of, hold_out_rows
+from pyro_exact.data.views import changed, highest
 
 Array = NDArray[np.generic]
 
@@ -96,12 +97,16 @@ def _vectors(images: Images) -> ArrayDataset:
     labels = {split: images.labels(split) for split in SPLITS}
     return ArrayDataset(
         images.name,
-        images.train.flatten(1),
-        images.valid.flatten(1),
-        images.test.flatten(1),
+        changed(images.train, _flat),
+        changed(images.valid, _flat),
+        changed(images.test, _flat),
         images.levels,
         labels_of={split: each for split, each in labels.items() if each is not None},
     )
+
+
+def _flat(images: Tensor) -> Tensor:
+    return images.flatten(1)
 
 
 def _is_table(arrays: Mapping[str, Array]) -> bool:
@@ -227,7 +232,7 @@ def _labels(array: Array, count: int, subject: str) -> Tensor:
 
 def _levels(levels: Array | None, splits: list[Split], path: Path) -> int:
     if levels is None:
-        return 2 if all(split.images.max() <= 1 for split in splits) else 256
+        return 2 if all(highest(split.images, 2) < 2 for split in splits) else 256
 
     integer = levels.dtype.kind in "iu" and levels.size == 1
     if not integer or not 2 <= levels.item() <= 256:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pyro_exact.data.columns import Column
+
+Fit = Literal["crop", "pad", "stretch"]
+FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,11 @@ class Options:
         seed: Seed of the choice of these images.
         columns: Declared columns of a table; see `Column`.
         complete: If true, the table has these columns alone, in this order.
+        size: Side in pixels to which image files are brought; `None` (the default) takes files of
+            the same size as they are.
+        fit: How a file gets this size: ``"crop"`` scales the shorter side and keeps the middle,
+            ``"pad"`` scales the longer side and adds black, ``"stretch"`` scales both sides.
+        levels: Levels that the caller asks for; readers use it for files of 16 bits alone.
     """
 
     root: Path | None
@@ -28,6 +37,9 @@ class Options:
     seed: int
     columns: Mapping[str, Column] = field(default_factory=dict)
     complete: bool = False
+    size: int | None = None
+    fit: Fit = "crop"
+    levels: int | None = None
 
     def need_root(self, name: str) -> Path:
         """Return the root; raise ValueError if there is none.

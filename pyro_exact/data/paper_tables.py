@@ -48,8 +48,8 @@ def paper_table(read: Callable[[Path], Splits], name: str, options: Options) -> 
 
 
 def power(root: Path) -> Splits:
-    """Read POWER: 6 columns of 9, with uniform noise as wide as the rounding of each column."""
-    data = _npy(root / "power" / "data.npy", "power", 9)
+    """Read POWER: 6 columns of 8, with uniform noise as wide as the rounding of each column."""
+    data = _npy(root / "power" / "data.npy", "power", 8)
     generator = np.random.RandomState(42)
     generator.shuffle(data)
     data = np.delete(data, (1, 3), axis=1)

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_exact.data.dataset import Rows
 from pyro_exact.data.images import Images
+from pyro_exact.data.options import Options
+from pyro_exact.data.shuffle import Shuffle, order_of
+from pyro_exact.data.views import selected
 
 ALIASES = {"val": "valid", "validation": "valid"}  # other common names of a split
 
@@ -25,7 +29,7 @@ class Split:
         - labels: (N,).
     """
 
-    images: Tensor
+    images: Rows
     labels: Tensor | None = None
 
     def hold_out(
@@ -49,11 +53,27 @@ class Split:
             )
 
         held = min(max(round(fraction * total), 1), total - 1)
-        order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-        return self._take(order[held:]), self._take(order[:held])
+        order = order_of(total, torch.Generator().manual_seed(seed), seed)
+        return self._take(order, held, total - held), self._take(order, 0, held)
 
-    def _take(self, index: Tensor) -> Split:
-        return Split(self.images[index], None if self.labels is None else self.labels[index])
+    def _take(self, order: Tensor | Shuffle, start: int, count: int) -> Split:
+        images = selected(self.images, order, start, count)
+        if self.labels is None:
+            return Split(images)
+        return Split(images, self.labels[order[torch.arange(start, start + count)]])
+
+
+def held_out_splits(split: Split, test_fraction: float, options: Options) -> dict[str, Split]:
+    """Return three splits of data that come without splits.
+
+    Args:
+        split: All images.
+        test_fraction: Fraction of the images that becomes test, whatever the seed.
+        options: The fraction of all images that becomes valid, and the seed of this choice.
+    """
+    rest, test = split.hold_out(test_fraction, seed=0)
+    train, valid = rest.hold_out(options.fraction / (1 - test_fraction), options.seed)
+    return {"train": train, "valid": valid, "test": test}
 
 
 def assemble(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.error import URLError
 
 import torch
-from torch import Tensor
 
 from pyro_exact.checks import printable
 from pyro_exact.data.dataset import Dataset
@@ -17,10 +17,9 @@ from pyro_exact.data.images import Images
 from pyro_exact.data.npz import npz
 from pyro_exact.data.options import Options
 from pyro_exact.data.split import Split, assemble
+from pyro_exact.data.vision_rows import SIZE, central_crop, decoded, random_crop
 
-CELEBA_CROP = 148
-LSUN_SHORT_SIDE = 96
-SIZE = 64
+SHAPE = (3, SIZE, SIZE)
 
 
 class Parts(NamedTuple):
@@ -49,12 +48,13 @@ def vision(name: str, options: Options) -> Images:
     - mnist, fashion_mnist: 28x28 grey. cifar10, svhn (without the "extra" images): 32x32 RGB. All
       have labels.
     - celeba: the aligned images, their central 148x148 pixels resized to 64x64, as in Dinh et al.
-      (2017), with a validation split. This needs 2.5 GB of memory.
-    - lsun_bedroom (or lsun), lsun_tower, lsun_church_outdoor: shorter side resized to 96, then the
-      central 64x64 pixels; Dinh et al. (2017) use random crops instead. Test is LSUN's "val", which
-      has 300 images. This needs the package lmdb, and memory for all images (12 kB each: 37 GB for
-      the bedrooms, twice that while the validation split is held out). torchvision leaves an index
-      named ``_cache_...`` in the current directory.
+      (2017), with a validation split.
+    - lsun_bedroom (or lsun), lsun_tower, lsun_church_outdoor: shorter side resized to 96, then
+      64x64 pixels at a random place, as in Dinh et al. (2017), who draw this place anew each time;
+      here it is drawn once for each image. Test is LSUN's "val", which has 300 images. This needs
+      the package lmdb. torchvision leaves an index named ``_cache_...`` in the current directory.
+
+    CelebA and LSUN are decoded batch by batch, by worker processes, if they take more than 1 GB.
 
     Args:
         name: The data set, a key of `SOURCES`.
@@ -162,14 +162,11 @@ def _svhn(root: Path, download: bool) -> Parts:
 
 
 def _celeba(root: Path, download: bool) -> Parts:
-    from torchvision import transforms
     from torchvision.datasets import CelebA
 
-    crop, resize = transforms.CenterCrop(CELEBA_CROP), transforms.Resize((SIZE, SIZE))
-    transform = transforms.Compose([crop, resize, transforms.PILToTensor()])
-
     def split(name: str) -> Split:
-        return Split(_stack(CelebA(root, split=name, transform=transform, download=download)))
+        read = partial(CelebA, root, split=name, download=download)
+        return Split(decoded(read, central_crop, SHAPE))
 
     return Parts(train=split("train"), valid=split("valid"), test=split("test"))
 
@@ -178,15 +175,11 @@ def _lsun(category: str) -> Source:
     def read(root: Path, download: bool) -> Parts:
         _check_lsun(root, category)
 
-        from torchvision import transforms
         from torchvision.datasets import LSUN
 
-        resize, crop = transforms.Resize(LSUN_SHORT_SIDE), transforms.CenterCrop(SIZE)
-        transform = transforms.Compose([resize, crop, transforms.PILToTensor()])
-
         def split(name: str) -> Split:
-            classes = [f"{category}_{name}"]
-            return Split(_stack(LSUN(str(root), classes=classes, transform=transform)))
+            read = partial(LSUN, str(root), classes=[f"{category}_{name}"])
+            return Split(decoded(read, random_crop, SHAPE))
 
         return Parts(train=split("train"), test=split("val"))
 
@@ -204,19 +197,6 @@ def _check_lsun(root: Path, category: str) -> None:
             )
     if find_spec("lmdb") is None:
         raise ModuleNotFoundError("lsun expects the package lmdb; got none. Run pip install lmdb.")
-
-
-class _Pairs(Sized, Protocol):
-    def __getitem__(self, index: int) -> tuple[Tensor, object]: ...
-
-
-def _stack(dataset: _Pairs) -> Tensor:
-    """Return the images of (image, target) pairs, uint8 (N, 3, 64, 64)."""
-    # Allocated first: a list of all images would need twice the memory.
-    images = torch.empty(len(dataset), 3, SIZE, SIZE, dtype=torch.uint8)
-    for index in range(len(dataset)):
-        images[index] = dataset[index][0]
-    return images
 
 
 SOURCES = {

@@ -171,12 +171,7 @@ def _units(diagnosis: Diagnosis, axis: Axes) -> None:
     axis.legend()
 
 
-def _images(
-    images: Tensor,
-    levels: int,
-    title: str,
-    axis: Axes,
-) -> int:
+def _images(images: Tensor, levels: int, title: str, axis: Axes) -> int:
     """Draw images, not vectors, and return the longer side of the grid in pixels."""
     axis.axis("off")
     if images.dim() != 4:

@@ -147,12 +147,7 @@ def _copy(bijection: Bijection, dtype: torch.dtype) -> Bijection:
     return copied
 
 
-def _layer(
-    index: int,
-    call: Call,
-    precise: Call,
-    seed: int,
-) -> LayerReport:
+def _layer(index: int, call: Call, precise: Call, seed: int) -> LayerReport:
     """Return the report on a layer using evaluations in float32 and in float64."""
     jacobian = None if call.container else _stretch(precise, seed)
     ranges = call.log_scales

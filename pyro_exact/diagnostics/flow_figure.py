@@ -27,11 +27,7 @@ ADVICE = 3  # lines of advice at the top of the page
 LEAST_ERROR = 1e-9  # drawn for an inverse without any error
 
 
-def save_flow_page(
-    report: FlowReport,
-    path: str | Path,
-    title: str = "",
-) -> None:
+def save_flow_page(report: FlowReport, path: str | Path, title: str = "") -> None:
     """Save the figures of a report on a flow as a PNG file.
 
     Args:
@@ -105,12 +101,7 @@ def _limits(report: FlowReport, axis: Axes) -> None:
         axis.legend()
 
 
-def _positive(
-    report: FlowReport,
-    name: str,
-    large: float,
-    axis: Axes,
-) -> None:
+def _positive(report: FlowReport, name: str, large: float, axis: Axes) -> None:
     """Draw a positive quantity of each layer on a logarithmic scale."""
 
     def value(layer: LayerReport) -> float | None:

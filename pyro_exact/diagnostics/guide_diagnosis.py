@@ -110,11 +110,7 @@ def _check_model(model: object) -> None:
         )
 
 
-def _check_data(
-    model: GenerativeModel,
-    data: Tensor,
-    samples: int,
-) -> None:
+def _check_data(model: GenerativeModel, data: Tensor, samples: int) -> None:
     """Raise an error if there are too few data or samples, or data that the model cannot score."""
     if check_tensor("diagnose", "data", data).dim() == 0:
         raise ValueError(

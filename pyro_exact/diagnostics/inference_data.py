@@ -57,11 +57,7 @@ def inference_data(diagnosis: Diagnosis) -> Any:
     return arviz.from_dict(**groups, coords=coords, dims=dims)
 
 
-def plot_ppc(
-    data: Any,
-    name: str,
-    axis: Axes,
-) -> None:
+def plot_ppc(data: Any, name: str, axis: Axes) -> None:
     """Draw the distribution of a summary over the data, and over draws of the model.
 
     Args:
@@ -121,11 +117,7 @@ def _of_data(diagnosis: Diagnosis) -> tuple[Groups, Dims]:
     return groups, dims
 
 
-def _add_levels(
-    diagnosis: Diagnosis,
-    groups: Groups,
-    dims: Dims,
-) -> None:
+def _add_levels(diagnosis: Diagnosis, groups: Groups, dims: Dims) -> None:
     """Add the draws, the divergences and the activities of each latent."""
     for name, level in diagnosis.levels.items():
         unit = [f"{name}_dim_{i}" for i in range(level.activity.dim())]

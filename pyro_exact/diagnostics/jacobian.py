@@ -73,11 +73,7 @@ def stretch(
     )
 
 
-def _jacobian(
-    layer: Bijection,
-    x: Tensor,
-    context: Tensor | None,
-) -> Tensor:
+def _jacobian(layer: Bijection, x: Tensor, context: Tensor | None) -> Tensor:
     """Return the Jacobian at each input, (N, D, D), row by row."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -91,12 +87,7 @@ def _jacobian(
     return torch.stack(rows, dim=1)
 
 
-def _log_norm(
-    layer: Bijection,
-    x: Tensor,
-    context: Tensor | None,
-    seed: int,
-) -> Tensor:
+def _log_norm(layer: Bijection, x: Tensor, context: Tensor | None, seed: int) -> Tensor:
     """Return the log of the largest singular value at each input, via power iteration."""
 
     def value(x: Tensor) -> Tensor:

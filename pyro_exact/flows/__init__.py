@@ -9,6 +9,7 @@ from pyro_exact.flows.flow_pp import flow_pp
 from pyro_exact.flows.flow_pp_dequantizer import flow_pp_dequantizer
 from pyro_exact.flows.gaussianization import gaussianization
 from pyro_exact.flows.glow import glow
+from pyro_exact.flows.idf import idf
 from pyro_exact.flows.neural_autoregressive import bernstein, bnaf, naf, sos, umnn
 from pyro_exact.flows.nice import image_nice, nice
 from pyro_exact.flows.planar import planar
@@ -31,6 +32,7 @@ __all__ = [
     "gaussianization",
     "glow",
     "iaf",
+    "idf",
     "image_nice",
     "image_real_nvp",
     "image_spline_coupling",

@@ -2,6 +2,7 @@
 
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.categorical import CategoricalLikelihood
+from pyro_exact.likelihoods.circular_logistic_mixture import CircularLogisticMixture
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.gaussian import GaussianLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
@@ -11,6 +12,7 @@ __all__ = [
     "LIKELIHOODS",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
+    "CircularLogisticMixture",
     "DiscretizedLogisticMixture",
     "GaussianLikelihood",
     "Likelihood",

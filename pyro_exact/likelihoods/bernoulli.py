@@ -27,18 +27,10 @@ class BernoulliLikelihood(Likelihood):
     support = constraints.boolean
     values = "values 0 and 1"
 
-    def log_prob(
-        self,
-        theta: Tensor,
-        x: Tensor,
-    ) -> Tensor:
+    def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
         return -F.binary_cross_entropy_with_logits(theta.squeeze(-1), x, reduction="none")
 
-    def draw(
-        self,
-        theta: Tensor,
-        noise: Tensor,
-    ) -> Tensor:
+    def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
         probability = theta.sigmoid()
         drawn = (noise < probability).to(noise.dtype)
         return drawn.add(probability, alpha=0).squeeze(-1)  # NaN stays NaN

@@ -74,6 +74,13 @@ class CategoricalLikelihood(Likelihood):
         drawn = below.sum(-1).to(noise.dtype)
         return drawn.add(total.squeeze(-1), alpha=0)  # NaN stays NaN
 
+    def level_probs(
+        self,
+        theta: Tensor,
+        earlier: Tensor,
+    ) -> Tensor:
+        return theta.softmax(-1)
+
     def marginal(self, x: Tensor) -> Tensor:
         # log of (count + 1/2) / (n + L/2), which is finite for a level that never occurs
         counts = torch.stack([(x == level).sum(0) for level in range(self.levels)], dim=-1)

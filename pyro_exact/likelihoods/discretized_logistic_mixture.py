@@ -14,6 +14,7 @@ from pyro_exact.ops.logistic_mixture import (
     LEAST_LOG_SCALE,
     MOST_LOG_SCALE,
     MixtureSizes,
+    log_interval,
     logistic_mixture,
 )
 
@@ -122,6 +123,70 @@ class DiscretizedLogisticMixture(Likelihood):
             level = ((value + 1) * half + 0.5).floor().clamp(0, self.levels - 1)
             drawn.append(level)
         return torch.stack(drawn, dim=-1).add(cumulative[..., -1:], alpha=0)  # NaN stays NaN
+
+    def level_probs(
+        self,
+        theta: Tensor,
+        earlier: Tensor,
+    ) -> Tensor:
+        c = earlier.shape[-1]
+        _, means, log_scales, slopes = self._by_component(theta)
+        v = earlier.to(theta.dtype) * (2 / (self.levels - 1)) - 1
+
+        # mean_c = mu_c + sum_{b < c} tanh(alpha_cb) v_b
+        first = c * (c - 1) // 2
+        slope = slopes[..., first : first + c, :].tanh()
+        mean = means[..., c, :] + (slope * v.unsqueeze(-1)).sum(-2)
+        by_level = self._interval_probs(mean, log_scales[..., c, :])
+
+        # p(x_c | x_<c) = sum_k p(k | x_<c) p_k(x_c | x_<c), with the posterior of the component
+        weight = self._posterior(theta, earlier).unsqueeze(-1)
+        return (by_level @ weight).squeeze(-1)
+
+    def _posterior(
+        self,
+        theta: Tensor,
+        earlier: Tensor,
+    ) -> Tensor:
+        """Return the probability of each component given the earlier channels, (*sites, K)."""
+        logits, means, log_scales, slopes = self._by_component(theta)
+        log_weight = logits[..., 0, :].log_softmax(-1)
+        half = (self.levels - 1) / 2
+
+        for c in range(earlier.shape[-1]):
+            mean = means[..., c, :]
+            for b in range(c):
+                slope = slopes[..., c * (c - 1) // 2 + b, :].tanh()
+                mean = mean + slope * (earlier[..., b : b + 1] / half - 1)
+
+            level = earlier[..., c : c + 1]
+            log_weight = log_weight + log_interval(mean, log_scales[..., c, :], level, self.levels)
+        return log_weight.softmax(-1)
+
+    def _interval_probs(
+        self,
+        mean: Tensor,
+        log_scale: Tensor,
+    ) -> Tensor:
+        """Return the probability of every level under each logistic, (*sites, L, K)."""
+        half = (self.levels - 1) / 2
+        rate = (-log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)).exp() / half
+
+        # The ends between two levels, (*sites, L - 1, K).
+        ends = torch.arange(self.levels - 1, dtype=mean.dtype, device=mean.device) + 0.5
+        p = (ends.unsqueeze(-1) - ((mean + 1) * half).unsqueeze(-2)) * rate.unsqueeze(-2)
+        below, above = p.sigmoid(), p.neg().sigmoid_()
+
+        # sigmoid(p) - sigmoid(q) = sigmoid(p) sigmoid(-q) (1 - e^{q - p})
+        width = -torch.expm1(-rate).unsqueeze(-2)
+        inner = below[..., 1:, :] * above[..., :-1, :] * width
+        return torch.cat((below[..., :1, :], inner, above[..., -1:, :]), dim=-2)
+
+    def _by_component(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """Return logits, means, log-scales and slopes, (*sites, count, K) each."""
+        by_component = theta.unflatten(-1, (-1, self.components))
+        counts = [size // self.components for size in self.sizes.parts]
+        return by_component.split(counts, dim=-2)
 
     def marginal(self, x: Tensor) -> Tensor:
         """Return components at quantiles of the data, all with the same scale, without slopes."""

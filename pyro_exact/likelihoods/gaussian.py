@@ -48,21 +48,13 @@ class GaussianLikelihood(Likelihood):
         self.num_noise = channels or 1
         self.num_params = 2 * self.num_noise
 
-    def log_prob(
-        self,
-        theta: Tensor,
-        x: Tensor,
-    ) -> Tensor:
+    def log_prob(self, theta: Tensor, x: Tensor) -> Tensor:
         mean, log_std = self._split(theta)
         error = (self._elements(x) - mean) * (-log_std).exp()
         log_p = -0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)
         return log_p.sum(-1)
 
-    def draw(
-        self,
-        theta: Tensor,
-        noise: Tensor,
-    ) -> Tensor:
+    def draw(self, theta: Tensor, noise: Tensor) -> Tensor:
         mean, log_std = self._split(theta)
         inside = noise.clamp_min(torch.finfo(noise.dtype).eps / 4)  # 0 would give minus infinity
         x = mean + log_std.exp() * torch.special.ndtri(inside)

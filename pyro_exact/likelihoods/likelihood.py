@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
@@ -58,6 +59,44 @@ class Likelihood(ABC):
         NaN in theta must become NaN in the value, so that samplers can report it.
         """
 
+    def level_probs(
+        self,
+        theta: Tensor,
+        earlier: Tensor,
+    ) -> Tensor:
+        r"""Return the probability of each level of the next channel, given earlier channels.
+
+        Use these tables to code or enumerate values. By the chain rule, the product of the tables
+        at the values of all channels is the probability of a site. A site that is a single element
+        has one table, for which `log_prob` scores all levels; a likelihood of whole pixels must
+        define this method.
+
+        Args:
+            theta: (\*sites, num_params).
+            earlier: The values of the earlier channels, (\*sites, c) with c from 0 to C - 1.
+
+        Returns:
+            Probabilities, (\*sites, levels).
+
+        Raises:
+            ValueError: If the elements of a site are real.
+        """
+        name = type(self).__name__
+        if self.levels is None:
+            raise ValueError(
+                f"{name} expects elements with levels for a table of probabilities; got real "
+                "elements. Use a likelihood with levels."
+            )
+        if self.site_shape:
+            raise NotImplementedError(
+                f"{name} expects a method level_probs, because a site has {self.site_shape[0]} "
+                "channels; got none. Define it."
+            )
+
+        levels = torch.arange(self.levels, dtype=theta.dtype, device=theta.device)
+        by_level = theta.unsqueeze(-2).expand(*theta.shape[:-1], self.levels, -1)
+        return self.log_prob(by_level, levels.expand(by_level.shape[:-1])).exp()
+
     @abstractmethod
     def marginal(self, x: Tensor) -> Tensor:
         r"""Return the parameters of independent sites that fit data best."""
@@ -79,7 +118,8 @@ class Likelihood(ABC):
         name = type(self).__name__
         possible = self.support.check(check_numbers(name, "values", x)) & x.isfinite()
 
-        bad = x[~possible if where is None else where & ~possible]
+        wrong = ~possible if where is None else where & ~possible
+        bad = x.expand(wrong.shape)[wrong]
         if len(bad):
             raise ValueError(
                 f"{name} expects {self.values}; got {bad[0].item():g}, and {len(bad)} of "

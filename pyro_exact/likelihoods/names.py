@@ -8,6 +8,7 @@ from typing import Any
 
 from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_exact.likelihoods.categorical import CategoricalLikelihood
+from pyro_exact.likelihoods.circular_logistic_mixture import CircularLogisticMixture
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.gaussian import GaussianLikelihood
 from pyro_exact.likelihoods.likelihood import Likelihood
@@ -18,6 +19,7 @@ AnyLikelihood = Likelihood | str | Mapping[str, Any]  # a likelihood, its name, 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": BernoulliLikelihood,
     "categorical": CategoricalLikelihood,
+    "circular_logistic_mixture": CircularLogisticMixture,
     "discretized_logistic_mixture": DiscretizedLogisticMixture,
     "gaussian": GaussianLikelihood,
 }

@@ -1,5 +1,6 @@
 """Generative models as Pyro model/guide pairs, and the builders of variational autoencoders."""
 
+from pyro_exact.models.conv_draw import ConvDRAW
 from pyro_exact.models.conv_vae import conv_vae
 from pyro_exact.models.dense_vae import dense_vae
 from pyro_exact.models.density import Density
@@ -11,10 +12,12 @@ from pyro_exact.models.mixed import Mixed
 from pyro_exact.models.order_agnostic import OrderAgnostic
 from pyro_exact.models.pair import Pair
 from pyro_exact.models.pixel_vae import pixel_vae
+from pyro_exact.models.repredicting_multi_scale import RepredictingMultiScale
 from pyro_exact.models.vae import VAE
 
 __all__ = [
     "VAE",
+    "ConvDRAW",
     "Density",
     "Dequantized",
     "GenerativeModel",
@@ -22,6 +25,7 @@ __all__ = [
     "Mixed",
     "OrderAgnostic",
     "Pair",
+    "RepredictingMultiScale",
     "ResNetVAE",
     "conv_vae",
     "dense_vae",

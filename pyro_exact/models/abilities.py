@@ -1,4 +1,4 @@
-"""What only some models can do: the methods that commands and diagnostics call."""
+"""Methods that only some models have, which commands and diagnostics call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyro_exact.models.noise_map import NoiseMap
 
 
 class Abilities(ABC):
-    """Methods that only some models have. Define those that make sense for a model of your own.
+    """Methods that only some models have. Define the methods that fit your model.
 
     The commands and the diagnostics call these methods, so that a model works in every command
     whose methods it defines. By default a method raises an error that says which models have it.
@@ -19,6 +19,11 @@ class Abilities(ABC):
     @abstractmethod
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` data without gradient, using ``temperature`` to scale the base noise."""
+
+    @property
+    def sums_out_missing(self) -> bool:
+        """True if a missing element of the data may be NaN; `log_weight` then sums it out."""
+        return False
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the noise or the latent of each datum.
@@ -60,8 +65,21 @@ class Abilities(ABC):
         raise self._cannot("complete", "an autoregressive or an order-agnostic model")
 
     def sample_with_progress(self, n: int, temperature: float | None = None) -> Tensor:
-        """Draw as `sample` does, with a progress bar if the model has one."""
+        """Draw as `sample` does, with a progress bar if there is any."""
         return self.sample(n, temperature)
+
+    def sample_steps(self, n: int, steps: int, temperature: float | None = None) -> Tensor:
+        """Draw as `sample` does, with the latents of the first ``steps`` steps alone.
+
+        Args:
+            n: How many data to draw.
+            steps: Steps whose latents are drawn; all later latents are the means of their priors.
+            temperature: As for `sample`.
+
+        Raises:
+            ValueError: If the model does not draw step by step.
+        """
+        raise self._cannot("sample_steps", "a ConvDRAW, which draws an image step by step")
 
     def noise_map(self, x: Tensor, condition: Tensor | None = None) -> NoiseMap | None:
         """Return the bijection to noise of a flow, with the input; `None` for any other model.

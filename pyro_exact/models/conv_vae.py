@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from pyro_exact.distributions.flow import StandardNormal
+from pyro_exact.likelihoods.names import AnyLikelihood
 from pyro_exact.models.vae import VAE
-from pyro_exact.models.vae_parts import FlowName, LikelihoodName, pixel_likelihood, posterior
+from pyro_exact.models.vae_parts import FlowName, pixel_likelihood, posterior
 from pyro_exact.nn.gated_convolution import GatedConvDecoder, GatedConvEncoder
 
 
@@ -20,7 +21,7 @@ def conv_vae(
     flow_layers: int = 4,
     flow_width: int = 320,
     flow_rank: int = 32,
-    likelihood: LikelihoodName | None = None,
+    likelihood: AnyLikelihood | None = None,
 ) -> VAE:
     """Build a `VAE` with gated convolutional networks. Use it for images.
 

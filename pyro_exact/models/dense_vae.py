@@ -7,8 +7,9 @@ from math import prod
 
 from pyro_exact.checks import check_size, check_sizes
 from pyro_exact.distributions.flow import StandardNormal
+from pyro_exact.likelihoods.names import AnyLikelihood
 from pyro_exact.models.vae import VAE
-from pyro_exact.models.vae_parts import FlowName, LikelihoodName, pixel_likelihood, posterior
+from pyro_exact.models.vae_parts import FlowName, pixel_likelihood, posterior
 from pyro_exact.nn.dense import DenseDecoder, DenseEncoder
 
 
@@ -21,7 +22,7 @@ def dense_vae(
     flow_layers: int = 4,
     flow_width: int = 320,
     flow_rank: int = 32,
-    likelihood: LikelihoodName | None = None,
+    likelihood: AnyLikelihood | None = None,
 ) -> VAE:
     """Build a `VAE` with dense networks, which should be used for small images.
 
@@ -36,9 +37,9 @@ def dense_vae(
         flow_layers: Layers of the flow.
         flow_width: Width of the hidden layers, used by "iaf", "coupling" and "spline".
         flow_rank: Hidden units of each layer, used by "sylvester".
-        likelihood: ``"bernoulli"`` for bits, ``"categorical"`` for a logit of each level,
-            ``"logistic"`` for discretised logistics; `None` for bits with two levels, and logistics
-            with more.
+        likelihood: Distribution of a site, as an object, by name, or as settings with a name, for
+            example ``"categorical"`` or ``{"name": "discretized_logistic_mixture", "components":
+            5}``. The default is Bernoulli for two levels, and a discretised logistic with more.
 
     Raises:
         ValueError: If a size is out of range, or the likelihood does not fit the levels.

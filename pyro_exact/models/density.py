@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.checks import check_event, check_finite, check_floating, check_size
+from pyro_exact.distributions.discrete_flow import DiscreteFlow
 from pyro_exact.distributions.flow import Flow
 from pyro_exact.distributions.mixture import Mixture
 from pyro_exact.models.classes import one_hot
@@ -118,6 +119,8 @@ class Density(GenerativeModel):
         super().check(x)
         if isinstance(self.distribution, Autoregressive):
             self.distribution.check_value(x)
+        elif isinstance(self.distribution, DiscreteFlow):
+            self.distribution.forward().check_value(x)
         elif isinstance(self.distribution, Flow):
             check_floating("Density", "x", x)
 
@@ -125,6 +128,8 @@ class Density(GenerativeModel):
         super().initialize(x)
         if isinstance(self.distribution, Autoregressive):
             self.net.initialize(x)
+        elif isinstance(self.distribution, DiscreteFlow):
+            self.distribution.initialize(x)
         elif isinstance(self.distribution, Flow):
             initialize_flow(self.distribution, self._cast(x), "Density", self._context)
         elif isinstance(self.distribution, Mixture):
@@ -219,7 +224,10 @@ class Density(GenerativeModel):
 
     def _cast(self, x: Tensor) -> Tensor:
         """Return continuous data in the precision of the weights, and discrete data as they are."""
-        if isinstance(self.distribution, Autoregressive) or not x.is_floating_point():
+        if (
+            isinstance(self.distribution, Autoregressive | DiscreteFlow)
+            or not x.is_floating_point()
+        ):
             return x
         return cast_to(x, weight_of(self))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from pyro_exact.autoregressive.distribution import Autoregressive
 from pyro_exact.autoregressive.order_agnostic.completion import Completion
 from pyro_exact.autoregressive.order_agnostic.net import OrderAgnosticNet
+from pyro_exact.checks import check_tensor
 from pyro_exact.distributions.subset import Subset
 from pyro_exact.models.generative_model import GenerativeModel, checked_count, refuse_temperature
 from pyro_exact.nn.precision import cast, weight_of
@@ -27,6 +28,8 @@ class OrderAgnostic(GenerativeModel):
     this term cancels in the ELBO; a factor scores the remaining elements. In evaluation mode there
     is no latent, and the likelihood is that of the ensemble of orders, which is above the mean
     (Jensen).
+
+    Data may have missing values, as NaN: these are summed out, in training and in a score.
 
     Args:
         net: An order-agnostic network, for example `pyro_exact.autoregressive.DeepNADE`.
@@ -61,12 +64,24 @@ class OrderAgnostic(GenerativeModel):
     def exact(self) -> bool:
         return True
 
+    @property
+    def sums_out_missing(self) -> bool:
+        return True
+
     def generate(self, x: Tensor | None = None) -> Tensor:
-        if x is None or not self.training:
+        if x is not None and self.training:
+            pyro.factor("x", self.estimate(x, self._known()))
+            return x
+
+        missing = None if x is None else missing_values(x)
+        if x is None or missing is None:
             sample: Tensor = pyro.sample("x", Autoregressive(self.net), obs=x)
             return sample
 
-        pyro.factor("x", self.estimate(x, self._known()))
+        filled = x.masked_fill(missing, 0)
+        nothing = torch.zeros_like(missing)
+        rest = self.net.condition_on(filled, nothing, wanted=~missing)
+        pyro.sample("x", rest, obs=filled)
         return x
 
     def infer(self, x: Tensor) -> None:
@@ -75,24 +90,29 @@ class OrderAgnostic(GenerativeModel):
 
     def estimate(self, x: Tensor, known: Tensor) -> Tensor:
         r"""Return D / (D - d) times the log-probability of the unknown given the known elements."""
-        x = cast(x, weight_of(self.net)).expand(known.shape)
+        missing = missing_values(x)
+        observed = torch.ones_like(x, dtype=torch.bool) if missing is None else ~missing
+        x = cast(x.masked_fill(~observed, 0), weight_of(self.net)).expand(known.shape)
         unknown = (~known).to(x.dtype)
         event = list(range(-len(self.net.event_shape), 0))
 
-        theta = self.net.conditionals(x, known)
-        log_p = self.net.likelihood.log_prob(theta, x) * unknown
+        # Missing elements are in no condition and have no score: this is the same mean over the
+        # orders of log p(x) of the observed elements.
+        theta = self.net.conditionals(x, known & observed)
+        log_p = self.net.likelihood.log_prob(theta, x) * unknown * observed
 
         # D / (D - d), where d elements are known
         weight = self.net.sites / unknown.sum(event)
         return log_p.sum(event) * weight
 
     def check(self, x: Tensor) -> None:
-        super().check(x)
-        Autoregressive(self.net).check_value(x)
+        missing = missing_values(check_tensor("OrderAgnostic", "x", x))
+        super().check(x if missing is None else x.masked_fill(missing, 0))
+        Autoregressive(self.net).check_value(x, None if missing is None else ~missing)
 
     def initialize(self, x: Tensor) -> None:
         super().initialize(x)
-        self.net.initialize(x)
+        self.net.initialize(_completed(x))
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float | None = None, progress: bool = False) -> Tensor:
@@ -128,3 +148,22 @@ class OrderAgnostic(GenerativeModel):
         device = next(self.net.parameters()).device
         known: Tensor = pyro.sample("known", Subset(self.net.event_shape, device))
         return known
+
+
+def missing_values(x: Tensor) -> Tensor | None:
+    """Return a mask of the missing values of a batch, which are NaN; `None` if there are none."""
+    missing = x.isnan()
+    return missing if bool(missing.any()) else None
+
+
+def _completed(x: Tensor) -> Tensor:
+    """Return a batch in which observed values of the same element replace the missing values."""
+    if missing_values(x) is None:
+        return x
+
+    columns = x.flatten(1).clone()
+    for column in columns.T:
+        missing = column.isnan()
+        seen = column[~missing] if not bool(missing.all()) else torch.zeros_like(column)
+        column[missing] = seen[torch.arange(int(missing.sum()), device=x.device) % len(seen)]
+    return columns.view_as(x)

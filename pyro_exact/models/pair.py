@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,10 +16,12 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
+from pyro_exact.checks import check_batch
 from pyro_exact.models.generative_model import GenerativeModel, checked_count, refuse_temperature
 
-# A model or a guide in the form that `SVI` takes: it is called with a batch.
-Statements = Callable[[Tensor], object]
+# A model or a guide in the form that `SVI` takes: it is called with a batch, and with the contexts
+# of its rows if the pair has a context.
+Statements = Callable[..., object]
 
 
 class Pair(GenerativeModel):
@@ -46,6 +49,8 @@ class Pair(GenerativeModel):
         model: The joint distribution: observes the batch.
         guide: The approximate posterior.
         plate: Name of the plate of the data (default ``"data"``).
+        context_dim: Optional size of a context vector of each row, for regression. Model and guide
+            are then called with the batch and the contexts, and the data set must have contexts.
 
     Example:
         >>> def model(x):
@@ -58,7 +63,13 @@ class Pair(GenerativeModel):
         ['parameters_of_store.location']
     """
 
-    def __init__(self, model: Statements, guide: Statements, plate: str = "data") -> None:
+    def __init__(
+        self,
+        model: Statements,
+        guide: Statements,
+        plate: str = "data",
+        context_dim: int | None = None,
+    ) -> None:
         super().__init__()
         for name, function in (("model", model), ("guide", guide)):
             if not callable(function):
@@ -71,11 +82,33 @@ class Pair(GenerativeModel):
         self.plate = plate
         self.parameters_of_store = nn.ParameterDict()
         self.modules_of_store = nn.ModuleDict()
-        self._shape: torch.Size | None = None
+        self._context_dim = context_dim
+        self._context: tuple[Tensor, ...] = ()  # the contexts of the rows, of a conditioned pair
+        self._shapes: list[torch.Size] = []  # of a row, once known; shared by conditioned pairs
 
     @property
     def event_shape(self) -> torch.Size | None:
-        return self._shape
+        return self._shapes[0] if self._shapes else None
+
+    @property
+    def context_dim(self) -> int | None:
+        return None if self._context else self._context_dim
+
+    def condition(self, label: Tensor) -> Pair:
+        """Return the pair given the context of each row, (N, context_dim), sharing parameters.
+
+        Raises:
+            ValueError: If the pair has no context, or a context of another size.
+        """
+        if self.context_dim is None:
+            raise ValueError(
+                "This Pair expects no context; got one. Build it with context_dim, or leave it out."
+            )
+        check_batch("Pair", "the context", label, (self.context_dim,))
+
+        conditioned = copy.copy(self)
+        conditioned._context = (label,)
+        return conditioned
 
     def generate(self, x: Tensor | None = None) -> Tensor:
         raise NotImplementedError("A Pair has a plate of its own. Call its `model` with a batch.")
@@ -86,12 +119,12 @@ class Pair(GenerativeModel):
     def model(self, x: Tensor) -> Any:
         """Call the model with the parameters of this pair."""
         with _Parameters(self.parameters_of_store):
-            return self.joint(x)
+            return self.joint(x, *self._context)
 
     def guide(self, x: Tensor) -> Any:
         """Call the guide with the parameters of this pair."""
         with _Parameters(self.parameters_of_store):
-            return self.posterior(x)
+            return self.posterior(x, *self._context)
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
@@ -116,11 +149,11 @@ class Pair(GenerativeModel):
                 self.parameters_of_store[_key(name)] = parameter
                 # `pyro.param` outside the pair returns the trained value, too.
                 pyro.get_param_store()._params[name] = parameter
-        self._shape = x.shape[1:]
+        self._shapes[:] = [x.shape[1:]]
 
     def loss(self, x: Tensor, elbo: Trace_ELBO, size: int) -> Tensor:
         with _Parameters(self.parameters_of_store), _PerRow(self.plate, len(x) / size):
-            loss: Tensor = elbo.differentiable_loss(self.joint, self.posterior, x)
+            loss: Tensor = elbo.differentiable_loss(self.joint, self.posterior, x, *self._context)
         return loss
 
     def log_weight(self, x: Tensor, samples: int | None = None) -> Tensor:
@@ -144,8 +177,9 @@ class Pair(GenerativeModel):
             )
 
         with _Parameters(self.parameters_of_store), _PerRow(self.plate, 1.0):
-            guide = poutine.trace(self.posterior).get_trace(x)
-            model = poutine.trace(poutine.replay(self.joint, trace=guide)).get_trace(x)
+            guide = poutine.trace(self.posterior).get_trace(x, *self._context)
+            replayed = poutine.replay(self.joint, trace=guide)
+            model = poutine.trace(replayed).get_trace(x, *self._context)
 
         guide.compute_log_prob()
         model.compute_log_prob()
@@ -155,7 +189,8 @@ class Pair(GenerativeModel):
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` data from the model, with global latents from the guide.
 
-        The model is called with zeros, of which it should use the shape alone.
+        A conditioned pair draws ``n`` for each context, of shape (n, contexts, *event_shape). The
+        model is called with zeros, of which it should use the shape alone.
 
         Raises:
             ValueError: If there is a temperature, no batch was seen yet, or the model does not
@@ -163,13 +198,24 @@ class Pair(GenerativeModel):
         """
         refuse_temperature(temperature)
         n = checked_count(self, n)
-        if self._shape is None:
+        shape = self.event_shape
+        if shape is None or self.context_dim is not None:
             raise ValueError(
-                "Pair.sample expects a pair that has seen a batch; got none. Call prepare(x)."
+                "Pair.sample expects a pair that has seen a batch, and a context if it has one; "
+                "got none. Call prepare(x), and condition(context)."
             )
+        if not self._context:
+            return self._draw(torch.zeros(n, *shape, device=self._device))
 
-        parameters = [*self.parameters()]
-        x = torch.zeros(n, *self._shape, device=parameters[0].device if parameters else None)
+        x = torch.zeros(len(self._context[0]), *shape, device=self._device)
+        return torch.stack([self._draw(x) for _ in range(n)])
+
+    @property
+    def _device(self) -> torch.device | None:
+        return next((parameter.device for parameter in self.parameters()), None)
+
+    def _draw(self, x: Tensor) -> Tensor:
+        """Draw a datum for each row of a batch, of which the shape alone is used."""
         guide, model = self.traces(x)
         observed = [name for name in model.observation_nodes if _in_plate(model.nodes[name], self)]
         if len(observed) != 1:
@@ -181,7 +227,9 @@ class Pair(GenerativeModel):
         for name in [name for name, site in guide.nodes.items() if _in_plate(site, self)]:
             guide.remove_node(name)
         with _Parameters(self.parameters_of_store), poutine.uncondition():
-            drawn = poutine.trace(poutine.replay(self.joint, trace=guide)).get_trace(x)
+            replayed = poutine.replay(self.joint, trace=guide)
+            drawn = poutine.trace(replayed).get_trace(x, *self._context)
+
         site: Any = drawn.nodes[observed[0]]
         value: Tensor = site["value"]
         return value

@@ -6,43 +6,35 @@ from typing import Literal
 
 from pyro_exact import flows
 from pyro_exact.distributions.flow_posterior import FlowPosterior
-from pyro_exact.likelihoods.bernoulli import BernoulliLikelihood
-from pyro_exact.likelihoods.categorical import CategoricalLikelihood
-from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
 from pyro_exact.likelihoods.likelihood import Likelihood
+from pyro_exact.likelihoods.names import AnyLikelihood, make_likelihood
 from pyro_exact.transforms.affine import Affine
 from pyro_exact.transforms.bijection import Bijection
 
 FlowName = Literal["planar", "radial", "iaf", "coupling", "spline", "sylvester"]
-LikelihoodName = Literal["bernoulli", "categorical", "logistic"]
 
 
 def pixel_likelihood(
-    name: LikelihoodName | None, shape: tuple[int, int, int], levels: int
+    likelihood: AnyLikelihood | None, shape: tuple[int, int, int], levels: int
 ) -> tuple[Likelihood, tuple[int, ...]]:
     """Return the likelihood of a site, and the grid of sites: elements, or whole pixels.
 
     Args:
-        name: ``"bernoulli"`` for bits, ``"categorical"`` for a logit of each level, ``"logistic"``
-            for discretised logistics; `None` for bits with two levels, and logistics with more.
+        likelihood: A likelihood, as an object, by name, or as settings with a name; see
+            `pyro_exact.likelihoods.make_likelihood`. The default is Bernoulli for two levels, and
+            a discretised logistic with more.
         shape: (C, H, W) of the images.
         levels: Pixel levels; the values of an image are 0, ..., levels - 1.
 
     Raises:
-        ValueError: If ``"bernoulli"`` is used, and there are not two levels.
+        ValueError: If there is no such likelihood, or the levels differ from the data.
     """
-    name = name or ("bernoulli" if levels == 2 else "logistic")
-    if name == "categorical":
-        return CategoricalLikelihood(levels), shape
-    if name == "logistic":
-        return DiscretizedLogisticMixture(shape[0], levels, components=1), shape[1:]
+    logistic = {"name": "discretized_logistic_mixture", "components": 1}
+    default = "bernoulli" if levels == 2 else logistic
+    made = make_likelihood(default if likelihood is None else likelihood, shape[0], levels)
 
-    if levels != 2:
-        raise ValueError(
-            f"A Bernoulli likelihood expects images of 2 levels, 0 and 1; got {levels}. Use "
-            "binarized_mnist, binarise the images, or choose another likelihood."
-        )
-    return BernoulliLikelihood(), shape
+    # The site of a likelihood of whole pixels has all channels.
+    return made, shape[1:] if made.site_shape else shape
 
 
 def posterior(

@@ -74,12 +74,7 @@ class GatedAttention(nn.Module):
         Ho et al. (2019), Flow++, section 3.3 and official code (`gated_attn`).
     """
 
-    def __init__(
-        self,
-        width: int,
-        heads: int = 4,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, width: int, heads: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.first = RescaledConv2d(width, 3 * width, 1)
@@ -121,12 +116,7 @@ class GatedBlock(nn.Module):
         self.attention = GatedAttention(width, heads, dropout)
         self.attention_norm = ChannelNorm(width)
 
-    def forward(
-        self,
-        x: Tensor,
-        position: Tensor,
-        context: Tensor | None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, position: Tensor, context: Tensor | None) -> Tensor:
         """Return the block's output."""
         h = self.conv_norm(self.conv(x, context))
         return self.attention_norm(self.attention(h, position))

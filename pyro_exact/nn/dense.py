@@ -108,12 +108,7 @@ class DenseDecoder(nn.Module):
         return theta.unflatten(-1, self.shape)
 
 
-def scaled(
-    x: Tensor,
-    shape: tuple[int, ...],
-    levels: int,
-    weight: Tensor,
-) -> Tensor:
+def scaled(x: Tensor, shape: tuple[int, ...], levels: int, weight: Tensor) -> Tensor:
     """Return levels 0, ..., levels - 1 scaled to [-1, 1], in the dtype of the weights.
 
     Raises:

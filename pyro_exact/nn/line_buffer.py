@@ -43,11 +43,7 @@ def next_row(lines: Tensor) -> None:
     lines[:, -1] = 0
 
 
-def write_column(
-    lines: Tensor,
-    column: Tensor,
-    values: Tensor,
-) -> None:
+def write_column(lines: Tensor, column: Tensor, values: Tensor) -> None:
     """Write a column of the last row.
 
     Args:
@@ -58,12 +54,7 @@ def write_column(
     lines[:, -1].index_copy_(1, column, values.unsqueeze(1))
 
 
-def kernel_offsets(
-    lines: Tensor,
-    rows: int,
-    columns: int,
-    last: int,
-) -> Tensor:
+def kernel_offsets(lines: Tensor, rows: int, columns: int, last: int) -> Tensor:
     """Return the positions in a line buffer that a kernel sees at column 0, for `gather_window`.
 
     Args:
@@ -91,11 +82,7 @@ def gather_window(lines: Tensor, positions: Tensor) -> Tensor:
     return lines.flatten(1, 2).index_select(1, positions).flatten(1)
 
 
-def update_pixel(
-    pixel: Tensor,
-    values: Tensor,
-    channels: slice,
-) -> Tensor:
+def update_pixel(pixel: Tensor, values: Tensor, channels: slice) -> Tensor:
     """Write the channels of a colour into the current pixel, and return all channels.
 
     Args:

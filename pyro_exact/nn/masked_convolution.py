@@ -184,11 +184,7 @@ class MaskedConv2d(nn.Module):
 
         return StepWeights(bias, by_position.flatten(0, 1).contiguous())
 
-    def empty_lines(
-        self,
-        batch: int,
-        width: int,
-    ) -> Tensor:
+    def empty_lines(self, batch: int, width: int) -> Tensor:
         """Return a line buffer for the input, before the first row."""
         channels = self.weight.shape[1]
         return line_buffer.empty_lines(

@@ -36,12 +36,7 @@ def cast(value: Tensor, weight: Tensor) -> Tensor:
     return value.clone() if value.is_inference() and torch.is_grad_enabled() else value
 
 
-def network_input(
-    owner: str,
-    name: str,
-    value: object,
-    weight: Tensor,
-) -> Tensor:
+def network_input(owner: str, name: str, value: object, weight: Tensor) -> Tensor:
     """Return an input of a network in the type of the weights.
 
     When using autocast, half precision stays.

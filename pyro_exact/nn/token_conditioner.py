@@ -38,21 +38,13 @@ class TokenConditioner(Conditioner):
         self.tokens = tokens
         self.token_dim = token_dim
 
-    def start(
-        self,
-        batch_shape: Sequence[int],
-        context: Tensor | None = None,
-    ) -> Any:
+    def start(self, batch_shape: Sequence[int], context: Tensor | None = None) -> Any:
         """Return the state before the first step."""
         weight = next(self.parameters(), torch.zeros(()))
         x = weight.new_zeros(*batch_shape, self.tokens, self.token_dim)
         return x, context, 0
 
-    def step(
-        self,
-        state: Any,
-        previous: Tensor | None = None,
-    ) -> tuple[Tensor, Any]:
+    def step(self, state: Any, previous: Tensor | None = None) -> tuple[Tensor, Any]:
         r"""Return theta of the next token, (\*batch, token_dim, num_params), and the next state.
 
         Args:

@@ -170,10 +170,7 @@ class ConvLSTMScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any,
-        grad: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         """Return the gradients of the gates, the weights and the initial state."""
         weight, activated, seen, before, tanh_c = ctx.saved_tensors
         maps, units, taps, _, n = seen.shape
@@ -217,12 +214,7 @@ class ConvLSTMScan(torch.autograd.Function):
         return grad_gates, grad_weight.view_as(weight), grad_hidden, grad_cell, None
 
 
-def _add_by_tap(
-    grad_h: Tensor,
-    back: Tensor,
-    first: int,
-    last: int,
-) -> None:
+def _add_by_tap(grad_h: Tensor, back: Tensor, first: int, last: int) -> None:
     """Add the gradients of the neighbours of a step, (maps, units, taps, cells, n), to a row."""
     for tap in range(back.shape[2]):
         seen = slice(first + tap, last + tap)
@@ -230,12 +222,7 @@ def _add_by_tap(
         neighbours += back[:, :, tap]
 
 
-def _step(
-    gates: Tensor,
-    cell: Tensor,
-    tanh_c: Tensor,
-    hidden: Tensor,
-) -> None:
+def _step(gates: Tensor, cell: Tensor, tanh_c: Tensor, hidden: Tensor) -> None:
     """Activate the gates, turn c into c', and write tanh(c') and h', in place."""
     # (o, f, i, g) = (sigmoid, sigmoid, sigmoid, tanh)(a + W h)
     units = cell.shape[1]

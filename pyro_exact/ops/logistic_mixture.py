@@ -89,11 +89,32 @@ def logistic_mixture_reference(
         shift = slope.tanh() * v[b]
         mean[c] = mean[c] + shift
 
+    log_p = log_interval(torch.stack(mean), log_scales, x.unsqueeze(1), sizes.levels)
+
+    # log sum of pi_k prod p_kc
+    joint = logits[0].log_softmax(0) + log_p.sum(0)
+    return joint.logsumexp(0)
+
+
+def log_interval(
+    mean: Tensor,
+    log_scale: Tensor,
+    level: Tensor,
+    levels: int,
+) -> Tensor:
+    """Return the log-probability of levels under discretised logistics; the arguments broadcast.
+
+    Args:
+        mean: Means, where -1 is the first level and 1 the last.
+        log_scale: Log-scales in the same unit.
+        level: Levels 0, ..., levels - 1.
+        levels: L.
+    """
+    half = (levels - 1) / 2
+
     # p, q = (x +- 1/2 - m) 2 / (L - 1) e^{-s}, with the mean m in levels
-    m = (torch.stack(mean) + 1) * half
-    log_scales = log_scales.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)
-    rate = (-log_scales).exp() / half
-    level = x.unsqueeze(1)
+    m = (mean + 1) * half
+    rate = (-log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)).exp() / half
     p = ((level + 0.5) - m) * rate
     q = ((level - 0.5) - m) * rate
 
@@ -105,11 +126,7 @@ def logistic_mixture_reference(
     # The first interval reaches down to minus infinity, and the last up to infinity.
     log_p = below + above + width
     log_p = torch.where(level == 0, below, log_p)
-    log_p = torch.where(level == sizes.levels - 1, above, log_p)
-
-    # log sum of pi_k prod p_kc
-    joint = logits[0].log_softmax(0) + log_p.sum(0)
-    return joint.logsumexp(0)
+    return torch.where(level == levels - 1, above, log_p)
 
 
 class LogisticMixture(torch.autograd.Function):

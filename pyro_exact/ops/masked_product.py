@@ -53,11 +53,7 @@ class Blocks:
         out_degrees: Degree of each unit.
     """
 
-    def __init__(
-        self,
-        in_degrees: Tensor,
-        out_degrees: Tensor,
-    ) -> None:
+    def __init__(self, in_degrees: Tensor, out_degrees: Tensor) -> None:
         self.degrees = in_degrees, out_degrees
         self.blocks = _blocks(in_degrees.cpu(), out_degrees.cpu())
         self.masks = [
@@ -69,21 +65,13 @@ class Blocks:
         return len(self.blocks)
 
 
-def masked_product_reference(
-    x: Tensor,
-    weight: Tensor,
-    degrees: Degrees,
-) -> Tensor:
+def masked_product_reference(x: Tensor, weight: Tensor, degrees: Degrees) -> Tensor:
     """Return ``x @ (weight * mask).T`` as the formula says, using the mask of these degrees."""
     mask = degree_mask(*degrees).to(weight.dtype)
     return x @ (weight * mask).T
 
 
-def masked_product(
-    x: Tensor,
-    weight: Tensor,
-    blocks: Blocks,
-) -> Tensor:
+def masked_product(x: Tensor, weight: Tensor, blocks: Blocks) -> Tensor:
     """Return ``x @ (weight * mask).T``, using blocks: (n, in) and (out, in) -> (n, out)."""
     masks = [mask.to(weight.dtype) for mask in blocks.masks]
     product: Tensor = MaskedProduct.apply(
@@ -179,12 +167,7 @@ class MaskedProduct(torch.autograd.Function):
         return grad_x, grad_weight, None, None, None
 
     @staticmethod
-    def jvp(
-        ctx: Any,
-        x_tangent: Tensor,
-        weight_tangent: Tensor,
-        *_: object,
-    ) -> Tensor:
+    def jvp(ctx: Any, x_tangent: Tensor, weight_tangent: Tensor, *_: object) -> Tensor:
         """Return the derivative in a direction."""
         x, weight = ctx.saved_tensors
         mask = degree_mask(*ctx.degrees).to(weight.dtype)
@@ -214,11 +197,7 @@ def _blocks(in_degrees: Tensor, out_degrees: Tensor) -> list[Block]:
     return blocks
 
 
-def _block(
-    in_degrees: Tensor,
-    out_degrees: Tensor,
-    units: slice,
-) -> Block:
+def _block(in_degrees: Tensor, out_degrees: Tensor, units: slice) -> Block:
     degrees = out_degrees[units]
     unseen = (in_degrees > degrees.min()).nonzero()
     seen = (in_degrees <= degrees.max()).nonzero()

@@ -23,12 +23,7 @@ from torch.nn import functional as F
 from pyro_exact.ops.functorch import functorch_active
 
 
-def nade_recursion(
-    x: Tensor,
-    W: Tensor,
-    V: Tensor,
-    c: Tensor,
-) -> Tensor:
+def nade_recursion(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
     """Return the sums of all dimensions; see the module for the formula and for shapes.
 
     Second derivatives, and the transforms of `torch.func`, use the plain formula.
@@ -45,12 +40,7 @@ def nade_recursion(
     return sums
 
 
-def nade_recursion_reference(
-    x: Tensor,
-    W: Tensor,
-    V: Tensor,
-    c: Tensor,
-) -> Tensor:
+def nade_recursion_reference(x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
     """Compute `nade_recursion` by the plain formula."""
     # a_d = c + sum of W_k^T x_k over k < d, (D, n, H)
     columns = x.transpose(0, 1)
@@ -75,13 +65,7 @@ class NADERecursion(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        W: Tensor,
-        V: Tensor,
-        c: Tensor,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, W: Tensor, V: Tensor, c: Tensor) -> Tensor:
         """Return the sums."""
         columns = x.transpose(0, 1).contiguous()
         changes: list[bool] = columns.flatten(1).any(1).tolist()

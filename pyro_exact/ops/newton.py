@@ -189,10 +189,7 @@ def _new_search(
     )
 
 
-def _step(
-    function: Function,
-    search: _Search,
-) -> tuple[_Search, Tensor, Tensor]:
+def _step(function: Function, search: _Search) -> tuple[_Search, Tensor, Tensor]:
     """Return the search after a step, which elements are at the root, and the log-slope before."""
     x, target, low, high, last, parts = search
     eps = 8 * torch.finfo(x.dtype).eps

@@ -23,13 +23,15 @@ def save_curve(
     curve: Mapping[str, Sequence[Sequence[float]]],
     path: str | Path,
     anchors: Mapping[str, float] | None = None,
+    unit: str = "bits/dim",
 ) -> None:
     """Save the training curve of a run.
 
     Args:
-        curve: ``train`` and ``valid``, each a list of (step, seconds, bits/dim).
+        curve: ``train`` and ``valid``, each a list of (step, seconds, loss).
         path: A PNG file.
-        anchors: Names and bits/dim of optional horizontal lines, used for comparison.
+        anchors: Names and losses of optional horizontal lines, used for comparison.
+        unit: Unit of the losses, the label of the axis (default ``"bits/dim"``).
 
     Raises:
         ValueError: If a value is NaN or infinite.
@@ -55,7 +57,7 @@ def save_curve(
     if shown:
         margin = 0.1 * (max(shown) - min(shown)) or 0.1
         axis.set_ylim(min(shown) - margin, max(shown) + margin)
-    axis.set(xlabel="step", ylabel="bits/dim")
+    axis.set(xlabel="step", ylabel=unit)
     axis.legend()
 
     with atomic_write(Path(path)) as partial:

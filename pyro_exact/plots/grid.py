@@ -90,11 +90,7 @@ def _grid_of_vectors(images: Tensor, columns: int) -> Tensor:
     return image_grid(torch.stack(whole), 1, 3, FILL_OF_VECTORS)
 
 
-def check_grid(
-    n: int,
-    shape: Sequence[int],
-    columns: int = 8,
-) -> None:
+def check_grid(n: int, shape: Sequence[int], columns: int = 8) -> None:
     """Check that a grid is not too large, before the images are computed.
 
     Args:
@@ -121,12 +117,7 @@ def check_grid(
         )
 
 
-def check_drawable(
-    owner: str,
-    title: str,
-    images: Tensor,
-    levels: int,
-) -> None:
+def check_drawable(owner: str, title: str, images: Tensor, levels: int) -> None:
     """Check that images can be drawn, because clipping would hide a fault of the model.
 
     Args:

@@ -105,11 +105,7 @@ def _drawable_grids(
     return drawn
 
 
-def fitted_text(
-    figure: Figure,
-    text: str,
-    width: float,
-) -> Text:
+def fitted_text(figure: Figure, text: str, width: float) -> Text:
     """Return a text of a figure, centred below a place, in as many lines as a width requires."""
     shown = figure.text(
         0,
@@ -128,13 +124,7 @@ def fitted_text(
     return shown
 
 
-def _draw(
-    figure: Figure,
-    grid: Tensor,
-    scale: int,
-    centre: float,
-    top: int,
-) -> None:
+def _draw(figure: Figure, grid: Tensor, scale: int, centre: float, top: int) -> None:
     """Draw a grid below a point, which is in the middle of the upper side."""
     pixels = grid.movedim(0, -1).squeeze(-1)  # (H, W), or (H, W, 3)
     for dim in (0, 1):

@@ -23,7 +23,7 @@ class Adapted:
 
     Attributes:
         recipe: The recipe.
-        choices: Pairs of a setting and its reason, in the order in which they were made.
+        choices: Pairs of a setting and the reason, in the order of the choices.
     """
 
     recipe: Recipe
@@ -64,7 +64,7 @@ def adapt(like: Recipe, name: str, data: Dataset, source: str) -> Adapted:
 
 
 def _fit_scales(adapted: Adapted, parameters: Mapping[str, Any], data: Dataset) -> None:
-    """Choose the number of scales of a model: the sides must be divisible, and not too small."""
+    """Choose the scales of a model: the sides must be divisible, and not too small."""
     if "scales" not in parameters or len(data.event_shape) != 3:
         return
 
@@ -103,7 +103,7 @@ def _fit_likelihood(adapted: Adapted, data: Dataset) -> None:
 
 
 def _fit_classes(adapted: Adapted, setting: str | None, data: Dataset) -> None:
-    """Choose the number of classes of a class-conditional model."""
+    """Choose the classes of a class-conditional model."""
     model = adapted.recipe.model
     conditional = setting is not None and (model.get(setting) or model.get("classes"))
     labels = data.labels("train")

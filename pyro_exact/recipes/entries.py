@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeVar
@@ -12,9 +12,9 @@ import torch
 
 from pyro_exact.autoregressive import Autoregressive, CausalNet, OrderAgnosticNet
 from pyro_exact.checks import printable, shown
-from pyro_exact.data import Dataset
+from pyro_exact.data import Column, Dataset
 from pyro_exact.data.table import Table
-from pyro_exact.distributions import Flow, FlowDequantizer, StandardNormal
+from pyro_exact.distributions import DiscreteFlow, Flow, FlowDequantizer, StandardNormal
 from pyro_exact.flows import flow_pp_dequantizer
 from pyro_exact.likelihoods import LIKELIHOODS, make_likelihood
 from pyro_exact.models import Density, Dequantized, GenerativeModel, OrderAgnostic
@@ -23,6 +23,9 @@ from pyro_exact.transforms import Bijection
 
 # Arguments of a likelihood that the data determine, with values that every likelihood takes.
 OF_DATA = {"channels": 1, "levels": 2}
+
+COLUMNS = "columns"  # the setting of a model that holds the columns of a table
+MOST_COLUMNS = 2**16
 
 Build = Callable[..., GenerativeModel]
 Net = TypeVar("Net", bound=CausalNet)
@@ -41,6 +44,7 @@ class ModelEntry:
             default is `None`.
         likelihood: If true, the setting ``likelihood`` is a name or a mapping; see
             `pyro_exact.likelihoods.make_likelihood`.
+        sums_out_missing: If true, the model takes data with missing values, which are NaN.
     """
 
     build: Build
@@ -48,6 +52,7 @@ class ModelEntry:
     provided: tuple[str, ...] = ("shape", "levels")
     nested: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     likelihood: bool = False
+    sums_out_missing: bool = False
 
     def parse(self, values: Mapping[str, Any], source: str) -> dict[str, Any]:
         """Return settings as keyword arguments of `build`.
@@ -60,7 +65,8 @@ class ModelEntry:
             ValueError: If a setting is unknown, missing, or of another type.
         """
         values = self._with_classes(values, source)
-        apart = {*self.nested, *(("likelihood",) if self.likelihood else ())}
+        columns_from(values, source)  # of the table that a network is for, which it does not use
+        apart = {COLUMNS, *self.nested, *(("likelihood",) if self.likelihood else ())}
         own = {name: value for name, value in values.items() if name not in apart}
         settings = parse_kwargs(self.signature, own, source, leave_out=self.provided)
         if self.likelihood and values.get("likelihood") is not None:
@@ -107,7 +113,9 @@ class ModelEntry:
         return {name: value for name, value in values.items() if name != "classes"}
 
     def settings_from(self, data: Dataset) -> dict[str, Any]:
-        """Return the settings that follow from the data.
+        """Return the settings that follow from the data: the columns of a table.
+
+        A checkpoint holds them, so that other tables are read in the same way.
 
         Args:
             data: The data set.
@@ -115,12 +123,31 @@ class ModelEntry:
         Raises:
             ValueError: If values are missing, and the model cannot sum them out.
         """
-        check_complete(data)
-        return {}
+        if not self.sums_out_missing:
+            check_complete(data)
+        if not isinstance(data, Table):
+            return {}
+        return {COLUMNS: [column.to_dict() for column in data.columns]}
 
     def _defaults(self, function: Callable[..., object]) -> dict[str, Any]:
         parameters = inspect.signature(function).parameters
         return {name: p.default for name, p in parameters.items() if name not in self.provided}
+
+
+def columns_from(values: Mapping[str, Any], source: str) -> list[Column] | None:
+    """Return the columns among the settings of a model; `None` if there are none."""
+    columns = values.get(COLUMNS)
+    if columns is None:
+        return None
+
+    if not isinstance(columns, Sequence) or not 0 < len(columns) <= MOST_COLUMNS:
+        raise ValueError(
+            f"{source}: columns expects a list of columns; got {shown(columns)}. Write one."
+        )
+    return [
+        Column(**parse_kwargs(Column, column, f"{source}: columns: {index}"))
+        for index, column in enumerate(columns)
+    ]
 
 
 def check_complete(data: Dataset) -> None:
@@ -134,9 +161,15 @@ def check_complete(data: Dataset) -> None:
         )
 
 
-def builder(build: Build) -> ModelEntry:
-    """Return the entry of a function that builds a model itself."""
-    return ModelEntry(build, build)
+def builder(build: Build, likelihood: bool = False) -> ModelEntry:
+    """Return the entry of a function that builds a model itself.
+
+    Args:
+        build: The function.
+        likelihood: As in `ModelEntry`.
+    """
+    provided = ("shape", "levels", "likelihood") if likelihood else ("shape", "levels")
+    return ModelEntry(build, build, provided, likelihood=likelihood)
 
 
 def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:
@@ -158,6 +191,15 @@ def dequantized(flow: Callable[..., Bijection]) -> ModelEntry:
 
     provided = "shape", "levels", "elementwise"
     return ModelEntry(build, flow, provided, nested={"noise": flow_pp_dequantizer})
+
+
+def discrete(flow: Callable[..., DiscreteFlow]) -> ModelEntry:
+    """Return the entry of a builder of integer flows."""
+
+    def build(shape: tuple[int, int, int], levels: int, **settings: Any) -> GenerativeModel:
+        return Density(flow(shape, levels=levels, **settings))
+
+    return ModelEntry(build, flow)
 
 
 def autoregressive(
@@ -195,7 +237,9 @@ def order_agnostic(net: Callable[..., OrderAgnosticNet]) -> ModelEntry:
     def build(shape: tuple[int, int, int], levels: int, **settings: Any) -> GenerativeModel:
         return OrderAgnostic(build_net(net, shape, levels, settings))
 
-    return ModelEntry(build, net, ("shape", "levels", "likelihood"), likelihood=True)
+    return ModelEntry(
+        build, net, ("shape", "levels", "likelihood"), likelihood=True, sums_out_missing=True
+    )
 
 
 def build_net(

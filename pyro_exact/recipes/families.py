@@ -1,4 +1,4 @@
-"""Families of models, and what the recipes of the library took in our own runs, without torch."""
+"""Families of models, and the recorded runs of each recipe, read without torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 from pyro_exact.recipes.load import read_recipe, recipe_names
 from pyro_exact.recipes.recipe import Paper
+from pyro_exact.recipes.registry import registered_names
 
 # The models of each family; `recipes.models.MODELS` has the code of each.
 FAMILIES: Mapping[str, Sequence[str]] = {
-    "Flows of images": ("nice", "real_nvp", "glow", "flow_pp", "tarflow"),
+    "Flows of images": ("nice", "real_nvp", "glow", "flow_pp", "tarflow", "idf"),
     "Flows and mixtures of tables": ("maf", "nsf", "real_nvp_table", "mixture"),
     "Autoregressive networks of images": (
         "pixel_cnn",
@@ -21,6 +22,9 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         "pixel_cnn_pp",
         "row_lstm",
         "diagonal_bilstm",
+        "multi_scale_pixel_rnn",
+        "repredicting_multi_scale",
+        "multiscale_pixel_cnn",
         "pixel_snail",
         "image_transformer",
     ),
@@ -30,6 +34,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         "dense_vae",
         "conv_vae",
         "iaf_vae",
+        "conv_draw",
         "pixel_vae",
         "hierarchical_pixel_vae",
     ),
@@ -39,12 +44,12 @@ OTHERS = "Other models"
 
 @dataclass(frozen=True)
 class Summary:
-    """A recipe of the library, as plain values.
+    """A recipe of the library, or a registered builder, as plain values.
 
     Attributes:
         name: Name of the recipe.
         model: The model and the settings.
-        data: Name of the data set.
+        data: Name of the data set; empty for a registered builder.
         training: Settings of the training that the recipe gives.
         paper: See `Paper`.
         runs: Our committed records of runs: value, unit, bound, data, steps, seconds, hardware and
@@ -60,7 +65,7 @@ class Summary:
 
 
 def summaries() -> list[Summary]:
-    """Return all recipes of the library. This does not import torch."""
+    """Return all recipes, and the names of registered builders. This does not import torch."""
     measured = _measured()
     found = []
     for name in recipe_names():
@@ -76,7 +81,7 @@ def summaries() -> list[Summary]:
                 measured.get(name, []),
             )
         )
-    return found
+    return found + [Summary(name, {"name": name}, "", {}, None, []) for name in registered_names()]
 
 
 def by_family(recipes: Sequence[Summary]) -> dict[str, dict[str, list[Summary]]]:

@@ -18,17 +18,28 @@ from pyro_exact.autoregressive import (
     PixelCNNpp,
     PixelSNAIL,
     RowLSTM,
+    multi_scale_pixel_rnn,
+    multiscale_pixel_cnn,
     scans,
 )
 from pyro_exact.checks import shown
 from pyro_exact.data import Dataset
 from pyro_exact.likelihoods.names import AnyLikelihood
-from pyro_exact.models import conv_vae, dense_vae, hierarchical_pixel_vae, iaf_vae, pixel_vae
+from pyro_exact.models import (
+    ConvDRAW,
+    RepredictingMultiScale,
+    conv_vae,
+    dense_vae,
+    hierarchical_pixel_vae,
+    iaf_vae,
+    pixel_vae,
+)
 from pyro_exact.recipes.entries import (
     ModelEntry,
     autoregressive,
     builder,
     dequantized,
+    discrete,
     order_agnostic,
 )
 from pyro_exact.recipes.parsing import closest_match
@@ -50,21 +61,33 @@ def made(
     return MADE(shape, hidden_dims, masks, orders, seed, likelihood, dropout=dropout)
 
 
+def repredicting_multi_scale(
+    shape: tuple[int, int, int], levels: int, **settings: Any
+) -> RepredictingMultiScale:
+    """Build a `RepredictingMultiScale` of two PixelRNNs."""
+    return RepredictingMultiScale(multi_scale_pixel_rnn(shape, levels, **settings))
+
+
 MODELS: dict[str, ModelEntry] = {
+    "conv_draw": builder(ConvDRAW),
     "conv_nade": order_agnostic(ConvNADE),
-    "conv_vae": builder(conv_vae),
+    "conv_vae": builder(conv_vae, likelihood=True),
     "deep_nade": order_agnostic(DeepNADE),
-    "dense_vae": builder(dense_vae),
+    "dense_vae": builder(dense_vae, likelihood=True),
     "diagonal_bilstm": autoregressive(DiagonalBiLSTM),
     "flow_pp": dequantized(flows.flow_pp),
     "gated_pixel_cnn": autoregressive(GatedPixelCNN),
     "glow": dequantized(flows.glow),
     "hierarchical_pixel_vae": builder(hierarchical_pixel_vae),
     "iaf_vae": builder(iaf_vae),
+    "idf": discrete(flows.idf),
     "image_transformer": autoregressive(ImageTransformer),
     "made": autoregressive(made),
     "maf": table(flows.maf),
     "mixture": mixture_of(mixture),
+    "multi_scale_pixel_rnn": autoregressive(multi_scale_pixel_rnn),
+    "repredicting_multi_scale": ModelEntry(repredicting_multi_scale, multi_scale_pixel_rnn),
+    "multiscale_pixel_cnn": autoregressive(multiscale_pixel_cnn),
     "nade": autoregressive(NADE),
     "nice": dequantized(flows.image_nice),
     "nsf": table(flows.nsf),

@@ -61,6 +61,7 @@ class Recipe:
         data: Name of the data set used by the recipe.
         training: See `Training`.
         paper: See `Paper`.
+        levels: Levels of a pixel, if fewer than the data have, as in `pyro_exact.data.load`.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Recipe:
     data: str
     training: Training = field(default_factory=Training)
     paper: Paper | None = None
+    levels: int | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "a recipe")
@@ -120,10 +122,10 @@ class Recipe:
         return dataclasses.replace(self, model={**model, **counts})
 
     def fitted(self, data: Dataset) -> Recipe:
-        """Return the recipe with the settings of the model that follow from the data.
+        """Return the recipe with the settings that follow from the data.
 
         These are the columns of a table, unless the recipe has columns, and the number of classes
-        where it says `auto`.
+        where it says `auto`. A batch of vectors is at most the whole of the training rows.
 
         Args:
             data: The data set.
@@ -135,13 +137,29 @@ class Recipe:
 
         recipe = self.for_classes(data.labels("train"))
         model = {**recipe.model, **settings_from(recipe.model, data)}
-        return dataclasses.replace(recipe, model=model)
+        training = recipe.training
+        if len(data.event_shape) == 1:
+            rows = min(training.batch_size, len(data.split("train")))
+            training = dataclasses.replace(training, batch_size=rows)
+        return dataclasses.replace(recipe, model=model, training=training)
 
     def filled(self) -> Recipe:
         """Return the recipe with all defaults of the model, because defaults may change later."""
         from pyro_exact.recipes.models import with_defaults
 
         return dataclasses.replace(self, model=with_defaults(self.model))
+
+    def on_data(self, data: str, levels: int | None) -> Recipe:
+        """Return the recipe with other data; the result of the paper stays only on its own data.
+
+        Args:
+            data: Name of the data set, or a path.
+            levels: Levels of a pixel, if fewer than the data have.
+        """
+        paper = self.paper
+        if paper is not None and (data, levels) != (self.data, self.levels):
+            paper = dataclasses.replace(paper, value=None)
+        return dataclasses.replace(self, data=data, levels=levels, paper=paper)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for YAML, JSON or a checkpoint."""

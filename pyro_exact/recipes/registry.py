@@ -46,7 +46,7 @@ def register(name: str, builder: Build) -> None:
     Example:
         >>> from pyro_exact import distributions, flows, models
         >>> def my_flow(shape: tuple[int, ...], levels: None, layers: int = 3) -> models.Density:
-        ...     base = distributions.StandardNormal(shape)
+        ...     base = distributions.StandardNormal(shape[0])
         ...     flow = distributions.Flow(base, flows.maf(shape[0], layers=layers).inv)
         ...     return models.Density(flow)
         >>> register("my_flow", my_flow)

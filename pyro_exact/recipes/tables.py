@@ -11,14 +11,11 @@ import torch
 from torch import nn
 
 from pyro_exact import flows
-from pyro_exact.checks import check_shape, check_size, shown
-from pyro_exact.data import Dataset
+from pyro_exact.checks import check_shape, check_size
 from pyro_exact.data.columns import Column
-from pyro_exact.data.table import Table
-from pyro_exact.distributions import Flow, Mixture, StandardNormal, UniformBox
+from pyro_exact.distributions import Flow, FlowWithAngles, Mixture, StandardNormal, UniformBox
 from pyro_exact.models import Density, GenerativeModel, Mixed
-from pyro_exact.recipes.entries import ModelEntry, check_complete
-from pyro_exact.recipes.parsing import parse_kwargs
+from pyro_exact.recipes.entries import COLUMNS, ModelEntry, columns_from
 from pyro_exact.transforms import (
     ActNorm,
     Bijection,
@@ -27,8 +24,6 @@ from pyro_exact.transforms import (
     LinearTriangular,
     Standardize,
 )
-
-MOST_COLUMNS = 2**16
 
 
 @dataclass(frozen=True)
@@ -41,18 +36,9 @@ class TableEntry(ModelEntry):
     """
 
     def parse(self, values: Mapping[str, Any], source: str) -> dict[str, Any]:
-        own = {name: value for name, value in values.items() if name != "columns"}
-        settings = super().parse(own, source)
-
-        if values.get("columns") is not None:
-            settings["columns"] = _columns(values["columns"], f"{source}: columns")
-        return settings
-
-    def settings_from(self, data: Dataset) -> dict[str, Any]:
-        check_complete(data)
-        if not isinstance(data, Table):
-            return {}
-        return {"columns": [column.to_dict() for column in data.columns]}
+        settings = super().parse(values, source)
+        columns = columns_from(values, source)
+        return settings if columns is None else {**settings, COLUMNS: columns}
 
 
 def table(flow: Callable[..., Bijection]) -> TableEntry:
@@ -156,13 +142,11 @@ def _model(
     if not angles and not any(column.discrete for column in rest):
         return Density(flow)
 
-    return Mixed(
-        flow,
-        [column.discrete for column in columns],
-        [column.kind == "periodic" for column in columns],
-        _torus(angles) if angles else None,
-        [_period(column)[1] for column in angles],
-    )
+    discrete = [column.discrete for column in columns]
+    if not angles:
+        return Mixed(flow, discrete)
+    period = [_period(column)[1] if column in angles else 0.0 for column in columns]
+    return Mixed(FlowWithAngles(flow, _torus(angles), period), discrete)
 
 
 def _input(columns: Sequence[Column]) -> list[Bijection]:
@@ -194,12 +178,3 @@ def _period(column: Column) -> tuple[float, float]:
     """Return the lower end and the length of the period."""
     low, high = column.limits
     return low, high - low
-
-
-def _columns(values: object, source: str) -> list[Column]:
-    if not isinstance(values, Sequence) or not 0 < len(values) <= MOST_COLUMNS:
-        raise ValueError(f"{source} expects a list of columns; got {shown(values)}. Write one.")
-    columns = []
-    for index, value in enumerate(values):
-        columns.append(Column(**parse_kwargs(Column, value, f"{source}: {index}")))
-    return columns

@@ -67,11 +67,7 @@ def state_dict_holds_all_that_is_learned(trial: Trial) -> None:
     _equals(other, trial, trial.bound(trial.x))
 
 
-def _equals(
-    layer: Bijection,
-    trial: Trial,
-    y: Tensor,
-) -> None:
+def _equals(layer: Bijection, trial: Trial, y: Tensor) -> None:
     """Raise unless a copy of a layer has parameters of its own and the output y for ``trial.x``."""
     parameters = zip(layer.parameters(), trial.layer.parameters(), strict=True)
     if any(p is q for p, q in parameters):

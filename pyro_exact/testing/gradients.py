@@ -133,11 +133,7 @@ def _difference(
     return None
 
 
-def _move(
-    weights: Tensors,
-    moves: Tensors,
-    step: float,
-) -> None:
+def _move(weights: Tensors, moves: Tensors, step: float) -> None:
     for name, move in moves.items():
         weights[name].add_(move, alpha=step)
 
@@ -221,11 +217,7 @@ def _random_sum(*tensors: Tensor) -> Tensor:
     return torch.stack(sums).sum()
 
 
-def _same_gradients(
-    trial: Trial,
-    found: Tensor,
-    expected: Tensor,
-) -> None:
+def _same_gradients(trial: Trial, found: Tensor, expected: Tensor) -> None:
     gradients = trial.gradients(found)
     for weight, gradient in trial.gradients(expected).items():
         agree(f"the gradient of {weight}", gradients[weight], gradient)

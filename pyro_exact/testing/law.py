@@ -51,11 +51,7 @@ def laws_of(modules: Sequence[ModuleType], trial: Any) -> list[Law[Any]]:
     return [law for law in found if law.applies(trial)]
 
 
-def check_laws(
-    name: str,
-    laws: Sequence[Law[T]],
-    make_trial: Callable[[], T],
-) -> None:
+def check_laws(name: str, laws: Sequence[Law[T]], make_trial: Callable[[], T]) -> None:
     """Check laws, each on a new trial, and raise an error that names all that are broken.
 
     Args:
@@ -162,11 +158,7 @@ def fresh(value: Tensor) -> Tensor:
     return value.detach().clone()
 
 
-def has_shape(
-    subject: str,
-    found: Tensor,
-    expected: Shape,
-) -> None:
+def has_shape(subject: str, found: Tensor, expected: Shape) -> None:
     """Raise AssertionError unless a tensor has a shape."""
     wanted = tuple(expected)
     got = tuple(found.shape)

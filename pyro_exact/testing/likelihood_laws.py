@@ -65,6 +65,24 @@ def mass_is_one(trial: LikelihoodTrial) -> None:
         agree("the mass", mass, torch.ones_like(mass), 1e-10)
 
 
+@law(discrete)
+def tables_multiply_to_log_prob(trial: LikelihoodTrial) -> None:
+    """The tables of the channels, each given earlier channels, multiply to the probability."""
+    likelihood = trial.likelihood
+    channels = trial.x.reshape(SITES, -1)
+
+    log_p = torch.zeros(SITES, dtype=trial.x.dtype)
+    for c in range(channels.shape[-1]):
+        table = likelihood.level_probs(trial.theta, channels[:, :c])
+        has_shape("a table of levels", table, (SITES, likelihood.levels or 0))
+        agree("the mass of a table", table.sum(-1), torch.ones_like(log_p), 1e-12)
+
+        p = table.gather(-1, channels[:, c : c + 1].long()).squeeze(-1)
+        log_p = log_p + p.log()
+
+    agree("the product of the tables", log_p, likelihood.log_prob(trial.theta, trial.x), 1e-9)
+
+
 @law(enumerable)
 def draws_have_the_probabilities(trial: LikelihoodTrial) -> None:
     """Draws are as frequent as their probabilities."""

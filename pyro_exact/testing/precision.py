@@ -40,11 +40,7 @@ def autocast_leaves_the_formula_in_float32(trial: Trial) -> None:
         _is_float32(name, value)
 
 
-def _close(
-    subject: str,
-    found: Tensor,
-    expected: Tensor,
-) -> None:
+def _close(subject: str, found: Tensor, expected: Tensor) -> None:
     _is_float32(subject, found)
     largest = expected.double().abs().amax()
     scale = largest.clamp(min=1)

@@ -70,11 +70,7 @@ def batches_of_input_and_context_broadcast(trial: Trial) -> None:
         _broadcasts(trial, batch, contexts)
 
 
-def _broadcasts(
-    trial: Trial,
-    batch: Batch,
-    contexts: Batch,
-) -> None:
+def _broadcasts(trial: Trial, batch: Batch, contexts: Batch) -> None:
     """Raise unless broadcasting agrees with inputs and contexts that are expanded first."""
     x = trial.inputs(*batch)
     context = trial.contexts(*contexts)

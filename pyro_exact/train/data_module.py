@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -11,7 +12,8 @@ from torch.utils.data import DataLoader
 
 from pyro_exact.data import Batches, Dataset
 from pyro_exact.data.batches import Batch
-from pyro_exact.data.dataset import SPLITS
+from pyro_exact.data.dataset import SPLITS, Rows
+from pyro_exact.data.views import selected, workers
 from pyro_exact.models import GenerativeModel
 from pyro_exact.recipes import Training
 
@@ -24,7 +26,7 @@ class DataModule(lightning.LightningDataModule):
         valid: The validation rows, or a pair of rows and conditions.
     """
 
-    def __init__(self, batches: Batches, valid: Batch) -> None:
+    def __init__(self, batches: Batches, valid: Rows | tuple[Rows, Tensor]) -> None:
         super().__init__()
         self.batches, self.valid = batches, valid
 
@@ -32,7 +34,12 @@ class DataModule(lightning.LightningDataModule):
         trainer: Any = self.trainer
         self.batches.start = trainer.global_step
         self.batches.rank = trainer.global_rank
-        return DataLoader(self.batches, batch_size=None)
+        return DataLoader(
+            self.batches,
+            batch_size=None,
+            num_workers=workers(self.batches.rows),
+            worker_init_fn=ignore_interrupts,
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         batches: Any = [self.valid]
@@ -66,7 +73,7 @@ def data_module(
 
     index = validation_subset(data, training)
     conditions = labels_for(model, data, "valid")
-    valid = data.split("valid")[index]
+    valid = selected(data.split("valid"), index, 0, len(index))
     return DataModule(batches, valid if conditions is None else (valid, conditions[index]))
 
 
@@ -77,15 +84,27 @@ def validation_subset(data: Dataset, training: Training) -> Tensor:
     """
     total = len(data.split("valid"))
     count = min(training.validate_on or total, total)
-    return torch.linspace(0, total - 1, count).long()
+    return torch.linspace(0, total - 1, count, dtype=torch.float64).long()
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Leave the signals that end a run to the main process, which saves the run before it ends.
+
+    A terminal and a job scheduler send these signals to the workers too.
+
+    Args:
+        worker: Number of the worker process, which calls this function.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def split_batch(batch: Batch) -> tuple[Tensor, Tensor | None]:
     """Return the rows of a batch, and the labels or contexts if it has any."""
-    if isinstance(batch, Tensor):
-        return batch, None
-    rows, conditions = batch
-    return rows, conditions
+    if isinstance(batch, (tuple, list)):  # a DataLoader turns pairs into lists
+        rows, conditions = batch
+        return rows, conditions
+    return batch, None
 
 
 def labels_for(model: GenerativeModel, data: Dataset, split: str) -> Tensor | None:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from pyro_exact.checks import check_seed, check_size, check_tensor
+from pyro_exact.data.dataset import Rows
+from pyro_exact.data.views import check_rows
 from pyro_exact.models import GenerativeModel
 from pyro_exact.models.generative_model import evaluating
 from pyro_exact.recipes import Unit
@@ -85,11 +88,12 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: GenerativeModel,
-    images: Tensor,
+    images: Rows,
     k: int = 1,
     batch_size: int = 100,
     seed: int = 0,
     labels: Tensor | None = None,
+    shared: bool = False,
 ) -> Evaluation:
     r"""Score a model on images, in nats and in bits per dimension.
 
@@ -104,7 +108,8 @@ def evaluate(
 
     Args:
         model: The model, on any device.
-        images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes.
+        images: Integers of shape (N, C, H, W), or data of any shape (N, ...) that the model takes:
+            a tensor, or rows in files, of which one batch at a time is read.
         k: Samples of the guide per image; 1 gives the ELBO, more give the
             importance-weighted bound, which is tighter.
         batch_size: Images or samples that are scored together; except for the noise, the
@@ -112,6 +117,9 @@ def evaluate(
         seed: Seed of the guide's noise.
         labels: The class or the context of each image, for a conditional model; the score is then
             that of -log p(x | class).
+        shared: If true, the processes of ``torch.distributed`` divide the batches among them; all
+            must call this function. Each image is scored once, and the score is the same on any
+            number of processes, because the noise of a batch depends on its position alone.
 
     Raises:
         TypeError: If an argument has another type, for example an array instead of a tensor.
@@ -131,7 +139,6 @@ def evaluate(
             f"VAE."
         )
     _check_rows(images, labels)
-    model.check(images)
     check_weights(model, "evaluate")
 
     device = next(model.parameters()).device
@@ -139,23 +146,46 @@ def evaluate(
 
     def log_p(first: int) -> Tensor:
         """Return the scores of a batch, starting at the first image."""
-        batch = slice(first, first + rows)
-        given = model if labels is None else model.condition(labels[batch].to(device))
-        return _log_mean_weight(given, images[batch].to(device), k, batch_size)
+        index = torch.arange(first, min(first + rows, len(images)))
+        batch = images[index]
+        model.check(batch)
+
+        torch.manual_seed(batch_seed(seed, first))
+        given = model if labels is None else model.condition(labels[index].to(device))
+        return _log_mean_weight(given, batch.to(device), k, batch_size)
 
     generators = [device] if device.type == "cuda" else []
     with evaluating(model), torch.random.fork_rng(devices=generators):
-        torch.manual_seed(seed)
-        scores = [log_p(first) for first in range(0, len(images), rows)]
-        nats = -torch.cat(scores).double().cpu()
-        _check_scores(nats, model, log_p, rows, seed)
+        nats = -_scores(log_p, len(images), rows, device, shared)
+        _check_scores(nats, model, log_p, rows)
 
-    return _summary(nats, images[0].numel(), _bound_name(model, k), k)
+    return _summary(nats, math.prod(images.shape[1:]), _bound_name(model, k), k)
 
 
-def _check_rows(images: Tensor, labels: Tensor | None) -> None:
+def batch_seed(seed: int, first: int) -> int:
+    """Return the seed of the noise of a batch, a hash of the seed and of the first image."""
+    return int(np.random.SeedSequence((seed, first)).generate_state(1)[0])
+
+
+def _scores(
+    log_p: Callable[[int], Tensor], total: int, rows: int, device: torch.device, shared: bool
+) -> Tensor:
+    """Return the scores of all images, of which this process computes each world-size-th batch."""
+    shared = shared and distributed.is_available() and distributed.is_initialized()
+    rank, processes = (distributed.get_rank(), distributed.get_world_size()) if shared else (0, 1)
+
+    scores = torch.zeros(total, dtype=torch.float64, device=device if shared else "cpu")
+    for first in range(rank * rows, total, processes * rows):
+        scores[first : first + rows] = log_p(first)
+    if shared:
+        distributed.all_reduce(scores)  # all processes but one have zero at each position
+    return scores.cpu()
+
+
+def _check_rows(images: Rows, labels: Tensor | None) -> None:
     """Raise an error unless there are images, and a label for each image if there are labels."""
-    if check_tensor("evaluate", "images", images).dim() == 0:
+    check_rows("evaluate", "images", images)
+    if len(images.shape) == 0:
         raise ValueError(
             "evaluate expects images of shape (N, ...); got a single number, of shape (). Stack "
             "them."
@@ -177,15 +207,14 @@ def _check_rows(images: Tensor, labels: Tensor | None) -> None:
 
 
 def _check_scores(
-    nats: Tensor, model: GenerativeModel, log_p: Callable[[int], Tensor], rows: int, seed: int
+    nats: Tensor, model: GenerativeModel, log_p: Callable[[int], Tensor], rows: int
 ) -> None:
     """Raise an error if a score is not finite, after the same computation has found the layer."""
     bad = (~nats.isfinite()).nonzero().flatten().tolist()
     if not bad:
         return
 
-    torch.manual_seed(seed)
-    layer = first_non_finite(model, lambda: [log_p(i) for i in range(0, bad[0] + 1, rows)])
+    layer = first_non_finite(model, lambda: log_p(bad[0] // rows * rows))
     culprit = "its probability, although all layers are finite"
     if layer is not None:
         culprit = f"the output of {layer}"
@@ -205,7 +234,10 @@ def _log_mean_weight(model: GenerativeModel, x: Tensor, k: int, batch_size: int)
     together = max(1, batch_size // len(x))
     sums = []
     for done in range(0, k, together):
-        log_weight = model.log_weight(x, min(together, k - done)).double()
+        log_weight = model.log_weight(x, min(together, k - done))
+        if log_weight.device.type == "mps":
+            log_weight = log_weight.cpu()  # an Apple GPU has no float64
+        log_weight = log_weight.double()
         sums.append(log_weight.logsumexp(0))
 
     # log (1/k) sum_i w_i

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 import pyro
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from pyro_exact.checks import check_path, check_size
 from pyro_exact.data import Dataset, as_dataset
 from pyro_exact.data.arrays import Data
-from pyro_exact.files import check_writable, remove_partial
+from pyro_exact.files import check_writable
 from pyro_exact.models import GenerativeModel
 from pyro_exact.provenance import hardware
 from pyro_exact.recipes import Elbo, Recipe, Training
+from pyro_exact.train.announcement import Announcement
 from pyro_exact.train.callbacks import (
-    Announcement,
     Interrupts,
     Logger,
     Progress,
@@ -31,17 +29,14 @@ from pyro_exact.train.callbacks import (
 )
 from pyro_exact.train.checkpoint import BEST, LAST, AtomicCheckpointIO, load_weights
 from pyro_exact.train.compilation import Compilation
-from pyro_exact.train.data_module import DataModule, check_labels, data_module
+from pyro_exact.train.data_module import DataModule, check_labels, data_module, split_batch
 from pyro_exact.train.device import matmul_precision, pick_device, quiet_lightning
 from pyro_exact.train.ema import EMA
 from pyro_exact.train.lightning_module import TrainingModule
-from pyro_exact.train.lock import folder_lock
+from pyro_exact.train.lock import only_run
 from pyro_exact.train.processes import fail_together
 from pyro_exact.train.run_record import LARGEST_SEED, RunRecord
 from pyro_exact.train.saving import Checkpoints, check_start
-
-# The files of a run: the checkpoints, and the files that the command line adds.
-FILES = (LAST, BEST, "recipe.yaml", "train.json", "curve.png")
 
 Finish = Callable[[GenerativeModel, RunRecord], object]
 
@@ -145,60 +140,42 @@ def fit(
         KeyboardInterrupt: After Ctrl-C or another of these signals, with the step and how to
             continue.
     """
-    training = _settings(model, training)
+    asked, training = training, _settings(model, training)
     folder, device = check_path("fit", "out", out), pick_device(device)
     seed = check_size("fit", "seed", seed, least=0, most=LARGEST_SEED)
     processes = check_size("fit", "devices", devices) * check_size("fit", "nodes", nodes)
     _check_compile(training, processes)
     dataset = as_dataset(data, seed=seed)
     recipe = model.fitted(dataset).filled() if isinstance(model, Recipe) else None
+    if recipe is not None and asked is None:
+        training = recipe.training
 
     pyro.set_rng_seed(seed)
     built = _built(model, recipe, dataset)
     loader = _prepare(built, dataset, training, seed, processes)
     if init_from is not None:
-        if not resume:
-            load_weights(built, init_from)
         # The weights of trained layers must not be set from data again.
         training = dataclasses.replace(training, initial_images=0)
+        if not resume:
+            load_weights(built, init_from)
 
-    run = RunRecord(
-        name=type(built).__name__ if recipe is None else recipe.name,
-        model=None if recipe is None else recipe.model,
-        training=training,
-        shape=dataset.event_shape,
-        levels=dataset.levels,
-        unit=dataset.unit,
-        dataset=dataset.name,
-        data=repr(dataset),
-        seed=seed,
-        hardware=hardware(device, processes),
-        paper=None if recipe is None else recipe.paper,
-        source=source,
-        init_from=None if init_from is None else str(init_from),
-        clock="computing" if device == "cpu" else "wall",
-    )
-    last, best = folder / LAST, folder / BEST
+    record = _record(built, recipe, dataset, training, seed, device, processes)
+    start = None if init_from is None else str(init_from)
+    run = dataclasses.replace(record, source=source, init_from=start)
+    last = folder / LAST
     check_start(run, built, last, resume)
     check_writable(folder)
 
     checkpoints = Checkpoints(folder, training.checkpoint_minutes)
-    module = TrainingModule(
-        built,
-        run,
-        last,
-        processes,
-        rows=len(dataset.split("train")),
-        checkpoints=checkpoints,
-        look=picture_of_samples(dataset, training, folder),
-    )
+    look, rows = picture_of_samples(dataset, training, folder), len(dataset.split("train"))
+    module = TrainingModule(built, run, last, processes, rows, checkpoints, look)
     interrupts = Interrupts(module.stop)
     callbacks = [checkpoints, *_callbacks(training, progress), interrupts]
+
     with quiet_lightning(), matmul_precision(training.matmul_precision):
-        trainer = _trainer(
-            training, callbacks, progress, device, devices, nodes, make_logger(logger, folder)
-        )
-        with _only_run(folder, trainer.is_global_zero, locked), interrupts.heard():
+        logs = make_logger(logger, folder)
+        trainer = _trainer(training, callbacks, progress, device, devices, nodes, logs)
+        with only_run(folder, trainer.is_global_zero, locked), interrupts.heard():
             if not resume:
                 check_start(run, built, last, resume)  # another run may have started since
             _train(trainer, module, loader, last if resume else None)
@@ -206,7 +183,7 @@ def fit(
             trained = _trained(module, callbacks)
             if finish is not None and trainer.is_global_zero:
                 finish(trained, run)
-    return Run(trained, run, last, best)
+    return Run(trained, run, last, folder / BEST)
 
 
 def _built(
@@ -257,13 +234,40 @@ def _prepare(
     check_labels(model, data)
 
     loader = data_module(model, data, training, seed, processes)
-    model.prepare(loader.batches.rows[torch.arange(loader.batches.batch_size)])
+    x, condition = split_batch(loader.batches.batch(0))
+    (model if condition is None else model.condition(condition)).prepare(x)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
             f"fit expects a model with parameters to train; got a {type(model).__name__} without. "
             f"Set requires_grad of some parameters."
         )
     return loader
+
+
+def _record(
+    model: GenerativeModel,
+    recipe: Recipe | None,
+    data: Dataset,
+    training: Training,
+    seed: int,
+    device: str,
+    processes: int,
+) -> RunRecord:
+    """Return the record of a run that has not begun."""
+    return RunRecord(
+        name=type(model).__name__ if recipe is None else recipe.name,
+        model=None if recipe is None else recipe.model,
+        training=training,
+        shape=data.event_shape,
+        levels=data.levels,
+        unit=data.unit,
+        dataset=data.name,
+        data=repr(data),
+        seed=seed,
+        hardware=hardware(device, processes),
+        paper=None if recipe is None else recipe.paper,
+        clock="computing" if device == "cpu" else "wall",
+    )
 
 
 def _callbacks(training: Training, progress: bool) -> list[Callback]:
@@ -307,18 +311,6 @@ def _trainer(
         check_val_every_n_epoch=None,
         use_distributed_sampler=False,
     )
-
-
-@contextmanager
-def _only_run(folder: Path, first: bool, locked: bool) -> Iterator[None]:
-    """Hold a folder in the first process of a run, and remove the partial files of a killed run."""
-    if not first:
-        yield
-        return
-    with nullcontext() if locked else folder_lock(folder):
-        for name in FILES:
-            remove_partial(folder / name, of_the_living=True)
-        yield
 
 
 def _train(

@@ -14,6 +14,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 from pyro_exact.data.batches import Batch
+from pyro_exact.data.shuffle import order_of
 from pyro_exact.infer import AnnealedELBO, FreeBitsELBO
 from pyro_exact.models import GenerativeModel
 from pyro_exact.noise import SharedNoise
@@ -92,7 +93,9 @@ class TrainingModule(lightning.LightningModule):
         self._part = len(self._losses)
         loss = self.mean_loss(batch)
         self._losses.append(loss.detach())
-        self._batch, self.loss = batch, torch.stack(self._losses).mean()
+        several = len(self._losses) > 1
+        self.loss = torch.stack(self._losses).mean() if several else self._losses[0]
+        self._batch = batch
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -156,12 +159,17 @@ class TrainingModule(lightning.LightningModule):
 
         x, condition = split_batch(batch)
         try:
-            score = evaluate(self.model, x, batch_size=self.settings.batch_size, labels=condition)
+            score = evaluate(
+                self.model,
+                x,
+                batch_size=self.settings.batch_size,
+                labels=condition,
+                shared=True,
+            )
         except NotFiniteError as error:
             self._diverged("validation loss", error.culprit)
 
-        # All ranks use the score of the first, so that they agree on the best checkpoint.
-        loss = self.trainer.strategy.broadcast(score.in_unit(self.run.unit))
+        loss = score.in_unit(self.run.unit)
         self.run.add_validation(self.global_step, loss)
         shown = self.run.reported(loss)
         self.log(
@@ -246,7 +254,9 @@ class TrainingModule(lightning.LightningModule):
         trainer: Any = self.trainer
         batches = trainer.datamodule.batches
         _seed(self.run.seed, _INITIAL)
-        index = torch.randperm(len(batches.rows))[: self.settings.initial_images]
+        total = len(batches.rows)
+        order = order_of(total, torch.default_generator, self.run.seed, _INITIAL)
+        index = order[torch.arange(min(self.settings.initial_images, total))]
 
         model = self.model
         if batches.conditions is not None:

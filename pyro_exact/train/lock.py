@@ -1,4 +1,4 @@
-"""A lock on a folder, so that only one run at a time uses this folder."""
+"""The folder of a run: a lock, so that only one run at a time uses it, and the partial files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,34 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from pyro_exact.files import remove_partial
+from pyro_exact.train.checkpoint import BEST, LAST
+
 LOCK = ".lock"
+
+# The files of a run: the checkpoints, and the files that the command line adds.
+FILES = (LAST, BEST, "recipe.yaml", "train.json", "curve.png")
+
+
+@contextmanager
+def only_run(folder: Path, first: bool, locked: bool) -> Iterator[None]:
+    """Hold the folder of a run in a with-block, and remove the partial files of a killed run.
+
+    Args:
+        folder: The folder.
+        first: True in the first process of the run, which holds the folder for all.
+        locked: If true, the caller holds the folder already.
+    """
+    if not first:
+        yield
+        return
+    with nullcontext() if locked else folder_lock(folder):
+        for name in FILES:
+            remove_partial(folder / name, of_the_living=True)
+        yield
 
 
 @contextmanager

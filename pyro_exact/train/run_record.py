@@ -16,12 +16,12 @@ from pyro_exact.provenance import commit, today
 from pyro_exact.recipes import Paper, Recipe, Training, Unit
 from pyro_exact.recipes.parsing import parse_kwargs
 from pyro_exact.recipes.plain import plain
-from pyro_exact.recipes.recipe import MOST_LEVELS
 from pyro_exact.recipes.training import MOST_STEPS
 from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.evaluate import Evaluation
 
 CURVE_EVERY = 10  # steps in each mean of the training curve
+MOST_LEVELS = 2**31  # of integer data
 LARGEST_SEED = 2**32 - 1  # the limit of NumPy, which Pyro seeds too
 MOST_VALUES = 2**26  # values in the record of a checkpoint; most belong to its curve
 

@@ -160,13 +160,7 @@ class Bernstein(Monotone):
 
         return lower, upper
 
-    def start(
-        self,
-        low: Tensor,
-        high: Tensor,
-        y: Tensor,
-        *parts: Tensor,
-    ) -> Tensor:
+    def start(self, low: Tensor, high: Tensor, y: Tensor, *parts: Tensor) -> Tensor:
         """Return the root itself in the tails, and within the interval that of the chord."""
         least, differences = parts
         total = differences.sum(-1)

@@ -112,11 +112,7 @@ class BlockAutoregressive(Bijection):
 
         return h.squeeze(-1), log_slope.squeeze(-1).sum(-1)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         ladj = y.new_zeros(y.shape[:-1])
         start = torch.zeros_like(ladj)
         open_ends = (

@@ -93,11 +93,7 @@ def context_batch_shape(layer: Bijection, context: object) -> torch.Size:
     return tensor.shape[:cut]
 
 
-def check_context(
-    layer: Bijection,
-    context: Tensor | None,
-    batch: torch.Size,
-) -> None:
+def check_context(layer: Bijection, context: Tensor | None, batch: torch.Size) -> None:
     """Check that a context fits the layer, and broadcasts to the batch shape of the input."""
     if context is None and layer.context_shape is not None:
         raise ValueError(

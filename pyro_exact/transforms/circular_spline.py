@@ -64,11 +64,7 @@ class CircularSpline(Spline):
         super().__init__(bins, bound, min_width, min_height, min_derivative)
         self.num_params = 3 * self.bins + 1
 
-    def forward_and_ladj(
-        self,
-        x: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
         xs, ys, derivatives = self._knots(theta[..., :-1])
 
@@ -82,11 +78,7 @@ class CircularSpline(Spline):
         # y = wrap(f(x) + phi)
         return self.wrap(y + angle), piece.ladj(xi, eta)
 
-    def inverse_and_ladj(
-        self,
-        y: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
         xs, ys, derivatives = self._knots(theta[..., :-1])
 

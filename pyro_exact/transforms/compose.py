@@ -53,11 +53,7 @@ class Compose(Bijection):
         torch.Size([3, 2])
     """
 
-    def __init__(
-        self,
-        parts: Sequence[Bijection],
-        recompute: bool = False,
-    ) -> None:
+    def __init__(self, parts: Sequence[Bijection], recompute: bool = False) -> None:
         parts = list(parts)
         if not parts:
             raise ValueError("Compose expects at least one part; got none. Leave it out instead.")
@@ -115,11 +111,7 @@ class Compose(Bijection):
 
         return x, _sum(ladjs)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         ladjs = []
         for part in reversed(self.parts):
             given = None if part.context_shape is None else context

@@ -49,11 +49,7 @@ class Conditioned(Bijection):
         x = self._expanded(x, self.event)
         return self.bijection.transform(x, self.context.to(x.dtype))
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = self._expanded(y, self.output)
         return self.bijection.invert(y, self.context.to(y.dtype))
 

@@ -112,11 +112,7 @@ class Conv1x1(Bijection):
 
             return _multiply(weight, x), self._ladj(x, theta)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             theta = self._theta(y, context)
             if self.factorized:

@@ -77,11 +77,7 @@ class DiagonalAffine(Bijection):
         y = (x - mean) * (-log_scale).exp()
         return y, -self._sum(x, log_scale)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, log_scale = self._theta(context)
         x = y * log_scale.exp() + mean
         return x, self._sum(y, log_scale)

@@ -67,11 +67,7 @@ class DiscreteCosine(Bijection):
         y = self._product(x, self.matrix.mT)
         return y, x.new_zeros(x.shape[:-1])
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self._product(y, self.matrix)
         return x, y.new_zeros(y.shape[:-1])
 

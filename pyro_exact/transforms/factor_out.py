@@ -110,11 +110,7 @@ class FactorOut(Bijection):
 
         return torch.cat((noise, out.flatten(-3)), dim=-1), ladj
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         noise, out = self._split(y)
         kept, ladj = self.rest.invert(noise, context_for(self.rest, context))
         out = out.unflatten(-1, (self.partition.free_size, *self.shape[1:]))

@@ -43,12 +43,7 @@ class FixedAffine(Bijection):
         tensor([[[-0.5000,  0.0000]]])
     """
 
-    def __init__(
-        self,
-        scale: float,
-        shift: float = 0.0,
-        event_dim: int = 3,
-    ) -> None:
+    def __init__(self, scale: float, shift: float = 0.0, event_dim: int = 3) -> None:
         event_dim = check_size(
             "FixedAffine",
             "event_dim",
@@ -72,11 +67,7 @@ class FixedAffine(Bijection):
     ) -> tuple[Tensor, Tensor]:
         return x * self.scale + self.shift, self._ladj(x)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return (y - self.shift) / self.scale, -self._ladj(y)
 
     def _ladj(self, x: Tensor) -> Tensor:

@@ -49,11 +49,7 @@ class Flatten(Bijection):
         batch = x.shape[: x.dim() - len(self.event)]
         return x.reshape(*batch, *self.output), x.new_zeros(batch)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = y.shape[:-1]
         return y.reshape(*batch, *self.event), y.new_zeros(batch)
 

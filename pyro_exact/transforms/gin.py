@@ -85,11 +85,7 @@ class GIN(Bijection):
         free = free * log_scale.exp() + shift
         return self.partition.join(fixed, free), self._no_change(x, free)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free, shift, log_scale = self._parts(y, context)
         free = (free - shift) * (-log_scale).exp()
         return self.partition.join(fixed, free), self._no_change(y, free)

@@ -77,11 +77,7 @@ class Haar(Bijection):
 
         return y, x.new_zeros(x.shape[:-1])
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         half = self.sizes[-1] // 2
         x = y[..., :half]
         remaining = y[..., half:]
@@ -156,22 +152,13 @@ class HaarSqueeze(Squeeze):
         y = torch.cat(_butterfly(p, q, r, s), dim=-3)
         return y, ladj
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         parts = _butterfly(*y.chunk(4, dim=-3))  # the matrix is its own inverse
         squeezed = torch.stack(parts, dim=-3).flatten(-4, -3)
         return super().invert(squeezed)
 
 
-def _butterfly(
-    p: Tensor,
-    q: Tensor,
-    r: Tensor,
-    s: Tensor,
-) -> tuple[Tensor, ...]:
+def _butterfly(p: Tensor, q: Tensor, r: Tensor, s: Tensor) -> tuple[Tensor, ...]:
     """Return half of the sums of four tensors with the signs of the Haar wavelets."""
     top = p + q
     bottom = r + s

@@ -69,11 +69,7 @@ class Householder(Bijection):
         y = reflect(x, v)
         return y, y.new_zeros(y.shape[:-1])
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (v,) = self.theta(context)
         x = reflect(y, v.flip(-2))
         return x, x.new_zeros(x.shape[:-1])

@@ -88,11 +88,7 @@ class Interval(Bijection):
 
         return y.clamp(low, high), sum_event(log_slope, len(self.event))
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, low, high = self._with_bounds(y)
         log_below = (y - low).log()
         log_above = (high - y).log()
@@ -108,11 +104,7 @@ class Interval(Bijection):
         high = self.high.to(x.dtype)
         return x, low, high
 
-    def _apply(
-        self,
-        fn: Callable[[Tensor], Tensor],
-        recurse: bool = True,
-    ) -> Interval:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Interval:
         """Move the bounds of the constraint with the layer; containers hold the same object."""
         super()._apply(fn, recurse)
         if not self.same:

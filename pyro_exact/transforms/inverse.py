@@ -33,11 +33,7 @@ class Inverse(Bijection):
     ) -> tuple[Tensor, Tensor]:
         return self.bijection.invert(x, context)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.bijection.transform(y, context)
 
     def forward_shape(self, shape: Shape) -> torch.Size:

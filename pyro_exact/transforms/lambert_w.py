@@ -59,11 +59,7 @@ class LambertW(Elementwise):
         super().__init__()
         self.max_tail = check_number("LambertW", "max_tail", max_tail, 1e-6, 2)
 
-    def forward_and_ladj(
-        self,
-        x: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
         delta = self._tail(x, theta)
         w = lambert_w(delta * x.square())
@@ -76,11 +72,7 @@ class LambertW(Elementwise):
 
         return y, ladj
 
-    def inverse_and_ladj(
-        self,
-        y: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
         delta = self._tail(y, theta)
         w = delta * y.square()

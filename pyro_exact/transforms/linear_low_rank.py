@@ -47,12 +47,7 @@ class LinearLowRank(LinearMap):
         True
     """
 
-    def __init__(
-        self,
-        dim: int,
-        rank: int = 1,
-        context_dim: int | None = None,
-    ) -> None:
+    def __init__(self, dim: int, rank: int = 1, context_dim: int | None = None) -> None:
         dim = check_size("LinearLowRank", "dim", dim)
         self.rank = check_size("LinearLowRank", "rank", rank, most=dim)
         check_elements("LinearLowRank", dim, rank)

@@ -95,11 +95,7 @@ class LinearLU(Bijection):
 
             return y, log_det.expand(y.shape[:-1])
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             y, lower, upper, shift, log_det = self._theta(y, context)
 

@@ -69,11 +69,7 @@ class LinearMap(Bijection):
             y = self.multiply(x, theta) + shift
             return y, self.log_det(theta).expand(y.shape[:-1])
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             y, theta, shift = self._theta(y, context)
             x = self.divide(y - shift, theta)

@@ -66,11 +66,7 @@ class LinearRationalSpline(Spline):
         super().__init__(bins, bound, min_width, min_height, min_derivative)
         self.num_params = 4 * self.bins - 1
 
-    def forward_and_ladj(
-        self,
-        x: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
         inside = x.abs() < self.bound
         knots = self._knots_and_shares(theta)
@@ -84,11 +80,7 @@ class LinearRationalSpline(Spline):
 
         return y, ladj
 
-    def inverse_and_ladj(
-        self,
-        y: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
         inside = y.abs() < self.bound
         knots = self._knots_and_shares(theta)

@@ -89,11 +89,7 @@ class Logit(Bijection):
         log_slope = self._log_slope - log_p - log_q
         return log_p - log_q, sum_event(log_slope, self.domain.event_dim)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         log_p = F.logsigmoid(y)
         log_q = F.logsigmoid(-y)

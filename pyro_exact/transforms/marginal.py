@@ -78,11 +78,7 @@ class Marginal(Bijection):
 
         return y, sum_event(ladj, len(self.event))
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             x, ladj = self.elementwise.inverse_and_ladj(y, self._theta(y, context))
 

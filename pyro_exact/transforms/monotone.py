@@ -37,29 +37,15 @@ class Monotone(Elementwise):
     def bracket(self, y: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
         """Return a lower and an upper bound of the root, which may be infinite."""
 
-    def start(
-        self,
-        low: Tensor,
-        high: Tensor,
-        y: Tensor,
-        *parts: Tensor,
-    ) -> Tensor:
+    def start(self, low: Tensor, high: Tensor, y: Tensor, *parts: Tensor) -> Tensor:
         """Return the first guess of the root: by default the middle of the bracket."""
         return (low + high) / 2
 
-    def forward_and_ladj(
-        self,
-        x: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
         return self.evaluate(x, *self.unpack(theta))
 
-    def inverse_and_ladj(
-        self,
-        y: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
         parts = self.unpack(theta)
 

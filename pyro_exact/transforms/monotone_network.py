@@ -128,13 +128,7 @@ class MonotoneNetwork(Monotone):
 
         return torch.minimum(near, far), torch.maximum(near, far)
 
-    def start(
-        self,
-        low: Tensor,
-        high: Tensor,
-        y: Tensor,
-        *parts: Tensor,
-    ) -> Tensor:
+    def start(self, low: Tensor, high: Tensor, y: Tensor, *parts: Tensor) -> Tensor:
         """Return the root that the identity would have."""
         return (y - parts[0]).clamp(low, high)
 

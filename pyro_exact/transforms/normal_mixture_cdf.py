@@ -124,13 +124,7 @@ class NormalMixtureCDF(Monotone):
         quantiles = mean + y.unsqueeze(-1) * (-log_rate).exp()
         return quantiles.amin(-1), quantiles.amax(-1)
 
-    def start(
-        self,
-        low: Tensor,
-        high: Tensor,
-        y: Tensor,
-        *parts: Tensor,
-    ) -> Tensor:
+    def start(self, low: Tensor, high: Tensor, y: Tensor, *parts: Tensor) -> Tensor:
         """Return the mean of the quantiles of the components."""
         log_weight, mean, log_rate = parts
         quantiles = mean + y.unsqueeze(-1) * (-log_rate).exp()

@@ -40,12 +40,7 @@ class Parallel(Bijection):
         torch.Size([5, 3, 4, 4])
     """
 
-    def __init__(
-        self,
-        partition: Partition,
-        fixed: Bijection,
-        free: Bijection,
-    ) -> None:
+    def __init__(self, partition: Partition, fixed: Bijection, free: Bijection) -> None:
         super().__init__(
             partition.event,
             context_dim=common_context_shape("Parallel", (fixed.context_shape, free.context_shape)),
@@ -64,11 +59,7 @@ class Parallel(Bijection):
         free, ladj_free = self.free.transform(free, context_for(self.free, context))
         return self.partition.join(fixed, free), ladj_fixed + ladj_free
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fixed, free = self.partition.split(y)
         fixed, ladj_fixed = self.fixed.invert(fixed, context_for(self.fixed, context))
         free, ladj_free = self.free.invert(free, context_for(self.free, context))

@@ -80,11 +80,7 @@ class PeriodicConv(Bijection):
     ) -> tuple[Tensor, Tensor]:
         return self._convolved(x, context, 1)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._convolved(y, context, -1)
 
     def _convolved(

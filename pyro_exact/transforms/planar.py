@@ -134,11 +134,7 @@ class Planar(Bijection):
 
         return x.view(*batch, self.dim), ladj.view(batch)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, u_hat, w, b, stretch = self._theta(y, context)
         a = []
 

@@ -51,11 +51,7 @@ class Positive(Bijection):
         y, log_slope = self.map(*at_least_float32(x))
         return y, sum_event(log_slope, self.domain.event_dim)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (y,) = at_least_float32(y)
         x, log_slope = self.unmap(y.where(y > 0, math.nan))
         return x, sum_event(-log_slope, self.domain.event_dim)

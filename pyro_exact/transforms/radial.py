@@ -101,11 +101,7 @@ class Radial(Bijection):
         r = torch.cat(distances, -1)
         return x, self._ladj(r, alpha, total)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         center, alpha, total = self._theta(context)
         distances = []
         for k in reversed(range(self.layers)):
@@ -159,12 +155,7 @@ def _norm(x: Tensor) -> Tensor:
     return (square + tiny).sqrt()
 
 
-def _scaled(
-    x: Tensor,
-    center: Tensor,
-    excess: Tensor,
-    factor: Tensor,
-) -> Tensor:
+def _scaled(x: Tensor, center: Tensor, excess: Tensor, factor: Tensor) -> Tensor:
     """Return centre + factor * (x - centre), where factor = 1 + excess, without cancellation."""
     offset = x - center
     from_x = x + excess * offset
@@ -182,11 +173,7 @@ def _root(distance: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
     return torch.where(p < 0, alpha * distance / larger, larger)
 
 
-def _log_ratio(
-    numerator: Tensor,
-    denominator: Tensor,
-    excess: Tensor,
-) -> Tensor:
+def _log_ratio(numerator: Tensor, denominator: Tensor, excess: Tensor) -> Tensor:
     """Return log(numerator / denominator) = log1p(excess), using the more accurate form."""
     small = excess > -0.5
     return torch.where(

@@ -55,11 +55,7 @@ class SigmoidToCell(Bijection):
         tensor([[[  0.5000, 254.5000]]])
     """
 
-    def __init__(
-        self,
-        event_dim: int = 3,
-        context_shape: Shape | None = None,
-    ) -> None:
+    def __init__(self, event_dim: int = 3, context_shape: Shape | None = None) -> None:
         event_dim = check_size(
             "SigmoidToCell",
             "event_dim",
@@ -89,11 +85,7 @@ class SigmoidToCell(Bijection):
 
         return y, sum_event(log_slope, self.domain.event_dim)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, low = self._in_full_precision(y, context)
         u = y - low
 

@@ -46,26 +46,13 @@ class SignedPower(Elementwise):
         super().__init__()
         self.bound = check_number("SignedPower", "bound", bound, 1e-6, 1)
 
-    def forward_and_ladj(
-        self,
-        x: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         return self._power(x, theta, 1)
 
-    def inverse_and_ladj(
-        self,
-        y: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         return self._power(y, theta, -1)
 
-    def _power(
-        self,
-        x: Tensor,
-        theta: Tensor,
-        sign: int,
-    ) -> tuple[Tensor, Tensor]:
+    def _power(self, x: Tensor, theta: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
         log_power = tanh_bounded(theta.squeeze(-1), self.bound, sign)
         log_size = x.abs().clamp(min=torch.finfo(x.dtype).tiny).log()

@@ -57,11 +57,7 @@ class SinhArcsinh(Elementwise):
         self.bound = check_number("SinhArcsinh", "bound", bound, 1e-6, 1)
         self.max_skew = check_number("SinhArcsinh", "max_skew", max_skew, 1e-6, 10)
 
-    def forward_and_ladj(
-        self,
-        x: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
         skew, log_tail = self._parts(theta)
         s = arsinh(x)
@@ -69,11 +65,7 @@ class SinhArcsinh(Elementwise):
 
         return t.sinh(), log_tail + log_cosh(t) - log_cosh(s)
 
-    def inverse_and_ladj(
-        self,
-        y: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
         skew, log_tail = self._parts(theta)
         t = arsinh(y)

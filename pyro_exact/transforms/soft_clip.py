@@ -63,11 +63,7 @@ class SoftClip(Bijection):
         log_slope = -2 * excess.log()
         return x / excess, sum_event(log_slope, self.domain.event_dim)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (y,) = at_least_float32(y)
 
         # 1 - |y| / B, from the distance to the end: it is exact next to the end.

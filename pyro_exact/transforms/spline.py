@@ -92,11 +92,7 @@ class Spline(Elementwise):
 
         self.num_params = 3 * bins - 1
 
-    def forward_and_ladj(
-        self,
-        x: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward_and_ladj(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         x, theta = at_least_float32(x, theta)
         inside = x.abs() < self.bound
         xs, ys, derivatives = self._knots(theta)
@@ -110,11 +106,7 @@ class Spline(Elementwise):
 
         return y, ladj
 
-    def inverse_and_ladj(
-        self,
-        y: Tensor,
-        theta: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, theta = at_least_float32(y, theta)
         inside = y.abs() < self.bound
         xs, ys, derivatives = self._knots(theta)

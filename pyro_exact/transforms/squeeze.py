@@ -72,11 +72,7 @@ class Squeeze(Bijection):
 
         return y.movedim(-1, -3), x.new_zeros(x.shape[:-3])
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         shape = self.inverse_shape(y.shape)
         f = self.factor
 

@@ -75,11 +75,7 @@ class Standardize(Bijection):
     ) -> tuple[Tensor, Tensor]:
         return (x - self.mean) / self.std, -self._log_scale(x)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return y * self.std + self.mean, self._log_scale(y)
 
     def _log_scale(self, x: Tensor) -> Tensor:

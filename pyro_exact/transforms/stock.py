@@ -79,11 +79,7 @@ class Stock(Bijection):
         y = self.stock(x)
         return y, self._ladj(x, y)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))
         x = self.stock.inv(y)
         return x, -self._ladj(x, y)

@@ -114,13 +114,7 @@ class SumOfSquares(Monotone):
         far = 2 * (y - parts[0]) / self.min_slope
         return far.clamp(max=0), far.clamp(min=0)
 
-    def start(
-        self,
-        low: Tensor,
-        high: Tensor,
-        y: Tensor,
-        *parts: Tensor,
-    ) -> Tensor:
+    def start(self, low: Tensor, high: Tensor, y: Tensor, *parts: Tensor) -> Tensor:
         """Return the root that the identity would have."""
         return (y - parts[0]).clamp(low, high)
 

@@ -128,11 +128,7 @@ class Sylvester(Bijection):
 
             return x + step, slope.log().sum(-1)
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with full_precision(y):
             y, q, r, s, b, stretch = self._theta(y, context)
 

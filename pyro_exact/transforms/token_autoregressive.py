@@ -116,11 +116,7 @@ class TokenAutoregressive(Bijection):
 
         return self._in_order(y), ladj.sum((-2, -1))
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = self._in_order(y)
         solve = self._by_passes if self._takes_passes(y, context) else self._by_steps
         with full_precision(y):
@@ -128,11 +124,7 @@ class TokenAutoregressive(Bijection):
 
         return self._in_order(x), ladj
 
-    def _by_steps(
-        self,
-        y: Tensor,
-        context: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    def _by_steps(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Solve token by token."""
         found = []
         ladj = y.new_zeros(y.shape[:-2])
@@ -152,11 +144,7 @@ class TokenAutoregressive(Bijection):
 
         return torch.stack(found, dim=-2), ladj
 
-    def _by_passes(
-        self,
-        y: Tensor,
-        context: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    def _by_passes(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Solve for all tokens at once, again and again, until nothing changes beyond rounding."""
         x = y
         ladj = torch.zeros_like(y)

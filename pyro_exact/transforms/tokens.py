@@ -84,11 +84,7 @@ class Tokens(Bijection):
 
         return patches.reshape(*batch, self.tokens, self.token_dim), ladj
 
-    def invert(
-        self,
-        y: Tensor,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = y.shape[:-2]
         ladj = y.new_zeros(batch)
         if len(self.shape) == 1:

@@ -33,7 +33,8 @@ def each(request):
 
 
 def test_causal_nets_of_the_package_are_registered():
-    others = {"Autoregressive", "CausalNet", "Completion", "OrderAgnosticNet", "PixelNet", "scans"}
+    others = {"Autoregressive", "CausalNet", "Completion", "OrderAgnosticNet", "PixelNet"}
+    others |= {"MultiscaleNet", "multi_scale_pixel_rnn", "multiscale_pixel_cnn", "scans"}
     assert {name.split()[0] for name in NETS} == set(autoregressive.__all__) - others
 
 
@@ -56,9 +57,9 @@ def test_causal_net_recorded_step_is_every_step_of_its_phase(each):
     x, context = data(each, (3,))
     values, theta = each.to_sites(x), each(x, context).flatten(1, -2)
     state, previous, recorded = each.init_state((3,), context), None, {}
-    times = Counter(each.phase(done) for done in range(each.sites))
-    for done, site in enumerate(each.orders[0].tolist()):
-        phase = each.phase(done)
+    times = Counter(each.phase(done) for done in range(each.num_steps))
+    for done in range(each.num_steps):
+        sites, phase = each.orders[0][each.group(done)], each.phase(done)
         if phase is None or times[phase] == 1:
             actual, state = each.step(state, previous)
         else:
@@ -69,19 +70,22 @@ def test_causal_net_recorded_step_is_every_step_of_its_phase(each):
                 )
             actual = recorded[phase](state, previous)
             state = state.next(state.cache)
-        assert_close(actual.squeeze(1), theta[:, site], rtol=1e-10, atol=1e-10)
-        previous = values[:, [site]]
+        assert_close(actual, theta[:, sites], rtol=1e-10, atol=1e-10)
+        previous = values[:, sites]
 
 
 def test_causal_net_theta_depends_only_on_what_comes_before(each):
     x, context = data(each, (5,))
     for member, order in enumerate(each.orders.tolist()):
         theta = each(x, context, member).flatten(1, -2)
-        for place, site in enumerate(order):
+        groups = [each.group(index) for index in range(each.num_steps)]
+        for group, site in [
+            (each_group, site) for each_group in groups for site in order[each_group]
+        ]:
             moved, count = each.to_sites(x).clone(), levels(each.likelihood)
             moved[:, site] = (moved[:, site] + 1) % count if count else 1 - moved[:, site]
             after = each(each.from_sites(moved), context, member).flatten(1, -2)
-            before, behind = order[: place + 1], order[place + 1 :]
+            before, behind = order[: group.stop], order[group.stop :]
             assert torch.equal(after[:, before], theta[:, before])
             assert (after[:, behind] != theta[:, behind]).any(0).all()
 

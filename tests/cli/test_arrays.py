@@ -2,11 +2,16 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.two_pixels import perturb
 
 from pyro_exact.cli.arrays import write_arrays
+from pyro_exact.distributions import Flow, StandardNormal
+from pyro_exact.flows import maf
+from pyro_exact.models import Density
 
 COLUMNS = {"label": np.array([3, 5]), "x": np.array([[0.5, 1.0], [-2.0, 1 / 3]])}
 
@@ -76,3 +81,22 @@ def test_sample_writes_arrays(trained, run):
 def test_cli_refuses_files_of_another_format_before_the_work(trained, run, command, message):
     code, _, err = run(*command.split())
     assert (code, message in err) == (1, True)
+
+
+def test_sample_draws_given_a_context(here, run, monkeypatch):
+    flow = Flow(StandardNormal(2), maf(2, context_dim=3).inv)
+    model = perturb(Density(flow, context_dim=3), 0.1)
+    record = SimpleNamespace(shape=(2,), levels=None, model=None)
+    monkeypatch.setattr("pyro_exact.cli.sample.load_checkpoint", lambda source: (model, record))
+    command = ["sample", "any.ckpt", "--n", "4", "--out", "x.npy"]
+    drawn = []
+    for context in ("[0, 1, 2]", "[5, 1, 2]"):
+        assert run(*command, "--context", context)[::2] == (0, "")
+        drawn.append(np.load("x.npy"))
+    assert drawn[0].shape == (4, 2)
+    assert not np.allclose(*drawn)
+
+    code, _, err = run(*command)
+    assert (code, "sample expects --context of 3 elements" in err) == (1, True)
+    code, _, err = run("sample", "any.ckpt", "--context", "[0, 1, 2]", "--out", "x.png")
+    assert (code, "A picture expects a model of images with levels" in err) == (1, True)

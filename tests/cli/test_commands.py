@@ -359,11 +359,11 @@ def test_reconstruct_prints_its_error(here, trained, run):
         (["interpolate", "--steps", "1"], "interpolate expects --steps from 2 to 10000; got 1"),
         (
             ["interpolate", "--n", "6"],
-            "--n expects at most 5, because the split test of toy has 10 images; got 6",
+            "--n expects at most 5, because the split test of toy has 10 rows; got 6",
         ),
         (
             ["reconstruct", "--n", "11"],
-            "--n expects at most 10, because the split test of toy has 10 images; got 11",
+            "--n expects at most 10, because the split test of toy has 10 rows; got 11",
         ),
         (
             ["sample", "--temperature", "-1"],
@@ -406,10 +406,8 @@ def test_evaluate_refuses_a_checkpoint_with_another_source(here, trained, run, m
     changed = dataclasses.replace(of_run, source={**of_run.source, "download": True})
     monkeypatch.setattr("pyro_exact.train.load_model", lambda *_: (model, changed))
     code, _, err = run("evaluate", "out/checkpoint.ckpt")
-    assert (
-        code,
-        "expects a source of name, root, valid_fraction, seed; got download too" in err,
-    ) == (1, True)
+    assert code == 1
+    assert re.search("expects a source of name, root, .*; got download too", err)
 
 
 def test_cli_needs_one_image_in_a_split_and_two_for_pairs(here, trained, run):
@@ -419,7 +417,7 @@ def test_cli_needs_one_image_in_a_split_and_two_for_pairs(here, trained, run):
     code, _, err = run("interpolate", "out/checkpoint.ckpt", "--data", "one.npz")
     assert (
         code,
-        "The split test of one expects at least 2 images; got 1. Choose another split" in err,
+        "The split test of one expects at least 2 rows; got 1. Choose another split" in err,
     ) == (1, True)
 
 
@@ -433,7 +431,7 @@ def test_evaluate_scores_other_images_only_if_they_fit(trained, run):
     code, _, err = run("evaluate", "out/checkpoint.ckpt", "--data", "digits")
     assert code == 1
     assert re.search(
-        r"model expects images of shape \(1, 4, 4\) with 256 levels.*got \(1, 8, 8\) with 17 from digits",
+        r"model expects data of shape \(1, 4, 4\) with 256 levels.*got shape \(1, 8, 8\) with 17 levels from digits",
         err,
     )
 

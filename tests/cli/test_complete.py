@@ -71,7 +71,7 @@ def test_complete_has_a_row_for_each_image_with_what_is_seen_kept(here, run, mon
         (["--completions", "0"], "complete expects --completions from 1 to .*; got 0"),
         (
             ["--n", "11"],
-            "--n expects at most 10, because the split test of toy has 10 images; got 11",
+            "--n expects at most 10, because the split test of toy has 10 rows; got 11",
         ),
         (["--label", "1"], "expects no --label, because its model has no classes"),
     ]:
@@ -137,3 +137,56 @@ def test_complete_sees_half_of_a_vector(here, run, monkeypatch):
     assert torch.equal(found[:21, :3], torch.from_numpy(rows[21, :3]).expand(21, 3).float())
     assert (found[0, 3:] == 0.5).all()
     assert len(found[1:21].unique(dim=0)) > 1
+
+
+def test_complete_draws_large_images_of_a_small_one(here, run, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids",
+        lambda grids, *_, columns: shown.update(grids, columns=columns),
+    )
+    tiny = [f"--model.{name}=2" for name in ("scales", "width", "depth", "head-width")]
+    tiny += [f"--model.base-{name}=2" for name in ("width", "depth", "head-width")]
+    tiny += ["--training.batch-size", "5", "--training.steps", "3"]
+    name = "multiscale_pixel_cnn_mnist_small"
+    assert run("train", name, "--data", "toy.npz", "--out", "out", *tiny)[0] == 0
+    command = ["complete", "out/checkpoint.ckpt", "--completions", "4", "--n", "2"]
+    assert run(*command, "--mask", "lowres") == (0, "Wrote completions.png.\n", "")
+    rows = next(iter(shown.values())).view(2, 6, 4, 4)
+    seen, drawn, real = rows[:, 0], rows[:, 1:5], rows[:, 5]
+    assert (seen != 127.5).sum() == 2  # one pixel of each image
+    assert torch.equal(seen[:, 0, 0], real[:, 0, 0])
+    assert torch.equal(drawn[:, :, 0, 0], real[:, None, 0, 0].expand(2, 4))
+    assert not torch.equal(drawn[:, 0], drawn[:, 1])
+
+    assert run("train", "pixel_cnn_mnist", "--data", "toy.npz", "--out", "other", *TINY)[0] == 0
+    code, _, err = run("complete", "other/checkpoint.ckpt", "--mask", "lowres")
+    assert (code, "no small image; got PixelCNN. Use --mask half" in err) == (1, True)
+
+
+def test_sample_shows_the_image_of_each_count_of_steps(here, run, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(
+        "pyro_exact.plots.save_grids",
+        lambda grids, *_, columns, rows: shown.update(grids, columns=columns, rows=rows),
+    )
+    tiny = ["--model.steps=3", "--model.width=2", "--model.latent-channels=2"]
+    tiny += ["--training.batch-size", "5", "--training.steps", "3"]
+    name = "conv_draw_mnist_small"
+    assert run("train", name, "--data", "toy.npz", "--out", "out", *tiny)[0] == 0
+    command = ["sample", "out/checkpoint.ckpt", "--n", "4"]
+    assert run(*command, "--steps", "[0, 3]") == (0, "Wrote samples.png.\n", "")
+    assert (shown.pop("columns"), shown.pop("rows")) == (4, 2)
+    assert list(shown) == ["0 steps", "3 steps"]
+    assert all(drawn.shape == (4, 1, 4, 4) for drawn in shown.values())
+
+    for flags, message in [
+        (["--steps", "[4]"], "expects steps from 0 to 3; got 4"),
+        (["--steps", "[]"], "expects --steps of at least one count"),
+        (["--steps", "[1]", "--out", "x.npz"], "and a .png file; got"),
+    ]:
+        code, _, err = run(*command, *flags)
+        assert (code, message in err) == (1, True), err
+    assert run("train", "pixel_cnn_mnist", "--data", "toy.npz", "--out", "other", *TINY)[0] == 0
+    code, _, err = run("sample", "other/checkpoint.ckpt", "--steps", "[1]")
+    assert (code, "expects a ConvDRAW, which draws an image step by step" in err) == (1, True)

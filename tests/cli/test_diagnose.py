@@ -33,6 +33,6 @@ def test_diagnose_command(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.main(["diagnose", "out/checkpoint.ckpt", "--n", "100"])
     assert (
-        "--n expects at most 20, because the split test of toy has 20 images; got 100"
+        "--n expects at most 20, because the split test of toy has 20 rows; got 100"
         in capsys.readouterr().err
     )

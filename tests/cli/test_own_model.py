@@ -10,8 +10,7 @@ from pyro.distributions import Bernoulli
 from torch import nn
 
 from pyro_exact.models import GenerativeModel
-from pyro_exact.recipes.entries import builder
-from pyro_exact.recipes.models import MODELS
+from pyro_exact.recipes import register, registry
 
 SHAPE = (1, 4, 4)
 
@@ -60,10 +59,11 @@ def build_able_coins(shape, levels):
 @pytest.fixture
 def coins(here, run, monkeypatch):
     """The folder of a run of each model on bits."""
+    monkeypatch.setattr(registry, "_builders", {})
     bits = np.random.default_rng(0).integers(0, 2, (40, 4, 4), dtype=np.uint8)
     np.savez("bits.npz", train=bits[:20], valid=bits[20:30], test=bits[30:])
     for name, build in (("coins", build_coins), ("able_coins", build_able_coins)):
-        monkeypatch.setitem(MODELS, name, builder(build))
+        register(name, build)
         (here / f"{name}.yaml").write_text(
             f"data: bits.npz\nmodel: {{name: {name}}}\ntraining: {{steps: 3, batch_size: 5}}\n"
         )

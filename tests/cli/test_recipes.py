@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from pyro_exact.recipes import registry
 from pyro_exact.recipes.families import FAMILIES, summaries
 from pyro_exact.recipes.models import MODELS
 
@@ -34,6 +35,25 @@ def test_recipes_have_a_family():
     assert len(named) == len({*named})
     assert {recipe.model["name"] for recipe in summaries()} <= {*named}
     assert {*MODELS} <= {*named}
+
+
+def test_recipes_list_registered_builders(run, monkeypatch):
+    monkeypatch.setattr(registry, "_builders", {"my_flow": lambda shape, levels: None})
+    assert re.search(r"Other models\n +my_flow +my_flow\n", run("recipes")[1])
+    assert "pyro-exact train my_flow --data FILE" in run("recipes", "my_flow")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("maf", "train maf --data TABLE.csv\n"),
+        ("glow_digits", "train glow_digits\n"),
+        ("glow_cifar10", "train glow_cifar10 --data-root FOLDER --download\n"),
+        ("made_debd", "train made_debd --data nltcs.npz\n"),
+    ],
+)
+def test_recipes_say_where_the_data_come_from(run, name, command):
+    assert command in run("recipes", name)[1]
 
 
 def test_recipes_are_listed_without_torch():

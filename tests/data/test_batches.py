@@ -105,10 +105,12 @@ def test_batches_serve_a_data_loader():
         assert torch.equal(expected, got)
 
 
-def test_batches_refuse_workers(monkeypatch):
-    monkeypatch.setattr("pyro_exact.data.batches.get_worker_info", lambda: "a worker")
-    with pytest.raises(ValueError, match="expects num_workers=0"):
-        iter(Batches(pixels(10, 1, 2, 2), 4, seed=0))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_do_not_depend_on_workers(workers):
+    batches = Batches(pixels(10, 1, 2, 2), 4, seed=0, start=5, flip=True)
+    loader = DataLoader(batches, batch_size=None, num_workers=workers)
+    for expected, got in zip(take(batches, 7), loader, strict=False):
+        assert torch.equal(expected, got)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ def test_folder_names_what_is_wrong(tmp_path):
         load(tmp_path)
     Image.fromarray(np.zeros((4, 6), np.uint16)).save(tmp_path / "001.png")
     with pytest.raises(
-        ValueError, match=r"001.png expects 8 bits a channel; got Pillow mode 'I;16'"
+        ValueError,
+        match=r"001.png expects 8 bits a channel; got 16.*keep the high 8 bits.*--levels 256",
     ):
         load(tmp_path)
     (tmp_path / "train").mkdir()

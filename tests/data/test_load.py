@@ -25,7 +25,7 @@ from pyro_exact.data import load
         (
             {"name": "no/such/folder"},
             FileNotFoundError,
-            r"no/such/folder: load expects a table, an .npz file or a folder of images; got none",
+            r"no/such/folder: load expects a table, an .npz or .npy file, or a folder of images; got none",
         ),
         ({"name": "absent.npz"}, FileNotFoundError, r"absent.npz: no such file"),
         ({"name": "mnist"}, ValueError, r"mnist expects root, the folder .* \(--data-root\)"),

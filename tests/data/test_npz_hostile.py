@@ -44,10 +44,10 @@ def test_npz_keeps_channels_that_come_first(tmp_path):
     assert np.array_equal(load(save(tmp_path / "a.npz", train=x, valid=x, test=x)).train.numpy(), x)
 
 
-def test_tensors_whose_channels_seem_to_come_last_are_warned_of():
+def test_tensors_whose_channels_come_last_are_refused():
     x = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
-    with pytest.warns(
-        DataWarning, match=r"shape \(32, 32, 3\) means 32 channels.*x.movedim\(-1, 1\)"
+    with pytest.raises(
+        ValueError, match=r"would be 32 channels. Turn them with x.movedim\(-1, 1\)"
     ):
         Images("toy", x, x, x, levels=256)
 

@@ -1,5 +1,6 @@
 """Data sets of torchvision: files, splits, failed downloads."""
 
+import pickle
 import struct
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from pyro_exact.data import load
+from pyro_exact.data import Batches, load
+from pyro_exact.data.vision_rows import VisionRows, random_crop
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -87,7 +90,7 @@ def test_binarized_mnist_itself():
 class FakeVision:
     """Stands for a torchvision data set too large to have here; an image's grey level tells which one it is."""
 
-    def __init__(self, root, split="", classes=(), train=None, transform=None, download=False):
+    def __init__(self, root, split="", classes=(), train=None, download=False):
         key = split or "".join(classes).rsplit("_", 1)[-1] or {True: "train", False: "test"}[train]
         self.base, self.count = {
             "train": (0, 12),
@@ -95,7 +98,6 @@ class FakeVision:
             "val": (50, 3),
             "test": (100, 4),
         }[key]
-        self.transform = transform
         levels = np.arange(self.base, self.base + self.count, dtype=np.uint8)
         self.data = np.broadcast_to(levels[:, None, None, None], (self.count, 32, 32, 3)).copy()
         self.targets = list(range(self.count))
@@ -109,7 +111,7 @@ class FakeVision:
         # Only what a crop may keep is painted: black at the border of the result would show a wrong
         # crop.
         picture.paste((self.base + index,) * 3, (15, 35, 163, 183))
-        return self.transform(picture), index
+        return picture, index
 
 
 def test_cifar10_and_svhn(monkeypatch, tmp_path):
@@ -155,6 +157,35 @@ def test_lsun(monkeypatch, tmp_path):
         == "Images('lsun_bedroom', shape=(3, 64, 64), levels=256, train=11, valid=1, test=3)"
     )
     assert images.test[:, 0, 32, 32].tolist() == [50, 51, 52]
+
+
+def test_lsun_crops_the_same_place_of_an_image_each_time():
+    ramp = np.arange(96 * 120, dtype=np.uint16).reshape(96, 120)
+    picture = Image.fromarray(np.stack([ramp % 120, ramp // 120, ramp * 0], -1).astype(np.uint8))
+    crops = torch.stack([random_crop(picture, number) for number in range(400)])
+    assert torch.equal(crops[7], random_crop(picture, 7))
+
+    left, top = crops[:, 0, 0, 0], crops[:, 1, 0, 0]
+    for place, most in ((left, 120 - 64), (top, 96 - 64)):
+        assert (place.min(), place.max()) == (0, most)
+        assert place.double().mean() == pytest.approx(most / 2, abs=0.1 * most)
+    across = torch.arange(64)
+    assert torch.equal(crops[:, 0, 5].long(), left[:, None] + across)
+    assert torch.equal(crops[:, 1, :, 5].long(), top[:, None] + across)
+
+
+def test_vision_images_that_do_not_fit_into_memory_are_decoded_by_workers(monkeypatch, tmp_path):
+    monkeypatch.setattr("torchvision.datasets.CelebA", FakeVision)
+    monkeypatch.setattr("pyro_exact.data.vision_rows.MOST_IN_MEMORY", 100)
+    images = load("celeba", tmp_path)
+    assert isinstance(images.train, VisionRows)
+    batches = Batches(images.train, 5, seed=0)
+    loader = DataLoader(batches, batch_size=None, num_workers=2)
+    for step, batch in zip(range(3), loader, strict=False):
+        assert torch.equal(batch, batches.batch(step))
+    assert torch.equal(
+        pickle.loads(pickle.dumps(images.test))[torch.arange(4)], images.test[torch.arange(4)]
+    )
 
 
 def test_download_that_fails(monkeypatch, tmp_path):

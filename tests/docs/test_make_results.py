@@ -102,44 +102,65 @@ def test_results_page_is_up_to_date():
 
 def test_results_show_a_run_as_one_row_of_its_data_set(docs):
     write(docs, RUN)
-    (row,) = [
+    row, source = (
         line for line in generate(docs).split("## toy\n")[1].splitlines() if "glow_toy" in line
-    ]
-    assert row == (
-        "| Glow (`glow_toy`) | test, 1,000 images; the first 1,000 of the test set "
-        "| 3.35 bits/dim: Kingma and Dhariwal 2018 (8 GPUs \\| a week) "
-        "| **4.052** ± 0.012 bits/dim (elbo, k = 16, EMA) | 1,436 | 20 min | 2 CPU cores, torch 2.6.0 "
-        "| 1,234,567 | `01234567` | [run.json](results/run.json) |"
     )
+    assert row == (
+        "| `glow_toy` | 3.35 bits/dim "
+        "| **4.052** ± 0.012 bits/dim (elbo, k = 16, EMA), test, 1,000 images; the first 1,000 of the test set "
+        "| 20 min, 1,436 steps | 1,234,567 | [run.json](results/run.json), `01234567` |"
+    )
+    assert source == "- `glow_toy`: Kingma and Dhariwal 2018 (8 GPUs | a week)"
+
+
+def test_results_show_the_best_record_of_a_model_with_links_to_the_others(docs):
+    worse = {**RUN["metric"], "value": 4.25, "bound": "exact", "k": 1}
+    write(docs, RUN | {"metric": worse}, "a.json")
+    write(docs, RUN, "b.json")
+    (row,) = [line for line in generate(docs).splitlines() if line.startswith("| `glow_toy`")]
+    assert "**4.052**" in row
+    assert "[b.json](results/b.json), `01234567`; [4.250 (exact, 20 min)](results/a.json)" in row
+
+
+def test_results_cite_a_paper_once(docs):
+    for name in ("glow_toy", "glow_other"):
+        write(docs, RUN | {"recipe": name}, f"{name}.json")
+    page = generate(docs)
+    assert page.count("Kingma and Dhariwal 2018") == 1
+    assert "- `glow_other`, `glow_toy`: Kingma" in page
 
 
 def test_results_show_a_run_without_a_paper_and_with_an_exact_likelihood(docs):
     metric = RUN["metric"] | {"unit": "nats", "value": 81.8349, "bound": "exact", "k": 1}
     write(docs, RUN | {"paper": None, "ema": False, "metric": metric})
-    assert "| none | **81.83** ± 0.01 nats (exact) |" in generate(docs)
+    page = generate(docs)
+    assert "| none | **81.83** ± 0.01 nats (exact), test" in page
+    assert "The papers" not in page
 
 
 def test_results_say_how_a_run_dequantised(docs):
     for i, noise in enumerate((None, {"formula": "mixture"})):
         write(docs, RUN | {"settings": {"noise": noise}}, f"{i}.json")
     page = generate(docs)
-    assert "| Glow, uniform noise (`glow_toy`) |" in page
-    assert "| Glow, variational noise (`glow_toy`) |" in page
+    assert "| `glow_toy`, uniform noise |" in page
+    assert "| `glow_toy`, variational noise |" in page
 
 
 def test_results_tell_time_of_computing_from_wall_time(docs):
     write(docs, RUN | {"clock": "computing"})
-    assert "| 1,436 | 20 min of computing |" in generate(docs)
+    assert "| 20 min of computing, 1,436 steps |" in generate(docs)
 
 
 def test_results_say_that_a_commit_had_changes(docs):
     write(docs, RUN | {"commit": "0123456789ab-dirty"})
-    assert "| `01234567-dirty` |" in generate(docs)
+    assert ", `01234567-dirty` |" in generate(docs)
 
 
 def test_results_take_a_paper_without_a_value(docs):
     write(docs, RUN | {"paper": RUN["paper"] | {"value": None}})
-    assert "no value: Kingma and Dhariwal 2018" in generate(docs)
+    page = generate(docs)
+    assert "| `glow_toy` | none |" in page
+    assert "Kingma and Dhariwal 2018" in page
 
 
 def test_results_put_peers_after_ours_in_the_same_group(docs):
@@ -147,7 +168,26 @@ def test_results_put_peers_after_ours_in_the_same_group(docs):
     write(docs, RUN, "b.json")
     page = generate(docs)
     assert page.count("## toy\n") == 1
-    assert page.index("`glow_toy`)") < page.index("(`a_peer`, **peer: normflows**)")
+    assert page.index("| `glow_toy` |") < page.index("| `a_peer`, **peer: normflows** |")
+
+
+def test_readme_shows_the_best_record_of_each_recipe_between_the_marks():
+    metric = {**RUN["metric"], "value": 3.9}
+    records = [
+        RUN | {"recipe": "glow_cifar10_small", "file": "a.json", "seconds": 3600.0},
+        RUN | {"recipe": "glow_cifar10_small", "file": "b.json", "metric": metric},
+        RUN | {"recipe": "glow_cifar10_small", "file": "c.json", "peer": "normflows"},
+    ]
+    begin, end = make_results.FRONT_MARKS
+    text = make_results.readme(f"before\n{begin}old\n{end}after\n", records)
+    assert text.startswith(f"before\n{begin}")
+    assert text.endswith(f"{end}after\n")
+    assert (
+        "| `glow_cifar10_small` | toy | 3.35 bits/dim | [3.900 bits/dim](docs/results/b.json) | 20 min |"
+        in text
+    )
+    assert "old" not in text
+    assert make_results.readme(text, records) == text
 
 
 def test_results_group_data_sets_in_alphabetical_order(docs):

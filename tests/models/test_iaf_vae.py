@@ -192,6 +192,18 @@ def test_iaf_vae_cache_keeps_nothing_stale(change):
     assert score(z) == score({name: value.clone() for name, value in z.items()})
 
 
+def test_iaf_vae_cache_forgets_all_layers_below_new_latents():
+    model, x = small(scales=1, depth=5), images()
+    z = latents(model.traces(x)[0])
+    z["z4"] = z["z4"] + 1
+
+    def score(z):
+        trace = poutine.trace(poutine.condition(model.generate, data=z)).get_trace(x)
+        return trace.log_prob_sum()
+
+    assert score(z) == score({name: value.clone() for name, value in z.items()})
+
+
 def test_iaf_vae_cache_without_gradient_does_not_serve_with_one():
     model, x = small(), images()
     with torch.no_grad():

@@ -10,7 +10,7 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import nn
 
-from pyro_exact import models, train
+from pyro_exact import data, models, train
 from pyro_exact.train import Training, fit, load_weights
 
 ROWS, DIM = 24, 2
@@ -170,5 +170,40 @@ def test_pair_needs_a_plate_of_the_data():
         TypeError, match="Pair expects a guide that is called with a batch; got Tensor"
     ):
         models.Pair(model, torch.zeros(3))
-    with pytest.raises(ValueError, match=r"a pair that has seen a batch; got none\. Call prepare"):
+    with pytest.raises(ValueError, match=r"a pair that has seen a batch.*Call prepare"):
         models.Pair(model, lambda x: None).sample(3)
+
+
+class Regression(PyroModule):
+    """A Bayesian linear regression of rows on contexts."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope = PyroSample(dist.Normal(0, 10).expand([3, DIM]).to_event(2))
+
+    def forward(self, x, context):
+        slope = self.slope
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(context @ slope, 0.1).to_event(1), obs=x)
+
+
+def test_pair_of_a_regression_takes_contexts(tmp_path):
+    context = torch.randn(200, 3)
+    slope = torch.tensor([[1.0, 0], [0, 2], [-1, 1]])
+    x = context @ slope + 0.1 * torch.randn(200, DIM)
+    given = {"train": context[:150], "valid": context[150:]}
+    pairs = data.ArrayDataset("pairs", train=x[:150], valid=x[150:], context_of=given)
+
+    model = Regression()
+    pair = models.Pair(model, AutoNormal(model), context_dim=3)
+    changed = settings(steps=200, learning_rate=0.1, batch_size=50, decay="cosine")
+    run = fit(pair, pairs, changed, tmp_path, progress=False, device="cpu")
+    torch.testing.assert_close(pair.posterior.median()["slope"], slope, rtol=0, atol=0.1)
+    assert run.curve["valid"][-1][2] < 0
+
+    drawn = run.model.condition(context[:7]).sample(2)
+    assert (drawn - context[:7] @ slope).abs().max() < 1
+    with pytest.raises(ValueError, match="expects a pair that has seen a batch, and a context"):
+        run.model.sample(2)
+    with pytest.raises(ValueError, match="This Pair expects no context; got one"):
+        models.Pair(model, model).condition(context)

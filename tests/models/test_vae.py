@@ -391,7 +391,7 @@ class Squashing(nn.Module):
                 .changed({"likelihood": "bernoulli"}, {})
                 .build((1, 28, 28), 256)
             ),
-            "2 levels, 0 and 1; got 256",
+            "The likelihood bernoulli expects data of 2 levels; got 256",
         ),
         (
             lambda: load_recipe("vae_mnist").changed({"latent_dim": 0}, {}).build((1, 8, 8), 2),
@@ -462,7 +462,7 @@ def test_vae_refuses_a_flow_of_pyro():
 
 
 @pytest.mark.parametrize("name", ["vae_mnist", "conv_vae_mnist"])
-@pytest.mark.parametrize("likelihood", [None, "categorical", "logistic"])
+@pytest.mark.parametrize("likelihood", [None, "categorical", "discretized_logistic_mixture"])
 @pytest.mark.parametrize("shape", [(1, 8, 12), (3, 8, 8)])
 def test_vae_recipes_of_both_papers_build_for_levels_and_colours(name, likelihood, shape):
     small = {"hidden_dims": [5]} if name == "vae_mnist" else {"width": 2, "features": 4}

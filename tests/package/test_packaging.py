@@ -37,6 +37,7 @@ ORDER = [
     "flows",
     "data",
     "models",
+    "codec",  # codes what models score, and needs no training; the commands bring checkpoints
     "testing",
     "infer",
     "recipes",
@@ -63,6 +64,8 @@ LATE = [
     "sklearn",
     "arviz",
     "matplotlib",
+    "constriction",
+    "imagecodecs",
 ]  # loaded where they are used, not on import
 
 HEAVY = [
@@ -153,7 +156,7 @@ def python(code: str, folder: Path, *options: str, **environment: str) -> str:
         ("pyro_exact.checks, pyro_exact.files", HEAVY),
         ("pyro_exact.recipes, pyro_exact.cli", HEAVY),
         (
-            "pyro_exact.plots, pyro_exact.infer, pyro_exact.data, pyro_exact.models, pyro_exact.diagnostics",
+            "pyro_exact.plots, pyro_exact.infer, pyro_exact.data, pyro_exact.models, pyro_exact.codec, pyro_exact.diagnostics",
             LATE,
         ),
     ],

@@ -18,7 +18,8 @@ SHAPES = {
     "binarized_mnist": ((1, 28, 28), 2),
     "cifar10": ((3, 32, 32), 256),
     "digits": ((1, 8, 8), 17),
-    "imagenet64.npz": ((3, 64, 64), 256),
+    "imagenet64_oord": ((3, 64, 64), 256),
+    "imagenet32_oord": ((3, 32, 32), 256),
     "mnist": ((1, 28, 28), 256),
     "nltcs.npz": ((16,), 2),
     **dict.fromkeys(["breast_cancer", "bsds300", "gas", "hepmass", "miniboone"], ((5,), None)),
@@ -26,6 +27,7 @@ SHAPES = {
 }
 
 SMALL = {
+    "conv_draw": {"steps": 2, "latent_channels": 2, "width": 2, "depth": 1},
     "conv_nade": {"width": 2, "hidden_dims": [4, 4], "orders": 1},
     "conv_vae": {
         "latent_dim": 2,
@@ -57,10 +59,28 @@ SMALL = {
         "prior_width": 2,
     },
     "iaf_vae": {"latent_channels": 2, "width": 4, "depth": 1},
+    "idf": {"scales": 1, "steps": 2, "width": 4, "depth": 1},
     "image_transformer": {"width": 4, "depth": 1, "heads": 1, "head_dim": 2, "dense_width": 4},
     "made": {"hidden_dims": [4]},
     "maf": {"layers": 2, "hidden_dims": [8]},
     "mixture": {"components": 2, "layers": 1, "hidden_dims": [8]},
+    "multi_scale_pixel_rnn": {
+        "width": 3,
+        "depth": 1,
+        "head_width": 3,
+        "map_width": 2,
+        "base_width": 3,
+        "base_depth": 1,
+        "base_head_width": 3,
+    },
+    "multiscale_pixel_cnn": {
+        "width": 2,
+        "depth": 1,
+        "head_width": 3,
+        "base_width": 3,
+        "base_depth": 1,
+        "base_head_width": 3,
+    },
     "nade": {"width": 4},
     "nice": {},
     "nsf": {"layers": 1, "hidden_dims": [8]},
@@ -78,6 +98,15 @@ SMALL = {
     "real_nvp": {"width": 4, "depth": 1},
     "real_nvp_table": {"layers": 2, "hidden_dims": [4]},
     "row_lstm": {"width": 2, "depth": 1, "head_width": 2},
+    "repredicting_multi_scale": {
+        "width": 3,
+        "depth": 1,
+        "head_width": 3,
+        "map_width": 2,
+        "base_width": 3,
+        "base_depth": 1,
+        "base_head_width": 3,
+    },
     "tarflow": {"layers": 1, "depth": 1, "width": 4, "heads": 1},
 }
 
@@ -278,7 +307,7 @@ def test_recipe_that_is_unknown_is_refused(name, message):
             "nade_mnist",
             (1, 28, 28),
             256,
-            "NADE expects images of 2 levels, 0 and 1; got 256. Use binarized_mnist",
+            "NADE expects images of 2 levels, 0 and 1; got 256. Use --binarize",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Builders of other packages: registered in a script, or installed with an entry point."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from pyro_exact import distributions, flows, models, recipes, train
+from pyro_exact.cli import main
 from pyro_exact.recipes import registry
 
 CODE = """
@@ -14,7 +16,7 @@ from pyro_exact import distributions, flows, models
 
 def tiny(shape: tuple[int, ...], levels: int | None, layers: int = 1) -> models.Density:
     flow = flows.maf(shape, layers=layers, hidden_dims=[4])
-    return models.Density(distributions.Flow(distributions.StandardNormal(shape), flow.inv))
+    return models.Density(distributions.Flow(distributions.StandardNormal(shape[0]), flow.inv))
 """
 
 
@@ -57,6 +59,14 @@ def test_registry_is_listed_without_torch(installed):
     assert "'tiny'" in done.stdout, done.stderr
 
 
+def test_registry_is_shown_by_the_command(installed, capsys):
+    main(["recipes"])
+    main(["recipes", "tiny"])
+    said = capsys.readouterr().out
+    assert re.search(r"Other models\n  broken +broken\n  tiny +tiny\n", said)
+    assert "pyro-exact train tiny --data FILE" in said
+
+
 def test_registry_says_that_a_package_is_broken(installed):
     with pytest.raises(ValueError, match=r"broken expects the installed package .*missing"):
         recipes.load_recipe("broken")
@@ -69,7 +79,7 @@ def test_registry_is_needed_to_name_code(installed):
 
 def built(shape: tuple[int, ...], levels: int | None, layers: int = 1) -> models.Density:
     flow = flows.maf(shape, layers=layers, hidden_dims=[4])
-    return models.Density(distributions.Flow(distributions.StandardNormal(shape), flow.inv))
+    return models.Density(distributions.Flow(distributions.StandardNormal(shape[0]), flow.inv))
 
 
 def test_registry_takes_builders_of_a_script(monkeypatch):

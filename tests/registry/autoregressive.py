@@ -12,8 +12,11 @@ from pyro_exact.autoregressive import (
     ConvNADE,
     DeepNADE,
     DiagonalBiLSTM,
+    DiagonalPixelCNN,
     GatedPixelCNN,
     ImageTransformer,
+    MultiscalePixelCNN,
+    MultiScalePixelRNN,
     PixelCNN,
     PixelCNNpp,
     PixelSNAIL,
@@ -35,6 +38,18 @@ NETS: dict[str, Callable[[], CausalNet]] = {
         (1, 2, 2), 4, width=4, depth=1, head_width=8
     ),
     "DiagonalBiLSTM colours": lambda: DiagonalBiLSTM((3, 1, 2), 3, width=6, depth=2, head_width=24),
+    "DiagonalPixelCNN": lambda: DiagonalPixelCNN(
+        PixelCNN((1, 2, 4), 2, width=4, depth=2, head_width=5)
+    ),
+    "DiagonalPixelCNN colours": lambda: DiagonalPixelCNN(
+        PixelCNN((3, 3, 1), 2, width=7, depth=2, head_width=17)
+    ),
+    "DiagonalBiLSTM conditional": lambda: DiagonalBiLSTM(
+        (1, 3, 2), 2, width=4, depth=1, head_width=8, context_shape=2
+    ),
+    "DiagonalBiLSTM conditional on a map": lambda: DiagonalBiLSTM(
+        (1, 2, 4), 2, width=4, depth=2, head_width=8, context_shape=(3, 2, 4)
+    ),
     "GatedPixelCNN": lambda: GatedPixelCNN((1, 2, 5), 2, width=5, depth=2, head_width=8),
     "GatedPixelCNN categorical": lambda: GatedPixelCNN(
         (1, 2, 2), 4, width=4, depth=1, kernel_size=3, head_width=5
@@ -101,6 +116,34 @@ NETS: dict[str, Callable[[], CausalNet]] = {
     "MADE of an order": lambda: MADE(10, (12, 12), order=SHUFFLED),
     "MADE of one site": lambda: MADE(1, (3,)),
     "MADE scans": lambda: MADE((1, 2, 4), (9, 9), masks=8, order=scans((1, 2, 4))),
+    "MultiScalePixelRNN": lambda: MultiScalePixelRNN(
+        RowLSTM((1, 2, 2), 2, width=4, depth=1, head_width=8),
+        DiagonalBiLSTM((1, 4, 4), 2, width=4, depth=1, head_width=8, context_shape=(2, 4, 4)),
+    ),
+    "MultiScalePixelRNN colours conditional": lambda: MultiScalePixelRNN(
+        MADE((2, 1, 1), (9,), context_dim=2),
+        GatedPixelCNN((2, 2, 2), 2, width=6, depth=1, head_width=16, context_shape=(3, 2, 2)),
+    ),
+    "MultiscalePixelCNN": lambda: MultiscalePixelCNN(
+        (1, 4, 4),
+        GatedPixelCNN((1, 2, 2), 2, width=4, depth=1, head_width=16),
+        width=6,
+        depth=1,
+        head_width=16,
+    ),
+    "MultiscalePixelCNN colours conditional": lambda: MultiscalePixelCNN(
+        (2, 2, 2), MADE((2, 1, 1), (9,), context_dim=2), width=6, depth=1, head_width=24
+    ),
+    "MultiscalePixelCNN of an ensemble": lambda: MultiscalePixelCNN(
+        (1, 2, 4), MADE((1, 1, 2), (9,), masks=2), width=6, depth=1, head_width=16
+    ),
+    "MultiscalePixelCNN whole pixels": lambda: MultiscalePixelCNN(
+        (2, 2, 4),
+        ImageTransformer((2, 1, 2), 2, width=4, depth=1, heads=2, components=2),
+        width=6,
+        depth=1,
+        head_width=16,
+    ),
     "NADE": lambda: NADE(10, 7),
     "NADE categorical": lambda: NADE(3, 7, [1, 2, 0], CategoricalLikelihood(4)),
     "NADE image": lambda: NADE((1, 2, 5), 7, SHUFFLED),
@@ -123,6 +166,9 @@ NETS: dict[str, Callable[[], CausalNet]] = {
         (2, 2, 2), 2, width=4, depth=1, resnets=0, key_dim=2, components=2
     ).eval(),
     "RowLSTM": lambda: RowLSTM((1, 2, 4), 2, width=4, depth=2, head_width=8),
+    "RowLSTM conditional on a map": lambda: RowLSTM(
+        (1, 2, 4), 2, width=4, depth=2, head_width=8, context_shape=(3, 2, 4)
+    ),
     "RowLSTM categorical": lambda: RowLSTM((1, 2, 2), 4, width=4, depth=1, head_width=8),
     "RowLSTM colours": lambda: RowLSTM((3, 2, 1), 3, width=6, depth=2, head_width=24),
 }

@@ -25,6 +25,7 @@ from pyro_exact.distributions import (
     UniformDequantizer,
 )
 from pyro_exact.flows import (
+    idf,
     planar,
 )
 from pyro_exact.likelihoods import (
@@ -39,6 +40,7 @@ from pyro_exact.transforms import (
 )
 from registry.autoregressive import net
 from registry.layers import small_dequantizer, stack
+from registry.models import mixed
 
 
 def flow(context_dim: int | None = None) -> Flow:
@@ -67,6 +69,7 @@ def iaf_step(*batch: int) -> InverseAutoregressive:
 
 
 DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
+    "DiscreteFlow": lambda: idf((1, 4, 4), 4, scales=2, steps=2, width=4, depth=1)(),
     "Autoregressive": lambda: Autoregressive(net("NADE image")),
     "Autoregressive conditional": lambda: Autoregressive(
         net("MADE conditional"), torch.randn(3, 2)
@@ -105,6 +108,7 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
 
 
 DISTRIBUTIONS |= {
+    "FlowWithAngles": lambda: mixed([False, False]).flow(),
     "LowRankNormal": lambda: LowRankNormal(4, 2)(),
     "Mixture": lambda: Mixture([flow(), flow()])(),
     "Mixture conditional": lambda: Mixture([flow(2), flow(2)]).condition(torch.randn(3, 2)),

@@ -16,18 +16,26 @@ from pyro_exact.autoregressive import (
     DiagonalBiLSTM,
     GatedPixelCNN,
     ImageTransformer,
+    MultiscalePixelCNN,
+    MultiScalePixelRNN,
     PixelCNNpp,
     PixelSNAIL,
+    RowLSTM,
 )
 from pyro_exact.distributions import (
     Flow,
     FlowDequantizer,
     FlowPosterior,
+    FlowWithAngles,
     StandardNormal,
+    UniformBox,
 )
 from pyro_exact.flows import (
+    circular_spline,
     flow_pp_dequantizer,
     iaf,
+    idf,
+    maf,
     planar,
     sylvester,
     tarflow,
@@ -37,11 +45,14 @@ from pyro_exact.likelihoods import (
 )
 from pyro_exact.models import (
     VAE,
+    ConvDRAW,
     Density,
     Dequantized,
     GenerativeModel,
     HierarchicalPixelVAE,
+    Mixed,
     OrderAgnostic,
+    RepredictingMultiScale,
     ResNetVAE,
     conv_vae,
     dense_vae,
@@ -60,6 +71,7 @@ from pyro_exact.transforms import (
     Bijection,
     Compose,
     Halves,
+    Standardize,
 )
 from registry.layers import dense, small_glow, small_real_nvp
 
@@ -109,6 +121,21 @@ def learned_noise(flow: Bijection, formula: str) -> Dequantized:
     }
     noise = FlowDequantizer(flow_pp_dequantizer((1, 4, 4), 4, formula=formula, **options))
     return Dequantized(Flow(StandardNormal(16), flow.inv), levels=4, noise=noise)
+
+
+def mixed_rows() -> Tensor:
+    """Rows of a real element, an angle in degrees and an integer."""
+    x = torch.randn(64)
+    return torch.stack([x, (40 * x) % 360, (3 + x).round().clamp(0, 6)], dim=1)
+
+
+def mixed(discrete: list[bool]) -> Mixed:
+    """A model of `mixed_rows` of which the elements beside the angle are discrete or not."""
+    degrees = [Standardize(torch.tensor([180.0]), torch.tensor([180 / torch.pi]))]
+    angles = Flow(UniformBox(1), Compose([*degrees, circular_spline(1, 1, hidden_dims=(4,))]).inv)
+    flow = Flow(StandardNormal(2), maf(2, 2, (8,), context_dim=2).inv)
+    both = FlowWithAngles(flow, angles, period=[0.0, 360.0, 0.0])
+    return Mixed(both, [discrete[0], False, discrete[1]])
 
 
 def vae(flow: Bijection | None, likelihood: BernoulliLikelihood | CausalNet) -> VAE:
@@ -161,7 +188,24 @@ def two_level_vae(levels: int, components: int | None = None) -> HierarchicalPix
     )
 
 
+def two_row_lstms() -> MultiScalePixelRNN:
+    """One of images (1, 4, 4) of bits."""
+    return MultiScalePixelRNN(
+        RowLSTM((1, 2, 2), 2, width=4, depth=1, head_width=6),
+        RowLSTM((1, 4, 4), 2, width=4, depth=1, head_width=6, context_shape=(3, 4, 4)),
+    )
+
+
 MODELS: dict[str, ModelCase] = {
+    "ConvDRAW": ModelCase(
+        lambda: ConvDRAW((1, 4, 4), 2, 2, latent_channels=2, width=4, kernel_size=3, stride=2), bars
+    ),
+    "ConvDRAW of levels": ModelCase(
+        lambda: ConvDRAW(
+            (1, 4, 4), 4, 2, latent_channels=2, width=3, depth=2, kernel_size=3, stride=2
+        ),
+        lambda: blobs().to(torch.get_default_dtype()),
+    ),
     "Density": ModelCase(lambda: Density(Flow(StandardNormal(2), planar_stack().inv)), ring),
     "Density diagonal_bilstm": ModelCase(
         lambda: Density(
@@ -181,7 +225,22 @@ MODELS: dict[str, ModelCase] = {
         ),
         bars,
     ),
+    "Density idf": ModelCase(
+        lambda: Density(idf((1, 4, 4), 4, scales=1, steps=2, width=4, depth=1, components=2)),
+        lambda: blobs().to(torch.get_default_dtype()),
+    ),
     "Density made": ModelCase(lambda: Density(Autoregressive(MADE((1, 4, 4), (20,)))), bars),
+    "Density multiscale_pixel_cnn": ModelCase(
+        lambda: Density(
+            Autoregressive(
+                MultiscalePixelCNN((1, 4, 4), NADE((1, 2, 2), 4), width=6, depth=1, head_width=6)
+            )
+        ),
+        bars,
+    ),
+    "Density multi_scale_pixel_rnn": ModelCase(
+        lambda: Density(Autoregressive(two_row_lstms())), bars
+    ),
     "Density pixel_cnn_pp": ModelCase(
         lambda: Density(
             Autoregressive(PixelCNNpp((1, 4, 4), 4, width=4, depth=1, components=2, dropout=0.0))
@@ -215,12 +274,15 @@ MODELS: dict[str, ModelCase] = {
         blobs,
     ),
     "HierarchicalPixelVAE mixture": ModelCase(lambda: two_level_vae(4, 2), lambda: 3 * bars(8)),
+    "Mixed": ModelCase(lambda: mixed([False, True]), mixed_rows),
+    "Mixed exact with an angle": ModelCase(lambda: mixed([False, False]), mixed_rows),
     "OrderAgnostic": ModelCase(
         lambda: OrderAgnostic(DeepNADE((1, 4, 4), (20, 20), orders=2)), bars
     ),
     "OrderAgnostic conv": ModelCase(
         lambda: OrderAgnostic(ConvNADE((1, 4, 4), 4, [2, 2], (20, 20))), bars
     ),
+    "RepredictingMultiScale": ModelCase(lambda: RepredictingMultiScale(two_row_lstms()), bars),
     "ResNetVAE": ModelCase(
         lambda: ResNetVAE((1, 4, 4), 2, [StochasticLayer(2, 4, flow=False, top=True)], 4), bars
     ),

@@ -23,6 +23,11 @@ class LosesMass(BernoulliLikelihood):
         return super().log_prob(theta, x) - 1e-6
 
 
+class ExchangesLevels(BernoulliLikelihood):
+    def level_probs(self, theta, earlier):
+        return super().level_probs(theta, earlier).flip(-1)
+
+
 class DrawsTooManyOnes(BernoulliLikelihood):
     def draw(self, theta, noise):
         return super().draw(theta + 0.2, noise)
@@ -71,6 +76,7 @@ BREAKERS = {
     "log_prob_has_the_shape_of_the_sites": KeepsADimension,
     "sites_do_not_mix": MixesSites,
     "mass_is_one": LosesMass,
+    "tables_multiply_to_log_prob": ExchangesLevels,
     "draws_have_the_probabilities": DrawsTooManyOnes,
     "draws_have_the_density": DrawsTooWide,
     "draws_are_in_the_support": DrawsAThird,

@@ -2,17 +2,13 @@
 
 import errno
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pyro
 import pytest
 import torch
-import two_processes
 from helpers.runs import LEVELS, contents, curve, fit, images, recipe, record, same
 from pyro.distributions import Categorical
 from torch import nn
@@ -210,11 +206,12 @@ def labelled(labels=True):
 
 def test_class_conditional_model_learns_its_classes(tmp_path):
     images = labelled()
-    settings = recipe({"context_dim": 2}, steps=40)
+    settings = recipe({"context_dim": 2}, steps=60)
     model = train.fit(settings, images, out=tmp_path, progress=False, device="cpu").model
     labels = train.labels_for(model, images, "valid")
     right, wrong = (
-        train.evaluate(model, images.valid, labels=given) for given in (labels, 1 - labels)
+        train.evaluate(model, images.valid, labels=given, batch_size=8)
+        for given in (labels, 1 - labels)
     )
     assert right.bits_per_dim < wrong.bits_per_dim - 0.5
     assert curve(contents(tmp_path))["valid"][-1][1] == pytest.approx(right.bits_per_dim)
@@ -329,32 +326,6 @@ def test_run_on_a_gpu_trains_as_on_a_cpu(tmp_path):
 def test_optimiser_trains(tmp_path, optimizer):
     fit(recipe(optimizer=optimizer, steps=2, weight_decay=0.1), tmp_path)
     assert contents(tmp_path)["global_step"] == 2
-
-
-def test_run_goes_on_on_two_processes_as_on_one(tmp_path):
-    two_processes.run(tmp_path / "two", devices=1, steps=2)
-    script = [sys.executable, two_processes.__file__, str(tmp_path / "two")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        script,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second", "two"]
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [train.BEST, train.LAST]
-    two_processes.run(tmp_path / "one", devices=1)
-    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
-    for key in ("state_dict", "current_model_state"):
-        for name, value in one[key].items():
-            torch.testing.assert_close(two[key][name], value, rtol=0, atol=1e-6)
-    assert [step for step, _ in curve(two)["valid"]] == [2, 4, 5]
-    assert curve(two)["valid"][-1][1] == pytest.approx(curve(one)["valid"][-1][1], abs=1e-5)
-    assert two["pyro_exact"]["recent"] == pytest.approx(one["pyro_exact"]["recent"], abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
 """A model and data of one's own: trained, resumed and loaded without a recipe."""
 
 import math
+import re
 import signal
 
 import pytest
 import torch
-from helpers.runs import contents, curve, same
+from helpers.runs import contents, curve, images, recipe, same
 from torch import nn
 
 from pyro_exact import distributions, flows, models, train
 from pyro_exact.train import Training, fit, load_model, load_weights
+from pyro_exact.train.device import pick_device
 from pyro_exact.train.lightning_module import TrainingModule
 
 DIM = 3
@@ -186,7 +188,15 @@ def test_run_says_its_size_and_time_first(tmp_path, capsys):
     said = capsys.readouterr().out
     count = sum(weight.numel() for weight in run.model.parameters())
     assert f"Density: {count:,} parameters, which take" in said
-    assert "A step takes" in said
+    assert re.search(
+        r"A step takes \S+ m?s, and \S+ MiB for the layers\. The run takes about", said
+    )
+
+
+def test_run_that_is_announced_ends_as_one_that_is_not(tmp_path):
+    """The memory of the first step is measured without a change of the step."""
+    runs = [trained(tmp_path / str(shown), progress=shown) for shown in (True, False)]
+    assert same(*(run.model.state_dict() for run in runs))
 
 
 def test_model_without_parameters_is_refused(tmp_path):
@@ -195,3 +205,20 @@ def test_model_without_parameters_is_refused(tmp_path):
         trained(tmp_path, model)
     with pytest.raises(TypeError, match="fit expects training as a Training; got dict"):
         fit(density(), rows(), {"steps": 3}, tmp_path)
+
+
+def test_samples_are_drawn_while_a_model_of_images_trains(tmp_path):
+    settings = recipe(steps=8, validate_every=2, sample_every=2, ema_decay=0.5)
+    fit(settings, images(), out=tmp_path, progress=False, device="cpu")
+    drawn = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert drawn == ["00000004.png", "00000008.png"]
+
+    with pytest.raises(ValueError, match=r"sample_every expects images with levels; got .*\(3,\)"):
+        trained(tmp_path / "rows", settings={"sample_every": 1})
+
+
+def test_device_of_apple_is_used_if_it_is_there(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="device is mps, but torch sees no Apple GPU here"):
+        trained(tmp_path, device="mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("mps") == "mps"

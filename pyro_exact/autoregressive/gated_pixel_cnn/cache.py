@@ -37,11 +37,7 @@ class RowWeights(NamedTuple):
         context = None if layer.context is None else layer.context.weight.flatten(1)
         return cls(_by_position(layer.vertical), _by_position(layer.across), context)
 
-    def __call__(
-        self,
-        window: Tensor,
-        context: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, window: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the vertical gates of a row, and the term that is added to the horizontal gates.
 
         Args:
@@ -66,11 +62,7 @@ class SiteWeights(NamedTuple):
     out: StepWeights  # W_r and the skip connection
 
     @classmethod
-    def of(
-        cls,
-        layer: GatedLayer,
-        colour: int,
-    ) -> SiteWeights:
+    def of(cls, layer: GatedLayer, colour: int) -> SiteWeights:
         """Return the weights of a layer."""
         horizontal = layer.horizontal.step_weights(colour).weight
         return cls(horizontal, layer.out.step_weights(colour))
@@ -196,12 +188,7 @@ class GatedPixelCNNCache(NamedTuple):
             return self.context.squeeze(1)
         return self.context.index_select(1, cursor.row).squeeze(1)
 
-    def _store_row(
-        self,
-        layer: int,
-        lines: Tensor,
-        v: Tensor,
-    ) -> None:
+    def _store_row(self, layer: int, lines: Tensor, v: Tensor) -> None:
         """Append a row to the line buffer below a layer, and clear it in the horizontal stack."""
         width, side = v.shape[1], (lines.shape[2] - v.shape[1]) // 2
         line_buffer.next_row(lines)
@@ -211,11 +198,7 @@ class GatedPixelCNNCache(NamedTuple):
     # The horizontal stack: a site at a time
     # ---------------------------------------------------------------------------------------------
 
-    def site_params(
-        self,
-        colour: int,
-        cursor: Cursor,
-    ) -> Tensor:
+    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
         """Return the parameters of a site, as `GatedPixelCNN.theta` computes them for images."""
         mine = self.colours[colour]
         here = mine.from_above.index_select(1, cursor.column).squeeze(1)
@@ -266,11 +249,7 @@ def _by_position(conv: nn.Conv2d) -> StepWeights:
     return StepWeights(cast(Tensor, conv.bias), matrix)
 
 
-def _vertical_lines(
-    layer: GatedLayer,
-    n: int,
-    width: int,
-) -> Tensor:
+def _vertical_lines(layer: GatedLayer, n: int, width: int) -> Tensor:
     """Return an empty line buffer for the vertical convolution of an inner layer."""
     side, channels = layer.side, layer.vertical.in_channels
     weight = layer.vertical.weight
@@ -285,11 +264,7 @@ def _vertical_lines(
     )
 
 
-def _row_offsets(
-    layer: GatedLayer,
-    lines: Tensor,
-    width: int,
-) -> Tensor:
+def _row_offsets(layer: GatedLayer, lines: Tensor, width: int) -> Tensor:
     """Return the positions that the vertical kernel sees at each column of a row."""
     rows, columns = layer.vertical.weight.shape[2:]
     offsets = kernel_offsets(lines, rows, columns, columns)

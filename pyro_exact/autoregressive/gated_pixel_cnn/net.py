@@ -85,7 +85,7 @@ class GatedPixelCNN(PixelNet):
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
         width = check_size(name, "width", width)
         head_width = check_size(name, "head_width", head_width)
-        context_channels = self._context_channels()
+        context_channels = self.context_channels()
 
         image = groups(self.channels, self.colours)
         stack = groups(width, self.colours)
@@ -134,29 +134,9 @@ class GatedPixelCNN(PixelNet):
         theta: Tensor = self.last(self.head(x.relu()).relu())
         return theta
 
-    def flatten_context(
-        self,
-        context: Tensor | None,
-        batch_shape: Sequence[int],
-    ) -> Tensor | None:
-        """Return the context as maps; a vector becomes a map of one pixel."""
-        context = super().flatten_context(context, batch_shape)
-        return context if context is None or context.dim() == 4 else context[..., None, None]
-
     def init_cache(
         self,
         cursor: Cursor,
         context: Tensor | None,
     ) -> GatedPixelCNNCache:
         return GatedPixelCNNCache.of(self, cursor, context)
-
-    def _context_channels(self) -> int | None:
-        """Return the channels of the context, or raise an error if it has another shape."""
-        if self.context_shape is None:
-            return None
-        if self.context_shape[1:] not in ((), (self.height, self.width)):
-            raise ValueError(
-                f"{type(self).__name__} expects a context vector, or a map of shape (channels, "
-                f"{self.height}, {self.width}); got the shape {self.context_shape}. Resize the map."
-            )
-        return self.context_shape[0]

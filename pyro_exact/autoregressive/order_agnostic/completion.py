@@ -132,7 +132,8 @@ class Completion(TorchDistribution):
             self.batch_shape,
         )
         if self._validate_args:
-            self.net.likelihood.check_values(value, self.wanted)
+            whole = value.expand(batch + self.event_shape)
+            self.net.likelihood.check_values(whole, self.wanted)
 
         x, observed, mask, wanted = self._rows(batch, cast(value, self.observed))
         likelihood, dtype = self.net.likelihood, torch.promote_types(x.dtype, torch.float32)

@@ -118,11 +118,7 @@ class ConditionalNet(CausalNet):
         theta = self.net.predict(features, sites[self.group(state.done)])
         return theta.unsqueeze(-2), state.next(features)
 
-    def _observed(
-        self,
-        batch_shape: Sequence[int],
-        context: Tensor | None,
-    ) -> Tensor:
+    def _observed(self, batch_shape: Sequence[int], context: Tensor | None) -> Tensor:
         """Return the values of all sites; sites in the mask are observed."""
         context = required(context, (self.net.sites,), next(self.parameters()))
         return context.expand(*batch_shape, self.net.sites)

@@ -105,11 +105,7 @@ class ConvNADE(OrderAgnosticNet):
         self.convolutions = nn.Sequential(*layers, last)
         self.companion = DeepNADE(shape, hidden_dims, likelihood=likelihood)
 
-    def conditionals(
-        self,
-        x: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
+    def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
         known = mask.expand_as(x).to(x.dtype).unsqueeze(-4)
         values = site_inputs(x, self.likelihood, dim=-4)
         images = torch.cat((values * known, known), dim=-4).flatten(-4, -3)

@@ -100,33 +100,20 @@ class DeepNADE(OrderAgnosticNet):
         self.V = nn.Parameter(torch.zeros(self.sites, num_params, hidden_dims[-1]))
         self.b = nn.Parameter(torch.zeros(self.sites, num_params))
 
-    def conditionals(
-        self,
-        x: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
+    def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
         known = self.to_sites(mask.expand_as(x))
         features = self.init_features(self.to_sites(x), known)
         theta = self._theta(features, self.V, self.b, self.dropout)
         return theta.unflatten(-2, self.grid)
 
-    def init_features(
-        self,
-        x: Tensor,
-        mask: Tensor,
-    ) -> Features:
+    def init_features(self, x: Tensor, mask: Tensor) -> Features:
         # c^1 + W^1 [x * m, 0.1 m]
         known = mask.expand_as(x).to(x.dtype).unsqueeze(-2)
         values = site_inputs(x, self.likelihood, dim=-2)
         inputs = torch.cat((values * known, MASK_SCALE * known), dim=-2)
         return (F.linear(inputs.flatten(-2), self.W.flatten(0, 1).T, self.c),)
 
-    def observe(
-        self,
-        features: Features,
-        site: Tensor,
-        value: Tensor,
-    ) -> Features:
+    def observe(self, features: Features, site: Tensor, value: Tensor) -> Features:
         # One more value adds one column of W^1 for the value, and one for the mask.
         column = self.W.index_select(1, site).squeeze(1)
         of_value, of_mask = column[:-1], column[-1]
@@ -135,11 +122,7 @@ class DeepNADE(OrderAgnosticNet):
             return (torch.addcmul(a, value.unsqueeze(-1), of_value[0]),)
         return (a + rows_of_levels(of_value, value),)
 
-    def predict(
-        self,
-        features: Features,
-        site: Tensor,
-    ) -> Tensor:
+    def predict(self, features: Features, site: Tensor) -> Tensor:
         V, b = self.V.index_select(0, site), self.b.index_select(0, site)
         return self._theta(features, V, b, nn.Identity()).squeeze(-2)
 

@@ -90,11 +90,7 @@ class OrderAgnosticNet(CausalNet):
     # ---------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def conditionals(
-        self,
-        x: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
+    def conditionals(self, x: Tensor, mask: Tensor) -> Tensor:
         r"""Return the parameters of every site given the values of ``x`` in the mask.
 
         The parameters of sites in the mask have no meaning.
@@ -104,20 +100,11 @@ class OrderAgnosticNet(CausalNet):
             mask: True where a value is known; this mask must broadcast to ``x``.
         """
 
-    def init_features(
-        self,
-        x: Tensor,
-        mask: Tensor,
-    ) -> Features:
+    def init_features(self, x: Tensor, mask: Tensor) -> Features:
         r"""Return features of the known values; ``x`` and ``mask`` are (\*batch, sites)."""
         return x, mask.expand_as(x)
 
-    def observe(
-        self,
-        features: Features,
-        site: Tensor,
-        value: Tensor,
-    ) -> Features:
+    def observe(self, features: Features, site: Tensor, value: Tensor) -> Features:
         r"""Return the features after another value.
 
         Args:
@@ -128,11 +115,7 @@ class OrderAgnosticNet(CausalNet):
         x, mask = features
         return x.index_copy(-1, site, value.unsqueeze(-1)), mask.index_fill(-1, site, 1)
 
-    def predict(
-        self,
-        features: Features,
-        site: Tensor,
-    ) -> Tensor:
+    def predict(self, features: Features, site: Tensor) -> Tensor:
         r"""Return the parameters of a site, (\*batch, num_params), given the known values."""
         x, mask = (self.from_sites(part) for part in features)
         theta = self.conditionals(x, mask).flatten(-1 - len(self.grid), -2)
@@ -141,12 +124,7 @@ class OrderAgnosticNet(CausalNet):
     # The contract of CausalNet
     # ---------------------------------------------------------------------------------------------
 
-    def predict_in_order(
-        self,
-        features: Features,
-        x: Tensor,
-        sites: Tensor,
-    ) -> Tensor:
+    def predict_in_order(self, features: Features, x: Tensor, sites: Tensor) -> Tensor:
         """Return the parameters of some sites, each given the features and the sites before it.
 
         Args:

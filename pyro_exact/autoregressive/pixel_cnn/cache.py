@@ -36,11 +36,7 @@ class BlockWeights(NamedTuple):
     wide: StepWeights
 
     @classmethod
-    def of(
-        cls,
-        block: PixelCNNBlock,
-        colour: int,
-    ) -> BlockWeights:
+    def of(cls, block: PixelCNNBlock, colour: int) -> BlockWeights:
         """Return the weights of a block."""
         layers = block.narrow, block.middle, block.wide
         return cls(*(layer.step_weights(colour) for layer in layers))
@@ -58,11 +54,7 @@ class Weights(NamedTuple):
     head_channels: slice
 
     @classmethod
-    def of(
-        cls,
-        net: PixelCNN,
-        colour: int,
-    ) -> Weights:
+    def of(cls, net: PixelCNN, colour: int) -> Weights:
         """Return the weights of a network."""
         stream, head = net.head.weight.shape[1], net.last.weight.shape[1]
         return cls(
@@ -96,11 +88,7 @@ class PixelCNNCache(NamedTuple):
     last: Tensor
 
     @classmethod
-    def of(
-        cls,
-        net: PixelCNN,
-        cursor: Cursor,
-    ) -> PixelCNNCache:
+    def of(cls, net: PixelCNN, cursor: Cursor) -> PixelCNNCache:
         """Return the cache before the first pixel."""
         n = len(cursor.image)
         blocks = [
@@ -125,11 +113,7 @@ class PixelCNNCache(NamedTuple):
         for block in self.blocks:
             next_row(block.middle)
 
-    def site_params(
-        self,
-        colour: int,
-        cursor: Cursor,
-    ) -> Tensor:
+    def site_params(self, colour: int, cursor: Cursor) -> Tensor:
         """Return the parameters of a site, as `PixelCNN.theta` computes them for images."""
         weights = self.weights[colour]
         window = gather_window(cursor.image, self.first_offsets + cursor.column)

@@ -86,11 +86,7 @@ class PixelCNN(PixelNet):
         self.head = MaskedConv2d(stream, last)
         self.last = MaskedConv2d(last, params)
 
-    def theta(
-        self,
-        images: Tensor,
-        context: Tensor | None,
-    ) -> Tensor:
+    def theta(self, images: Tensor, context: Tensor | None) -> Tensor:
         x: Tensor = self.first(images)
         for block in self.blocks:
             x = block(x)
@@ -99,11 +95,7 @@ class PixelCNN(PixelNet):
         theta: Tensor = self.last(x.relu())
         return theta
 
-    def init_cache(
-        self,
-        cursor: Cursor,
-        context: Tensor | None,
-    ) -> PixelCNNCache:
+    def init_cache(self, cursor: Cursor, context: Tensor | None) -> PixelCNNCache:
         return PixelCNNCache.of(self, cursor)
 
 
@@ -115,11 +107,7 @@ class PixelCNNBlock(nn.Module):
         middle: Colour of each channel inside the block.
     """
 
-    def __init__(
-        self,
-        stream: Tensor,
-        middle: Tensor,
-    ) -> None:
+    def __init__(self, stream: Tensor, middle: Tensor) -> None:
         super().__init__()
         self.narrow = MaskedConv2d(stream, middle)
         self.middle = MaskedConv2d(middle, middle, (3, 3))

@@ -99,11 +99,7 @@ class PixelCNNppCache(NamedTuple):
             self.rows[index].copy_(output)
         line_buffer.next_row(self.image)
 
-    def pixel_params(
-        self,
-        row: int,
-        column: int,
-    ) -> Tensor:
+    def pixel_params(self, row: int, column: int) -> Tensor:
         """Return the parameters of the current pixel, (N, 1, num_params)."""
         first = self.beside.index_select(1, self.column)
         if column:  # on the left of the image there is zero, and no bias

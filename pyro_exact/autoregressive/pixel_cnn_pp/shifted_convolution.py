@@ -34,11 +34,7 @@ class ShiftedWeights(NamedTuple):
     left: int
     stride: int
 
-    def __call__(
-        self,
-        lines: Tensor,
-        columns: Tensor,
-    ) -> Tensor:
+    def __call__(self, lines: Tensor, columns: Tensor) -> Tensor:
         """Return some columns of the output row, (N, columns, out_channels)."""
         positions = (self.stride * columns.unsqueeze(1) + self.offsets).flatten()
         window = line_buffer.gather_window(lines, positions)
@@ -120,11 +116,7 @@ class ShiftedConv2d(WeightNormed):
         y = F.conv2d(padded.permute(0, 3, 1, 2), weight, bias, self.stride)
         return y.permute(0, 2, 3, 1)
 
-    def empty_lines(
-        self,
-        batch: int,
-        width: int,
-    ) -> Tensor:
+    def empty_lines(self, batch: int, width: int) -> Tensor:
         """Return a line buffer for the input, before the first row."""
         channels = self.direction.shape[1]
         return line_buffer.empty_lines(

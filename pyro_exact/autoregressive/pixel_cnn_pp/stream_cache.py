@@ -135,11 +135,7 @@ class StreamCache(NamedTuple):
                 self.grown[scale - 1].index_copy_(2, pairs, rows)
         return outputs
 
-    def _grown_columns(
-        self,
-        scale: int,
-        schedule: StepSchedule,
-    ) -> Feature:
+    def _grown_columns(self, scale: int, schedule: StepSchedule) -> Feature:
         """Return the columns of a scale that the lower resolution has made, now or earlier."""
         row = self.grown[scale][:, schedule.odd[scale]]
         return feature(row.index_select(1, schedule.columns[scale]))

@@ -111,6 +111,8 @@ class Features(NamedTuple):
         gates: Term of the row above in the gates, and the bias.
         residual: Term of the row above in the stream, and the bias.
         above: Cells of the row above, or hidden states of the map from right to left.
+        context: Term of the context in the gates of all pixels, (maps, layers, rows, columns, N, 4
+            width), if there is a context.
     """
 
     stream: Tensor
@@ -119,6 +121,7 @@ class Features(NamedTuple):
     gates: Tensor
     residual: Tensor
     above: Tensor
+    context: Tensor | None
 
     @classmethod
     def of(
@@ -126,6 +129,7 @@ class Features(NamedTuple):
         net: PixelRNN,
         cursor: Cursor,
         weights: Weights,
+        context: Tensor | None,
     ) -> Features:
         """Return the features before the first row."""
         n = len(cursor.image)
@@ -141,7 +145,13 @@ class Features(NamedTuple):
             gates=filled(net.width, weights.bias[0, :, 0]),
             residual=filled(net.width, weights.up_bias[:, 0]),
             above=filled(net.width, weights.hidden[-1]),
+            context=_context_of_pixels(net, context),
         )
+
+    def add_context(self, gates: Tensor, of_map: int, row: Tensor) -> None:
+        """Add the context of a row to the gates of all layers, (layers, columns, N, 4 width)."""
+        if self.context is not None:
+            gates.add_(self.context[of_map].index_select(1, row).squeeze(1))
 
 
 def site_params(
@@ -198,6 +208,18 @@ def site_params(
     for layer in (weights.head_in, weights.head, weights.last[colour]):
         x = layer(x.relu())
     return x
+
+
+def _context_of_pixels(net: PixelRNN, context: Tensor | None) -> Tensor | None:
+    """Return the term of the context in the gates of all layers; see `Features`."""
+    if context is None:
+        return None
+    gates = [net.context_gates(layer, context) for layer in net.layers]
+    by_layer = torch.stack([part for part in gates if part is not None])
+
+    # (layers, maps, 4 width, rows, columns, N)
+    by_pixel = by_layer.unflatten(2, (net.height, net.width)).unflatten(1, (net.maps, -1))
+    return by_pixel.permute(1, 0, 3, 4, 5, 2).contiguous()
 
 
 def _stack(tensors: Iterable[Tensor]) -> Tensor:

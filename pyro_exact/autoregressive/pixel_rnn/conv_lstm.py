@@ -45,12 +45,7 @@ class ConvLSTM(nn.Module):
         torch.Size([1, 3, 4, 5])
     """
 
-    def __init__(
-        self,
-        width: int,
-        taps: int,
-        maps: int = 1,
-    ) -> None:
+    def __init__(self, width: int, taps: int, maps: int = 1) -> None:
         super().__init__()
         width = check_size("ConvLSTM", "width", width)
         taps = check_size(
@@ -75,11 +70,7 @@ class ConvLSTM(nn.Module):
         self.hidden = nn.Parameter(torch.zeros(maps, width))
         self.cell = nn.Parameter(torch.zeros(maps, width))
 
-    def forward(
-        self,
-        gates: Tensor,
-        windows: Sequence[Window],
-    ) -> Tensor:
+    def forward(self, gates: Tensor, windows: Sequence[Window]) -> Tensor:
         """Return the hidden states; step t updates the cells in the range ``windows[t]``."""
         return conv_lstm_scan(
             gates,

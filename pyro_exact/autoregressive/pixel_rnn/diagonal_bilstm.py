@@ -41,6 +41,8 @@ class DiagonalBiLSTM(PixelRNN):
             colours, 32 for bits.
         likelihood: Distribution of a site, as an object or by name; the default is Bernoulli for
             two levels, otherwise categorical.
+        context_shape: Size of a context vector, or shape of a context map (channels, H, W), which
+            adds to the gates of all layers; by default no context.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
@@ -72,6 +74,7 @@ class DiagonalBiLSTM(PixelRNN):
         depth: int = 12,
         head_width: int = 1024,
         likelihood: AnyLikelihood | None = None,
+        context_shape: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(
             shape,
@@ -80,6 +83,7 @@ class DiagonalBiLSTM(PixelRNN):
             depth,
             head_width,
             likelihood,
+            context_shape,
             kernel_size=1,
             taps=2,
             maps=2,
@@ -108,12 +112,16 @@ class DiagonalBiLSTM(PixelRNN):
         self,
         layer: LSTMLayer,
         x: Tensor,
+        context: Tensor | None,
     ) -> Tensor:
         # W_is * x, for the map from the left and the mirrored map
         both = torch.stack((x, x.index_select(1, self.mirror)))
         weight = layer.inputs.masked().view(2, -1, len(x))
         bias = bias_column(layer.inputs).view(2, -1, 1)
         gates = torch.baddbmm(bias, weight, both.flatten(2)).unflatten(-1, x.shape[1:])
+        if context is not None:
+            of_left, of_right = context.chunk(2)
+            gates = gates + torch.stack((of_left, of_right.index_select(1, self.mirror)))
         left, right = layer.states(gates, self.windows)
 
         # h = h_left + h_right of the row above
@@ -126,4 +134,4 @@ class DiagonalBiLSTM(PixelRNN):
         cursor: Cursor,
         context: Tensor | None,
     ) -> DiagonalBiLSTMCache:
-        return DiagonalBiLSTMCache.of(self, cursor)
+        return DiagonalBiLSTMCache.of(self, cursor, context)

@@ -33,6 +33,7 @@ class DiagonalBiLSTMCache(NamedTuple):
         cls,
         net: DiagonalBiLSTM,
         cursor: Cursor,
+        context: Tensor | None,
     ) -> DiagonalBiLSTMCache:
         """Return the cache before the first pixel."""
         neighbours = []
@@ -42,18 +43,19 @@ class DiagonalBiLSTMCache(NamedTuple):
             neighbours.append(Neighbours(left, above))
 
         weights = Weights.of(net, cursor, neighbours)
-        return cls(weights, Features.of(net, cursor, weights))
+        return cls(weights, Features.of(net, cursor, weights, context))
 
     def start_row(self, cursor: Cursor) -> None:
         """Compute the terms that the row above adds to the gates and to the stream of a new row."""
         weights, features = self.weights, self.features
-        right = self._map_from_the_right()
+        right = self._map_from_the_right(cursor)
         features.above.copy_(right.where(cursor.row > 0, features.above))
 
         # a = b + W_up h_left of the row above
         hidden = features.hidden[:, 1:-1].flatten(1, 2)
         gates = torch.baddbmm(weights.bias[0], hidden, weights.above[0])
         features.gates.copy_(gates.view_as(features.gates))
+        features.add_context(features.gates, 0, cursor.row)
 
         # b + W h_right of the row above, which adds to the stream
         above = features.above.flatten(1, 2)
@@ -76,7 +78,7 @@ class DiagonalBiLSTMCache(NamedTuple):
             cells=features.cells,
         )
 
-    def _map_from_the_right(self) -> Tensor:
+    def _map_from_the_right(self, cursor: Cursor) -> Tensor:
         """Return the hidden states of the complete row, scanned from the right, of all layers."""
         weights, features = self.weights, self.features
         stream, above = features.stream[:, 1:].flatten(1, 2), features.above.flatten(1, 2)
@@ -84,6 +86,7 @@ class DiagonalBiLSTMCache(NamedTuple):
         # a = b + W_is x + W_up h_right of the row above
         gates = torch.baddbmm(weights.bias[1], stream, weights.inputs[1])
         gates = gates.baddbmm(above, weights.above[1]).view_as(features.gates)
+        features.add_context(gates, 1, (cursor.row - 1).clamp_min(0))
 
         n, states = gates.shape[2], []
         hidden = weights.hidden[1, :, None].expand(-1, n, -1)

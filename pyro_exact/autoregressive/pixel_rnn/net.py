@@ -35,6 +35,8 @@ class PixelRNN(PixelNet):
         head_width: Channels of the two convolutions before the last.
         likelihood: Distribution of a site, as an object or by name; the default is Bernoulli for
             two levels, otherwise categorical.
+        context_shape: Size of a context vector, or shape of a context map (channels, H, W), which
+            adds to the gates of all layers.
         kernel_size: Width of the convolution of the inputs of an LSTM.
         taps: Cells used by the convolution of the states of an LSTM.
         maps: Maps that are scanned in one loop.
@@ -51,16 +53,18 @@ class PixelRNN(PixelNet):
         depth: int,
         head_width: int,
         likelihood: AnyLikelihood | None,
+        context_shape: int | Sequence[int] | None = None,
         *,
         kernel_size: int,
         taps: int,
         maps: int = 1,
     ) -> None:
-        super().__init__(shape, levels, likelihood=likelihood)
+        super().__init__(shape, levels, context_shape, likelihood)
         name = type(self).__name__
         depth = check_size(name, "depth", depth, most=LARGEST_COUNT)
         width = check_size(name, "width", width)
         self.maps = maps
+        context_channels = self.context_channels()
 
         image = groups(self.channels, self.colours)
         narrow = groups(width, self.colours)
@@ -76,6 +80,7 @@ class PixelRNN(PixelNet):
                 kernel_size,
                 taps,
                 maps,
+                context_channels,
             )
             for _ in range(depth)
         ]
@@ -94,8 +99,15 @@ class PixelRNN(PixelNet):
         self,
         layer: LSTMLayer,
         x: Tensor,
+        context: Tensor | None,
     ) -> Tensor:
-        """Return hidden states, (width, H * W, N), using the inputs, (2 width, H * W, N)."""
+        """Return hidden states, (width, H * W, N).
+
+        Args:
+            layer: The layer.
+            x: Inputs, (2 width, H * W, N).
+            context: Term of the context in the gates, (maps * 4 width, H * W, N).
+        """
 
     def theta(
         self,
@@ -109,7 +121,10 @@ class PixelRNN(PixelNet):
             x = first.permute(1, 2, 0).index_select(1, self.places)
 
             for layer in self.layers:
-                h = self.scan(layer, x)
+                added = self.context_gates(layer, context)
+                if added is not None:
+                    added = added.index_select(1, self.places)
+                h = self.scan(layer, x, added)
                 x = x + pointwise(layer.up, h)
 
             for conv in (self.head_in, self.head, self.last):
@@ -117,6 +132,13 @@ class PixelRNN(PixelNet):
             x = x.index_select(1, self.places.argsort())
 
         return x.permute(2, 0, 1).unflatten(-1, (self.height, self.width))
+
+    def context_gates(self, layer: LSTMLayer, context: Tensor | None) -> Tensor | None:
+        """Return the term of the context in the gates of a layer, (maps * 4 width, H * W, N)."""
+        if layer.context is None or context is None:
+            return None
+        gates = layer.context(context).expand(-1, -1, self.height, self.width)
+        return gates.flatten(2).permute(1, 2, 0)
 
 
 class LSTMLayer(nn.Module):
@@ -128,6 +150,7 @@ class LSTMLayer(nn.Module):
         kernel_size: Width of the convolution of the inputs.
         taps: Cells used by the convolution of the states.
         maps: Maps that are scanned in one loop.
+        context_channels: Channels of the context; `None` without a context.
     """
 
     def __init__(
@@ -137,12 +160,16 @@ class LSTMLayer(nn.Module):
         kernel_size: int,
         taps: int,
         maps: int,
+        context_channels: int | None,
     ) -> None:
         super().__init__()
         gates = narrow.repeat(4 * maps)
         self.inputs = MaskedConv2d(stream, gates, (1, kernel_size))
         self.states = ConvLSTM(len(narrow), taps, maps)
         self.up = MaskedConv2d(narrow, stream)
+        self.context: nn.Conv2d | None = None
+        if context_channels is not None:
+            self.context = nn.Conv2d(context_channels, len(gates), 1, bias=False)
 
 
 def pointwise(layer: MaskedConv2d, x: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ class RowLSTM(PixelRNN):
             colours, 32 for bits.
         likelihood: Distribution of a site, as an object or by name; the default is Bernoulli for
             two levels, otherwise categorical.
+        context_shape: Size of a context vector, or shape of a context map (channels, H, W), which
+            adds to the gates of all layers; by default no context.
 
     Shape:
         - x: (\*batch, C, H, W), integers 0, ..., levels - 1; theta: (\*batch, \*grid,
@@ -67,6 +69,7 @@ class RowLSTM(PixelRNN):
         depth: int = 12,
         head_width: int = 1024,
         likelihood: AnyLikelihood | None = None,
+        context_shape: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(
             shape,
@@ -75,6 +78,7 @@ class RowLSTM(PixelRNN):
             depth,
             head_width,
             likelihood,
+            context_shape,
             kernel_size=3,
             taps=3,
         )
@@ -86,6 +90,7 @@ class RowLSTM(PixelRNN):
         self,
         layer: LSTMLayer,
         x: Tensor,
+        context: Tensor | None,
     ) -> Tensor:
         # W_is * x: the mask leaves the pixel on the left and the pixel itself.
         rows = x.unflatten(1, (self.height, self.width))
@@ -93,6 +98,8 @@ class RowLSTM(PixelRNN):
         of_left, of_pixel = layer.inputs.masked().squeeze(2).unbind(-1)
         gates = torch.addmm(bias_column(layer.inputs), of_left, left.flatten(1))
         gates = gates.addmm(of_pixel, x.flatten(1))
+        if context is not None:
+            gates = gates + context.flatten(1)
 
         # Each step updates a whole row.
         windows = [(0, self.width)] * self.height
@@ -104,4 +111,4 @@ class RowLSTM(PixelRNN):
         cursor: Cursor,
         context: Tensor | None,
     ) -> RowLSTMCache:
-        return RowLSTMCache.of(self, cursor)
+        return RowLSTMCache.of(self, cursor, context)

@@ -25,6 +25,7 @@ class RowLSTMCache(NamedTuple):
         cls,
         net: RowLSTM,
         cursor: Cursor,
+        context: Tensor | None,
     ) -> RowLSTMCache:
         """Return the cache before the first pixel."""
         neighbours = []
@@ -34,7 +35,7 @@ class RowLSTMCache(NamedTuple):
             neighbours.append(Neighbours(left, above))
 
         weights = Weights.of(net, cursor, neighbours)
-        return cls(weights, Features.of(net, cursor, weights))
+        return cls(weights, Features.of(net, cursor, weights, context))
 
     def start_row(self, cursor: Cursor) -> None:
         """Compute the term of the row above in the gates of a new row, for all layers at once."""
@@ -45,6 +46,7 @@ class RowLSTMCache(NamedTuple):
         # a = b + W_ss * h of the row above
         gates = torch.baddbmm(weights.bias[0], three.flatten(1, 2), weights.above[0])
         features.gates.copy_(gates.view_as(features.gates))
+        features.add_context(features.gates, 0, cursor.row)
         features.above.copy_(features.cells[:, 1:-1])
 
     def site_params(

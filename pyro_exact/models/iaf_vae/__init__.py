@@ -1,8 +1,7 @@
 """The IAF-VAE: a ladder of latent maps with inverse autoregressive posteriors."""
 
 from pyro_exact.models.iaf_vae.builder import iaf_vae
-from pyro_exact.models.iaf_vae.cache import FeatureCache
 from pyro_exact.models.iaf_vae.layer import StochasticLayer
 from pyro_exact.models.iaf_vae.model import ResNetVAE
 
-__all__ = ["FeatureCache", "ResNetVAE", "StochasticLayer", "iaf_vae"]
+__all__ = ["ResNetVAE", "StochasticLayer", "iaf_vae"]

@@ -15,8 +15,8 @@ from pyro_exact.checks import check_number, check_size
 from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.flows.arguments import image_shape
 from pyro_exact.likelihoods.discretized_logistic_mixture import DiscretizedLogisticMixture
+from pyro_exact.models.feature_cache import FeatureCache
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
-from pyro_exact.models.iaf_vae.cache import FeatureCache
 from pyro_exact.models.iaf_vae.layer import BottomUpFeatures, StochasticLayer, TopDownFeatures
 from pyro_exact.nn.dense import scaled
 from pyro_exact.nn.iaf_convolution import CentredConv2d, DoublingConv2d
@@ -90,7 +90,7 @@ class ResNetVAE(GenerativeModel):
         self.top = nn.Parameter(torch.zeros(width))
         self.last = DoublingConv2d(width, channels, 5, gain=0.1)
         self.log_scale = nn.Parameter(torch.zeros(channels))
-        self._cache = FeatureCache()
+        self._cache: FeatureCache[TopDownFeatures] = FeatureCache()
 
     @property
     def event_shape(self) -> torch.Size:
@@ -170,7 +170,7 @@ class ResNetVAE(GenerativeModel):
         """
         layers = self._named_layers()[::-1]
         weights = states(tuple(self.parameters()))
-        above: Tensor | None = None
+        above: TopDownFeatures | None = None  # features of the cache, from the second layer on
 
         features = layers[0][1].down_features(self.top.expand(*batch, *self.top_size, -1))
         for (name, layer), (_, lower) in pairwise(layers):
@@ -181,7 +181,7 @@ class ResNetVAE(GenerativeModel):
                 below = lower.down_features(layer.down(features, z))
                 self._cache.write(z, above, weights, below)
 
-            features, above = below, z
+            features = above = below
 
         return features, draw(*layers[-1], features)
 

@@ -163,11 +163,7 @@ class CausalTransformer(nn.Module):
 
         return h
 
-    def start(
-        self,
-        batch: int,
-        context: Tensor | None = None,
-    ) -> TransformerState:
+    def start(self, batch: int, context: Tensor | None = None) -> TransformerState:
         """Return the state before the first step.
 
         Args:

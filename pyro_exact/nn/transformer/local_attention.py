@@ -9,12 +9,7 @@ from torch.nn import functional as F
 from pyro_exact.nn.attend import attend
 
 
-def local_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    block: int,
-) -> Tensor:
+def local_attention(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     r"""Compute causal attention within blocks of positions. Use it for long sequences.
 
     Positions 0, 1, ... are cut into blocks. A position t in block b sees the positions

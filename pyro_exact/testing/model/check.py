@@ -17,11 +17,7 @@ from pyro_exact.testing.model import copies, refusals, samples, scores, training
 from pyro_exact.testing.model.trial import ROWS, ModelTrial
 
 
-def check_model(
-    model: GenerativeModel,
-    data: Tensor,
-    std: float = 0.1,
-) -> None:
+def check_model(model: GenerativeModel, data: Tensor, std: float = 0.1) -> None:
     r"""Check that a model obeys the laws of a `GenerativeModel`, and name broken laws.
 
     Use it in the tests of a model of your own. Each law gets a copy of the model in float64 on the

@@ -31,12 +31,7 @@ class ModelTrial:
     x: Tensor
 
     @classmethod
-    def of(
-        cls,
-        model: GenerativeModel,
-        data: Tensor,
-        std: float = 0.1,
-    ) -> ModelTrial:
+    def of(cls, model: GenerativeModel, data: Tensor, std: float = 0.1) -> ModelTrial:
         """Copy a model and move the weights; the arguments are those of `check_model`."""
         model = copy.deepcopy(model).cpu().double().eval()
         with torch.no_grad():
