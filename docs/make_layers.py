@@ -162,7 +162,8 @@ def page(cases: ModuleType) -> str:
     head = {"": 30, "formula": 40, "forward": 15, "inverse": 15}
     layer_rows = ([*row(name), conditional(name, layers)] for name in names(layers))
     partitions = "".join(f"- {entry(name)}\n" for name in names(cases.PARTITIONS))
-    builders = "".join(f"- {builder(name)}\n" for name in names(layers, flows))
+    # An integer flow has no registered layers, because it is no bijection of real values.
+    builders = "".join(f"- {builder(name)}\n" for name in names([*layers, "idf"], flows))
     return "\n".join(
         [
             HEAD,
