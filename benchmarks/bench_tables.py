@@ -31,8 +31,8 @@ SEEDS = 2
 RATE = 3e-3  # of the peers, as in bench_density
 WHAT = (
     "Held-out nats of the recipes of tables, trained by fit with their own settings (best.ckpt), and of zuko's flows "
-    f"(Adam at {RATE}, cosine decay over the steps of the recipe, the best step on validation) in the same computing "
-    "time; the same random splits"
+    f"(Adam at {RATE}, cosine decay over the steps of the recipe, the best step on validation) in at most the same "
+    "computing time; the same random splits"
 )
 
 

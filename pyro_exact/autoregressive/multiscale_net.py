@@ -122,7 +122,12 @@ class MultiscaleNet(CausalNet):
         mask[:: self.factor, :: self.factor] = True
         return mask
 
-    def base_params(self, small: Tensor, context: Tensor | None, member: int) -> Tensor:
+    def base_params(
+        self,
+        small: Tensor,
+        context: Tensor | None,
+        member: int,
+    ) -> Tensor:
         """Return the parameters of a small image, (N, colours, h, w, num_params)."""
         theta = self.base(small, context, member)
         return theta.reshape(-1, self.colours, *small.shape[-2:], self.likelihood.num_params)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pyro_exact.checks import check_size
-from pyro_exact.cli.data_args import CheckpointArgs, Device, Split, SplitArgs
+from pyro_exact.cli.data_args import CheckpointArgs, Device, Split
 from pyro_exact.cli.loading import (
     check_picture,
     data_for,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyro_exact.codec import Coding, Decoded
+    from pyro_exact.data import Dataset
     from pyro_exact.models import GenerativeModel
 
 MOST_VERIFIED = 256  # images that are verified by default
@@ -29,7 +30,7 @@ def compress(
     checkpoint: Path,
     data: str,
     out: Path = Path("images.pyx"),
-    split: Split = "test",
+    split: Split | Literal["all"] = "test",
     n: int | None = None,
     data_root: Path | None = None,
     download: bool = False,
@@ -45,8 +46,8 @@ def compress(
             a model that comes with the package.
         data: Name of a data set, .npz file or folder of images.
         out: The compressed file.
-        split: The split of the images.
-        n: How many images to compress, spread evenly over the split; the default is all.
+        split: The split of the images; all for train, valid and test, in this order.
+        n: How many images to compress, spread evenly; the default is all.
         data_root: Folder of the torchvision data sets.
         download: If true, download a torchvision data set, or the weights of a model that comes
             with the package, if they are not there.
@@ -58,23 +59,20 @@ def compress(
         map: Optional PNG file for a picture of the bits of each pixel.
     """
     from pyro_exact.codec import write_images
-    from pyro_exact.data.dataset import in_memory
     from pyro_exact.files import atomic_write, check_writable
-    from pyro_exact.train import evaluate, labels_for
+    from pyro_exact.train import evaluate
 
     check_writable(out.parent)
     if map is not None:
         check_picture(map)
 
-    source = SplitArgs(checkpoint, data, data_root, download, device=device, split=split)
+    source = CheckpointArgs(checkpoint, data, data_root, download, device=device)
     path = find_checkpoint(source)
     model, run = load_checkpoint_file(path, device)
     levels = run.image_levels
     every = data_for(source, run)
 
-    rows = _spread(n, len(every.split(split)), every.name, split)
-    images, labels = in_memory(every.split(split))[rows], labels_for(model, every, split)
-    labels = None if labels is None else labels[rows]
+    images, labels = _images(model, every, split, n)
 
     about = {
         "recipe": run.recipe.name,
@@ -147,6 +145,24 @@ def decompress(
 def _portable(given: Path, found: Path) -> str:
     """Return the name of a checkpoint that is valid in any working directory."""
     return str(found.resolve()) if given.exists() else str(given)
+
+
+def _images(
+    model: GenerativeModel, data: Dataset, split: str, n: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the images to compress, and the class of each if the model needs classes."""
+    import torch
+
+    from pyro_exact.data.dataset import SPLITS, in_memory
+    from pyro_exact.train import labels_for
+
+    splits = SPLITS if split == "all" else (split,)
+    images = torch.cat([in_memory(data.split(each)) for each in splits])
+    labels = [labels_for(model, data, each) for each in splits]
+
+    rows = _spread(n, len(images), data.name, split)
+    some = [each for each in labels if each is not None]
+    return images[rows], torch.cat(some)[rows] if some else None
 
 
 def _spread(n: int | None, total: int, name: str, split: str) -> Tensor:

@@ -179,9 +179,13 @@ def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def _source(args: CheckpointArgs, run: RunRecord) -> dict[str, Any]:
     """Return the arguments of `load`, from a run and the arguments of a command."""
+    from pyro_exact.data.load import takes_size
+
     source = dict(run.source or {})
     if args.data is not None:
         source["name"] = args.data
+        if source.get("size") is not None and not takes_size(args.data):
+            source["size"] = None
     if args.data_root is not None:
         source["root"] = args.data_root
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 INDENT = 24  # columns of the names of models
+SMALL = "_small"  # the ending of a recipe at a size for a CPU
 UNBROKEN = "\0"  # a space at which no line ends
 # Data sets that come with scikit-learn, and data sets that torchvision can download.
 IMAGES_IN_PACKAGE = ("digits", "photos")
@@ -55,7 +56,7 @@ def _list(found: Sequence[Summary]) -> None:
         tell(f"{family}")
         for model, group in models.items():
             lines = textwrap.wrap(
-                ", ".join(_entry(recipe) for recipe in group),
+                ", ".join(_entries(group)),
                 WIDTH,
                 initial_indent=f"  {model:<{INDENT}}",
                 subsequent_indent=" " * (INDENT + 2),
@@ -64,19 +65,30 @@ def _list(found: Sequence[Summary]) -> None:
             tell("\n".join(lines).replace(UNBROKEN, " "))
         tell("")
     tell(
-        "In brackets: the value of the paper, in bits per dimension or nats. To see a recipe:\n"
-        "pyro-exact recipes NAME"
+        "(value of the paper, in bits per dimension or nats); [_small]: also at a size for a CPU.\n"
+        "To see a recipe: pyro-exact recipes NAME"
     )
 
 
-def _entry(recipe: Summary) -> str:
-    """Return the name of a recipe, with the value of the paper for the settings of the paper."""
-    paper = recipe.paper
-    reduced = recipe.name.endswith("_small")
-    if paper is None or paper.value is None or reduced:
-        return recipe.name
-    unit = "" if paper.unit == "bits/dim" else " nats"
-    return f"{recipe.name} ({paper.value:g}{unit})".replace(" ", UNBROKEN)
+def _entries(group: Sequence[Summary]) -> list[str]:
+    """Return the names of recipes, with the value of the paper for the settings of the paper.
+
+    A recipe and the small version are a single entry.
+    """
+    names = {recipe.name for recipe in group}
+    entries = []
+    for recipe in group:
+        if recipe.name.endswith(SMALL) and recipe.name.removesuffix(SMALL) in names:
+            continue
+
+        entry, paper = recipe.name, recipe.paper
+        if entry + SMALL in names:
+            entry += f"[{SMALL}]"
+        if paper is not None and paper.value is not None and not entry.endswith(SMALL):
+            unit = "" if paper.unit == "bits/dim" else f"{UNBROKEN}nats"
+            entry += f"{UNBROKEN}({paper.value:g}{unit})"
+        entries.append(entry)
+    return entries
 
 
 def _named(name: str, found: Sequence[Summary]) -> list[Summary]:

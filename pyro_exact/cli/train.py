@@ -117,7 +117,8 @@ def _write_results(
     model = model.to(pick_device(device))
     index, labels = validation_subset(data, recipe.training), labels_for(model, data, "valid")
     rows = selected(data.split("valid"), index, 0, len(index))
-    score = evaluate(model, rows, labels=None if labels is None else labels[index])
+    given = None if labels is None else labels[index]
+    score = evaluate(model, rows, labels=given, batch_size=run.training.batch_size)
 
     # Printed before anything is written, because a disk may be full.
     tell(f"validation: {score.in_words(run.unit)}".replace("\n", ", "))

@@ -25,7 +25,7 @@ def compress(
 
     Args:
         model: The model.
-        images: Integers of shape (N, C, H, W).
+        images: Integers of shape (N, C, H, W), or other data with levels, (N, *event_shape).
         labels: The class of each image, (N), for a class-conditional model.
         block_size: Images that are coded together, and lost together if the file is damaged; the
             default is 64, or 1,000 for a model with latents.

@@ -39,6 +39,7 @@ _CRC = struct.Struct("<I")
 LARGEST_HEADER = 2**20
 LARGEST_BLOCK = 2**30
 MOST_IMAGES = 2**31
+MOST_DIMS = 8
 
 
 class DamagedFileError(ValueError):
@@ -50,7 +51,7 @@ class Header:
     """Everything that a decoder must know before the first block.
 
     Attributes:
-        shape: (C, H, W) of an image.
+        shape: Shape of an image, (C, H, W), or of another datum.
         images: Count of the images.
         block_size: Images of each block but the last, which may have fewer.
         weights: SHA-256 of the weights.
@@ -59,7 +60,7 @@ class Header:
         about: Remarks, for example the recipe and the checkpoint.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     images: int
     block_size: int
     weights: str
@@ -247,7 +248,7 @@ def _parsed(text: bytes) -> Header:
     counts = (header.images, header.block_size, header.threads)
     if not all(_is_count(count) for count in counts):
         raise _wrong("its counts")
-    if not isinstance(header.shape, list) or len(header.shape) != 3:
+    if not isinstance(header.shape, list) or not 0 < len(header.shape) <= MOST_DIMS:
         raise _wrong("its shape")
     if not all(_is_count(size) for size in header.shape):
         raise _wrong("its shape")

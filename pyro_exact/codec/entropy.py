@@ -76,9 +76,9 @@ def table_code(probs: Tensor) -> Code:
 
     # 1 + floor(p (2^24 - L)), and the remainder to the largest
     spare = TOTAL - p.shape[-1]
-    weights = np.floor(p / total * spare)
+    weights = np.floor(p * (spare / total))
     rest = spare - weights.sum(-1)
-    weights[np.arange(len(p)), weights.argmax(-1)] += rest
+    weights[np.arange(len(p)), p.argmax(-1)] += rest
 
     # constriction adds 1 to each weight, and multiplies with spare / sum(weights) = 1 before.
     family = library().stream.model.Categorical(perfect=False)

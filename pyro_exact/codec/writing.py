@@ -41,7 +41,7 @@ def write_images(
 
     Args:
         model: The model.
-        images: Integers of shape (N, C, H, W).
+        images: Integers of shape (N, C, H, W), or other data with levels, (N, *event_shape).
         file: The file, which is written from its start to its end.
         labels: As in `compress`.
         block_size: As in `compress`.
@@ -52,6 +52,11 @@ def write_images(
     method = method_of(model)
     size = checked_block_size(method, block_size)
     shape = _check_images(model, images, labels)
+    if pixel_bits and len(shape) != 3:
+        raise ValueError(
+            f"A map of bits expects images of shape (C, H, W); got data of shape {shape}. Leave "
+            "the map out."
+        )
     check_weights_for("compress", model)
 
     threads = torch.get_num_threads()
@@ -80,7 +85,7 @@ def write_images(
 
             contents += 8 * len(block.contents)
             if sites is not None:
-                bits.append(sites.view(len(part), -1, *shape[1:]).sum(1))
+                bits.append(sites.view(len(part), -1, *shape[-2:]).sum(1))
         write_end(file, header)
 
     total = 8 * file.tell()
@@ -92,14 +97,14 @@ def _check_images(
     model: GenerativeModel,
     images: Tensor,
     labels: Tensor | None,
-) -> tuple[int, int, int]:
+) -> tuple[int, ...]:
     """Return the shape of an image, or raise an error if a model cannot code the images."""
     model.check(check_tensor("compress", "images", images))
-    if images.dim() != 4 or images.min() < 0 or images.max() > 255:
+    lowest, highest = images.min().item(), images.max().item()
+    if lowest < 0 or highest > 255 or (images != images.long()).any():
         raise ValueError(
-            f"compress expects images of shape (N, C, H, W) with at most 256 levels; got shape "
-            f"{tuple(images.shape)} and values from {images.min():g} to {images.max():g}. Reshape "
-            "them."
+            f"compress expects integers of at most 256 levels; got values from {lowest:g} to "
+            f"{highest:g}. Use data with levels."
         )
 
     if (model.classes is None) != (labels is None):
@@ -114,5 +119,4 @@ def _check_images(
             f"{tuple(labels.shape)}. Pass the labels of these images."
         )
 
-    _, channels, height, width = images.shape
-    return channels, height, width
+    return tuple(images.shape[1:])

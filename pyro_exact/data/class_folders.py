@@ -11,6 +11,8 @@ from torch import Tensor
 from pyro_exact.checks import printable
 from pyro_exact.data.note import listed, note
 
+_OUTSIDE = ""
+
 
 def class_labels(
     files: Mapping[str, Sequence[Path]], places: Mapping[str, Path]
@@ -27,13 +29,14 @@ def class_labels(
     Raises:
         ValueError: If another split has a class that train does not have.
     """
+    here = printable(places["train"])
     names = {split: _names(files[split], places[split]) for split in files}
-    known = sorted({name for name in names["train"] if name is not None})
+
+    known = sorted({*names["train"]} - {_OUTSIDE})
     if len(known) < 2:
         return {}
 
-    here = printable(places["train"])
-    if any(name is None for some in names.values() for name in some):
+    if any(_OUTSIDE in some for some in names.values()):
         note(
             f"{here}: subfolders are not read as classes, because some images are beside them. "
             f"Move these images into subfolders, if you want classes."
@@ -41,21 +44,27 @@ def class_labels(
         return {}
 
     for split, some in names.items():
-        if unknown := sorted({*map(str, some)} - {*known}):
+        unknown = sorted({*some} - {*known})
+        if unknown:
             raise ValueError(
                 f"{printable(places[split])} expects the classes of train, {listed(known)}; got "
                 f"{listed(unknown)} too. Rename these subfolders, or add them to train."
             )
 
-    numbers = {name: number for number, name in enumerate(known)}
-    classes = listed([f"{number} {name}" for name, number in numbers.items()])
+    classes = listed([f"{number} {name}" for number, name in enumerate(known)])
     note(f"{here}: subfolders are read as {len(known)} classes: {classes}.")
-    return {
-        split: torch.tensor([numbers[str(name)] for name in some]) for split, some in names.items()
-    }
+
+    numbers = {name: number for number, name in enumerate(known)}
+    labels = {}
+    for split, some in names.items():
+        labels[split] = torch.tensor([numbers[name] for name in some])
+    return labels
 
 
-def _names(files: Sequence[Path], place: Path) -> list[str | None]:
-    """Return the name of the first subfolder of each file; `None` for a file outside of them."""
-    parts = [file.relative_to(place).parts for file in files]
-    return [inside[0] if len(inside) > 1 else None for inside in parts]
+def _names(files: Sequence[Path], place: Path) -> list[str]:
+    """Return the name of the first subfolder of each file; "" for a file outside of them."""
+    names = []
+    for file in files:
+        first, *below = file.relative_to(place).parts
+        names.append(first if below else _OUTSIDE)
+    return names

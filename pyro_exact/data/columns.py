@@ -199,6 +199,9 @@ def _inferred(name: str, values: Array, source: str) -> Column:
     if values.dtype.kind == "O":
         return Column(name, "category")
 
+    if np.isinf(values).any():
+        return Column(name)  # which refuses these values
+
     present = values[~np.isnan(values)]
     if len(present) == 0 or present.min() == present.max():
         note(f"{source}: column {printable(name)} has a single value, and is left out.")

@@ -18,7 +18,8 @@ from pyro_exact.data.image_rows import ImageFiles, Names
 from pyro_exact.data.images import Images
 from pyro_exact.data.mapped import Joined, Mapped
 from pyro_exact.data.options import Options
-from pyro_exact.data.pickled import Span, StoredArray, elements, read_pickle
+from pyro_exact.data.pickle_values import Span, StoredArray
+from pyro_exact.data.pickled import elements, read_pickle
 from pyro_exact.data.split import Split, assemble
 from pyro_exact.data.views import changed
 
@@ -72,9 +73,12 @@ def imagenet(name: str, options: Options) -> Images:
         Chrabaszcz, Loshchilov and Hutter (2017), A Downsampled Variant of ImageNet as an
         Alternative to the CIFAR datasets.
     """
-    version, root = IMAGENET[name], options.need_root(name)
+    root = options.need_root(name)
+    version = IMAGENET[name]
     read = _png_split if version.is_png else _batch_split
-    train, test = (read(name, root, version.size, part) for part in ("train", "valid"))
+
+    train = read(name, root, version.size, "train")
+    test = read(name, root, version.size, "valid")
     return assemble(name, train, None, test, 256, options.fraction, options.seed)
 
 
@@ -102,11 +106,14 @@ def _batch_split(name: str, root: Path, size: int, part: str) -> Split:
     if not files:
         raise _absent(name, root / (f"{stem}1, ..." if part == "train" else stem))
 
-    batches = [_npz_batch(file) if file.suffix == ".npz" else _batch(file) for file in files]
     rows, labels = [], []
-    for file, (images, classes) in zip(files, batches, strict=True):
-        if tuple(images.shape[1:]) != (3 * size**2,) or images.dtype != torch.uint8:
-            raise _other_shape(file, tuple(images.shape[1:]), (3 * size**2,))
+    for file in files:
+        read = _npz_batch if file.suffix == ".npz" else _pickled_batch
+        images, classes = read(file)
+
+        got, expected = tuple(images.shape[1:]), (3 * size**2,)
+        if got != expected or images.dtype != torch.uint8:
+            raise _other_shape(file, got, expected)
         rows.append(changed(images, _Square(size)))
         labels.append(_labels(classes, len(images), file))
     return Split(Joined(rows), torch.cat(labels))
@@ -116,11 +123,15 @@ def _batch_files(root: Path, stem: str) -> list[Path]:
     """Return the files of the batches in order; an .npz file is used where there is no pickle."""
     if not root.is_dir():
         return []
+
     found = {}
-    for entry in sorted(root.iterdir(), reverse=True):  # .npz before the pickle, which replaces it
-        number = entry.name.removeprefix(stem).removesuffix(".npz")
-        if entry.name.startswith(stem) and (number.isdecimal() or number == ""):
-            found[int(number or 0)] = entry
+    # In reverse order an .npz file comes before the pickle of the same number, which replaces it.
+    for entry in sorted(root.iterdir(), reverse=True):
+        if not entry.name.startswith(stem):
+            continue
+        number = entry.name.removeprefix(stem).removesuffix(".npz") or "0"
+        if number.isdecimal():
+            found[int(number)] = entry
     return [found[number] for number in sorted(found)]
 
 
@@ -136,7 +147,7 @@ def _npz_batch(file: Path) -> tuple[Rows, Any]:
     return images, arrays.get("labels")
 
 
-def _batch(file: Path) -> tuple[Rows, Any]:
+def _pickled_batch(file: Path) -> tuple[Rows, Any]:
     """Return images and labels of a pickled batch; the images stay in the file if they can."""
     batch = read_pickle(file)
     if not isinstance(batch, dict) or not isinstance(batch.get("data"), StoredArray):

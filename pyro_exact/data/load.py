@@ -176,25 +176,36 @@ def _declared(columns: str | Path | Sequence[Column] | None) -> dict[str, Column
 
 def _read(name: str, options: Options) -> Dataset:
     """Read a data set by name or by path."""
-    known, path = known_name(name), Path(name)
-    if known is None and name.startswith(_HUGGING_FACE):
-        return hugging_face(Path(name.removeprefix(_HUGGING_FACE)), options)
-
-    reader = None if known is not None else _file_reader(path, bool(name) and os.path.isdir(path))
-    if options.size is not None and reader is not folder:
+    if options.size is not None and not takes_size(name):
         raise ValueError(
             f"load expects size for image files alone; got it for {printable(name)}. Leave size "
             f"(--size) out."
         )
+
+    known = known_name(name)
     if known is not None:
         return READERS[known](options)
+    if name.startswith(_HUGGING_FACE):
+        return hugging_face(Path(name.removeprefix(_HUGGING_FACE)), options)
+
+    reader = _file_reader(name)
     if reader is None:
         raise _unknown(name)
-    return reader(path, options)
+    return reader(Path(name), options)
 
 
-def _file_reader(path: Path, is_folder: bool) -> FileReader | None:
+def takes_size(name: str) -> bool:
+    """Return whether the data of a name are image files, which `load` can bring to a size."""
+    if known_name(name) is not None:
+        return False
+    return name.startswith(_HUGGING_FACE) or _file_reader(name) is folder
+
+
+def _file_reader(name: str) -> FileReader | None:
     """Return the reader of a file or a folder, by its kind."""
+    path = Path(name)
+    is_folder = name != "" and os.path.isdir(path)  # Path.is_dir may raise an error
+
     if path.suffix.lower() == ".npy" or is_folder:
         if is_npy(path):
             return npy

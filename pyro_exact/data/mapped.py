@@ -34,8 +34,14 @@ class Mapped:
     def __init__(
         self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> None:
-        self.path, self.offset, self.shape, self._stored = path, offset, shape, dtype
-        self.dtype = torch.from_numpy(np.empty(0, dtype.newbyteorder("="))).dtype
+        self.path = path
+        self.offset = offset
+        self.shape = shape
+
+        # The types in the file and in memory, which may differ in the order of bytes.
+        self._stored = dtype
+        self._native = dtype.newbyteorder("=")
+        self.dtype = torch.from_numpy(np.empty(0, self._native)).dtype
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -50,9 +56,8 @@ class Mapped:
                 f"opened; got a file that is gone or shorter. Leave data alone during a run."
             ) from error
 
-        # A copy with the byte order of this machine.
-        batch = np.array(rows[index.numpy()], self._stored.newbyteorder("="))
-        return torch.from_numpy(batch)
+        batch = rows[index.numpy()]
+        return torch.from_numpy(np.array(batch, self._native))
 
 
 class Joined:
@@ -63,8 +68,11 @@ class Joined:
     """
 
     def __init__(self, parts: Sequence[Rows]) -> None:
-        self.parts, self.dtype = tuple(parts), parts[0].dtype
-        self._ends = np.cumsum([len(part) for part in parts])
+        self.parts = tuple(parts)
+        self.dtype = parts[0].dtype
+
+        counts = torch.tensor([len(part) for part in parts])
+        self._ends = counts.cumsum(0)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,8 +84,11 @@ class Joined:
     def __getitem__(self, index: Tensor) -> Tensor:
         """Return the rows at some indices, (B, *row_shape)."""
         batch = torch.empty(len(index), *self.shape[1:], dtype=self.dtype)
-        owners = torch.from_numpy(np.searchsorted(self._ends, index.numpy(), side="right"))
+        owners = torch.searchsorted(self._ends, index, right=True)
+
         for owner in owners.unique().tolist():
-            mine, part = owners == owner, self.parts[owner]
-            batch[mine] = part[index[mine] - int(self._ends[owner]) + len(part)]
+            part = self.parts[owner]
+            start = int(self._ends[owner]) - len(part)
+            mine = owners == owner
+            batch[mine] = part[index[mine] - start]
         return batch

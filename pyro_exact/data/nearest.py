@@ -44,12 +44,17 @@ def nearest(x: Tensor, images: Rows, chunk: int = 4096) -> Tensor:
 
     total = len(images)
     wanted = x.flatten(1).float()
-    lowest, chosen = torch.full((len(x),), torch.inf), torch.zeros(len(x), dtype=torch.int64)
+    lowest = torch.full((len(x),), torch.inf)
+    chosen = torch.zeros(len(x), dtype=torch.int64)
+
     for start in range(0, total, chunk):
-        some = images[torch.arange(start, min(start + chunk, total))]
+        end = min(start + chunk, total)
+        some = images[torch.arange(start, end)]
         check_finite("nearest", "images", some, "Leave those images out")
 
-        distance, index = torch.cdist(wanted, some.flatten(1).float()).min(dim=1)
+        distances = torch.cdist(wanted, some.flatten(1).float())
+        distance, index = distances.min(dim=1)
+
         nearer = distance < lowest
         lowest = torch.where(nearer, distance, lowest)
         chosen = torch.where(nearer, start + index, chosen)

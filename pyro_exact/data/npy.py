@@ -18,10 +18,10 @@ from pyro_exact.data.arrays import ArrayDataset
 from pyro_exact.data.dataset import SPLITS, Dataset, Rows
 from pyro_exact.data.images import Images, is_channels_last
 from pyro_exact.data.mapped import Joined, Mapped
-from pyro_exact.data.note import note
+from pyro_exact.data.note import listed, note
 from pyro_exact.data.options import Options
 from pyro_exact.data.split import ALIASES, Split, held_out_splits
-from pyro_exact.data.views import changed, highest, pieces, turned, with_channel
+from pyro_exact.data.views import changed, highest, in_memory, pieces, turned, with_channel
 
 TEST_FRACTION = 0.1
 
@@ -42,7 +42,8 @@ def npy(path: Path, options: Options) -> Dataset:
     No file is read into memory, so files may be of any size. A file holds all rows, of which a
     tenth is test, whatever the seed, and a part is valid. A folder holds either ``train.npy``,
     ``test.npy`` and optionally ``valid.npy`` (or subfolders of these names), or parts of a single
-    array, which are joined in the order of their names.
+    array, which are joined in the order of their names. Beside splits there may be classes in
+    ``train_labels.npy``, ``valid_labels.npy`` and ``test_labels.npy``.
 
     Arrays of uint8 and of shape (N, C, H, W), (N, H, W, C) or (N, H, W) are images, of 2 levels if
     all pixels are 0 or 1, and otherwise of 256. All other arrays are rows of any shape: floats, or
@@ -71,7 +72,7 @@ def npy(path: Path, options: Options) -> Dataset:
     if levels is None:
         rows = {split: changed(part, _in_default_dtype) for split, part in rows.items()}
 
-    splits = {split: Split(part) for split, part in rows.items()}
+    splits = {split: Split(part, _labels(path, split, part)) for split, part in rows.items()}
     if "all" in splits:
         splits = held_out_splits(splits["all"], TEST_FRACTION, options)
     elif "valid" not in splits:
@@ -79,9 +80,28 @@ def npy(path: Path, options: Options) -> Dataset:
         splits |= {"train": kept, "valid": held}
 
     train, valid, test = (splits[split].images for split in SPLITS)
+    labels = [splits[split].labels for split in SPLITS]
     if levels is not None and train.dtype == torch.uint8 and len(train.shape) == 4:
-        return Images(name, train, valid, test, levels)
-    return ArrayDataset(name, train, valid, test, levels)
+        return Images(name, train, valid, test, levels, *labels)
+
+    present = {split: each for split, each in zip(SPLITS, labels, strict=True) if each is not None}
+    return ArrayDataset(name, train, valid, test, levels, present)
+
+
+def _labels(path: Path, split: str, rows: Rows) -> Tensor | None:
+    """Return the classes of a split, or `None` if there is no file of them."""
+    file = path / f"{split}_labels.npy"
+    if not os.path.isfile(file):
+        return None
+
+    header = _array(file).header
+    if header.shape != (len(rows),) or header.dtype.kind not in "iu":
+        raise ValueError(
+            f"{printable(file)} expects {len(rows)} integers, one class a row; got shape "
+            f"{header.shape} of {header.dtype}. Store the labels of these rows."
+        )
+    labels = Mapped(file, header.offset, header.shape, header.dtype)
+    return in_memory(labels).long()
 
 
 def is_npy(path: Path) -> bool:
@@ -96,7 +116,9 @@ def is_npy(path: Path) -> bool:
     if not os.path.isdir(path):
         return path.suffix.lower() == ".npy" and not _is_table(path)
 
-    files = [file for place in (path, *_split_folders(path).values()) for file in _files(place)]
+    files = _files(path)
+    for folder in _split_folders(path).values():
+        files += _files(folder)
     return bool(files) and not all(_is_table(file) for file in files)
 
 
@@ -114,13 +136,38 @@ def _splits(path: Path) -> dict[str, list[_Array]]:
         return {"all": [_array(path)]}
 
     files = _files(path)
-    named = {ALIASES.get(file.stem.lower(), file.stem.lower()): [file] for file in files}
-    groups = {split: _files(place) for split, place in _split_folders(path).items()}
-    groups |= {split: files for split, files in named.items() if split in SPLITS}
+    groups = {}
+    for split, folder in _split_folders(path).items():
+        groups[split] = _files(folder)
+    for file in files:
+        split = _split_name(file)
+        if split in SPLITS:
+            groups[split] = [file]
 
+    _note_others(path, groups, files)
     if not groups:
-        return {"all": [_array(file) for file in files]}
-    return {split: [_array(file) for file in groups[split]] for split in SPLITS if split in groups}
+        groups = {"all": files}
+    return {split: [_array(file) for file in some] for split, some in groups.items()}
+
+
+def _note_others(path: Path, groups: Mapping[str, Sequence[Path]], files: Sequence[Path]) -> None:
+    """Say which files of a folder are not read."""
+    used = {*files} if not groups else {file for some in groups.values() for file in some}
+    used |= {*_split_folders(path).values()}
+    used |= {path / f"{split}_labels.npy" for split in groups}
+
+    visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    others = sorted(entry.name for entry in visible if entry not in used)
+    if others:
+        note(
+            f"{printable(path)}: not read, because it is not an array of a split: {listed(others)}."
+        )
+
+
+def _split_name(entry: Path) -> str:
+    """Return the name of a file without its suffix, in lower case; a split under its usual name."""
+    name = entry.stem.lower()
+    return ALIASES.get(name, name)
 
 
 def _files(path: Path) -> list[Path]:
@@ -130,8 +177,9 @@ def _files(path: Path) -> list[Path]:
 
 def _split_folders(path: Path) -> dict[str, Path]:
     """Return the subfolders that are splits."""
-    named = {ALIASES.get(entry.name.lower(), entry.name.lower()): entry for entry in path.iterdir()}
-    return {split: entry for split, entry in named.items() if split in SPLITS and entry.is_dir()}
+    folders = [entry for entry in sorted(path.iterdir()) if entry.is_dir()]
+    named = {_split_name(folder): folder for folder in folders}
+    return {split: named[split] for split in SPLITS if split in named}
 
 
 def _array(path: Path) -> _Array:
@@ -147,8 +195,9 @@ def _array(path: Path) -> _Array:
             f"is damaged, or of another kind: {printable(error)}. Write it with numpy.save."
         ) from error
 
+    size = path.stat().st_size
     declared = header.offset + prod(header.shape) * header.dtype.itemsize
-    if declared != (size := path.stat().st_size):
+    if declared != size:
         raise ValueError(
             f"{printable(path)} expects {declared:,} bytes, for shape {header.shape} of "
             f"{header.dtype}; got {size:,}. Copy it again."

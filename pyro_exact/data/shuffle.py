@@ -15,7 +15,10 @@ MOST_STORED = 2**20
 _ROUNDS = 8
 
 # Odd multipliers of the mixing function of MurmurHash3 (Appleby, public domain).
-_FIRST, _SECOND = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+_FIRST = np.uint64(0xFF51AFD7ED558CCD)
+_SECOND = np.uint64(0xC4CEB9FE1A85EC53)
+_SHIFT = np.uint64(33)
+_HALF = np.uint64(32)
 
 Words = NDArray[np.uint64]
 
@@ -46,34 +49,45 @@ class Shuffle:
         self.total = check_size("Shuffle", "total", total, 1, 2**62)
 
         # Two words for each integer: SeedSequence drops zeros at the end of a larger integer.
-        words = [word for integer in key for word in (integer % 2**32, integer >> 32)]
-        self._keys = np.random.SeedSequence(words).generate_state(_ROUNDS, np.uint64)
+        words = []
+        for integer in key:
+            words += [integer % 2**32, integer >> 32]
+        source = np.random.SeedSequence(words)
+        self._keys = source.generate_state(_ROUNDS, np.uint64)
 
+        # A word of b bits is a left part of floor(b / 2) bits and a right part of the rest.
         bits = max((total - 1).bit_length(), 2)
-        self._low, self._high = bits // 2, bits - bits // 2
+        self._left = np.uint64(bits // 2)
+        self._right = np.uint64(bits - bits // 2)
 
     def __len__(self) -> int:
         return self.total
 
     def __getitem__(self, position: Tensor) -> Tensor:
         """Return the indices at some positions of the permutation, int64 of the same shape."""
-        words = position.numpy().astype(np.uint64).reshape(-1)
+        words = position.flatten().numpy().astype(np.uint64)
         words = self._permuted(words)
 
-        while (outside := words >= self.total).any():
+        outside = words >= self.total
+        while outside.any():
             words[outside] = self._permuted(words[outside])
-        return torch.from_numpy(words.astype(np.int64)).view(position.shape)
+            outside = words >= self.total
+
+        index = torch.from_numpy(words.astype(np.int64))
+        return index.view(position.shape)
 
     def _permuted(self, words: Words) -> Words:
         """Return the Feistel network of words of b bits."""
-        widths = np.uint64(self._low), np.uint64(self._high)
-        left, right = words >> widths[1], words & _mask(widths[1])
+        left = words >> self._right
+        right = words & _mask(self._right)
+        width, other = self._left, self._right
 
-        # (L, R) -> (R, L xor F(R)): L and R differ in width by at most one bit, and change places.
-        for number, key in enumerate(self._keys):
-            width = widths[number % 2]
-            left, right = right, left ^ (_mixed(right + key) & _mask(width))
-        return (left << widths[1]) | right
+        # (L, R) -> (R, L xor F(R)), where F(R) has as many bits as L.
+        for key in self._keys:
+            mixed = _mixed(right + key) & _mask(width)
+            left, right = right, left ^ mixed
+            width, other = other, width
+        return (left << self._right) | right
 
 
 def order_of(total: int, generator: torch.Generator, *key: int) -> Tensor | Shuffle:
@@ -95,6 +109,6 @@ def _mask(width: np.uint64) -> np.uint64:
 
 def _mixed(words: Words) -> Words:
     """Return 32 well-mixed bits of each word."""
-    words = (words ^ (words >> np.uint64(33))) * _FIRST
-    words = (words ^ (words >> np.uint64(33))) * _SECOND
-    return words >> np.uint64(32)
+    words = _FIRST * (words ^ (words >> _SHIFT))
+    words = _SECOND * (words ^ (words >> _SHIFT))
+    return words >> _HALF

@@ -87,30 +87,47 @@ def make_table(
           height: real
           sex: category of 2: f, m
     """
-    named = [{key: _numbers_or_texts(values) for key, values in part.items()} for part in splits]
-    for split, part in zip(SPLITS, named, strict=True):
-        if list(part) != list(named[0]):
-            raise ValueError(
-                f"{name} expects the same columns in train and {split}; got {list(named[0])} and "
-                f"{list(part)}. Write both with the same columns."
-            )
+    parts = [_as_numbers_or_texts(part) for part in splits]
+    _check_names(parts, name)
 
-    together = {key: np.concatenate([part[key] for part in named]) for key in named[0]}
+    together = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     columns = completed(together, declared or {}, name, complete)
-    ends = np.cumsum([len(next(iter(part.values()))) for part in named])[:-1]
-    parts = [np.split(encoded(column, together[column.name], name), ends) for column in columns]
-    keys = [column.name for column in columns]
-    coded = [dict(zip(keys, part, strict=True)) for part in zip(*parts, strict=True)]
-    columns = [_with_statistics(column, coded[0][column.name], name) for column in columns]
+    values = np.stack([encoded(column, together[column.name], name) for column in columns], 1)
+
+    # The rows of train come first.
+    lengths = [len(next(iter(part.values()))) for part in parts]
+    train = values[: lengths[0]]
+    columns = [
+        _with_statistics(column, train[:, place], name) for place, column in enumerate(columns)
+    ]
 
     discrete = all(column.discrete for column in columns)
-    complete = not any(np.isnan(values).any() for part in coded for values in part.values())
-    dtype = np.int64 if discrete and complete else np.float32
-    train, valid, test = (
-        torch.from_numpy(np.stack(list(part.values()), 1).astype(dtype)) for part in coded
-    )
-    levels = _levels([train, valid, test]) if discrete else None
-    return Table(name, train, valid, test, levels, columns=tuple(columns))
+    complete_rows = not np.isnan(values).any()
+    dtype = torch.int64 if discrete and complete_rows else torch.float32
+    train_rows, valid, test = torch.from_numpy(values).to(dtype).split(lengths)
+    levels = _levels(values) if discrete else None
+    return Table(name, train_rows, valid, test, levels, columns=tuple(columns))
+
+
+def _as_numbers_or_texts(part: Raw) -> dict[str, NDArray[Any]]:
+    """Return columns as floats for any numbers, and as objects for texts."""
+    converted = {}
+    for key, values in part.items():
+        array = np.asarray(values)
+        kind = np.float64 if array.dtype.kind in "biuf" else object
+        converted[key] = array.astype(kind)
+    return converted
+
+
+def _check_names(parts: Sequence[Raw], name: str) -> None:
+    """Raise ValueError if the splits have different columns."""
+    expected = list(parts[0])
+    for split, part in zip(SPLITS, parts, strict=True):
+        if list(part) != expected:
+            raise ValueError(
+                f"{name} expects the same columns in train and {split}; got {expected} and "
+                f"{list(part)}. Write both with the same columns."
+            )
 
 
 def encoded(column: Column, values: NDArray[Any], source: str) -> NDArray[np.float64]:
@@ -121,15 +138,7 @@ def encoded(column: Column, values: NDArray[Any], source: str) -> NDArray[np.flo
     """
     where = f"{source}: column {printable(column.name)}"
     if column.values is not None:
-        codes = {text: code for code, text in enumerate(column.values)}
-        texts = [text_of(value) for value in values]
-        unknown = sorted({text for text in texts if text is not None and text not in codes})
-        if unknown:
-            raise ValueError(
-                f"{where} expects its {len(codes)} categories; got {printable(unknown[0])!r}. "
-                f"Declare all values."
-            )
-        return np.array([np.nan if text is None else codes[text] for text in texts], np.float64)
+        return _codes(column.values, values, where)
 
     if values.dtype.kind == "O":
         bad = next(value for value in values if value is not None)
@@ -154,6 +163,21 @@ def encoded(column: Column, values: NDArray[Any], source: str) -> NDArray[np.flo
         outside = x >= high if open_ends else x > high
         _refuse(outside, where, f"values below {high:g}", "Move the limit")
     return x
+
+
+def _codes(categories: Sequence[str], values: NDArray[Any], where: str) -> NDArray[np.float64]:
+    """Return the code of each text, and NaN where it is missing."""
+    codes = {text: float(code) for code, text in enumerate(categories)}
+    found = []
+    for value in values:
+        text = text_of(value)
+        if text is not None and text not in codes:
+            raise ValueError(
+                f"{where} expects its {len(codes)} categories; got {printable(text)!r}. Declare "
+                f"all values."
+            )
+        found.append(np.nan if text is None else codes[text])
+    return np.array(found)
 
 
 def on_real_line(column: Column, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -191,17 +215,12 @@ def _with_statistics(column: Column, train: NDArray[np.float64], source: str) ->
     return replace(column, mean=mean, std=std)
 
 
-def _numbers_or_texts(values: NDArray[Any]) -> NDArray[Any]:
-    """Return floats for any numbers, and objects for texts."""
-    values = np.asarray(values)
-    return values.astype(np.float64 if values.dtype.kind in "biuf" else object)
-
-
-def _levels(splits: Sequence[Tensor]) -> int | None:
+def _levels(values: NDArray[np.float64]) -> int | None:
     """Return the levels of integers that begin at 0, at least 2; `None` for others."""
-    present = torch.cat([rows[~rows.isnan()] for rows in splits])
-    lowest, highest = int(present.min()), int(present.max())
-    return max(2, highest + 1) if lowest >= 0 and highest < MOST_LEVELS else None
+    lowest, highest = np.nanmin(values), np.nanmax(values)
+    if lowest < 0 or highest >= MOST_LEVELS:
+        return None
+    return max(2, int(highest) + 1)
 
 
 def _refuse(bad: NDArray[np.bool_], where: str, expected: str, advice: str) -> None:

@@ -26,8 +26,10 @@ class Selected:
     """
 
     def __init__(self, rows: Rows, order: Tensor | Shuffle, start: int, count: int) -> None:
-        self.rows, self.order = rows, order
-        self.start, self.count = start, count
+        self.rows = rows
+        self.order = order
+        self.start = start
+        self.count = count
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,8 +60,12 @@ class Changed:
     """
 
     def __init__(self, rows: Rows, change: Callable[[Tensor], Tensor]) -> None:
-        self.rows, self.change = rows, change
-        sample = change(torch.zeros(1, *rows.shape[1:], dtype=rows.dtype))
+        self.rows = rows
+        self.change = change
+
+        # A row of zeros shows the shape and the dtype after the change.
+        zeros = torch.zeros(1, *rows.shape[1:], dtype=rows.dtype)
+        sample = change(zeros)
         self.shape = (len(rows), *sample.shape[1:])
         self.dtype = sample.dtype
 
@@ -110,7 +116,8 @@ def pieces(rows: Rows) -> Iterator[Tensor]:
     together = max(PIECE_BYTES // max(row_bytes, 1), 1)
 
     for start in range(0, len(rows), together):
-        yield rows[torch.arange(start, min(start + together, len(rows)))]
+        end = min(start + together, len(rows))
+        yield rows[torch.arange(start, end)]
 
 
 def highest(rows: Rows, stop: int | None = None) -> int:

@@ -37,8 +37,10 @@ class VisionRows:
     dtype = torch.uint8
 
     def __init__(self, read: Callable[[], Any], crop: Crop, shape: tuple[int, int, int]) -> None:
-        self._read, self._crop = read, crop
-        self._process, self._pairs = os.getpid(), read()
+        self._read = read
+        self._crop = crop
+        self._process = os.getpid()
+        self._pairs = read()
         self.shape = (len(self._pairs), *shape)
 
     @property
@@ -52,12 +54,14 @@ class VisionRows:
     def __getitem__(self, index: Tensor) -> Tensor:
         """Return the images at some indices, uint8 (B, C, H, W)."""
         if self._process != os.getpid():
-            self._process, self._pairs = os.getpid(), self._read()
+            self._process = os.getpid()
+            self._pairs = self._read()
 
         # Allocated first: a list of all images would need twice the memory.
         batch = torch.empty(len(index), *self.shape[1:], dtype=torch.uint8)
         for place, number in enumerate(index.tolist()):
-            batch[place] = self._crop(self._pairs[number][0], number)
+            picture, _target = self._pairs[number]
+            batch[place] = self._crop(picture, number)
         return batch
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,8 +86,9 @@ def central_crop(picture: Image, number: int) -> Tensor:
     """Return the central 148x148 pixels of an image, resized to 64x64, for CelebA."""
     from torchvision.transforms import functional
 
-    middle = functional.resize(functional.center_crop(picture, [CELEBA_CROP] * 2), [SIZE, SIZE])
-    return functional.pil_to_tensor(middle)
+    middle = functional.center_crop(picture, [CELEBA_CROP, CELEBA_CROP])
+    resized = functional.resize(middle, [SIZE, SIZE])
+    return functional.pil_to_tensor(resized)
 
 
 def random_crop(picture: Image, number: int) -> Tensor:
@@ -96,6 +101,9 @@ def random_crop(picture: Image, number: int) -> Tensor:
     resized = functional.resize(picture, LSUN_SHORT_SIDE)
     width, height = resized.size
 
-    place = np.random.default_rng(number)
-    top, left = place.integers(height - SIZE + 1), place.integers(width - SIZE + 1)
-    return functional.pil_to_tensor(functional.crop(resized, int(top), int(left), SIZE, SIZE))
+    random = np.random.default_rng(number)
+    top = int(random.integers(height - SIZE + 1))
+    left = int(random.integers(width - SIZE + 1))
+
+    cropped = functional.crop(resized, top, left, SIZE, SIZE)
+    return functional.pil_to_tensor(cropped)

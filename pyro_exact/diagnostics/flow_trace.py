@@ -117,10 +117,11 @@ class FlowTrace:
         inverse = formula.inverse_and_ladj
 
         def watched(method: Callable[..., tuple[Tensor, Tensor]]) -> Any:
-            def call(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-                y, ladj = method(x, theta)
+            def call(x: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+                y, ladj = method(x, *parts)
                 if self._recording and self._running:
                     self._recording = False  # the formula may evaluate itself
+                    theta = parts[0] if len(parts) == 1 else torch.stack(parts, dim=-1)
                     _note(self._running[-1], formula, x, theta, ladj)
                     self._recording = True
                 return y, ladj

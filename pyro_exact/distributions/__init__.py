@@ -5,6 +5,7 @@ from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequant
 from pyro_exact.distributions.discrete_flow import DiscreteFlow
 from pyro_exact.distributions.flow import Flow, StandardNormal
 from pyro_exact.distributions.flow_posterior import FlowPosterior
+from pyro_exact.distributions.flow_with_angles import FlowWithAngles
 from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.distributions.inverse_autoregressive import InverseAutoregressive
 from pyro_exact.distributions.mixture import Mixture
@@ -15,6 +16,7 @@ __all__ = [
     "Flow",
     "FlowDequantizer",
     "FlowPosterior",
+    "FlowWithAngles",
     "IndependentSites",
     "InverseAutoregressive",
     "LowRankNormal",

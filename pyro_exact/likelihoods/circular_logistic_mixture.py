@@ -10,7 +10,12 @@ from torch.distributions import constraints
 
 from pyro_exact.checks import check_size
 from pyro_exact.likelihoods.likelihood import Likelihood
-from pyro_exact.ops.logistic_mixture import LEAST_LOG_SCALE, MOST_LOG_SCALE, log_interval
+from pyro_exact.ops.logistic_mixture import (
+    LEAST_LOG_SCALE,
+    MOST_LOG_SCALE,
+    interval_probs,
+    log_interval,
+)
 
 TURNS = 3  # around the circle; the ends of the outer intervals are at infinity
 
@@ -85,21 +90,8 @@ class CircularLogisticMixture(Likelihood):
         earlier: Tensor,
     ) -> Tensor:
         logits, mean, log_scale = self._parameters(theta)
-        half = self._half
-        rate = (-log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)).exp() / half
-
-        # The ends between two levels of all turns, (*sites, turns L - 1, K).
-        ends = torch.arange(TURNS * self.levels - 1).to(theta) + 0.5
-        p = (ends.unsqueeze(-1) - ((mean + 1) * half).unsqueeze(-2)) * rate.unsqueeze(-2)
-        below, above = p.sigmoid(), p.neg_().sigmoid_()
-
-        # sigmoid(p) - sigmoid(q) = sigmoid(p) sigmoid(-q) (1 - e^{q - p})
-        width = -torch.expm1(-rate).unsqueeze(-2)
-        inner = below[..., 1:, :] * above[..., :-1, :] * width
-        probs = torch.cat((below[..., :1, :], inner, above[..., -1:, :]), dim=-2)
-
-        mixed = (probs @ logits.softmax(-1).unsqueeze(-1)).squeeze(-1)
-        return mixed.unflatten(-1, (TURNS, self.levels)).sum(-2)
+        probs = interval_probs(logits.softmax(-1), mean, log_scale, TURNS * self.levels)
+        return probs.unflatten(-1, (TURNS, self.levels)).sum(-2)
 
     def draw(
         self,

@@ -14,6 +14,7 @@ from pyro_exact.ops.logistic_mixture import (
     LEAST_LOG_SCALE,
     MOST_LOG_SCALE,
     MixtureSizes,
+    interval_probs,
     log_interval,
     logistic_mixture,
 )
@@ -137,11 +138,10 @@ class DiscretizedLogisticMixture(Likelihood):
         first = c * (c - 1) // 2
         slope = slopes[..., first : first + c, :].tanh()
         mean = means[..., c, :] + (slope * v.unsqueeze(-1)).sum(-2)
-        by_level = self._interval_probs(mean, log_scales[..., c, :])
 
         # p(x_c | x_<c) = sum_k p(k | x_<c) p_k(x_c | x_<c), with the posterior of the component
-        weight = self._posterior(theta, earlier).unsqueeze(-1)
-        return (by_level @ weight).squeeze(-1)
+        weight = self._posterior(theta, earlier)
+        return interval_probs(weight, mean, log_scales[..., c, :], self.levels)
 
     def _posterior(
         self,
@@ -162,25 +162,6 @@ class DiscretizedLogisticMixture(Likelihood):
             level = earlier[..., c : c + 1]
             log_weight = log_weight + log_interval(mean, log_scales[..., c, :], level, self.levels)
         return log_weight.softmax(-1)
-
-    def _interval_probs(
-        self,
-        mean: Tensor,
-        log_scale: Tensor,
-    ) -> Tensor:
-        """Return the probability of every level under each logistic, (*sites, L, K)."""
-        half = (self.levels - 1) / 2
-        rate = (-log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)).exp() / half
-
-        # The ends between two levels, (*sites, L - 1, K).
-        ends = torch.arange(self.levels - 1, dtype=mean.dtype, device=mean.device) + 0.5
-        p = (ends.unsqueeze(-1) - ((mean + 1) * half).unsqueeze(-2)) * rate.unsqueeze(-2)
-        below, above = p.sigmoid(), p.neg().sigmoid_()
-
-        # sigmoid(p) - sigmoid(q) = sigmoid(p) sigmoid(-q) (1 - e^{q - p})
-        width = -torch.expm1(-rate).unsqueeze(-2)
-        inner = below[..., 1:, :] * above[..., :-1, :] * width
-        return torch.cat((below[..., :1, :], inner, above[..., -1:, :]), dim=-2)
 
     def _by_component(self, theta: Tensor) -> tuple[Tensor, ...]:
         """Return logits, means, log-scales and slopes, (*sites, count, K) each."""

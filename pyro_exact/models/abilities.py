@@ -20,6 +20,11 @@ class Abilities(ABC):
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` data without gradient, using ``temperature`` to scale the base noise."""
 
+    @property
+    def sums_out_missing(self) -> bool:
+        """True if a missing element of the data may be NaN; `log_weight` then sums it out."""
+        return False
+
     def encode(self, x: Tensor) -> Tensor:
         """Return the noise or the latent of each datum.
 

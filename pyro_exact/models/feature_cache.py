@@ -27,7 +27,12 @@ class FeatureCache(Generic[Features]):
     def __init__(self) -> None:
         self._entries = WeakTensorKeyDictionary()
 
-    def find(self, z: Tensor, above: Features | None, weights: State) -> Features | None:
+    def find(
+        self,
+        z: Tensor,
+        above: Features | None,
+        weights: State,
+    ) -> Features | None:
         """Return the features below the latents ``z``, if those above are the same object.
 
         Args:
@@ -42,7 +47,13 @@ class FeatureCache(Generic[Features]):
         entry_above, stamp, features = self._entries.get(z, (None, None, None))
         return features if entry_above is above and stamp == self._stamp(z, weights) else None
 
-    def write(self, z: Tensor, above: Features | None, weights: State, features: Features) -> None:
+    def write(
+        self,
+        z: Tensor,
+        above: Features | None,
+        weights: State,
+        features: Features,
+    ) -> None:
         """Store the features below ``z``. The latents of the top begin a new pass."""
         if above is None:
             self._entries = WeakTensorKeyDictionary()

@@ -64,6 +64,10 @@ class OrderAgnostic(GenerativeModel):
     def exact(self) -> bool:
         return True
 
+    @property
+    def sums_out_missing(self) -> bool:
+        return True
+
     def generate(self, x: Tensor | None = None) -> Tensor:
         if x is not None and self.training:
             pyro.factor("x", self.estimate(x, self._known()))

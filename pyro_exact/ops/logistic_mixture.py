@@ -129,6 +129,44 @@ def log_interval(
     return torch.where(level == levels - 1, above, log_p)
 
 
+@torch.no_grad()
+def interval_probs(
+    weight: Tensor,
+    mean: Tensor,
+    log_scale: Tensor,
+    levels: int,
+) -> Tensor:
+    """Return the probabilities of all levels under mixtures of discretised logistics, (*, L).
+
+    It is faster than `log_interval` of all levels, as exact far into the tails, and carries no
+    gradient.
+
+    Args:
+        weight: Probability of each component, (*, K).
+        mean: Means, where -1 is the first level and 1 the last, (*, K).
+        log_scale: Log-scales in the same unit, (*, K).
+        levels: L.
+    """
+    half = (levels - 1) / 2
+    rate = (-log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)).exp() / half
+
+    # The ends between two levels, on each logistic: (*, K, L - 1).
+    ends = torch.arange(levels - 1, dtype=mean.dtype, device=mean.device) + 0.5
+    p = (ends - ((mean + 1) * half).unsqueeze(-1)).mul_(rate.unsqueeze(-1))
+    below = p.sigmoid()
+    above = p.neg_().sigmoid_()
+
+    # The first interval reaches down to minus infinity, and the last up to infinity.
+    first = (below[..., 0] * weight).sum(-1, keepdim=True)
+    last = (above[..., -1] * weight).sum(-1, keepdim=True)
+
+    # sigmoid(p) - sigmoid(q) = sigmoid(p) sigmoid(-q) (1 - e^{q - p}), with equal p - q
+    inside = weight * -torch.expm1(-rate)
+    below[..., 1:].mul_(above[..., :-1])
+    inner = (inside.unsqueeze(-2) @ below).squeeze(-2)[..., 1:]
+    return torch.cat((first, inner, last), dim=-1)
+
+
 class LogisticMixture(torch.autograd.Function):
     """The log-probabilities and the gradient.
 

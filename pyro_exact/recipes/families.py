@@ -23,6 +23,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         "row_lstm",
         "diagonal_bilstm",
         "multi_scale_pixel_rnn",
+        "repredicting_multi_scale",
         "multiscale_pixel_cnn",
         "pixel_snail",
         "image_transformer",
@@ -33,9 +34,9 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         "dense_vae",
         "conv_vae",
         "iaf_vae",
+        "conv_draw",
         "pixel_vae",
         "hierarchical_pixel_vae",
-        "conv_draw",
     ),
 }
 OTHERS = "Other models"

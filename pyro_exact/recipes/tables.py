@@ -13,7 +13,7 @@ from torch import nn
 from pyro_exact import flows
 from pyro_exact.checks import check_shape, check_size
 from pyro_exact.data.columns import Column
-from pyro_exact.distributions import Flow, Mixture, StandardNormal, UniformBox
+from pyro_exact.distributions import Flow, FlowWithAngles, Mixture, StandardNormal, UniformBox
 from pyro_exact.models import Density, GenerativeModel, Mixed
 from pyro_exact.recipes.entries import COLUMNS, ModelEntry, columns_from
 from pyro_exact.transforms import (
@@ -142,13 +142,11 @@ def _model(
     if not angles and not any(column.discrete for column in rest):
         return Density(flow)
 
-    return Mixed(
-        flow,
-        [column.discrete for column in columns],
-        [column.kind == "periodic" for column in columns],
-        _torus(angles) if angles else None,
-        [_period(column)[1] for column in angles],
-    )
+    discrete = [column.discrete for column in columns]
+    if not angles:
+        return Mixed(flow, discrete)
+    period = [_period(column)[1] if column in angles else 0.0 for column in columns]
+    return Mixed(FlowWithAngles(flow, _torus(angles), period), discrete)
 
 
 def _input(columns: Sequence[Column]) -> list[Bijection]:

@@ -1,11 +1,10 @@
-"""The parts of a run that a person sees: sizes and times, progress, pictures, logs, signals."""
+"""The parts of a run that a person sees: progress, pictures of samples, logs, and signals."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +26,6 @@ from pyro_exact.train.run_record import RunRecord
 Logger = Literal["tensorboard", "csv", "none"]
 
 SAMPLES = 16  # images in a picture of samples
-MEASURED = 4  # steps whose time is measured
 
 _STOPPING = (
     b"\nStopping after this step. The same again stops at once, and loses what was not saved.\n"
@@ -74,64 +72,6 @@ class Progress(TQDMProgressBar):
         used = pl_module.settings.budget_fraction(step, pl_module.run.seconds)
         self.train_progress_bar.total = round(step / used)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, step - 1)
-
-
-class Announcement(Callback):
-    """Prints the size of a model, then the time of a step, and the time that the budget takes.
-
-    The first step is not measured, because it allocates memory and may compile.
-    """
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._first, self._started = trainer.global_step, 0.0
-        if trainer.is_global_zero:
-            print(_size(pl_module.model, pl_module.run))
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        steps = trainer.global_step - self._first - 1
-        if steps == 0:
-            self._started = time.perf_counter()
-        elif steps == MEASURED and self._started and trainer.is_global_zero:
-            seconds = (time.perf_counter() - self._started) / steps
-            self._started = 0.0
-            print("\n" + _budget(seconds, trainer.global_step, pl_module.run))
-
-
-def _size(model: GenerativeModel, run: RunRecord) -> str:
-    """Return the parameters of a model, and the memory that they take in training, as text."""
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    count = sum(weight.numel() for weight in weights)
-    size = sum(weight.numel() * weight.element_size() for weight in weights)
-
-    # The weight, the gradient, two moments of the optimiser, and the average.
-    copies = 4 + (run.training.ema_decay is not None)
-    return (
-        f"{run.name}: {count:,} parameters, which take {_bytes(copies * size)} with gradients and "
-        f"optimiser. The layers of a batch of {run.training.batch_size} come on top."
-    )
-
-
-def _budget(seconds: float, step: int, run: RunRecord) -> str:
-    """Return the time of a step, and the time that is left of the budget, as text."""
-    left = seconds * (run.training.steps - step)
-    if run.training.minutes is not None:
-        left = min(left, 60 * run.training.minutes - run.seconds)
-
-    text = f"A step takes {_time(seconds)}: the run takes about {_time(max(left, 0))} more"
-    if torch.cuda.is_available():
-        text += f", and {_bytes(torch.cuda.max_memory_allocated())} of GPU memory"
-    return f"{text}. Validation comes on top."
-
-
-def _bytes(size: float) -> str:
-    return f"{size / 2**20:,.1f} MiB" if size < 2**30 else f"{size / 2**30:,.1f} GiB"
-
-
-def _time(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{1000 * seconds:.1f} ms"
 
 
 def picture_of_samples(

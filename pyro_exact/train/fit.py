@@ -19,8 +19,8 @@ from pyro_exact.files import check_writable
 from pyro_exact.models import GenerativeModel
 from pyro_exact.provenance import hardware
 from pyro_exact.recipes import Elbo, Recipe, Training
+from pyro_exact.train.announcement import Announcement
 from pyro_exact.train.callbacks import (
-    Announcement,
     Interrupts,
     Logger,
     Progress,

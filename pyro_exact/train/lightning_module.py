@@ -93,7 +93,9 @@ class TrainingModule(lightning.LightningModule):
         self._part = len(self._losses)
         loss = self.mean_loss(batch)
         self._losses.append(loss.detach())
-        self._batch, self.loss = batch, torch.stack(self._losses).mean()
+        several = len(self._losses) > 1
+        self.loss = torch.stack(self._losses).mean() if several else self._losses[0]
+        self._batch = batch
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:

@@ -85,22 +85,25 @@ class Limits(Bijection):
     ) -> tuple[Tensor, Tensor]:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         low, high, width = self._ends(x)
-        has_low, has_high = self.has_low, self.has_high
+        both = self.has_low & self.has_high
+        low_alone = self.has_low & ~both
+        high_alone = self.has_high & ~both
 
-        # From the nearer end of an interval.
+        # l + (h - l) sigma(x), from the nearer end of an interval.
         below = low + width * x.sigmoid()
         above = high - width * (-x).sigmoid()
-        between = torch.where(x < 0, below, above).clamp(low, torch.maximum(low, high))
-        y = torch.where(has_low & has_high, between, x)
-        y = torch.where(has_low & ~has_high, low + _exp(x, has_low & ~has_high), y)
-        y = torch.where(has_high & ~has_low, high - _exp(-x, has_high & ~has_low), y)
+        between = torch.where(x < 0, below, above)
+        between = between.clamp(low, torch.maximum(low, high))
 
-        log_slope = torch.where(
-            has_low & has_high,
-            width.log() + F.logsigmoid(x) + F.logsigmoid(-x),
-            torch.where(has_low, x, torch.where(has_high, -x, 0.0)),
-        )
-        return y, log_slope.sum(-1)
+        y = torch.where(both, between, x)
+        y = torch.where(low_alone, low + _exp(x, low_alone), y)
+        y = torch.where(high_alone, high - _exp(-x, high_alone), y)
+
+        # log (h - l) + log sigma(x) + log sigma(-x), or the exponent of an exponential.
+        log_slope = width.log() + F.logsigmoid(x) + F.logsigmoid(-x)
+        exponent = torch.where(low_alone, x, 0.0)
+        exponent = torch.where(high_alone, -x, exponent)
+        return y, torch.where(both, log_slope, exponent).sum(-1)
 
     def invert(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = y.to(torch.promote_types(y.dtype, torch.float32))

@@ -61,6 +61,18 @@ def test_commands_bring_the_images_back(here, coder, run):
     assert "expects a new or empty folder" in run("decompress", "a.pyx", "--out", "back")[2]
 
 
+def test_folder_of_images_comes_back(here, coder, run):
+    pixels = np.load("toy.npz")["train"][:5]
+    (here / "pictures").mkdir()
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(here / "pictures" / f"{index}.png")
+    code, _, err = run("compress", coder, "pictures", "--split", "all", "--out", "a.pyx")
+    assert (code, err) == (0, "")
+    assert run("decompress", "a.pyx", "--out", "back")[0] == 0
+    back = [np.array(Image.open(file)).tobytes() for file in sorted((here / "back").iterdir())]
+    assert sorted(back) == sorted(image.tobytes() for image in pixels)
+
+
 def test_decompress_writes_the_blocks_that_are_whole(here, coder, run):
     run("compress", coder, "toy.npz", "--out", "a.pyx", "--block-size", "4")
     data = bytearray((here / "a.pyx").read_bytes())

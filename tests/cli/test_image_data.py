@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from pyro_exact.data import image_rows
+from pyro_exact.recipes import load_recipe
 from pyro_exact.train import read_checkpoint
 from tests.cli.conftest import SMALL
 
@@ -36,6 +38,12 @@ def test_train_on_photographs_of_any_size(run, photos):
 
     code, out, err = run("evaluate", "o", "--split", "test")
     assert (code, "2 images" in out) == (0, True), err
+
+    # A file of arrays has a size of its own.
+    pixels = np.random.default_rng(0).integers(0, 32, (6, 3, 4, 4), dtype=np.uint8)
+    np.savez("others.npz", train=pixels, test=pixels, levels=32)
+    code, out, err = run("evaluate", "o", "--data", "others.npz")
+    assert (code, "6 images" in out) == (0, True), err
 
 
 def test_train_on_files_resumes_exactly(run, photos, monkeypatch):
@@ -74,3 +82,14 @@ def test_train_leaves_the_result_of_the_paper_to_the_data_of_the_paper(run, here
     paper = json.loads(open("o/train.json").read())["paper"]
     assert paper["value"] is None
     assert "Glow" in paper["reference"]
+
+
+def test_train_takes_the_levels_of_a_recipe(run, here):
+    np.save("x.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8))
+    recipe = load_recipe("glow_digits").to_dict() | {"data": "x.npy", "levels": 32}
+    (here / "coarse.yaml").write_text(yaml.safe_dump(recipe))
+    code, _, err = run("train", "coarse.yaml", "--out", "o", "--training.steps", "2", *SMALL)
+    assert code == 0, err
+    record = json.loads(open("o/train.json").read())
+    assert record["data"]["name"] == "x_32_levels"
+    assert run("evaluate", "o")[0] == 0

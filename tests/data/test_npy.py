@@ -33,7 +33,9 @@ def test_npy_folders_join_parts_or_hold_splits(tmp_path):
     x = images(30, 5, 5, high=2)
     for name, part in (("a", x[:7]), ("b", x[7:8]), ("c", x[8:])):
         np.save(tmp_path / f"{name}.npy", part)
-    data = load(tmp_path)
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.warns(DataWarning, match=r"not an array of a split: notes.txt"):
+        data = load(tmp_path)
     assert (data.shape, data.levels, rows_of(data)) == (
         (1, 5, 5),
         2,
@@ -44,8 +46,14 @@ def test_npy_folders_join_parts_or_hold_splits(tmp_path):
     split.mkdir()
     for name, part in (("train", x[:20]), ("val", x[20:24]), ("test", x[24:])):
         np.save(split / f"{name}.npy", part)
+    np.save(split / "test_labels.npy", np.arange(6, dtype=np.uint8))
     data = load(split)
+    assert (data.test_labels.tolist(), data.train_labels) == ([*range(6)], None)
     assert np.array_equal(in_memory(data.valid).squeeze(1).numpy(), x[20:24])
+
+    np.save(split / "train_labels.npy", np.arange(6))
+    with pytest.raises(ValueError, match=r"train_labels.npy expects 20 integers.*got shape \(6,\)"):
+        load(split)
 
 
 def test_npy_turns_channels_that_come_last(tmp_path):

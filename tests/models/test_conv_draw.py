@@ -15,6 +15,7 @@ from pyro_exact.diagnostics import diagnose
 from pyro_exact.likelihoods import BernoulliLikelihood
 from pyro_exact.models import VAE, ConvDRAW
 from pyro_exact.models.conv_draw.layer import LSTMState
+from pyro_exact.models.conv_draw.recurrence import Recurrence
 from pyro_exact.train import evaluate
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -59,7 +60,7 @@ def model(request):
 
 def test_conv_draw_of_one_step_is_a_vae_with_a_learned_prior():
     mine = draw(steps=1)
-    layer, r = mine.layers[0], mine.first_canvas.expand(1, 1, 4, 6)
+    layer, r = mine.recurrence.layers[0], mine.recurrence.first_canvas.expand(1, 1, 4, 6)
     zeros = torch.zeros(1, 4, 2, 3)
     empty = LSTMState(zeros, zeros)
 
@@ -68,14 +69,14 @@ def test_conv_draw_of_one_step_is_a_vae_with_a_learned_prior():
 
         def forward(self, x):
             both = torch.cat((2 * x - 1, 2 * x - 1 - (2 * r.sigmoid() - 1)), dim=1)
-            seen = mine.read_image(both).relu()
+            seen = mine.recurrence.read_image(both).relu()
             return layer.encoder([seen, zeros.expand(len(x), -1, -1, -1)], empty).h
 
     class Decoder(nn.Module):
         def forward(self, z):
-            read = mine.read_canvas(r).relu().expand(len(z), -1, -1, -1)
+            read = mine.recurrence.read_canvas(r).relu().expand(len(z), -1, -1, -1)
             h = layer.decoder([z, read], empty).h
-            return (r + mine.write(h)).unsqueeze(-1)
+            return (r + mine.recurrence.write(h)).unsqueeze(-1)
 
     class Posterior(nn.Module):
         def forward(self, h):
@@ -97,11 +98,11 @@ def test_conv_draw_of_one_step_is_a_vae_with_a_learned_prior():
 def test_conv_draw_recurrence_is_that_of_the_paper():
     """Worked out in a plain loop over the steps, with latents that are given."""
     mine = draw(levels=LEVELS, channels=3)
-    x, layer = images(mine), mine.layers[0]
+    x, layer = images(mine), mine.recurrence.layers[0]
     guide, joint = mine.traces(x)
 
     pixels = 2 * x / (LEVELS - 1) - 1
-    r = mine.first_canvas.expand(4, 6, 4, 6)
+    r = mine.recurrence.first_canvas.expand(4, 6, 4, 6)
     h_e = c_e = h_d = c_d = torch.zeros(4, 4, 2, 3)  # of four images
     for step in range(1, 4):
         site = f"z{step}_1"
@@ -112,15 +113,15 @@ def test_conv_draw_recurrence_is_that_of_the_paper():
         assert_close(prior.scale.log().expand_as(mean), log_std)
 
         error = pixels - r[:, :3]
-        seen = mine.read_image(torch.cat((pixels, error), 1)).relu()
+        seen = mine.recurrence.read_image(torch.cat((pixels, error), 1)).relu()
         h_e, c_e = lstm(layer.encoder, [seen, h_d], h_e, c_e)
         posterior = guide.nodes[site]["fn"].base_dist
         mean, log_std = layer.to_posterior(h_e).chunk(2, dim=1)
         assert_close(posterior.loc, mean)
         assert_close(posterior.scale.log(), log_std)
 
-        h_d, c_d = lstm(layer.decoder, [z, mine.read_canvas(r).relu()], h_d, c_d)
-        r = r + mine.write(h_d)
+        h_d, c_d = lstm(layer.decoder, [z, mine.recurrence.read_canvas(r).relu()], h_d, c_d)
+        r = r + mine.recurrence.write(h_d)
     assert_close(joint.nodes["x"]["fn"].theta[..., 1:7].movedim(-1, 1), r)
 
 
@@ -167,7 +168,7 @@ def test_conv_draw_posterior_sees_the_image_and_earlier_latents(model):
     for name in model.latent_names:
         assert not torch.equal(mean(name, model.levels - 1 - x, z), mean(name, x, z))
         assert torch.equal(mean(name, x, z | {name: z[name] + 1}), mean(name, x, z))
-    for name in model.latent_names[len(model.layers) :]:
+    for name in model.latent_names[len(model.recurrence.layers) :]:
         assert not torch.equal(mean(name, x, z | {"z1_1": z["z1_1"] + 1}), mean(name, x, z))
 
 
@@ -222,8 +223,8 @@ def test_conv_draw_model_takes_the_decoder_of_its_guide_unless_something_changed
     change, monkeypatch
 ):
     mine, calls = draw(steps=4), []
-    decode = ConvDRAW._decode
-    monkeypatch.setattr(ConvDRAW, "_decode", lambda *a: calls.append(1) or decode(*a))
+    decode = Recurrence._decode
+    monkeypatch.setattr(Recurrence, "_decode", lambda *a: calls.append(1) or decode(*a))
     x = images(mine)
     z = latents(mine.traces(x)[0])
     assert len(calls) == 4
@@ -243,7 +244,7 @@ def test_conv_draw_copies_leave_the_cache_behind():
     x = images(mine)
     kept = mine.traces(x)
     for other in (copy.deepcopy(mine), pickle.loads(pickle.dumps(mine))):
-        assert len(other._cache) == 0
+        assert len(other.recurrence._cache) == 0
         torch.manual_seed(2)
         expected = mine.log_weight(x)
         torch.manual_seed(2)
@@ -272,13 +273,13 @@ def test_conv_draw_starts_at_the_marginal_distribution():
     mine = ConvDRAW((1, 4, 6), 2, 2, **TINY)
     x = (torch.rand(200, 1, 4, 6) < 0.2).double()
     mine.initialize(x)
-    assert_close(mine.first_canvas.sigmoid().squeeze(), x.mean(), rtol=1e-3, atol=0)
+    assert_close(mine.recurrence.first_canvas.sigmoid().squeeze(), x.mean(), rtol=1e-3, atol=0)
 
     mine = ConvDRAW((3, 4, 6), LEVELS, 2, **TINY)
     x = torch.randint(LEVELS, (200, 3, 4, 6))
     mine.initialize(x)
     scaled = 2 * x.double().movedim(1, 0).flatten(1) / (LEVELS - 1) - 1
-    mean, log_scale = mine.first_canvas.flatten().chunk(2)
+    mean, log_scale = mine.recurrence.first_canvas.flatten().chunk(2)
     assert_close(mean, scaled.median(1).values, rtol=0, atol=0.2)
     assert_close(log_scale.exp() * torch.pi / 3**0.5, scaled.std(1, correction=0))
 

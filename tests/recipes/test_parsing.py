@@ -140,9 +140,9 @@ def test_recipe_model_without_end_is_refused_before_it_is_built(model, message):
 @pytest.mark.parametrize(
     ("shape", "levels", "message"),
     [
-        ((1, 10**6, 10**6), 17, "images of at most 4194304 elements"),
+        ((1, 10**6, 10**6), 17, "data of at most 4194304 elements"),
         ((-1, 8, 8), 17, "each of shape from 1"),
-        ((8, 8), 17, "3 sizes in shape"),
+        ((8, 8), 17, r"a shape \(C, H, W\) of images; got \(8, 8\)"),
         ((1, 8, 8), 1, "levels from 2"),
         ((1, 8, 8), 10**9, "levels from 2 to 65536"),
     ],

@@ -40,6 +40,7 @@ from pyro_exact.transforms import (
 )
 from registry.autoregressive import net
 from registry.layers import small_dequantizer, stack
+from registry.models import mixed
 
 
 def flow(context_dim: int | None = None) -> Flow:
@@ -107,6 +108,7 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
 
 
 DISTRIBUTIONS |= {
+    "FlowWithAngles": lambda: mixed([False, False]).flow(),
     "LowRankNormal": lambda: LowRankNormal(4, 2)(),
     "Mixture": lambda: Mixture([flow(), flow()])(),
     "Mixture conditional": lambda: Mixture([flow(2), flow(2)]).condition(torch.randn(3, 2)),

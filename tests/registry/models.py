@@ -26,12 +26,16 @@ from pyro_exact.distributions import (
     Flow,
     FlowDequantizer,
     FlowPosterior,
+    FlowWithAngles,
     StandardNormal,
+    UniformBox,
 )
 from pyro_exact.flows import (
+    circular_spline,
     flow_pp_dequantizer,
     iaf,
     idf,
+    maf,
     planar,
     sylvester,
     tarflow,
@@ -46,6 +50,7 @@ from pyro_exact.models import (
     Dequantized,
     GenerativeModel,
     HierarchicalPixelVAE,
+    Mixed,
     OrderAgnostic,
     RepredictingMultiScale,
     ResNetVAE,
@@ -66,6 +71,7 @@ from pyro_exact.transforms import (
     Bijection,
     Compose,
     Halves,
+    Standardize,
 )
 from registry.layers import dense, small_glow, small_real_nvp
 
@@ -115,6 +121,21 @@ def learned_noise(flow: Bijection, formula: str) -> Dequantized:
     }
     noise = FlowDequantizer(flow_pp_dequantizer((1, 4, 4), 4, formula=formula, **options))
     return Dequantized(Flow(StandardNormal(16), flow.inv), levels=4, noise=noise)
+
+
+def mixed_rows() -> Tensor:
+    """Rows of a real element, an angle in degrees and an integer."""
+    x = torch.randn(64)
+    return torch.stack([x, (40 * x) % 360, (3 + x).round().clamp(0, 6)], dim=1)
+
+
+def mixed(discrete: list[bool]) -> Mixed:
+    """A model of `mixed_rows` of which the elements beside the angle are discrete or not."""
+    degrees = [Standardize(torch.tensor([180.0]), torch.tensor([180 / torch.pi]))]
+    angles = Flow(UniformBox(1), Compose([*degrees, circular_spline(1, 1, hidden_dims=(4,))]).inv)
+    flow = Flow(StandardNormal(2), maf(2, 2, (8,), context_dim=2).inv)
+    both = FlowWithAngles(flow, angles, period=[0.0, 360.0, 0.0])
+    return Mixed(both, [discrete[0], False, discrete[1]])
 
 
 def vae(flow: Bijection | None, likelihood: BernoulliLikelihood | CausalNet) -> VAE:
@@ -253,6 +274,8 @@ MODELS: dict[str, ModelCase] = {
         blobs,
     ),
     "HierarchicalPixelVAE mixture": ModelCase(lambda: two_level_vae(4, 2), lambda: 3 * bars(8)),
+    "Mixed": ModelCase(lambda: mixed([False, True]), mixed_rows),
+    "Mixed exact with an angle": ModelCase(lambda: mixed([False, False]), mixed_rows),
     "OrderAgnostic": ModelCase(
         lambda: OrderAgnostic(DeepNADE((1, 4, 4), (20, 20), orders=2)), bars
     ),

@@ -121,7 +121,7 @@ def holding_itself():
         (lambda c: run_of(c).update(shape=[-1, 4, 4]), "each of shape from 1 to .*; got -1"),
         (
             lambda c: run_of(c).update(shape=[1, 10**6, 10**6]),
-            "images of at most .* elements; got 1 x 1000000",
+            r"data of at most .* elements; got shape \(1, 1000000, 1000000\)",
         ),
         (lambda c: run_of(c).update(levels=1), "levels from 2 to .*; got 1"),
         (lambda c: run_of(c).update(levels=10**30), "levels expects integers of at most 64 bits"),

@@ -1,6 +1,7 @@
 """A model and data of one's own: trained, resumed and loaded without a recipe."""
 
 import math
+import re
 import signal
 
 import pytest
@@ -187,7 +188,15 @@ def test_run_says_its_size_and_time_first(tmp_path, capsys):
     said = capsys.readouterr().out
     count = sum(weight.numel() for weight in run.model.parameters())
     assert f"Density: {count:,} parameters, which take" in said
-    assert "A step takes" in said
+    assert re.search(
+        r"A step takes \S+ m?s, and \S+ MiB for the layers\. The run takes about", said
+    )
+
+
+def test_run_that_is_announced_ends_as_one_that_is_not(tmp_path):
+    """The memory of the first step is measured without a change of the step."""
+    runs = [trained(tmp_path / str(shown), progress=shown) for shown in (True, False)]
+    assert same(*(run.model.state_dict() for run in runs))
 
 
 def test_model_without_parameters_is_refused(tmp_path):

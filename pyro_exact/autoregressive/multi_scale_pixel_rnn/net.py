@@ -106,7 +106,12 @@ class MultiScalePixelRNN(MultiscaleNet):
             enlarged = enlarged + self.context(context)[..., None, None]
         return enlarged
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         x = self.check_input(x)
         batch = x.shape[:-3]
         context = self.flatten_context(context, batch)
@@ -164,7 +169,12 @@ class MultiScalePixelRNN(MultiscaleNet):
         state = self.large.init_state((len(small),), self.map_of(small, cache.context))
         return RestCache(state.cache, torch.zeros_like(cache.place))
 
-    def _read(self, done: int, rest: RestCache, values: Tensor) -> Tensor | None:
+    def _read(
+        self,
+        done: int,
+        rest: RestCache,
+        values: Tensor,
+    ) -> Tensor | None:
         """Return the values of the step before ``done``, and move on behind them."""
         if done == 0:
             return None
@@ -219,7 +229,11 @@ def check_large(name: str, large: CausalNet) -> None:
         )
 
 
-def _check_likelihoods(name: str, base: CausalNet, large: CausalNet) -> None:
+def _check_likelihoods(
+    name: str,
+    base: CausalNet,
+    large: CausalNet,
+) -> None:
     """Raise ValueError if the sites of both networks have different likelihoods."""
     found = [
         (type(net.likelihood).__name__, net.likelihood.num_params, net.likelihood.levels)

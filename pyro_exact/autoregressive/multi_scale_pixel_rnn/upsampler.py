@@ -27,7 +27,12 @@ class Upsampler(nn.Module):
         3.6.
     """
 
-    def __init__(self, channels: int, factor: int, width: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        factor: int,
+        width: int,
+    ) -> None:
         super().__init__()
         name = "Upsampler"
         factor = check_size(name, "factor", factor, least=2)
@@ -38,12 +43,7 @@ class Upsampler(nn.Module):
         odd = factor % 2
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.last = nn.ConvTranspose2d(
-            width,
-            width,
-            2 * factor,
-            factor,
-            padding=(factor + odd) // 2,
-            output_padding=odd,
+            width, width, 2 * factor, factor, padding=(factor + odd) // 2, output_padding=odd
         )
 
     def forward(self, small: Tensor) -> Tensor:

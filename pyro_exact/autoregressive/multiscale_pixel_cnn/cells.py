@@ -26,5 +26,13 @@ def first_pixels(images: Tensor, count: int) -> Tensor:
 def interleave(parts: Sequence[Tensor]) -> Tensor:
     """Return an image, (N, K, 2 h, 2 w, P), from the pixels at each place, (N, K, h, w, P)."""
     cells = torch.stack(list(parts)).unflatten(0, (2, 2))  # (row, column, N, K, h, w, P)
-    by_pixel = cells.permute(2, 3, 4, 0, 5, 1, 6)
+    by_pixel = cells.permute(
+        2,
+        3,
+        4,
+        0,
+        5,
+        1,
+        6,
+    )
     return by_pixel.flatten(4, 5).flatten(2, 3)

@@ -51,7 +51,12 @@ class ResidualBlock(nn.Module):
         context_dim: Size of a context vector c; `None` without a context.
     """
 
-    def __init__(self, width: int, kernel_size: int, context_dim: int | None) -> None:
+    def __init__(
+        self,
+        width: int,
+        kernel_size: int,
+        context_dim: int | None,
+    ) -> None:
         super().__init__()
         padding = kernel_size // 2
         self.first = nn.Conv2d(width, width, kernel_size, padding=padding)
@@ -124,7 +129,12 @@ class GroupNet(nn.Module):
             self.own = MaskedConv2d(groups(channels, colours), head, strict=True, bias=False)
         self.last = MaskedConv2d(head, params)  # W
 
-    def features(self, known: Tensor, context: Tensor | None, scale: int) -> Tensor:
+    def features(
+        self,
+        known: Tensor,
+        context: Tensor | None,
+        scale: int,
+    ) -> Tensor:
         """Return A h, the part of the last layers that depends on known pixels alone."""
         h = self.first(channels_last(known))
         if self.scale_bias is not None:

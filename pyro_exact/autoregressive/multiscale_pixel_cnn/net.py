@@ -133,7 +133,12 @@ class MultiscalePixelCNN(MultiscaleNet):
                 "another base, or pad the images."
             )
 
-    def forward(self, x: Tensor, context: Tensor | None = None, member: int = 0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        member: int = 0,
+    ) -> Tensor:
         x = self.check_input(x)
         batch = x.shape[:-3]
         context = self.flatten_context(context, batch)

@@ -119,13 +119,19 @@ class PixelCNNCache(NamedTuple):
         window = gather_window(cursor.image, self.first_offsets + cursor.column)
         x = weights.first(window)
 
+        # The column that all blocks write, behind one column of padding, and the positions that
+        # they read.
+        written = cursor.column + 1
+        seen = self.block_offsets + cursor.column
+
         for features, block in zip(self.blocks, weights.blocks, strict=True):
             x = x + self._residual(
                 x,
                 features,
                 block,
                 weights,
-                cursor.column,
+                written,
+                seen,
             )
 
         x = weights.head(update_pixel(self.head, x.relu(), weights.stream_channels))
@@ -137,14 +143,14 @@ class PixelCNNCache(NamedTuple):
         features: BlockFeatures,
         block: BlockWeights,
         weights: Weights,
-        column: Tensor,
+        written: Tensor,
+        seen: Tensor,
     ) -> Tensor:
         """Return the residual of a block at the pixel."""
         middle_channels = weights.middle_channels
         h = block.narrow(update_pixel(features.narrow, x.relu(), weights.stream_channels))
 
-        # The buffer has one column of padding on the left.
-        write_column(features.middle[..., middle_channels], column + 1, h.relu())
-        h = block.middle(gather_window(features.middle, self.block_offsets + column))
+        write_column(features.middle[..., middle_channels], written, h.relu())
+        h = block.middle(gather_window(features.middle, seen))
 
         return block.wide(update_pixel(features.wide, h.relu(), middle_channels))

@@ -200,9 +200,10 @@ def site_params(
         # x' = x + W_up h, to which the row above may add
         x = torch.addmm(x + rest, hidden, up)
 
+    written = cursor.column + 1  # behind one column of padding
     buffers = features.stream, features.hidden, features.cells
     for buffer, values in zip(buffers, (streams, states, new_cells), strict=True):
-        buffer.index_copy_(1, cursor.column + 1, torch.stack(values).unsqueeze(1))
+        buffer.index_copy_(1, written, torch.stack(values).unsqueeze(1))
 
     for layer in (weights.head_in, weights.head, weights.last[colour]):
         x = layer(x.relu())

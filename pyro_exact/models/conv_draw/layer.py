@@ -37,7 +37,12 @@ class ConvLSTM(nn.Module):
         the peephole connections.
     """
 
-    def __init__(self, in_channels: int, width: int, kernel_size: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        kernel_size: int,
+    ) -> None:
         super().__init__()
         self.gates = convolution(in_channels + width, 4 * width, kernel_size)
         with torch.no_grad():
@@ -92,7 +97,11 @@ class DrawLayer(nn.Module):
         return _normal(of_maps(self.to_prior, decoder.h, *above))
 
 
-def convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+) -> nn.Conv2d:
     """Return a convolution that keeps the size of a map."""
     check_elements("ConvDRAW", out_channels, in_channels, kernel_size, kernel_size)
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import pyro
 import torch
 from pyro.distributions import Normal
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_exact.checks import (
-    check_elements,
-    check_kernel,
-    check_number,
-    check_size,
-    check_sizes,
-)
+from pyro_exact.checks import check_kernel, check_number, check_size, check_sizes
 from pyro_exact.distributions.independent_sites import IndependentSites
 from pyro_exact.models.conv_draw.canvas import BernoulliCanvas, Canvas, LogisticCanvas
-from pyro_exact.models.conv_draw.layer import DrawLayer, LSTMState, of_maps
-from pyro_exact.models.feature_cache import FeatureCache
+from pyro_exact.models.conv_draw.recurrence import Recurrence
 from pyro_exact.models.generative_model import GenerativeModel, checked_count
 from pyro_exact.nn.dense import scaled
 from pyro_exact.nn.precision import least_std
-from pyro_exact.transforms.memory import states
 
 MOST_STEPS = 1024
 MOST_LAYERS = 8
 STRIDES = (2, 4, 8)
-
-
-class Decoder(NamedTuple):
-    """The state of the decoder.
-
-    Attributes:
-        layers: State of each layer, from the canvas to the top.
-        canvas: The maps r, which hold the parameters of the pixels.
-    """
-
-    layers: tuple[LSTMState, ...]
-    canvas: Tensor
-
-
-# Returns the latents of a layer, from their name, the step, the layer and the prior.
-Draw = Callable[[str, int, int, Normal], Tensor]
 
 
 class ConvDRAW(GenerativeModel):
@@ -116,34 +91,26 @@ class ConvDRAW(GenerativeModel):
         self.shape = channels, height, breadth = check_sizes(name, "shape", shape, length=3)
         self.levels = check_size(name, "levels", levels, least=2)
         self.steps = check_size(name, "steps", steps, most=MOST_STEPS)
-        self.latent_channels = check_size(name, "latent_channels", latent_channels)
-        self.width = width = check_size(name, "width", width)
+        latent_channels = check_size(name, "latent_channels", latent_channels)
+        width = check_size(name, "width", width)
         depth = check_size(name, "depth", depth, most=MOST_LAYERS)
         kernel_size = check_kernel(name, "kernel_size", kernel_size)
-        self.map_size = _map_size(height, breadth, stride)
+        _check_stride(height, breadth, stride)
 
         self.pixels: Canvas = BernoulliCanvas(channels)
         if levels > 2:
             self.pixels = LogisticCanvas(channels, levels)
 
-        # The reading and writing kernels overlap, and are twice as wide as the stride.
-        maps, sides = self.pixels.maps, (2 * stride, stride, stride // 2)
-        check_elements(name, width, max(2 * channels, maps), 2 * stride, 2 * stride)
-        self.read_image = nn.Conv2d(2 * channels, width, *sides)
-        self.read_canvas = nn.Conv2d(maps, width, *sides)
-        self.write = nn.ConvTranspose2d(width, maps, *sides)
-        self.first_canvas = nn.Parameter(torch.zeros(maps, 1, 1))
-
-        def layer(index: int) -> DrawLayer:
-            seen = width if index == 0 else 2 * width  # the image, and the encoder below
-            above = 0 if index == depth - 1 else width
-            given = above + (width if index == 0 else 0)  # the canvas
-            return DrawLayer(seen, above, given, self.latent_channels, width, kernel_size)
-
-        self.layers: Sequence[DrawLayer] = nn.ModuleList(  # type: ignore[assignment]
-            layer(index) for index in range(depth)
+        self.recurrence = Recurrence(
+            (channels, height, breadth),
+            self.pixels,
+            self.steps,
+            latent_channels,
+            width,
+            depth,
+            kernel_size,
+            stride,
         )
-        self._cache: FeatureCache[Decoder] = FeatureCache()
 
     @property
     def event_shape(self) -> torch.Size:
@@ -153,7 +120,7 @@ class ConvDRAW(GenerativeModel):
     @property
     def latent_names(self) -> list[str]:
         """Names of the latents, in the order in which they are drawn."""
-        layers = range(len(self.layers), 0, -1)
+        layers = range(len(self.recurrence.layers), 0, -1)
         return [f"z{step}_{layer}" for step in range(1, self.steps + 1) for layer in layers]
 
     def check(self, x: Tensor) -> None:
@@ -161,11 +128,16 @@ class ConvDRAW(GenerativeModel):
         self.pixels.likelihood.check_values(x)
 
     def generate(self, x: Tensor | None = None) -> Tensor:
-        def draw(name: str, step: int, layer: int, prior: Normal) -> Tensor:
+        def draw(
+            name: str,
+            step: int,
+            layer: int,
+            prior: Normal,
+        ) -> Tensor:
             z: Tensor = pyro.sample(name, prior.to_event(3))
             return z
 
-        canvas = self.draw_canvas(draw)
+        canvas = self.recurrence.draw(draw)
         sample: Tensor = pyro.sample("x", self.likelihood_of(canvas), obs=x)
         return sample
 
@@ -180,15 +152,20 @@ class ConvDRAW(GenerativeModel):
     def initialize(self, x: Tensor) -> None:
         """Set the first canvas to the marginal distribution of each channel in a batch."""
         super().initialize(x)
-        marginal = self.pixels.marginal(x.to(self.first_canvas.dtype))
-        self.first_canvas.copy_(marginal[:, None, None])
+        marginal = self.pixels.marginal(x.to(self.recurrence.first_canvas.dtype))
+        self.recurrence.first_canvas.copy_(marginal[:, None, None])
 
     def sample(self, n: int, temperature: float | None = None) -> Tensor:
         """Draw ``n`` images, using ``temperature`` to scale standard deviations of the priors."""
         return self.sample_steps(n, self.steps, temperature)
 
     @torch.no_grad()
-    def sample_steps(self, n: int, steps: int, temperature: float | None = None) -> Tensor:
+    def sample_steps(
+        self,
+        n: int,
+        steps: int,
+        temperature: float | None = None,
+    ) -> Tensor:
         """Draw ``n`` images, with the latents of the first steps alone.
 
         With few steps the images show what the first latents tell. The random numbers of these
@@ -205,13 +182,18 @@ class ConvDRAW(GenerativeModel):
         if temperature is not None:
             scale = check_number("ConvDRAW", "temperature", temperature, least=0)
 
-        def draw(name: str, step: int, layer: int, prior: Normal) -> Tensor:
+        def draw(
+            name: str,
+            step: int,
+            layer: int,
+            prior: Normal,
+        ) -> Tensor:
             if step > steps:
                 return prior.mean
             std = (scale * prior.scale).clamp_min(least_std(prior.scale.dtype))
             return Normal(prior.loc, std).sample()
 
-        canvas = self.draw_canvas(draw, (n,))
+        canvas = self.recurrence.draw(draw, (n,))
         x: Tensor = self.likelihood_of(canvas).sample()
         return x
 
@@ -234,10 +216,15 @@ class ConvDRAW(GenerativeModel):
 
         self._infer(x, draw)
 
-        def replay(name: str, step: int, layer: int, prior: Normal) -> Tensor:
+        def replay(
+            name: str,
+            step: int,
+            layer: int,
+            prior: Normal,
+        ) -> Tensor:
             return prior.mean if step > steps else kept[name]
 
-        canvas = self.draw_canvas(replay, x.shape[:1])
+        canvas = self.recurrence.draw(replay, x.shape[:1])
         drawn: Tensor = self.likelihood_of(canvas).sample()
         return drawn
 
@@ -245,112 +232,20 @@ class ConvDRAW(GenerativeModel):
         """Return p(x | z), given the last canvas."""
         return self.pixels.distribution(canvas)
 
-    # The recurrence
-    # ---------------------------------------------------------------------------------------------
-
-    def draw_canvas(self, draw: Draw, batch: Sequence[int] = ()) -> Tensor:
-        """Run all steps of the decoder, and return the last canvas, (*batch, maps, H, W).
-
-        Args:
-            draw: Returns the latents of a layer in a step.
-            batch: Batch shape of the first state.
-        """
-        decoder, above = self._first_decoder(batch), None
-        weights = states(tuple(self.parameters()))
-        with torch.autocast(self.first_canvas.device.type, enabled=False):
-            for step in range(1, self.steps + 1):
-                decoder = above = self._step(step, decoder, above, draw, weights)
-        return decoder.canvas
-
     def _infer(self, x: Tensor, draw: Callable[[str, Normal], Tensor]) -> None:
-        """Run all steps of encoder and decoder, using latents of the posterior."""
-        images = scaled(x, self.shape, self.levels, self.first_canvas)
-        decoder, above = self._first_decoder(), None
-        encoders = [self._first_state() for _ in self.layers]
-        weights = states(tuple(self.parameters()))
-
-        def from_posterior(name: str, step: int, layer: int, prior: Normal) -> Tensor:
-            return draw(name, self.layers[layer].posterior(encoders[layer]))
-
-        with torch.autocast(images.device.type, enabled=False):
-            for step in range(1, self.steps + 1):
-                encoders[:] = self._encode(images, encoders, decoder)
-                decoder = above = self._step(step, decoder, above, from_posterior, weights)
-
-    def _encode(
-        self, images: Tensor, encoders: Sequence[LSTMState], decoder: Decoder
-    ) -> list[LSTMState]:
-        """Return the states of the encoder after a step, from the image upwards."""
-        # e_t = x - mean(r_{t-1})
-        error = images - self.pixels.means(decoder.canvas)
-        seen = of_maps(self.read_image, images, error).relu()
-
-        after: list[LSTMState] = []
-        for layer, encoder, state in zip(self.layers, encoders, decoder.layers, strict=True):
-            # h^e_t = LSTM_e([x, e_t], h^e_t of the layer below, h^d_{t-1}; h^e_{t-1})
-            inputs = [seen, *(below.h for below in after[-1:]), state.h]
-            after.append(layer.encoder(inputs, encoder))
-        return after
-
-    def _step(
-        self,
-        step: int,
-        decoder: Decoder,
-        above: Decoder | None,
-        draw: Draw,
-        weights: tuple[object, ...],
-    ) -> Decoder:
-        """Return the decoder after a step, from the top layer down to the canvas.
-
-        Args:
-            step: Number of the step, from 1.
-            decoder: The decoder before the step.
-            above: The same, or `None` before the first step.
-            draw: Returns the latents of a layer.
-            weights: State of all weights.
-        """
-        for index in reversed(range(len(self.layers))):
-            layer, state = self.layers[index], decoder.layers[index]
-            upper = [state.h for state in decoder.layers[index + 1 : index + 2]]
-            z = draw(f"z{step}_{index + 1}", step, index, layer.prior(state, upper))
-
-            below = self._cache.find(z, above, weights)
-            if below is None:
-                below = self._decode(index, z, upper, decoder)
-                self._cache.write(z, above, weights, below)
-            decoder = above = below
-        return decoder
-
-    def _decode(self, index: int, z: Tensor, upper: list[Tensor], decoder: Decoder) -> Decoder:
-        """Return the decoder after the latents of a layer."""
-        layer, states_, canvas = self.layers[index], list(decoder.layers), decoder.canvas
-        given = list(upper)
-        if index == 0:
-            given.append(of_maps(self.read_canvas, canvas).relu())
-
-        # h^d_t = LSTM_d(z_t, r_{t-1}; h^d_{t-1})
-        states_[index] = layer.decoder([z, *given], states_[index])
-
-        # r_t = r_{t-1} + write(h^d_t)
-        if index == 0:
-            canvas = canvas + of_maps(self.write, states_[0].h)
-        return Decoder(tuple(states_), canvas)
-
-    def _first_state(self, batch: Sequence[int] = ()) -> LSTMState:
-        zeros = self.first_canvas.new_zeros(*batch, self.width, *self.map_size)
-        return LSTMState(zeros, zeros)
-
-    def _first_decoder(self, batch: Sequence[int] = ()) -> Decoder:
-        """Return empty states, and the learned first canvas."""
-        canvas = self.first_canvas.expand(*batch, -1, *self.shape[1:])
-        return Decoder(tuple(self._first_state(batch) for _ in self.layers), canvas)
+        images = scaled(x, self.shape, self.levels, self.recurrence.first_canvas)
+        self.recurrence.infer(images, draw)
 
     def _checked_steps(self, steps: int) -> int:
         return check_size("ConvDRAW", "steps", steps, least=0, most=self.steps)
 
 
-def _map_size(height: int, breadth: int, stride: int) -> tuple[int, int]:
-    """Return the sides of the maps, or raise an error if the stride does not fit."""
+def _check_stride(
+    height: int,
+    breadth: int,
+    stride: int,
+) -> None:
+    """Raise ValueError if the stride does not fit."""
     if stride not in STRIDES:
         raise ValueError(
             f"ConvDRAW expects a stride of 2, 4 or 8; got {stride!r}. Choose a divisor of the "
@@ -361,4 +256,3 @@ def _map_size(height: int, breadth: int, stride: int) -> tuple[int, int]:
             f"ConvDRAW expects sides that are multiples of the stride {stride}; got "
             f"{(height, breadth)}. Choose another stride, or pad the images."
         )
-    return height // stride, breadth // stride
