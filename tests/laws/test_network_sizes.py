@@ -64,7 +64,6 @@ BUILDERS = {
             "local": 8,
             "block_shape": (2, 2),
             "context_dim": 2,
-            "components": 1,
         },
     ),
     "PixelSNAIL": (
