@@ -37,9 +37,7 @@ SCALE = (
     "Lower the learning rate, or standardise the data: in an ActNorm in front of the first layer, "
     "initialize does so."
 )
-WEIGHTS = (
-    "Load a checkpoint from before, and train with a lower learning rate or clipped gradients."
-)
+WEIGHTS = "Load an earlier checkpoint, and train with a lower learning rate or clipped gradients."
 DOMAIN = (
     "Look for data outside of the domain of the layer, and for an overflow in the layers before it."
 )

@@ -21,8 +21,9 @@ def scalar(value: float, like: Tensor) -> Tensor | float:
         value: The number.
         like: The tensor with which the number is combined.
     """
-    # A compiler has no such costs, and a subclass of tensors has rules of its own.
-    if torch.compiler.is_compiling() or type(like) is not Tensor:
+    # A compiler has no such costs, and a subclass of tensors has rules of its own. When a model is
+    # traced, a constant that depends on a shape is already a tensor.
+    if torch.compiler.is_compiling() or type(like) is not Tensor or isinstance(value, Tensor):
         return value
 
     made = _made.get((value, like.dtype))

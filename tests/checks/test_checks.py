@@ -111,7 +111,7 @@ def test_check_mask_takes_zeros_and_ones_of_any_type():
     for mask in (torch.tensor([True, False]), torch.tensor([1, 0]), torch.tensor([1.0, 0.0])):
         assert checks.check_mask("sample", "mask", mask).tolist() == [True, False]
     for bad in (0.5, math.nan):
-        with pytest.raises(ValueError, match="sample expects mask of True and False"):
+        with pytest.raises(ValueError, match="sample expects mask with the values True and False"):
             checks.check_mask("sample", "mask", torch.tensor([1.0, bad]))
 
 

@@ -47,6 +47,7 @@ def test_coming_from_names_only_what_exists():
     """Every name in a right column is ours, a stock one, or an argument."""
     known = set(transforms.__all__) | set(flows.__all__) | set(distributions.__all__)
     known |= set(of_pyro.__all__) | {
+        "adjacency",
         "inv",
         "constraints",
         "pyro_exact",

@@ -42,11 +42,22 @@ def test_causal_nets_with_nan_draw_no_sample(name):
         Autoregressive(net, context).sample((3,))
 
 
+def able(call):
+    """The result of a method, or None where a model says that it has no such method."""
+    try:
+        return call()
+    except ValueError as error:
+        if "has no such method" not in str(error):
+            raise
+        return None
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_models_with_nan_draw_encode_and_decode_nothing(name):
     case = MODELS[name]
     model, x = case.make(), case.data()[:3]
-    code = model.encode(x) if hasattr(model, "encode") else None
+    code = able(lambda: model.encode(x))
+    images = able(lambda: model.reconstruct(x))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(math.nan)
@@ -54,7 +65,7 @@ def test_models_with_nan_draw_encode_and_decode_nothing(name):
     doors = [lambda: model.sample(3)]
     if code is not None:
         doors += [lambda: model.encode(x), lambda: model.decode(code)]
-    if hasattr(model, "reconstruct"):
+    if images is not None:
         doors += [lambda: model.reconstruct(x)]
     for door in doors:
         with pytest.raises(

@@ -183,7 +183,9 @@ SPOILT = {
 
 def test_models_refuse_data_that_are_no_batch_of_numbers(case):
     made = case.make()
-    for spoil, error in SPOILT.values():
+    for name, (spoil, error) in SPOILT.items():
+        if name == "NaN" and made.sums_out_missing:
+            continue
         with pytest.raises(error, match=r"expected .*; got|expects .*; got"):
             made.log_weight(spoil(case.data()))
 
