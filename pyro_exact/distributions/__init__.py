@@ -1,6 +1,12 @@
 """Distributions of flows, of independent sites, of random subsets, and of dequantisation noise."""
 
-from pyro_exact.distributions.bases import LowRankNormal, NormalMixture, StudentNoise, UniformBox
+from pyro_exact.distributions.bases import (
+    ClassNormal,
+    LowRankNormal,
+    NormalMixture,
+    StudentNoise,
+    UniformBox,
+)
 from pyro_exact.distributions.dequantizer import FlowDequantizer, UniformDequantizer
 from pyro_exact.distributions.discrete_flow import DiscreteFlow
 from pyro_exact.distributions.flow import Flow, StandardNormal
@@ -12,6 +18,7 @@ from pyro_exact.distributions.mixture import Mixture
 from pyro_exact.distributions.subset import Subset
 
 __all__ = [
+    "ClassNormal",
     "DiscreteFlow",
     "Flow",
     "FlowDequantizer",

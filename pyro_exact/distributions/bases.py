@@ -138,6 +138,67 @@ class NormalMixture(nn.Module):
         return f"{self.means.shape[1]}, components={self.means.shape[0]}"
 
 
+class ClassNormal(nn.Module):
+    r"""The class-conditional base of a flow: a learned diagonal normal for each class.
+
+    Use this for a flow whose layers are shared by all classes: only the noise knows the class. The
+    context is a one-hot vector; without a context, all classes are equally probable.
+
+    .. math:: p(z | c) = N(z; \mu^T c, \exp(s^T c)^2)
+
+    Args:
+        dim: Dimension of the vectors.
+        classes: Number of classes.
+        spread: Standard deviation of the means at the start of training.
+
+    Raises:
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> ClassNormal(3, 10).condition(torch.eye(10)[[4, 4, 7]]).batch_shape
+        torch.Size([3])
+    """
+
+    def __init__(self, dim: int, classes: int, spread: float = 1.0) -> None:
+        super().__init__()
+        dim = check_size("ClassNormal", "dim", dim)
+        classes = check_size("ClassNormal", "classes", classes, most=LARGEST_COUNT)
+        spread = check_number("ClassNormal", "spread", spread, 0, 1e6)
+        self.means = nn.Parameter(spread * torch.randn(classes, dim))
+        self.log_scales = nn.Parameter(torch.zeros(classes, dim))
+
+    @property
+    def context_shape(self) -> tuple[int, ...]:
+        """Shape of a context: a one-hot vector."""
+        return (len(self.means),)
+
+    def forward(self) -> Distribution:
+        """Return the distribution when the class is not known."""
+        parts = Independent(Normal(self.means, self.log_scales.exp()), 1)
+        return MixtureSameFamily(Categorical(logits=torch.zeros_like(self.means[:, 0])), parts)
+
+    def condition(self, context: Tensor) -> Distribution:
+        """Return the distribution of each class, with the batch shape of the contexts.
+
+        Raises:
+            ValueError: If the context has another shape.
+        """
+        context = check_tensor("ClassNormal.condition", "context", context)
+        if context.shape[-1:] != self.context_shape:
+            raise ValueError(
+                "ClassNormal.condition expects a context of shape (*batch, "
+                f"{len(self.means)}); got {tuple(context.shape)}. Pass one-hot vectors."
+            )
+
+        context = context.to(self.means.dtype)
+        scale = (context @ self.log_scales).exp()
+
+        return Independent(Normal(context @ self.means, scale), 1)
+
+    def extra_repr(self) -> str:
+        return f"{self.means.shape[1]}, classes={self.means.shape[0]}"
+
+
 class LowRankNormal(nn.Module):
     r"""The base of a flow of long vectors: a learned normal with diagonal plus low-rank covariance.
 

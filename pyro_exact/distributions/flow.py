@@ -13,6 +13,7 @@ from torch.distributions import Distribution as TorchBase
 from torch.distributions import constraints
 
 from pyro_exact.checks import check_finite, check_number, check_size, check_tensor
+from pyro_exact.distributions.bases import ClassNormal
 from pyro_exact.distributions.isotropic_normal import IsotropicNormal
 from pyro_exact.nn.precision import least_std
 from pyro_exact.transforms.bijection import Bijection
@@ -164,7 +165,8 @@ class Flow(nn.Module):
 
     Args:
         base: A module that returns a distribution when called, for example `StandardNormal`. (A
-            distribution is accepted too, but does not move to another device with this module.)
+            distribution is accepted too, but does not move to another device with this module.) The
+            context conditions a `ClassNormal` too.
         bijection: The map from noise to data.
 
     Raises:
@@ -227,7 +229,7 @@ class Flow(nn.Module):
                 validation, if the context is not finite.
         """
         check_tensor("Flow.condition", "context", context)
-        if self.bijection.context_shape is None:
+        if self.bijection.context_shape is None and not isinstance(self.base, ClassNormal):
             raise ValueError(
                 f"This flow expects no context; got a context of shape {tuple(context.shape)}. "
                 "Call flow()."
@@ -244,6 +246,10 @@ class Flow(nn.Module):
     ) -> FlowDistribution:
         """Return the distribution of the data; raise an error for the opposite direction."""
         base = self.noise(temperature)
+        if context is not None and isinstance(self.base, ClassNormal):
+            base = self.base.condition(context)
+            context = None if self.bijection.context_shape is None else context
+
         try:
             return FlowDistribution(base, self.bijection, context)
         except ValueError as error:

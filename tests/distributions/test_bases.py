@@ -10,6 +10,7 @@ from pyro.infer import SVI, Trace_ELBO
 from torch.testing import assert_close
 
 from pyro_exact.distributions import (
+    ClassNormal,
     Flow,
     LowRankNormal,
     Mixture,
@@ -116,3 +117,35 @@ def test_mixture_of_conditional_flows_takes_a_batch_of_contexts():
 def test_a_bad_argument_is_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("context_dim", [None, 3])
+def test_class_normal_is_the_base_of_a_flow_by_class(context_dim):
+    base, bijection = ClassNormal(2, 3), maf(2, 1, (4,), context_dim)
+    for parameter in [*base.parameters(), *bijection.parameters()]:
+        torch.nn.init.normal_(parameter, std=0.3)
+    flow = Flow(base, bijection.inv)
+    labels = torch.tensor([2, 0, 2, 1])
+    context = torch.eye(3)[labels]
+    by_class = flow.condition(context)
+    x = by_class.sample()
+    assert by_class.batch_shape == (4,)
+    assert flow.event_shape == (2,)
+
+    layer = bijection if context_dim is None else bijection.condition(context)
+    z, ladj = layer.forward_and_ladj(x)
+    noise = Normal(base.means[labels], base.log_scales[labels].exp()).log_prob(z).sum(-1)
+    assert_close(by_class.log_prob(x), noise + ladj)
+
+
+def test_class_normal_without_a_class_is_the_mean_over_classes():
+    flow = Flow(ClassNormal(2, 3), maf(2, 1, (4,)).inv)
+    x = torch.randn(5, 2)
+    each = torch.stack([flow.condition(c.expand(5, 3)).log_prob(x) for c in torch.eye(3)])
+    assert_close(flow().log_prob(x), each.logsumexp(0) - math.log(3))
+
+
+def test_class_normal_refuses_contexts_that_are_no_classes():
+    flow = Flow(ClassNormal(2, 3), maf(2, 1, (4,)).inv)
+    with pytest.raises(ValueError, match="expects a context of shape"):
+        flow.condition(torch.tensor([1, 2]))

@@ -10,6 +10,7 @@ from pyro_exact.autoregressive import (
     Autoregressive,
 )
 from pyro_exact.distributions import (
+    ClassNormal,
     Flow,
     FlowDequantizer,
     FlowPosterior,
@@ -108,6 +109,11 @@ DISTRIBUTIONS: dict[str, Callable[[], TorchDistribution]] = {
 
 
 DISTRIBUTIONS |= {
+    "ClassNormal": lambda: ClassNormal(3, 2)(),
+    "ClassNormal conditional": lambda: ClassNormal(3, 2).condition(torch.eye(2)[[0, 1, 1]]),
+    "Flow of classes": lambda: Flow(ClassNormal(3, 2), stack(2).inv).condition(
+        torch.eye(2)[[0, 1, 1]]
+    ),
     "FlowWithAngles": lambda: mixed([False, False]).flow(),
     "LowRankNormal": lambda: LowRankNormal(4, 2)(),
     "Mixture": lambda: Mixture([flow(), flow()])(),
