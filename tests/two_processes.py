@@ -1,6 +1,7 @@
 """Runs on two processes, for tests/train/test_two_processes.py: Lightning starts the second one.
 
-python tests/two_processes.py FOLDER
+python tests/two_processes.py FOLDER alone  runs on one process, each of which is killed
+python tests/two_processes.py FOLDER        continues these on two processes
 
 Each process writes a file that says that it has ended, and the second one dies in the last run.
 """
@@ -105,21 +106,32 @@ def score(run, name, shared=False):
     return train.evaluate(run.model, x, batch_size=8, k=2, shared=shared).each
 
 
-def die(note):
-    """End the second process in the fourth step, as a machine does that loses power."""
+def die(note, rank):
+    """End a process in the fourth step, as a machine does that loses power."""
     begin = TrainingModule.on_train_batch_start
 
     def on_train_batch_start(module, *args):
         begin(module, *args)
-        if module.global_step == 3 and module.global_rank == 1:
+        if module.global_step == 3 and module.global_rank == rank:
             note.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
     TrainingModule.on_train_batch_start = on_train_batch_start
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+def killed_alone(folder):
+    """Begin each run in a process of its own, which is killed after the checkpoint of step 2."""
+    for name in MODELS:
+        child = os.fork()
+        if child == 0:
+            die(folder / f"{name} died", 0)
+            run(name, folder)
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def continued_on_two(folder):
+    """Continue each run on two processes; then begin one whose second process dies."""
     for name in MODELS:
         done = run(name, folder, devices=2, resume=True)
         each = score(done, name, shared=True)
@@ -127,5 +139,11 @@ if __name__ == "__main__":
             torch.save(each, folder / f"{name}.pt")
     (folder / ("first" if train.first_process() else "second")).touch()
 
-    die(folder / "died")
+    die(folder / "died", 1)
     run("own", folder / "killed", devices=2)
+
+
+if __name__ == "__main__":
+    folder, *alone = sys.argv[1:]
+    begin = killed_alone if alone else continued_on_two
+    begin(Path(folder))

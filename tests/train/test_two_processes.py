@@ -18,22 +18,26 @@ NAMES = list(two_processes.MODELS)
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory):
-    """The folder of runs of 2 steps on one process that went on on two, and how these ended.
-
-    The runs on one process are killed by the end of their budget.
-    """
+    """The folder of runs that were killed on one process and went on on two, and how these ended."""
     folder = tmp_path_factory.mktemp("two")
-    for name in NAMES:
-        two_processes.run(name, folder, steps=2)
 
-    done = subprocess.run(
-        [sys.executable, two_processes.__file__, str(folder)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    def launch(*arguments):
+        return subprocess.run(
+            [sys.executable, two_processes.__file__, str(folder), *arguments],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    alone = launch("alone")
+    assert alone.returncode == 0, alone.stderr
+    for name in NAMES:
+        assert (folder / f"{name} died").exists()
+        assert contents(folder / name)["global_step"] == 2
+
+    done = launch()
     return folder, done, time.time()
 
 

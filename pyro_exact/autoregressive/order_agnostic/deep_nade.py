@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -19,6 +19,11 @@ from pyro_exact.nn.dropout import Dropout
 # All known sites move a hidden unit the same way, and Adam gives each weight the same step: without
 # this factor most units fall silent in training.
 MASK_SCALE = 0.1
+
+
+def _unchanged(h: Tensor) -> Tensor:
+    """Return a layer without dropout."""
+    return h
 
 
 class DeepNADE(OrderAgnosticNet):
@@ -125,14 +130,14 @@ class DeepNADE(OrderAgnosticNet):
 
     def predict(self, features: Features, site: Tensor) -> Tensor:
         V, b = self.V.index_select(0, site), self.b.index_select(0, site)
-        return self._theta(features, V, b, nn.Identity()).squeeze(-2)
+        return self._theta(features, V, b).squeeze(-2)
 
     def _theta(
         self,
         features: Features,
         V: Tensor,
         b: Tensor,
-        dropout: nn.Module,
+        dropout: Callable[[Tensor], Tensor] = _unchanged,
     ) -> Tensor:
         """Return parameters, (*batch, sites, num_params), using the first pre-activation."""
         h = dropout(features[0].relu())
