@@ -247,7 +247,7 @@ class Autoregressive(TorchDistribution):
                 progress,
                 shared_noise,
             )
-        return check_output(name, "what it draws", x, self.net)
+        return check_output(name, "the sample", x, self.net)
 
     def _draw(
         self,

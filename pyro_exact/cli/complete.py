@@ -94,7 +94,9 @@ def _conditioned(checkpoint: Path, model: GenerativeModel, label: int | None) ->
         return model
 
     if label is None:
-        raise ValueError(f"{owner} expects the class of the images; got none. Say it with --label.")
+        raise ValueError(
+            f"{owner} expects the class of the images; got none. Pass it with --label."
+        )
     return model.condition(torch.tensor([label], device=next(model.parameters()).device))
 
 
@@ -119,8 +121,8 @@ def _visible(mask: str, shape: tuple[int, int, int]) -> Tensor:
 
     if bool(visible.all()):
         raise ValueError(
-            f"{printable(mask)} expects a mask that hides a pixel; got one that is white. Paint it "
-            f"black."
+            f"{printable(mask)} expects a mask that hides a pixel; got a white mask. Paint the "
+            f"hidden pixels black."
         )
     return visible
 

@@ -187,8 +187,8 @@ def _verify(model: GenerativeModel, images: Tensor, path: Path) -> None:
     decoded = read_images(model, path.read_bytes(), progress=True)
     if not torch.equal(decoded.images, images):
         raise ValueError(
-            "The decoded images expect to be those that were coded; got others. Nothing was "
-            "written: report this as a fault of pyro_exact."
+            "compress expects the decoded images to equal the originals; got different images. "
+            "Nothing was written. Report this as a fault of pyro_exact."
         )
 
 

@@ -147,8 +147,8 @@ def data_for(args: CheckpointArgs, run: RunRecord) -> Dataset:
         if args.data is not None:
             raise
         raise ValueError(
-            f"The data that the checkpoint was trained on are not where they were. {error} "
-            f"Say where they are, with --data and --data-root."
+            f"The data that the checkpoint was trained on were not found. {error} "
+            f"Pass their new place with --data and --data-root."
         ) from error
 
     if (data.event_shape, data.levels) != (run.shape, run.levels):
@@ -194,12 +194,12 @@ def _source(args: CheckpointArgs, run: RunRecord) -> dict[str, Any]:
         source["columns"] = columns
 
     if "name" not in source:
-        raise ValueError("The checkpoint does not say where its images are. Say it with --data.")
+        raise ValueError("The checkpoint does not name its data. Pass --data.")
     unknown = [key for key in source if key not in _SOURCE]
     if unknown:
         raise ValueError(
             f"The checkpoint expects a source of {', '.join(_SOURCE)}; got "
-            f"{printable(', '.join(map(str, unknown)))} too. Say where the images are with --data, "
+            f"{printable(', '.join(map(str, unknown)))} too. Pass the data with --data, "
             f"and use a checkpoint that `pyro-exact train` wrote."
         )
     return source

@@ -154,7 +154,7 @@ def _conditioned(
     if context is None:
         raise ValueError(
             f"sample expects --context of {model.context_dim} elements, as the model takes them; "
-            f"got none. Say it with --context."
+            f"got none. Pass them with --context."
         )
     return model.condition(torch.tensor(context, dtype=torch.get_default_dtype(), device=device))
 

@@ -17,7 +17,7 @@ def lossless_sizes(images: Tensor, levels: int = 256) -> dict[str, int]:
     """Return the bytes of images as PNG, lossless WebP and lossless JPEG XL, by format.
 
     Images are laid out in mosaics of 100, because the header of a file is larger than a small
-    image. The levels are written as they are; images of two levels have 1 bit a pixel in PNG.
+    image. The levels are written as they are; PNG uses 1 bit for each pixel of two levels.
 
     Args:
         images: uint8, (N, C, H, W).
@@ -41,9 +41,13 @@ def lossless_sizes(images: Tensor, levels: int = 256) -> dict[str, int]:
 def _mosaic(images: Tensor) -> NDArray[np.uint8]:
     """Lay images out in a nearly square mosaic without gaps, (H, W) or (H, W, 3)."""
     n, channels, height, width = images.shape
-    columns = next(c for c in range(int(n**0.5), 0, -1) if n % c == 0)
-    grid = images.view(-1, columns, channels, height, width).permute(0, 3, 1, 4, 2)
-    mosaic: NDArray[np.uint8] = grid.reshape(-1, columns * width, channels).cpu().numpy()
+    widest = int(n**0.5)
+    columns = next(c for c in range(widest, 0, -1) if n % c == 0)
+
+    rows = images.view(-1, columns, channels, height, width)
+    grid = rows.permute(0, 3, 1, 4, 2)  # row, y, column, x, channel
+    pixels = grid.reshape(-1, columns * width, channels)
+    mosaic: NDArray[np.uint8] = pixels.cpu().numpy()
     return mosaic[..., 0] if channels == 1 else mosaic
 
 
@@ -53,16 +57,18 @@ def _sizes(mosaic: NDArray[np.uint8], levels: int) -> dict[str, int]:
 
     scaled = mosaic if levels == 256 else mosaic * (255 // (levels - 1))
     image = Image.fromarray(scaled)
+    rgb = image.convert("RGB")
     bits = image.convert("1") if levels == 2 and mosaic.ndim == 2 else image
 
     found = {
         "PNG": _saved(bits, format="PNG", optimize=True),
-        "WebP": _saved(image.convert("RGB"), format="WEBP", lossless=True, quality=100, method=6),
+        "WebP": _saved(rgb, format="WEBP", lossless=True, quality=100, method=6),
     }
     if importlib.util.find_spec("imagecodecs") is not None:
         import imagecodecs
 
-        found["JPEG XL"] = len(imagecodecs.jpegxl_encode(scaled, lossless=True, effort=7))
+        encoded = imagecodecs.jpegxl_encode(scaled, lossless=True, effort=7)
+        found["JPEG XL"] = len(encoded)
     return found
 
 

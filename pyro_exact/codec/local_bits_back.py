@@ -105,7 +105,8 @@ def _code_uniform(coder: Coder, size: int, u: Tensor | None, cell: float) -> Ten
     """Code noise in [0, 1) on a grid, and return it; cells have their value in the centre."""
     code = uniform_code(round(1 / cell), size)
     given = None if u is None else _int32(u / cell - 0.5)
-    return (torch.from_numpy(coder.code(code, given)).double() + 0.5) * cell
+    index = torch.from_numpy(coder.code(code, given)).double()
+    return (index + 0.5) * cell
 
 
 def _code_base(coder: Coder, z: Tensor | None, size: int = 0) -> Tensor:
@@ -141,10 +142,12 @@ def _code_correlated(
         # z_i ~ N(mean_i + sum_{j < i} factor_ij noise_j, factor_ii²)
         std = factor[i, i]
         centre = mean[i] + factor[i] @ noise
-        bin_width = max(2.0 ** torch.floor(torch.log2(std / 8)).item(), LATENT_CELL)
+        exponent = torch.floor(torch.log2(std / 8)).item()
+        bin_width = max(2.0**exponent, LATENT_CELL)
 
         given = None if z is None else z[i : i + 1]
-        coded[i] = _code_bins(coder, centre[None], std[None], given, bin_width, LATENT_CELL)[0]
+        element = _code_bins(coder, centre[None], std[None], given, bin_width, LATENT_CELL)
+        coded[i] = element[0]
         noise[i] = (coded[i] - centre) / std
     return coded
 
@@ -172,10 +175,12 @@ def _code_bins(
     Raises:
         ValueError: If a value is too far from its mean.
     """
+    # Bins are counted from the bin of the mean.
     nearest = (mean / width).floor()
-    bins = normal_code(
-        (mean / width - nearest - 0.5).numpy(), (std / width).numpy(), -largest, largest
-    )
+    centre = (mean / width - nearest - 0.5).numpy()
+    spread = (std / width).numpy()
+    bins = normal_code(centre, spread, -largest, largest)
+
     given = None
     if values is not None:
         offset = (values / width).floor() - nearest
@@ -187,10 +192,14 @@ def _code_bins(
             )
         given = _int32(offset)
 
-    low = (torch.from_numpy(coder.code(bins, given)).double() + nearest) * width
-    cells = uniform_code(max(1, round(width / cell)), len(mean))
+    index = torch.from_numpy(coder.code(bins, given)).double()
+    low = (index + nearest) * width
+
+    count = max(1, round(width / cell))
+    cells = uniform_code(count, len(mean))
     given = None if values is None else _int32((values - low) / cell - 0.5)
-    return low + (torch.from_numpy(coder.code(cells, given)).double() + 0.5) * cell
+    place = torch.from_numpy(coder.code(cells, given)).double()
+    return low + (place + 0.5) * cell
 
 
 def _int32(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:

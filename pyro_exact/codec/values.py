@@ -53,12 +53,9 @@ def code_sites(
     size = max(1, LARGEST_TABLE // likelihood.levels)
     for first in range(0, len(rows), size):
         piece = slice(first, first + size)
-        part = None if spent is None else spent[piece]
-        pieces.append(
-            _code_levels(
-                likelihood, rows[piece], coder, None if given is None else given[piece], part
-            )
-        )
+        part = None if given is None else given[piece]
+        cost = None if spent is None else spent[piece]
+        pieces.append(_code_levels(likelihood, rows[piece], coder, part, cost))
 
     if bits is not None and spent is not None:
         bits += spent.to(bits).view(bits.shape)
@@ -78,8 +75,12 @@ def _code_levels(
     coded = theta.new_empty(len(theta), channels)
 
     for c in range(channels):
-        code = table_code(likelihood.level_probs(theta, coded[:, :c]))
-        symbols = coder.code(code, None if values is None else _symbols(values[:, c]))
+        # p(x_c | x_{<c}, theta)
+        probs = likelihood.level_probs(theta, coded[:, :c])
+        code = table_code(probs)
+
+        given = None if values is None else _symbols(values[:, c])
+        symbols = coder.code(code, given)
         coded[:, c] = torch.from_numpy(symbols).to(coded)
 
         if bits is not None:
@@ -104,21 +105,28 @@ def code_normal(
         coder: An encoder or a decoder.
         values: The values to encode, of the same shape, centres of cells; `None` to decode.
     """
-    mu, sigma = mean.double().flatten(), std.double().flatten()
+    mu = mean.double().flatten()
+    sigma = std.double().flatten()
     z = None if values is None else values.double().flatten()
 
     # The probability of the bin [k, k + 1), which a normal_code calls [k - 1/2, k + 1/2].
-    bins = normal_code(
-        (mu / BIN - 0.5).cpu().numpy(), (sigma / BIN).cpu().numpy(), -LARGEST_BIN, LARGEST_BIN
-    )
+    centre = (mu / BIN - 0.5).cpu().numpy()
+    spread = (sigma / BIN).cpu().numpy()
+    bins = normal_code(centre, spread, -LARGEST_BIN, LARGEST_BIN)
+
     given = None if z is None else _symbols((z / BIN).floor())
-    low = torch.from_numpy(coder.code(bins, given)).to(mu) * BIN
+    index = torch.from_numpy(coder.code(bins, given)).to(mu)
+    low = index * BIN
 
     # The probability of each cell given the bin, from the density in the centre.
-    centres = low.unsqueeze(-1) + (torch.arange(CELLS).to(mu) + 0.5) * CELL
-    density = (((centres - mu.unsqueeze(-1)) / sigma.unsqueeze(-1)).square() * -0.5).softmax(-1)
+    offsets = (torch.arange(CELLS).to(mu) + 0.5) * CELL
+    centres = low.unsqueeze(-1) + offsets
+    standard = (centres - mu.unsqueeze(-1)) / sigma.unsqueeze(-1)
+    probs = (standard.square() * -0.5).softmax(-1)
+
     given = None if z is None else _symbols((z - low) / CELL - 0.5)
-    cell = torch.from_numpy(coder.code(table_code(density), given)).to(mu)
+    symbols = coder.code(table_code(probs), given)
+    cell = torch.from_numpy(symbols).to(mu)
 
     return (low + (cell + 0.5) * CELL).to(mean.dtype).view(mean.shape)
 

@@ -111,7 +111,8 @@ def _check_images(
         expected = "no labels" if model.classes is None else f"labels of {model.classes} classes"
         raise ValueError(
             f"compress expects {expected} for this model; got "
-            f"{'none' if labels is None else 'labels'}. Pass what the model needs."
+            f"{'none' if labels is None else 'labels'}. Pass labels if and only if the model has "
+            f"classes."
         )
     if labels is not None and tuple(labels.shape) != (len(images),):
         raise ValueError(

@@ -102,8 +102,8 @@ class ArrayDataset(Dataset):
         for kind, beside in (("labels", self.labels_of), ("contexts", self.context_of)):
             if name in beside and len(beside[name]) != len(rows):
                 raise ValueError(
-                    f"{self.name} expects {len(rows)} {kind} of {name}, one a row; got "
-                    f"{len(beside[name])}. Pass those of these rows."
+                    f"{self.name} expects {len(rows)} {kind} of {name}, one for each row; "
+                    f"got {len(beside[name])}. Pass the {kind} of these rows."
                 )
 
 

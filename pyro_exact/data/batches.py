@@ -163,8 +163,8 @@ class Batches(IterableDataset[Batch]):
 
         if len(check_tensor("Batches", "conditions", conditions)) != total:
             raise ValueError(
-                f"Batches expects {total} conditions, one a row; got shape "
-                f"{tuple(conditions.shape)}. Pass those of these rows."
+                f"Batches expects {total} conditions, one for each row; got shape "
+                f"{tuple(conditions.shape)}. Pass the conditions of these rows."
             )
 
 

@@ -61,16 +61,19 @@ class Column:
                 f"column {printable(self.name)} expects a kind out of {', '.join(KINDS)}; got "
                 f"{shown(self.kind)}.{_hint(str(self.kind), KINDS)} Use one of them."
             )
+
         if self.values is not None and self.kind != "category":
             raise ValueError(
                 f"column {printable(self.name)} expects values for a category only; got kind "
                 f"{self.kind}. Leave them out."
             )
+
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(
                 f"column {printable(self.name)} expects low below high; got {self.low} and "
                 f"{self.high}. Exchange them."
             )
+
         if self.kind == "periodic" and (self.low is None or self.high is None):
             raise ValueError(
                 f"column {printable(self.name)} expects low and high, the ends of the period; got "
@@ -86,23 +89,30 @@ class Column:
     def limits(self) -> tuple[float, float]:
         """Ends of the values, infinite where there is none; an integer n is the cell [n, n + 1)."""
         low = -math.inf if self.low is None else self.low
-        high = math.inf if self.high is None else self.high + (1 if self.discrete else 0)
+        high = math.inf if self.high is None else self.high
+
+        if self.discrete:
+            high = high + 1
         return low, high
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, without those that are not set."""
+        """Return plain values, without fields that are not set."""
         values = {key: value for key, value in asdict(self).items() if value is not None}
         if self.values is not None:
             values["values"] = list(self.values)
         return values
 
     def __str__(self) -> str:
-        low, high = (None if end is None else f"{end:g}" for end in (self.low, self.high))
         if self.values is not None:
-            return f"{self.name}: category of {len(self.values)}: {listed(self.values)}"
-        if low is None and high is None:
+            count = len(self.values)
+            return f"{self.name}: category of {count}: {listed(self.values)}"
+
+        if self.low is None and self.high is None:
             return f"{self.name}: {self.kind}"
-        return f"{self.name}: {self.kind}, from {low or 'any'} to {high or 'any'}"
+
+        low = "any" if self.low is None else f"{self.low:g}"
+        high = "any" if self.high is None else f"{self.high:g}"
+        return f"{self.name}: {self.kind}, from {low} to {high}"
 
 
 def read_columns(path: Path) -> dict[str, Column]:
@@ -122,6 +132,7 @@ def read_columns(path: Path) -> dict[str, Column]:
 
     with path.open("rb") as file:
         text = file.read(_LARGEST_FILE + 1)
+
     try:
         values = yaml.safe_load(text) if len(text) <= _LARGEST_FILE else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -147,6 +158,7 @@ def _declared(name: str, value: object, source: str) -> Column:
     ends = {key: fields[key] for key in ("low", "high") if fields.get(key) is not None}
     if not all(isinstance(end, (int, float)) and math.isfinite(end) for end in ends.values()):
         raise ValueError(f"{source}: {printable(name)} expects limits that are finite numbers.")
+
     texts = fields.get("values")
     if not (texts is None or (isinstance(texts, list) and texts)):
         raise ValueError(f"{source}: {printable(name)} expects values as a list of texts.")
@@ -186,9 +198,12 @@ def completed(
     found = []
     for name in declared if complete else columns:
         values = columns[name]
-        column = _found(declared.get(name) or _inferred(name, values, source), values, source)
+        column = declared.get(name) or _inferred(name, values, source)
+        column = _found(column, values, source)
+
         if column.kind != "drop":
             found.append(column)
+
     if not found:
         raise ValueError(f"{source} expects columns that vary; got none. Choose another table.")
     return found
@@ -206,6 +221,7 @@ def _inferred(name: str, values: Array, source: str) -> Column:
     if len(present) == 0 or present.min() == present.max():
         note(f"{source}: column {printable(name)} has a single value, and is left out.")
         return Column(name, "drop")
+
     if (present % 1 != 0).any():
         return Column(name)
 
@@ -218,13 +234,16 @@ def _inferred(name: str, values: Array, source: str) -> Column:
 def _found(column: Column, values: Array, source: str) -> Column:
     """Return a column with the limits and the categories that were not given."""
     if column.kind == "category" and column.values is None:
-        return replace(column, low=None, high=None, values=_categories(column, values, source))
+        categories = _categories(column, values, source)
+        return replace(column, low=None, high=None, values=categories)
 
     if column.kind == "bounded" and (column.low is None or column.high is None):
-        lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))
+        lowest = float(np.nanmin(values))
+        highest = float(np.nanmax(values))
         margin = MARGIN * (highest - lowest)
         low = lowest - margin if column.low is None else column.low
         high = highest + margin if column.high is None else column.high
+
         note(
             f"{source}: limits of column {printable(column.name)} found: {low:g} to {high:g}, with "
             f"a margin of 1 %. Declare limits if you know them."
@@ -256,7 +275,9 @@ def decoded(column: Column, values: Array) -> Array:
     """Return the values of a column as a table has them: texts of categories, and integers."""
     if column.values is not None:
         last = len(column.values) - 1
-        return np.array([column.values[min(max(int(code), 0), last)] for code in values])
+        codes = [min(max(int(code), 0), last) for code in values]
+        return np.array([column.values[code] for code in codes])
+
     return values.astype(np.int64) if column.discrete else values
 
 

@@ -118,7 +118,7 @@ class Images(Dataset):
         if images.dtype != torch.uint8:
             raise TypeError(
                 f"{owner} expects {name} of uint8 pixel levels; got {images.dtype}. Pass the "
-                f"integers of the image file: models scale them themselves."
+                f"integers of the image file: models scale the pixels."
             )
 
         if len(images.shape) != 4:
@@ -159,7 +159,7 @@ class Images(Dataset):
         expected = (len(self.split(split)),)
         if tuple(labels.shape) != expected:
             raise ValueError(
-                f"{owner} expects {name} of shape {expected}, one an image; got "
+                f"{owner} expects {name} of shape {expected}, one for each image; got "
                 f"{tuple(labels.shape)}. Pass the labels of these images."
             )
         if (lowest := int(labels.min())) < 0:

@@ -40,7 +40,7 @@ def nearest(x: Tensor, images: Rows, chunk: int = 4096) -> Tensor:
     if isinstance(images, Tensor):
         check_batch("nearest", "images", images, shape)
     check_batch("nearest", "x", x, shape)
-    check_finite("nearest", "x", x, "Leave those images out")
+    check_finite("nearest", "x", x, "Leave these images out")
 
     total = len(images)
     wanted = x.flatten(1).float()
@@ -50,7 +50,7 @@ def nearest(x: Tensor, images: Rows, chunk: int = 4096) -> Tensor:
     for start in range(0, total, chunk):
         end = min(start + chunk, total)
         some = images[torch.arange(start, end)]
-        check_finite("nearest", "images", some, "Leave those images out")
+        check_finite("nearest", "images", some, "Leave these images out")
 
         distances = torch.cdist(wanted, some.flatten(1).float())
         distance, index = distances.min(dim=1)

@@ -97,7 +97,7 @@ def _labels(path: Path, split: str, rows: Rows) -> Tensor | None:
     header = _array(file).header
     if header.shape != (len(rows),) or header.dtype.kind not in "iu":
         raise ValueError(
-            f"{printable(file)} expects {len(rows)} integers, one class a row; got shape "
+            f"{printable(file)} expects {len(rows)} integers, one class for each row; got shape "
             f"{header.shape} of {header.dtype}. Store the labels of these rows."
         )
     labels = Mapped(file, header.offset, header.shape, header.dtype)

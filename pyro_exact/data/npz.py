@@ -217,7 +217,7 @@ def _labels(array: Array, count: int, subject: str) -> Tensor:
         )
     if array.shape != (count,):
         raise ValueError(
-            f"{subject} expects shape ({count},), one label an image; got {array.shape}. "
+            f"{subject} expects shape ({count},), one label for each image; got {array.shape}. "
             f"Store the labels of these images."
         )
 

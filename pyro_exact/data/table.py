@@ -149,16 +149,22 @@ def encoded(column: Column, values: NDArray[Any], source: str) -> NDArray[np.flo
 
     x = values.astype(np.float64)
     _refuse(np.isinf(x), where, "finite values", "Repair these rows")
-    low, high = column.low, column.high
+
+    low = column.low
+    high = column.high
     if column.kind == "periodic" and low is not None and high is not None:
         return low + (x - low) % (high - low)
 
     if column.discrete:
-        _refuse(~np.isnan(x) & (x % 1 != 0), where, "integers", "Declare it `real`")
+        fractional = ~np.isnan(x) & (x % 1 != 0)
+        _refuse(fractional, where, "integers", "Declare it `real`")
+
+    # Real elements lie strictly within their limits.
     open_ends = not column.discrete
     if low is not None:
         outside = x <= low if open_ends else x < low
         _refuse(outside, where, f"values above {low:g}", "Move the limit")
+
     if high is not None:
         outside = x >= high if open_ends else x > high
         _refuse(outside, where, f"values below {high:g}", "Move the limit")
@@ -169,6 +175,7 @@ def _codes(categories: Sequence[str], values: NDArray[Any], where: str) -> NDArr
     """Return the code of each text, and NaN where it is missing."""
     codes = {text: float(code) for code, text in enumerate(categories)}
     found = []
+
     for value in values:
         text = text_of(value)
         if text is not None and text not in codes:
@@ -183,12 +190,18 @@ def _codes(categories: Sequence[str], values: NDArray[Any], where: str) -> NDArr
 def on_real_line(column: Column, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return values without limits, as the layer `Limits` of a flow does; integers are centred."""
     low, high = column.limits
-    x = x + 0.5 if column.discrete else x
-    if np.isfinite(low) and np.isfinite(high):
+    has_low = np.isfinite(low)
+    has_high = np.isfinite(high)
+    if column.discrete:
+        x = x + 0.5
+
+    if has_low and has_high:
         return np.log(x - low) - np.log(high - x)
-    if np.isfinite(low):
+    if has_low:
         return np.log(x - low)
-    return -np.log(high - x) if np.isfinite(high) else x
+    if has_high:
+        return -np.log(high - x)
+    return x
 
 
 def _with_statistics(column: Column, train: NDArray[np.float64], source: str) -> Column:
@@ -202,12 +215,15 @@ def _with_statistics(column: Column, train: NDArray[np.float64], source: str) ->
             f"{source}: column {printable(column.name)} expects values in train; got none. Declare "
             f"it `drop`."
         )
-    x = present if column.kind == "periodic" else on_real_line(column, present)
-    mean, std = float(x.mean()), float(x.std())
 
+    x = present if column.kind == "periodic" else on_real_line(column, present)
+    mean = float(x.mean())
+    std = float(x.std())
     if std == 0:  # constant in train alone
         std = 1.0
-    if std < _LEAST_RESOLUTION * np.finfo(np.float32).eps * abs(mean):
+
+    rounding = np.finfo(np.float32).eps * abs(mean)
+    if std < _LEAST_RESOLUTION * rounding:
         note(
             f"{source}: column {printable(column.name)} varies by {std:g} around {mean:g}, and "
             f"float32 keeps few digits of that. Subtract a constant."
@@ -217,7 +233,8 @@ def _with_statistics(column: Column, train: NDArray[np.float64], source: str) ->
 
 def _levels(values: NDArray[np.float64]) -> int | None:
     """Return the levels of integers that begin at 0, at least 2; `None` for others."""
-    lowest, highest = np.nanmin(values), np.nanmax(values)
+    lowest = np.nanmin(values)
+    highest = np.nanmax(values)
     if lowest < 0 or highest >= MOST_LEVELS:
         return None
     return max(2, int(highest) + 1)

@@ -121,7 +121,7 @@ class IndependentSites(TorchDistribution):
         x = self.likelihood.draw(theta, noise)
         channels = len(self.likelihood.site_shape)
         check_finite(
-            "IndependentSites.sample", "what it draws", x, "Check the network that computes theta"
+            "IndependentSites.sample", "the sample", x, "Check the network that computes theta"
         )
         cut = theta.dim() - 1 - len(self.grid)
 

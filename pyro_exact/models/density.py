@@ -153,7 +153,7 @@ class Density(GenerativeModel):
 
         if isinstance(distribution, Autoregressive):
             return distribution.sample((n,), progress=progress)
-        return check_output("Density.sample", "what it draws", distribution.sample((n,)), self)
+        return check_output("Density.sample", "the sample", distribution.sample((n,)), self)
 
     def sample_with_progress(self, n: int, temperature: float | None = None) -> Tensor:
         return self.sample(n, temperature, progress=True)

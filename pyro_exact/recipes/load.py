@@ -50,7 +50,7 @@ def load_recipe(name: str) -> Recipe:
         if not os.path.isfile(name):
             raise ValueError(
                 f"There is no recipe file {printable(name)}. Check the path; `pyro-exact recipes` "
-                "lists our own."
+                "lists the recipes of the library."
             )
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)

@@ -38,8 +38,8 @@ def parse_kwargs(
     """
     if not isinstance(values, Mapping):
         raise ValueError(
-            f"{source} expects names with values; got {shown(values)}. Write `name: value`, one a "
-            "line."
+            f"{source} expects names with values; got {shown(values)}. Write a line "
+            "`name: value` for each."
         )
 
     signature = inspect.signature(function).parameters
@@ -65,8 +65,8 @@ def check_name(name: str, owner: str) -> str:
     valid = name.isprintable() and name not in ("", ".", "..") and not {"/", "\\"} & {*name}
     if not valid or len(name.encode()) > LONGEST_NAME:
         raise ValueError(
-            f"{owner} expects as its name one that a folder can have, of at most {LONGEST_NAME} "
-            f"bytes; got {shown(name)}. Choose one without slashes and control characters."
+            f"{owner} expects a name that is valid for a folder, of at most {LONGEST_NAME} bytes; "
+            f"got {shown(name)}. Choose a name without slashes and control characters."
         )
     return name
 

@@ -121,11 +121,14 @@ def _model(
             the bijections from standardised elements to this base.
     """
     (dim,) = check_shape("A model of vectors", "shape", shape)
+
     if columns is None and levels is not None:
         columns = [Column(f"x{i}", "integer", 0, levels - 1) for i in range(dim)]
+
     if columns is None:
         base, parts = distribution(dim, None)
         return Density(Flow(base, _inverse(parts, dim)))
+
     if len(columns) != dim:
         raise ValueError(
             f"A model of vectors expects a column for each of {dim} elements; got {len(columns)}. "
@@ -137,26 +140,34 @@ def _model(
     if not rest:
         return Density(_torus(angles))
 
-    base, parts = distribution(len(rest), 2 * len(angles) or None)
-    flow = Flow(base, _inverse([*_input(rest), *parts], len(rest)))
+    # Each angle is passed as its cosine and its sine.
+    context_dim = 2 * len(angles) or None
+    base, parts = distribution(len(rest), context_dim)
+    layers = [*_input(rest), *parts]
+    flow = Flow(base, _inverse(layers, len(rest)))
+
     if not angles and not any(column.discrete for column in rest):
         return Density(flow)
 
     discrete = [column.discrete for column in columns]
     if not angles:
         return Mixed(flow, discrete)
+
     period = [_period(column)[1] if column in angles else 0.0 for column in columns]
     return Mixed(FlowWithAngles(flow, _torus(angles), period), discrete)
 
 
 def _input(columns: Sequence[Column]) -> list[Bijection]:
     """Return the layers from the units of the columns to standardised elements."""
-    low, high = (torch.tensor(ends) for ends in zip(*(c.limits for c in columns), strict=True))
     mean = torch.tensor([column.mean for column in columns])
-    standardize = Standardize(mean, torch.tensor([column.std for column in columns]))
+    std = torch.tensor([column.std for column in columns])
+    standardize = Standardize(mean, std)
 
-    limited = any(math.isfinite(end) for column in columns for end in column.limits)
-    return [Limits(low, high).inv, standardize] if limited else [standardize]
+    low = torch.tensor([column.limits[0] for column in columns])
+    high = torch.tensor([column.limits[1] for column in columns])
+    if not (low.isfinite() | high.isfinite()).any():
+        return [standardize]
+    return [Limits(low, high).inv, standardize]
 
 
 def _inverse(parts: Sequence[Bijection], dim: int) -> Bijection:

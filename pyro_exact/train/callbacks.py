@@ -27,9 +27,7 @@ Logger = Literal["tensorboard", "csv", "none"]
 
 SAMPLES = 16  # images in a picture of samples
 
-_STOPPING = (
-    b"\nStopping after this step. The same again stops at once, and loses what was not saved.\n"
-)
+_STOPPING = b"\nStopping after this step. Repeat to stop at once, without saving.\n"
 
 
 class Progress(TQDMProgressBar):

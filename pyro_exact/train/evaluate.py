@@ -201,7 +201,7 @@ def _check_rows(images: Rows, labels: Tensor | None) -> None:
     contexts = labels.is_floating_point() and len(shape) == 2
     if shape[:1] != (count,) or (len(shape) > 1 and not contexts):
         raise ValueError(
-            f"evaluate expects labels of shape ({count},), one an image; got "
+            f"evaluate expects labels of shape ({count},), one for each image; got "
             f"{tuple(labels.shape)}. Pass the labels of these images."
         )
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as lightning
 import pyro
-from lightning.pytorch.callbacks import Callback
 
 from pyro_exact.checks import check_path, check_size
 from pyro_exact.data import Dataset, as_dataset
@@ -19,24 +17,20 @@ from pyro_exact.files import check_writable
 from pyro_exact.models import GenerativeModel
 from pyro_exact.provenance import hardware
 from pyro_exact.recipes import Elbo, Recipe, Training
-from pyro_exact.train.announcement import Announcement
 from pyro_exact.train.callbacks import (
     Interrupts,
     Logger,
-    Progress,
     make_logger,
     picture_of_samples,
 )
-from pyro_exact.train.checkpoint import BEST, LAST, AtomicCheckpointIO, load_weights
-from pyro_exact.train.compilation import Compilation
+from pyro_exact.train.checkpoint import BEST, LAST, load_weights
 from pyro_exact.train.data_module import DataModule, check_labels, data_module, split_batch
 from pyro_exact.train.device import matmul_precision, pick_device, quiet_lightning
-from pyro_exact.train.ema import EMA
 from pyro_exact.train.lightning_module import TrainingModule
 from pyro_exact.train.lock import only_run
-from pyro_exact.train.processes import fail_together
 from pyro_exact.train.run_record import LARGEST_SEED, RunRecord
 from pyro_exact.train.saving import Checkpoints, check_start
+from pyro_exact.train.trainer import make_callbacks, make_trainer, train, trained_model
 
 Finish = Callable[[GenerativeModel, RunRecord], object]
 
@@ -140,47 +134,42 @@ def fit(
         KeyboardInterrupt: After Ctrl-C or another of these signals, with the step and how to
             continue.
     """
-    asked, training = training, _settings(model, training)
+    given, training = training, _settings(model, training)
     folder, device = check_path("fit", "out", out), pick_device(device)
     seed = check_size("fit", "seed", seed, least=0, most=LARGEST_SEED)
     processes = check_size("fit", "devices", devices) * check_size("fit", "nodes", nodes)
     _check_compile(training, processes)
     dataset = as_dataset(data, seed=seed)
     recipe = model.fitted(dataset).filled() if isinstance(model, Recipe) else None
-    if recipe is not None and asked is None:
+    if recipe is not None and given is None:
         training = recipe.training
 
     pyro.set_rng_seed(seed)
     built = _built(model, recipe, dataset)
     loader = _prepare(built, dataset, training, seed, processes)
-    if init_from is not None:
-        # The weights of trained layers must not be set from data again.
-        training = dataclasses.replace(training, initial_images=0)
-        if not resume:
-            load_weights(built, init_from)
+    training = _warm_start(built, training, init_from, resume)
 
-    record = _record(built, recipe, dataset, training, seed, device, processes)
-    start = None if init_from is None else str(init_from)
-    run = dataclasses.replace(record, source=source, init_from=start)
+    run = _record(built, recipe, dataset, training, seed, device, processes, source, init_from)
     last = folder / LAST
     check_start(run, built, last, resume)
     check_writable(folder)
 
     checkpoints = Checkpoints(folder, training.checkpoint_minutes)
-    look, rows = picture_of_samples(dataset, training, folder), len(dataset.split("train"))
-    module = TrainingModule(built, run, last, processes, rows, checkpoints, look)
+    picture = picture_of_samples(dataset, training, folder)
+    rows = len(dataset.split("train"))
+    module = TrainingModule(built, run, last, processes, rows, checkpoints, picture)
     interrupts = Interrupts(module.stop)
-    callbacks = [checkpoints, *_callbacks(training, progress), interrupts]
+    callbacks = [checkpoints, *make_callbacks(training, progress), interrupts]
 
     with quiet_lightning(), matmul_precision(training.matmul_precision):
         logs = make_logger(logger, folder)
-        trainer = _trainer(training, callbacks, progress, device, devices, nodes, logs)
+        trainer = make_trainer(training, callbacks, progress, device, devices, nodes, logs)
         with only_run(folder, trainer.is_global_zero, locked), interrupts.heard():
-            if not resume:
-                check_start(run, built, last, resume)  # another run may have started since
-            _train(trainer, module, loader, last if resume else None)
+            if not resume:  # another run may have started since the first check
+                check_start(run, built, last, resume)
+            train(trainer, module, loader, last if resume else None)
 
-            trained = _trained(module, callbacks)
+            trained = trained_model(module, callbacks)
             if finish is not None and trainer.is_global_zero:
                 finish(trained, run)
     return Run(trained, run, last, folder / BEST)
@@ -193,6 +182,18 @@ def _built(
     if isinstance(model, GenerativeModel):
         return model
     return (recipe or model).build(data.event_shape, data.levels)
+
+
+def _warm_start(
+    model: GenerativeModel, training: Training, checkpoint: str | Path | None, resume: bool
+) -> Training:
+    """Load the weights of a checkpoint, and return settings that do not initialise them again."""
+    if checkpoint is None:
+        return training
+
+    if not resume:
+        load_weights(model, checkpoint)
+    return dataclasses.replace(training, initial_images=0)
 
 
 def _settings(model: object, training: object) -> Training:
@@ -252,6 +253,8 @@ def _record(
     seed: int,
     device: str,
     processes: int,
+    source: Mapping[str, Any] | None,
+    init_from: str | Path | None,
 ) -> RunRecord:
     """Return the record of a run that has not begun."""
     return RunRecord(
@@ -266,83 +269,7 @@ def _record(
         seed=seed,
         hardware=hardware(device, processes),
         paper=None if recipe is None else recipe.paper,
+        source=source,
+        init_from=None if init_from is None else str(init_from),
         clock="computing" if device == "cpu" else "wall",
     )
-
-
-def _callbacks(training: Training, progress: bool) -> list[Callback]:
-    """Return the callbacks of a run; their order does not matter."""
-    callbacks: list[Callback] = []
-    if training.ema_decay is not None:
-        callbacks.append(EMA(training.ema_decay))
-    if training.compile:
-        callbacks.append(Compilation())
-    if progress:
-        callbacks += [Announcement(), Progress()]
-    return callbacks
-
-
-def _trainer(
-    training: Training,
-    callbacks: list[Callback],
-    progress: bool,
-    device: str,
-    devices: int,
-    nodes: int,
-    logger: Any,
-) -> lightning.Trainer:
-    """Return Lightning's trainer, which writes nothing but our checkpoints and the logs."""
-    return lightning.Trainer(
-        accelerator=device,
-        devices=devices,
-        num_nodes=nodes,
-        precision="bf16-mixed" if training.precision == "bf16" else "32-true",
-        max_steps=training.steps,
-        max_epochs=-1,
-        accumulate_grad_batches=training.accumulate,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=logger,
-        enable_checkpointing=False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        val_check_interval=training.validate_every * training.accumulate,
-        check_val_every_n_epoch=None,
-        use_distributed_sampler=False,
-    )
-
-
-def _train(
-    trainer: lightning.Trainer,
-    module: TrainingModule,
-    data: DataModule,
-    checkpoint: Path | None,
-) -> None:
-    """Train, and turn an early end into an error that says how to continue."""
-    last = module.last
-    advice = (
-        f"{last} is the last checkpoint, if there is one; --resume (resume=True) goes on from it."
-    )
-    try:
-        with fail_together(trainer, advice):
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-    except SystemExit as error:
-        # Lightning raises it for a KeyboardInterrupt: here, for the second Ctrl-C.
-        left = f"{last} is the last checkpoint" if last.exists() else "There is no checkpoint yet"
-        raise KeyboardInterrupt(f"Stopped at once. {left}.") from error
-
-    if module.stopped:
-        raise KeyboardInterrupt(
-            f"Stopped after {module.run.step} steps. {last} goes on from there with --resume "
-            f"(resume=True)."
-        )
-
-
-def _trained(module: TrainingModule, callbacks: list[Callback]) -> GenerativeModel:
-    """Return the model of a run that has ended, with the average of the weights if there is one."""
-    for callback in callbacks:
-        if isinstance(callback, EMA):
-            callback.copy_to(module)
-    module.zero_grad()
-    return module.model.cpu().eval()

@@ -17,10 +17,10 @@ from pyro_exact.recipes import Paper, Recipe, Training, Unit
 from pyro_exact.recipes.parsing import parse_kwargs
 from pyro_exact.recipes.plain import plain
 from pyro_exact.recipes.training import MOST_STEPS
+from pyro_exact.train.curve import CURVE_EVERY, check_curve, check_losses
 from pyro_exact.train.device import CLOCKS
 from pyro_exact.train.evaluate import Evaluation
 
-CURVE_EVERY = 10  # steps in each mean of the training curve
 MOST_LEVELS = 2**31  # of integer data
 LARGEST_SEED = 2**32 - 1  # the limit of NumPy, which Pyro seeds too
 MOST_VALUES = 2**26  # values in the record of a checkpoint; most belong to its curve
@@ -202,8 +202,8 @@ class RunRecord:
         """
         copy = plain(values, source, MOST_VALUES)
         if isinstance(copy, dict):
-            _check_curve(copy.get("curve", {"train": [], "valid": []}), f"{source}: curve")
-            _check_losses(copy.get("recent", []), f"{source}: recent")
+            check_curve(copy.get("curve", {"train": [], "valid": []}), f"{source}: curve")
+            check_losses(copy.get("recent", []), f"{source}: recent")
             if copy.get("source") is not None:
                 parse_kwargs(load, copy["source"], f"{source}: source", leave_out=["download"])
 
@@ -257,32 +257,3 @@ class RunRecord:
             "ema": self.training.ema_decay is not None,
             "date": today(),
         }
-
-
-def _check_curve(curve: object, name: str) -> None:
-    """Raise ValueError unless a curve is lists of (step, seconds, loss) for both splits."""
-    if not isinstance(curve, dict) or {*curve} != {"train", "valid"}:
-        raise ValueError(
-            f"{name} expects train and valid; got {shown(curve)}. Use another checkpoint."
-        )
-    for split, points in curve.items():
-        if not isinstance(points, list) or not all(_is_point(point) for point in points):
-            raise ValueError(
-                f"{name}: {split} expects a list of (step, seconds, loss); got "
-                f"{shown(points)}. Use another checkpoint."
-            )
-
-
-def _check_losses(recent: object, name: str) -> None:
-    if not isinstance(recent, list) or len(recent) >= CURVE_EVERY:
-        raise ValueError(
-            f"{name} expects a list of fewer than {CURVE_EVERY} losses; got {shown(recent)}. Use "
-            f"another checkpoint."
-        )
-
-
-def _is_point(point: Any) -> bool:
-    if not isinstance(point, list):
-        return False
-    kinds = [type(number) for number in point]
-    return kinds in ([int, float, float], [int, int, float])

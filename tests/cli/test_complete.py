@@ -89,7 +89,7 @@ def test_complete_asks_for_the_class_and_for_an_autoregressive_model(trained, ru
     small = [*TINY, "--model.depth", "1"]
     assert run("train", "gated_pixel_cnn_digits_by_class", "--out", "by_class", *small)[0] == 0
     code, _, err = run("complete", "by_class/checkpoint.ckpt", "--n", "2")
-    assert (code, "Say it with --label" in err) == (1, True)
+    assert (code, "Pass it with --label" in err) == (1, True)
     assert run("complete", "by_class/checkpoint.ckpt", "--n", "2", "--label", "3") == (
         0,
         "Wrote completions.png.\n",
@@ -118,7 +118,7 @@ def test_complete_with_a_network_of_any_order_uses_all_that_is_seen(here, run, m
 
     Image.new("L", (4, 4), 255).save("white.png")
     code, _, err = run(*command, "--mask", "white.png")
-    assert (code, "expects a mask that hides a pixel; got one that is white" in err) == (1, True)
+    assert (code, "expects a mask that hides a pixel; got a white mask" in err) == (1, True)
 
 
 def test_complete_sees_half_of_a_vector(here, run, monkeypatch):

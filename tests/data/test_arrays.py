@@ -79,5 +79,5 @@ def test_array_dataset_has_labels_and_contexts_of_its_rows():
     assert data.labels("train").tolist() == [0, 1, 2, 3]
     assert data.labels("valid") is None
     assert data.context("valid") is x
-    with pytest.raises(ValueError, match="expects 4 labels of train, one a row; got 3"):
+    with pytest.raises(ValueError, match="expects 4 labels of train, one for each row; got 3"):
         ArrayDataset("d", x, x, labels_of={"train": torch.arange(3)})

@@ -130,7 +130,10 @@ def test_batches_do_not_depend_on_workers(workers):
             {"rows": pixels(10, 2, 2), "flip": True},
             r"expects images of shape \(N, C, H, W\) for flip; got \(10, 2, 2\)",
         ),
-        ({"conditions": torch.arange(9)}, r"expects 10 conditions, one a row; got shape \(9,\)"),
+        (
+            {"conditions": torch.arange(9)},
+            r"expects 10 conditions, one for each row; got shape \(9,\)",
+        ),
     ],
 )
 def test_batches_name_what_is_wrong(change, match):

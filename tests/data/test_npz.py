@@ -124,7 +124,7 @@ GOOD = np.zeros((4, 3, 3), np.uint8)
         (
             {"train_labels": [1, 2]},
             ValueError,
-            r"train_labels expects shape \(4,\), one label an image; got \(2,\)",
+            r"train_labels expects shape \(4,\), one label for each image; got \(2,\)",
         ),
         (
             {"levels": [2, 3]},

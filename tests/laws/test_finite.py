@@ -136,7 +136,7 @@ def test_advice_names_a_buffer():
     with pytest.raises(
         ValueError, match=r"not finite are NaN in running_mean of the model \(BatchNorm\)"
     ):
-        check_output("it", "what it draws", torch.tensor(math.nan), layer)
+        check_output("it", "the sample", torch.tensor(math.nan), layer)
 
 
 def test_contexts_are_finite():

@@ -53,7 +53,7 @@ def test_recipe_file_of_bytes_is_refused(tmp_path):
 )
 def test_names_that_leave_the_folder_are_refused(name):
     with pytest.raises(
-        ValueError, match="a recipe expects as its name one that a folder can have"
+        ValueError, match="a recipe expects a name that is valid for a folder"
     ) as caught:
         Recipe.from_dict(changed(name=name), "the test")
     assert str(caught.value).isprintable()

@@ -35,8 +35,8 @@ def test_ema_may_stand_anywhere_among_the_callbacks(tmp_path, monkeypatch):
     toy = images()
     train.fit(recipe(), toy, out=tmp_path / "one", progress=False, device="cpu")
     module = importlib.import_module("pyro_exact.train.fit")
-    callbacks = module._callbacks
-    monkeypatch.setattr(module, "_callbacks", lambda *given: callbacks(*given)[::-1])
+    callbacks = module.make_callbacks
+    monkeypatch.setattr(module, "make_callbacks", lambda *given: callbacks(*given)[::-1])
     train.fit(recipe(), toy, out=tmp_path / "other", progress=False, device="cpu")
 
     one, other = (train.read_checkpoint(tmp_path / name / train.LAST) for name in ("one", "other"))

@@ -142,12 +142,12 @@ def test_evaluate_scores_only_models():
         (
             torch.zeros(2, dtype=torch.long),
             ValueError,
-            r"labels of shape \(3,\), one an image; got \(2,\)\. Pass",
+            r"labels of shape \(3,\), one for each image; got \(2,\)\. Pass",
         ),
         (
             torch.zeros(3, 1, dtype=torch.long),
             ValueError,
-            r"labels of shape \(3,\), one an image; got \(3, 1\)\. Pass",
+            r"labels of shape \(3,\), one for each image; got \(3, 1\)\. Pass",
         ),
         (torch.zeros(3), ValueError, r"integer classes from 0 to 2; got torch\.float32\. Use"),
     ],

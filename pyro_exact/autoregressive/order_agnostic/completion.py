@@ -174,7 +174,7 @@ class Completion(TorchDistribution):
                 parts = (part[mine] for part in (x, noise, *given))
                 x[mine] = self._draw(member, *parts)
 
-        check_output("Completion.sample", "what it draws", x[given[-1]], self.net)
+        check_output("Completion.sample", "the sample", x[given[-1]], self.net)
         return x.view(batch + self.event_shape)
 
     def _draw(

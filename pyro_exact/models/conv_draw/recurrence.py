@@ -61,10 +61,13 @@ class Recurrence(nn.Module):
         channels, height, breadth = shape
         self.image_size = height, breadth
         self.map_size = height // stride, breadth // stride
-        self.pixels, self.steps, self.width = pixels, steps, width
+        self.pixels = pixels
+        self.steps = steps
+        self.width = width
 
         # The reading and writing kernels overlap, and are twice as wide as the stride.
-        maps, sides = pixels.maps, (2 * stride, stride, stride // 2)
+        maps = pixels.maps
+        sides = (2 * stride, stride, stride // 2)  # kernel, stride, padding
         check_elements("ConvDRAW", width, max(2 * channels, maps), 2 * stride, 2 * stride)
         self.read_image = nn.Conv2d(2 * channels, width, *sides)
         self.read_canvas = nn.Conv2d(maps, width, *sides)
@@ -72,9 +75,12 @@ class Recurrence(nn.Module):
         self.first_canvas = nn.Parameter(torch.zeros(maps, 1, 1))
 
         def layer(index: int) -> DrawLayer:
-            seen = width if index == 0 else 2 * width  # the image, and the encoder below
-            above = 0 if index == depth - 1 else width
-            given = above + (width if index == 0 else 0)  # the canvas
+            lowest = index == 0
+            highest = index == depth - 1
+
+            seen = width if lowest else 2 * width  # the image, and the encoder below
+            above = 0 if highest else width
+            given = above + width if lowest else above  # with the canvas
             return DrawLayer(seen, above, given, latent_channels, width, kernel_size)
 
         self.layers: Sequence[DrawLayer] = nn.ModuleList(  # type: ignore[assignment]
@@ -89,7 +95,8 @@ class Recurrence(nn.Module):
             draw: Returns the latents of a layer in a step.
             batch: Batch shape of the first state.
         """
-        decoder, above = self._first_decoder(batch), None
+        decoder = self._first_decoder(batch)
+        above = None
         weights = states(tuple(self.parameters()))
         with torch.autocast(self.first_canvas.device.type, enabled=False):
             for step in range(1, self.steps + 1):
@@ -103,7 +110,8 @@ class Recurrence(nn.Module):
             images: Images scaled to [-1, 1], (*batch, C, H, W).
             draw: Returns the latents of a layer from their name and the posterior.
         """
-        decoder, above = self._first_decoder(), None
+        decoder = self._first_decoder()
+        above = None
         encoders = [self._first_state() for _ in self.layers]
         weights = states(tuple(self.parameters()))
 
@@ -131,7 +139,8 @@ class Recurrence(nn.Module):
         after: list[LSTMState] = []
         for layer, encoder, state in zip(self.layers, encoders, decoder.layers, strict=True):
             # h^e_t = LSTM_e([x, e_t], h^e_t of the layer below, h^d_{t-1}; h^e_{t-1})
-            inputs = [seen, *(below.h for below in after[-1:]), state.h]
+            below = [encoder_below.h for encoder_below in after[-1:]]
+            inputs = [seen, *below, state.h]
             after.append(layer.encoder(inputs, encoder))
         return after
 
@@ -194,4 +203,5 @@ class Recurrence(nn.Module):
     def _first_decoder(self, batch: Sequence[int] = ()) -> Decoder:
         """Return empty states, and the learned first canvas."""
         canvas = self.first_canvas.expand(*batch, -1, *self.image_size)
-        return Decoder(tuple(self._first_state(batch) for _ in self.layers), canvas)
+        layers = tuple(self._first_state(batch) for _ in self.layers)
+        return Decoder(layers, canvas)
