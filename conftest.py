@@ -10,7 +10,9 @@ import torch
 
 from pyro_exact import transforms
 
-SLOW = set((Path(__file__).parent / "tests" / "slow.txt").read_text().split())
+TESTS = Path(__file__).parent / "tests"
+SLOW = set((TESTS / "slow.txt").read_text().split())
+LAWS = TESTS / "laws"
 
 
 def group(name: str) -> str:
@@ -26,11 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests, and skip tests that need a GPU where there is none.
 
-    Coverage is not measured in slow tests, so that it costs little time.
+    Coverage is not measured in slow tests, nor in the laws, which run code again that the tests of
+    each room run: so it costs little time.
     """
     for item in items:
         if group(item.name) in SLOW:
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.no_cover)
+        if LAWS in item.path.parents:
             item.add_marker(pytest.mark.no_cover)
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device; torch sees none here"))
