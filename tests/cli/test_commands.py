@@ -389,7 +389,7 @@ def test_evaluate_finds_the_images_of_a_checkpoint_from_anywhere(here, trained, 
     (here / "toy.npz").rename(here / "moved.npz")
     code, _, err = run("evaluate", "../out/checkpoint.ckpt")
     assert code == 1
-    assert re.search(r"not where they were\. .*toy\.npz: no such file.*--data", err)
+    assert re.search(r"were not found\. .*toy\.npz: no such file.*--data", err)
     assert run("evaluate", "../out/checkpoint.ckpt", "--data", "../moved.npz")[0] == 0
 
 

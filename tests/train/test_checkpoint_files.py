@@ -159,7 +159,7 @@ def holding_itself():
         (lambda c: run_of(c).update(data="x" * 10**6), "data expects at most 10000 characters"),
         (
             lambda c: run_of(c).update(name="../../escape"),
-            "a name that a folder can have|a folder can have",
+            "a name that is valid for a folder",
         ),
         (
             lambda c: run_of(c)["model"].update(width=10**4),
