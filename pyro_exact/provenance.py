@@ -40,7 +40,8 @@ def hardware(device: str | None = None, devices: int = 1) -> str:
     if cuda:
         name = torch.cuda.get_device_name()
     else:
-        name = f"{torch.get_num_threads()} CPU threads, {_processor()}"
+        threads = torch.get_num_threads()
+        name = f"{threads} CPU thread{'s' if threads > 1 else ''}, {_processor()}"
 
     return name if devices == 1 else f"{devices} x {name}"
 

@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 ARRAYS = (".npz", ".npy", ".csv")
 
 
+def check_apart(flag: str, out: Path, others: Mapping[str, str | Path | None]) -> None:
+    """Raise an error, before anything is computed, if an output would replace another file.
+
+    Args:
+        flag: The flag of the output.
+        out: The output.
+        others: Other outputs, and inputs, of the same command, by the name in an error.
+    """
+    for name, other in others.items():
+        if other is not None and Path(other).resolve() == out.resolve():
+            raise ValueError(
+                f"{flag} expects another file than {name}; got {printable(out)} for both. Choose "
+                f"another name."
+            )
+
+
 def check_suffix(flag: str, out: Path, suffixes: Sequence[str]) -> None:
     """Raise an error, before anything is computed, when a file cannot be written.
 

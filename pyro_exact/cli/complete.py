@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_exact.checks import LARGEST_COUNT, check_size, printable
+from pyro_exact.cli.arrays import check_apart
 from pyro_exact.cli.data_args import SplitArgs
 from pyro_exact.cli.loading import (
     check_picture,
@@ -54,6 +55,7 @@ def complete(
 
     check_size("complete", "--completions", completions, 1, LARGEST_COUNT)
     check_picture(out)
+    check_apart("--out", out, {"--image": image, "--mask": mask, "the data": source.data})
     checkpoint = find_checkpoint(source)
     model, run = load_checkpoint_file(checkpoint, source.device)
     given = _conditioned(checkpoint, model, label)

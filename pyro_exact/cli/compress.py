@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pyro_exact.checks import check_size
+from pyro_exact.cli.arrays import check_apart, check_suffix
 from pyro_exact.cli.data_args import CheckpointArgs, Device, Split
 from pyro_exact.cli.loading import (
-    check_picture,
     data_for,
     find_checkpoint,
     load_checkpoint,
@@ -62,9 +62,12 @@ def compress(
     from pyro_exact.files import atomic_write, check_writable
     from pyro_exact.train import evaluate
 
+    inputs: dict[str, str | Path | None] = {"the data": data, "the checkpoint": checkpoint}
+    check_apart("--out", out, inputs)
     check_writable(out.parent)
     if map is not None:
-        check_picture(map)
+        check_suffix("--map", map, (".png",))
+        check_apart("--map", map, {"--out": out, **inputs})
 
     source = CheckpointArgs(checkpoint, data, data_root, download, device=device)
     path = find_checkpoint(source)
@@ -118,6 +121,7 @@ def decompress(
     from pyro_exact.codec import read_images
     from pyro_exact.codec.container import read_header
 
+    check_apart("--out", out, {"the compressed file": file})
     _check_new(out)
     data = _read(file)
     header, _ = read_header(data)
@@ -134,6 +138,7 @@ def decompress(
         raise ValueError(f"{file} expects a block that is whole; got none. Nothing was written.")
 
     _save(decoded, run.image_levels, out)
+    _tell_scale(run.image_levels, out)
     tell(f"Wrote {len(decoded.images)} of {header.images} images to {out}.")
     if len(decoded.images) < header.images:
         raise ValueError(
@@ -248,10 +253,30 @@ def _save(decoded: Decoded, levels: int, out: Path) -> None:
 
     from PIL import Image
 
+    if decoded.images.dim() != 4 or decoded.images.shape[1] not in (1, 3):
+        raise ValueError(
+            f"A folder of PNG files expects images of 1 or 3 channels; got data of shape "
+            f"{tuple(decoded.images.shape[1:])}. Write arrays, with --out NAME.npz."
+        )
+
     out.mkdir(exist_ok=True)
-    scale = 255 // (levels - 1)
+    scale = _scale(levels)
     for index, image in zip(decoded.index.tolist(), decoded.images, strict=True):
         pixels = (image * scale).movedim(0, -1).numpy()
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         with atomic_write(out / f"{index:06}.png") as partial:
             picture.save(partial, format="PNG")
+
+
+def _scale(levels: int) -> int:
+    """Return the grey values between neighbouring levels in a PNG file of 8 bits."""
+    return 255 // (levels - 1)
+
+
+def _tell_scale(levels: int, out: Path) -> None:
+    """Say how the levels are found in PNG files, unless they are the grey values."""
+    if out.suffix.lower() != ".npz" and levels < 256:
+        tell(
+            f"The PNG files have the levels 0 to {levels - 1} times {_scale(levels)}. An .npz file "
+            f"has the levels themselves."
+        )

@@ -67,9 +67,9 @@ class CheckpointArgs:
         checkpoint: The folder of a run, whose best checkpoint is used; a checkpoint; a file that
             `pyro-exact export` wrote; or the name of a model that comes with the package, for
             example diagonal_bilstm_mnist.
-        data: Name of a data set, .npz file or folder of images; the default is the data set that
-            was used in training.
-        data_root: Folder of the torchvision data sets.
+        data: Name of a data set, a table, an array file, a folder or hf:FOLDER, as in
+            `pyro-exact train`; the default is the data set that was used in training.
+        data_root: Folder of the data sets that have a name.
         download: If true, download a torchvision data set, or the weights of a model that comes
             with the package, if they are not there.
         seed: Seed of the random choices and of the noise.
@@ -92,9 +92,9 @@ class SplitArgs(CheckpointArgs):
         checkpoint: The folder of a run, whose best checkpoint is used; a checkpoint; a file that
             `pyro-exact export` wrote; or the name of a model that comes with the package, for
             example diagonal_bilstm_mnist.
-        data: Name of a data set, .npz file or folder of images; the default is the data set that
-            was used in training.
-        data_root: Folder of the torchvision data sets.
+        data: Name of a data set, a table, an array file, a folder or hf:FOLDER, as in
+            `pyro-exact train`; the default is the data set that was used in training.
+        data_root: Folder of the data sets that have a name.
         download: If true, download a torchvision data set, or the weights of a model that comes
             with the package, if they are not there.
         seed: Seed of the random choices and of the noise.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyro_exact.cli.arrays import check_suffix, write_arrays
+from pyro_exact.cli.arrays import check_apart, check_suffix, write_arrays
 from pyro_exact.cli.data_args import SplitArgs
 from pyro_exact.cli.loading import data_for, find_checkpoint, folder_of, load_checkpoint_file
 from pyro_exact.cli.output import tell
@@ -24,7 +24,7 @@ def evaluate(
     per_item: Path | None = None,
     out: Path | None = None,
 ) -> None:
-    """Score a trained model on a split: nats per image and bits per dimension; write a record.
+    """Score a trained model on a split: nats of a datum and bits per dimension; write a record.
 
     Args:
         source: The model, the images, and where to compute.
@@ -48,9 +48,12 @@ def evaluate(
     checkpoint = find_checkpoint(source)
     low_precision = precision == "bf16"
     out = out or folder_of(source, checkpoint) / _name(checkpoint, source, k, low_precision)
+    inputs: dict[str, str | Path | None] = {"the data": source.data, "the checkpoint": checkpoint}
+    check_apart("--out", out, inputs)
     check_writable(out.parent)
     if per_item is not None:
         check_suffix("--per-item", per_item, (".npz", ".csv"))
+        check_apart("--per-item", per_item, {"--out": out, **inputs})
 
     model, run = load_checkpoint_file(checkpoint, source.device)
     images = data_for(source, run)

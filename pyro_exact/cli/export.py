@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from pyro_exact.checks import printable
+from pyro_exact.cli.arrays import check_apart
 from pyro_exact.cli.data_args import Device
 from pyro_exact.cli.loading import find_file, load_checkpoint_file
 from pyro_exact.cli.output import tell
@@ -51,6 +52,7 @@ def export(
             f"--out expects the name of a {SUFFIX} file; got {printable(out)!r}. Correct the "
             f"suffix."
         )
+    check_apart("--out", out, {"the checkpoint": path, "--record": record})
     check_writable(out.parent)
     export_model(model, run, result, out)
     tell(f"Wrote {out}, {out.stat().st_size:,} bytes.")

@@ -185,7 +185,7 @@ def read_blocks(data: bytes, first: int, header: Header) -> Iterator[Block | Dam
 
         for missing in range(expected, index):
             yield _damaged(missing, header, "its fields are damaged or missing")
-        if position != whole and expected == index:
+        if position > whole and expected == index:
             yield _stray(whole, position)
         expected = index + 1
 
@@ -201,7 +201,7 @@ def read_blocks(data: bytes, first: int, header: Header) -> Iterator[Block | Dam
     for missing in range(expected, header.blocks):
         yield _damaged(missing, header, "it is missing")
     last = len(data) - _END.size - _CRC.size
-    if expected == header.blocks and whole != last:
+    if expected == header.blocks and whole < last:
         yield _stray(whole, last)
 
 

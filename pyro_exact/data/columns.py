@@ -212,7 +212,7 @@ def completed(
 def _inferred(name: str, values: Array, source: str) -> Column:
     """Return a column whose kind follows from the values."""
     if values.dtype.kind == "O":
-        return Column(name, "category")
+        return _inferred_text(name, values, source)
 
     if np.isinf(values).any():
         return Column(name)  # which refuses these values
@@ -229,6 +229,23 @@ def _inferred(name: str, values: Array, source: str) -> Column:
     if high - low < FEW:
         return Column(name, "integer", low, high)
     return Column(name, "integer")
+
+
+def _inferred_text(name: str, values: Array, source: str) -> Column:
+    """Return a category, or leave out a column of texts that no row shares, or that all share."""
+    texts = [text for value in values if (text := text_of(value)) is not None]
+    different = len(set(texts))
+
+    if different == 1:
+        note(f"{source}: column {printable(name)} has a single value, and is left out.")
+        return Column(name, "drop")
+    if different == len(texts) > FEW:
+        note(
+            f"{source}: column {printable(name)} has another text in each row, as names and dates "
+            f"do, and is left out. Declare it `category` to use it."
+        )
+        return Column(name, "drop")
+    return Column(name, "category")
 
 
 def _found(column: Column, values: Array, source: str) -> Column:

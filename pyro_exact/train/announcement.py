@@ -102,4 +102,4 @@ def _time(seconds: float) -> str:
     for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
-    return f"{1000 * seconds:.1f} ms"
+    return f"{1000 * seconds:.0f} ms" if seconds >= 0.01 else f"{1000 * seconds:.1f} ms"

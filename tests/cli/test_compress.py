@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from pyro_exact.cli import main
+from pyro_exact.cli.compress import _save
+from pyro_exact.codec import Decoded
 from pyro_exact.train import load_model
 
 TINY = ["--model.width", "4", "--model.components", "2", "--training.batch-size", "8"]
@@ -141,3 +143,37 @@ def test_hash_is_that_of_the_weights(here, coder):
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1e-3
     assert hash_weights(model) != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--out", "m.png", "--map", "m.png"], "--out"),
+        (["--out", "toy.npz"], "the data"),
+        (["--map", "./toy.npz"], "a .png file"),
+    ],
+)
+def test_outputs_replace_neither_each_other_nor_the_data(here, coder, run, arguments, name):
+    before = (here / "toy.npz").read_bytes()
+    code, _, err = run("compress", coder, "toy.npz", *arguments)
+    assert code == 1
+    assert name in err
+    assert (here / "toy.npz").read_bytes() == before
+    assert not (here / "m.png").exists()
+
+
+def test_decompressed_images_do_not_replace_the_compressed_file(here, coder, run):
+    run("compress", coder, "toy.npz", "--out", "a.npz")
+    before = (here / "a.npz").read_bytes()
+    code, _, err = run("decompress", "a.npz", "--out", "a.npz")
+    assert code == 1
+    assert "--out expects another file than the compressed file" in err
+    assert (here / "a.npz").read_bytes() == before
+
+
+def test_vectors_are_no_pictures(tmp_path):
+    vectors = torch.zeros(2, 16, dtype=torch.uint8)
+    decoded = Decoded(vectors, torch.arange(2), None, [])
+    with pytest.raises(ValueError, match="1 or 3 channels"):
+        _save(decoded, 2, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -205,3 +205,14 @@ def test_missing_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "constriction", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install pyro_exact\[codec\]"):
         compress(model(), images())
+
+
+@pytest.mark.parametrize("lost", [1, 12, 40])
+def test_truncated_file_is_named_as_truncated_and_not_as_one_with_gaps(coded, lost):
+    each, _, data = coded
+    end = container._END.size + container._CRC.size
+    faults = [
+        str(fault) for fault in read_images(each, data[: -end - lost], keep_going=True).faults
+    ]
+    assert any("it is truncated" in fault or "it is missing" in fault for fault in faults)
+    assert not any("without gaps" in fault for fault in faults)

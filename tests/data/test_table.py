@@ -132,6 +132,16 @@ def test_table_leaves_constant_columns_out(frame, written):
         assert len(written().columns) == 5
 
 
+def test_table_leaves_out_texts_that_no_row_or_every_row_shares(frame, written):
+    frame["day"] = [f"day {row}" for row in range(ROWS)]
+    frame["planet"] = "Earth"
+    with pytest.warns(DataWarning) as caught:
+        assert len(written().columns) == 5
+    said = " ".join(str(each.message) for each in caught)
+    assert "column day has another text in each row" in said
+    assert "column planet has a single value" in said
+
+
 @pytest.mark.parametrize(
     ("change", "declared", "match"),
     [

@@ -18,7 +18,7 @@ def calls(function):
     found = []
 
     def record(frame, event, _):
-        if event != "call":
+        if event != "call" or not frame.f_code.co_filename.startswith(str(PACKAGE)):
             return
         stack = []
         while frame is not None:

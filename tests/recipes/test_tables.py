@@ -42,7 +42,7 @@ def built(name, data, **settings):
     return model
 
 
-@pytest.mark.parametrize("name", ["maf", "nsf", "real_nvp_table"])
+@pytest.mark.parametrize("name", ["maf", "nsf", "real_nvp"])
 def test_table_scores_change_with_the_units_by_their_logarithm(name):
     metres, centimetres = table(1.0, **KINDS), table(100.0, **KINDS)
     first = built(name, metres).log_weight(metres.train)

@@ -83,7 +83,7 @@ def test_run_record_unit_is_that_of_the_paper(exact):
 
 def test_hardware_counts_devices():
     assert hardware("cpu", 2) == f"2 x {hardware('cpu')}"
-    assert "CPU threads" in hardware("cpu")
+    assert "CPU thread" in hardware("cpu")
 
 
 def test_json_is_written_atomic_write(tmp_path):
