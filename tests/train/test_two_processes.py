@@ -59,7 +59,7 @@ def test_two_processes_train_as_one(launched, tmp_path, name):
     one, two = contents(tmp_path / name), contents(folder / name)
     for key in ("state_dict", "current_model_state"):
         for weight, value in one[key].items():
-            torch.testing.assert_close(two[key][weight], value, rtol=0, atol=2e-6)
+            torch.testing.assert_close(two[key][weight], value, rtol=0, atol=1e-6)
 
     assert [step for step, _ in curve(two)["valid"]] == [2, 4, 5]
     assert curve(two)["valid"][-1][1] == pytest.approx(curve(one)["valid"][-1][1], abs=1e-5)
@@ -76,7 +76,7 @@ def test_run_of_two_processes_goes_on_on_one(launched, tmp_path, name):
     resumed = two_processes.run(name, folder, steps=6, resume=True)
     straight = two_processes.run(name, tmp_path, steps=6)
     for weight, value in straight.model.state_dict().items():
-        torch.testing.assert_close(resumed.model.state_dict()[weight], value, rtol=0, atol=2e-6)
+        torch.testing.assert_close(resumed.model.state_dict()[weight], value, rtol=0, atol=1e-6)
 
 
 def test_two_processes_begin_as_one(launched, tmp_path):
@@ -85,7 +85,7 @@ def test_two_processes_begin_as_one(launched, tmp_path):
     two_processes.run("own", tmp_path, steps=2)
     one, two = contents(tmp_path / "own"), contents(folder / "killed" / "own")
     for weight, value in one["state_dict"].items():
-        torch.testing.assert_close(two["state_dict"][weight], value, rtol=0, atol=2e-6)
+        torch.testing.assert_close(two["state_dict"][weight], value, rtol=0, atol=1e-6)
 
 
 def test_process_ends_with_an_error_soon_after_another_has_died(launched):
